@@ -1,0 +1,50 @@
+//! Why control did not do what it was asked.
+
+use portcullis_model::Way;
+
+/// Closed: the API answers each one on purpose.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// No or bad credentials: 401.
+    #[error(transparent)]
+    Unauthenticated(#[from] portcullis_identity::AuthError),
+    /// Not there, or not for you: 404.
+    #[error("{0} was not found")]
+    NotFound(&'static str),
+    /// Policy denies it: 403.
+    #[error("{0}")]
+    Denied(String),
+    /// The input makes no sense: 400. Says which field, and what would.
+    #[error("{field}: {message}")]
+    Invalid {
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The state does not allow it: 409.
+    #[error("{0}")]
+    Conflict(String),
+    /// There is no way: 403 with the reason.
+    #[error("{reason}")]
+    NoWay {
+        /// Why.
+        reason: String,
+        /// The ways that there are, if another was named.
+        ways: Vec<Way>,
+    },
+    /// Too many: 429.
+    #[error("{message}")]
+    Limited {
+        /// What there is too much of.
+        message: String,
+        /// Seconds.
+        retry_after: u32,
+    },
+    /// The identity provider, the store or the log does not answer: 503.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Our fault: 500. The text goes to the log, not to the caller.
+    #[error("internal error")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}

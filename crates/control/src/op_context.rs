@@ -1,0 +1,58 @@
+//! Who acts, from where, and when.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use portcullis_identity::Authenticated;
+
+/// Proof that somebody may be named in the event that a change writes.
+#[derive(Debug, Clone)]
+pub struct OpContext {
+    actor: Actor,
+    source: Option<IpAddr>,
+    now: Timestamp,
+}
+
+#[derive(Debug, Clone)]
+enum Actor {
+    Caller(Box<Authenticated>),
+    System(&'static str),
+}
+
+impl OpContext {
+    /// For an authenticated caller.
+    pub fn new(caller: Authenticated, source: IpAddr, now: Timestamp) -> Self {
+        Self { actor: Actor::Caller(Box::new(caller)), source: Some(source), now }
+    }
+
+    /// For what control does by itself: `expiry`, `reload`.
+    pub(crate) fn system(cause: &'static str, now: Timestamp) -> Self {
+        Self { actor: Actor::System(cause), source: None, now }
+    }
+
+    /// The caller, unless control acts by itself.
+    pub fn caller(&self) -> Option<&Authenticated> {
+        match &self.actor {
+            Actor::Caller(caller) => Some(caller),
+            Actor::System(_) => None,
+        }
+    }
+
+    /// What control does by itself, if it does.
+    pub fn cause(&self) -> Option<&'static str> {
+        match self.actor {
+            Actor::Caller(_) => None,
+            Actor::System(cause) => Some(cause),
+        }
+    }
+
+    /// The caller's address.
+    pub fn source(&self) -> Option<IpAddr> {
+        self.source
+    }
+
+    /// When.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+}

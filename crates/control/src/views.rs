@@ -1,0 +1,284 @@
+//! What control answers, for the API to put on the wire.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use jiff::Timestamp;
+use portcullis_model::{
+    AccessRequest, Audience, BundleDigest, ConnectionId, Decision, GrantId, Group, InstanceName,
+    OperationName, PolicyId, PrincipalId, RefusalId, Secret, ServiceName, SignIn, Way, Window,
+};
+
+/// A device sign-in that has begun (RFC 8628, through control).
+#[derive(Debug, Clone)]
+pub struct DeviceSignIn {
+    /// What the CLI polls with; ours, not the provider's.
+    pub device_token: Secret,
+    /// What the person types.
+    pub user_code: String,
+    /// Where.
+    pub verification_uri: String,
+    /// The same with the code filled in.
+    pub verification_uri_complete: Option<String>,
+    /// When it lapses.
+    pub expires_at: Timestamp,
+    /// Seconds between polls.
+    pub interval: u32,
+}
+
+/// What a poll found.
+#[derive(Debug, Clone)]
+pub enum DevicePoll {
+    /// Not yet; poll again after so many seconds.
+    Pending {
+        /// Seconds.
+        interval: u32,
+    },
+    /// The person signed in.
+    Done {
+        /// The control sign-in's token.
+        token: Secret,
+        /// The sign-in.
+        sign_in: SignIn,
+    },
+}
+
+/// Who the caller is.
+#[derive(Debug, Clone)]
+pub struct WhoAmI {
+    /// The principal.
+    pub principal: PrincipalId,
+    /// What to call them.
+    pub name: String,
+    /// Verified e-mail.
+    pub email: Option<String>,
+    /// Groups.
+    pub groups: BTreeSet<Group>,
+    /// `sign_in` or `jwt`.
+    pub method: &'static str,
+    /// When they authenticated.
+    pub authenticated_at: Timestamp,
+    /// When that ends.
+    pub ends_at: Timestamp,
+}
+
+/// Whether an operation can be used, as far as can be told without the request itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reach {
+    /// Standing policy or a grant permits it.
+    Open,
+    /// It can be asked for.
+    Requestable(Vec<Way>),
+    /// Neither.
+    Closed,
+}
+
+/// One operation, for one caller.
+#[derive(Debug, Clone)]
+pub struct OperationView {
+    /// Its name.
+    pub name: OperationName,
+    /// `read`, `write`, `admin`.
+    pub group: &'static str,
+    /// What the caller can do with it.
+    pub reach: Reach,
+}
+
+/// One service, for one caller. Services in which no permit's head matches the caller are not shown.
+#[derive(Debug, Clone)]
+pub struct ServiceView {
+    /// Its name.
+    pub name: ServiceName,
+    /// Its hosts.
+    pub hosts: Vec<String>,
+    /// Its instances.
+    pub instances: Vec<InstanceName>,
+    /// Its operations.
+    pub operations: Vec<OperationView>,
+}
+
+/// A refusal, with its ways as they are now.
+#[derive(Debug, Clone)]
+pub struct RefusalView {
+    /// Its code.
+    pub id: RefusalId,
+    /// When it happened.
+    pub time: Timestamp,
+    /// What was refused.
+    pub operation: OperationName,
+    /// Where.
+    pub service: ServiceName,
+    /// On which instance.
+    pub instance: Option<InstanceName>,
+    /// Method and path.
+    pub summary: String,
+    /// Its digest.
+    pub digest: Option<String>,
+    /// What would open it now; empty if nothing would.
+    pub ways: Vec<Way>,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub enum AskFor {
+    /// What a refusal was about.
+    Refusal(RefusalId),
+    /// Named operations of one service.
+    Operations(Vec<AskOperation>),
+}
+
+/// One operation asked for.
+#[derive(Debug, Clone)]
+pub struct AskOperation {
+    /// The operation.
+    pub operation: OperationName,
+    /// On one addressed instance only.
+    pub instance: Option<InstanceName>,
+}
+
+/// An access request to be made.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// What for.
+    pub what: AskFor,
+    /// The way to take; the first one if absent.
+    pub rule: Option<PolicyId>,
+    /// Why; must not be empty.
+    pub reason: String,
+    /// For how long; the way's longest if absent.
+    pub duration: Option<Window>,
+}
+
+/// A review to be given.
+#[derive(Debug, Clone)]
+pub struct ReviewInput {
+    /// Yes or no.
+    pub decision: Decision,
+    /// Why; a decline needs it.
+    pub note: Option<String>,
+    /// A shorter window.
+    pub duration: Option<Window>,
+}
+
+/// An access request as one viewer may see it.
+#[derive(Debug, Clone)]
+pub struct AccessRequestView {
+    /// The access request.
+    pub request: AccessRequest,
+    /// Whether this viewer could review it now.
+    pub can_review: bool,
+    /// Who could, by name.
+    pub reviewers: Vec<String>,
+}
+
+/// Which access requests to list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessRequestFilter {
+    /// The caller's own.
+    Mine,
+    /// Those that the caller could review now.
+    ToReview,
+    /// All that the caller may see.
+    All,
+}
+
+/// A live connection.
+#[derive(Debug, Clone)]
+pub struct ConnectionView {
+    /// Its id.
+    pub id: ConnectionId,
+    /// Who.
+    pub principal: PrincipalId,
+    /// Where.
+    pub service: ServiceName,
+    /// Which instance.
+    pub instance: InstanceName,
+    /// What.
+    pub operation: OperationName,
+    /// The grant that opened it.
+    pub grant: Option<GrantId>,
+    /// `http`, `grpc`, `websocket`, `sse`.
+    pub protocol: &'static str,
+    /// The caller's address.
+    pub source: IpAddr,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// A bundle in the history of activations.
+#[derive(Debug, Clone)]
+pub struct BundleView {
+    /// Its digest.
+    pub digest: BundleDigest,
+    /// Its place in the order.
+    pub generation: u64,
+    /// When.
+    pub activated_at: Timestamp,
+    /// By whom or what.
+    pub by: String,
+    /// Whether it is the one in force.
+    pub active: bool,
+}
+
+/// A question to the PDP: what would happen if.
+#[derive(Debug, Clone)]
+pub struct Explain {
+    /// Who; the caller if absent. Naming another needs `viewAudit`.
+    pub principal: Option<PrincipalId>,
+    /// What.
+    pub operation: OperationName,
+    /// On which instance.
+    pub instance: Option<InstanceName>,
+}
+
+/// The PDP's reasons.
+#[derive(Debug, Clone)]
+pub struct Explanation {
+    /// `permit`, `requestable`, `deny`.
+    pub answer: &'static str,
+    /// The determining policies.
+    pub policies: Vec<PolicyId>,
+    /// What would open it.
+    pub ways: Vec<Way>,
+    /// What is still to be checked when the request comes, in words.
+    pub to_be_checked: Vec<String>,
+    /// The bundle that answered.
+    pub bundle: BundleDigest,
+}
+
+/// A gate sign-in made from a control sign-in.
+#[derive(Debug, Clone)]
+pub struct GateSignIn {
+    /// Its token.
+    pub token: Secret,
+    /// The sign-in.
+    pub sign_in: SignIn,
+}
+
+/// A search of the record.
+#[derive(Debug, Clone, Default)]
+pub struct EventFilter {
+    /// Start at this sequence number.
+    pub from: Option<u64>,
+    /// At most so many.
+    pub limit: usize,
+    /// Only the newest `limit`.
+    pub newest: bool,
+    /// Only this service.
+    pub service: Option<ServiceName>,
+    /// Only this grant.
+    pub grant: Option<GrantId>,
+    /// Only this type, as it stands in the record.
+    pub kind: Option<String>,
+}
+
+/// One leaf of the record: its number and its JSON text.
+#[derive(Debug, Clone)]
+pub struct EventLine {
+    /// Position in the log.
+    pub seq: u64,
+    /// The leaf as it was hashed.
+    pub json: String,
+}
+
+/// Audience of a new sign-in, as asked for.
+pub type WantedAudience = Audience;

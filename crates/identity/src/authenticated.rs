@@ -1,0 +1,81 @@
+//! The proof that somebody authenticated.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use portcullis_model::{Principal, ServiceName, SignIn, SignInId};
+
+/// How a caller proved who they are. Policies read it as `context.auth.method`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AuthMethod {
+    /// A sign-in that control issued.
+    SignIn,
+    /// A JWT of a configured issuer.
+    Jwt,
+}
+
+impl AuthMethod {
+    /// The word that policies see.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SignIn => "sign_in",
+            Self::Jwt => "jwt",
+        }
+    }
+}
+
+/// An authenticated caller. Only this crate makes one.
+#[derive(Debug, Clone)]
+pub struct Authenticated {
+    principal: Arc<Principal>,
+    method: AuthMethod,
+    authenticated_at: Timestamp,
+    ends_at: Timestamp,
+    sign_in: Option<SignInId>,
+    service: Option<ServiceName>,
+}
+
+impl Authenticated {
+    pub(crate) fn by_sign_in(sign_in: &SignIn, principal: Arc<Principal>) -> Self {
+        Self {
+            principal,
+            method: AuthMethod::SignIn,
+            authenticated_at: sign_in.authenticated_at,
+            ends_at: sign_in.expires_at,
+            sign_in: Some(sign_in.id),
+            service: sign_in.service.clone(),
+        }
+    }
+
+    // `by_jwt` joins it with the token verifier.
+
+    /// Who.
+    pub fn principal(&self) -> &Arc<Principal> {
+        &self.principal
+    }
+
+    /// How.
+    pub fn method(&self) -> AuthMethod {
+        self.method
+    }
+
+    /// When they proved it: the person's authentication, or the token's `iat`.
+    pub fn authenticated_at(&self) -> Timestamp {
+        self.authenticated_at
+    }
+
+    /// When it stops being worth anything.
+    pub fn ends_at(&self) -> Timestamp {
+        self.ends_at
+    }
+
+    /// The sign-in, for people.
+    pub fn sign_in(&self) -> Option<SignInId> {
+        self.sign_in
+    }
+
+    /// The only service that it may be used at, if it is limited to one.
+    pub fn service(&self) -> Option<&ServiceName> {
+        self.service.as_ref()
+    }
+}

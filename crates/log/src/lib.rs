@@ -1,0 +1,1 @@
+//! The transparency log: journals, sequencer, Merkle tree, signed checkpoints, verifier.

@@ -1,0 +1,256 @@
+//! Access requests: asked once, answered by people or by policy, over exactly once.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    AccessRequestId, GrantId, InstanceName, OperationName, PersonId, PrincipalId, RefusalId,
+    ReviewId, ServiceName, Way, Window,
+};
+
+/// One thing asked for, and the way that was taken to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessQuery {
+    /// The operation.
+    pub operation: OperationName,
+    /// One addressed instance, or the service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<InstanceName>,
+    /// The only request that the grant shall admit: `sha256:…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Arc<str>>,
+    /// The way that was taken.
+    pub way: Way,
+}
+
+/// What a reviewer answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decision {
+    /// Yes.
+    Approve,
+    /// No; one is enough.
+    Decline,
+}
+
+/// One person's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Review {
+    /// Its id.
+    pub id: ReviewId,
+    /// Who, as a principal.
+    pub reviewer: PrincipalId,
+    /// Who, as a human being: this is what counts.
+    pub person: PersonId,
+    /// The reviewer's name at that time.
+    pub name: String,
+    /// Yes or no.
+    pub decision: Decision,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// A shorter window than was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<Window>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Where an access request is in its life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum AccessRequestState {
+    /// Waits for reviewers.
+    Pending,
+    /// Its grants are issued.
+    Approved {
+        /// When.
+        at: Timestamp,
+        /// One per query.
+        grants: Vec<GrantId>,
+    },
+    /// A reviewer said no, or policy no longer allows it.
+    Declined {
+        /// When.
+        at: Timestamp,
+        /// Who or what, in words.
+        why: String,
+    },
+    /// The requester took it back.
+    Withdrawn {
+        /// When.
+        at: Timestamp,
+    },
+    /// Nobody answered in time.
+    Expired {
+        /// When.
+        at: Timestamp,
+    },
+}
+
+impl AccessRequestState {
+    /// The word for it.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Approved { .. } => "approved",
+            Self::Declined { .. } => "declined",
+            Self::Withdrawn { .. } => "withdrawn",
+            Self::Expired { .. } => "expired",
+        }
+    }
+}
+
+/// A transition that the state does not allow, or a review that may not count.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidTransition {
+    /// It is over.
+    #[error("the access request is {0} already")]
+    NotPending(&'static str),
+    /// Nobody reviews their own access request.
+    #[error("nobody reviews their own access request")]
+    OwnRequest,
+    /// One person counts once.
+    #[error("you have reviewed this access request already")]
+    ReviewedAlready,
+    /// Its time is up.
+    #[error("the access request expired")]
+    Expired,
+    /// A quorum is missing.
+    #[error("{given} of {needed} reviews are given")]
+    NotEnoughReviews {
+        /// Approvals so far.
+        given: usize,
+        /// Approvals needed.
+        needed: u8,
+    },
+}
+
+/// A person or workload asks for access.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessRequest {
+    /// Its id.
+    pub id: AccessRequestId,
+    /// Who asks.
+    pub requester: PrincipalId,
+    /// The human being who asks; workloads have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<PersonId>,
+    /// The requester's name at that time.
+    pub requester_name: String,
+    /// The one service that all queries are about.
+    pub service: ServiceName,
+    /// What is asked for; never empty.
+    pub queries: Vec<AccessQuery>,
+    /// Why.
+    pub reason: String,
+    /// For how long, from approval; at most what the ways allow.
+    pub duration: Window,
+    /// The refusal that it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<RefusalId>,
+    /// When it was asked.
+    pub created_at: Timestamp,
+    /// When it goes unanswered.
+    pub expires_at: Timestamp,
+    /// The answers so far.
+    pub reviews: Vec<Review>,
+    /// Where it is in its life.
+    #[serde(flatten)]
+    pub state: AccessRequestState,
+}
+
+impl AccessRequest {
+    /// The reviews needed: the largest number that any of its ways asks for.
+    pub fn reviews_needed(&self) -> u8 {
+        self.queries.iter().map(|query| query.way.reviews).max().unwrap_or(1)
+    }
+
+    /// Distinct people who approved.
+    pub fn approvals(&self) -> usize {
+        let people: std::collections::BTreeSet<_> = self
+            .reviews
+            .iter()
+            .filter(|review| review.decision == Decision::Approve)
+            .map(|review| review.person)
+            .collect();
+        people.len()
+    }
+
+    /// Whether enough people approved.
+    pub fn has_quorum(&self) -> bool {
+        self.approvals() >= usize::from(self.reviews_needed())
+    }
+
+    /// The window that all approvals agree on.
+    pub fn agreed_duration(&self) -> Window {
+        let shortened = self.reviews.iter().filter_map(|review| review.duration);
+        shortened.fold(self.duration, std::cmp::Ord::min)
+    }
+
+    /// Adds one person's answer. A decline ends it.
+    pub fn review(mut self, review: Review) -> Result<Self, InvalidTransition> {
+        self.pending_at(review.at)?;
+        if self.requester == review.reviewer || self.person == Some(review.person) {
+            return Err(InvalidTransition::OwnRequest);
+        }
+        if self.reviews.iter().any(|earlier| earlier.person == review.person) {
+            return Err(InvalidTransition::ReviewedAlready);
+        }
+        if review.decision == Decision::Decline {
+            let why = match &review.note {
+                Some(note) => format!("{}: {note}", review.name),
+                None => review.name.clone(),
+            };
+            self.state = AccessRequestState::Declined { at: review.at, why };
+        }
+        self.reviews.push(review);
+        Ok(self)
+    }
+
+    /// Ends in grants; needs the quorum.
+    pub fn approve(
+        self,
+        at: Timestamp,
+        grants: Vec<GrantId>,
+    ) -> Result<Self, InvalidTransition> {
+        self.pending_at(at)?;
+        if !self.has_quorum() {
+            let (given, needed) = (self.approvals(), self.reviews_needed());
+            return Err(InvalidTransition::NotEnoughReviews { given, needed });
+        }
+        Ok(Self { state: AccessRequestState::Approved { at, grants }, ..self })
+    }
+
+    /// Ends without grants because policy no longer allows it.
+    pub fn decline_by_policy(self, at: Timestamp, why: String) -> Result<Self, InvalidTransition> {
+        self.pending()?;
+        Ok(Self { state: AccessRequestState::Declined { at, why }, ..self })
+    }
+
+    /// The requester takes it back.
+    pub fn withdraw(self, at: Timestamp) -> Result<Self, InvalidTransition> {
+        self.pending()?;
+        Ok(Self { state: AccessRequestState::Withdrawn { at }, ..self })
+    }
+
+    /// Nobody answered in time.
+    pub fn expire(self, at: Timestamp) -> Result<Self, InvalidTransition> {
+        self.pending()?;
+        Ok(Self { state: AccessRequestState::Expired { at }, ..self })
+    }
+
+    fn pending(&self) -> Result<(), InvalidTransition> {
+        match &self.state {
+            AccessRequestState::Pending => Ok(()),
+            over => Err(InvalidTransition::NotPending(over.as_str())),
+        }
+    }
+
+    fn pending_at(&self, now: Timestamp) -> Result<(), InvalidTransition> {
+        self.pending()?;
+        if now < self.expires_at { Ok(()) } else { Err(InvalidTransition::Expired) }
+    }
+}

@@ -1,0 +1,91 @@
+//! Attempts: what the gate writes for every request, in two halves around the forwarding.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::{
+    BundleStamp, ConnectionId, GrantId, InstanceName, OperationName, PolicyId, PrincipalId,
+    RequestId, ServiceName,
+};
+
+/// How surely an attempt is on record before its request is forwarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RecordLevel {
+    /// Written to the operating system: survives the process, not a power cut.
+    Standard,
+    /// On stable storage: `fdatasync` returned.
+    Strict,
+}
+
+/// The first half, known once the gate has decided. One of these is on record before a byte goes
+/// upstream, and one for each refusal.
+#[derive(Debug, Clone, Serialize)]
+pub struct Attempt<'a> {
+    /// Its request id.
+    pub request: RequestId,
+    /// When the decision was made.
+    pub time: Timestamp,
+    /// Always `attempt`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// OCSF HTTP Activity.
+    pub class: u32,
+    /// Who; nobody if unidentified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal: Option<&'a PrincipalId>,
+    /// The service, if the host named one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<&'a ServiceName>,
+    /// The addressed instance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<&'a InstanceName>,
+    /// The operation, if one matched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<&'a OperationName>,
+    /// `permit`, `requestable`, `deny`, or `refuse` where nothing could be decided.
+    pub decision: &'static str,
+    /// Why it was refused: the code of a [`crate::Refusal`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<&'static str>,
+    /// The determining policies.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub policies: &'a [PolicyId],
+    /// The bundle that decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<&'a BundleStamp>,
+    /// The grant that was used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantId>,
+    /// The caller's address.
+    pub source: IpAddr,
+    /// The HTTP method.
+    pub method: &'a str,
+    /// The host, as routed.
+    pub host: &'a str,
+    /// The path, without the query.
+    pub path: &'a str,
+    /// The W3C trace id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<&'a str>,
+}
+
+/// The second half, known at the response head.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Outcome<'a> {
+    /// The status that the client got.
+    pub status: u16,
+    /// From the end of the request head to the response head, in microseconds.
+    pub latency_us: u64,
+    /// The instance that answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answered_by: Option<&'a InstanceName>,
+    /// The connection that it opened, if it lives on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection: Option<ConnectionId>,
+    /// What went wrong after the decision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<&'static str>,
+}

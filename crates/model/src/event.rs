@@ -1,0 +1,168 @@
+//! Events: one entry of the record each.
+
+use std::{net::IpAddr, sync::Arc};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    AccessRequestId, BundleDigest, ConnectionId, EventId, GrantId, InstanceName, OperationName,
+    PolicyId, PrincipalId, RequestId, ServiceName, SignInId,
+};
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventType {
+    /// A request at the gate, with its decision and outcome.
+    Attempt,
+    /// A long-lived exchange ended.
+    ConnectionEnded,
+    /// Refusals that were counted, not listed.
+    RefusalsCounted,
+    /// Somebody asked for access.
+    AccessRequested,
+    /// Somebody answered.
+    Reviewed,
+    /// A review that did not count, and why.
+    ReviewRefused,
+    /// An access request ended: approved, declined, withdrawn, expired.
+    AccessRequestEnded,
+    /// A grant started.
+    GrantStarted,
+    /// One use of a counted grant was spent.
+    GrantUsed,
+    /// A grant ended, and why.
+    GrantEnded,
+    /// A bundle came into force.
+    BundleActivated,
+    /// A bundle was refused; the old one stayed.
+    BundleRefused,
+    /// A person signed in, or a sign-in was made from another.
+    SignedIn,
+    /// Signing in failed.
+    SignInRefused,
+    /// A sign-in ended.
+    SignInEnded,
+    /// Somebody used the control API in a way that changes nothing but is worth knowing.
+    ControlRefused,
+    /// Somebody closed a connection.
+    ConnectionClosed,
+    /// Somebody read the record.
+    RecordRead,
+    /// The process started.
+    Started,
+    /// The process stopped in good order.
+    Stopped,
+}
+
+impl EventType {
+    /// The OCSF 1.x class: 4002 HTTP Activity, 3002 Authentication, 3003 Authorize Session,
+    /// 3004 Entity Management, 6003 API Activity, 6002 Application Lifecycle, 4001 Network Activity.
+    pub const fn ocsf_class(self) -> u32 {
+        match self {
+            Self::Attempt | Self::RefusalsCounted => 4002,
+            Self::ConnectionEnded | Self::ConnectionClosed => 4001,
+            Self::AccessRequested
+            | Self::Reviewed
+            | Self::ReviewRefused
+            | Self::AccessRequestEnded => 3004,
+            Self::GrantStarted | Self::GrantUsed | Self::GrantEnded => 3003,
+            Self::SignedIn | Self::SignInRefused | Self::SignInEnded => 3002,
+            Self::ControlRefused | Self::RecordRead => 6003,
+            Self::BundleActivated | Self::BundleRefused | Self::Started | Self::Stopped => 6002,
+        }
+    }
+}
+
+/// Which policies were in force.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BundleStamp {
+    /// The digest of the whole content.
+    pub digest: BundleDigest,
+    /// Its place in the order of activations.
+    pub generation: u64,
+}
+
+/// An entry of the record that control writes. Attempts have a shape of their own on the hot path
+/// ([`crate::Attempt`]) and the same field names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its id: it moves from the store to the log once.
+    pub id: EventId,
+    /// When it happened.
+    pub time: Timestamp,
+    /// What happened.
+    #[serde(rename = "type")]
+    pub kind: EventType,
+    /// The OCSF class of `kind`.
+    pub class: u32,
+    /// Who did it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principal: Option<PrincipalId>,
+    /// Where.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceName>,
+    /// On which instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<InstanceName>,
+    /// What.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<OperationName>,
+    /// `permit`, `requestable`, `deny`, `approve`, `decline`, …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Arc<str>>,
+    /// The determining policies.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<PolicyId>,
+    /// The bundle in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<BundleStamp>,
+    /// The grant concerned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantId>,
+    /// The access request concerned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_request: Option<AccessRequestId>,
+    /// The sign-in concerned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign_in: Option<SignInId>,
+    /// The connection concerned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<ConnectionId>,
+    /// The HTTP request concerned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<RequestId>,
+    /// The caller's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<IpAddr>,
+    /// In words, for people; escaped wherever it is shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+impl Event {
+    /// An event with nothing but what every event has.
+    pub fn new(id: EventId, time: Timestamp, kind: EventType) -> Self {
+        Self {
+            id,
+            time,
+            kind,
+            class: kind.ocsf_class(),
+            principal: None,
+            service: None,
+            instance: None,
+            operation: None,
+            decision: None,
+            policies: Vec::new(),
+            bundle: None,
+            grant: None,
+            access_request: None,
+            sign_in: None,
+            connection: None,
+            request: None,
+            source: None,
+            detail: None,
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Grants: time-boxed permissions, each a fact that one rule issued.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    AccessRequestId, GrantId, OperationName, PersonId, PolicyId, PrincipalId, RequestId, Resource,
+};
+
+/// How a grant was obtained. Cedar reads it as `context.grant.kind`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GrantKind {
+    /// The policy approved it.
+    Automatic,
+    /// People approved it.
+    Review,
+}
+
+impl GrantKind {
+    /// The word that policies and people see.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Automatic => "automatic",
+            Self::Review => "review",
+        }
+    }
+}
+
+/// Why a grant is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GrantEnd {
+    /// Its window closed.
+    Expired,
+    /// Somebody with the right revoked it.
+    Revoked,
+    /// It carried as many requests as it may.
+    UsedUp,
+    /// Its holder gave it back.
+    GivenBack,
+    /// The rule that issued it is no longer in force.
+    RuleGone,
+}
+
+impl GrantEnd {
+    /// For people: "the grant …".
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::Revoked => "was revoked",
+            Self::UsedUp => "is used up",
+            Self::GivenBack => "was given back",
+            Self::RuleGone => "lost its rule",
+        }
+    }
+}
+
+/// Where a grant is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum GrantState {
+    /// Opens the gate until `expires_at`.
+    InForce,
+    /// Opens nothing any more.
+    Ended {
+        /// When.
+        at: Timestamp,
+        /// Why.
+        why: GrantEnd,
+        /// Who ended it, if a person did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<PersonId>,
+    },
+}
+
+/// A transition that the state does not allow.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the grant {}", .0.in_words())]
+pub struct GrantOver(pub GrantEnd);
+
+/// A time-boxed permission for one principal and one operation, under one rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// Its id.
+    pub id: GrantId,
+    /// Counts its changes; part of every cache key that a grant takes part in.
+    pub version: u32,
+    /// The access request that it came from.
+    pub access_request: AccessRequestId,
+    /// Who holds it.
+    pub principal: PrincipalId,
+    /// The rule that issued it. Under any other it is worth nothing.
+    pub rule: PolicyId,
+    /// How it was obtained.
+    pub kind: GrantKind,
+    /// How many distinct people approved it.
+    pub reviews: u8,
+    /// What it covers.
+    pub operation: OperationName,
+    /// Where: the service, or one addressed instance.
+    pub resource: Resource,
+    /// The only request that it admits, if it is bound to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Arc<str>>,
+    /// When approval started its clock.
+    pub starts_at: Timestamp,
+    /// When its window closes.
+    pub expires_at: Timestamp,
+    /// How many requests it may carry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_uses: Option<u32>,
+    /// The requests that it has carried, if they are counted.
+    pub uses: u32,
+    /// Where it is in its life.
+    #[serde(flatten)]
+    pub state: GrantState,
+}
+
+impl Grant {
+    /// Whether it opens anything at `now`: in force, inside its window, uses left.
+    pub fn in_force(&self, now: Timestamp) -> bool {
+        self.state == GrantState::InForce
+            && self.starts_at <= now
+            && now < self.expires_at
+            && self.uses_left() != Some(0)
+    }
+
+    /// Requests that it may still carry; `None` is any number.
+    pub fn uses_left(&self) -> Option<u32> {
+        self.max_uses.map(|max| max.saturating_sub(self.uses))
+    }
+
+    /// Ends it.
+    pub fn end(
+        self,
+        at: Timestamp,
+        why: GrantEnd,
+        by: Option<PersonId>,
+    ) -> Result<Self, GrantOver> {
+        match self.state {
+            GrantState::InForce => Ok(Self {
+                version: self.version.saturating_add(1),
+                state: GrantState::Ended { at, why, by },
+                ..self
+            }),
+            GrantState::Ended { why, .. } => Err(GrantOver(why)),
+        }
+    }
+
+    /// Spends one use on `request`; the last one ends it.
+    pub fn consume(self, now: Timestamp, _request: RequestId) -> Result<Self, GrantOver> {
+        if let GrantState::Ended { why, .. } = self.state {
+            return Err(GrantOver(why));
+        }
+        if now >= self.expires_at {
+            return Err(GrantOver(GrantEnd::Expired));
+        }
+        let used = Self {
+            uses: self.uses.saturating_add(1),
+            version: self.version.saturating_add(1),
+            ..self
+        };
+        match (used.max_uses, used.uses) {
+            (Some(max), uses) if uses > max => Err(GrantOver(GrantEnd::UsedUp)),
+            (Some(max), uses) if uses == max => used.end(now, GrantEnd::UsedUp, None),
+            _ => Ok(used),
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! The words of Portcullis: types, state machines and events.
+//!
+//! Nothing here does IO, awaits, reads a clock or draws randomness; what needs a time or random
+//! bytes takes them as arguments. Every other crate speaks in these types.
+
+pub mod access_request;
+pub mod ambient;
+pub mod attempt;
+pub mod duration;
+pub mod event;
+pub mod grant;
+pub mod id;
+pub mod principal;
+pub mod problem;
+pub mod refusal;
+pub mod secret;
+pub mod service;
+pub mod sign_in;
+pub mod way;
+
+pub use access_request::{AccessQuery, AccessRequest, AccessRequestState, Decision, Review};
+pub use ambient::{Clock, Entropy};
+pub use attempt::{Attempt, Outcome, RecordLevel};
+pub use duration::Window;
+pub use event::{BundleStamp, Event, EventType};
+pub use grant::{Grant, GrantEnd, GrantKind, GrantState};
+pub use id::{
+    AccessRequestId, ConnectionId, EventId, GrantId, PersonId, RefusalId, RequestId, ReviewId,
+    SignInId,
+};
+pub use principal::{AttributeValue, Group, Principal, PrincipalId, PrincipalKind};
+pub use problem::Problem;
+pub use refusal::Refusal;
+pub use secret::{Secret, TokenHash, TokenKind};
+pub use service::{BundleDigest, InstanceName, OperationName, PolicyId, Resource, ServiceName};
+pub use sign_in::{Audience, SignIn, SignInEnd};
+pub use way::Way;

@@ -1,0 +1,34 @@
+//! Ways: what would open the gate.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{GrantKind, PolicyId, Window};
+
+/// One thing that would open the gate: the rule that would issue a grant, and on what terms.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Way {
+    /// The rule's policy id.
+    pub rule: PolicyId,
+    /// How it is obtained.
+    pub kind: GrantKind,
+    /// How many distinct people must approve. Zero: the policy does.
+    pub reviews: u8,
+    /// The longest window that it gives.
+    pub max_duration: Window,
+    /// How many requests a grant may carry; without it, any number in its window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_uses: Option<u32>,
+    /// Who could review, by name, for people to read; filled in by control.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reviewers: Vec<String>,
+}
+
+impl Way {
+    /// Fewest reviews first, then the longest duration, then the policy's id.
+    pub fn order(&self, other: &Self) -> std::cmp::Ordering {
+        self.reviews
+            .cmp(&other.reviews)
+            .then(other.max_duration.cmp(&self.max_duration))
+            .then(self.rule.cmp(&other.rule))
+    }
+}

@@ -1,0 +1,93 @@
+//! What a query is about beside its principal, operation and resource.
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+use jiff::{SignedDuration, Timestamp};
+use portcullis_model::{Principal, RequestId};
+
+/// A part of the context that is known, or not yet: asked ahead of time, nothing of a request is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Known<T> {
+    /// It is this.
+    Value(T),
+    /// It will be known when the request comes. Not the same as absent.
+    Unknown,
+}
+
+/// A typed value from a parameter or a body.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Value {
+    /// Cedar `Bool`.
+    Bool(bool),
+    /// Cedar `Long`.
+    Long(i64),
+    /// Cedar `String`.
+    String(String),
+    /// Cedar `decimal`, as its canonical text.
+    Decimal(String),
+    /// Cedar `Set`.
+    Set(Vec<Value>),
+    /// Cedar record; undeclared properties are not in it.
+    Record(Record),
+}
+
+/// Named typed values.
+pub type Record = BTreeMap<Arc<str>, Value>;
+
+/// Where a request came from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Source {
+    /// The caller's address.
+    pub ip: IpAddr,
+}
+
+/// What of HTTP policies may read.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Http {
+    /// The method.
+    pub method: Arc<str>,
+    /// The canonical path, without the query.
+    pub path: Arc<str>,
+    /// The canonical host.
+    pub host: Arc<str>,
+}
+
+/// The runtime context of a query, without grants: those the PDP adds itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Context {
+    /// The time of the decision.
+    pub now: Timestamp,
+    /// Where it came from.
+    pub source: Known<Source>,
+    /// How the caller authenticated: `context.auth.method`.
+    pub auth_method: &'static str,
+    /// How long ago: `context.auth.age`.
+    pub auth_age: SignedDuration,
+    /// The request's id.
+    pub request: Known<RequestId>,
+    /// Method, path, host.
+    pub http: Known<Http>,
+    /// Declared parameters, if the operation has any.
+    pub params: Known<Option<Record>>,
+    /// Declared body, if the operation has one.
+    pub body: Known<Option<Record>>,
+}
+
+/// A principal ready for decisions: made once per identity and kept beside the token that proved it,
+/// so that building its entities and its cache key is paid once.
+#[derive(Debug)]
+pub struct Subject {
+    principal: Arc<Principal>,
+}
+
+impl Subject {
+    /// Prepares `principal`.
+    pub fn new(principal: Arc<Principal>) -> Self {
+        Self { principal }
+    }
+
+    /// Who it is.
+    pub fn principal(&self) -> &Arc<Principal> {
+        &self.principal
+    }
+}

@@ -1,0 +1,17 @@
+//! The policy decision point.
+//!
+//! Loads policies and services as one [`Bundle`], validated whole, and answers access queries with
+//! Permit, Requestable or Deny. Pure: no clock, no IO, no randomness of its own.
+
+pub mod bundle;
+pub mod catalog;
+pub mod context;
+pub mod decide;
+pub mod load_error;
+pub mod snapshot;
+
+pub use bundle::{Bundle, BundleSource, Demands, PolicySource, ServiceSource};
+pub use context::{Context, Known, Record, Source, Subject, Value};
+pub use decide::{Answer, DecisionCache, Denial, Pass, Query, Verdict};
+pub use load_error::LoadError;
+pub use snapshot::Snapshot;

@@ -1,0 +1,147 @@
+//! Snapshots: all that the data plane decides from, immutable and cheap to change by one entry.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use portcullis_model::{
+    BundleStamp, Grant, GrantId, Principal, PrincipalId, SignIn, SignInId, TokenHash,
+};
+use rpds::HashTrieMapSync;
+
+use crate::Bundle;
+
+/// One consistent state. Cloning is cheap; the maps are persistent.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    version: u64,
+    bundle: Arc<Bundle>,
+    stamp: BundleStamp,
+    principals: HashTrieMapSync<PrincipalId, Arc<Principal>>,
+    sign_ins: HashTrieMapSync<TokenHash, Arc<SignIn>>,
+    sign_ins_by_id: HashTrieMapSync<SignInId, TokenHash>,
+    grants: HashTrieMapSync<GrantId, Arc<Grant>>,
+    held: HashTrieMapSync<PrincipalId, Arc<[GrantId]>>,
+}
+
+impl Snapshot {
+    /// With a bundle and nothing else.
+    pub fn new(bundle: Arc<Bundle>, generation: u64) -> Self {
+        let stamp = BundleStamp { digest: bundle.digest().clone(), generation };
+        Self {
+            version: 0,
+            bundle,
+            stamp,
+            principals: HashTrieMapSync::default(),
+            sign_ins: HashTrieMapSync::default(),
+            sign_ins_by_id: HashTrieMapSync::default(),
+            grants: HashTrieMapSync::default(),
+            held: HashTrieMapSync::default(),
+        }
+    }
+
+    /// Grows with every change.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The policies in force.
+    pub fn bundle(&self) -> &Arc<Bundle> {
+        &self.bundle
+    }
+
+    /// Their digest and generation.
+    pub fn stamp(&self) -> &BundleStamp {
+        &self.stamp
+    }
+
+    /// A person as control knows them now.
+    pub fn principal(&self, id: &PrincipalId) -> Option<&Arc<Principal>> {
+        self.principals.get(id)
+    }
+
+    /// A sign-in by its token's hash.
+    pub fn sign_in(&self, hash: &TokenHash) -> Option<&Arc<SignIn>> {
+        self.sign_ins.get(hash)
+    }
+
+    /// A sign-in by its id: a live connection asks whether its own still exists.
+    pub fn sign_in_by_id(&self, id: SignInId) -> Option<&Arc<SignIn>> {
+        self.sign_ins_by_id.get(&id).and_then(|hash| self.sign_ins.get(hash))
+    }
+
+    /// A grant by id, if it is in force in this snapshot.
+    pub fn grant(&self, id: GrantId) -> Option<&Arc<Grant>> {
+        self.grants.get(&id)
+    }
+
+    /// The grants that `principal` holds, unlimited ones first, then those that end first.
+    pub fn grants_of(&self, principal: &PrincipalId) -> impl Iterator<Item = &Arc<Grant>> {
+        let held = self.held.get(principal);
+        held.into_iter().flat_map(|ids| ids.iter()).filter_map(|id| self.grants.get(id))
+    }
+
+    /// The same state under another bundle.
+    #[must_use]
+    pub fn with_bundle(mut self, bundle: Arc<Bundle>, generation: u64) -> Self {
+        self.stamp = BundleStamp { digest: bundle.digest().clone(), generation };
+        self.bundle = bundle;
+        self.moved()
+    }
+
+    /// A person as control knows them from now on.
+    #[must_use]
+    pub fn with_principal(mut self, principal: Arc<Principal>) -> Self {
+        self.principals.insert_mut(principal.id.clone(), principal);
+        self.moved()
+    }
+
+    /// One more sign-in.
+    #[must_use]
+    pub fn with_sign_in(mut self, hash: TokenHash, sign_in: Arc<SignIn>) -> Self {
+        self.sign_ins_by_id.insert_mut(sign_in.id, hash);
+        self.sign_ins.insert_mut(hash, sign_in);
+        self.moved()
+    }
+
+    /// Without the sign-in `id`.
+    #[must_use]
+    pub fn without_sign_in(mut self, id: SignInId) -> Self {
+        if let Some(hash) = self.sign_ins_by_id.get(&id).copied() {
+            self.sign_ins.remove_mut(&hash);
+            self.sign_ins_by_id.remove_mut(&id);
+        }
+        self.moved()
+    }
+
+    /// With `grant` as it is now; one that opens nothing any more leaves.
+    #[must_use]
+    pub fn with_grant(mut self, grant: Arc<Grant>, now: Timestamp) -> Self {
+        let (id, principal) = (grant.id, grant.principal.clone());
+        if grant.in_force(now) {
+            self.grants.insert_mut(id, grant);
+        } else {
+            self.grants.remove_mut(&id);
+        }
+        let mut held: Vec<GrantId> =
+            self.held.get(&principal).map(|ids| ids.to_vec()).unwrap_or_default();
+        held.retain(|other| *other != id);
+        if self.grants.contains_key(&id) {
+            held.push(id);
+            held.sort_by_key(|id| {
+                let grant = self.grants.get(id);
+                grant.map(|grant| (grant.max_uses.is_some(), grant.expires_at, *id))
+            });
+        }
+        if held.is_empty() {
+            self.held.remove_mut(&principal);
+        } else {
+            self.held.insert_mut(principal, held.into());
+        }
+        self.moved()
+    }
+
+    fn moved(mut self) -> Self {
+        self.version += 1;
+        self
+    }
+}

@@ -1,0 +1,2 @@
+//! Portcullis: a microservices access proxy with just-in-time access.
+fn main() {}

@@ -1,0 +1,161 @@
+//! What the data path needs from the rest of the house. In one process the binary fits control and
+//! the log to these; in a fleet the feed. Nothing here names a database.
+
+use std::{fmt::Debug, future::Future, net::IpAddr, pin::Pin, rc::Rc, sync::Arc};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use portcullis_model::{
+    Attempt, ConnectionId, GrantId, InstanceName, OperationName, Outcome, PrincipalId, RecordLevel,
+    RefusalId, RequestId, Resource, ServiceName, SignInId, Way,
+};
+use portcullis_policy::Snapshot;
+use tokio::sync::watch;
+
+/// Where snapshots come from.
+pub trait SnapshotFeed: Debug + Send + Sync {
+    /// The newest snapshot.
+    fn current(&self) -> Arc<Snapshot>;
+
+    /// Changes whenever a newer snapshot is there; carries its version.
+    fn changes(&self) -> watch::Receiver<u64>;
+}
+
+/// The record cannot be written: nothing may be forwarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the record cannot be written")]
+pub struct RecordBroken;
+
+/// Becomes ready when an intent is as safe as its level asks for.
+pub type Recorded = Pin<Box<dyn Future<Output = Result<(), RecordBroken>>>>;
+
+/// One core's journal. Not `Send`: it never leaves its core.
+pub trait Journal: Debug {
+    /// Appends the first half of an attempt. The caller waits for what it returns before it sends
+    /// anything upstream; all intents of one tick share one `write`.
+    fn intent(&self, attempt: &Attempt<'_>, level: RecordLevel) -> Result<Recorded, RecordBroken>;
+
+    /// Completes the attempt of `request`. Written with the next tick; never waited for.
+    fn outcome(&self, request: RequestId, outcome: &Outcome<'_>);
+
+    /// Appends an attempt that is whole already: a refusal.
+    fn refused(&self, attempt: &Attempt<'_>, outcome: &Outcome<'_>) -> Result<(), RecordBroken>;
+}
+
+/// Opens one journal per core, and says whether the record can be written at all.
+pub trait Journals: Debug + Send + Sync {
+    /// The journal of core number `core`; called once per core, on that core.
+    fn open(&self, core: usize) -> std::io::Result<Rc<dyn Journal>>;
+}
+
+/// Why a use could not be spent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ConsumeError {
+    /// The grant has ended, or somebody else spent its last use.
+    #[error("the grant has no use left")]
+    Over,
+    /// The store does not answer.
+    #[error("the store does not answer")]
+    Unavailable,
+}
+
+/// Spends uses of counted grants, durably and exactly once.
+#[async_trait]
+pub trait Consumption: Debug + Send + Sync {
+    /// Spends one use of `grant` on `request`.
+    async fn consume(&self, grant: GrantId, request: RequestId) -> Result<(), ConsumeError>;
+}
+
+/// A requestable refusal, to be kept for an hour so that it can be asked about.
+#[derive(Debug, Clone)]
+pub struct KeptRefusal {
+    /// Whose: nobody else can read it.
+    pub principal: PrincipalId,
+    /// The refused request.
+    pub request: RequestId,
+    /// What was refused.
+    pub operation: OperationName,
+    /// Where.
+    pub resource: Resource,
+    /// The digest of the refused request, where a way counts uses.
+    pub digest: Option<String>,
+    /// Method and path, for people: `POST /v1/refunds`.
+    pub summary: String,
+    /// What would have opened it.
+    pub ways: Vec<Way>,
+    /// When.
+    pub time: Timestamp,
+}
+
+/// Keeps refusals.
+#[async_trait]
+pub trait Refusals: Debug + Send + Sync {
+    /// Keeps one and names it; `None` if this principal has too many already or the store is busy.
+    async fn keep(&self, refusal: KeptRefusal) -> Option<RefusalId>;
+
+    /// Who could review a request for `operation`, by name, to be shown with its ways.
+    fn reviewers(&self, operation: &OperationName) -> Vec<String>;
+}
+
+/// A connection as others see it.
+#[derive(Debug, Clone)]
+pub struct ConnectionInfo {
+    /// Its id.
+    pub id: ConnectionId,
+    /// The request that opened it.
+    pub request: RequestId,
+    /// Who.
+    pub principal: PrincipalId,
+    /// Where.
+    pub service: ServiceName,
+    /// Which instance answers.
+    pub instance: InstanceName,
+    /// What.
+    pub operation: OperationName,
+    /// The grant that opened it.
+    pub grant: Option<GrantId>,
+    /// The sign-in that it hangs on.
+    pub sign_in: Option<SignInId>,
+    /// The caller's address.
+    pub source: IpAddr,
+    /// `http`, `grpc`, `websocket`, `sse`.
+    pub protocol: &'static str,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// Why a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionEnd {
+    /// One side finished.
+    Finished,
+    /// The client went away.
+    ClientGone,
+    /// The upstream broke off.
+    UpstreamGone,
+    /// Its grant ended.
+    GrantEnded,
+    /// Its sign-in or token ended.
+    SignInEnded,
+    /// Policy no longer permits it.
+    PolicyChanged,
+    /// Somebody closed it.
+    Closed,
+    /// The process stops.
+    ShuttingDown,
+}
+
+/// A registered connection; dropped when it is over.
+pub trait RegisteredConnection: Debug + Send {
+    /// Resolves when somebody asked to close it.
+    fn close_requested(&mut self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+
+    /// It is over: why, and the bytes that went up and down.
+    fn ended(self: Box<Self>, why: ConnectionEnd, bytes_up: u64, bytes_down: u64);
+}
+
+/// The registry of live connections.
+pub trait Connections: Debug + Send + Sync {
+    /// Registers one.
+    fn opened(&self, info: ConnectionInfo) -> Box<dyn RegisteredConnection>;
+}

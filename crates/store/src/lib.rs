@@ -1,0 +1,1 @@
+//! The only SQL: access requests, grants, sign-ins, events and their outbox.

@@ -1,0 +1,1 @@
+//! Clocks, an OpenID issuer, echo upstreams and temporary stores for tests.
