@@ -1,0 +1,15 @@
+//! End-to-end tests: the real binary, real sockets, outsiders as clients.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "tests fail by panicking"
+)]
+
+mod house;
+mod people;
+mod walls;
+mod wire;
