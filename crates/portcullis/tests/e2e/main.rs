@@ -9,7 +9,10 @@
     reason = "tests fail by panicking"
 )]
 
+mod headers;
 mod house;
+mod paths;
 mod people;
+mod upstream;
 mod walls;
 mod wire;
