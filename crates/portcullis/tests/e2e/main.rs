@@ -11,7 +11,9 @@
 
 mod headers;
 mod house;
+mod lifecycle;
 mod paths;
+mod payments;
 mod people;
 mod upstream;
 mod walls;
