@@ -9,6 +9,8 @@
     reason = "tests fail by panicking"
 )]
 
+mod bundles;
+mod crash;
 mod headers;
 mod house;
 mod lifecycle;

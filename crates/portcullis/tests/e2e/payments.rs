@@ -142,6 +142,14 @@ impl Payments {
         self.house.record(&self.auditor, enough)
     }
 
+    /// A page of the record from entry `from` on.
+    pub(crate) fn page(&self, from: usize) -> Vec<Value> {
+        let path = format!("/v1/audit/events?from={from}&limit=500");
+        let answer = self.house.api("GET", &path, Some(&self.auditor), None);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()["events"].as_array().unwrap().clone()
+    }
+
     /// Waits until the record has an event of `kind` for which `which` holds, and returns it.
     pub(crate) fn event(&self, kind: &str, which: impl Fn(&Value) -> bool) -> Value {
         let matching = |event: &&Value| event["type"] == kind && which(event);
