@@ -5,7 +5,7 @@ import pathlib
 import socket
 import time
 
-from . import measure, subjects
+from . import measure, revocation, subjects
 
 BUSY = 0.97
 
@@ -17,7 +17,7 @@ def throughput(folder: pathlib.Path, rounds: int, seconds: float, cases: dict) -
     with subjects.upstream(folder) as upstream:
         for number in range(rounds):
             for subject, start in cases.items():
-                with start(folder, upstream, issuer) as (port, pid):
+                with start(folder, upstream, issuer) as (port, pid, *_):
                     rows.append({"subject": subject, "round": number,
                                  **saturated(port, pid, issuer, seconds)})
     return rows
@@ -73,7 +73,7 @@ def latency(folder, rounds, seconds):
             direct = measure.load(f"http://127.0.0.1:{upstream}", script, 1, seconds, **env)["p50_us"]
             for subject, start in {"portcullis": subjects.portcullis, "envoy": subjects.envoy,
                                    "nginx plain": lambda f, u, _: subjects.nginx(f, u)}.items():
-                with start(folder, upstream, issuer) as (port, _pid):
+                with start(folder, upstream, issuer) as (port, *_):
                     url = f"http://127.0.0.1:{port}"
                     measure.load(url, script, 1, 1, **env)
                     run = measure.load(url, script, 1, seconds, **env)
@@ -91,7 +91,7 @@ def memory(folder, rounds, _seconds):
     with subjects.upstream(folder) as upstream:
         for number in range(rounds):
             for subject, start in {"portcullis": subjects.portcullis, "envoy": subjects.envoy}.items():
-                with start(folder, upstream, issuer) as (port, pid), contextlib.ExitStack() as open_:
+                with start(folder, upstream, issuer) as (port, pid, *_), contextlib.ExitStack() as open_:
                     time.sleep(1)
                     idle, count = measure.resident_kib(pid), 2000
                     for _ in range(count):
@@ -105,4 +105,5 @@ def memory(folder, rounds, _seconds):
     return rows
 
 
-ALL = {"everything": everything, "policies": policies, "latency": latency, "memory": memory}
+ALL = {"everything": everything, "policies": policies, "latency": latency, "memory": memory,
+       "revocation": revocation.revocation}

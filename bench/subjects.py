@@ -9,6 +9,7 @@ import shutil
 import socket
 import sys
 import threading
+import typing
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -26,6 +27,21 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+class Running(typing.NamedTuple):
+    """A running gate; unpacks into port and pid."""
+
+    port: int
+    pid: int
+    control: int
+
+
+STREAM_RULE = """
+@id("stream") @reviews("0") @max_duration("1h")
+permit (principal is User in Group::"engineering", action == Action::"stream.GET", resource == Service::"stream")
+when { context has grant };
+"""
 
 
 class Issuer:
@@ -52,15 +68,37 @@ class Issuer:
                   "iat": now, "exp": now + datetime.timedelta(hours=4)}
         return jwt.encode(claims, self.key, algorithm="ES256", headers={"kid": "bench"})
 
+    def id_token(self) -> str:
+        """The one person of this provider, who has confirmed already."""
+        now = datetime.datetime.now(datetime.UTC)
+        claims = {"iss": self.url, "aud": "bench", "sub": "eve", "email": "eve@example.com", "email_verified": True,
+                  "groups": ["engineering"], "iat": now, "exp": now + datetime.timedelta(minutes=5)}
+        return jwt.encode(claims, self.key, algorithm="ES256", headers={"kid": "bench"})
+
     def _serve(self) -> None:
         documents = {
-            "/.well-known/openid-configuration": {"issuer": self.url, "jwks_uri": f"{self.url}/jwks"},
+            "/.well-known/openid-configuration": {
+                "issuer": self.url, "jwks_uri": f"{self.url}/jwks", "token_endpoint": f"{self.url}/token",
+                "authorization_endpoint": f"{self.url}/authorize",
+                "device_authorization_endpoint": f"{self.url}/device", "response_types_supported": ["code"],
+                "subject_types_supported": ["public"], "id_token_signing_alg_values_supported": ["ES256"]},
             "/jwks": self.jwks,
+        }
+        answers = {
+            "/device": lambda: {"device_code": "code", "user_code": "CODE", "interval": 1, "expires_in": 600,
+                                "verification_uri": f"{self.url}/device"},
+            "/token": lambda: {"access_token": "unused", "token_type": "Bearer", "id_token": self.id_token()},
         }
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):  # noqa: N802 (the base class names it)
-                document = documents.get(self.path)
+                self.answer(documents.get(self.path))
+
+            def do_POST(self):  # noqa: N802
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                self.answer(answers[self.path]() if self.path in answers else None)
+
+            def answer(self, document):
                 self.send_response(200 if document else 404)
                 self.send_header("Content-Type", "application/json")
                 self.end_headers()
@@ -105,20 +143,21 @@ def envoy(folder: pathlib.Path, upstream_port: int, issuer: Issuer, policies: in
 
 @contextlib.contextmanager
 def portcullis(folder: pathlib.Path, upstream_port: int, issuer: Issuer, policies: int = 100,
-               decision_cache: bool = True, tls: bool = False):
+               decision_cache: bool = True, stream_port: int = 9):
     """Portcullis with JWT identity, policies, assertion and record; one core."""
     home = folder / "portcullis"
     shutil.rmtree(home, ignore_errors=True)
     (home / "policies").mkdir(parents=True)
     gate, control = free_port(), free_port()
-    text = filled("portcullis.yaml", home, GATE=gate, CONTROL=control, UPSTREAM=upstream_port, ISSUER=issuer.url)
-    (home / "policies/bench.cedar").write_text("\n".join(policy(n) for n in range(policies)))
+    text = filled("portcullis.yaml", home, GATE=gate, CONTROL=control, UPSTREAM=upstream_port, ISSUER=issuer.url,
+                  STREAM=stream_port)
+    (home / "policies/bench.cedar").write_text("\n".join(policy(n) for n in range(policies)) + STREAM_RULE)
     command = [str(BINARY), "serve", "--config", str(text), "--cores", "1"]
     if not decision_cache:
         command.append("--no-decision-cache")
     with measure.running(command, measure.SERVER_CORE, gate, folder / "portcullis.out", PORTCULLIS_LOG="warn") as process:
         measure.wait_for(control, process, folder / "portcullis.out")
-        yield gate, process.pid
+        yield Running(gate, process.pid, control)
 
 
 def policy(number: int) -> str:
