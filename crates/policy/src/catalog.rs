@@ -6,9 +6,12 @@
 //! is not declared leads nowhere.
 
 mod declared;
+mod document;
 mod hosts;
 mod load;
+mod openapi;
 mod operation;
+mod schema;
 mod service;
 mod template;
 mod trie;

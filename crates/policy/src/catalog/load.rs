@@ -9,6 +9,7 @@ use super::{
     Service,
     declared::{self, Draft, Place},
     hosts::{self, Addressed, Destination, Hosts},
+    openapi,
     operation::Operation,
     template,
 };
@@ -179,7 +180,7 @@ fn service(source: &ServiceSource, prefix: &str, errors: &mut Vec<LoadError>) ->
     let drafts = match &source.operations {
         OperationsSource::Methods => declared::by_method(&place),
         OperationsSource::Inline(entries) => declared::inline(entries, &place, errors),
-        OperationsSource::OpenApi { path, text } => Vec::new(),
+        OperationsSource::OpenApi { path, text } => openapi::drafts(path, text, errors),
     };
     check_groups(source, &drafts, errors);
     let drafts = checked(source, prefix, drafts, errors);
