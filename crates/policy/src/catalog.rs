@@ -8,6 +8,8 @@
 mod declared;
 mod document;
 mod hosts;
+mod inspect;
+mod json;
 mod load;
 mod openapi;
 mod operation;

@@ -6,6 +6,7 @@ use portcullis_model::OperationName;
 
 use super::{
     declared::{Body, Draft, Param},
+    inspect,
     template::Template,
     types::RecordType,
 };
@@ -76,20 +77,27 @@ impl Operation {
     /// Duplicates of a single-valued parameter are malformed; undeclared ones stay out.
     pub fn params(
         &self,
-        _path_params: &[(&str, String)],
-        _query: Option<&str>,
+        path_params: &[(&str, String)],
+        query: Option<&str>,
     ) -> Result<Option<Record>, InspectError> {
-        Ok(None)
+        if self.params.is_empty() {
+            return Ok(None);
+        }
+        inspect::params(&self.params, path_params, query).map(Some)
     }
 
     /// The declared JSON body as a typed record. Duplicate keys are malformed, at any depth;
-    /// undeclared properties stay out; `None` if no body is declared.
+    /// undeclared properties stay out; `None` if no body is declared, or it may be absent and is.
+    /// `content_type` is the header's value.
     pub fn body(
         &self,
-        _content_type: Option<&str>,
-        _body: &[u8],
+        content_type: Option<&str>,
+        bytes: &[u8],
     ) -> Result<Option<Record>, InspectError> {
-        Ok(None)
+        match &self.body {
+            Some(declared) => inspect::body(declared, content_type, bytes),
+            None => Ok(None),
+        }
     }
 
     pub(super) fn template(&self) -> Option<&Template> {
