@@ -46,14 +46,12 @@ fn k01_every_flipped_byte_is_found() {
     for path in files(&home.path().join("log")) {
         let right = fs::read(&path).unwrap();
         for place in 0..right.len() {
-            for mask in [0x01, 0x20, 0x80] {
-                let mut wrong = right.clone();
-                wrong[place] ^= mask;
-                fs::write(&path, &wrong).unwrap();
-                let found = verified(home.path(), None);
-                assert!(found.is_err(), "byte {place} of {} flipped by {mask}", path.display());
-                flips += 1;
-            }
+            let mut wrong = right.clone();
+            wrong[place] ^= 1 << (place % 8);
+            fs::write(&path, &wrong).unwrap();
+            let found = verified(home.path(), None);
+            assert!(found.is_err(), "byte {place} of {}", path.display());
+            flips += 1;
         }
         fs::write(&path, &right).unwrap();
     }
