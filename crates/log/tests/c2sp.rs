@@ -1,5 +1,13 @@
 //! The log is what the C2SP texts say: a verifier that was written from them alone agrees.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that fails should stop where it does"
+)]
+
 mod support;
 
 use std::{fs, path::Path, process::Command};
