@@ -10,7 +10,7 @@ use crate::{Person, StoredBundle, StoredDevice, StoredRefusal, StoredSignIn};
 /// One guarded change. If its guard does not hold, the whole transaction is a conflict.
 #[derive(Debug, Clone)]
 pub enum Change {
-    /// A new person.
+    /// A person, new or with another e-mail address.
     AddPerson(Person),
     /// A principal as last seen.
     SeePrincipal {
@@ -19,9 +19,9 @@ pub enum Change {
         /// When.
         at: Timestamp,
     },
-    /// A new sign-in.
+    /// A new sign-in. Guard: the one it was made from has not ended.
     AddSignIn(StoredSignIn),
-    /// The end of a sign-in. Guard: it has not ended.
+    /// The end of a sign-in and of all that were made from it. Guard: it has not ended.
     EndSignIn(SignInId),
     /// A new device sign-in.
     AddDevice {
@@ -75,8 +75,8 @@ pub enum Change {
     },
     /// Refusals kept before, and device sign-ins that lapsed before, are forgotten.
     Forget {
-        /// Refusals older than this.
-        refusals_before: Timestamp,
+        /// Refusals of this time or earlier.
+        refusals_until: Timestamp,
         /// Devices that lapsed at this time or earlier.
         devices_until: Timestamp,
     },

@@ -76,6 +76,9 @@ pub trait Store: Debug + Send + Sync {
     /// Events that the log does not have yet, in the order of their commits, at most `limit`.
     async fn unlogged(&self, limit: u32) -> Result<Vec<StoredEvent>>;
 
+    /// The highest position that an event has in the log.
+    async fn last_logged(&self) -> Result<Option<u64>>;
+
     /// The log has event number `seq` at `position`.
     async fn logged(&self, seq: i64, position: u64) -> Result<()>;
 }

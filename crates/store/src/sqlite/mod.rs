@@ -125,8 +125,13 @@ impl Store for SqliteStore {
         read::unlogged(&self.readers, limit).await
     }
 
+    async fn last_logged(&self) -> Result<Option<u64>> {
+        read::last_logged(&self.readers).await
+    }
+
     async fn logged(&self, seq: i64, position: u64) -> Result<()> {
-        let position = i64::try_from(position).map_err(|error| rows::unreadable("events", error))?;
+        let position =
+            i64::try_from(position).map_err(|error| rows::unreadable("events", error))?;
         let mark = "UPDATE events SET log_position = ? WHERE seq = ? AND log_position IS NULL";
         let done = sqlx::query(mark).bind(position).bind(seq).execute(&self.writer).await?;
         if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Conflict) }

@@ -121,8 +121,7 @@ pub(super) async fn oldest_to_forget(
     pool: &SqlitePool,
 ) -> Result<(Option<Timestamp>, Option<Timestamp>)> {
     let sql = "SELECT (SELECT min(time) FROM refusals), (SELECT min(expires_at) FROM devices)";
-    let (refusal, device): (Option<i64>, Option<i64>) =
-        sqlx::query_as(sql).fetch_one(pool).await?;
+    let (refusal, device): (Option<i64>, Option<i64>) = sqlx::query_as(sql).fetch_one(pool).await?;
     Ok((
         refusal.map(|micros| time("refusals", micros)).transpose()?,
         device.map(|micros| time("devices", micros)).transpose()?,
@@ -151,6 +150,12 @@ pub(super) async fn unlogged(pool: &SqlitePool, limit: u32) -> Result<Vec<Stored
         Ok(StoredEvent { seq: *seq, event: parsed::<Event>("events", body)? })
     };
     rows.iter().map(read).collect()
+}
+
+pub(super) async fn last_logged(pool: &SqlitePool) -> Result<Option<u64>> {
+    let sql = "SELECT max(log_position) FROM events";
+    let position: Option<i64> = sqlx::query_scalar(sql).fetch_one(pool).await?;
+    position.map(u64::try_from).transpose().map_err(|error| unreadable("events", error))
 }
 
 async fn one<T: DeserializeOwned>(

@@ -14,13 +14,16 @@ use crate::{Change, StoreError, StoredBundle, StoredRefusal, StoredSignIn};
 pub(super) async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<()> {
     match change {
         Change::AddPerson(person) => {
-            let sql = "INSERT INTO people (id, email) VALUES (?, ?)";
+            let sql = "INSERT INTO people (id, email) VALUES (?, ?) \
+                       ON CONFLICT (id) DO UPDATE SET email = excluded.email";
             let query = sqlx::query(sql).bind(person.id.to_string()).bind(person.email.clone());
             guarded(tx, query).await
         }
         Change::SeePrincipal { principal, at } => see_principal(tx, principal, micros(*at)).await,
         Change::AddSignIn(stored) => add_sign_in(tx, stored).await,
         Change::EndSignIn(id) => {
+            let sql = "DELETE FROM sign_ins WHERE parent = ?";
+            sqlx::query(sql).bind(id.to_string()).execute(&mut *tx).await?;
             let sql = "DELETE FROM sign_ins WHERE id = ?";
             guarded(tx, sqlx::query(sql).bind(id.to_string())).await
         }
@@ -45,8 +48,8 @@ pub(super) async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<
             spend_use(tx, &grant.to_string(), *request, micros(*at)).await
         }
         Change::KeepRefusal { refusal, at_most } => keep_refusal(tx, refusal, *at_most).await,
-        Change::Forget { refusals_before, devices_until } => {
-            forget(tx, micros(*refusals_before), micros(*devices_until)).await
+        Change::Forget { refusals_until, devices_until } => {
+            forget(tx, micros(*refusals_until), micros(*devices_until)).await
         }
         Change::AddBundle(bundle) => add_bundle(tx, bundle).await,
         Change::Record(event) => record(tx, event).await,
@@ -227,7 +230,7 @@ async fn keep_refusal(
 }
 
 async fn forget(tx: &mut SqliteConnection, refusals: i64, devices: i64) -> Result<()> {
-    let sql = "DELETE FROM refusals WHERE time < ?";
+    let sql = "DELETE FROM refusals WHERE time <= ?";
     sqlx::query(sql).bind(refusals).execute(&mut *tx).await?;
     let sql = "DELETE FROM devices WHERE expires_at <= ?";
     sqlx::query(sql).bind(devices).execute(tx).await?;
