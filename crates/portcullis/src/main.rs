@@ -1,2 +1,24 @@
 //! Portcullis: a microservices access proxy with just-in-time access.
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod ambient;
+mod check;
+mod command;
+mod config;
+mod config_command;
+mod demo;
+mod diagnostics;
+
+fn main() -> ExitCode {
+    let arguments = command::Arguments::parse();
+    match command::run(arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("portcullis: {error:#}");
+            ExitCode::from(command::WRONG_USE)
+        }
+    }
+}
