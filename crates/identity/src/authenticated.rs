@@ -47,7 +47,20 @@ impl Authenticated {
         }
     }
 
-    // `by_jwt` joins it with the token verifier.
+    pub(crate) fn by_jwt(
+        principal: Arc<Principal>,
+        authenticated_at: Timestamp,
+        ends_at: Timestamp,
+    ) -> Self {
+        Self {
+            principal,
+            method: AuthMethod::Jwt,
+            authenticated_at,
+            ends_at,
+            sign_in: None,
+            service: None,
+        }
+    }
 
     /// Who.
     pub fn principal(&self) -> &Arc<Principal> {

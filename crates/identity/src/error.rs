@@ -1,4 +1,4 @@
-//! Why a caller is not who they may claim to be.
+//! Why a caller is not who they may claim to be, and why a configuration cannot be used.
 
 /// The answer depends on the variant: 401, or 503 for what may work later.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -12,4 +12,37 @@ pub enum AuthError {
     /// The issuer's keys are not known yet, and may be later.
     #[error("the keys of issuer `{0}` cannot be fetched at the moment")]
     IssuerUnavailable(String),
+}
+
+/// A configured issuer or provider that cannot be used as it is written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The issuer's address.
+    #[error("issuer `{issuer}`: {why}")]
+    IssuerUrl {
+        /// As it is written.
+        issuer: String,
+        /// What to change.
+        why: &'static str,
+    },
+    /// The subject template.
+    #[error("subject template `{template}`: {why}")]
+    Template {
+        /// As it is written.
+        template: String,
+        /// What to change.
+        why: &'static str,
+    },
+    /// A rule of `groups`.
+    #[error("group rule `{0}` must read `claim=value`")]
+    GroupRule(String),
+    /// Two entries would accept the same tokens.
+    #[error("issuer `{0}` is configured twice; one entry per issuer decides who its tokens are")]
+    DuplicateIssuer(String),
+    /// Two entries would name their principals alike.
+    #[error("two issuers are named `{0}`; principals carry that name, so it must be unique")]
+    DuplicateName(String),
+    /// The HTTP client cannot be built.
+    #[error("the client for identity providers cannot be built: {0}")]
+    Http(String),
 }

@@ -5,9 +5,24 @@
 //! issuers. Decides nothing about access.
 
 pub mod authenticated;
+mod claims;
 pub mod error;
+pub mod issuer;
+mod jwks;
+mod jws;
+pub mod key_source;
+pub mod provider;
 pub mod sign_ins;
+pub mod template;
+pub mod token_cache;
+pub mod workloads;
 
 pub use authenticated::{AuthMethod, Authenticated};
-pub use error::AuthError;
+pub use error::{AuthError, ConfigError};
+pub use issuer::{ClaimType, GroupRule, IssuerUrl, JwtIssuer};
+pub use key_source::Pace;
+pub use provider::{ProviderClient, ProviderError};
 pub use sign_ins::SignIns;
+pub use template::Template;
+pub use token_cache::TokenCache;
+pub use workloads::{Unverified, Workloads};

@@ -1,0 +1,201 @@
+//! What is configured of an issuer of workload tokens.
+
+use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
+
+use portcullis_model::Group;
+use serde::Deserialize;
+use url::{Host, Url};
+
+use crate::{ConfigError, Template};
+
+/// An issuer's identifier: the exact text of `iss`, and where its discovery document is.
+///
+/// Compared letter by letter (OpenID Connect Discovery 1.0, 4.3), so that a slash at the end
+/// makes another issuer. `https`, except on loopback.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct IssuerUrl {
+    text: Arc<str>,
+    url: Url,
+}
+
+impl IssuerUrl {
+    /// The text that `iss` must equal.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    pub(crate) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// Where the discovery document is: behind the path, if there is one.
+    pub(crate) fn discovery(&self) -> Url {
+        let mut url = self.url.clone();
+        let path = format!("{}/.well-known/openid-configuration", url.path().trim_end_matches('/'));
+        url.set_path(&path);
+        url
+    }
+}
+
+impl FromStr for IssuerUrl {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let refused = |why| ConfigError::IssuerUrl { issuer: text.to_owned(), why };
+        let url = Url::parse(text).map_err(|_| refused("it must be an absolute URL"))?;
+        if !is_private_enough(&url) {
+            return Err(refused("it must start with https:// unless it is on loopback"));
+        }
+        if url.query().is_some() || url.fragment().is_some() || has_userinfo(&url) {
+            return Err(refused("it must have no query, no fragment and no user name"));
+        }
+        Ok(Self { text: text.into(), url })
+    }
+}
+
+impl<'de> Deserialize<'de> for IssuerUrl {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl fmt::Display for IssuerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for IssuerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IssuerUrl({})", self.text)
+    }
+}
+
+/// What type a mapped claim has, in tokens and in policies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+pub enum ClaimType {
+    /// `true` or `false`.
+    Bool,
+    /// A whole number of 64 bits.
+    Long,
+    /// Text.
+    String,
+    /// A list of texts.
+    #[serde(rename = "Set<String>")]
+    Set,
+}
+
+/// `claim=value` puts a workload into groups if its claim is exactly that, or a list holding it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupRule {
+    pub(crate) claim: String,
+    pub(crate) value: String,
+    pub(crate) groups: Vec<Group>,
+}
+
+impl GroupRule {
+    /// Reads `claim=value`, as in `environment=production`.
+    pub fn parse(condition: &str, groups: Vec<Group>) -> Result<Self, ConfigError> {
+        match condition.split_once('=') {
+            Some((claim, value)) if !claim.is_empty() && !value.is_empty() => {
+                Ok(Self { claim: claim.to_owned(), value: value.to_owned(), groups })
+            }
+            _ => Err(ConfigError::GroupRule(condition.to_owned())),
+        }
+    }
+}
+
+/// One issuer of workload tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JwtIssuer {
+    /// Its name in configuration: the first half of its principals' names.
+    pub name: String,
+    /// Its identifier.
+    pub issuer: IssuerUrl,
+    /// What `aud` must be or hold.
+    pub audience: String,
+    /// How its principals are named.
+    pub subject: Template,
+    /// Claims that policies may read.
+    pub claims: BTreeMap<String, ClaimType>,
+    /// Groups by claims.
+    pub groups: Vec<GroupRule>,
+    /// The claim that lists groups. If it is set, a token without it is refused.
+    pub groups_claim: Option<String>,
+    /// Hosts, besides the issuer's own, that its discovery document may point to.
+    pub endpoint_hosts: Vec<String>,
+}
+
+impl JwtIssuer {
+    /// An issuer with `{sub}` for a subject, and neither claims nor groups.
+    pub fn new(name: impl Into<String>, issuer: IssuerUrl, audience: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            issuer,
+            audience: audience.into(),
+            subject: Template::default(),
+            claims: BTreeMap::new(),
+            groups: Vec::new(),
+            groups_claim: None,
+            endpoint_hosts: Vec::new(),
+        }
+    }
+}
+
+/// `https`, or `http` that never leaves the machine.
+pub(crate) fn is_private_enough(url: &Url) -> bool {
+    url.has_host() && (url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url)))
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+pub(crate) fn has_userinfo(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_https_or_loopback_is_an_issuer() {
+        for good in ["https://id.example.com", "https://id.example.com/a/", "http://127.0.0.1:9"] {
+            assert_eq!(good.parse::<IssuerUrl>().unwrap().as_str(), good);
+        }
+        for bad in [
+            "http://id.example.com",
+            "id.example.com",
+            "https://a?b",
+            "https://a#b",
+            "https://u@a",
+            "ftp://127.0.0.1",
+            "http://127.0.0.1.evil.example",
+            "",
+        ] {
+            assert!(bad.parse::<IssuerUrl>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn discovery_is_behind_the_issuers_path() {
+        let discovery = |text: &str| text.parse::<IssuerUrl>().unwrap().discovery().to_string();
+        let end = ".well-known/openid-configuration";
+        assert_eq!(discovery("https://a.example"), format!("https://a.example/{end}"));
+        assert_eq!(discovery("https://a.example/b/"), format!("https://a.example/b/{end}"));
+    }
+
+    #[test]
+    fn a_group_rule_needs_a_claim_and_a_value() {
+        assert!(GroupRule::parse("a=b=c", vec![]).is_ok_and(|rule| rule.value == "b=c"));
+        for bad in ["", "a", "=b", "a="] {
+            assert!(GroupRule::parse(bad, vec![]).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Workloads: callers that present a JWT of a configured issuer.
+
+use std::{collections::HashMap, sync::Arc};
+
+use jiff::Timestamp;
+use portcullis_model::Clock;
+use tokio::runtime::Handle;
+
+use crate::{
+    AuthError, Authenticated, ConfigError, JwtIssuer, Pace, ProviderClient,
+    claims::{self, Life},
+    jws::Unproven,
+    key_source::{KeySource, KeysVersion, Prospect},
+    provider::Provider,
+};
+
+/// All issuers of workload tokens.
+#[derive(Debug)]
+pub struct Workloads {
+    issuers: HashMap<String, Issuer>,
+    version: Arc<KeysVersion>,
+}
+
+#[derive(Debug)]
+struct Issuer {
+    config: JwtIssuer,
+    keys: Arc<KeySource>,
+}
+
+/// Why [`Workloads::try_authenticate`] has no answer, or a bad one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unverified {
+    /// It is an answer: refuse.
+    Refused(AuthError),
+    /// Only fetching the issuer's keys can tell: await [`Workloads::authenticate`].
+    KeysNeeded,
+}
+
+impl From<AuthError> for Unverified {
+    fn from(error: AuthError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// A token that is proven, until its end or until its key must be confirmed.
+pub(crate) struct Verified {
+    pub(crate) authenticated: Authenticated,
+    pub(crate) good_until: Timestamp,
+}
+
+impl Workloads {
+    /// Accepts the tokens of `issuers`, whose keys are fetched on `control`.
+    pub fn new(
+        issuers: Vec<JwtIssuer>,
+        client: &ProviderClient,
+        clock: &Arc<dyn Clock>,
+        pace: Pace,
+        control: &Handle,
+    ) -> Result<Self, ConfigError> {
+        let version = Arc::new(KeysVersion::new());
+        let mut by_url: HashMap<String, Issuer> = HashMap::new();
+        for config in issuers {
+            if by_url.values().any(|known| known.config.name == config.name) {
+                return Err(ConfigError::DuplicateName(config.name));
+            }
+            let provider = Provider {
+                issuer: config.issuer.clone(),
+                endpoint_hosts: config.endpoint_hosts.clone(),
+                client: client.clone(),
+            };
+            let (clock, control, version) =
+                (Arc::clone(clock), control.clone(), Arc::clone(&version));
+            let keys = KeySource::new(provider, pace, clock, control, version);
+            let url = config.issuer.as_str().to_owned();
+            if let Some(known) = by_url.insert(url, Issuer { config, keys }) {
+                return Err(ConfigError::DuplicateIssuer(known.config.issuer.to_string()));
+            }
+        }
+        Ok(Self { issuers: by_url, version })
+    }
+
+    /// Starts to fetch all keys, at once and again and again, until this value is dropped.
+    pub fn keep_fresh(&self) {
+        for issuer in self.issuers.values() {
+            issuer.keys.keep_fresh();
+        }
+    }
+
+    /// Who presents `token`, waiting for the issuer's keys if they may help.
+    pub async fn authenticate(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Authenticated, AuthError> {
+        let unproven = Unproven::parse(token)?;
+        let issuer = self.issuer_of(&unproven)?;
+        match issuer.verify(&unproven, now) {
+            Ok(verified) => return Ok(verified.authenticated),
+            Err(Unverified::Refused(error)) => return Err(error),
+            Err(Unverified::KeysNeeded) => issuer.keys.refresh().await,
+        }
+        match issuer.verify(&unproven, now) {
+            Ok(verified) => Ok(verified.authenticated),
+            Err(Unverified::Refused(error)) => Err(error),
+            // Waited once already: whoever waits again could be made to wait for ever.
+            Err(Unverified::KeysNeeded) => Err(issuer.unavailable()),
+        }
+    }
+
+    /// Who presents `token`, without waiting for anything.
+    pub fn try_authenticate(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Authenticated, Unverified> {
+        self.try_verify(token, now).map(|verified| verified.authenticated)
+    }
+
+    /// Changes whenever a token that was accepted might no longer be. Never the same for two
+    /// values of this type.
+    pub fn keys_version(&self) -> u64 {
+        self.version.current()
+    }
+
+    /// The names of the issuers whose tokens cannot be checked at `now`.
+    pub fn unavailable(&self, now: Timestamp) -> Vec<&str> {
+        let without = self.issuers.values().filter(|issuer| issuer.keys.held(now).is_none());
+        without.map(|issuer| issuer.config.name.as_str()).collect()
+    }
+
+    pub(crate) fn try_verify(&self, token: &str, now: Timestamp) -> Result<Verified, Unverified> {
+        let unproven = Unproven::parse(token)?;
+        self.issuer_of(&unproven)?.verify(&unproven, now)
+    }
+
+    fn issuer_of(&self, token: &Unproven<'_>) -> Result<&Issuer, AuthError> {
+        let claimed = token.claims.get("iss").and_then(|claimed| claimed.as_str());
+        let claimed = claimed.ok_or(AuthError::Bad("the token names no issuer"))?;
+        self.issuers.get(claimed).ok_or(AuthError::Bad("the token's issuer is not configured"))
+    }
+}
+
+impl Issuer {
+    fn verify(&self, token: &Unproven<'_>, now: Timestamp) -> Result<Verified, Unverified> {
+        claims::check_purpose(token.media_type().as_deref(), &token.claims)?;
+        let Some(held) = self.keys.held(now) else {
+            return Err(match self.keys.prospect(now) {
+                Prospect::Fetch => Unverified::KeysNeeded,
+                Prospect::None | Prospect::Unavailable => self.unavailable().into(),
+            });
+        };
+        let Ok(signature) = held.keys.verify(token) else {
+            return Err(match self.keys.prospect(now) {
+                Prospect::Fetch => Unverified::KeysNeeded,
+                Prospect::None => {
+                    AuthError::Bad("the token's key is not one of its issuer's").into()
+                }
+                Prospect::Unavailable => self.unavailable().into(),
+            });
+        };
+        signature?;
+        claims::check_audience(&token.claims, &self.config.audience)?;
+        let life = Life::check(&token.claims, now)?;
+        let principal = Arc::new(claims::principal(&self.config, &token.claims)?);
+        let authenticated_at = life.issued_at.unwrap_or(now);
+        let authenticated = Authenticated::by_jwt(principal, authenticated_at, life.ends_at);
+        Ok(Verified { authenticated, good_until: life.ends_at.min(held.good_until) })
+    }
+
+    fn unavailable(&self) -> AuthError {
+        AuthError::IssuerUnavailable(self.config.name.clone())
+    }
+}
