@@ -29,7 +29,7 @@ mod tests;
 pub(crate) use audit::Audit;
 pub(crate) use control::ControlSection;
 pub(crate) use identity::Identity;
-pub(crate) use listener::Listener;
+pub(crate) use listener::{Listener, Tls};
 pub(crate) use service::Service;
 
 use document::Document;

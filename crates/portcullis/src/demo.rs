@@ -22,7 +22,9 @@ mod identity_provider;
 mod ledger;
 mod logs;
 mod payments;
+mod rehearsal;
 mod sign_in;
+mod tour;
 
 use identity_provider::IdentityProvider;
 
@@ -37,6 +39,9 @@ pub(crate) struct DemoArguments {
     /// Use free ports instead of the usual ones
     #[arg(long)]
     free_ports: bool,
+    /// Run the guided tour as a test, and end
+    #[arg(long)]
+    check: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use indexmap::IndexMap;
+use portcullis_identity::{ClaimType, GroupRule, IssuerUrl, JwtIssuer, Template};
 use schemars::JsonSchema;
 use serde::Serialize;
-use url::Url;
 
 use super::{
-    control::http_url,
     secret::SecretRef,
     section::{Field, Section},
 };
@@ -37,7 +36,9 @@ pub(crate) struct People {
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct Oidc {
     /// The issuer, exactly as it calls itself.
-    pub(crate) issuer: String,
+    #[schemars(with = "String")]
+    #[serde(serialize_with = "super::as_text")]
+    pub(crate) issuer: IssuerUrl,
     /// Our client id there.
     pub(crate) client_id: String,
     /// Our secret there; public clients have none.
@@ -63,12 +64,16 @@ pub(crate) struct Workload {
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct Jwt {
     /// The issuer, exactly as `iss` has it.
-    pub(crate) issuer: String,
+    #[schemars(with = "String")]
+    #[serde(serialize_with = "super::as_text")]
+    pub(crate) issuer: IssuerUrl,
     /// The audience that `aud` must hold.
     pub(crate) audience: String,
     /// The subject, from claims: `ci:{repository}`; default `{sub}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) subject: Option<String>,
+    #[serde(skip)]
+    template: Template,
     /// Claims that policies may read: `String`, `Long`, `Bool`, `Set<String>`.
     pub(crate) claims: BTreeMap<String, String>,
     /// Groups given by claims: `environment=production` to a list of groups.
@@ -76,9 +81,16 @@ pub(crate) struct Jwt {
     /// The claim that lists groups.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) groups_claim: Option<String>,
+    /// Hosts, besides the issuer's own, that its discovery document may point to.
+    pub(crate) endpoint_hosts: Vec<String>,
 }
 
-const CLAIM_TYPES: [&str; 4] = ["String", "Long", "Bool", "Set<String>"];
+const CLAIM_TYPES: [(&str, &str); 4] = [
+    ("String", "String"),
+    ("Long", "Long"),
+    ("Bool", "Bool"),
+    ("Set<String>", "Set<String>"),
+];
 
 impl Identity {
     pub(super) fn read(field: &Field<'_>, demo: bool) -> Option<Self> {
@@ -102,6 +114,16 @@ impl Identity {
 
 fn list<'a>(section: &mut Section<'a>, key: &'static str) -> Vec<Section<'a>> {
     section.field(key).map(|field| field.sections()).unwrap_or_default()
+}
+
+/// Policies see one schema: a claim that two issuers type differently has no place in it.
+fn contradiction(workloads: &[Workload]) -> Option<&str> {
+    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut claims = workloads.iter().flat_map(|workload| &workload.jwt.claims);
+    let twice = claims.find(|(claim, kind)| {
+        seen.insert(claim, kind).is_some_and(|earlier| earlier != kind.as_str())
+    });
+    twice.map(|(claim, _)| claim.as_str())
 }
 
 /// A provider's name is part of every principal's id, so it must be unique and without a colon.
@@ -134,7 +156,7 @@ impl People {
 impl Oidc {
     fn read(field: &Field<'_>, demo: bool) -> Option<Self> {
         let mut section = field.section()?;
-        let issuer = section.required("issuer").and_then(|field| issuer(&field, demo));
+        let issuer = section.required("issuer").and_then(|field| field.parsed());
         let client_id = section.required("client_id").and_then(|f| f.text().map(str::to_owned));
         let secret = section.field("client_secret");
         let client_secret = secret.and_then(|field| SecretRef::read(&field, demo));
@@ -144,27 +166,6 @@ impl Oidc {
         let scopes =
             scopes.unwrap_or_else(|| ["openid", "email", "profile"].map(Into::into).into());
         Some(Self { issuer: issuer?, client_id: client_id?, client_secret, groups_claim, scopes })
-    }
-}
-
-/// An issuer as it calls itself. Keys fetched in clear text prove nothing, so it is `https`, except on
-/// loopback and in the demo.
-fn issuer(field: &Field<'_>, demo: bool) -> Option<String> {
-    let url = http_url(field)?;
-    if url.scheme() == "http" && !demo && !is_loopback(&url) {
-        let help = Some("use its https URL: keys fetched in clear text prove nothing".into());
-        field.error(format!("issuer `{url}` is not https"), help);
-        return None;
-    }
-    field.text().map(str::to_owned)
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost",
-        None => false,
     }
 }
 
@@ -181,32 +182,72 @@ impl Workload {
 impl Jwt {
     fn read(field: &Field<'_>) -> Option<Self> {
         let mut section = field.section()?;
-        let issuer = section.required("issuer").and_then(|field| issuer(&field, false));
+        let issuer = section.required("issuer").and_then(|field| field.parsed());
         let audience = section.required("audience").and_then(|f| f.text().map(str::to_owned));
-        let subject = section.field("subject").and_then(|f| f.text().map(str::to_owned));
+        let subject = section.field("subject");
+        let template = subject.as_ref().map_or(Some(Template::default()), |field| field.parsed());
+        let subject = subject.and_then(|field| field.text().map(str::to_owned));
         let claims = section.field("claims").map(|field| claims(&field)).unwrap_or_default();
         let groups = section.field("groups").map(|field| groups(&field)).unwrap_or_default();
         let groups_claim = section.field("groups_claim").and_then(|f| f.text().map(str::to_owned));
+        let endpoint_hosts = section.field("endpoint_hosts").map(|field| field.texts());
+        let endpoint_hosts = endpoint_hosts.unwrap_or_default();
         section.finish();
-        let (issuer, audience) = (issuer?, audience?);
-        Some(Self { issuer, audience, subject, claims, groups, groups_claim })
+        Some(Self {
+            issuer: issuer?,
+            audience: audience?,
+            subject,
+            template: template?,
+            claims,
+            groups,
+            groups_claim,
+            endpoint_hosts,
+        })
     }
 }
 
+impl Workload {
+    /// What the identity crate checks tokens by.
+    pub(crate) fn issuer(&self) -> JwtIssuer {
+        let Jwt { issuer, audience, template, claims, groups, groups_claim, .. } =
+            self.jwt.clone();
+        let claim_types = claims.into_iter().filter_map(|(claim, kind)| {
+            Some((claim, claim_type(&kind)?))
+        });
+        let rules = groups.into_iter().filter_map(|(condition, groups)| {
+            GroupRule::parse(&condition, groups.into_iter().map(Into::into).collect()).ok()
+        });
+        JwtIssuer {
+            name: self.name.clone(),
+            issuer,
+            audience,
+            subject: template,
+            claims: claim_types.collect(),
+            groups: rules.collect(),
+            groups_claim,
+            endpoint_hosts: self.jwt.endpoint_hosts.clone(),
+        }
+    }
+}
+
+fn claim_type(text: &str) -> Option<ClaimType> {
+    let known = [ClaimType::String, ClaimType::Long, ClaimType::Bool, ClaimType::Set];
+    CLAIM_TYPES.iter().zip(known).find(|((name, _), _)| *name == text).map(|(_, kind)| kind)
+}
+
 fn claims(field: &Field<'_>) -> BTreeMap<String, String> {
-    let types = CLAIM_TYPES.map(|name| (name, name));
     let pairs = field.pairs().into_iter();
-    pairs.filter_map(|(claim, kind)| Some((claim, kind.one_of(&types)?.to_owned()))).collect()
+    pairs.filter_map(|(claim, kind)| Some((claim, kind.one_of(&CLAIM_TYPES)?.to_owned()))).collect()
 }
 
 fn groups(field: &Field<'_>) -> IndexMap<String, Vec<String>> {
     let pairs = field.pairs().into_iter().filter(|(condition, field)| {
-        let complete = condition.split_once('=').is_some_and(|(claim, _)| !claim.is_empty());
-        if !complete {
+        let rule = GroupRule::parse(condition, Vec::new());
+        if let Err(error) = &rule {
             let help = Some("write it like \"environment=production\": [deployers]".into());
-            field.error(format!("`{condition}` is not claim=value"), help);
+            field.error(error.to_string(), help);
         }
-        complete
+        rule.is_ok()
     });
     pairs.map(|(condition, field)| (condition, field.texts())).collect()
 }

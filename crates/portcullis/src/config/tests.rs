@@ -92,7 +92,7 @@ const MISTAKES: [(&str, &str, &str, &str); 18] = [
         "must not hold credentials",
         "",
     ),
-    ("https://id.example.com", "http://id.example.com", "is not https", "clear text"),
+    ("https://id.example.com", "http://id.example.com", "issuer `http://id.example.com`", ""),
     ("hosts: [payments.example.com]", "hosts: [true]", "must be text, and is a boolean", "quotes"),
     ("hosts: [payments.example.com]", "hosts: []", "without hosts", "name at least one"),
 ];
