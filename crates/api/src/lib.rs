@@ -1,1 +1,81 @@
-//! The control API.
+//! The control API: axum handlers over [`portcullis_control::Control`].
+//!
+//! One file per resource, each with the shapes it puts on the wire. A handler turns the wire into
+//! model types, calls one use case and turns what comes back into the wire again; it decides
+//! nothing. Who may call what is decided in control, and every handler that is not in the short
+//! public list takes a [`caller::Caller`], which cannot be had without authentication. `GET` never
+//! changes state. Credentials come in the `Authorization` header only, so no page of another
+//! origin can spend them.
+
+pub mod access_requests;
+pub mod audit;
+pub mod bundle;
+pub(crate) mod caller;
+pub mod connections;
+pub mod device;
+pub(crate) mod edge;
+pub(crate) mod error;
+pub mod events;
+pub(crate) mod extract;
+pub mod grants;
+mod openapi;
+pub mod operations;
+pub mod page;
+mod pages;
+pub mod parts;
+pub mod policy;
+pub mod principal;
+pub mod problem_kind;
+pub mod refusals;
+pub mod services;
+pub mod sign_ins;
+pub mod way;
+pub mod whoami;
+
+use std::sync::Arc;
+
+use axum::{Router, extract::DefaultBodyLimit, middleware, routing::get};
+use utoipa_axum::router::OpenApiRouter;
+
+pub use parts::ApiParts;
+
+use crate::{error::ApiError, parts::Shared};
+
+/// The longest body that is read: 256 KiB.
+pub const BODY_LIMIT: usize = 256 * 1024;
+
+/// The whole control API. Serve it with `into_make_service_with_connect_info::<SocketAddr>()`:
+/// who calls from where goes into the record, and without it authenticated calls answer 500.
+pub fn router(parts: ApiParts) -> Router {
+    let parts: Shared = Arc::new(parts);
+    let (routes, document) = documented().split_for_parts();
+    let document = openapi::finish(document, &parts.base_url);
+    routes
+        .merge(pages::routes())
+        .route("/v1/openapi.json", get(async move || axum::Json(document)))
+        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+        .fallback(async || ApiError::NoSuchPath)
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(middleware::from_fn_with_state(Arc::clone(&parts), edge::finish))
+        .with_state(parts)
+}
+
+fn documented() -> OpenApiRouter<Shared> {
+    OpenApiRouter::with_openapi(openapi::preamble())
+        .merge(whoami::routes())
+        .merge(services::routes())
+        .merge(refusals::routes())
+        .merge(access_requests::routes())
+        .merge(grants::routes())
+        .merge(sign_ins::routes())
+        .merge(connections::routes())
+        .merge(device::routes())
+        .merge(audit::routes())
+        .merge(bundle::routes())
+        .merge(policy::routes())
+        .merge(events::routes())
+        .merge(operations::routes())
+}
+
+#[cfg(test)]
+mod tests;

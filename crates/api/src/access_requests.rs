@@ -1,0 +1,264 @@
+//! `/v1/access-requests`: asking, reviewing, withdrawing.
+
+mod body;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use portcullis_control::{
+    ControlError,
+    views::{AccessRequestFilter, Ask, AskFor, AskOperation, ReviewInput},
+};
+use portcullis_model::{
+    AccessRequestId, Decision, InstanceName, OperationName, PolicyId, RefusalId, Window,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub use body::{AccessRequestBody, QueryBody, ReviewBody};
+
+use crate::{
+    caller::Caller,
+    error::Answer,
+    extract::{Body, Search, named},
+    page::{self, Page, PageQuery},
+    parts::Shared,
+};
+
+/// What is asked for: either a `refusal` or `queries`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AskBody {
+    /// The code of a refusal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub refusal: Option<RefusalId>,
+    /// Operations of one service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queries: Option<Vec<AskQueryBody>>,
+    /// The way to take; the first one if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub rule: Option<PolicyId>,
+    /// Why; must not be empty.
+    pub reason: String,
+    /// For how long, like `30m`; the way's longest if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub duration: Option<Window>,
+}
+
+/// One operation asked for.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AskQueryBody {
+    /// The operation.
+    #[schema(value_type = String)]
+    pub operation: OperationName,
+    /// On one addressed instance only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub instance: Option<InstanceName>,
+    /// The way to take. All queries of one access request name the same one, or none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub rule: Option<PolicyId>,
+}
+
+/// A review to be given.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GiveReviewBody {
+    /// `approve` or `decline`.
+    #[schema(value_type = String)]
+    pub decision: Decision,
+    /// Why; a decline needs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// A shorter window than was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub duration: Option<Window>,
+}
+
+/// Which access requests to list.
+#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schema(as = AccessRequestFilter)]
+pub enum FilterBody {
+    /// One's own.
+    #[default]
+    Mine,
+    /// Those that the caller could review now.
+    ToReview,
+    /// All that the caller may see.
+    All,
+}
+
+/// Which part of which list.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ListQuery {
+    /// `mine` (if absent), `to-review` or `all`.
+    #[serde(default)]
+    #[param(inline)]
+    pub filter: FilterBody,
+    /// The `next` of the part before; the beginning if absent.
+    pub cursor: Option<String>,
+    /// At most so many items, 1 to 200; 50 if absent.
+    pub limit: Option<usize>,
+}
+
+impl AskBody {
+    fn into_ask(self) -> Answer<Ask> {
+        let mut rule = self.rule;
+        let what = match (self.refusal, self.queries) {
+            (Some(refusal), None) => AskFor::Refusal(refusal),
+            (None, Some(queries)) => AskFor::Operations(operations(queries, &mut rule)?),
+            (Some(_), Some(_)) => return Err(invalid("queries", "a refusal is named already")),
+            (None, None) => return Err(invalid("refusal", "name a refusal, or queries")),
+        };
+        Ok(Ask { what, rule, reason: self.reason, duration: self.duration })
+    }
+}
+
+fn operations(
+    queries: Vec<AskQueryBody>,
+    rule: &mut Option<PolicyId>,
+) -> Answer<Vec<AskOperation>> {
+    let mut operations = Vec::with_capacity(queries.len());
+    for query in queries {
+        match (&rule, query.rule) {
+            (Some(first), Some(other)) if *first != other => {
+                return Err(invalid("rule", "one access request takes one rule; ask twice"));
+            }
+            (None, named @ Some(_)) => *rule = named,
+            (_, Some(_) | None) => {}
+        }
+        operations.push(AskOperation { operation: query.operation, instance: query.instance });
+    }
+    Ok(operations)
+}
+
+pub(crate) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new()
+        .routes(routes!(list, ask))
+        .routes(routes!(access_request))
+        .routes(routes!(review))
+        .routes(routes!(withdraw))
+}
+
+/// Ask for access. An automatic way is granted in the answer
+#[utoipa::path(post, path = "/v1/access-requests", tag = "access", request_body = AskBody,
+    responses((status = 201, body = AccessRequestBody)))]
+pub(crate) async fn ask(
+    Caller(op): Caller,
+    State(api): State<Shared>,
+    Body(body): Body<AskBody>,
+) -> Answer<(StatusCode, Json<AccessRequestBody>)> {
+    let view = api.control.ask(&op, body.into_ask()?).await?;
+    Ok((StatusCode::CREATED, Json(view.into())))
+}
+
+/// Access requests, newest first
+#[utoipa::path(get, path = "/v1/access-requests", tag = "access", operation_id = "access_requests", params(ListQuery),
+    responses((status = 200, body = Page<AccessRequestBody>)))]
+pub(crate) async fn list(
+    Caller(op): Caller,
+    State(api): State<Shared>,
+    Search(query): Search<ListQuery>,
+) -> Answer<Json<Page<AccessRequestBody>>> {
+    let filter = match query.filter {
+        FilterBody::Mine => AccessRequestFilter::Mine,
+        FilterBody::ToReview => AccessRequestFilter::ToReview,
+        FilterBody::All => AccessRequestFilter::All,
+    };
+    let all = api.control.access_requests(&op, filter).await?;
+    let query = PageQuery { cursor: query.cursor, limit: query.limit };
+    Ok(Json(page::cut(&query, all, |view| view.request.id, AccessRequestBody::from)?))
+}
+
+/// One access request
+#[utoipa::path(get, path = "/v1/access-requests/{id}", tag = "access", params(("id" = String, Path)),
+    responses((status = 200, body = AccessRequestBody)))]
+pub(crate) async fn access_request(
+    Caller(op): Caller,
+    State(api): State<Shared>,
+    Path(id): Path<String>,
+) -> Answer<Json<AccessRequestBody>> {
+    Ok(Json(api.control.access_request(&op, id_of(&id)?).await?.into()))
+}
+
+/// Approve or decline
+#[utoipa::path(post, path = "/v1/access-requests/{id}/reviews", tag = "access",
+    params(("id" = String, Path)), request_body = GiveReviewBody,
+    responses((status = 201, body = AccessRequestBody)))]
+pub(crate) async fn review(
+    Caller(op): Caller,
+    State(api): State<Shared>,
+    Path(id): Path<String>,
+    Body(body): Body<GiveReviewBody>,
+) -> Answer<(StatusCode, Json<AccessRequestBody>)> {
+    let input =
+        ReviewInput { decision: body.decision, note: body.note, duration: body.duration };
+    let view = api.control.review(&op, id_of(&id)?, input).await?;
+    Ok((StatusCode::CREATED, Json(view.into())))
+}
+
+/// Take my own access request back
+#[utoipa::path(post, path = "/v1/access-requests/{id}/withdraw", tag = "access",
+    params(("id" = String, Path)), responses((status = 200, body = AccessRequestBody)))]
+pub(crate) async fn withdraw(
+    Caller(op): Caller,
+    State(api): State<Shared>,
+    Path(id): Path<String>,
+) -> Answer<Json<AccessRequestBody>> {
+    Ok(Json(api.control.withdraw(&op, id_of(&id)?).await?.into()))
+}
+
+fn id_of(text: &str) -> Answer<AccessRequestId> {
+    named(text, "the access request")
+}
+
+fn invalid(field: &'static str, message: &str) -> crate::error::ApiError {
+    ControlError::Invalid { field, message: message.to_owned() }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(json: serde_json::Value) -> Answer<Ask> {
+        serde_json::from_value::<AskBody>(json).unwrap().into_ask()
+    }
+
+    #[test]
+    fn an_ask_names_a_refusal_or_queries_and_never_both() {
+        let query = serde_json::json!([{"operation": "payments.refund"}]);
+        assert!(ask(serde_json::json!({"reason": "r"})).is_err());
+        assert!(ask(serde_json::json!({"reason": "r", "refusal": "7K2M", "queries": query})).is_err());
+        assert!(ask(serde_json::json!({"reason": "r", "refusal": "7k2m"})).is_ok());
+        assert!(ask(serde_json::json!({"reason": "r", "queries": query})).is_ok());
+    }
+
+    #[test]
+    fn queries_agree_on_one_rule() {
+        let of = |first: &str, second: &str| {
+            ask(serde_json::json!({"reason": "r", "queries": [
+                {"operation": "payments.a", "rule": first},
+                {"operation": "payments.b", "rule": second}]}))
+        };
+        assert_eq!(of("x", "x").unwrap().rule.unwrap().as_str(), "x");
+        assert!(of("x", "y").is_err());
+    }
+
+    #[test]
+    fn e30_a_duration_of_zero_is_no_ask() {
+        let zero = serde_json::json!({"refusal": "7K2M", "reason": "r", "duration": "0m"});
+        assert!(serde_json::from_value::<AskBody>(zero).is_err());
+    }
+}

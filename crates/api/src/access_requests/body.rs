@@ -1,0 +1,162 @@
+//! Access requests, on the wire. People appear by name and principal; who is the same human being
+//! as whom stays inside.
+
+use jiff::Timestamp;
+use portcullis_control::views::AccessRequestView;
+use portcullis_model::{AccessQuery, AccessRequestState, Decision, Review, Window};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{principal::PrincipalBody, way::WayBody};
+
+/// An access request, as the caller may see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = AccessRequest)]
+pub struct AccessRequestBody {
+    /// Its id.
+    pub id: String,
+    /// `pending`, `approved`, `declined`, `withdrawn` or `expired`.
+    pub state: String,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub ended_at: Option<Timestamp>,
+    /// Why it was declined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// The grants that it ended in, one per query.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<String>,
+    /// Who asks.
+    pub requester: PrincipalBody,
+    /// The requester's name.
+    pub requester_name: String,
+    /// The service that all queries are about.
+    pub service: String,
+    /// What is asked for.
+    pub queries: Vec<QueryBody>,
+    /// Why.
+    pub reason: String,
+    /// For how long, from approval; what all reviews so far agree on.
+    #[schema(value_type = String)]
+    pub duration: Window,
+    /// The refusal that it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
+    /// When it was asked.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// When it goes unanswered.
+    #[schema(value_type = String, format = DateTime)]
+    pub expires_at: Timestamp,
+    /// How many distinct people must approve.
+    pub reviews_needed: u8,
+    /// The answers so far.
+    pub reviews: Vec<ReviewBody>,
+    /// Whether the caller could review it now.
+    pub can_review: bool,
+    /// Who could, by name.
+    pub reviewers: Vec<String>,
+}
+
+/// One operation of an access request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = AccessQuery)]
+pub struct QueryBody {
+    /// The operation.
+    pub operation: String,
+    /// The addressed instance, or the whole service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// The digest of the only request that the grant shall admit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// The way that was taken.
+    pub way: WayBody,
+}
+
+/// One person's answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Review)]
+pub struct ReviewBody {
+    /// Its id.
+    pub id: String,
+    /// Who.
+    pub reviewer: PrincipalBody,
+    /// Their name.
+    pub name: String,
+    /// `approve` or `decline`.
+    #[schema(value_type = String)]
+    pub decision: Decision,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// A shorter window than was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub duration: Option<Window>,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+}
+
+impl From<AccessRequestView> for AccessRequestBody {
+    fn from(view: AccessRequestView) -> Self {
+        let request = view.request;
+        let (reviews_needed, duration) = (request.reviews_needed(), request.agreed_duration());
+        let state = request.state.as_str().to_owned();
+        let (ended_at, why, grants) = match request.state {
+            AccessRequestState::Pending => (None, None, Vec::new()),
+            AccessRequestState::Approved { at, grants } => (Some(at), None, grants),
+            AccessRequestState::Declined { at, why } => (Some(at), Some(why), Vec::new()),
+            AccessRequestState::Withdrawn { at } | AccessRequestState::Expired { at } => {
+                (Some(at), None, Vec::new())
+            }
+        };
+        Self {
+            id: request.id.to_string(),
+            state,
+            ended_at,
+            why,
+            grants: grants.iter().map(ToString::to_string).collect(),
+            requester: (&request.requester).into(),
+            requester_name: request.requester_name,
+            service: request.service.to_string(),
+            queries: request.queries.into_iter().map(QueryBody::from).collect(),
+            reason: request.reason,
+            duration,
+            refusal: request.refusal.map(|id| id.to_string()),
+            created_at: request.created_at,
+            expires_at: request.expires_at,
+            reviews_needed,
+            reviews: request.reviews.into_iter().map(ReviewBody::from).collect(),
+            can_review: view.can_review,
+            reviewers: view.reviewers,
+        }
+    }
+}
+
+impl From<AccessQuery> for QueryBody {
+    fn from(query: AccessQuery) -> Self {
+        Self {
+            operation: query.operation.to_string(),
+            instance: query.instance.map(|name| name.to_string()),
+            digest: query.digest.map(|digest| digest.to_string()),
+            way: query.way.into(),
+        }
+    }
+}
+
+impl From<Review> for ReviewBody {
+    fn from(review: Review) -> Self {
+        Self {
+            id: review.id.to_string(),
+            reviewer: (&review.reviewer).into(),
+            name: review.name,
+            decision: review.decision,
+            note: review.note,
+            duration: review.duration,
+            at: review.at,
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! `/v1/connections`: what is open at the gate.
+
+use std::net::IpAddr;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use jiff::Timestamp;
+use portcullis_control::views::ConnectionView;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    caller::Caller,
+    error::Answer,
+    extract::{Search, named},
+    page::{self, Page, PageQuery},
+    parts::Shared,
+    principal::PrincipalBody,
+};
+
+/// A live connection.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = Connection)]
+pub struct ConnectionBody {
+    /// Its id.
+    pub id: String,
+    /// Who.
+    pub principal: PrincipalBody,
+    /// Where.
+    pub service: String,
+    /// Which instance.
+    pub instance: String,
+    /// What.
+    pub operation: String,
+    /// The grant that opened it; absent under standing policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<String>,
+    /// `http`, `grpc`, `websocket` or `sse`.
+    pub protocol: String,
+    /// The caller's address.
+    #[schema(value_type = String)]
+    pub source: IpAddr,
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
+}
+
+impl From<ConnectionView> for ConnectionBody {
+    fn from(view: ConnectionView) -> Self {
+        Self {
+            id: view.id.to_string(),
+            principal: (&view.principal).into(),
+            service: view.service.to_string(),
+            instance: view.instance.to_string(),
+            operation: view.operation.to_string(),
+            grant: view.grant.map(|id| id.to_string()),
+            protocol: view.protocol.to_owned(),
+            source: view.source,
+            since: view.since,
+        }
+    }
+}
+
+pub(crate) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(close))
+}
+
+/// Connections that I may see, newest first
+#[utoipa::path(get, path = "/v1/connections", tag = "access", operation_id = "connections",
+    params(PageQuery), responses((status = 200, body = Page<ConnectionBody>)))]
+pub(crate) async fn list(
+    Caller(op): Caller,
+    State(api): State<Shared>,
+    Search(query): Search<PageQuery>,
+) -> Answer<Json<Page<ConnectionBody>>> {
+    let all = api.control.connections(&op).await?;
+    Ok(Json(page::cut(&query, all, |view| view.id, ConnectionBody::from)?))
+}
+
+/// Close a connection
+#[utoipa::path(post, path = "/v1/connections/{id}/close", tag = "access",
+    operation_id = "close_connection", params(("id" = String, Path)), responses((status = 204)))]
+pub(crate) async fn close(
+    Caller(op): Caller,
+    State(api): State<Shared>,
+    Path(id): Path<String>,
+) -> Answer<StatusCode> {
+    api.control.close_connection(&op, named(&id, "the connection")?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

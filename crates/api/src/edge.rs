@@ -1,0 +1,73 @@
+//! What every answer gets on its way out: a request id, security headers, finished problems.
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
+    middleware::Next,
+    response::Response,
+};
+use portcullis_model::{RequestId, problem::PROBLEM_JSON};
+use tracing::Instrument;
+
+use crate::{
+    error::Unfinished,
+    parts::{ApiParts, Shared},
+    problem_kind::ProblemKind,
+};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("portcullis-request-id");
+
+/// Wraps every route and both fallbacks.
+pub(crate) async fn finish(State(api): State<Shared>, request: Request, next: Next) -> Response {
+    let id = RequestId::new(api.clock.now(), api.entropy.as_ref()).to_string();
+    let span = tracing::info_span!("api.call", request = %id, method = %request.method());
+    let mut response = next.run(request).instrument(span).await;
+    finish_problem(&api, &id, &mut response);
+    secure(response.headers_mut());
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+fn finish_problem(api: &ApiParts, id: &str, response: &mut Response) {
+    let status = response.status().as_u16();
+    let unfinished = match response.extensions_mut().remove::<Unfinished>() {
+        Some(unfinished) => unfinished,
+        // Whatever a library answered by itself, such as a body that broke off.
+        None if status >= 400 && !has_body_of_ours(response.headers()) => Unfinished {
+            kind: ProblemKind::of_status(status),
+            detail: "the request could not be read".to_owned(),
+            ..Unfinished::default()
+        },
+        None => return,
+    };
+    let kind = unfinished.kind.unwrap_or(ProblemKind::Internal);
+    let problem = unfinished.finish(kind, &api.base_url, id.to_owned());
+    let body = serde_json::to_vec(&problem).unwrap_or_default();
+    response.headers_mut().remove(header::CONTENT_LENGTH);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+    *response.body_mut() = Body::from(body);
+}
+
+/// The pages and the readiness report answer errors in a shape of their own.
+fn has_body_of_ours(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    kind.is_some_and(|kind| kind.starts_with("text/html") || kind.starts_with("application/json"))
+}
+
+fn secure(headers: &mut HeaderMap) {
+    let fixed = [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        ),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}

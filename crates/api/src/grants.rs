@@ -1,0 +1,161 @@
+//! `/v1/grants`: looking at grants, revoking them, giving them back.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use jiff::Timestamp;
+use portcullis_model::{Grant, GrantEnd, GrantId, GrantState};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    caller::Caller,
+    error::Answer,
+    extract::{Search, named},
+    page::{self, Page, PageQuery},
+    parts::Shared,
+    principal::PrincipalBody,
+};
+
+/// A grant.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Grant)]
+pub struct GrantBody {
+    /// Its id.
+    pub id: String,
+    /// Whether it opens anything at the moment.
+    pub in_force: bool,
+    /// When it ended, before its time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub ended_at: Option<Timestamp>,
+    /// Why: `expired`, `revoked`, `used_up`, `given_back` or `rule_gone`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub end: Option<GrantEnd>,
+    /// The access request that it came from.
+    pub access_request: String,
+    /// Who holds it.
+    pub principal: PrincipalBody,
+    /// The rule that issued it.
+    pub rule: String,
+    /// `automatic` or `review`.
+    pub kind: String,
+    /// How many distinct people approved it.
+    pub reviews: u8,
+    /// What it covers.
+    pub operation: String,
+    /// Where.
+    pub service: String,
+    /// On one addressed instance only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// The digest of the only request that it admits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// When approval started its clock.
+    #[schema(value_type = String, format = DateTime)]
+    pub starts_at: Timestamp,
+    /// When its window closes.
+    #[schema(value_type = String, format = DateTime)]
+    pub expires_at: Timestamp,
+    /// How many requests it may carry; any number if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_uses: Option<u32>,
+    /// How many it has carried, if they are counted.
+    pub uses: u32,
+}
+
+impl GrantBody {
+    /// As it is at `now`.
+    pub(crate) fn at(now: Timestamp) -> impl Fn(Grant) -> Self {
+        move |grant| {
+            let in_force = grant.in_force(now);
+            let (ended_at, end) = match grant.state {
+                GrantState::InForce => (None, None),
+                GrantState::Ended { at, why, by: _ } => (Some(at), Some(why)),
+            };
+            Self {
+                id: grant.id.to_string(),
+                in_force,
+                ended_at,
+                end,
+                access_request: grant.access_request.to_string(),
+                principal: (&grant.principal).into(),
+                rule: grant.rule.to_string(),
+                kind: grant.kind.as_str().to_owned(),
+                reviews: grant.reviews,
+                operation: grant.operation.to_string(),
+                service: grant.resource.service.to_string(),
+                instance: grant.resource.instance.map(|name| name.to_string()),
+                digest: grant.digest.map(|digest| digest.to_string()),
+                starts_at: grant.starts_at,
+                expires_at: grant.expires_at,
+                max_uses: grant.max_uses,
+                uses: grant.uses,
+            }
+        }
+    }
+}
+
+pub(crate) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(grant))
+        .routes(routes!(revoke))
+        .routes(routes!(give_back))
+}
+
+/// Grants that I may see, newest first
+#[utoipa::path(get, path = "/v1/grants", tag = "access", operation_id = "grants", params(PageQuery),
+    responses((status = 200, body = Page<GrantBody>)))]
+pub(crate) async fn list(
+    Caller(op): Caller,
+    State(api): State<Shared>,
+    Search(query): Search<PageQuery>,
+) -> Answer<Json<Page<GrantBody>>> {
+    let all = api.control.grants(&op).await?;
+    Ok(Json(page::cut(&query, all, |grant| grant.id, GrantBody::at(op.now()))?))
+}
+
+/// One grant
+#[utoipa::path(get, path = "/v1/grants/{id}", tag = "access", params(("id" = String, Path)),
+    responses((status = 200, body = GrantBody)))]
+pub(crate) async fn grant(
+    Caller(op): Caller,
+    State(api): State<Shared>,
+    Path(id): Path<String>,
+) -> Answer<Json<GrantBody>> {
+    let grant = api.control.grant(&op, id_of(&id)?).await?;
+    Ok(Json(GrantBody::at(op.now())(grant)))
+}
+
+/// Revoke a grant; answered once no gate of this process uses it any more
+#[utoipa::path(post, path = "/v1/grants/{id}/revoke", tag = "access", params(("id" = String, Path)),
+    responses((status = 200, body = GrantBody)))]
+pub(crate) async fn revoke(
+    Caller(op): Caller,
+    State(api): State<Shared>,
+    Path(id): Path<String>,
+) -> Answer<Json<GrantBody>> {
+    let grant = api.control.revoke(&op, id_of(&id)?).await?;
+    Ok(Json(GrantBody::at(op.now())(grant)))
+}
+
+/// Give my own grant back
+#[utoipa::path(post, path = "/v1/grants/{id}/give-back", tag = "access", params(("id" = String, Path)),
+    responses((status = 200, body = GrantBody)))]
+pub(crate) async fn give_back(
+    Caller(op): Caller,
+    State(api): State<Shared>,
+    Path(id): Path<String>,
+) -> Answer<Json<GrantBody>> {
+    let grant = api.control.give_back(&op, id_of(&id)?).await?;
+    Ok(Json(GrantBody::at(op.now())(grant)))
+}
+
+fn id_of(text: &str) -> Answer<GrantId> {
+    named(text, "the grant")
+}

@@ -1,0 +1,40 @@
+//! What the API is built from.
+
+use std::{fmt, sync::Arc};
+
+use portcullis_control::Control;
+use portcullis_model::{Clock, Entropy};
+
+/// Renders all metrics as `OpenMetrics` text.
+pub type RenderMetrics = Box<dyn Fn() -> String + Send + Sync>;
+
+/// Says what keeps the process from serving; empty when it is ready.
+pub type Readiness = Box<dyn Fn() -> Vec<String> + Send + Sync>;
+
+/// Everything the API needs from the process around it.
+pub struct ApiParts {
+    /// The use cases.
+    pub control: Arc<Control>,
+    /// For `/metrics`.
+    pub metrics: RenderMetrics,
+    /// For `/readyz`.
+    pub readiness: Readiness,
+    /// The keys that sign assertions, as a JSON Web Key Set (RFC 7517).
+    pub assertion_keys: serde_json::Value,
+    /// The key that checkpoints of the log verify with, as a C2SP signed-note verifier key.
+    pub log_public_key: String,
+    /// What people and upstreams call this server, without a slash at the end.
+    pub base_url: String,
+    /// For request ids.
+    pub clock: Arc<dyn Clock>,
+    /// For request ids.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+pub(crate) type Shared = Arc<ApiParts>;
+
+impl fmt::Debug for ApiParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiParts").field("base_url", &self.base_url).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,116 @@
+//! `/v1/services`: what the caller may use, and what they may ask for.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use portcullis_control::views::{OperationView, Reach, ServiceView};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    caller::Caller,
+    error::Answer,
+    extract::named,
+    parts::Shared,
+    way::{self, WayBody},
+};
+
+/// One service, for the caller.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = Service)]
+pub struct ServiceBody {
+    /// Its name.
+    pub name: String,
+    /// Its hosts.
+    pub hosts: Vec<String>,
+    /// Its instances.
+    pub instances: Vec<String>,
+    /// Its operations.
+    pub operations: Vec<OperationBody>,
+}
+
+/// One operation, for the caller.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = Operation)]
+pub struct OperationBody {
+    /// Its name, with its service.
+    pub name: String,
+    /// `read`, `write` or `admin`.
+    pub group: String,
+    /// What the caller can do with it, as far as can be told without the request itself.
+    pub reach: ReachBody,
+    /// What would open it, if it can be asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ways: Vec<WayBody>,
+}
+
+/// Whether an operation can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = Reach)]
+pub enum ReachBody {
+    /// Standing policy or a grant permits it.
+    Open,
+    /// It can be asked for.
+    Requestable,
+    /// Neither.
+    Closed,
+}
+
+/// The services that the caller can see.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = Services)]
+pub struct ServicesBody {
+    /// By name.
+    pub items: Vec<ServiceBody>,
+}
+
+impl From<OperationView> for OperationBody {
+    fn from(view: OperationView) -> Self {
+        let (reach, ways) = match view.reach {
+            Reach::Open => (ReachBody::Open, Vec::new()),
+            Reach::Requestable(ways) => (ReachBody::Requestable, way::all(ways)),
+            Reach::Closed => (ReachBody::Closed, Vec::new()),
+        };
+        Self { name: view.name.to_string(), group: view.group.to_owned(), reach, ways }
+    }
+}
+
+impl From<ServiceView> for ServiceBody {
+    fn from(view: ServiceView) -> Self {
+        Self {
+            name: view.name.to_string(),
+            hosts: view.hosts,
+            instances: view.instances.iter().map(ToString::to_string).collect(),
+            operations: view.operations.into_iter().map(OperationBody::from).collect(),
+        }
+    }
+}
+
+pub(crate) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(services)).routes(routes!(service))
+}
+
+/// The services that I can see
+#[utoipa::path(get, path = "/v1/services", tag = "services", responses((status = 200, body = ServicesBody)))]
+pub(crate) async fn services(
+    Caller(op): Caller,
+    State(api): State<Shared>,
+) -> Answer<Json<ServicesBody>> {
+    let services = api.control.services(&op).await?;
+    Ok(Json(ServicesBody { items: services.into_iter().map(ServiceBody::from).collect() }))
+}
+
+/// One service
+#[utoipa::path(get, path = "/v1/services/{name}", tag = "services", params(("name" = String, Path)),
+    responses((status = 200, body = ServiceBody)))]
+pub(crate) async fn service(
+    Caller(op): Caller,
+    State(api): State<Shared>,
+    Path(name): Path<String>,
+) -> Answer<Json<ServiceBody>> {
+    let name = named(&name, "the service")?;
+    Ok(Json(api.control.service(&op, &name).await?.into()))
+}
