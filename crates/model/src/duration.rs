@@ -25,7 +25,7 @@ pub enum InvalidWindow {
     TooLong(String),
 }
 
-const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+const LONGEST: Duration = Duration::from_hours(366 * 24);
 
 impl Window {
     /// From a [`Duration`].

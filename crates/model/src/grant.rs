@@ -158,15 +158,16 @@ impl Grant {
         if now >= self.expires_at {
             return Err(GrantOver(GrantEnd::Expired));
         }
-        let used = Self {
+        let left = self.uses_left();
+        let spent = Self {
             uses: self.uses.saturating_add(1),
             version: self.version.saturating_add(1),
             ..self
         };
-        match (used.max_uses, used.uses) {
-            (Some(max), uses) if uses > max => Err(GrantOver(GrantEnd::UsedUp)),
-            (Some(max), uses) if uses == max => used.end(now, GrantEnd::UsedUp, None),
-            _ => Ok(used),
+        match left {
+            Some(0) => Err(GrantOver(GrantEnd::UsedUp)),
+            Some(1) => spent.end(now, GrantEnd::UsedUp, None),
+            Some(_) | None => Ok(spent),
         }
     }
 }

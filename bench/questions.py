@@ -1,0 +1,109 @@
+"""The questions: each runs its subjects in turn, round by round, and returns one row per run."""
+
+import contextlib
+import pathlib
+import socket
+import time
+
+from . import measure, revocation, subjects
+
+BUSY = 0.97
+
+
+def throughput(folder: pathlib.Path, rounds: int, seconds: float, cases: dict) -> list[dict]:
+    """CPU per request and requests a second at 64 connections, subjects interleaved."""
+    rows = []
+    issuer = subjects.Issuer(folder)
+    with subjects.upstream(folder) as upstream:
+        for number in range(rounds):
+            for subject, start in cases.items():
+                with start(folder, upstream, issuer) as (port, pid, *_):
+                    rows.append({"subject": subject, "round": number,
+                                 **saturated(port, pid, issuer, seconds)})
+    return rows
+
+
+def saturated(port: int, pid: int, issuer: subjects.Issuer, seconds: float) -> dict:
+    """One measurement after a warm-up; repeated when the server's core was not busy."""
+    env = {"TOKENS": str(issuer.tokens), "HOST_HEADER": subjects.HOST}
+    script = subjects.HERE / "peers/load.lua"
+    url = f"http://127.0.0.1:{port}"
+    measure.load(url, script, 64, 1.5, **env)
+    for _ in range(3):
+        before, started = measure.cpu_seconds(pid), time.monotonic()
+        run = measure.load(url, script, 64, seconds, **env)
+        cpu, wall = measure.cpu_seconds(pid) - before, time.monotonic() - started
+        if cpu / run["seconds"] >= BUSY:
+            break
+    return {"cpu_us_per_request": cpu / run["requests"] * 1e6, "requests_per_s": run["requests"] / run["seconds"],
+            "p50_us": run["p50_us"], "p99_us": run["p99_us"], "busy_share": cpu / run["seconds"], "busy": cpu / wall}
+
+
+def everything(folder, rounds, seconds):
+    """Identity, 100 policies, assertion and record, against the peers."""
+    return throughput(folder, rounds, seconds, {
+        "portcullis": subjects.portcullis,
+        "envoy": subjects.envoy,
+        "nginx plain": lambda f, u, _: subjects.nginx(f, u),
+        "portcullis, no decision cache": lambda f, u, i: subjects.portcullis(f, u, i, decision_cache=False),
+    })
+
+
+def policies(folder, rounds, seconds):
+    """CPU per request with 1,000 policies against 10, with and without the decision cache."""
+    def start(count, cache):
+        def run(folder, upstream, issuer):
+            issuer.write_tokens(teams=min(count, subjects.TOKENS))
+            return subjects.portcullis(folder, upstream, issuer, policies=count, decision_cache=cache)
+        return run
+    return throughput(folder, rounds, seconds, {
+        f"{count} policies{'' if cache else ', no decision cache'}": start(count, cache)
+        for cache in (True, False) for count in (10, 1000)
+    })
+
+
+def latency(folder, rounds, seconds):
+    """Latency on one connection, and what each subject adds to the upstream's own."""
+    rows = []
+    issuer = subjects.Issuer(folder)
+    env = {"TOKENS": str(issuer.tokens), "HOST_HEADER": subjects.HOST}
+    script = subjects.HERE / "peers/load.lua"
+    with subjects.upstream(folder) as upstream:
+        for number in range(rounds):
+            direct = measure.load(f"http://127.0.0.1:{upstream}", script, 1, seconds, **env)["p50_us"]
+            for subject, start in {"portcullis": subjects.portcullis, "envoy": subjects.envoy,
+                                   "nginx plain": lambda f, u, _: subjects.nginx(f, u)}.items():
+                with start(folder, upstream, issuer) as (port, *_):
+                    url = f"http://127.0.0.1:{port}"
+                    measure.load(url, script, 1, 1, **env)
+                    run = measure.load(url, script, 1, seconds, **env)
+                rows.append({"subject": subject, "round": number, "p50_us": run["p50_us"],
+                             "added_p50_us": run["p50_us"] - direct, "p99_us": run["p99_us"]})
+    return rows
+
+
+def memory(folder, rounds, _seconds):
+    """Memory of the idle process, and of one idle connection that has carried a request."""
+    rows = []
+    issuer = subjects.Issuer(folder)
+    token = issuer.tokens.read_text().split()[0]
+    request = (f"GET /1k HTTP/1.1\r\nHost: {subjects.HOST}\r\nAuthorization: Bearer {token}\r\n\r\n").encode()
+    with subjects.upstream(folder) as upstream:
+        for number in range(rounds):
+            for subject, start in {"portcullis": subjects.portcullis, "envoy": subjects.envoy}.items():
+                with start(folder, upstream, issuer) as (port, pid, *_), contextlib.ExitStack() as open_:
+                    time.sleep(1)
+                    idle, count = measure.resident_kib(pid), 2000
+                    for _ in range(count):
+                        connection = open_.enter_context(socket.create_connection(("127.0.0.1", port)))
+                        connection.sendall(request)
+                        answer = connection.recv(65536)
+                        assert answer.startswith(b"HTTP/1.1 200"), answer
+                    time.sleep(1)
+                    rows.append({"subject": subject, "round": number, "idle_mib": idle / 1024,
+                                 "kib_per_connection": (measure.resident_kib(pid) - idle) / count})
+    return rows
+
+
+ALL = {"everything": everything, "policies": policies, "latency": latency, "memory": memory,
+       "revocation": revocation.revocation}

@@ -1,0 +1,228 @@
+"""The subjects of a comparison: each a context manager that runs one proxy in front of the upstream."""
+
+import contextlib
+import datetime
+import http.server
+import json
+import pathlib
+import shutil
+import socket
+import sys
+import threading
+import typing
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from . import measure
+
+HERE = pathlib.Path(__file__).parent
+BINARY = HERE.parent / "target/release/portcullis"
+HOST = "bench.example.com"
+TOKENS = 64
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Running(typing.NamedTuple):
+    """A running gate; unpacks into port and pid."""
+
+    port: int
+    pid: int
+    control: int
+
+
+STREAM_RULE = """
+@id("stream") @reviews("0") @max_duration("1h")
+permit (principal is User in Group::"engineering", action == Action::"stream.GET", resource == Service::"stream")
+when { context has grant };
+"""
+
+
+class Issuer:
+    """A minimal OpenID issuer: discovery, one ES256 key, and the 64 tokens."""
+
+    def __init__(self, folder: pathlib.Path):
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        jwk = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(self.key.public_key()))
+        self.jwks = {"keys": [{**jwk, "kid": "bench", "use": "sig", "alg": "ES256"}]}
+        self.tokens = folder / "tokens"
+        self.write_tokens()
+        (folder / "jwks.json").write_text(json.dumps(self.jwks))
+        self._serve()
+
+    def write_tokens(self, teams: int = TOKENS) -> None:
+        """Writes 64 tokens of as many services, which belong to the first `teams` teams."""
+        self.tokens.write_text("".join(self.mint(n, n % teams) + "\n" for n in range(TOKENS)))
+
+    def mint(self, number: int, team: int) -> str:
+        now = datetime.datetime.now(datetime.UTC)
+        claims = {"iss": self.url, "aud": "bench", "sub": f"svc-{number}", "groups": [f"team-{team}"],
+                  "iat": now, "exp": now + datetime.timedelta(hours=4)}
+        return jwt.encode(claims, self.key, algorithm="ES256", headers={"kid": "bench"})
+
+    def id_token(self) -> str:
+        """The one person of this provider, who has confirmed already."""
+        now = datetime.datetime.now(datetime.UTC)
+        claims = {"iss": self.url, "aud": "bench", "sub": "eve", "email": "eve@example.com", "email_verified": True,
+                  "groups": ["engineering"], "iat": now, "exp": now + datetime.timedelta(minutes=5)}
+        return jwt.encode(claims, self.key, algorithm="ES256", headers={"kid": "bench"})
+
+    def _serve(self) -> None:
+        documents = {
+            "/.well-known/openid-configuration": {
+                "issuer": self.url, "jwks_uri": f"{self.url}/jwks", "token_endpoint": f"{self.url}/token",
+                "authorization_endpoint": f"{self.url}/authorize",
+                "device_authorization_endpoint": f"{self.url}/device", "response_types_supported": ["code"],
+                "subject_types_supported": ["public"], "id_token_signing_alg_values_supported": ["ES256"]},
+            "/jwks": self.jwks,
+        }
+        answers = {
+            "/device": lambda: {"device_code": "code", "user_code": "CODE", "interval": 1, "expires_in": 600,
+                                "verification_uri": f"{self.url}/device"},
+            "/token": lambda: {"access_token": "unused", "token_type": "Bearer", "id_token": self.id_token()},
+        }
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):  # noqa: N802 (the base class names it)
+                self.answer(documents.get(self.path))
+
+            def do_POST(self):  # noqa: N802
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                self.answer(answers[self.path]() if self.path in answers else None)
+
+            def answer(self, document):
+                self.send_response(200 if document else 404)
+                self.send_header("Content-Type", "application/json")
+                self.end_headers()
+                self.wfile.write(json.dumps(document or {}).encode())
+
+            def log_message(self, *_):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+
+@contextlib.contextmanager
+def upstream(folder: pathlib.Path):
+    """nginx with 1 KiB from memory, on the client's core; yields its port."""
+    port = free_port()
+    conf = filled("upstream.conf", folder, UPSTREAM=port, BODY="x" * 1024)
+    with measure.running(["nginx", "-c", str(conf)], measure.CLIENT_CORE, port, folder / "upstream.out"):
+        yield port
+
+
+@contextlib.contextmanager
+def nginx(folder: pathlib.Path, upstream_port: int):
+    """nginx, plain, with a JSON log."""
+    port = free_port()
+    conf = filled("nginx.conf", folder, UPSTREAM=upstream_port, PORT=port)
+    with measure.running(["nginx", "-c", str(conf)], measure.SERVER_CORE, port, folder / "nginx.out") as process:
+        yield port, process.pid
+
+
+@contextlib.contextmanager
+def envoy(folder: pathlib.Path, upstream_port: int, issuer: Issuer, policies: int = 100):
+    """Envoy with jwt_authn (token cache on), RBAC and a JSON log; one worker."""
+    port = free_port()
+    conf = folder / "envoy.json"
+    conf.write_text(json.dumps(envoy_config(folder, port, upstream_port, issuer, policies)))
+    binary = next(pathlib.Path(sys.prefix).glob("lib/python*/site-packages/envoy/_bin/envoy"))
+    command = [str(binary), "-c", str(conf), "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
+    with measure.running(command, measure.SERVER_CORE, port, folder / "envoy.out") as process:
+        yield port, process.pid
+
+
+@contextlib.contextmanager
+def portcullis(folder: pathlib.Path, upstream_port: int, issuer: Issuer, policies: int = 100,
+               decision_cache: bool = True, stream_port: int = 9):
+    """Portcullis with JWT identity, policies, assertion and record; one core."""
+    home = folder / "portcullis"
+    shutil.rmtree(home, ignore_errors=True)
+    (home / "policies").mkdir(parents=True)
+    gate, control = free_port(), free_port()
+    text = filled("portcullis.yaml", home, GATE=gate, CONTROL=control, UPSTREAM=upstream_port, ISSUER=issuer.url,
+                  STREAM=stream_port)
+    (home / "policies/bench.cedar").write_text("\n".join(policy(n) for n in range(policies)) + STREAM_RULE)
+    command = [str(BINARY), "serve", "--config", str(text), "--cores", "1"]
+    if not decision_cache:
+        command.append("--no-decision-cache")
+    with measure.running(command, measure.SERVER_CORE, gate, folder / "portcullis.out", PORTCULLIS_LOG="warn") as process:
+        measure.wait_for(control, process, folder / "portcullis.out")
+        yield Running(gate, process.pid, control)
+
+
+def policy(number: int) -> str:
+    """One standing permit with a head of its own."""
+    return (f'@id("bench.{number}")\npermit (principal is Workload in Group::"team-{number}", '
+            f'action in Action::"bench.read", resource in Service::"bench");\n')
+
+
+def filled(name: str, folder: pathlib.Path, **values) -> pathlib.Path:
+    """Fills a template of `peers/` and writes it into `folder`."""
+    text = (HERE / "peers" / name).read_text()
+    for key, value in {"DIR": folder, "HOST": HOST, **values}.items():
+        text = text.replace(f"@{key}@", str(value))
+    target = folder / name
+    target.write_text(text)
+    return target
+
+
+def envoy_config(folder, port, upstream_port, issuer, policies) -> dict:
+    """Envoy's configuration, as JSON."""
+    kind = "type.googleapis.com/envoy.extensions.filters"
+    jwt_authn = {
+        "@type": f"{kind}.http.jwt_authn.v3.JwtAuthentication",
+        "providers": {"bench": {
+            "issuer": issuer.url, "audiences": ["bench"], "payload_in_metadata": "payload",
+            "local_jwks": {"filename": str(folder / "jwks.json")},
+            "jwt_cache_config": {"jwt_cache_size": 1000},
+        }},
+        "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "bench"}}],
+    }
+    rbac = {"@type": f"{kind}.http.rbac.v3.RBAC", "rules": {"action": "ALLOW", "policies": {
+        f"bench.{n}": {
+            "permissions": [{"header": {"name": ":method", "string_match": {"exact": "GET"}}}],
+            "principals": [{"metadata": {
+                "filter": "envoy.filters.http.jwt_authn",
+                "path": [{"key": "payload"}, {"key": "groups"}],
+                "value": {"list_match": {"one_of": {"string_match": {"exact": f"team-{n}"}}}},
+            }}],
+        } for n in range(policies)
+    }}}
+    router = {"@type": f"{kind}.http.router.v3.Router"}
+    log = {"@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+           "path": str(folder / "envoy-access.log"), "log_format": {"json_format": {
+               "time": "%START_TIME%", "request": "%REQ(X-REQUEST-ID)%", "source": "%DOWNSTREAM_REMOTE_ADDRESS%",
+               "principal": "%DYNAMIC_METADATA(envoy.filters.http.jwt_authn:payload:sub)%",
+               "method": "%REQ(:METHOD)%", "host": "%REQ(:AUTHORITY)%", "path": "%REQ(:PATH)%",
+               "status": "%RESPONSE_CODE%", "latency": "%DURATION%"}}}
+    manager = {
+        "@type": f"{kind}.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "bench", "access_log": [{"name": "file", "typed_config": log}],
+        "http_filters": [
+            {"name": "envoy.filters.http.jwt_authn", "typed_config": jwt_authn},
+            {"name": "envoy.filters.http.rbac", "typed_config": rbac},
+            {"name": "envoy.filters.http.router", "typed_config": router},
+        ],
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
+            {"match": {"prefix": "/"}, "route": {"cluster": "service", "timeout": "60s"}}]}]},
+    }
+    address = lambda p: {"socket_address": {"address": "127.0.0.1", "port_value": p}}  # noqa: E731
+    return {"static_resources": {
+        "listeners": [{"address": address(port), "filter_chains": [{"filters": [
+            {"name": "hcm", "typed_config": manager}]}]}],
+        "clusters": [{"name": "service", "type": "STATIC", "load_assignment": {
+            "cluster_name": "service", "endpoints": [{"lb_endpoints": [
+                {"endpoint": {"address": address(upstream_port)}}]}]},
+            "circuit_breakers": {"thresholds": [{"max_connections": 4096, "max_pending_requests": 4096,
+                                                "max_requests": 4096}]}}],
+    }}

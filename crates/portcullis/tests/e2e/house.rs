@@ -1,0 +1,333 @@
+//! A running Portcullis: the real binary with a configuration, an identity provider, an issuer for workloads
+//! and upstreams, all on loopback.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use portcullis_testkit::{Issuer, ambient::machine_time, net::free_port};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{
+    people::{People, Person},
+    wire::{Response, exchange},
+};
+
+/// How a house is furnished.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    /// YAML under `services:`.
+    services: String,
+    /// Policy files by name.
+    policies: Vec<(String, String)>,
+    /// Further files beside the configuration.
+    files: Vec<(String, String)>,
+    /// Further lines of configuration.
+    extra: String,
+}
+
+/// A running binary. Killed when dropped.
+#[derive(Debug)]
+pub(crate) struct House {
+    pub(crate) gate: SocketAddr,
+    pub(crate) control: SocketAddr,
+    pub(crate) people: People,
+    pub(crate) workloads: Issuer,
+    child: Child,
+    dir: TempDir,
+}
+
+impl Plan {
+    /// No services, no policies.
+    pub(crate) fn empty() -> Self {
+        Self {
+            services: String::new(),
+            policies: Vec::new(),
+            files: Vec::new(),
+            extra: String::new(),
+        }
+    }
+
+    /// Adds a service entry, as YAML without the leading dash's indentation.
+    pub(crate) fn service(mut self, yaml: &str) -> Self {
+        let mut lines = yaml.trim().lines();
+        let first = lines.next().unwrap_or_default();
+        self.services.push_str(&format!("  - {first}\n"));
+        for line in lines {
+            self.services.push_str(&format!("    {line}\n"));
+        }
+        self
+    }
+
+    /// Adds a policy file.
+    pub(crate) fn policy(mut self, name: &str, text: &str) -> Self {
+        self.policies.push((name.to_owned(), text.to_owned()));
+        self
+    }
+
+    /// Adds a file beside the configuration.
+    pub(crate) fn file(mut self, name: &str, text: &str) -> Self {
+        self.files.push((name.to_owned(), text.to_owned()));
+        self
+    }
+
+    /// Adds lines at the end of the configuration.
+    pub(crate) fn extra(mut self, yaml: &str) -> Self {
+        self.extra.push_str(yaml);
+        self
+    }
+
+    /// Writes it all down and starts the binary; returns when it is ready.
+    pub(crate) fn start(self) -> House {
+        let house = self.start_unready();
+        house.wait_ready();
+        house
+    }
+
+    /// Starts without waiting.
+    pub(crate) fn start_unready(self) -> House {
+        let dir = TempDir::new().unwrap();
+        let (people, workloads) = (People::start(), Issuer::start());
+        let gate = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let control = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let text = configuration(&self, gate, control, &people, &workloads);
+        fs::write(dir.path().join("portcullis.yaml"), text).unwrap();
+        for (name, text) in &self.files {
+            write(&dir.path().join(name), text);
+        }
+        fs::create_dir_all(dir.path().join("policies")).unwrap();
+        for (name, text) in &self.policies {
+            write(&dir.path().join("policies").join(name), text);
+        }
+        let child = serve(dir.path());
+        House { gate, control, people, workloads, child, dir }
+    }
+}
+
+impl House {
+    /// The folder with the configuration, the store and the record.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Waits until `/readyz` says so.
+    pub(crate) fn wait_ready(&self) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while Instant::now() < deadline {
+            if std::net::TcpStream::connect(self.control).is_ok()
+                && self.api("GET", "/readyz", None, None).status == 200
+            {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("not ready within 30 s:\n{}", self.log());
+    }
+
+    /// What the binary wrote to its standard error and output so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.dir().join("serve.log")).unwrap_or_default()
+    }
+
+    /// Ends the process at once, as `kill -9` does, and waits for its end.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again on the same state and waits until it is ready.
+    pub(crate) fn restart(&mut self) {
+        self.child = serve(self.dir.path());
+        self.wait_ready();
+    }
+
+    /// The process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal by name: `HUP`, `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent =
+            Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Replaces a policy file.
+    pub(crate) fn write_policy(&self, name: &str, text: &str) {
+        write(&self.dir().join("policies").join(name), text);
+    }
+
+    /// A sound workload token, five minutes, in `groups`.
+    pub(crate) fn workload_token(&self, subject: &str, groups: &[&str]) -> String {
+        let groups: Vec<String> = groups.iter().map(|group| (*group).to_owned()).collect();
+        let draft = self.workloads.token(machine_time());
+        draft.claim("sub", subject).claim("groups", groups).mint()
+    }
+
+    /// Signs `person` in by device flow and returns the control token.
+    pub(crate) fn sign_in(&self, person: &Person) -> String {
+        let begun = self.api("POST", "/v1/device", None, Some(json!({}))).json();
+        self.people.confirm(begun["user_code"].as_str().unwrap(), person);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < deadline {
+            let poll = json!({"device_token": begun["device_token"]});
+            let answer = self.api("POST", "/v1/device/token", None, Some(poll));
+            if answer.status == 200 {
+                return answer.json()["token"].as_str().unwrap().to_owned();
+            }
+            std::thread::sleep(Duration::from_millis(250));
+        }
+        panic!("{} could not sign in:\n{}", person.subject, self.log());
+    }
+
+    /// A gate token made from a control token.
+    pub(crate) fn gate_token(&self, control_token: &str) -> String {
+        let wanted = json!({"audience": "gate"});
+        let answer = self.api("POST", "/v1/sign-ins", Some(control_token), Some(wanted));
+        assert!(answer.status < 300, "{}: {}", answer.status, answer.text());
+        answer.json()["token"].as_str().unwrap().to_owned()
+    }
+
+    /// One call of the control API.
+    pub(crate) fn api(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: Option<Value>,
+    ) -> Response {
+        request(self.control, "control.example.com", method, path, token, body.as_ref())
+    }
+
+    /// One request at the gate.
+    pub(crate) fn gate(
+        &self,
+        host: &str,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: Option<Value>,
+    ) -> Response {
+        request(self.gate, host, method, path, token, body.as_ref())
+    }
+
+    /// Runs the CLI with a home of its own in this house.
+    pub(crate) fn cli(&self, home: &str, args: &[&str]) -> Output {
+        Command::new(binary())
+            .args(args)
+            .env("PORTCULLIS_HOME", self.dir().join("homes").join(home))
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    /// The newest entries of the record, oldest first, waiting until `enough` says so of them.
+    pub(crate) fn record(&self, auditor: &str, enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let answer =
+                self.api("GET", "/v1/audit/events?newest=true&limit=500", Some(auditor), None);
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            let page = answer.json();
+            let events = page["events"].as_array().expect("events").clone();
+            if enough(&events) {
+                return events;
+            }
+            assert!(Instant::now() < deadline, "the record lacks it: {page:#}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("the binary's log:\n{}", self.log());
+        }
+    }
+}
+
+/// The binary under test.
+pub(crate) fn binary() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_portcullis"))
+}
+
+fn serve(dir: &Path) -> Child {
+    let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("serve.log")).unwrap();
+    Command::new(binary())
+        .args(["serve", "--config"])
+        .arg(dir.join("portcullis.yaml"))
+        .args(["--cores", "2"])
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
+fn request(
+    address: SocketAddr,
+    host: &str,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    body: Option<&Value>,
+) -> Response {
+    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
+    if let Some(token) = token {
+        head.push_str(&format!("Authorization: Bearer {token}\r\n"));
+    }
+    let body = body.map(Value::to_string).unwrap_or_default();
+    if !body.is_empty() || method == "POST" {
+        head.push_str(&format!(
+            "Content-Type: application/json\r\nContent-Length: {}\r\n",
+            body.len()
+        ));
+    }
+    exchange(address, format!("{head}\r\n{body}"))
+}
+
+fn configuration(
+    plan: &Plan,
+    gate: SocketAddr,
+    control: SocketAddr,
+    people: &People,
+    workloads: &Issuer,
+) -> String {
+    let services = if plan.services.is_empty() { "  []\n" } else { &plan.services };
+    format!(
+        "\
+listeners:
+  - {{name: gate, address: \"{gate}\"}}
+control: {{address: \"{control}\", url: \"http://{control}\"}}
+store: sqlite:portcullis.db
+audit: {{directory: audit}}
+identity:
+  people:
+    - name: corp
+      oidc: {{issuer: \"{}\", client_id: portcullis, groups_claim: groups}}
+  workloads:
+    - name: builds
+      jwt: {{issuer: \"{}\", audience: portcullis, groups_claim: groups}}
+policies: policies
+services:
+{services}{}",
+        people.issuer().url(),
+        workloads.url(),
+        plan.extra
+    )
+}
+
+fn write(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}

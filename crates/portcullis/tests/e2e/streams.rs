@@ -1,0 +1,277 @@
+//! Streams of every kind, with outsiders as clients and servers: they pass, and they end with what opened them.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::PathBuf,
+    process::{Child, ChildStdout, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use portcullis_testkit::net::{free_port, wait_for_port};
+use serde_json::json;
+
+use crate::{
+    house::{House, Plan},
+    people::Person,
+    wire::Wire,
+};
+
+const POLICIES: &str = r#"
+@id("echo.unary")
+permit (principal is Workload in Group::"callers", action in [
+    Action::"grpc.Unary", Action::"grpc.ServerStream", Action::"grpc.ClientStream", Action::"grpc.Bidi",
+    Action::"ws.GET", Action::"sse.GET"
+], resource);
+
+@id("streams.granted")
+@reviews("0") @max_duration("10m")
+permit (principal is User in Group::"engineering", action in [
+    Action::"grpc.ServerStream", Action::"ws.GET", Action::"sse.GET"
+], resource in [Service::"grpc", Service::"ws", Service::"sse"])
+when { context has grant };
+
+@id("leads.revoke")
+permit (principal is User in Group::"leads", action in [Action::"revoke", Action::"viewConnections"], resource);
+"#;
+
+/// What the grpcio peer offers, and one that nobody may call.
+const METHODS: &str = "operations:\n  inline:\n    Unary: POST /echo.Echo/Unary\n    ServerStream: POST /echo.Echo/ServerStream\n    \
+                       ClientStream: POST /echo.Echo/ClientStream\n    Bidi: POST /echo.Echo/Bidi\n    Forbidden: POST /echo.Echo/Forbidden";
+
+struct Streams {
+    house: House,
+    _servers: Vec<Peer>,
+}
+
+/// A child process that ends with the test.
+struct Peer(Child);
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Streams {
+    fn open() -> Self {
+        let (grpc, ws) = (free_port(), free_port());
+        let servers = vec![
+            python("grpc_peer.py", &["serve", &grpc.to_string()], Stdio::null()),
+            python("websocket_peer.py", &["serve", &ws.to_string()], Stdio::null()),
+        ];
+        for port in [grpc, ws] {
+            assert!(wait_for_port(
+                SocketAddr::from(([127, 0, 0, 1], port)),
+                Duration::from_secs(20)
+            ));
+        }
+        let service = |name: &str, url: String, more: &str| {
+            format!(
+                "name: {name}\nhosts: [{name}.example.com]\nupstream: {{instances: {{i-1: \"{url}\"}}}}\n{more}"
+            )
+        };
+        let house = Plan::empty()
+            .service(&service("grpc", format!("h2c://127.0.0.1:{grpc}"), METHODS))
+            .service(&service("ws", format!("http://127.0.0.1:{ws}"), ""))
+            .service(&service("sse", format!("http://{}", ticking_upstream()), ""))
+            .policy("streams.cedar", POLICIES)
+            .start();
+        Self { house, _servers: servers }
+    }
+
+    /// Somebody with a grant for `operation`: the control token, the gate token and the grant.
+    fn granted(&self, operation: &str) -> (String, String, String) {
+        let control = self.house.sign_in(&Person::new("eng", &["engineering"]));
+        let gate = self.house.gate_token(&control);
+        let ask = json!({"queries": [{"operation": operation}], "reason": "watching"});
+        let asked = self.house.api("POST", "/v1/access-requests", Some(&control), Some(ask));
+        assert!(asked.status < 300, "{}", asked.text());
+        (control, gate, crate::payments::grant(&asked.json()))
+    }
+
+    fn client(
+        &self,
+        script: &str,
+        action: &str,
+        host: &str,
+        token: &str,
+    ) -> (Peer, BufReader<ChildStdout>) {
+        let mut peer =
+            python(script, &[action, &self.house.gate.to_string(), host, token], Stdio::piped());
+        let output = BufReader::new(peer.0.stdout.take().unwrap());
+        (peer, output)
+    }
+
+    /// Revokes and returns when that was asked for.
+    fn revoke(&self, grant: &str) -> Instant {
+        let lead = self.house.sign_in(&Person::new("lea", &["leads"]));
+        let started = Instant::now();
+        let answer =
+            self.house.api("POST", &format!("/v1/grants/{grant}/revoke"), Some(&lead), None);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        started
+    }
+}
+
+fn python(script: &str, args: &[&str], stdout: Stdio) -> Peer {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let own = root.join(".cache/python/bin/python");
+    let python = std::env::var_os("PORTCULLIS_PYTHON").map_or(own, PathBuf::from);
+    let child = Command::new(&python)
+        .arg(root.join("tests/outsiders").join(script))
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(stdout)
+        .spawn();
+    Peer(child.unwrap_or_else(|error| {
+        panic!("{}: {error}; ./scripts/test installs it", python.display())
+    }))
+}
+
+/// An upstream that sends an event every 20 ms for as long as somebody reads.
+fn ticking_upstream() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let _ = stream.read(&mut [0; 8192]);
+                let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+                let _ = stream.write_all(head.as_bytes());
+                while stream.write_all(b"c\r\ndata: tick\n\n\r\n").is_ok() {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn grpcio_passes_in_all_four_kinds_with_trailers_deadlines_and_cancellation() {
+    let streams = Streams::open();
+    let token = streams.house.workload_token("caller", &["callers"]);
+    let (mut peer, mut output) =
+        streams.client("grpc_peer.py", "check", "grpc.example.com", &token);
+    let mut said = String::new();
+    output.read_to_string(&mut said).unwrap();
+    assert!(peer.0.wait().unwrap().success(), "{said}\n{}", streams.house.log());
+    assert_eq!(said.trim(), "ok");
+}
+
+#[test]
+fn websockets_pass_with_every_size_of_message() {
+    let streams = Streams::open();
+    let token = streams.house.workload_token("caller", &["callers"]);
+    let (mut peer, mut output) =
+        streams.client("websocket_peer.py", "check", "ws.example.com", &token);
+    let mut said = String::new();
+    output.read_to_string(&mut said).unwrap();
+    assert!(peer.0.wait().unwrap().success(), "{said}\n{}", streams.house.log());
+    assert_eq!(said.trim(), "ok");
+}
+
+#[test]
+fn e21_a_grpc_stream_ends_with_its_grant_and_says_why() {
+    let streams = Streams::open();
+    let (_, gate, grant) = streams.granted("grpc.ServerStream");
+    let (_peer, mut output) = streams.client("grpc_peer.py", "stream", "grpc.example.com", &gate);
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    assert_eq!(line.trim(), "0");
+    let revoked = streams.revoke(&grant);
+    let last = output.lines().map_while(Result::ok).last().unwrap();
+    assert!(revoked.elapsed() < Duration::from_secs(1), "{:?}", revoked.elapsed());
+    assert!(last.starts_with("ended: PERMISSION_DENIED"), "{last}");
+}
+
+#[test]
+fn e21_websockets_idle_and_busy_end_with_their_grant_by_1008() {
+    let streams = Streams::open();
+    let (control, gate, grant) = streams.granted("ws.GET");
+    let mut open = ["stream", "ticks"].map(|action| {
+        let (peer, mut output) =
+            streams.client("websocket_peer.py", action, "ws.example.com", &gate);
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        assert_eq!(line.trim(), "open");
+        (peer, output)
+    });
+    let listed = streams.house.api("GET", "/v1/connections", Some(&control), None).json();
+    assert_eq!(listed["connections"].as_array().map(Vec::len), Some(2), "{listed:#}");
+    let revoked = streams.revoke(&grant);
+    for (_, output) in &mut open {
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        assert!(revoked.elapsed() < Duration::from_secs(1), "{:?}", revoked.elapsed());
+        assert!(line.starts_with("closed: 1008: "), "{line}");
+        assert!(line.contains("revoked") || line.contains("grant"), "{line}");
+    }
+    let listed = streams.house.api("GET", "/v1/connections", Some(&control), None).json();
+    assert_eq!(listed["connections"].as_array().map(Vec::len), Some(0), "{listed:#}");
+}
+
+#[test]
+fn e21_server_sent_events_end_with_their_grant_without_a_final_chunk() {
+    let streams = Streams::open();
+    let (_, gate, grant) = streams.granted("sse.GET");
+    let mut wire = sse(&streams.house, &gate);
+    let revoked = streams.revoke(&grant);
+    let rest = wire.until_closed().expect("the gate closes it");
+    assert!(revoked.elapsed() < Duration::from_secs(1), "{:?}", revoked.elapsed());
+    assert!(!rest.ends_with(b"0\r\n\r\n"), "a client must see that the stream was cut");
+}
+
+#[test]
+fn a_connection_can_be_closed_and_a_policy_change_closes_what_it_no_longer_permits() {
+    let streams = Streams::open();
+    let token = streams.house.workload_token("caller", &["callers"]);
+    let mut wire = sse(&streams.house, &token);
+    streams.house.write_policy("streams.cedar", "");
+    streams.house.signal("HUP");
+    let changed = Instant::now();
+    assert!(wire.until_closed().is_some());
+    assert!(changed.elapsed() < Duration::from_secs(3), "{:?}", changed.elapsed());
+}
+
+#[test]
+fn signing_out_ends_live_connections() {
+    let streams = Streams::open();
+    let (control, gate, _) = streams.granted("sse.GET");
+    let mut wire = sse(&streams.house, &gate);
+    assert!(streams.house.api("POST", "/v1/sign-out", Some(&control), None).status < 300);
+    let signed_out = Instant::now();
+    assert!(wire.until_closed().is_some());
+    assert!(signed_out.elapsed() < Duration::from_secs(1));
+}
+
+#[test]
+fn a_client_that_leaves_takes_its_upstream_stream_along() {
+    let streams = Streams::open();
+    let control = streams.house.sign_in(&Person::new("eng", &["engineering"]));
+    let (_, gate, _) = streams.granted("sse.GET");
+    drop(sse(&streams.house, &gate));
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let listed = streams.house.api("GET", "/v1/connections", Some(&control), None).json();
+        if listed["connections"].as_array().is_some_and(Vec::is_empty) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{listed:#}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// An open event stream that has carried an event already.
+fn sse(house: &House, token: &str) -> Wire {
+    let mut wire = Wire::connect(house.gate);
+    wire.send(format!(
+        "GET /tail HTTP/1.1\r\nHost: sse.example.com\r\nAuthorization: Bearer {token}\r\nAccept: text/event-stream\r\n\r\n"
+    ));
+    let begun = String::from_utf8_lossy(&wire.read_until(b"data: tick")).into_owned();
+    assert!(begun.starts_with("HTTP/1.1 200"), "{begun}");
+    assert!(TcpStream::connect(house.gate).is_ok());
+    wire
+}

@@ -1,0 +1,19 @@
+# Everything that CI runs.
+check:
+    ./scripts/test
+
+# Only the end-to-end tests on the real binary.
+e2e *ARGS:
+    cargo test -p portcullis --test e2e {{ARGS}}
+
+# The demo, running; or checked line by line: `just demo --check`.
+demo *ARGS:
+    ./scripts/demo {{ARGS}}
+
+# Races, fault runs and property tests at full size.
+soak:
+    PORTCULLIS_SOAK=200 PROPTEST_CASES=20000 cargo test --workspace
+
+# Comparisons with nginx and Envoy; writes bench/out/, read bench/README.md first.
+bench *ARGS:
+    ./bench/run {{ARGS}}
