@@ -13,7 +13,7 @@ use crate::{
 /// Checks the configuration at `path`, prints what is wrong, and says so by its exit code.
 pub(crate) fn run(path: &Path) -> ExitCode {
     match checked(path) {
-        Ok((loaded, bundle)) => {
+        Ok(Checked { loaded, bundle }) => {
             println!(
                 "{}: in order; {} services, {} policies, {}",
                 path.display(),
@@ -30,11 +30,20 @@ pub(crate) fn run(path: &Path) -> ExitCode {
     }
 }
 
+/// A configuration with nothing wrong, and the bundle that it makes.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    /// The configuration.
+    pub(crate) loaded: Loaded,
+    /// The bundle.
+    pub(crate) bundle: Bundle,
+}
+
 /// The configuration at `path` and its bundle, if nothing is wrong with either.
-pub(crate) fn checked(path: &Path) -> Result<(Loaded, Bundle), Vec<LoadError>> {
+pub(crate) fn checked(path: &Path) -> Result<Checked, Vec<LoadError>> {
     let loaded = config::load(path)?;
     let bundle = load_bundle(&loaded)?;
-    Ok((loaded, bundle))
+    Ok(Checked { loaded, bundle })
 }
 
 /// The bundle of `loaded`. Mistakes in policies are reported below the policy folder.

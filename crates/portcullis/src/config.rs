@@ -87,6 +87,8 @@ pub(crate) struct Loaded {
     pub(crate) base: PathBuf,
     /// The tests of the policies: path and text.
     pub(crate) policy_tests: Vec<(String, String)>,
+    /// The files beside the configuration that it was read from, policies aside, relative to `base`.
+    pub(crate) files: Vec<PathBuf>,
 }
 
 /// Reads the configuration at `path` with all that it names, or says everything that is wrong.
@@ -100,10 +102,19 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, Vec<LoadError>> {
     let sources = config.as_ref().map(|config| bundle_source::read(config, &base, &problems));
     match (config, sources) {
         (Some(config), Some((bundle, policy_tests))) if problems.is_empty() => {
-            Ok(Loaded { config, bundle, base, policy_tests })
+            let files = files(&config);
+            Ok(Loaded { config, bundle, base, policy_tests, files })
         }
         _ => Err(problems.into_vec()),
     }
+}
+
+fn files(config: &Config) -> Vec<PathBuf> {
+    // A pattern stands for the folder that it is in: a new file there counts as well.
+    let included = config.include.iter().map(PathBuf::from);
+    let services = config.services.iter();
+    let documents = services.filter_map(|service| service.operations.document());
+    included.chain(documents.map(Path::to_owned)).collect()
 }
 
 /// The folder that relative paths in the configuration at `path` start from.

@@ -15,7 +15,14 @@ use axum::Router;
 use clap::{Args, Subcommand};
 use tokio::net::TcpListener;
 
-use crate::ambient::{SystemClock, SystemEntropy};
+use crate::{
+    ambient::{SystemClock, SystemEntropy},
+    check,
+    command::REFUSED,
+    diagnostics,
+    serve::Running,
+    telemetry,
+};
 
 mod files;
 mod identity_provider;
@@ -90,9 +97,30 @@ fn start(arguments: &DemoArguments, runtime: &tokio::runtime::Runtime) -> Result
     let folder = files::Folder::open(arguments.dir.as_deref())?;
     let addresses = runtime.block_on(start_services(arguments.free_ports))?;
     folder.write(addresses)?;
-    println!("demo files and state: {}", folder.path().display());
-    runtime.block_on(tokio::signal::ctrl_c()).context("waiting for Ctrl-C")?;
-    Ok(ExitCode::SUCCESS)
+    telemetry::start_quietly()?;
+    let config = folder.config();
+    let checked = check::checked(&config).map_err(|errors| {
+        anyhow::anyhow!("the demo's files are broken\n{}", diagnostics::render(&errors, folder.path()))
+    })?;
+    let running = Running::start(&config, checked, 2)?;
+    println!("The demo runs; its files and state are in {}", folder.path().display());
+    println!("gate http://{}, control http://{}", addresses.gate, addresses.control);
+    let steps = tour::steps(addresses, folder.path())?;
+    let outcome = if arguments.check {
+        runtime.block_on(rehearsal::run(&steps))
+    } else {
+        tour::print(&steps);
+        running.wait();
+        Ok(())
+    };
+    running.stop();
+    match outcome {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => {
+            eprintln!("{error:#}");
+            Ok(ExitCode::from(REFUSED))
+        }
+    }
 }
 
 /// Starts what is not the product: the services behind the gate, and the identity provider.

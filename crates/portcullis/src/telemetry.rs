@@ -9,10 +9,19 @@ use tracing_subscriber::EnvFilter;
 
 /// Starts logging to standard error. `PORTCULLIS_LOG` chooses: `warn`, `portcullis=debug`.
 pub(crate) fn start() -> Result<()> {
+    start_at("info")
+}
+
+/// The same for the demo, whose screen belongs to the tour.
+pub(crate) fn start_quietly() -> Result<()> {
+    start_at("warn")
+}
+
+fn start_at(level: &str) -> Result<()> {
     let filter = match std::env::var("PORTCULLIS_LOG") {
         Ok(text) => EnvFilter::try_new(&text)
             .with_context(|| format!("PORTCULLIS_LOG={text} is no filter; try info or debug"))?,
-        Err(_) => EnvFilter::new("info"),
+        Err(_) => EnvFilter::new(level),
     };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = if std::io::stderr().is_terminal() {

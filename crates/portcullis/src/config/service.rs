@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     str::FromStr,
 };
 
@@ -234,6 +234,14 @@ impl Default for Operations {
 }
 
 impl Operations {
+    /// The document that declares them, if one does.
+    pub(crate) fn document(&self) -> Option<&Path> {
+        match &self.declared {
+            Declared::OpenApi(path) => Some(path),
+            Declared::Methods | Declared::Inline(_) => None,
+        }
+    }
+
     fn read(field: &Field<'_>) -> Option<Self> {
         let mut section = field.section()?;
         let openapi = section.field("openapi").and_then(|field| field.text().map(PathBuf::from));

@@ -67,8 +67,8 @@ const MISTAKES: [(&str, &str, &str, &str); 18] = [
     (
         "{directory: audit}",
         "{directory: audit, checkpoint_every: 2h}",
-        "once a minute",
-        "1s to 60s",
+        "not supported by this version",
+        "",
     ),
     (
         "policies: policies",

@@ -30,6 +30,15 @@ pub(super) enum Cause {
     Files,
 }
 
+/// The files whose change is worth a reload.
+#[derive(Debug, Clone)]
+pub(super) struct Sources {
+    /// Everything below it counts.
+    pub(super) policies: PathBuf,
+    /// What lies directly in one of them counts.
+    pub(super) folders: Vec<PathBuf>,
+}
+
 /// Watches; dropping it stops that.
 #[derive(Debug)]
 pub(super) struct Watch {
@@ -38,18 +47,19 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Watches `folders` and listens for SIGHUP. State that the process itself writes (`ignored`) does
-    /// not count. Needs a runtime.
-    pub(super) fn start(folders: &[PathBuf], ignored: Vec<PathBuf>) -> Result<Self> {
+    /// Watches `sources` and listens for SIGHUP. Needs a runtime.
+    pub(super) fn start(sources: &Sources) -> Result<Self> {
+        let sources = sources.canonical()?;
         let (sender, changed) = watch::channel(Cause::None);
-        let own = sender.clone();
+        let (own, known) = (sender.clone(), sources.clone());
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            if event.is_ok_and(|event| is_change(&event, &ignored)) {
+            if event.is_ok_and(|event| known.are_changed_by(&event)) {
                 own.send_replace(Cause::Files);
             }
         })?;
-        for folder in folders {
-            let watched = watcher.watch(folder, RecursiveMode::Recursive);
+        let folders = sources.folders.iter().map(|folder| (folder, RecursiveMode::NonRecursive));
+        for (folder, mode) in folders.chain([(&sources.policies, RecursiveMode::Recursive)]) {
+            let watched = watcher.watch(folder, mode);
             watched.with_context(|| format!("{} cannot be watched", folder.display()))?;
         }
         let mut hangups = signal(SignalKind::hangup()).context("SIGHUP cannot be received")?;
@@ -74,17 +84,31 @@ impl Watch {
     }
 }
 
-fn is_change(event: &Event, ignored: &[PathBuf]) -> bool {
-    let own = |path: &PathBuf| ignored.iter().any(|folder| path.starts_with(folder));
-    let reading = matches!(event.kind, EventKind::Access(_));
-    !reading && event.paths.iter().any(|path| !own(path) && is_source(path))
-}
+impl Sources {
+    /// Events name files by their real paths.
+    fn canonical(&self) -> Result<Self> {
+        let canonical = |path: &PathBuf| {
+            path.canonicalize().with_context(|| format!("{} cannot be watched", path.display()))
+        };
+        let mut folders: Vec<_> = self.folders.iter().map(canonical).collect::<Result<_>>()?;
+        folders.sort();
+        folders.dedup();
+        Ok(Self { policies: canonical(&self.policies)?, folders })
+    }
 
-fn is_source(path: &Path) -> bool {
-    let known = ["yaml", "yml", "json", "cedar"];
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    // A folder that was renamed or removed has no extension.
-    extension.is_none_or(|extension| known.contains(&extension))
+    fn are_changed_by(&self, event: &Event) -> bool {
+        let reading = matches!(event.kind, EventKind::Access(_));
+        !reading && event.paths.iter().any(|path| self.hold(path))
+    }
+
+    fn hold(&self, path: &Path) -> bool {
+        if path.starts_with(&self.policies) {
+            return true;
+        }
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        let known = extension.is_some_and(|known| ["yaml", "yml", "json"].contains(&known));
+        known && path.parent().is_some_and(|parent| self.folders.iter().any(|one| one == parent))
+    }
 }
 
 #[cfg(test)]
@@ -96,15 +120,16 @@ mod tests {
     #[tokio::test]
     async fn a_storm_of_changes_is_one_reload() {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().canonicalize().expect("a path");
-        let state = path.join("state");
-        fs::create_dir(&state).expect("a folder");
-        let mut watch = Watch::start(&[path.clone()], vec![state.clone()]).expect("watches");
+        let policies = folder.path().join("policies");
+        fs::create_dir(&policies).expect("a folder");
+        let folders = vec![folder.path().to_owned()];
+        let sources = Sources { policies: policies.clone(), folders };
+        let mut watch = Watch::start(&sources).expect("watches");
         for round in 0..100 {
-            fs::write(path.join("a.cedar"), round.to_string()).expect("written");
+            fs::write(policies.join("a.cedar"), round.to_string()).expect("written");
         }
         assert_eq!(watch.next().await, Cause::Files);
-        fs::write(state.join("own.yaml"), "x").expect("written");
+        fs::write(folder.path().join("portcullis.db"), "x").expect("written");
         let again = tokio::time::timeout(Duration::from_millis(500), watch.next()).await;
         assert!(again.is_err(), "neither the storm's rest nor our own state reloads");
     }
