@@ -1,14 +1,27 @@
 //! The one door to every use case.
 
-use std::net::IpAddr;
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use portcullis_identity::Authenticated;
 use portcullis_model::{
-    AccessRequestId, ConnectionId, Grant, GrantId, RefusalId, ServiceName, SignIn, SignInId,
+    AccessRequestId, BundleDigest, BundleStamp, ConnectionId, EventType, Grant, GrantId,
+    OperationName, RefusalId, RequestId, ServiceName, SignIn, SignInId,
 };
+use portcullis_policy::{Bundle, BundleSource, LoadError};
+use tokio::task::JoinSet;
 
 use crate::{
-    ControlError, OpContext,
+    ControlError, ControlParts, OpContext, OpenConnection, Snapshots,
+    core::Core,
+    ports::{ConnectionInfo, ConsumeError, KeptRefusal},
+    start,
+    usecase::{
+        access_requests, ask, authenticate, bundles, connections, consume, device, explain, grants,
+        record, refusals, review, services, sign_in,
+    },
     views::{
         AccessRequestFilter, AccessRequestView, Ask, BundleView, ConnectionView, DevicePoll,
         DeviceSignIn, EventFilter, EventLine, Explain, Explanation, GateSignIn, RefusalView,
@@ -18,49 +31,125 @@ use crate::{
 
 /// Control. Cheap to share behind an `Arc`.
 #[derive(Debug)]
-pub struct Control {}
+pub struct Control {
+    core: Arc<Core>,
+    /// Aborted when control is dropped.
+    background: Mutex<JoinSet<()>>,
+}
 
 type Result<T> = std::result::Result<T, ControlError>;
 
-fn unbuilt<T>() -> Result<T> {
-    Err(ControlError::Unavailable("unbuilt".into()))
-}
-
-#[allow(clippy::unused_async, unused_variables, reason = "signatures first")]
+#[expect(clippy::unused_async, reason = "every use case is awaited, whether or not it waits today")]
 impl Control {
+    /// Brings back what was in force, puts the start on record and begins to work.
+    pub async fn start(parts: ControlParts) -> Result<Arc<Self>> {
+        let core = start::start(parts).await?;
+        let background = Mutex::new(start::background(&core));
+        Ok(Arc::new(Self { core, background }))
+    }
+
+    /// Puts the stop on record and ends the background tasks.
+    pub async fn stop(&self) {
+        let op = OpContext::system("stop", self.core.now());
+        let event = self.core.event(&op, EventType::Stopped);
+        let noted = record::note(&self.core, event).await;
+        if noted.is_err() || self.core.outbox.drain().await.is_err() {
+            tracing::error!("the stop could not be put on record");
+        }
+        let mut background =
+            std::mem::take(&mut *self.background.lock().unwrap_or_else(PoisonError::into_inner));
+        background.shutdown().await;
+    }
+
+    /// What gates decide from.
+    pub fn snapshots(&self) -> &Arc<Snapshots> {
+        self.core.publisher.snapshots()
+    }
+
+    /// Spends one use of `grant` on `request`, durably and exactly once.
+    pub async fn consume(
+        &self,
+        grant: GrantId,
+        request: RequestId,
+    ) -> std::result::Result<(), ConsumeError> {
+        consume::consume(&self.core, grant, request).await
+    }
+
+    /// Keeps a refusal for an hour and names it; `None` if its principal has too many already, they
+    /// come too fast, or the store is busy.
+    pub async fn keep_refusal(&self, refusal: KeptRefusal) -> Option<RefusalId> {
+        refusals::keep(&self.core, refusal).await
+    }
+
+    /// Who could review an access request for `operation` now, by name.
+    pub fn reviewers(&self, operation: &OperationName) -> Vec<String> {
+        self.core.reviewers(operation)
+    }
+
+    /// Registers a live connection.
+    pub fn connection_opened(&self, info: ConnectionInfo) -> OpenConnection {
+        self.core.connections.opened(info)
+    }
+
+    /// Brings `bundle` into force as the next generation; the one in force again changes nothing.
+    /// `by` is who or what did it: `file change`, `SIGHUP`.
+    pub async fn activate(
+        &self,
+        bundle: Bundle,
+        source: BundleSource,
+        by: &str,
+    ) -> Result<BundleStamp> {
+        bundles::activate(&self.core, bundle, &source, by).await
+    }
+
+    /// Puts on record that a bundle did not load; the old one stays in force.
+    pub async fn refuse_bundle(&self, errors: &[LoadError], by: &str) -> Result<()> {
+        bundles::refuse(&self.core, errors, by).await
+    }
+
+    /// The digest that a rollback keeps out until the files change, if there is one.
+    pub async fn pinned(&self) -> Result<Option<BundleDigest>> {
+        bundles::pinned(&self.core).await
+    }
+
+    /// Whether events reach the log.
+    pub fn is_on_record(&self) -> bool {
+        !self.core.outbox.is_broken()
+    }
+
     /// Begins a device sign-in with `provider`, or with the only one.
     pub async fn begin_device(&self, provider: Option<&str>) -> Result<DeviceSignIn> {
-        unbuilt()
+        device::begin(&self.core, provider).await
     }
 
     /// Asks whether the person has signed in.
     pub async fn poll_device(&self, device_token: &str, source: IpAddr) -> Result<DevicePoll> {
-        unbuilt()
+        device::poll(&self.core, device_token, source).await
     }
 
     /// Who presents `bearer` at control: a control sign-in, or a workload's JWT.
     pub async fn authenticate(&self, bearer: Option<&str>) -> Result<Authenticated> {
-        unbuilt()
+        authenticate::authenticate(&self.core, bearer).await
     }
 
     /// The context in which an authenticated caller acts, at this moment.
     pub fn context(&self, caller: Authenticated, source: IpAddr) -> OpContext {
-        OpContext::new(caller, source, jiff::Timestamp::UNIX_EPOCH)
+        OpContext::new(caller, source, self.core.now())
     }
 
     /// Ends the caller's own control sign-in and all that was made from it.
     pub async fn sign_out(&self, op: &OpContext) -> Result<()> {
-        unbuilt()
+        sign_in::sign_out(&self.core, op).await
     }
 
     /// The caller's own sign-ins.
     pub async fn sign_ins(&self, op: &OpContext) -> Result<Vec<SignIn>> {
-        unbuilt()
+        sign_in::list(&self.core, op)
     }
 
     /// Ends one of the caller's own sign-ins.
     pub async fn end_sign_in(&self, op: &OpContext, id: SignInId) -> Result<()> {
-        unbuilt()
+        sign_in::end_own(&self.core, op, id).await
     }
 
     /// Makes a gate sign-in (10 minutes, never longer than its parent), for one service if named.
@@ -69,32 +158,32 @@ impl Control {
         op: &OpContext,
         service: Option<ServiceName>,
     ) -> Result<GateSignIn> {
-        unbuilt()
+        sign_in::for_gate(&self.core, op, service).await
     }
 
     /// Who the caller is.
     pub async fn whoami(&self, op: &OpContext) -> Result<WhoAmI> {
-        unbuilt()
+        services::whoami(op)
     }
 
     /// The services that the caller can see.
     pub async fn services(&self, op: &OpContext) -> Result<Vec<ServiceView>> {
-        unbuilt()
+        services::all(&self.core, op)
     }
 
     /// One service.
     pub async fn service(&self, op: &OpContext, name: &ServiceName) -> Result<ServiceView> {
-        unbuilt()
+        services::one(&self.core, op, name)
     }
 
     /// One of the caller's own refusals.
     pub async fn refusal(&self, op: &OpContext, id: &RefusalId) -> Result<RefusalView> {
-        unbuilt()
+        refusals::view(&self.core, op, id).await
     }
 
     /// Asks for access. An automatic way is granted before this returns.
     pub async fn ask(&self, op: &OpContext, ask: Ask) -> Result<AccessRequestView> {
-        unbuilt()
+        ask::ask(&self.core, op, ask).await
     }
 
     /// Lists access requests, newest first.
@@ -103,7 +192,7 @@ impl Control {
         op: &OpContext,
         filter: AccessRequestFilter,
     ) -> Result<Vec<AccessRequestView>> {
-        unbuilt()
+        access_requests::list(&self.core, op, filter).await
     }
 
     /// One access request, for its requester and its possible reviewers.
@@ -112,7 +201,7 @@ impl Control {
         op: &OpContext,
         id: AccessRequestId,
     ) -> Result<AccessRequestView> {
-        unbuilt()
+        access_requests::one(&self.core, op, id).await
     }
 
     /// Gives a review. With the last one missing, the grants are issued before this returns.
@@ -122,66 +211,66 @@ impl Control {
         id: AccessRequestId,
         input: ReviewInput,
     ) -> Result<AccessRequestView> {
-        unbuilt()
+        review::review(&self.core, op, id, input).await
     }
 
     /// Takes one's own access request back.
     pub async fn withdraw(&self, op: &OpContext, id: AccessRequestId) -> Result<AccessRequestView> {
-        unbuilt()
+        access_requests::withdraw(&self.core, op, id).await
     }
 
     /// Grants that the caller may see: their own, and of services where they may `revoke`.
     pub async fn grants(&self, op: &OpContext) -> Result<Vec<Grant>> {
-        unbuilt()
+        grants::list(&self.core, op).await
     }
 
     /// One grant.
     pub async fn grant(&self, op: &OpContext, id: GrantId) -> Result<Grant> {
-        unbuilt()
+        grants::one(&self.core, op, id).await
     }
 
     /// Revokes a grant; returns once no gate of this process uses it any more.
     pub async fn revoke(&self, op: &OpContext, id: GrantId) -> Result<Grant> {
-        unbuilt()
+        grants::revoke(&self.core, op, id).await
     }
 
     /// Gives one's own grant back.
     pub async fn give_back(&self, op: &OpContext, id: GrantId) -> Result<Grant> {
-        unbuilt()
+        grants::give_back(&self.core, op, id).await
     }
 
     /// Live connections that the caller may see: their own, and of services where they may `viewConnections`.
     pub async fn connections(&self, op: &OpContext) -> Result<Vec<ConnectionView>> {
-        unbuilt()
+        connections::list(&self.core, op)
     }
 
     /// Closes one.
     pub async fn close_connection(&self, op: &OpContext, id: ConnectionId) -> Result<()> {
-        unbuilt()
+        connections::close(&self.core, op, id).await
     }
 
     /// Reads the record; needs `viewAudit`, and is on record itself.
     pub async fn events(&self, op: &OpContext, filter: EventFilter) -> Result<Vec<EventLine>> {
-        unbuilt()
+        record::events(&self.core, op, filter).await
     }
 
     /// A file of the transparency log by its C2SP path; needs `viewAudit`.
     pub async fn log_file(&self, op: &OpContext, path: &str) -> Result<Vec<u8>> {
-        unbuilt()
+        record::log_file(&self.core, op, path).await
     }
 
     /// The bundles so far, newest first.
     pub async fn bundles(&self, op: &OpContext) -> Result<Vec<BundleView>> {
-        unbuilt()
+        bundles::list(&self.core, op).await
     }
 
     /// Brings the bundle before the one in force back, as a new generation; needs `administer`.
     pub async fn rollback(&self, op: &OpContext) -> Result<BundleView> {
-        unbuilt()
+        bundles::rollback(&self.core, op).await
     }
 
     /// What the PDP would answer.
     pub async fn explain(&self, op: &OpContext, question: Explain) -> Result<Explanation> {
-        unbuilt()
+        explain::explain(&self.core, op, &question)
     }
 }

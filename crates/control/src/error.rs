@@ -1,6 +1,7 @@
 //! Why control did not do what it was asked.
 
 use portcullis_model::Way;
+use portcullis_store::StoreError;
 
 /// Closed: the API answers each one on purpose.
 #[derive(Debug, thiserror::Error)]
@@ -47,4 +48,17 @@ pub enum ControlError {
     /// Our fault: 500. The text goes to the log, not to the caller.
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<StoreError> for ControlError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Conflict => Self::Conflict(error.to_string()),
+            StoreError::InUse(_) | StoreError::Open { .. } | StoreError::Unavailable(_) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the store failed");
+                Self::Unavailable(error.to_string())
+            }
+            StoreError::Unreadable { .. } => Self::Internal(Box::new(error)),
+        }
+    }
 }

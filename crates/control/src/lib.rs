@@ -1,13 +1,31 @@
 //! Policy administration: signing in, asking, reviewing, granting, revoking.
 //!
 //! Everything that changes state goes through one use case here, takes an [`OpContext`] and writes
-//! state, event and outbox message in one transaction.
+//! state and event in one transaction. The event then moves to the log once; what opens something is
+//! published to gates only after that, what closes something at once.
 
+mod connections;
 mod control;
+mod core;
 pub mod error;
+mod expiry;
 pub mod op_context;
+mod outbox;
+mod people;
+pub mod ports;
+mod publisher;
+mod rate;
+mod rights;
+mod seal;
+mod settle;
+mod start;
+mod usecase;
 pub mod views;
+mod ways;
 
+pub use connections::OpenConnection;
 pub use control::Control;
+pub use core::{ControlParts, Settings};
 pub use error::ControlError;
 pub use op_context::OpContext;
+pub use publisher::Snapshots;

@@ -30,6 +30,11 @@ impl OpContext {
         Self { actor: Actor::System(cause), source: None, now }
     }
 
+    /// For somebody who is about to sign in: nobody yet, but with an address.
+    pub(crate) fn signing_in(source: IpAddr, now: Timestamp) -> Self {
+        Self { actor: Actor::System("sign-in"), source: Some(source), now }
+    }
+
     /// The caller, unless control acts by itself.
     pub fn caller(&self) -> Option<&Authenticated> {
         match &self.actor {

@@ -8,7 +8,7 @@ use portcullis_model::{BundleDigest, InstanceName, OperationName, ServiceName, W
 use crate::{LoadError, catalog::Catalog};
 
 /// The text of one policy file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct PolicySource {
     /// Its path relative to the policy folder: `payments/refunds.cedar`. Policies under a folder
     /// `<service>/` may name only that service.
@@ -18,7 +18,7 @@ pub struct PolicySource {
 }
 
 /// How a service's operations are declared.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum OperationsSource {
     /// None: one action per HTTP method.
     Methods,
@@ -34,7 +34,7 @@ pub enum OperationsSource {
 }
 
 /// One service as configured.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ServiceSource {
     /// Its name.
     pub name: ServiceName,
@@ -67,7 +67,9 @@ pub mod url_text {
 }
 
 /// The action group of an operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub enum OperationGroup {
     /// Changes nothing.
     Read,
@@ -78,7 +80,7 @@ pub enum OperationGroup {
 }
 
 /// Everything that a bundle is made from. Its digest covers all of it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct BundleSource {
     /// Policies.
     pub policies: Vec<PolicySource>,

@@ -1,9 +1,14 @@
 //! The service catalogue: hosts to services, methods and paths to operations, and what is declared
 //! about parameters and bodies.
 
+pub mod types;
+
+pub use types::{Field, RecordType, Type};
+
 use portcullis_model::{InstanceName, OperationName, ServiceName};
 
 use crate::{
+    LoadError,
     bundle::{OperationGroup, ServiceSource},
     context::Record,
 };
@@ -25,6 +30,8 @@ pub struct Service {
 pub struct Operation {
     name: OperationName,
     group: OperationGroup,
+    params: Option<RecordType>,
+    body: Option<RecordType>,
 }
 
 /// Where a host and path lead.
@@ -57,6 +64,12 @@ pub enum InspectError {
 }
 
 impl Catalog {
+    /// Reads what is declared about `services`; reports every mistake at once.
+    pub fn load(services: &[ServiceSource]) -> Result<Self, Vec<LoadError>> {
+        let services = services.iter().map(|source| Service { source: source.clone() }).collect();
+        Ok(Self { services })
+    }
+
     /// The service that `host` (canonical: lower case, no port, no trailing dot) and `path`
     /// (canonical, no query) lead to. `None` is the same 404 for everybody.
     pub fn route(&self, _host: &str, _path: &str) -> Option<Routed<'_>> {
@@ -105,6 +118,17 @@ impl Operation {
     /// Read, write or admin.
     pub fn group(&self) -> OperationGroup {
         self.group
+    }
+
+    /// The type of [`Self::params`]: path and query parameters that policies can read. `None` if
+    /// there are none.
+    pub fn params_type(&self) -> Option<&RecordType> {
+        self.params.as_ref()
+    }
+
+    /// The type of [`Self::body`]. `None` if no JSON object is declared.
+    pub fn body_type(&self) -> Option<&RecordType> {
+        self.body.as_ref()
     }
 
     /// Declared path and query parameters as a typed record; `query` is the raw query string.

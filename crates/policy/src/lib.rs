@@ -6,12 +6,14 @@
 pub mod bundle;
 pub mod catalog;
 pub mod context;
+pub mod control_action;
 pub mod decide;
 pub mod load_error;
 pub mod snapshot;
 
 pub use bundle::{Bundle, BundleSource, Demands, PolicySource, ServiceSource};
 pub use context::{Context, Known, Record, Source, Subject, Value};
+pub use control_action::{ControlAction, ControlContext, ControlResource, ControlVerdict};
 pub use decide::{Answer, DecisionCache, Denial, Pass, Query, Verdict};
 pub use load_error::LoadError;
 pub use snapshot::Snapshot;

@@ -1,1 +1,20 @@
-//! The only SQL: access requests, grants, sign-ins, events and their outbox.
+//! The only SQL: access requests, grants, sign-ins, events and their way to the log.
+//!
+//! Control reads through [`Store`] and changes through [`Store::commit`]: a list of guarded
+//! [`Change`]s that happens as one transaction or not at all. A guard that finds another state than
+//! the caller saw is [`StoreError::Conflict`]. Nothing here knows why something changes.
+
+pub mod change;
+pub mod error;
+pub mod records;
+pub mod sqlite;
+mod store;
+
+pub use change::Change;
+pub use error::StoreError;
+pub use records::{
+    AccessRequests, Grants, Person, StoredBundle, StoredDevice, StoredEvent, StoredRefusal,
+    StoredSignIn,
+};
+pub use sqlite::SqliteStore;
+pub use store::Store;

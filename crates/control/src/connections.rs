@@ -1,0 +1,144 @@
+//! The registry of live connections: who is connected, and a way to ask each one to close.
+//!
+//! Does not cut anything itself. The gate watches the snapshot and ends what lost its grant; here a
+//! person can see what lives and ask for an end.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+};
+
+use portcullis_model::{ConnectionId, Event, EventType};
+use portcullis_store::Change;
+use tokio::sync::{mpsc, watch};
+
+use crate::{OpContext, core::Core, ports::ConnectionInfo, settle::Settlement};
+
+const BATCH: usize = 256;
+
+#[derive(Debug)]
+struct Live {
+    info: ConnectionInfo,
+    close: watch::Sender<bool>,
+}
+
+type Registry = Arc<Mutex<HashMap<ConnectionId, Live>>>;
+
+/// All connections that live now.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    live: Registry,
+    ended: mpsc::UnboundedSender<Ended>,
+    ends: Mutex<Option<mpsc::UnboundedReceiver<Ended>>>,
+}
+
+#[derive(Debug)]
+struct Ended {
+    info: ConnectionInfo,
+    why: &'static str,
+    bytes: (u64, u64),
+}
+
+/// A registered connection. Dropped without [`OpenConnection::ended`], it ended abnormally.
+#[derive(Debug)]
+pub struct OpenConnection {
+    id: ConnectionId,
+    live: Weak<Mutex<HashMap<ConnectionId, Live>>>,
+    close: watch::Receiver<bool>,
+    ended: mpsc::UnboundedSender<Ended>,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        let (ended, ends) = mpsc::unbounded_channel();
+        Self { live: Registry::default(), ended, ends: Mutex::new(Some(ends)) }
+    }
+}
+
+impl Connections {
+    pub(crate) fn opened(&self, info: ConnectionInfo) -> OpenConnection {
+        let (close, closing) = watch::channel(false);
+        let id = info.id;
+        lock(&self.live).insert(id, Live { info, close });
+        let (live, ended) = (Arc::downgrade(&self.live), self.ended.clone());
+        OpenConnection { id, live, close: closing, ended }
+    }
+
+    pub(crate) fn all(&self) -> Vec<ConnectionInfo> {
+        let mut all: Vec<_> = lock(&self.live).values().map(|live| live.info.clone()).collect();
+        all.sort_by_key(|info| std::cmp::Reverse(info.id));
+        all
+    }
+
+    pub(crate) fn lookup(&self, id: ConnectionId) -> Option<ConnectionInfo> {
+        lock(&self.live).get(&id).map(|live| live.info.clone())
+    }
+
+    /// Asks it to close; false if it is gone.
+    pub(crate) fn close(&self, id: ConnectionId) -> bool {
+        lock(&self.live).get(&id).is_some_and(|live| live.close.send(true).is_ok())
+    }
+}
+
+impl OpenConnection {
+    /// Resolves when somebody asked to close it.
+    pub async fn close_requested(&mut self) {
+        if self.close.wait_for(|asked| *asked).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// It is over: why (a word of the record), and the bytes that went up and down.
+    pub fn ended(self, why: &'static str, bytes_up: u64, bytes_down: u64) {
+        self.end(why, (bytes_up, bytes_down));
+    }
+
+    fn end(&self, why: &'static str, bytes: (u64, u64)) {
+        let live = self.live.upgrade().and_then(|live| lock(&live).remove(&self.id));
+        if let Some(Live { info, .. }) = live {
+            // The receiver is gone only when the process stops.
+            let _ = self.ended.send(Ended { info, why, bytes });
+        }
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.end("lost", (0, 0));
+    }
+}
+
+/// The background task: puts ends on record, many in one transaction when many end at once.
+pub(crate) async fn run(core: Arc<Core>) {
+    let ends = core.connections.ends.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some(mut ends) = ends else { return };
+    let mut batch = Vec::new();
+    while ends.recv_many(&mut batch, BATCH).await > 0 {
+        let op = OpContext::system("gate", core.now());
+        let changes = batch.drain(..).map(|ended| Change::Record(event(&core, &op, ended)));
+        let settlement = Settlement { changes: changes.collect(), ..Settlement::default() };
+        if core.settle(settlement).await.is_err() {
+            tracing::error!("the ends of connections could not be put on record");
+        }
+    }
+}
+
+fn event(core: &Core, op: &OpContext, Ended { info, why, bytes }: Ended) -> Event {
+    let mut event = core.event(op, EventType::ConnectionEnded);
+    event.principal = Some(info.principal);
+    event.service = Some(info.service);
+    event.instance = Some(info.instance);
+    event.operation = Some(info.operation);
+    event.grant = info.grant;
+    event.sign_in = info.sign_in;
+    event.connection = Some(info.id);
+    event.request = Some(info.request);
+    event.source = Some(info.source);
+    event.decision = Some(why.into());
+    event.detail = Some(format!("{} bytes up, {} bytes down", bytes.0, bytes.1));
+    event
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,110 @@
+//! What every use case works with.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use portcullis_model::{Clock, Entropy, Event, EventId, EventType, PrincipalId, Window};
+use portcullis_policy::{Bundle, BundleSource, Snapshot};
+use portcullis_store::Store;
+
+use crate::{
+    OpContext,
+    connections::Connections,
+    expiry::Deadlines,
+    outbox::Outbox,
+    ports::{EventLog, PeopleProvider, WorkloadVerifier},
+    publisher::Publisher,
+    rate::RateLimits,
+    rights::ReviewerNames,
+    settle::HeldBack,
+    usecase::device::Polls,
+};
+
+/// How long things live.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// An access request that nobody answers.
+    pub access_request: Window,
+    /// A sign-in at the gate.
+    pub gate_sign_in: Window,
+    /// A sign-in at control.
+    pub control_sign_in: Window,
+    /// Principals that are one person by configuration, beside those linked by verified e-mail.
+    pub people: Vec<Vec<PrincipalId>>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            access_request: Window::minutes(60),
+            gate_sign_in: Window::minutes(10),
+            control_sign_in: Window::minutes(12 * 60),
+            people: Vec::new(),
+        }
+    }
+}
+
+/// What control is built from.
+#[derive(Debug)]
+pub struct ControlParts {
+    /// The state.
+    pub store: Arc<dyn Store>,
+    /// The record.
+    pub log: Arc<dyn EventLog>,
+    /// The policies to start with, as the configuration has them.
+    pub bundle: Bundle,
+    /// What they were loaded from.
+    pub bundle_source: BundleSource,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// How long things live.
+    pub settings: Settings,
+    /// Where people sign in.
+    pub people: Vec<Arc<dyn PeopleProvider>>,
+    /// Who checks workloads' tokens.
+    pub workloads: Arc<dyn WorkloadVerifier>,
+}
+
+/// Shared by all use cases and background tasks.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) log: Arc<dyn EventLog>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) settings: Settings,
+    pub(crate) people: Vec<Arc<dyn PeopleProvider>>,
+    pub(crate) workloads: Arc<dyn WorkloadVerifier>,
+    pub(crate) publisher: Arc<Publisher>,
+    pub(crate) outbox: Outbox,
+    pub(crate) held_back: HeldBack,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) connections: Connections,
+    pub(crate) reviewer_names: ReviewerNames,
+    pub(crate) refusal_rates: RateLimits,
+    pub(crate) polls: Polls,
+    /// Held while a bundle is activated: generations have one order.
+    pub(crate) activating: tokio::sync::Mutex<()>,
+}
+
+impl Core {
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.publisher.current()
+    }
+
+    /// An event of what `op` does, under the bundle in force.
+    pub(crate) fn event(&self, op: &OpContext, kind: EventType) -> Event {
+        let mut event = Event::new(EventId::new(op.now(), self.entropy.as_ref()), op.now(), kind);
+        event.principal = op.caller().map(|caller| caller.principal().id.clone());
+        event.source = op.source();
+        event.bundle = Some(self.snapshot().stamp().clone());
+        event.detail = op.cause().map(|cause| format!("by {cause}"));
+        event
+    }
+}

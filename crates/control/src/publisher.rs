@@ -1,0 +1,222 @@
+//! Publishes snapshots, and keeps what changes them in order.
+//!
+//! Use cases finish in any order: a grant may be revoked and published as over before the task that
+//! issued it gets to publish it. Everything passes through one short lock here, and what is older
+//! than what was published already is left out.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use portcullis_model::{Grant, GrantId, Principal, PrincipalId, SignIn, SignInId, TokenHash};
+use portcullis_policy::{Bundle, Snapshot};
+use tokio::sync::watch;
+
+/// Changes that may wait are announced together after so long.
+const COALESCE: Duration = Duration::from_millis(10);
+
+/// One change of what gates see.
+#[derive(Debug, Clone)]
+pub(crate) enum Effect {
+    /// A grant as it is now, in force or over.
+    Grant(Grant),
+    /// One more sign-in.
+    SignIn(TokenHash, SignIn),
+    /// A sign-in ended, and all that were made from it.
+    EndSignIn(SignInId),
+    /// A principal as last seen.
+    Principal(Principal),
+    /// Another bundle.
+    Bundle(Arc<Bundle>, u64),
+}
+
+/// The newest snapshot, and whoever waits for the next.
+#[derive(Debug)]
+pub struct Snapshots {
+    current: ArcSwap<Snapshot>,
+    version: watch::Sender<u64>,
+}
+
+impl Snapshots {
+    /// The newest snapshot.
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// Changes when a newer snapshot should be looked at; carries its version.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    snapshots: Arc<Snapshots>,
+    live: Mutex<Live>,
+}
+
+/// What the snapshot was built from, in the shapes that control itself asks for.
+#[derive(Debug, Default)]
+struct Live {
+    /// The newest version published of each grant, until its window closes.
+    grant_versions: HashMap<GrantId, (u32, Timestamp)>,
+    grants: HashMap<GrantId, Arc<Grant>>,
+    sign_ins: HashMap<SignInId, Arc<SignIn>>,
+    ended_sign_ins: HashSet<SignInId>,
+    principals: BTreeMap<PrincipalId, Arc<Principal>>,
+    people_epoch: u64,
+    announcing: bool,
+}
+
+impl Publisher {
+    pub(crate) fn new(bundle: Arc<Bundle>, generation: u64) -> Self {
+        let snapshot = Snapshot::new(bundle, generation);
+        let (version, _) = watch::channel(snapshot.version());
+        let snapshots = Snapshots { current: ArcSwap::from_pointee(snapshot), version };
+        Self { snapshots: Arc::new(snapshots), live: Mutex::default() }
+    }
+
+    pub(crate) fn snapshots(&self) -> &Arc<Snapshots> {
+        &self.snapshots
+    }
+
+    pub(crate) fn current(&self) -> Arc<Snapshot> {
+        self.snapshots.current()
+    }
+
+    /// Applies `effects` and announces them at once: when this returns, no decision of this process
+    /// that starts now sees the state before.
+    pub(crate) fn publish(&self, effects: Vec<Effect>, now: Timestamp) {
+        let version = self.apply(effects, now);
+        self.snapshots.version.send_replace(version);
+    }
+
+    /// Applies `effects` at once, and announces them within 10 ms together with others.
+    pub(crate) fn publish_soon(self: &Arc<Self>, effects: Vec<Effect>, now: Timestamp) {
+        self.apply(effects, now);
+        if std::mem::replace(&mut self.live().announcing, true) {
+            return;
+        }
+        let publisher = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(COALESCE).await;
+            publisher.live().announcing = false;
+            let version = publisher.current().version();
+            publisher.snapshots.version.send_replace(version);
+        });
+    }
+
+    fn apply(&self, effects: Vec<Effect>, now: Timestamp) -> u64 {
+        let mut live = self.live();
+        let mut snapshot = Snapshot::clone(&self.snapshots.current.load());
+        for effect in effects {
+            snapshot = live.apply(snapshot, effect, now);
+        }
+        let version = snapshot.version();
+        self.snapshots.current.store(Arc::new(snapshot));
+        version
+    }
+
+    pub(crate) fn grants(&self) -> Vec<Arc<Grant>> {
+        self.live().grants.values().cloned().collect()
+    }
+
+    pub(crate) fn sign_in(&self, id: SignInId) -> Option<Arc<SignIn>> {
+        self.live().sign_ins.get(&id).cloned()
+    }
+
+    /// The sign-ins of one principal, newest first.
+    pub(crate) fn sign_ins_of(&self, principal: &PrincipalId) -> Vec<Arc<SignIn>> {
+        let live = self.live();
+        let own = live.sign_ins.values().filter(|sign_in| sign_in.principal == *principal);
+        let mut own: Vec<_> = own.cloned().collect();
+        own.sort_by_key(|sign_in| std::cmp::Reverse(sign_in.id));
+        own
+    }
+
+    pub(crate) fn children_of(&self, parent: SignInId) -> Vec<Arc<SignIn>> {
+        let live = self.live();
+        live.sign_ins.values().filter(|child| child.parent == Some(parent)).cloned().collect()
+    }
+
+    /// Everybody seen so far, and a number that changes whenever they do.
+    pub(crate) fn principals(&self) -> (u64, Vec<Arc<Principal>>) {
+        let live = self.live();
+        (live.people_epoch, live.principals.values().cloned().collect())
+    }
+
+    pub(crate) fn people_epoch(&self) -> u64 {
+        self.live().people_epoch
+    }
+
+    fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Live {
+    fn apply(&mut self, snapshot: Snapshot, effect: Effect, now: Timestamp) -> Snapshot {
+        match effect {
+            Effect::Grant(grant) => self.grant(snapshot, grant, now),
+            Effect::SignIn(hash, sign_in) => self.sign_in(snapshot, hash, sign_in),
+            Effect::EndSignIn(id) => self.end_sign_in(snapshot, id),
+            Effect::Principal(principal) => self.principal(snapshot, principal),
+            Effect::Bundle(bundle, generation) => snapshot.with_bundle(bundle, generation),
+        }
+    }
+
+    fn grant(&mut self, snapshot: Snapshot, grant: Grant, now: Timestamp) -> Snapshot {
+        let known = self.grant_versions.get(&grant.id);
+        // INVARIANT: a grant never goes back to an earlier version.
+        if known.is_some_and(|(version, _)| *version >= grant.version) {
+            return snapshot;
+        }
+        self.grant_versions.retain(|_, (_, expires_at)| *expires_at > now);
+        self.grant_versions.insert(grant.id, (grant.version, grant.expires_at));
+        let grant = Arc::new(grant);
+        if grant.in_force(now) {
+            self.grants.insert(grant.id, Arc::clone(&grant));
+        } else {
+            self.grants.remove(&grant.id);
+        }
+        snapshot.with_grant(grant, now)
+    }
+
+    fn sign_in(&mut self, snapshot: Snapshot, hash: TokenHash, sign_in: SignIn) -> Snapshot {
+        // INVARIANT: a child never outlives its parent, also when they cross on the way here.
+        let orphan = sign_in.parent.is_some_and(|parent| !self.sign_ins.contains_key(&parent));
+        if orphan || self.ended_sign_ins.contains(&sign_in.id) {
+            return snapshot;
+        }
+        let sign_in = Arc::new(sign_in);
+        self.sign_ins.insert(sign_in.id, Arc::clone(&sign_in));
+        snapshot.with_sign_in(hash, sign_in)
+    }
+
+    fn end_sign_in(&mut self, mut snapshot: Snapshot, id: SignInId) -> Snapshot {
+        let children = self.sign_ins.values().filter(|child| child.parent == Some(id));
+        let mut ended: Vec<SignInId> = children.map(|child| child.id).collect();
+        ended.push(id);
+        for id in ended {
+            if self.sign_ins.remove(&id).is_none() {
+                self.ended_sign_ins.insert(id);
+            }
+            snapshot = snapshot.without_sign_in(id);
+        }
+        snapshot
+    }
+
+    fn principal(&mut self, snapshot: Snapshot, principal: Principal) -> Snapshot {
+        if self.principals.get(&principal.id).is_some_and(|known| **known == principal) {
+            return snapshot;
+        }
+        self.people_epoch += 1;
+        let principal = Arc::new(principal);
+        self.principals.insert(principal.id.clone(), Arc::clone(&principal));
+        snapshot.with_principal(principal)
+    }
+}

@@ -1,0 +1,203 @@
+//! Who may do what at the control plane. Every answer comes from the policies, now.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use jiff::SignedDuration;
+use portcullis_model::{
+    AccessQuery, AccessRequest, AccessRequestId, AccessRequestState, Grant, GrantKind,
+    OperationName, PolicyId, Principal, PrincipalId, PrincipalKind, Review, ServiceName, Way,
+    Window,
+};
+use portcullis_policy::{ControlAction, ControlContext, ControlResource, Snapshot, Subject};
+
+use crate::{ControlError, OpContext, core::Core};
+
+/// Names that are shown with a way; enough to know whom to talk to.
+const NAMES: usize = 8;
+
+/// Whether the caller of `op` may do `action` to `on`.
+pub(crate) fn may(
+    snapshot: &Snapshot,
+    op: &OpContext,
+    action: ControlAction,
+    on: ControlResource<'_>,
+) -> bool {
+    let Some(caller) = op.caller() else { return false };
+    let subject = Subject::new(Arc::clone(caller.principal()));
+    let at = ControlContext {
+        now: op.now(),
+        source: op.source(),
+        auth_method: caller.method().as_str(),
+        auth_age: op.now().duration_since(caller.authenticated_at()),
+    };
+    snapshot.allows(&subject, action, on, &at).allowed
+}
+
+pub(crate) fn may_on_service(
+    snapshot: &Snapshot,
+    op: &OpContext,
+    action: ControlAction,
+    service: &ServiceName,
+) -> bool {
+    may(snapshot, op, action, ControlResource::Service(service))
+}
+
+pub(crate) fn may_view_audit(snapshot: &Snapshot, op: &OpContext) -> bool {
+    may(snapshot, op, ControlAction::ViewAudit, ControlResource::System)
+}
+
+/// Whether the caller could review `request` at this moment, its state aside.
+pub(crate) fn may_review(snapshot: &Snapshot, op: &OpContext, request: &AccessRequest) -> bool {
+    let person = op.caller().is_some_and(|caller| {
+        caller.principal().id.kind == PrincipalKind::User && caller.principal().person.is_some()
+    });
+    let waited = op.now().duration_since(request.created_at);
+    person
+        && !is_own(op, request)
+        && may(
+            snapshot,
+            op,
+            ControlAction::Review,
+            ControlResource::AccessRequest { request, waited },
+        )
+}
+
+/// Whether the caller is the one who asked, under whatever name.
+pub(crate) fn is_own(op: &OpContext, request: &AccessRequest) -> bool {
+    op.caller().is_some_and(|caller| caller.principal().same_as(&request.requester, request.person))
+}
+
+/// Whether the caller holds `grant`.
+pub(crate) fn holds(op: &OpContext, grant: &Grant) -> bool {
+    op.caller().is_some_and(|caller| caller.principal().id == grant.principal)
+}
+
+/// Whether somebody who reviewed earlier could still do so, as they are known now.
+pub(crate) fn still_may_review(
+    core: &Core,
+    snapshot: &Snapshot,
+    op: &OpContext,
+    request: &AccessRequest,
+    review: &Review,
+) -> bool {
+    let Some(reviewer) = snapshot.principal(&review.reviewer) else { return false };
+    let since = core.authenticated_at(&review.reviewer).unwrap_or(review.at);
+    reviewer.person == Some(review.person)
+        && could_review(snapshot, reviewer, request, op.now().duration_since(since), op)
+}
+
+fn could_review(
+    snapshot: &Snapshot,
+    principal: &Arc<Principal>,
+    request: &AccessRequest,
+    auth_age: SignedDuration,
+    op: &OpContext,
+) -> bool {
+    if principal.id.kind != PrincipalKind::User
+        || principal.same_as(&request.requester, request.person)
+    {
+        return false;
+    }
+    // Nobody knows from where they would review.
+    let at = ControlContext { now: op.now(), source: None, auth_method: "sign_in", auth_age };
+    let waited = op.now().duration_since(request.created_at);
+    let on = ControlResource::AccessRequest { request, waited };
+    let subject = Subject::new(Arc::clone(principal));
+    snapshot.allows(&subject, ControlAction::Review, on, &at).allowed
+}
+
+/// Names of people who could review `request` now.
+pub(crate) fn reviewers_of(core: &Core, op: &OpContext, request: &AccessRequest) -> Vec<String> {
+    let snapshot = core.snapshot();
+    let (_, principals) = core.publisher.principals();
+    let could = |principal: &&Arc<Principal>| {
+        could_review(&snapshot, principal, request, SignedDuration::ZERO, op)
+    };
+    let mut names: Vec<String> = principals
+        .iter()
+        .filter(could)
+        .map(|principal| principal.name.clone())
+        .take(NAMES)
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// What names were found for an operation, as long as neither policies nor people have changed.
+#[derive(Debug, Default)]
+pub(crate) struct ReviewerNames(Mutex<Remembered>);
+
+#[derive(Debug, Default)]
+struct Remembered {
+    stamp: (u64, u64),
+    names: HashMap<OperationName, Vec<String>>,
+}
+
+impl Core {
+    /// Names of people who could review an access request for `operation`, whoever asks.
+    pub(crate) fn reviewers(&self, operation: &OperationName) -> Vec<String> {
+        let stamp = (self.snapshot().stamp().generation, self.publisher.people_epoch());
+        let remembered = {
+            let mut cache = self.reviewer_names.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if cache.stamp != stamp {
+                *cache = Remembered { stamp, names: HashMap::new() };
+            }
+            cache.names.get(operation).cloned()
+        };
+        if let Some(names) = remembered {
+            return names;
+        }
+        let op = OpContext::system("reviewers", self.now());
+        let Some(request) = imagined(operation, &op) else { return Vec::new() };
+        let names = reviewers_of(self, &op, &request);
+        let mut cache = self.reviewer_names.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if cache.stamp == stamp {
+            cache.names.insert(operation.clone(), names.clone());
+        }
+        names
+    }
+}
+
+/// An access request for `operation` that nobody made.
+fn imagined(operation: &OperationName, op: &OpContext) -> Option<AccessRequest> {
+    let service: ServiceName = operation.service().parse().ok()?;
+    let rule: PolicyId = "imagined".parse().ok()?;
+    let way = Way {
+        rule,
+        kind: GrantKind::Review,
+        reviews: 1,
+        max_duration: Window::minutes(1),
+        max_uses: None,
+        reviewers: Vec::new(),
+    };
+    Some(AccessRequest {
+        id: AccessRequestId::from_bits(0),
+        requester: PrincipalId::new(PrincipalKind::User, "", ""),
+        person: None,
+        requester_name: String::new(),
+        service,
+        queries: vec![AccessQuery {
+            operation: operation.clone(),
+            instance: None,
+            digest: None,
+            way,
+        }],
+        reason: String::new(),
+        duration: Window::minutes(1),
+        refusal: None,
+        created_at: op.now(),
+        expires_at: op.now(),
+        reviews: Vec::new(),
+        state: AccessRequestState::Pending,
+    })
+}
+
+/// The caller's principal, or nobody's business.
+pub(crate) fn caller(op: &OpContext) -> Result<&Arc<Principal>, ControlError> {
+    let caller = op.caller().map(portcullis_identity::Authenticated::principal);
+    caller.ok_or(ControlError::Unauthenticated(portcullis_identity::AuthError::Missing))
+}

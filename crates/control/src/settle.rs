@@ -1,0 +1,117 @@
+//! The one way in which anything changes: commit, record, publish.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use portcullis_store::{Change, StoreError};
+
+use crate::{ControlError, core::Core, expiry::Ending, publisher::Effect};
+
+/// What one use case changes.
+#[derive(Debug, Default)]
+pub(crate) struct Settlement {
+    /// The transaction, events included.
+    pub(crate) changes: Vec<Change>,
+    /// What opens something: published once its event is in the log.
+    pub(crate) once_recorded: Vec<Effect>,
+    /// What closes something: published at once, log or no log.
+    pub(crate) at_once: Vec<Effect>,
+    /// What gates should know but nobody waits for.
+    pub(crate) quietly: Vec<Effect>,
+    /// What will have to be looked at later.
+    pub(crate) deadlines: Vec<(jiff::Timestamp, Ending)>,
+}
+
+/// Why nothing was settled.
+#[derive(Debug)]
+pub(crate) enum Unsettled {
+    /// A guard found another state: look again.
+    Conflict,
+    /// It is final.
+    Failed(ControlError),
+}
+
+impl From<Unsettled> for ControlError {
+    fn from(unsettled: Unsettled) -> Self {
+        match unsettled {
+            Unsettled::Conflict => Self::Conflict("the state has changed meanwhile".into()),
+            Unsettled::Failed(error) => error,
+        }
+    }
+}
+
+/// Effects that are committed and wait for the log to come back.
+#[derive(Debug, Default)]
+pub(crate) struct HeldBack(Mutex<Vec<Effect>>);
+
+impl HeldBack {
+    pub(crate) fn add(&self, effects: Vec<Effect>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(effects);
+    }
+
+    fn take(&self) -> Vec<Effect> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Core {
+    /// Commits, records and publishes, in a task of its own: a caller that goes away between the
+    /// commit and the publication must not leave the gates with the state before.
+    pub(crate) async fn settle(self: &Arc<Self>, what: Settlement) -> Result<(), Unsettled> {
+        let core = Arc::clone(self);
+        let settled = tokio::spawn(async move { core.settle_now(what).await });
+        let ended = |error| Unsettled::Failed(ControlError::Internal(Box::new(error)));
+        settled.await.map_err(ended)?
+    }
+
+    async fn settle_now(&self, what: Settlement) -> Result<(), Unsettled> {
+        let Settlement { changes, once_recorded, at_once, quietly, deadlines } = what;
+        // What needs the record to take effect is not even begun without it.
+        if !once_recorded.is_empty()
+            && self.outbox.is_broken()
+            && self.outbox.drain().await.is_err()
+        {
+            return Err(Unsettled::Failed(no_record()));
+        }
+        match self.store.commit(changes).await {
+            Ok(()) => {}
+            Err(StoreError::Conflict) => return Err(Unsettled::Conflict),
+            Err(error) => return Err(Unsettled::Failed(error.into())),
+        }
+        if !at_once.is_empty() {
+            self.publisher.publish(at_once, self.now());
+        }
+        if !quietly.is_empty() {
+            self.publisher.publish_soon(quietly, self.now());
+        }
+        self.deadlines.add(deadlines);
+        if once_recorded.is_empty() {
+            self.outbox.wake();
+            return Ok(());
+        }
+        if let Err(error) = self.outbox.drain().await {
+            tracing::error!(%error, "committed, and held back until it is on record");
+            self.held_back.add(once_recorded);
+            self.outbox.wake();
+            return Err(Unsettled::Failed(no_record()));
+        }
+        self.publisher.publish(once_recorded, self.now());
+        Ok(())
+    }
+
+    /// The log is back: what was held back takes effect now.
+    pub(crate) fn release_held_back(&self) {
+        let effects = self.held_back.take();
+        if !effects.is_empty() {
+            self.publisher.publish(effects, self.now());
+        }
+    }
+}
+
+/// The background task: moves events that nobody waits for, and releases what was held back.
+pub(crate) async fn run(core: Arc<Core>) {
+    core.outbox.run(|| core.release_held_back()).await;
+}
+
+fn no_record() -> ControlError {
+    ControlError::Unavailable("the record cannot be written; nothing was opened".into())
+}

@@ -1,0 +1,116 @@
+//! Starting: what the store remembers becomes what gates see.
+
+use std::sync::Arc;
+
+use portcullis_model::{EventType, SignIn};
+use portcullis_store::{AccessRequests, Change, Grants};
+use tokio::task::JoinSet;
+
+use crate::{
+    ControlError, ControlParts, OpContext, connections,
+    connections::Connections,
+    core::Core,
+    expiry::{self, Deadlines, Ending},
+    outbox::Outbox,
+    publisher::{Effect, Publisher},
+    rate::RateLimits,
+    settle::Settlement,
+    usecase::bundles,
+};
+
+const REFUSALS_PER_SECOND: u32 = 10;
+
+type Result<T> = std::result::Result<T, ControlError>;
+
+/// Builds the core and brings back what was in force.
+pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
+    let newest = parts.store.bundles(1).await?.into_iter().next();
+    let (bundle, generation, is_new) = bundles::first(newest.as_ref(), parts.bundle)?;
+    let core = Arc::new(Core {
+        outbox: Outbox::new(Arc::clone(&parts.store), Arc::clone(&parts.log)),
+        publisher: Arc::new(Publisher::new(Arc::clone(&bundle), generation)),
+        store: parts.store,
+        log: parts.log,
+        clock: parts.clock,
+        entropy: parts.entropy,
+        settings: parts.settings,
+        people: parts.people,
+        workloads: parts.workloads,
+        held_back: crate::settle::HeldBack::default(),
+        deadlines: Deadlines::default(),
+        connections: Connections::default(),
+        reviewer_names: crate::rights::ReviewerNames::default(),
+        refusal_rates: RateLimits::new(REFUSALS_PER_SECOND),
+        polls: crate::usecase::device::Polls::default(),
+        activating: tokio::sync::Mutex::new(()),
+    });
+    let recorded = replay(&core).await?;
+    let op = OpContext::system("start", core.now());
+    if is_new {
+        let source = &parts.bundle_source;
+        let by = "start";
+        let stored = bundles::stored(&bundle, source, generation, by, None, op.now())?;
+        let mut changes = bundles::activated(&core, &op, &stored);
+        changes.insert(0, Change::AddBundle(stored));
+        core.settle(Settlement { changes, ..Settlement::default() }).await?;
+    }
+    bring_back(&core, recorded).await?;
+    let changes = vec![Change::Record(core.event(&op, EventType::Started))];
+    core.settle(Settlement { changes, ..Settlement::default() }).await?;
+    Ok(core)
+}
+
+/// Whether everything that the store has is in the log.
+async fn replay(core: &Core) -> Result<bool> {
+    match core.outbox.replay().await {
+        Ok(()) => Ok(true),
+        Err(error) => {
+            tracing::error!(%error, "starting without the record: nothing new is opened");
+            Ok(false)
+        }
+    }
+}
+
+/// Publishes what is in force. Without the record, grants and sign-ins wait for it: one of them may
+/// be the one whose start is not on record.
+async fn bring_back(core: &Arc<Core>, recorded: bool) -> Result<()> {
+    let mut effects = Vec::new();
+    let mut deadlines = Vec::new();
+    for principal in core.store.principals().await? {
+        effects.push(Effect::Principal(principal));
+    }
+    let mut sign_ins = core.store.sign_ins().await?;
+    // Parents first: a child without its parent is not published.
+    sign_ins.sort_by_key(|stored| stored.sign_in.parent.is_some());
+    for stored in sign_ins {
+        let SignIn { id, expires_at, .. } = stored.sign_in;
+        deadlines.push((expires_at, Ending::SignIn(id)));
+        effects.push(Effect::SignIn(stored.hash, stored.sign_in));
+    }
+    for grant in core.store.grants(Grants::InForce, u32::MAX).await? {
+        deadlines.push((grant.expires_at, Ending::Grant(grant.id)));
+        effects.push(Effect::Grant(grant));
+    }
+    for request in core.store.access_requests(AccessRequests::Pending, u32::MAX).await? {
+        deadlines.push((request.expires_at, Ending::AccessRequest(request.id)));
+    }
+    let (refusal, device) = core.store.oldest_to_forget().await?;
+    deadlines.extend(refusal.map(|time| expiry::leftover(expiry::refusal_end(time))));
+    deadlines.extend(device.map(expiry::leftover));
+    core.deadlines.add(deadlines);
+    if recorded {
+        core.publisher.publish(effects, core.now());
+    } else {
+        core.held_back.add(effects);
+    }
+    Ok(())
+}
+
+/// The background tasks; they end when what is returned is dropped.
+pub(crate) fn background(core: &Arc<Core>) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(expiry::run(Arc::clone(core)));
+    tasks.spawn(connections::run(Arc::clone(core)));
+    tasks.spawn(crate::settle::run(Arc::clone(core)));
+    tasks
+}

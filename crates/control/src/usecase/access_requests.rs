@@ -1,0 +1,167 @@
+//! Seeing, withdrawing and expiring access requests.
+
+use std::sync::Arc;
+
+use portcullis_model::{AccessRequest, AccessRequestId, AccessRequestState, Event, EventType};
+use portcullis_policy::Snapshot;
+use portcullis_store::{AccessRequests, Change};
+
+use crate::{
+    ControlError, OpContext,
+    core::Core,
+    rights,
+    settle::{Settlement, Unsettled},
+    views::{AccessRequestFilter, AccessRequestView},
+};
+
+const LISTED: u32 = 500;
+const NOT_FOUND: ControlError = ControlError::NotFound("the access request");
+
+type Result<T> = std::result::Result<T, ControlError>;
+
+pub(crate) async fn list(
+    core: &Core,
+    op: &OpContext,
+    filter: AccessRequestFilter,
+) -> Result<Vec<AccessRequestView>> {
+    let caller = rights::caller(op)?;
+    let which = match filter {
+        AccessRequestFilter::Mine => AccessRequests::Of(caller.id.clone()),
+        AccessRequestFilter::ToReview => AccessRequests::Pending,
+        AccessRequestFilter::All => AccessRequests::Newest,
+    };
+    let snapshot = core.snapshot();
+    let wanted = |request: &AccessRequest| match filter {
+        AccessRequestFilter::Mine => true,
+        AccessRequestFilter::ToReview => can_review(&snapshot, op, request),
+        AccessRequestFilter::All => may_see(&snapshot, op, request),
+    };
+    let found = core.store.access_requests(which, LISTED).await?;
+    Ok(found.into_iter().filter(wanted).map(|request| view(core, op, request)).collect())
+}
+
+pub(crate) async fn one(
+    core: &Core,
+    op: &OpContext,
+    id: AccessRequestId,
+) -> Result<AccessRequestView> {
+    visible(core, op, id).await.map(|request| view(core, op, request))
+}
+
+/// The access request, if the caller may know that it exists.
+pub(crate) async fn visible(
+    core: &Core,
+    op: &OpContext,
+    id: AccessRequestId,
+) -> Result<AccessRequest> {
+    let found = core.store.access_request(id).await?.ok_or(NOT_FOUND)?;
+    if may_see(&core.snapshot(), op, &found) { Ok(found) } else { Err(NOT_FOUND) }
+}
+
+/// One that the caller is known to be allowed to see.
+pub(crate) async fn view_of(
+    core: &Core,
+    op: &OpContext,
+    id: AccessRequestId,
+) -> Result<AccessRequestView> {
+    let found = core.store.access_request(id).await?.ok_or(NOT_FOUND)?;
+    Ok(view(core, op, found))
+}
+
+pub(crate) fn view(core: &Core, op: &OpContext, request: AccessRequest) -> AccessRequestView {
+    let pending = request.state == AccessRequestState::Pending;
+    let reviewers = if pending { rights::reviewers_of(core, op, &request) } else { Vec::new() };
+    let can_review = can_review(&core.snapshot(), op, &request);
+    AccessRequestView { request, can_review, reviewers }
+}
+
+/// The requester, whoever reviewed or could review, and auditors.
+fn may_see(snapshot: &Snapshot, op: &OpContext, request: &AccessRequest) -> bool {
+    let person = op.caller().and_then(|caller| caller.principal().person);
+    let reviewed = request.reviews.iter().any(|review| Some(review.person) == person);
+    reviewed
+        || rights::is_own(op, request)
+        || rights::may_review(snapshot, op, request)
+        || rights::may_view_audit(snapshot, op)
+}
+
+fn can_review(snapshot: &Snapshot, op: &OpContext, request: &AccessRequest) -> bool {
+    let person = op.caller().and_then(|caller| caller.principal().person);
+    request.state == AccessRequestState::Pending
+        && op.now() < request.expires_at
+        && !request.reviews.iter().any(|review| Some(review.person) == person)
+        && rights::may_review(snapshot, op, request)
+}
+
+pub(crate) async fn withdraw(
+    core: &Arc<Core>,
+    op: &OpContext,
+    id: AccessRequestId,
+) -> Result<AccessRequestView> {
+    loop {
+        let request = visible(core, op, id).await?;
+        if !rights::is_own(op, &request) {
+            let why = "only the requester withdraws an access request; decline it instead";
+            return Err(ControlError::Denied(why.into()));
+        }
+        let seen = request.reviews.len();
+        let over = |error: portcullis_model::access_request::InvalidTransition| {
+            ControlError::Conflict(error.to_string())
+        };
+        let withdrawn = request.withdraw(op.now()).map_err(over)?;
+        match end(core, op, withdrawn, seen).await {
+            Err(Unsettled::Conflict) => {}
+            other => return other.map(|ended| view(core, op, ended)).map_err(Into::into),
+        }
+    }
+}
+
+pub(crate) async fn expire(core: &Arc<Core>, op: &OpContext, id: AccessRequestId) -> Result<()> {
+    loop {
+        let request = core.store.access_request(id).await?.ok_or(NOT_FOUND)?;
+        let seen = request.reviews.len();
+        let over = |error: portcullis_model::access_request::InvalidTransition| {
+            ControlError::Conflict(error.to_string())
+        };
+        let expired = request.expire(op.now()).map_err(over)?;
+        match end(core, op, expired, seen).await {
+            Err(Unsettled::Conflict) => {}
+            other => return other.map(drop).map_err(Into::into),
+        }
+    }
+}
+
+async fn end(
+    core: &Arc<Core>,
+    op: &OpContext,
+    request: AccessRequest,
+    seen_reviews: usize,
+) -> std::result::Result<AccessRequest, Unsettled> {
+    let event = ended_event(core, op, &request);
+    let moved = Change::MoveAccessRequest { request: request.clone(), seen_reviews };
+    let changes = vec![moved, Change::Record(event)];
+    core.settle(Settlement { changes, ..Settlement::default() }).await?;
+    Ok(request)
+}
+
+/// The event of an access request that is over, however it ended.
+pub(crate) fn ended_event(core: &Core, op: &OpContext, request: &AccessRequest) -> Event {
+    let mut event = core.event(op, EventType::AccessRequestEnded);
+    describe(&mut event, request);
+    event.decision = Some(request.state.as_str().into());
+    if let AccessRequestState::Declined { why, .. } = &request.state {
+        event.detail = Some(why.clone());
+    }
+    event
+}
+
+/// What every event about an access request says.
+pub(crate) fn describe(event: &mut Event, request: &AccessRequest) {
+    event.service = Some(request.service.clone());
+    event.access_request = Some(request.id);
+    event.policies = request.queries.iter().map(|query| query.way.rule.clone()).collect();
+    if let [only] = request.queries.as_slice() {
+        event.operation = Some(only.operation.clone());
+        event.instance.clone_from(&only.instance);
+    }
+}

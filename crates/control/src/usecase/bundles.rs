@@ -1,0 +1,177 @@
+//! Which bundle is in force: activating, refusing, rolling back.
+
+use std::sync::Arc;
+
+use portcullis_model::{BundleDigest, BundleStamp, EventType};
+use portcullis_policy::{Bundle, BundleSource, ControlAction, ControlResource, LoadError};
+use portcullis_store::{Change, StoreError, StoredBundle};
+
+use crate::{
+    ControlError, OpContext,
+    core::Core,
+    publisher::Effect,
+    rights,
+    settle::{Settlement, Unsettled},
+    views::BundleView,
+};
+
+const LISTED: u32 = 100;
+const SHOWN_ERRORS: usize = 5;
+
+type Result<T> = std::result::Result<T, ControlError>;
+
+/// Which bundle to start with, and its generation: the one that was in force keeps its own.
+pub(crate) fn first(
+    newest: Option<&StoredBundle>,
+    bundle: Bundle,
+) -> Result<(Arc<Bundle>, u64, bool)> {
+    let Some(newest) = newest else { return Ok((Arc::new(bundle), 1, true)) };
+    if newest.digest == *bundle.digest() {
+        return Ok((Arc::new(bundle), newest.generation, false));
+    }
+    // Rolled back from these very files: a restart must not bring them into force again.
+    if newest.pinned_over.as_ref() == Some(bundle.digest()) {
+        return Ok((Arc::new(loaded(newest)?), newest.generation, false));
+    }
+    Ok((Arc::new(bundle), newest.generation + 1, true))
+}
+
+/// Brings `bundle` into force as the next generation; the same one again changes nothing.
+pub(crate) async fn activate(
+    core: &Arc<Core>,
+    bundle: Bundle,
+    source: &BundleSource,
+    by: &str,
+) -> Result<BundleStamp> {
+    let _turn = core.activating.lock().await;
+    let newest = newest(core).await?;
+    if newest.digest == *bundle.digest() {
+        return Ok(core.snapshot().stamp().clone());
+    }
+    if newest.pinned_over.as_ref() == Some(bundle.digest()) {
+        let why = "this bundle was rolled back; it stays out until its files change";
+        return Err(ControlError::Conflict(why.into()));
+    }
+    let op = OpContext::system("reload", core.now());
+    let stored = stored(&bundle, source, newest.generation + 1, by, None, op.now())?;
+    bring(core, &op, Arc::new(bundle), stored).await
+}
+
+/// The old bundle stays; the attempt is on record.
+pub(crate) async fn refuse(core: &Arc<Core>, errors: &[LoadError], by: &str) -> Result<()> {
+    let op = OpContext::system("reload", core.now());
+    let mut event = core.event(&op, EventType::BundleRefused);
+    let shown: Vec<String> = errors.iter().take(SHOWN_ERRORS).map(ToString::to_string).collect();
+    let more = errors.len().saturating_sub(SHOWN_ERRORS);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    event.detail = Some(format!("by {by}: {}{more}", shown.join("; ")));
+    let changes = vec![Change::Record(event)];
+    Ok(core.settle(Settlement { changes, ..Settlement::default() }).await?)
+}
+
+pub(crate) async fn list(core: &Core, op: &OpContext) -> Result<Vec<BundleView>> {
+    rights::caller(op)?;
+    let all = core.store.bundles(LISTED).await?;
+    let in_force = core.snapshot().stamp().generation;
+    Ok(all.into_iter().map(|stored| view(stored, in_force)).collect())
+}
+
+/// The bundle before the one in force comes back, as a new generation, and pins the way back.
+pub(crate) async fn rollback(core: &Arc<Core>, op: &OpContext) -> Result<BundleView> {
+    let snapshot = core.snapshot();
+    if !rights::may(&snapshot, op, ControlAction::Administer, ControlResource::System) {
+        return Err(ControlError::Denied("rolling back takes `administer`".into()));
+    }
+    let _turn = core.activating.lock().await;
+    let newest = newest(core).await?;
+    let before = core.store.bundle_other_than(&newest.digest).await?;
+    let none = || ControlError::Conflict("there is no earlier bundle to go back to".into());
+    let before = before.ok_or_else(none)?;
+    let bundle = loaded(&before)?;
+    let source = source(&before)?;
+    let by = rights::caller(op)?.id.to_string();
+    let over = Some(newest.pinned_over.unwrap_or(newest.digest));
+    let stored = stored(&bundle, &source, newest.generation + 1, &by, over, op.now())?;
+    bring(core, op, Arc::new(bundle), stored.clone()).await?;
+    Ok(view(stored.clone(), stored.generation))
+}
+
+/// The digest that a rollback keeps out, if the bundle in force came by one.
+pub(crate) async fn pinned(core: &Core) -> Result<Option<BundleDigest>> {
+    Ok(newest(core).await?.pinned_over)
+}
+
+async fn bring(
+    core: &Arc<Core>,
+    op: &OpContext,
+    bundle: Arc<Bundle>,
+    stored: StoredBundle,
+) -> Result<BundleStamp> {
+    let stamp = BundleStamp { digest: stored.digest.clone(), generation: stored.generation };
+    let mut settlement = Settlement {
+        changes: activated(core, op, &stored),
+        at_once: vec![Effect::Bundle(Arc::clone(&bundle), stored.generation)],
+        ..Settlement::default()
+    };
+    settlement.changes.insert(0, Change::AddBundle(stored));
+    core.settle(settlement).await.map_err(|error| match error {
+        Unsettled::Conflict => ControlError::Conflict("another bundle was activated first".into()),
+        Unsettled::Failed(error) => error,
+    })?;
+    Ok(stamp)
+}
+
+/// The event of an activation.
+pub(crate) fn activated(core: &Core, op: &OpContext, stored: &StoredBundle) -> Vec<Change> {
+    let mut event = core.event(op, EventType::BundleActivated);
+    let (digest, generation) = (stored.digest.clone(), stored.generation);
+    event.bundle = Some(BundleStamp { digest, generation });
+    event.detail = Some(format!("by {}", stored.by));
+    vec![Change::Record(event)]
+}
+
+pub(crate) fn stored(
+    bundle: &Bundle,
+    source: &BundleSource,
+    generation: u64,
+    by: &str,
+    pinned_over: Option<BundleDigest>,
+    now: jiff::Timestamp,
+) -> Result<StoredBundle> {
+    let source = serde_json::to_value(source);
+    Ok(StoredBundle {
+        digest: bundle.digest().clone(),
+        generation,
+        activated_at: now,
+        by: by.to_owned(),
+        pinned_over,
+        source: source.map_err(|error| ControlError::Internal(Box::new(error)))?,
+    })
+}
+
+async fn newest(core: &Core) -> Result<StoredBundle> {
+    let newest = core.store.bundles(1).await?.into_iter().next();
+    newest.ok_or(ControlError::Internal(Box::new(StoreError::Conflict)))
+}
+
+fn source(stored: &StoredBundle) -> Result<BundleSource> {
+    let source = serde_json::from_value(stored.source.clone());
+    source.map_err(|error| ControlError::Internal(Box::new(error)))
+}
+
+fn loaded(stored: &StoredBundle) -> Result<Bundle> {
+    Bundle::load(&source(stored)?).map_err(|errors| {
+        let first = errors.first().map(ToString::to_string).unwrap_or_default();
+        ControlError::Conflict(format!("the earlier bundle does not load any more: {first}"))
+    })
+}
+
+fn view(stored: StoredBundle, in_force: u64) -> BundleView {
+    BundleView {
+        active: stored.generation == in_force,
+        digest: stored.digest,
+        generation: stored.generation,
+        activated_at: stored.activated_at,
+        by: stored.by,
+    }
+}

@@ -1,0 +1,73 @@
+//! What the PDP would answer, and why.
+
+use std::sync::Arc;
+
+use portcullis_model::{PrincipalKind, Resource};
+use portcullis_policy::{Answer, Bundle, DecisionCache, Subject};
+
+use crate::{
+    ControlError, OpContext,
+    core::Core,
+    rights,
+    views::{Explain, Explanation},
+    ways,
+};
+
+pub(crate) fn explain(
+    core: &Core,
+    op: &OpContext,
+    question: &Explain,
+) -> Result<Explanation, ControlError> {
+    let snapshot = core.snapshot();
+    let caller = rights::caller(op)?;
+    let principal = match &question.principal {
+        Some(other) if *other != caller.id => {
+            if !rights::may_view_audit(&snapshot, op) {
+                let why = "explaining what others may do takes `viewAudit`";
+                return Err(ControlError::Denied(why.into()));
+            }
+            let found = snapshot.principal(other);
+            Arc::clone(found.ok_or(ControlError::NotFound("the principal"))?)
+        }
+        _ => Arc::clone(caller),
+    };
+    let catalog = snapshot.bundle().catalog();
+    let operation = catalog.operation(&question.operation);
+    let operation = operation.ok_or(ControlError::NotFound("the operation"))?.name();
+    let unknown = ControlError::NotFound("the service");
+    let service = operation.service().parse().map_err(|_| unknown)?;
+    let resource = Resource { service, instance: question.instance.clone() };
+    let method = match principal.id.kind {
+        PrincipalKind::User => "sign_in",
+        PrincipalKind::Workload => "jwt",
+    };
+    let since = core.authenticated_at(&principal.id).unwrap_or(op.now());
+    let context = ways::ahead(op.now(), method, since);
+    let subject = Subject::new(principal);
+    let mut cache = DecisionCache::default();
+    let verdict =
+        ways::decide(&snapshot, &subject, operation, &resource, &context, None, &mut cache);
+    let (answer, ways) = match verdict.answer {
+        Answer::Permit(_) => ("permit", Vec::new()),
+        Answer::Requestable(ways) => ("requestable", ways),
+        Answer::Deny(_) => ("deny", Vec::new()),
+    };
+    Ok(Explanation {
+        answer,
+        policies: verdict.policies.to_vec(),
+        ways,
+        to_be_checked: to_be_checked(snapshot.bundle(), &question.operation),
+        bundle: snapshot.stamp().digest.clone(),
+    })
+}
+
+/// What policies of this operation read of a request, and what is therefore open until it comes.
+fn to_be_checked(bundle: &Bundle, operation: &portcullis_model::OperationName) -> Vec<String> {
+    let demands = bundle.demands(operation);
+    let all = [
+        (demands.params, "the request's parameters"),
+        (demands.body, "the request's body"),
+        (demands.digest, "that it is the very request that was approved"),
+    ];
+    all.into_iter().filter(|(asked, _)| *asked).map(|(_, what)| what.to_owned()).collect()
+}

@@ -1,0 +1,124 @@
+//! Seeing grants, and ending them.
+
+use std::sync::Arc;
+
+use portcullis_model::{EventType, Grant, GrantEnd, GrantId};
+use portcullis_policy::ControlAction;
+use portcullis_store::{Change, Grants};
+
+use super::issue;
+use crate::{
+    ControlError, OpContext,
+    core::Core,
+    publisher::Effect,
+    rights,
+    settle::{Settlement, Unsettled},
+};
+
+const LISTED: u32 = 500;
+const NOT_FOUND: ControlError = ControlError::NotFound("the grant");
+
+type Result<T> = std::result::Result<T, ControlError>;
+
+pub(crate) async fn list(core: &Core, op: &OpContext) -> Result<Vec<Grant>> {
+    let caller = rights::caller(op)?;
+    let mut found = core.store.grants(Grants::Of(caller.id.clone()), LISTED).await?;
+    let others = core.store.grants(Grants::Newest, LISTED).await?;
+    found.extend(
+        others.into_iter().filter(|grant| !rights::holds(op, grant) && sees(core, op, grant)),
+    );
+    found.sort_by_key(|grant| std::cmp::Reverse(grant.id));
+    Ok(found)
+}
+
+pub(crate) async fn one(core: &Core, op: &OpContext, id: GrantId) -> Result<Grant> {
+    let found = core.store.grant(id).await?.ok_or(NOT_FOUND)?;
+    if rights::holds(op, &found) || sees(core, op, &found) { Ok(found) } else { Err(NOT_FOUND) }
+}
+
+fn sees(core: &Core, op: &OpContext, grant: &Grant) -> bool {
+    let snapshot = core.snapshot();
+    may_revoke(core, op, grant) || rights::may_view_audit(&snapshot, op)
+}
+
+fn may_revoke(core: &Core, op: &OpContext, grant: &Grant) -> bool {
+    let service = &grant.resource.service;
+    rights::may_on_service(&core.snapshot(), op, ControlAction::Revoke, service)
+}
+
+/// Ends somebody's grant; one's own is given back instead, which needs no right.
+pub(crate) async fn revoke(core: &Arc<Core>, op: &OpContext, id: GrantId) -> Result<Grant> {
+    let grant = one(core, op, id).await?;
+    if may_revoke(core, op, &grant) {
+        return end_grant(core, op, id, GrantEnd::Revoked).await;
+    }
+    if rights::holds(op, &grant) {
+        return end_grant(core, op, id, GrantEnd::GivenBack).await;
+    }
+    let service = &grant.resource.service;
+    Err(ControlError::Denied(format!("no policy lets you revoke grants of `{service}`")))
+}
+
+pub(crate) async fn give_back(core: &Arc<Core>, op: &OpContext, id: GrantId) -> Result<Grant> {
+    let grant = one(core, op, id).await?;
+    if !rights::holds(op, &grant) {
+        let why = "only its holder gives a grant back; revoke it instead";
+        return Err(ControlError::Denied(why.into()));
+    }
+    end_grant(core, op, id, GrantEnd::GivenBack).await
+}
+
+/// Ends a grant. When this returns, it opens nothing in this process any more.
+pub(crate) async fn end_grant(
+    core: &Arc<Core>,
+    op: &OpContext,
+    id: GrantId,
+    why: GrantEnd,
+) -> Result<Grant> {
+    // Somebody may be spending a use at this moment: then the version has moved, and we look again.
+    loop {
+        let grant = core.store.grant(id).await?.ok_or(NOT_FOUND)?;
+        let seen_version = grant.version;
+        let by = op.caller().and_then(|caller| caller.principal().person);
+        let over =
+            |error: portcullis_model::grant::GrantOver| ControlError::Conflict(error.to_string());
+        let ended = grant.end(op.now(), why, by).map_err(over)?;
+        let settlement = Settlement {
+            changes: changes(core, op, &ended, seen_version, why),
+            at_once: vec![Effect::Grant(ended.clone())],
+            ..Settlement::default()
+        };
+        match core.settle(settlement).await {
+            Ok(()) => return Ok(ended),
+            Err(Unsettled::Conflict) => {}
+            Err(Unsettled::Failed(error)) => return Err(error),
+        }
+    }
+}
+
+/// What the end of a grant changes in the store.
+pub(crate) fn changes(
+    core: &Core,
+    op: &OpContext,
+    ended: &Grant,
+    seen_version: u32,
+    why: GrantEnd,
+) -> Vec<Change> {
+    let mut event = core.event(op, EventType::GrantEnded);
+    issue::describe(&mut event, ended);
+    event.decision = Some(word(why).into());
+    let holder = &ended.principal;
+    event.detail = Some(format!("the grant of {holder} {}", why.in_words()));
+    vec![Change::MoveGrant { grant: ended.clone(), seen_version }, Change::Record(event)]
+}
+
+/// The word of the record, the same as in the grant's own JSON.
+fn word(why: GrantEnd) -> &'static str {
+    match why {
+        GrantEnd::Expired => "expired",
+        GrantEnd::Revoked => "revoked",
+        GrantEnd::UsedUp => "used_up",
+        GrantEnd::GivenBack => "given_back",
+        GrantEnd::RuleGone => "rule_gone",
+    }
+}

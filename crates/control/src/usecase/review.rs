@@ -1,0 +1,266 @@
+//! Reviewing: one person's answer, and the grants if it was the last one missing.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use portcullis_model::{
+    AccessRequest, AccessRequestId, Decision, EventType, Principal, PrincipalKind, Resource,
+    Review, ReviewId, Window, access_request::InvalidTransition,
+};
+use portcullis_policy::Snapshot;
+use portcullis_store::Change;
+
+use super::{
+    access_requests,
+    issue::{self, Issuable},
+    text,
+};
+use crate::{
+    ControlError, OpContext,
+    core::Core,
+    rights,
+    settle::{Settlement, Unsettled},
+    views::{AccessRequestView, ReviewInput},
+    ways::{self, Standing},
+};
+
+type Result<T> = std::result::Result<T, ControlError>;
+
+pub(crate) async fn review(
+    core: &Arc<Core>,
+    op: &OpContext,
+    id: AccessRequestId,
+    input: ReviewInput,
+) -> Result<AccessRequestView> {
+    // Two people who answer at the same moment both saw the state before: the second looks again.
+    // It ends, because each round adds somebody's review or ends the access request.
+    loop {
+        let request = access_requests::visible(core, op, id).await?;
+        if let Some(why) = refused(core, op, &request) {
+            return refuse(core, op, &request, why).await;
+        }
+        let review = answer(core, op, &request, &input)?;
+        let seen = request.reviews.len();
+        let reviewed = match request.clone().review(review.clone()) {
+            Ok(reviewed) => reviewed,
+            Err(why) => return not_counted(core, op, &request, &why).await,
+        };
+        match settle(core, op, reviewed, &review, seen).await {
+            Ok(request) => return Ok(access_requests::view(core, op, request)),
+            Err(Unsettled::Conflict) => {}
+            Err(Unsettled::Failed(error)) => return Err(error),
+        }
+    }
+}
+
+/// Why the caller must not review this, if they must not.
+fn refused(core: &Core, op: &OpContext, request: &AccessRequest) -> Option<&'static str> {
+    let caller = op.caller().map(|caller| caller.principal().id.kind);
+    if caller != Some(PrincipalKind::User) {
+        return Some("a workload never reviews");
+    }
+    // INVARIANT: never one's own, whatever policies say of administrators.
+    if rights::is_own(op, request) {
+        return Some("nobody reviews their own access request");
+    }
+    let may = rights::may_review(&core.snapshot(), op, request);
+    (!may).then_some("no policy lets you review this access request")
+}
+
+/// A review that may not count is on record too: it may be somebody trying.
+async fn refuse<T>(
+    core: &Arc<Core>,
+    op: &OpContext,
+    request: &AccessRequest,
+    why: &'static str,
+) -> Result<T> {
+    record_refused(core, op, request, why.to_owned()).await?;
+    Err(ControlError::Denied(why.into()))
+}
+
+async fn not_counted<T>(
+    core: &Arc<Core>,
+    op: &OpContext,
+    request: &AccessRequest,
+    why: &InvalidTransition,
+) -> Result<T> {
+    record_refused(core, op, request, why.to_string()).await?;
+    Err(match why {
+        InvalidTransition::OwnRequest => ControlError::Denied(why.to_string()),
+        InvalidTransition::NotPending(_)
+        | InvalidTransition::ReviewedAlready
+        | InvalidTransition::Expired
+        | InvalidTransition::NotEnoughReviews { .. } => ControlError::Conflict(why.to_string()),
+    })
+}
+
+async fn record_refused(
+    core: &Arc<Core>,
+    op: &OpContext,
+    request: &AccessRequest,
+    why: String,
+) -> Result<()> {
+    let mut event = core.event(op, EventType::ReviewRefused);
+    access_requests::describe(&mut event, request);
+    event.detail = Some(why);
+    let changes = vec![Change::Record(event)];
+    Ok(core.settle(Settlement { changes, ..Settlement::default() }).await?)
+}
+
+fn answer(
+    core: &Core,
+    op: &OpContext,
+    request: &AccessRequest,
+    input: &ReviewInput,
+) -> Result<Review> {
+    let reviewer = rights::caller(op)?;
+    let nobody = "you are known as a principal, but not as a person";
+    let person = reviewer.person.ok_or_else(|| ControlError::Denied(nobody.into()))?;
+    let note = input.note.as_deref().map(|note| text::checked("note", note)).transpose()?;
+    if input.decision == Decision::Decline && note.is_none() {
+        let message = "a decline must say why".into();
+        return Err(ControlError::Invalid { field: "note", message });
+    }
+    shorter(request, input.duration)?;
+    Ok(Review {
+        id: ReviewId::new(op.now(), core.entropy.as_ref()),
+        reviewer: reviewer.id.clone(),
+        person,
+        name: reviewer.name.clone(),
+        decision: input.decision,
+        note,
+        duration: input.duration,
+        at: op.now(),
+    })
+}
+
+/// Reviewers shorten; they never lengthen.
+fn shorter(request: &AccessRequest, duration: Option<Window>) -> Result<()> {
+    let invalid = |message| Err(ControlError::Invalid { field: "duration", message });
+    match duration {
+        Some(asked) if asked > request.duration => {
+            invalid(format!("`{asked}` is longer than what was asked for: {}", request.duration))
+        }
+        Some(asked) if asked.get().as_secs() == 0 => invalid("is shorter than a second".into()),
+        _ => Ok(()),
+    }
+}
+
+async fn settle(
+    core: &Arc<Core>,
+    op: &OpContext,
+    reviewed: AccessRequest,
+    review: &Review,
+    seen_reviews: usize,
+) -> std::result::Result<AccessRequest, Unsettled> {
+    let mut settlement = Settlement::default();
+    let mut event = core.event(op, EventType::Reviewed);
+    access_requests::describe(&mut event, &reviewed);
+    event.decision = Some(match review.decision {
+        Decision::Approve => "approve".into(),
+        Decision::Decline => "decline".into(),
+    });
+    event.detail.clone_from(&review.note);
+    let request = decided(core, op, reviewed, &mut settlement)
+        .map_err(|error| Unsettled::Failed(ControlError::Conflict(error.to_string())))?;
+    let moved = Change::MoveAccessRequest { request: request.clone(), seen_reviews };
+    let mut changes = vec![moved, Change::Record(event)];
+    if request.state.as_str() != "pending" {
+        changes.push(Change::Record(access_requests::ended_event(core, op, &request)));
+    }
+    changes.append(&mut settlement.changes);
+    settlement.changes = changes;
+    core.settle(settlement).await?;
+    Ok(request)
+}
+
+/// Where the access request stands after this review: waiting, declined, or with its grants.
+fn decided(
+    core: &Core,
+    op: &OpContext,
+    request: AccessRequest,
+    into: &mut Settlement,
+) -> std::result::Result<AccessRequest, InvalidTransition> {
+    if request.state.as_str() != "pending" {
+        return Ok(request);
+    }
+    let snapshot = core.snapshot();
+    // INVARIANT: whoever has lost the right to review since does not count any more.
+    let counting = |review: &&Review| {
+        review.decision == Decision::Approve
+            && rights::still_may_review(core, &snapshot, op, &request, review)
+            || review.at == op.now() && Some(&review.reviewer) == caller(op)
+    };
+    let approvals = request.reviews.iter().filter(counting).count();
+    if approvals < usize::from(request.reviews_needed()) {
+        return Ok(request);
+    }
+    let issuable = match issuable(core, &snapshot, op, &request, approvals) {
+        Ok(issuable) => issuable,
+        Err(why) => return request.decline_by_policy(op.now(), why),
+    };
+    let grants = issue::grants(core, op, &request, &issuable, approvals);
+    let ids = grants.iter().map(|grant| grant.id).collect();
+    drop(issuable);
+    let approved = request.approve(op.now(), ids)?;
+    issue::start(core, op, grants, into);
+    Ok(approved)
+}
+
+fn caller(op: &OpContext) -> Option<&portcullis_model::PrincipalId> {
+    op.caller().map(|caller| &caller.principal().id)
+}
+
+/// The ways as they are now, or why one of them is gone. What was approved is decided again.
+fn issuable<'a>(
+    core: &Core,
+    snapshot: &Snapshot,
+    op: &OpContext,
+    request: &'a AccessRequest,
+    approvals: usize,
+) -> std::result::Result<Vec<Issuable<'a>>, String> {
+    let gone = || "the requester is not known any more".to_owned();
+    let requester = snapshot.principal(&request.requester).ok_or_else(gone)?;
+    let (method, since) = authentication(core, requester, request.created_at);
+    let context = ways::ahead(op.now(), method, since);
+    let mut issuable = Vec::new();
+    for query in &request.queries {
+        let resource =
+            Resource { service: request.service.clone(), instance: query.instance.clone() };
+        let (operation, rule) = (&query.operation, &query.way.rule);
+        let ways = match ways::standing(snapshot, requester, operation, &resource, &context) {
+            Standing::Ways(ways) => ways,
+            Standing::Open => return Err(format!("policy: `{operation}` needs no grant any more")),
+            Standing::Closed | Standing::Invisible => {
+                return Err(format!("policy: nothing would open `{operation}` any more"));
+            }
+        };
+        let way = ways.into_iter().find(|way| way.rule == *rule);
+        let way = way.ok_or_else(|| format!("policy: rule `{rule}` is no way any more"))?;
+        if usize::from(way.reviews) > approvals {
+            return Err(format!("policy: rule `{rule}` asks for {} reviews now", way.reviews));
+        }
+        // A grant bound to nothing must not come from a rule that now binds to a digest, nor carry
+        // more requests than people approved.
+        let max_uses = match (way.max_uses, query.way.max_uses) {
+            (Some(now), Some(then)) => Some(now.min(then)),
+            (now, then) => now.or(then),
+        };
+        issuable.push(Issuable { query, way: portcullis_model::Way { max_uses, ..way } });
+    }
+    Ok(issuable)
+}
+
+/// How the requester is authenticated, as far as control knows.
+fn authentication(
+    core: &Core,
+    requester: &Arc<Principal>,
+    asked_at: Timestamp,
+) -> (&'static str, Timestamp) {
+    match requester.id.kind {
+        PrincipalKind::User => {
+            ("sign_in", core.authenticated_at(&requester.id).unwrap_or(asked_at))
+        }
+        PrincipalKind::Workload => ("jwt", asked_at),
+    }
+}

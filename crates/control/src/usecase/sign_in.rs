@@ -1,0 +1,151 @@
+//! Sign-ins: made from others, listed, ended.
+
+use std::sync::Arc;
+
+use portcullis_model::{
+    Audience, EventType, Secret, ServiceName, SignIn, SignInEnd, SignInId, TokenHash, TokenKind,
+};
+use portcullis_store::{Change, StoredSignIn};
+
+use crate::{
+    ControlError, OpContext,
+    core::Core,
+    expiry::Ending,
+    publisher::Effect,
+    rights,
+    settle::{Settlement, Unsettled},
+    views::GateSignIn,
+};
+
+/// The most gate sign-ins that live under one control sign-in.
+const MOST_CHILDREN: usize = 256;
+const NOT_FOUND: ControlError = ControlError::NotFound("the sign-in");
+
+type Result<T> = std::result::Result<T, ControlError>;
+
+/// Makes a sign-in for the gate. It ends with its parent, at the latest.
+pub(crate) async fn for_gate(
+    core: &Arc<Core>,
+    op: &OpContext,
+    service: Option<ServiceName>,
+) -> Result<GateSignIn> {
+    let parent = own_sign_in(core, op)?;
+    if let Some(name) = &service {
+        let snapshot = core.snapshot();
+        let known = snapshot.bundle().catalog().service(name);
+        known.ok_or(ControlError::NotFound("the service"))?;
+    }
+    if core.publisher.children_of(parent.id).len() >= MOST_CHILDREN {
+        let message = format!("{MOST_CHILDREN} sign-ins were made from yours and still live");
+        return Err(ControlError::Limited { message, retry_after: 60 });
+    }
+    let ends = op.now() + core.settings.gate_sign_in.signed();
+    let sign_in = SignIn {
+        id: SignInId::new(op.now(), core.entropy.as_ref()),
+        audience: Audience::Gate,
+        principal: parent.principal.clone(),
+        person: parent.person,
+        authenticated_at: parent.authenticated_at,
+        created_at: op.now(),
+        expires_at: ends.min(parent.expires_at),
+        parent: Some(parent.id),
+        service,
+    };
+    let token = TokenKind::SignIn.issue(core.entropy.as_ref());
+    let mut settlement = Settlement::default();
+    add(core, op, &token, &sign_in, &mut settlement);
+    match core.settle(settlement).await {
+        Ok(()) => Ok(GateSignIn { token, sign_in }),
+        // The parent ended at this very moment.
+        Err(Unsettled::Conflict) => Err(NOT_FOUND),
+        Err(Unsettled::Failed(error)) => Err(error),
+    }
+}
+
+/// Adds what a new sign-in changes.
+pub(crate) fn add(
+    core: &Core,
+    op: &OpContext,
+    token: &Secret,
+    sign_in: &SignIn,
+    into: &mut Settlement,
+) {
+    let hash = TokenHash::of(token.expose());
+    let mut event = core.event(op, EventType::SignedIn);
+    event.principal = Some(sign_in.principal.clone());
+    event.sign_in = Some(sign_in.id);
+    event.service.clone_from(&sign_in.service);
+    event.detail = Some(format!(
+        "for {} until {}",
+        match sign_in.audience {
+            Audience::Gate => "the gate",
+            Audience::Control => "control",
+        },
+        sign_in.expires_at
+    ));
+    into.changes.push(Change::AddSignIn(StoredSignIn { hash, sign_in: sign_in.clone() }));
+    into.changes.push(Change::Record(event));
+    into.deadlines.push((sign_in.expires_at, Ending::SignIn(sign_in.id)));
+    into.once_recorded.push(Effect::SignIn(hash, sign_in.clone()));
+}
+
+pub(crate) fn list(core: &Core, op: &OpContext) -> Result<Vec<SignIn>> {
+    let own = core.publisher.sign_ins_of(&rights::caller(op)?.id);
+    Ok(own.iter().map(|sign_in| SignIn::clone(sign_in)).collect())
+}
+
+pub(crate) async fn sign_out(core: &Arc<Core>, op: &OpContext) -> Result<()> {
+    let own = own_sign_in(core, op)?;
+    end(core, op, own.id, SignInEnd::SignedOut).await
+}
+
+/// Ends one of the caller's own. Somebody else's id is an id that does not exist.
+pub(crate) async fn end_own(core: &Arc<Core>, op: &OpContext, id: SignInId) -> Result<()> {
+    let caller = rights::caller(op)?;
+    let own = core.publisher.sign_in(id).filter(|sign_in| sign_in.principal == caller.id);
+    own.ok_or(NOT_FOUND)?;
+    end(core, op, id, SignInEnd::SignedOut).await
+}
+
+/// Ends a sign-in and all that were made from it.
+pub(crate) async fn end(
+    core: &Arc<Core>,
+    op: &OpContext,
+    id: SignInId,
+    why: SignInEnd,
+) -> Result<()> {
+    let sign_in = core.publisher.sign_in(id).ok_or(NOT_FOUND)?;
+    let mut changes = vec![Change::EndSignIn(id), ended(core, op, &sign_in, why)];
+    let children = core.publisher.children_of(id);
+    let children = children.iter().map(|child| ended(core, op, child, SignInEnd::ParentEnded));
+    changes.extend(children);
+    let at_once = vec![Effect::EndSignIn(id)];
+    core.settle(Settlement { changes, at_once, ..Settlement::default() }).await.map_err(|error| {
+        match error {
+            Unsettled::Conflict => NOT_FOUND,
+            Unsettled::Failed(error) => error,
+        }
+    })
+}
+
+fn ended(core: &Core, op: &OpContext, sign_in: &SignIn, why: SignInEnd) -> Change {
+    let mut event = core.event(op, EventType::SignInEnded);
+    event.principal = Some(sign_in.principal.clone());
+    event.sign_in = Some(sign_in.id);
+    event.decision = Some(match why {
+        SignInEnd::Expired => "expired".into(),
+        SignInEnd::SignedOut => "signed_out".into(),
+        SignInEnd::Revoked => "revoked".into(),
+        SignInEnd::ParentEnded => "parent_ended".into(),
+    });
+    Change::Record(event)
+}
+
+/// The control sign-in that the caller acts under.
+fn own_sign_in(core: &Core, op: &OpContext) -> Result<Arc<SignIn>> {
+    let id = op.caller().and_then(portcullis_identity::Authenticated::sign_in);
+    let none = "a workload has no sign-in; it presents its own token everywhere";
+    let id = id.ok_or_else(|| ControlError::Denied(none.into()))?;
+    let found = core.publisher.sign_in(id).filter(|own| own.audience == Audience::Control);
+    found.ok_or(NOT_FOUND)
+}

@@ -1,0 +1,76 @@
+//! What would open an operation for somebody, asked ahead of the request itself.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use portcullis_model::{OperationName, Principal, Resource, Way};
+use portcullis_policy::{
+    Answer, Context, DecisionCache, Denial, Known, Query, Snapshot, Subject, Verdict,
+};
+
+/// What is known ahead of a request: who, and how they authenticated. The rest is unknown, which is
+/// not absent.
+pub(crate) fn ahead(
+    now: Timestamp,
+    auth_method: &'static str,
+    authenticated_at: Timestamp,
+) -> Context {
+    Context {
+        now,
+        source: Known::Unknown,
+        auth_method,
+        auth_age: now.duration_since(authenticated_at).max(SignedDuration::ZERO),
+        request: Known::Unknown,
+        http: Known::Unknown,
+        params: Known::Unknown,
+        body: Known::Unknown,
+    }
+}
+
+/// Asks the PDP about one operation.
+pub(crate) fn decide(
+    snapshot: &Snapshot,
+    subject: &Subject,
+    operation: &OperationName,
+    resource: &Resource,
+    context: &Context,
+    digest: Option<&str>,
+    cache: &mut DecisionCache,
+) -> Verdict {
+    let query = Query { subject, operation, resource, context, digest };
+    snapshot.decide(&query, cache)
+}
+
+/// What stands between somebody and an operation, their grants aside.
+#[derive(Debug)]
+pub(crate) enum Standing {
+    /// Nothing: standing policy permits it.
+    Open,
+    /// These ways.
+    Ways(Vec<Way>),
+    /// No way.
+    Closed,
+    /// Nothing here is for them.
+    Invisible,
+}
+
+/// The ways to an operation as policy has them now. Grants already held play no part: a way is the
+/// same whether or not its holder has been down it before.
+pub(crate) fn standing(
+    snapshot: &Snapshot,
+    principal: &Arc<Principal>,
+    operation: &OperationName,
+    resource: &Resource,
+    context: &Context,
+) -> Standing {
+    let subject = Subject::new(Arc::clone(principal));
+    let bare = Snapshot::new(Arc::clone(snapshot.bundle()), snapshot.stamp().generation)
+        .with_principal(Arc::clone(principal));
+    let mut cache = DecisionCache::default();
+    match decide(&bare, &subject, operation, resource, context, None, &mut cache).answer {
+        Answer::Permit(_) => Standing::Open,
+        Answer::Requestable(ways) => Standing::Ways(ways),
+        Answer::Deny(Denial::Invisible) => Standing::Invisible,
+        Answer::Deny(Denial::ByPolicy | Denial::ErroringForbid) => Standing::Closed,
+    }
+}

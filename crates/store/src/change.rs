@@ -1,0 +1,87 @@
+//! Changes: what one transaction is made of.
+
+use jiff::Timestamp;
+use portcullis_model::{
+    AccessRequest, Event, Grant, GrantId, Principal, RequestId, SignInId, TokenHash,
+};
+
+use crate::{Person, StoredBundle, StoredDevice, StoredRefusal, StoredSignIn};
+
+/// One guarded change. If its guard does not hold, the whole transaction is a conflict.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// A person, new or with another e-mail address.
+    AddPerson(Person),
+    /// A principal as last seen.
+    SeePrincipal {
+        /// Who.
+        principal: Principal,
+        /// When.
+        at: Timestamp,
+    },
+    /// A new sign-in. Guard: the one it was made from has not ended.
+    AddSignIn(StoredSignIn),
+    /// The end of a sign-in and of all that were made from it. Guard: it has not ended.
+    EndSignIn(SignInId),
+    /// A new device sign-in.
+    AddDevice {
+        /// The hash of our token.
+        hash: TokenHash,
+        /// What is known of it.
+        device: StoredDevice,
+    },
+    /// The end of a device sign-in. Guard: it is there.
+    EndDevice(TokenHash),
+    /// A new access request. Guards: fewer than `at_most` of its requester wait, and none of them
+    /// asks for the same.
+    AddAccessRequest {
+        /// It.
+        request: AccessRequest,
+        /// The most that may wait.
+        at_most: u32,
+    },
+    /// An access request as it is now. Guards: it is pending, and has as many reviews as were seen;
+    /// a review that is new comes from somebody who has not reviewed.
+    MoveAccessRequest {
+        /// It, moved.
+        request: AccessRequest,
+        /// The reviews that it had before.
+        seen_reviews: usize,
+    },
+    /// A new grant.
+    AddGrant(Grant),
+    /// A grant as it is now. Guards: it is in force, and of the version seen.
+    MoveGrant {
+        /// It, moved.
+        grant: Grant,
+        /// The version before.
+        seen_version: u32,
+    },
+    /// One use spent. Guard: not by this request already.
+    SpendUse {
+        /// Of which grant.
+        grant: GrantId,
+        /// On which request.
+        request: RequestId,
+        /// When.
+        at: Timestamp,
+    },
+    /// A refusal to be kept. Guards: the principal keeps fewer than `at_most`, and its code is free.
+    KeepRefusal {
+        /// It.
+        refusal: StoredRefusal,
+        /// The most that may be kept.
+        at_most: u32,
+    },
+    /// Refusals kept before, and device sign-ins that lapsed before, are forgotten.
+    Forget {
+        /// Refusals of this time or earlier.
+        refusals_until: Timestamp,
+        /// Devices that lapsed at this time or earlier.
+        devices_until: Timestamp,
+    },
+    /// An activation. Guard: its generation is new.
+    AddBundle(StoredBundle),
+    /// An event, to be moved to the log.
+    Record(Event),
+}

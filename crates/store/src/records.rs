@@ -1,0 +1,116 @@
+//! What is stored beside the model's own types.
+
+use jiff::Timestamp;
+use portcullis_model::{
+    Audience, BundleDigest, OperationName, PersonId, PrincipalId, RefusalId, RequestId, Resource,
+    SignIn, TokenHash, Way,
+};
+use serde::{Deserialize, Serialize};
+
+/// A human being.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// Who.
+    pub id: PersonId,
+    /// The verified e-mail address that links their principals, in lower case.
+    pub email: Option<String>,
+}
+
+/// A sign-in with the hash of its token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredSignIn {
+    /// The hash; the token itself is nowhere.
+    pub hash: TokenHash,
+    /// The sign-in.
+    pub sign_in: SignIn,
+}
+
+/// A device sign-in under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredDevice {
+    /// Which provider was asked.
+    pub provider: String,
+    /// The provider's device code, sealed with a key that only the holder of our token can make.
+    pub sealed_code: String,
+    /// When it began.
+    pub began_at: Timestamp,
+    /// When it lapses.
+    pub expires_at: Timestamp,
+    /// Seconds between polls.
+    pub interval: u32,
+    /// Where the sign-in that results may be presented.
+    pub audience: Audience,
+}
+
+/// A refusal that its principal may ask about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredRefusal {
+    /// Its code; means something to its principal only.
+    pub id: RefusalId,
+    /// Whose.
+    pub principal: PrincipalId,
+    /// The refused request.
+    pub request: RequestId,
+    /// What was refused.
+    pub operation: OperationName,
+    /// Where.
+    pub resource: Resource,
+    /// The digest of the refused request, where a way counts uses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Method and path, for people.
+    pub summary: String,
+    /// What would have opened it then.
+    pub ways: Vec<Way>,
+    /// When.
+    pub time: Timestamp,
+}
+
+/// One activation of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredBundle {
+    /// Its name.
+    pub digest: BundleDigest,
+    /// Its place in the order.
+    pub generation: u64,
+    /// When.
+    pub activated_at: Timestamp,
+    /// By whom or what.
+    pub by: String,
+    /// The digest that this activation was rolled back from: it stays out until the files change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned_over: Option<BundleDigest>,
+    /// Its whole source, so that it can come back.
+    pub source: serde_json::Value,
+}
+
+/// An event that the log does not have yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEvent {
+    /// Its place in the order of commits.
+    pub seq: i64,
+    /// The event.
+    pub event: portcullis_model::Event,
+}
+
+/// Which access requests to read, newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessRequests {
+    /// Those that wait.
+    Pending,
+    /// One principal's.
+    Of(PrincipalId),
+    /// The newest of all.
+    Newest,
+}
+
+/// Which grants to read, newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Grants {
+    /// Those that have not ended.
+    InForce,
+    /// One principal's.
+    Of(PrincipalId),
+    /// The newest of all.
+    Newest,
+}

@@ -1,0 +1,139 @@
+//! The store in one SQLite file.
+//!
+//! One connection writes, under `BEGIN IMMEDIATE`, with `synchronous=FULL`: a commit that returned
+//! survives a power cut. A few others read. One process owns the file; a second is refused.
+
+mod open;
+mod read;
+mod rows;
+mod write;
+
+use std::{fs::File, path::Path};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use portcullis_model::{
+    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, PersonId, Principal, PrincipalId,
+    RefusalId, TokenHash,
+};
+use sqlx::SqlitePool;
+
+use crate::{
+    AccessRequests, Change, Grants, Store, StoreError, StoredBundle, StoredDevice, StoredEvent,
+    StoredRefusal, StoredSignIn,
+};
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// A store in one SQLite file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    writer: SqlitePool,
+    readers: SqlitePool,
+    /// Held while this process owns the file; the operating system lets go of it even after kill -9.
+    _owned: File,
+}
+
+impl SqliteStore {
+    /// Opens the file at `path`, makes it if there is none, and brings its tables up to date.
+    pub async fn open(path: &Path) -> Result<Self> {
+        open::open(path).await
+    }
+
+    /// Waits for what runs and closes the file.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn commit(&self, changes: Vec<Change>) -> Result<()> {
+        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        for change in &changes {
+            write::apply(&mut tx, change).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    async fn access_request(&self, id: AccessRequestId) -> Result<Option<AccessRequest>> {
+        read::access_request(&self.readers, id).await
+    }
+
+    async fn access_requests(
+        &self,
+        which: AccessRequests,
+        limit: u32,
+    ) -> Result<Vec<AccessRequest>> {
+        read::access_requests(&self.readers, &which, limit).await
+    }
+
+    async fn grant(&self, id: GrantId) -> Result<Option<Grant>> {
+        read::grant(&self.readers, id).await
+    }
+
+    async fn grants(&self, which: Grants, limit: u32) -> Result<Vec<Grant>> {
+        read::grants(&self.readers, &which, limit).await
+    }
+
+    async fn sign_ins(&self) -> Result<Vec<StoredSignIn>> {
+        read::sign_ins(&self.readers).await
+    }
+
+    async fn principals(&self) -> Result<Vec<Principal>> {
+        read::principals(&self.readers).await
+    }
+
+    async fn person_by_email(&self, email: &str) -> Result<Option<PersonId>> {
+        read::person_by_email(&self.readers, email).await
+    }
+
+    async fn person_of(&self, principal: &PrincipalId) -> Result<Option<PersonId>> {
+        read::person_of(&self.readers, principal).await
+    }
+
+    async fn device(&self, hash: &TokenHash) -> Result<Option<StoredDevice>> {
+        read::device(&self.readers, hash).await
+    }
+
+    async fn devices_under_way(&self) -> Result<u32> {
+        read::devices_under_way(&self.readers).await
+    }
+
+    async fn refusal(
+        &self,
+        principal: &PrincipalId,
+        id: &RefusalId,
+    ) -> Result<Option<StoredRefusal>> {
+        read::refusal(&self.readers, principal, id).await
+    }
+
+    async fn oldest_to_forget(&self) -> Result<(Option<Timestamp>, Option<Timestamp>)> {
+        read::oldest_to_forget(&self.readers).await
+    }
+
+    async fn bundles(&self, limit: u32) -> Result<Vec<StoredBundle>> {
+        read::bundles(&self.readers, limit).await
+    }
+
+    async fn bundle_other_than(&self, digest: &BundleDigest) -> Result<Option<StoredBundle>> {
+        read::bundle_other_than(&self.readers, digest).await
+    }
+
+    async fn unlogged(&self, limit: u32) -> Result<Vec<StoredEvent>> {
+        read::unlogged(&self.readers, limit).await
+    }
+
+    async fn last_logged(&self) -> Result<Option<u64>> {
+        read::last_logged(&self.readers).await
+    }
+
+    async fn logged(&self, seq: i64, position: u64) -> Result<()> {
+        let position =
+            i64::try_from(position).map_err(|error| rows::unreadable("events", error))?;
+        let mark = "UPDATE events SET log_position = ? WHERE seq = ? AND log_position IS NULL";
+        let done = sqlx::query(mark).bind(position).bind(seq).execute(&self.writer).await?;
+        if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Conflict) }
+    }
+}

@@ -1,0 +1,86 @@
+//! Opening: ownership, permissions, settings, migrations.
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use sqlx::{
+    SqlSafeStr, SqlitePool,
+    migrate::{Migration, MigrationType, Migrator},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use super::SqliteStore;
+use crate::StoreError;
+
+const READERS: u32 = 4;
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(super) async fn open(path: &Path) -> Result<SqliteStore, StoreError> {
+    let owned = own(path)?;
+    // SQLite gives its journal files the mode of the database file.
+    private(path).map_err(|error| cannot_open(path, error))?;
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(PATIENCE);
+    let writer = pool(1, options.clone()).await.map_err(|error| cannot_open(path, error))?;
+    migrations().run(&writer).await.map_err(|error| cannot_open(path, error))?;
+    let readers = pool(READERS, options.read_only(true)).await;
+    let readers = readers.map_err(|error| cannot_open(path, error))?;
+    Ok(SqliteStore { writer, readers, _owned: owned })
+}
+
+/// The text of each migration is compiled in, so that a change of it is a change of the program.
+fn migrations() -> Migrator {
+    let first = include_str!("../../migrations/0001_first.sql").into_sql_str();
+    Migrator::with_migrations(vec![Migration::new(
+        1,
+        "first".into(),
+        MigrationType::Simple,
+        first,
+        false,
+    )])
+}
+
+async fn pool(connections: u32, options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(PATIENCE)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_with(options)
+        .await
+}
+
+/// Takes the lock beside the file. SQLite's own locks last as long as a transaction; ownership
+/// lasts as long as the process.
+fn own(path: &Path) -> Result<File, StoreError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let lock = private(&PathBuf::from(name)).map_err(|error| cannot_open(path, error))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse(path.display().to_string())),
+        Err(TryLockError::Error(error)) => Err(cannot_open(path, error)),
+    }
+}
+
+fn private(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+fn cannot_open(
+    path: &Path,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> StoreError {
+    StoreError::Open { path: path.display().to_string(), source: source.into() }
+}

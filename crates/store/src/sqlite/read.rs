@@ -1,0 +1,170 @@
+//! Reading.
+
+use jiff::Timestamp;
+use portcullis_model::{
+    AccessRequest, AccessRequestId, BundleDigest, Event, Grant, GrantId, PersonId, Principal,
+    PrincipalId, RefusalId, TokenHash,
+};
+use serde::de::DeserializeOwned;
+use sqlx::SqlitePool;
+
+use super::{
+    Result,
+    rows::{parsed, readable, time, unreadable},
+};
+use crate::{
+    AccessRequests, Grants, StoredBundle, StoredDevice, StoredEvent, StoredRefusal, StoredSignIn,
+};
+
+pub(super) async fn access_request(
+    pool: &SqlitePool,
+    id: AccessRequestId,
+) -> Result<Option<AccessRequest>> {
+    let sql = "SELECT body FROM access_requests WHERE id = ?";
+    one(pool, "access_requests", sql, &id.to_string()).await
+}
+
+pub(super) async fn access_requests(
+    pool: &SqlitePool,
+    which: &AccessRequests,
+    limit: u32,
+) -> Result<Vec<AccessRequest>> {
+    let query = match which {
+        AccessRequests::Pending => sqlx::query_scalar(
+            "SELECT body FROM access_requests WHERE state = 'pending' ORDER BY id DESC LIMIT ?",
+        ),
+        AccessRequests::Of(principal) => sqlx::query_scalar(
+            "SELECT body FROM access_requests WHERE principal = ? ORDER BY id DESC LIMIT ?",
+        )
+        .bind(principal.to_string()),
+        AccessRequests::Newest => {
+            sqlx::query_scalar("SELECT body FROM access_requests ORDER BY id DESC LIMIT ?")
+        }
+    };
+    let bodies: Vec<String> = query.bind(limit).fetch_all(pool).await?;
+    Ok(readable("access_requests", &bodies))
+}
+
+pub(super) async fn grant(pool: &SqlitePool, id: GrantId) -> Result<Option<Grant>> {
+    one(pool, "grants", "SELECT body FROM grants WHERE id = ?", &id.to_string()).await
+}
+
+pub(super) async fn grants(pool: &SqlitePool, which: &Grants, limit: u32) -> Result<Vec<Grant>> {
+    let query = match which {
+        Grants::InForce => sqlx::query_scalar(
+            "SELECT body FROM grants WHERE state = 'in_force' ORDER BY id DESC LIMIT ?",
+        ),
+        Grants::Of(principal) => sqlx::query_scalar(
+            "SELECT body FROM grants WHERE principal = ? ORDER BY id DESC LIMIT ?",
+        )
+        .bind(principal.to_string()),
+        Grants::Newest => sqlx::query_scalar("SELECT body FROM grants ORDER BY id DESC LIMIT ?"),
+    };
+    let bodies: Vec<String> = query.bind(limit).fetch_all(pool).await?;
+    Ok(readable("grants", &bodies))
+}
+
+pub(super) async fn sign_ins(pool: &SqlitePool) -> Result<Vec<StoredSignIn>> {
+    let sql = "SELECT token_hash, body FROM sign_ins ORDER BY id";
+    let rows: Vec<(String, String)> = sqlx::query_as(sql).fetch_all(pool).await?;
+    rows.iter()
+        .map(|(hash, body)| {
+            let hash = hash.parse().map_err(|error| unreadable("sign_ins", error))?;
+            Ok(StoredSignIn { hash, sign_in: parsed("sign_ins", body)? })
+        })
+        .collect()
+}
+
+pub(super) async fn principals(pool: &SqlitePool) -> Result<Vec<Principal>> {
+    let sql = "SELECT body FROM principals ORDER BY id";
+    let bodies: Vec<String> = sqlx::query_scalar(sql).fetch_all(pool).await?;
+    Ok(readable("principals", &bodies))
+}
+
+pub(super) async fn person_by_email(pool: &SqlitePool, email: &str) -> Result<Option<PersonId>> {
+    let sql = "SELECT id FROM people WHERE email = ?";
+    person(sqlx::query_scalar(sql).bind(email.to_owned()).fetch_optional(pool).await?)
+}
+
+pub(super) async fn person_of(
+    pool: &SqlitePool,
+    principal: &PrincipalId,
+) -> Result<Option<PersonId>> {
+    let sql = "SELECT person FROM principals WHERE id = ? AND person IS NOT NULL";
+    person(sqlx::query_scalar(sql).bind(principal.to_string()).fetch_optional(pool).await?)
+}
+
+fn person(id: Option<String>) -> Result<Option<PersonId>> {
+    id.map(|id| id.parse().map_err(|error| unreadable("people", error))).transpose()
+}
+
+pub(super) async fn device(pool: &SqlitePool, hash: &TokenHash) -> Result<Option<StoredDevice>> {
+    one(pool, "devices", "SELECT body FROM devices WHERE token_hash = ?", &hash.to_string()).await
+}
+
+pub(super) async fn devices_under_way(pool: &SqlitePool) -> Result<u32> {
+    Ok(sqlx::query_scalar("SELECT count(*) FROM devices").fetch_one(pool).await?)
+}
+
+pub(super) async fn refusal(
+    pool: &SqlitePool,
+    principal: &PrincipalId,
+    id: &RefusalId,
+) -> Result<Option<StoredRefusal>> {
+    let sql = "SELECT body FROM refusals WHERE principal = ? AND id = ?";
+    let query = sqlx::query_scalar(sql).bind(principal.to_string()).bind(id.to_string());
+    let body: Option<String> = query.fetch_optional(pool).await?;
+    body.map(|body| parsed("refusals", &body)).transpose()
+}
+
+pub(super) async fn oldest_to_forget(
+    pool: &SqlitePool,
+) -> Result<(Option<Timestamp>, Option<Timestamp>)> {
+    let sql = "SELECT (SELECT min(time) FROM refusals), (SELECT min(expires_at) FROM devices)";
+    let (refusal, device): (Option<i64>, Option<i64>) = sqlx::query_as(sql).fetch_one(pool).await?;
+    Ok((
+        refusal.map(|micros| time("refusals", micros)).transpose()?,
+        device.map(|micros| time("devices", micros)).transpose()?,
+    ))
+}
+
+pub(super) async fn bundles(pool: &SqlitePool, limit: u32) -> Result<Vec<StoredBundle>> {
+    let sql = "SELECT body FROM bundles ORDER BY generation DESC LIMIT ?";
+    let bodies: Vec<String> = sqlx::query_scalar(sql).bind(limit).fetch_all(pool).await?;
+    // A row that cannot be read must not make an older activation look like the newest.
+    bodies.iter().map(|body| parsed("bundles", body)).collect()
+}
+
+pub(super) async fn bundle_other_than(
+    pool: &SqlitePool,
+    digest: &BundleDigest,
+) -> Result<Option<StoredBundle>> {
+    let sql = "SELECT body FROM bundles WHERE digest <> ? ORDER BY generation DESC LIMIT 1";
+    one(pool, "bundles", sql, &digest.to_string()).await
+}
+
+pub(super) async fn unlogged(pool: &SqlitePool, limit: u32) -> Result<Vec<StoredEvent>> {
+    let sql = "SELECT seq, body FROM events WHERE log_position IS NULL ORDER BY seq LIMIT ?";
+    let rows: Vec<(i64, String)> = sqlx::query_as(sql).bind(limit).fetch_all(pool).await?;
+    let read = |(seq, body): &(i64, String)| {
+        Ok(StoredEvent { seq: *seq, event: parsed::<Event>("events", body)? })
+    };
+    rows.iter().map(read).collect()
+}
+
+pub(super) async fn last_logged(pool: &SqlitePool) -> Result<Option<u64>> {
+    let sql = "SELECT max(log_position) FROM events";
+    let position: Option<i64> = sqlx::query_scalar(sql).fetch_one(pool).await?;
+    position.map(u64::try_from).transpose().map_err(|error| unreadable("events", error))
+}
+
+async fn one<T: DeserializeOwned>(
+    pool: &SqlitePool,
+    table: &'static str,
+    sql: &'static str,
+    key: &str,
+) -> Result<Option<T>> {
+    let body: Option<String> =
+        sqlx::query_scalar(sql).bind(key.to_owned()).fetch_optional(pool).await?;
+    body.map(|body| parsed(table, &body)).transpose()
+}

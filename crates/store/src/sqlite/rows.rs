@@ -1,0 +1,44 @@
+//! Between columns and types.
+
+use jiff::Timestamp;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::StoreError;
+
+pub(super) fn json<T: Serialize>(table: &'static str, value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| unreadable(table, error))
+}
+
+pub(super) fn parsed<T: DeserializeOwned>(
+    table: &'static str,
+    text: &str,
+) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|error| unreadable(table, error))
+}
+
+/// One bad row must not hide the others, nor stop the process: it is logged and left out.
+pub(super) fn readable<T: DeserializeOwned>(table: &'static str, bodies: &[String]) -> Vec<T> {
+    let read = |body: &String| match serde_json::from_str(body) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            tracing::error!(table, %error, "a row cannot be read and is left out");
+            None
+        }
+    };
+    bodies.iter().filter_map(read).collect()
+}
+
+pub(super) fn unreadable(
+    table: &'static str,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> StoreError {
+    StoreError::Unreadable { table, source: source.into() }
+}
+
+pub(super) fn micros(time: Timestamp) -> i64 {
+    time.as_microsecond()
+}
+
+pub(super) fn time(table: &'static str, micros: i64) -> Result<Timestamp, StoreError> {
+    Timestamp::from_microsecond(micros).map_err(|error| unreadable(table, error))
+}

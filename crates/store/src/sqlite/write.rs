@@ -1,0 +1,259 @@
+//! Writing: one statement for each change, its guard in the statement.
+
+use portcullis_model::{
+    AccessRequest, Decision, Event, Grant, GrantState, Principal, RequestId, Review,
+};
+use sqlx::{Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
+
+use super::{
+    Result,
+    rows::{json, micros},
+};
+use crate::{Change, StoreError, StoredBundle, StoredRefusal, StoredSignIn};
+
+pub(super) async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<()> {
+    match change {
+        Change::AddPerson(person) => {
+            let sql = "INSERT INTO people (id, email) VALUES (?, ?) \
+                       ON CONFLICT (id) DO UPDATE SET email = excluded.email";
+            let query = sqlx::query(sql).bind(person.id.to_string()).bind(person.email.clone());
+            guarded(tx, query).await
+        }
+        Change::SeePrincipal { principal, at } => see_principal(tx, principal, micros(*at)).await,
+        Change::AddSignIn(stored) => add_sign_in(tx, stored).await,
+        Change::EndSignIn(id) => {
+            let sql = "DELETE FROM sign_ins WHERE parent = ?";
+            sqlx::query(sql).bind(id.to_string()).execute(&mut *tx).await?;
+            let sql = "DELETE FROM sign_ins WHERE id = ?";
+            guarded(tx, sqlx::query(sql).bind(id.to_string())).await
+        }
+        Change::AddDevice { hash, device } => {
+            let sql = "INSERT INTO devices (token_hash, expires_at, body) VALUES (?, ?, ?)";
+            let query = sqlx::query(sql).bind(hash.to_string()).bind(micros(device.expires_at));
+            guarded(tx, query.bind(json("devices", device)?)).await
+        }
+        Change::EndDevice(hash) => {
+            let sql = "DELETE FROM devices WHERE token_hash = ?";
+            guarded(tx, sqlx::query(sql).bind(hash.to_string())).await
+        }
+        Change::AddAccessRequest { request, at_most } => {
+            add_access_request(tx, request, *at_most).await
+        }
+        Change::MoveAccessRequest { request, seen_reviews } => {
+            move_access_request(tx, request, *seen_reviews).await
+        }
+        Change::AddGrant(grant) => add_grant(tx, grant).await,
+        Change::MoveGrant { grant, seen_version } => move_grant(tx, grant, *seen_version).await,
+        Change::SpendUse { grant, request, at } => {
+            spend_use(tx, &grant.to_string(), *request, micros(*at)).await
+        }
+        Change::KeepRefusal { refusal, at_most } => keep_refusal(tx, refusal, *at_most).await,
+        Change::Forget { refusals_until, devices_until } => {
+            forget(tx, micros(*refusals_until), micros(*devices_until)).await
+        }
+        Change::AddBundle(bundle) => add_bundle(tx, bundle).await,
+        Change::Record(event) => record(tx, event).await,
+    }
+}
+
+/// INVARIANT: a statement that moved no row found its guard false.
+async fn guarded(
+    tx: &mut SqliteConnection,
+    query: Query<'_, Sqlite, SqliteArguments>,
+) -> Result<()> {
+    match query.execute(tx).await?.rows_affected() {
+        1 => Ok(()),
+        _ => Err(StoreError::Conflict),
+    }
+}
+
+async fn see_principal(tx: &mut SqliteConnection, principal: &Principal, at: i64) -> Result<()> {
+    let sql = "INSERT INTO principals (id, person, seen_at, body) VALUES (?, ?, ?, ?) \
+               ON CONFLICT (id) DO UPDATE SET \
+               person = excluded.person, seen_at = excluded.seen_at, body = excluded.body";
+    let query = sqlx::query(sql)
+        .bind(principal.id.to_string())
+        .bind(principal.person.map(|person| person.to_string()))
+        .bind(at)
+        .bind(json("principals", principal)?);
+    guarded(tx, query).await
+}
+
+async fn add_sign_in(tx: &mut SqliteConnection, stored: &StoredSignIn) -> Result<()> {
+    let sign_in = &stored.sign_in;
+    // A child of a sign-in that has just ended would outlive it: the guard asks for the parent.
+    let sql = "INSERT INTO sign_ins (id, token_hash, principal, parent, expires_at, body) \
+               SELECT ?1, ?2, ?3, ?4, ?5, ?6 \
+               WHERE ?4 IS NULL OR EXISTS (SELECT 1 FROM sign_ins WHERE id = ?4)";
+    let query = sqlx::query(sql)
+        .bind(sign_in.id.to_string())
+        .bind(stored.hash.to_string())
+        .bind(sign_in.principal.to_string())
+        .bind(sign_in.parent.map(|parent| parent.to_string()))
+        .bind(micros(sign_in.expires_at))
+        .bind(json("sign_ins", sign_in)?);
+    guarded(tx, query).await
+}
+
+async fn add_access_request(
+    tx: &mut SqliteConnection,
+    request: &AccessRequest,
+    at_most: u32,
+) -> Result<()> {
+    let sql = "INSERT INTO access_requests \
+               (id, principal, service, asked, state, reviews, expires_at, body) \
+               SELECT ?1, ?2, ?3, ?4, ?5, 0, ?6, ?7 \
+               WHERE ?5 <> 'pending' OR (SELECT count(*) FROM access_requests \
+               WHERE principal = ?2 AND state = 'pending') < ?8";
+    let query = sqlx::query(sql)
+        .bind(request.id.to_string())
+        .bind(request.requester.to_string())
+        .bind(request.service.to_string())
+        .bind(asked(request)?)
+        .bind(request.state.as_str())
+        .bind(micros(request.expires_at))
+        .bind(json("access_requests", request)?)
+        .bind(at_most);
+    guarded(tx, query).await
+}
+
+/// What two access requests have in common when one of them is enough.
+fn asked(request: &AccessRequest) -> Result<String> {
+    let queries: Vec<_> = request
+        .queries
+        .iter()
+        .map(|query| (&query.operation, &query.instance, &query.digest, &query.way.rule))
+        .collect();
+    json("access_requests", &(queries, request.duration))
+}
+
+async fn move_access_request(
+    tx: &mut SqliteConnection,
+    request: &AccessRequest,
+    seen_reviews: usize,
+) -> Result<()> {
+    let sql = "UPDATE access_requests SET state = ?, reviews = ?, body = ? \
+               WHERE id = ? AND state = 'pending' AND reviews = ?";
+    let query = sqlx::query(sql)
+        .bind(request.state.as_str())
+        .bind(count(request.reviews.len()))
+        .bind(json("access_requests", request)?)
+        .bind(request.id.to_string())
+        .bind(count(seen_reviews));
+    guarded(tx, query).await?;
+    for review in request.reviews.iter().skip(seen_reviews) {
+        add_review(tx, &request.id.to_string(), review).await?;
+    }
+    Ok(())
+}
+
+async fn add_review(
+    tx: &mut SqliteConnection,
+    access_request: &str,
+    review: &Review,
+) -> Result<()> {
+    let sql = "INSERT INTO reviews (id, access_request, person, decision, at) \
+               VALUES (?, ?, ?, ?, ?)";
+    let decision = match review.decision {
+        Decision::Approve => "approve",
+        Decision::Decline => "decline",
+    };
+    let query = sqlx::query(sql)
+        .bind(review.id.to_string())
+        .bind(access_request.to_owned())
+        .bind(review.person.to_string())
+        .bind(decision)
+        .bind(micros(review.at));
+    guarded(tx, query).await
+}
+
+async fn add_grant(tx: &mut SqliteConnection, grant: &Grant) -> Result<()> {
+    let sql = "INSERT INTO grants \
+               (id, access_request, principal, service, state, version, expires_at, body) \
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+    let query = sqlx::query(sql)
+        .bind(grant.id.to_string())
+        .bind(grant.access_request.to_string())
+        .bind(grant.principal.to_string())
+        .bind(grant.resource.service.to_string())
+        .bind(state(grant))
+        .bind(grant.version)
+        .bind(micros(grant.expires_at))
+        .bind(json("grants", grant)?);
+    guarded(tx, query).await
+}
+
+async fn move_grant(tx: &mut SqliteConnection, grant: &Grant, seen_version: u32) -> Result<()> {
+    let sql = "UPDATE grants SET state = ?, version = ?, body = ? \
+               WHERE id = ? AND state = 'in_force' AND version = ?";
+    let query = sqlx::query(sql)
+        .bind(state(grant))
+        .bind(grant.version)
+        .bind(json("grants", grant)?)
+        .bind(grant.id.to_string())
+        .bind(seen_version);
+    guarded(tx, query).await
+}
+
+fn state(grant: &Grant) -> &'static str {
+    match grant.state {
+        GrantState::InForce => "in_force",
+        GrantState::Ended { .. } => "ended",
+    }
+}
+
+async fn spend_use(
+    tx: &mut SqliteConnection,
+    grant: &str,
+    request: RequestId,
+    at: i64,
+) -> Result<()> {
+    let sql = "INSERT INTO grant_uses (access_grant, request, at) VALUES (?, ?, ?)";
+    let query = sqlx::query(sql).bind(grant.to_owned()).bind(request.to_string()).bind(at);
+    guarded(tx, query).await
+}
+
+async fn keep_refusal(
+    tx: &mut SqliteConnection,
+    refusal: &StoredRefusal,
+    at_most: u32,
+) -> Result<()> {
+    let sql = "INSERT INTO refusals (principal, id, time, body) SELECT ?1, ?2, ?3, ?4 \
+               WHERE (SELECT count(*) FROM refusals WHERE principal = ?1) < ?5";
+    let query = sqlx::query(sql)
+        .bind(refusal.principal.to_string())
+        .bind(refusal.id.to_string())
+        .bind(micros(refusal.time))
+        .bind(json("refusals", refusal)?)
+        .bind(at_most);
+    guarded(tx, query).await
+}
+
+async fn forget(tx: &mut SqliteConnection, refusals: i64, devices: i64) -> Result<()> {
+    let sql = "DELETE FROM refusals WHERE time <= ?";
+    sqlx::query(sql).bind(refusals).execute(&mut *tx).await?;
+    let sql = "DELETE FROM devices WHERE expires_at <= ?";
+    sqlx::query(sql).bind(devices).execute(tx).await?;
+    Ok(())
+}
+
+async fn add_bundle(tx: &mut SqliteConnection, bundle: &StoredBundle) -> Result<()> {
+    // INVARIANT: generations only grow; a second writer with the same idea of the last one loses.
+    let sql = "INSERT INTO bundles (generation, digest, body) SELECT ?1, ?2, ?3 \
+               WHERE ?1 > (SELECT coalesce(max(generation), 0) FROM bundles)";
+    let query = sqlx::query(sql)
+        .bind(i64::try_from(bundle.generation).map_err(|_| StoreError::Conflict)?)
+        .bind(bundle.digest.to_string())
+        .bind(json("bundles", bundle)?);
+    guarded(tx, query).await
+}
+
+async fn record(tx: &mut SqliteConnection, event: &Event) -> Result<()> {
+    let sql = "INSERT INTO events (id, body) VALUES (?, ?)";
+    let query = sqlx::query(sql).bind(event.id.to_string()).bind(json("events", event)?);
+    guarded(tx, query).await
+}
+
+fn count(reviews: usize) -> i64 {
+    i64::try_from(reviews).unwrap_or(i64::MAX)
+}

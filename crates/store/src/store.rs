@@ -1,0 +1,84 @@
+//! What control needs of a store.
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use portcullis_model::{
+    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, PersonId, Principal, PrincipalId,
+    RefusalId, TokenHash,
+};
+
+use crate::{
+    AccessRequests, Change, Grants, StoreError, StoredBundle, StoredDevice, StoredEvent,
+    StoredRefusal, StoredSignIn,
+};
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// The state of control, behind any database.
+#[async_trait]
+pub trait Store: Debug + Send + Sync {
+    /// Makes all changes, in order, in one transaction that is on stable storage when this returns;
+    /// or none of them.
+    async fn commit(&self, changes: Vec<Change>) -> Result<()>;
+
+    /// An access request by id.
+    async fn access_request(&self, id: AccessRequestId) -> Result<Option<AccessRequest>>;
+
+    /// Access requests, newest first, at most `limit`.
+    async fn access_requests(
+        &self,
+        which: AccessRequests,
+        limit: u32,
+    ) -> Result<Vec<AccessRequest>>;
+
+    /// A grant by id.
+    async fn grant(&self, id: GrantId) -> Result<Option<Grant>>;
+
+    /// Grants, newest first, at most `limit`.
+    async fn grants(&self, which: Grants, limit: u32) -> Result<Vec<Grant>>;
+
+    /// All sign-ins that have not been ended.
+    async fn sign_ins(&self) -> Result<Vec<StoredSignIn>>;
+
+    /// All principals ever seen.
+    async fn principals(&self) -> Result<Vec<Principal>>;
+
+    /// The person whose verified e-mail address this is (lower case).
+    async fn person_by_email(&self, email: &str) -> Result<Option<PersonId>>;
+
+    /// The person behind a principal.
+    async fn person_of(&self, principal: &PrincipalId) -> Result<Option<PersonId>>;
+
+    /// A device sign-in by the hash of our token.
+    async fn device(&self, hash: &TokenHash) -> Result<Option<StoredDevice>>;
+
+    /// How many device sign-ins are under way.
+    async fn devices_under_way(&self) -> Result<u32>;
+
+    /// A refusal of `principal`; nobody else's.
+    async fn refusal(
+        &self,
+        principal: &PrincipalId,
+        id: &RefusalId,
+    ) -> Result<Option<StoredRefusal>>;
+
+    /// When the oldest kept refusal happened, and the first device sign-in lapses.
+    async fn oldest_to_forget(&self) -> Result<(Option<Timestamp>, Option<Timestamp>)>;
+
+    /// Activations, newest first, at most `limit`.
+    async fn bundles(&self, limit: u32) -> Result<Vec<StoredBundle>>;
+
+    /// The newest activation before that of another digest than `digest`.
+    async fn bundle_other_than(&self, digest: &BundleDigest) -> Result<Option<StoredBundle>>;
+
+    /// Events that the log does not have yet, in the order of their commits, at most `limit`.
+    async fn unlogged(&self, limit: u32) -> Result<Vec<StoredEvent>>;
+
+    /// The highest position that an event has in the log.
+    async fn last_logged(&self) -> Result<Option<u64>>;
+
+    /// The log has event number `seq` at `position`.
+    async fn logged(&self, seq: i64, position: u64) -> Result<()>;
+}
