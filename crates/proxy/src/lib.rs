@@ -1,7 +1,44 @@
 //! The policy enforcement point: the data path.
 //!
 //! A request's life, in the order of the files:
-//! listener > detect > identify > route > inspect > decide > record intent > filter request >
-//! forward > filter response > record outcome; any refusal > refuse > record.
+//!
+//! ```text
+//! listener > detect > identify > route > inspect > decide > record intent
+//!         > filter request > forward > filter response > record outcome     any refusal > refuse > record
+//! ```
+//!
+//! The spine is in `serve.rs`: three short functions name these steps. `forward` takes a
+//! [`portcullis_policy::Pass`], which only the decision point can make, so nothing is forwarded
+//! without a decision. `?` is the only way out of admission, and every error ends in `refuse`, which
+//! records it.
+//!
+//! One single-threaded runtime per core, each with its own listeners, pools and caches ([`Gate`]).
+//! What the data path needs from the rest of the house is in [`ports`].
 
 pub mod ports;
+
+mod body;
+mod canonical;
+mod connection;
+mod core;
+mod decide;
+mod detect;
+mod digest;
+mod exchange;
+mod filter;
+mod forward;
+mod gate;
+mod identify;
+mod inspect;
+mod listener;
+mod metrics;
+mod record;
+mod refuse;
+mod route;
+mod serve;
+mod upstream;
+
+pub use filter::assertion::{AssertionSigner, InvalidKey};
+pub use gate::{Gate, GateConfig, GateError, GateHandle, GateParts, ListenerConfig};
+pub use listener::tls_config;
+pub use metrics::Metrics;

@@ -1,0 +1,316 @@
+//! Bodies on their way through: streamed frame by frame, with back-pressure, and cut when their
+//! connection is.
+
+use std::{
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::{
+    connection::{Opening, Watch},
+    filter::response::{strip_ours, strip_request_trailers},
+    ports::ConnectionEnd,
+    upstream::Lane,
+};
+
+/// What stops a body.
+pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The connection was cut: told to the client by an ending that cannot be taken for a complete one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the connection was cut: {}", in_words(*.0))]
+pub(crate) struct Cut(pub(crate) ConnectionEnd);
+
+/// A body that is already here.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    data: Option<Bytes>,
+    trailers: Option<HeaderMap>,
+}
+
+impl Whole {
+    pub(crate) fn new(data: Bytes, trailers: Option<HeaderMap>) -> Self {
+        Self { data: Some(data).filter(|data| !data.is_empty()), trailers }
+    }
+
+    fn next(&mut self) -> Option<Frame<Bytes>> {
+        let trailers = |whole: &mut Self| whole.trailers.take().map(Frame::trailers);
+        self.data.take().map(Frame::data).or_else(|| trailers(self))
+    }
+
+    fn is_over(&self) -> bool {
+        self.data.is_none() && self.trailers.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.data.as_ref().map_or(0, |data| data.len() as u64))
+    }
+}
+
+/// A request body on its way up.
+#[derive(Debug)]
+pub(crate) enum UpBody {
+    /// Read already, because a policy asked to see it.
+    Whole(Whole),
+    /// As it comes.
+    Streaming(Upload),
+}
+
+/// A streaming request body.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    incoming: Incoming,
+    watch: Option<Rc<Watch>>,
+}
+
+impl UpBody {
+    /// As it comes; cut together with `watch`.
+    pub(crate) fn streaming(incoming: Incoming, watch: Option<Rc<Watch>>) -> Self {
+        Self::Streaming(Upload { incoming, watch })
+    }
+}
+
+impl Body for UpBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Whole(whole) => Poll::Ready(whole.next().map(Ok)),
+            Self::Streaming(upload) => upload.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(whole) => whole.is_over(),
+            Self::Streaming(upload) => upload.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(whole) => whole.size_hint(),
+            Self::Streaming(upload) => upload.incoming.size_hint(),
+        }
+    }
+}
+
+impl Upload {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(watch) = &self.watch {
+            if let Some(end) = watch.cut_as() {
+                return Poll::Ready(Some(Err(Cut(end).into())));
+            }
+            watch.wake_up(cx.waker());
+        }
+        let frame = Pin::new(&mut self.incoming).poll_frame(cx);
+        match frame {
+            Poll::Ready(Some(Ok(mut frame))) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    strip_request_trailers(trailers);
+                } else if let (Some(data), Some(watch)) = (frame.data_ref(), &self.watch) {
+                    watch.went_up(data.len());
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) => {
+                if let Some(watch) = &self.watch {
+                    watch.upload_finished();
+                }
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// A response body on its way down.
+#[derive(Debug)]
+pub(crate) enum DownBody {
+    /// The gate's own answer.
+    Whole(Whole),
+    /// As it comes.
+    Streaming(Download),
+}
+
+/// A streaming response body. It becomes a watched connection when it outlives its head.
+#[derive(Debug)]
+pub(crate) struct Download {
+    incoming: Option<Incoming>,
+    lane: Option<Lane>,
+    watch: Option<Rc<Watch>>,
+    opening: Option<Opening>,
+    unwatched: usize,
+}
+
+impl Download {
+    /// What may pass before a body counts as one that outlives its head.
+    const SHORT: usize = 64 * 1024;
+
+    /// As it comes. `lane` goes back to its pool at the end; `opening` is what it takes to watch it.
+    pub(crate) fn new(
+        incoming: Incoming,
+        lane: Lane,
+        watch: Option<Rc<Watch>>,
+        opening: Option<Opening>,
+    ) -> Self {
+        let mut download =
+            Self { incoming: Some(incoming), lane: Some(lane), watch, opening, unwatched: 0 };
+        if download.is_end_stream() {
+            download.finish(ConnectionEnd::Finished);
+        }
+        download
+    }
+
+    fn watch(&mut self, cx: &mut Context<'_>) {
+        if let Some(opening) = self.opening.take() {
+            self.watch = Some(opening.open());
+        }
+        if let Some(watch) = &self.watch {
+            watch.wake_down(cx.waker());
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn finish(&mut self, why: ConnectionEnd) {
+        if self.incoming.take().is_none() {
+            return;
+        }
+        self.opening = None;
+        if let Some(watch) = self.watch.take() {
+            watch.over(why);
+        }
+        // Only a connection that answered completely can carry another request.
+        if let Some(lane) = self.lane.take()
+            && why == ConnectionEnd::Finished
+        {
+            lane.give_back();
+        }
+    }
+
+    /// Ends in the way of the protocol: trailers for gRPC, a truncation for everything else.
+    fn end_cut(&mut self, end: ConnectionEnd) -> Option<Result<Frame<Bytes>, BodyError>> {
+        let grpc = self.watch.as_ref().is_some_and(|watch| watch.is_grpc());
+        self.incoming.as_ref()?;
+        self.finish(end);
+        if grpc {
+            return Some(Ok(Frame::trailers(crate::refuse::grpc::cut_trailers(end))));
+        }
+        Some(Err(Cut(end).into()))
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(end) = self.watch.as_ref().and_then(|watch| watch.cut_as()) {
+            return Poll::Ready(self.end_cut(end));
+        }
+        let Some(incoming) = self.incoming.as_mut() else { return Poll::Ready(None) };
+        match Pin::new(incoming).poll_frame(cx) {
+            Poll::Pending => {
+                self.watch(cx);
+                Poll::Pending
+            }
+            Poll::Ready(None) => {
+                self.finish(ConnectionEnd::Finished);
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.finish(ConnectionEnd::UpstreamGone);
+                Poll::Ready(Some(Err(error.into())))
+            }
+            Poll::Ready(Some(Ok(mut frame))) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    strip_ours(trailers);
+                } else if let Some(data) = frame.data_ref() {
+                    self.count(data.len(), cx);
+                }
+                if self.is_end_stream() {
+                    self.finish(ConnectionEnd::Finished);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+        }
+    }
+
+    fn count(&mut self, bytes: usize, cx: &mut Context<'_>) {
+        if self.opening.is_some() {
+            self.unwatched += bytes;
+            if self.unwatched > Self::SHORT {
+                self.watch(cx);
+            }
+        }
+        if let Some(watch) = &self.watch {
+            watch.went_down(bytes + std::mem::take(&mut self.unwatched));
+        }
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        self.finish(ConnectionEnd::ClientGone);
+    }
+}
+
+impl DownBody {
+    /// The gate's own answer.
+    pub(crate) fn whole(bytes: Bytes) -> Self {
+        Self::Whole(Whole::new(bytes, None))
+    }
+}
+
+impl Body for DownBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Whole(whole) => Poll::Ready(whole.next().map(Ok)),
+            Self::Streaming(download) => download.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(whole) => whole.is_over(),
+            Self::Streaming(download) => download.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(whole) => whole.size_hint(),
+            Self::Streaming(Download { incoming: Some(incoming), .. }) => incoming.size_hint(),
+            Self::Streaming(Download { incoming: None, .. }) => SizeHint::with_exact(0),
+        }
+    }
+}
+
+/// Why a connection ended, for people.
+pub(crate) const fn in_words(end: ConnectionEnd) -> &'static str {
+    match end {
+        ConnectionEnd::Finished => "it is finished",
+        ConnectionEnd::ClientGone => "the client went away",
+        ConnectionEnd::UpstreamGone => "the upstream broke off",
+        ConnectionEnd::GrantEnded => "the grant ended",
+        ConnectionEnd::SignInEnded => "the sign-in ended",
+        ConnectionEnd::PolicyChanged => "policy no longer permits it",
+        ConnectionEnd::Closed => "it was closed",
+        ConnectionEnd::ShuttingDown => "the gate is shutting down",
+    }
+}

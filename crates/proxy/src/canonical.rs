@@ -1,0 +1,105 @@
+//! One canonical request.
+//!
+//! Route, policy, digest, record and the bytes sent upstream all read the object made here, so that
+//! no two of them can see two requests. The HTTP parser below accepts, by design, more than one way
+//! to say the same thing; whatever could be read in two ways is refused here and never repaired.
+//!
+//! Does not decide anything, and touches no header that it does not have to.
+
+pub(crate) mod authority;
+pub(crate) mod framing;
+pub(crate) mod path;
+pub(crate) mod single;
+
+use http::{HeaderMap, Method, header, request::Parts, uri::PathAndQuery};
+use portcullis_model::Refusal;
+
+pub(crate) use authority::Authority;
+
+/// How the client will understand an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Speaks {
+    /// Plain HTTP.
+    Http,
+    /// gRPC: trailers-only answers with `grpc-status`.
+    Grpc,
+    /// An upgrade to a WebSocket.
+    WebSocket,
+}
+
+/// A request that reads one way only.
+#[derive(Debug)]
+pub(crate) struct Canonical {
+    pub(crate) method: Method,
+    pub(crate) authority: Authority,
+    /// As it came and as it will be sent: decoded for checks, never rewritten.
+    pub(crate) target: PathAndQuery,
+    pub(crate) headers: HeaderMap,
+    pub(crate) speaks: Speaks,
+    /// The client understands trailers.
+    pub(crate) takes_trailers: bool,
+}
+
+impl Canonical {
+    pub(crate) fn path(&self) -> &str {
+        self.target.path()
+    }
+}
+
+/// Reads `parts` in the one possible way. `tls` is the SNI of the connection, if it has TLS.
+pub(crate) fn read(mut parts: Parts, tls: Option<&Sni>) -> Result<Canonical, Refusal> {
+    allow_method(&parts.method)?;
+    let authority = authority::of(&parts, tls.is_some())?;
+    if let Some(Sni(Some(sni))) = tls
+        && sni.as_str() != authority.host()
+    {
+        return Err(Refusal::Misdirected);
+    }
+    let target = path::of(&parts.uri)?;
+    single::check(&parts.headers)?;
+    let frame = framing::check(&mut parts)?;
+    let speaks = match frame.upgrade {
+        true => Speaks::WebSocket,
+        false if is_grpc(&parts.headers) => Speaks::Grpc,
+        false => Speaks::Http,
+    };
+    Ok(Canonical {
+        method: parts.method,
+        authority,
+        target,
+        headers: parts.headers,
+        speaks,
+        takes_trailers: frame.takes_trailers,
+    })
+}
+
+/// The server name of a TLS connection, lower-case; clients that address an IP send none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sni(pub(crate) Option<String>);
+
+/// What a gRPC client sends, by its content type.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| {
+        let value = value.as_bytes();
+        value
+            .strip_prefix(b"application/grpc")
+            .is_some_and(|rest| rest.is_empty() || matches!(rest.first(), Some(b'+' | b';')))
+    })
+}
+
+/// Exact and closed: `get`, TRACE, CONNECT and inventions are refused on every service.
+fn allow_method(method: &Method) -> Result<(), Refusal> {
+    match *method {
+        Method::GET
+        | Method::HEAD
+        | Method::POST
+        | Method::PUT
+        | Method::PATCH
+        | Method::DELETE
+        | Method::OPTIONS => Ok(()),
+        _ => Err(Refusal::MethodNotAllowed),
+    }
+}
+
+#[cfg(test)]
+mod tests;

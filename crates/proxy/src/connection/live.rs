@@ -1,0 +1,135 @@
+//! All watched connections of one core, and the task that watches them.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    rc::{Rc, Weak},
+    time::{Duration, Instant},
+};
+
+use portcullis_model::ConnectionId;
+
+use super::Watch;
+use crate::{core::Core, ports::ConnectionEnd};
+
+/// How often time is looked at: half of the second within which everything must have ended.
+const TICK: Duration = Duration::from_millis(500);
+/// Plain HTTP exchanges younger than this are nobody's business.
+const YOUNG: Duration = Duration::from_secs(1);
+/// A client that takes nothing can hold an ending back for so long; then its connection breaks off.
+const PATIENCE: Duration = Duration::from_millis(400);
+
+/// The watched connections of one core.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    watches: RefCell<HashMap<ConnectionId, Weak<Watch>>>,
+}
+
+impl Live {
+    pub(crate) fn add(&self, core: &Rc<Core>, watch: &Rc<Watch>) {
+        self.watches.borrow_mut().insert(watch.id, Rc::downgrade(watch));
+        if watch.is_long_lived() {
+            register(core, watch);
+        }
+        if core.stopping.get() {
+            watch.cut(ConnectionEnd::ShuttingDown);
+        }
+    }
+
+    /// Cuts every one of them.
+    pub(crate) fn cut_all(&self, end: ConnectionEnd) {
+        for watch in self.current() {
+            watch.cut(end);
+        }
+    }
+
+    /// Those that are not over; the others are forgotten.
+    fn current(&self) -> Vec<Rc<Watch>> {
+        let mut current = Vec::new();
+        self.watches.borrow_mut().retain(|_, watch| match watch.upgrade() {
+            Some(watch) if !watch.is_over() => {
+                current.push(watch);
+                true
+            }
+            Some(_) | None => false,
+        });
+        current
+    }
+}
+
+/// Watches all connections of a core, for as long as the core runs.
+pub(crate) async fn watch_all(core: Rc<Core>) {
+    let mut changes = core.parts.feed.changes();
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            changed = changes.changed() => match changed {
+                Ok(()) => snapshot_moved(&core),
+                // The feed is gone; what is open still ends by the clock.
+                Err(_) => {
+                    ticks.tick().await;
+                    time_moved(&core);
+                }
+            },
+            _ = ticks.tick() => time_moved(&core),
+        }
+    }
+}
+
+fn snapshot_moved(core: &Rc<Core>) {
+    let (snapshot, now) = (core.snapshot(), core.now());
+    for watch in core.live.current() {
+        let end = watch.standing.borrow_mut().ended_in(core, &snapshot, now);
+        if let Some(end) = end {
+            watch.cut(end);
+        }
+    }
+}
+
+fn time_moved(core: &Rc<Core>) {
+    let (snapshot, now, instant) = (core.snapshot(), core.now(), Instant::now());
+    for watch in core.live.current() {
+        if let Some(since) = watch.cut_since() {
+            if instant.duration_since(since) > PATIENCE {
+                watch.peer.abort.notify_one();
+            }
+            continue;
+        }
+        if instant.duration_since(watch.started) >= YOUNG {
+            register(core, &watch);
+        }
+        let end = {
+            let mut standing = watch.standing.borrow_mut();
+            let timed_out = standing.timed_out(now);
+            timed_out.or_else(|| standing.denied_by_time(core, &snapshot, now))
+        };
+        if let Some(end) = end {
+            watch.cut(end);
+        }
+    }
+    core.upstreams.forget_idle(instant);
+    let counted = core.anonymous.take_counted();
+    if counted > 0 {
+        tracing::warn!(counted, "anonymous refusals were counted and not listed");
+    }
+}
+
+/// Shows a connection to others, once, and closes it when they ask for it.
+fn register(core: &Rc<Core>, watch: &Rc<Watch>) {
+    if watch.registered.replace(true) {
+        return;
+    }
+    core.metrics.watched(1);
+    let (core, watch) = (Rc::clone(core), Rc::clone(watch));
+    let mut registered = core.parts.connections.opened(watch.info());
+    tokio::task::spawn_local(async move {
+        tokio::select! {
+            () = registered.close_requested() => watch.cut(ConnectionEnd::Closed),
+            _ = watch.until_over() => {}
+        }
+        let (why, up, down) = watch.until_over().await;
+        registered.ended(why, up, down);
+        core.metrics.watched(-1);
+    });
+}

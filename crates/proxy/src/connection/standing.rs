@@ -1,0 +1,142 @@
+//! What a connection stands on, and whether it still does.
+
+use std::{rc::Rc, sync::Arc};
+
+use jiff::Timestamp;
+use portcullis_model::{Grant, GrantId, SignInId};
+use portcullis_policy::{Answer, Pass, Snapshot, Subject};
+
+use crate::{core::Core, decide::Question, ports::ConnectionEnd};
+
+/// What a connection was permitted by.
+#[derive(Debug, Clone)]
+pub(crate) struct Standing {
+    question: Rc<Question>,
+    grant: Option<Used>,
+    sign_in: Option<SignInId>,
+    ends_at: Timestamp,
+    generation: u64,
+    rereads_time: bool,
+}
+
+/// The grant that opened a connection.
+#[derive(Debug, Clone)]
+struct Used {
+    id: GrantId,
+    expires_at: Timestamp,
+    /// The grant as it was before this connection spent its last use: its leaving the snapshot is
+    /// then this connection's own doing and no reason to cut it.
+    last_use: Option<Arc<Grant>>,
+}
+
+impl Standing {
+    pub(crate) fn new(
+        question: Rc<Question>,
+        pass: &Pass,
+        sign_in: Option<SignInId>,
+        ends_at: Timestamp,
+        generation: u64,
+    ) -> Self {
+        let used = |grant: &Grant| Used {
+            id: grant.id,
+            expires_at: grant.expires_at,
+            last_use: (grant.uses_left() == Some(1)).then(|| Arc::new(grant.clone())),
+        };
+        let grant = pass.grant().map(used);
+        Self { question, grant, sign_in, ends_at, generation, rereads_time: pass.rereads_time() }
+    }
+
+    pub(crate) fn question(&self) -> &Question {
+        &self.question
+    }
+
+    pub(crate) fn grant(&self) -> Option<GrantId> {
+        self.grant.as_ref().map(|grant| grant.id)
+    }
+
+    pub(crate) fn sign_in(&self) -> Option<SignInId> {
+        self.sign_in
+    }
+
+    /// Why the connection must end at `now`, by the clock alone.
+    pub(crate) fn timed_out(&self, now: Timestamp) -> Option<ConnectionEnd> {
+        if self.grant.as_ref().is_some_and(|grant| now >= grant.expires_at) {
+            return Some(ConnectionEnd::GrantEnded);
+        }
+        (now >= self.ends_at).then_some(ConnectionEnd::SignInEnded)
+    }
+
+    /// Why the connection must end in `snapshot`.
+    pub(crate) fn ended_in(
+        &mut self,
+        core: &Core,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Option<ConnectionEnd> {
+        if let Some(used) = &self.grant
+            && used.last_use.is_none()
+            && snapshot.grant(used.id).is_none()
+        {
+            return Some(ConnectionEnd::GrantEnded);
+        }
+        if self.sign_in.is_some_and(|id| snapshot.sign_in_by_id(id).is_none()) {
+            return Some(ConnectionEnd::SignInEnded);
+        }
+        let generation = snapshot.stamp().generation;
+        let subject = self.changed_subject(snapshot);
+        if generation == self.generation && subject.is_none() {
+            return None;
+        }
+        self.generation = generation;
+        if let Some(subject) = subject {
+            let question = Question { subject, ..Question::clone(&self.question) };
+            self.question = Rc::new(question);
+        }
+        self.denied(core, snapshot, now)
+    }
+
+    /// Where the rules read time: why the connection must end at `now`.
+    pub(crate) fn denied_by_time(
+        &mut self,
+        core: &Core,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Option<ConnectionEnd> {
+        if self.rereads_time { self.denied(core, snapshot, now) } else { None }
+    }
+
+    /// Asks the same question again.
+    fn denied(
+        &mut self,
+        core: &Core,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Option<ConnectionEnd> {
+        let mut question = Question::clone(&self.question);
+        let age = now.duration_since(question.context.now);
+        question.context.auth_age += age;
+        question.context.now = now;
+        let last_use = self.grant.as_ref().and_then(|grant| grant.last_use.clone());
+        let verdict = match last_use {
+            // As if the use that this very connection spent were not spent yet.
+            Some(grant) => question.ask(core, &snapshot.clone().with_grant(grant, now)),
+            None => question.ask(core, snapshot),
+        };
+        match verdict.answer {
+            Answer::Permit(pass) => {
+                self.rereads_time = pass.rereads_time();
+                None
+            }
+            Answer::Requestable(_) | Answer::Deny(_) => Some(ConnectionEnd::PolicyChanged),
+        }
+    }
+
+    /// The principal as the snapshot knows it now, if that is another than before.
+    fn changed_subject(&self, snapshot: &Snapshot) -> Option<Arc<Subject>> {
+        self.sign_in?;
+        let known = self.question.subject.principal();
+        let now = snapshot.principal(&known.id)?;
+        let same = Arc::ptr_eq(known, now) || known == now;
+        (!same).then(|| Arc::new(Subject::new(Arc::clone(now))))
+    }
+}

@@ -1,0 +1,222 @@
+//! One watched connection.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    task::Waker,
+    time::Instant,
+};
+
+use jiff::Timestamp;
+use portcullis_model::{ConnectionId, InstanceName, RequestId};
+use tokio::sync::Notify;
+
+use super::Standing;
+use crate::{
+    core::Core,
+    listener::Peer,
+    ports::{ConnectionEnd, ConnectionInfo},
+};
+
+/// What it takes to watch an exchange, should it live long enough.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    pub(crate) core: Rc<Core>,
+    pub(crate) peer: Rc<Peer>,
+    pub(crate) standing: Standing,
+    pub(crate) request: RequestId,
+    pub(crate) instance: InstanceName,
+    /// `http`, `grpc`, `websocket`, `sse`.
+    pub(crate) protocol: &'static str,
+    pub(crate) started: Instant,
+    pub(crate) since: Timestamp,
+}
+
+impl Opening {
+    /// Starts to watch.
+    pub(crate) fn open(self) -> Rc<Watch> {
+        let core = Rc::clone(&self.core);
+        let watch = Rc::new(Watch {
+            id: core.connection_id(self.since),
+            standing: RefCell::new(self.standing),
+            peer: self.peer,
+            request: self.request,
+            instance: self.instance,
+            protocol: Cell::new(self.protocol),
+            started: self.started,
+            since: self.since,
+            registered: Cell::new(false),
+            cut: Cell::new(None),
+            ended: Cell::new(None),
+            moved: Notify::new(),
+            up: RefCell::default(),
+            down: RefCell::default(),
+            bytes_up: Cell::new(0),
+            bytes_down: Cell::new(0),
+            uploading: Cell::new(true),
+            has_owner: Cell::new(false),
+        });
+        core.live.add(&core, &watch);
+        watch
+    }
+}
+
+/// One watched connection. Its two directions and its watcher share it.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    pub(crate) id: ConnectionId,
+    pub(crate) standing: RefCell<Standing>,
+    pub(crate) peer: Rc<Peer>,
+    pub(crate) started: Instant,
+    pub(crate) registered: Cell<bool>,
+    request: RequestId,
+    instance: InstanceName,
+    protocol: Cell<&'static str>,
+    since: Timestamp,
+    cut: Cell<Option<(ConnectionEnd, Instant)>>,
+    ended: Cell<Option<ConnectionEnd>>,
+    moved: Notify,
+    up: RefCell<Option<Waker>>,
+    down: RefCell<Option<Waker>>,
+    bytes_up: Cell<u64>,
+    bytes_down: Cell<u64>,
+    uploading: Cell<bool>,
+    has_owner: Cell<bool>,
+}
+
+impl Watch {
+    /// Tells both directions to end, and why.
+    pub(crate) fn cut(&self, end: ConnectionEnd) {
+        if self.cut.get().is_some() {
+            return;
+        }
+        self.cut.set(Some((end, Instant::now())));
+        self.moved.notify_waiters();
+        for waker in [&self.up, &self.down] {
+            if let Some(waker) = waker.borrow_mut().take() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Why it must end, once it must.
+    pub(crate) fn cut_as(&self) -> Option<ConnectionEnd> {
+        self.cut.get().map(|(end, _)| end)
+    }
+
+    /// When it was told to end.
+    pub(crate) fn cut_since(&self) -> Option<Instant> {
+        self.cut.get().map(|(_, since)| since)
+    }
+
+    /// Resolves when it must end.
+    pub(crate) async fn must_end(&self) -> ConnectionEnd {
+        self.until(Self::cut_as).await
+    }
+
+    /// It is over. What it was cut for wins over how that looked on the wire.
+    pub(crate) fn over(&self, why: ConnectionEnd) {
+        if self.ended.get().is_none() {
+            self.ended.set(Some(self.cut_as().unwrap_or(why)));
+            self.moved.notify_waiters();
+        }
+    }
+
+    /// Somebody will say when it is over.
+    pub(crate) fn handed_over(&self) {
+        self.has_owner.set(true);
+    }
+
+    /// Nobody may be left who would: then it is over.
+    pub(crate) fn abandoned(&self) {
+        if !self.has_owner.get() {
+            self.over(ConnectionEnd::ClientGone);
+        }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.ended.get().is_some()
+    }
+
+    /// Resolves when it is over: why, and the bytes that went up and down.
+    pub(crate) async fn until_over(&self) -> (ConnectionEnd, u64, u64) {
+        let why = self.until(|watch| watch.ended.get()).await;
+        (why, self.bytes_up.get(), self.bytes_down.get())
+    }
+
+    async fn until<T>(&self, now: impl Fn(&Self) -> Option<T>) -> T {
+        loop {
+            let moved = self.moved.notified();
+            if let Some(value) = now(self) {
+                return value;
+            }
+            moved.await;
+        }
+    }
+
+    pub(crate) fn wake_up(&self, waker: &Waker) {
+        remember(&self.up, waker);
+    }
+
+    pub(crate) fn wake_down(&self, waker: &Waker) {
+        remember(&self.down, waker);
+    }
+
+    pub(crate) fn went_up(&self, bytes: usize) {
+        self.bytes_up.set(self.bytes_up.get() + bytes as u64);
+    }
+
+    pub(crate) fn went_down(&self, bytes: usize) {
+        self.bytes_down.set(self.bytes_down.get() + bytes as u64);
+    }
+
+    /// Whether the request body is still under way.
+    pub(crate) fn is_uploading(&self) -> bool {
+        self.uploading.get()
+    }
+
+    pub(crate) fn upload_finished(&self) {
+        self.uploading.set(false);
+    }
+
+    pub(crate) fn is_grpc(&self) -> bool {
+        self.protocol.get() == "grpc"
+    }
+
+    /// The response head told more about what this is.
+    pub(crate) fn is_a(&self, protocol: &'static str) {
+        self.protocol.set(protocol);
+    }
+
+    /// Protocols whose exchanges are meant to live are registered at once.
+    pub(crate) fn is_long_lived(&self) -> bool {
+        self.protocol.get() != "http"
+    }
+
+    /// As others see it.
+    pub(crate) fn info(&self) -> ConnectionInfo {
+        let standing = self.standing.borrow();
+        let question = standing.question();
+        ConnectionInfo {
+            id: self.id,
+            request: self.request,
+            principal: question.subject.principal().id.clone(),
+            service: question.resource.service.clone(),
+            instance: self.instance.clone(),
+            operation: question.operation.clone(),
+            grant: standing.grant(),
+            sign_in: standing.sign_in(),
+            source: self.peer.ip,
+            protocol: self.protocol.get(),
+            since: self.since,
+        }
+    }
+}
+
+fn remember(slot: &RefCell<Option<Waker>>, waker: &Waker) {
+    let mut slot = slot.borrow_mut();
+    match slot.as_mut() {
+        Some(known) => known.clone_from(waker),
+        None => *slot = Some(waker.clone()),
+    }
+}

@@ -1,0 +1,178 @@
+//! One core: everything that requests on this thread share, and nothing that another thread sees.
+
+use std::{
+    cell::{Cell, RefCell},
+    net::TcpListener,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use portcullis_model::{ConnectionId, RequestId};
+use portcullis_policy::{DecisionCache, Snapshot};
+use tokio::sync::watch;
+
+use crate::{
+    connection::Live,
+    gate::{GateConfig, GateParts, ListenerConfig},
+    identify::Identities,
+    listener,
+    metrics::CoreMetrics,
+    ports::Journal,
+    record::Anonymous,
+    upstream::Upstreams,
+};
+
+/// The state of one core.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) config: Arc<GateConfig>,
+    pub(crate) parts: GateParts,
+    pub(crate) journal: Rc<dyn Journal>,
+    pub(crate) decisions: RefCell<DecisionCache>,
+    pub(crate) identities: Identities,
+    pub(crate) upstreams: Upstreams,
+    pub(crate) live: Live,
+    pub(crate) metrics: CoreMetrics,
+    pub(crate) anonymous: Anonymous,
+    pub(crate) open: Cell<usize>,
+    pub(crate) stopping: Cell<bool>,
+    randomness: RefCell<Randomness>,
+    snapshot: RefCell<Arc<Snapshot>>,
+    changes: RefCell<watch::Receiver<u64>>,
+}
+
+impl Core {
+    /// Opens the core's journal and takes the first snapshot.
+    pub(crate) fn open(
+        number: usize,
+        config: Arc<GateConfig>,
+        parts: GateParts,
+    ) -> std::io::Result<Rc<Self>> {
+        let journal = parts.journals.open(number)?;
+        let changes = parts.feed.changes();
+        let snapshot = parts.feed.current();
+        Ok(Rc::new(Self {
+            journal,
+            decisions: RefCell::default(),
+            identities: Identities::default(),
+            upstreams: Upstreams::new(&config.upstream_roots),
+            live: Live::default(),
+            metrics: CoreMetrics::new(Arc::clone(&parts.metrics)),
+            anonymous: Anonymous::default(),
+            open: Cell::new(0),
+            stopping: Cell::new(false),
+            randomness: RefCell::default(),
+            snapshot: RefCell::new(snapshot),
+            changes: RefCell::new(changes),
+            config,
+            parts,
+        }))
+    }
+
+    /// The newest snapshot. Asking whether there is a newer one costs one atomic load.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        let mut changes = self.changes.borrow_mut();
+        if changes.has_changed().unwrap_or(true) {
+            changes.mark_unchanged();
+            *self.snapshot.borrow_mut() = self.parts.feed.current();
+        }
+        Arc::clone(&self.snapshot.borrow())
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.parts.clock.now()
+    }
+
+    /// A new request id: 48 bits of time, 80 random bits.
+    pub(crate) fn request_id(&self, now: Timestamp) -> RequestId {
+        RequestId::from_bits(self.ulid_bits(now))
+    }
+
+    /// A new connection id.
+    pub(crate) fn connection_id(&self, now: Timestamp) -> ConnectionId {
+        ConnectionId::from_bits(self.ulid_bits(now))
+    }
+
+    /// Random bytes without a system call each.
+    pub(crate) fn random<const N: usize>(&self) -> [u8; N] {
+        self.randomness.borrow_mut().take(self.parts.entropy.as_ref())
+    }
+
+    fn ulid_bits(&self, now: Timestamp) -> u128 {
+        let millis = u128::try_from(now.as_millisecond()).unwrap_or(0);
+        let random = u128::from_le_bytes(self.random());
+        (millis << 80) | (random >> 48)
+    }
+}
+
+/// A store of random bytes, filled by one draw for many requests; each byte is used once.
+#[derive(Default)]
+struct Randomness {
+    bytes: Vec<u8>,
+}
+
+impl std::fmt::Debug for Randomness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Randomness({} left)", self.bytes.len())
+    }
+}
+
+impl Randomness {
+    const STORE: usize = 4096;
+
+    fn take<const N: usize>(&mut self, entropy: &dyn portcullis_model::Entropy) -> [u8; N] {
+        if self.bytes.len() < N {
+            self.bytes.resize(Self::STORE, 0);
+            entropy.fill(&mut self.bytes);
+        }
+        let left = self.bytes.len().saturating_sub(N);
+        let mut taken = [0; N];
+        for (slot, byte) in taken.iter_mut().zip(self.bytes.drain(left..)) {
+            *slot = byte;
+        }
+        taken
+    }
+}
+
+/// Accepts and serves until told to stop, then drains.
+pub(crate) async fn run(
+    core: Rc<Core>,
+    sockets: Vec<(ListenerConfig, TcpListener)>,
+    mut stopping: watch::Receiver<Option<Duration>>,
+) {
+    let (closing, closed) = watch::channel(false);
+    for (config, socket) in sockets {
+        let accept = listener::accept(Rc::clone(&core), config, socket, closed.clone());
+        tokio::task::spawn_local(accept);
+    }
+    tokio::task::spawn_local(crate::connection::watch_all(Rc::clone(&core)));
+    let grace = match stopping.wait_for(Option::is_some).await {
+        Ok(grace) => grace.unwrap_or_default(),
+        Err(_) => Duration::ZERO,
+    };
+    let _ = closing.send(true);
+    drain(&core, grace).await;
+}
+
+/// Waits for open connections to finish, then cuts what is left and waits for that.
+async fn drain(core: &Core, grace: Duration) {
+    const LAST: Duration = Duration::from_secs(1);
+    let idle = async {
+        while core.open.get() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    if tokio::time::timeout(grace, idle).await.is_ok() {
+        return;
+    }
+    core.stopping.set(true);
+    core.live.cut_all(crate::ports::ConnectionEnd::ShuttingDown);
+    let idle = async {
+        while core.open.get() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let _ = tokio::time::timeout(LAST, idle).await;
+}

@@ -1,0 +1,106 @@
+//! Asks the decision point, once per request and again for as long as a connection lives.
+
+use std::{rc::Rc, sync::Arc};
+
+use portcullis_model::{OperationName, Refusal, Resource, refusal};
+use portcullis_policy::{
+    Answer, Context, Denial, Known, Pass, Query, Snapshot, Source, Subject, Verdict, context::Http,
+};
+
+use crate::{
+    canonical::Canonical, core::Core, exchange::Exchange, identify::Caller, inspect::Facts,
+    route::Operation,
+};
+
+/// An access query, kept so that it can be asked again.
+#[derive(Debug, Clone)]
+pub(crate) struct Question {
+    pub(crate) subject: Arc<Subject>,
+    pub(crate) operation: OperationName,
+    pub(crate) resource: Resource,
+    pub(crate) context: Context,
+    pub(crate) digest: Option<String>,
+}
+
+impl Question {
+    /// Asks `snapshot`, at the time that the context says.
+    pub(crate) fn ask(&self, core: &Core, snapshot: &Snapshot) -> Verdict {
+        let query = Query {
+            subject: &self.subject,
+            operation: &self.operation,
+            resource: &self.resource,
+            context: &self.context,
+            digest: self.digest.as_deref(),
+        };
+        snapshot.decide(&query, &mut core.decisions.borrow_mut())
+    }
+}
+
+/// Decides a request. Only a permit comes back as something that can be forwarded with.
+pub(crate) fn decide(
+    exchange: &mut Exchange,
+    caller: Caller,
+    operation: Operation,
+    request: &Canonical,
+    facts: Facts,
+) -> Result<(Pass, Rc<Question>), Refusal> {
+    let started = std::time::Instant::now();
+    let authenticated = &caller.authenticated;
+    let context = Context {
+        now: exchange.now,
+        source: Known::Value(Source { ip: exchange.peer.ip }),
+        auth_method: authenticated.method().as_str(),
+        auth_age: exchange.now.duration_since(authenticated.authenticated_at()),
+        request: Known::Value(exchange.id),
+        http: Known::Value(Http {
+            method: request.method.as_str().into(),
+            path: request.path().into(),
+            host: request.authority.host().into(),
+        }),
+        params: Known::Value(facts.params),
+        body: Known::Value(facts.body),
+    };
+    let question = Question {
+        subject: Arc::clone(&caller.identity.subject),
+        operation: operation.name,
+        resource: operation.resource,
+        context,
+        digest: facts.digest,
+    };
+    let verdict = question.ask(&exchange.core, &exchange.snapshot);
+    exchange.core.metrics.decided(started.elapsed());
+    let pass = permitted(exchange, &question, verdict)?;
+    Ok((pass, Rc::new(question)))
+}
+
+/// The pass of a permit, or the refusal that a verdict is.
+pub(crate) fn permitted(
+    exchange: &mut Exchange,
+    question: &Question,
+    verdict: Verdict,
+) -> Result<Pass, Refusal> {
+    exchange.policies = verdict.policies;
+    let service = question.resource.service.clone();
+    match verdict.answer {
+        Answer::Permit(pass) => {
+            exchange.grant = pass.grant().map(|grant| grant.id);
+            Ok(pass)
+        }
+        Answer::Requestable(ways) => {
+            let counted = ways.iter().any(|way| way.max_uses.is_some());
+            Err(Refusal::Requestable(Box::new(refusal::Requestable {
+                service,
+                operation: question.operation.clone(),
+                ways,
+                digest: question.digest.clone().filter(|_| counted),
+                id: None,
+                bundle: exchange.snapshot.stamp().digest.clone(),
+            })))
+        }
+        Answer::Deny(Denial::Invisible) => Err(Refusal::NotFound),
+        Answer::Deny(Denial::ByPolicy | Denial::ErroringForbid) => {
+            let operation = Some(question.operation.clone());
+            Err(Refusal::Denied(refusal::Denial { service, operation }))
+        }
+    }
+}

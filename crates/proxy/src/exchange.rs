@@ -1,0 +1,119 @@
+//! One request and its answer: what is known of it so far.
+//!
+//! Phases fill it in as they learn; whatever goes wrong, the record and the refusal say as much as
+//! was known by then.
+
+use std::{rc::Rc, sync::Arc, time::Instant};
+
+use http::{HeaderMap, HeaderValue, Method, Version, header, request::Parts, uri::PathAndQuery};
+use hyper::{body::Incoming, upgrade::OnUpgrade};
+use jiff::Timestamp;
+use portcullis_model::{
+    GrantId, InstanceName, OperationName, PolicyId, RequestId, ServiceName, SignInId,
+};
+use portcullis_policy::Snapshot;
+
+use crate::{
+    canonical::{self, Canonical, Speaks},
+    core::Core,
+    filter::{request::TRACEPARENT, trace::TraceParent},
+    identify::Identity,
+    listener::Peer,
+};
+
+/// One request and its answer.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) core: Rc<Core>,
+    pub(crate) peer: Rc<Peer>,
+    pub(crate) id: RequestId,
+    pub(crate) id_header: HeaderValue,
+    pub(crate) started: Instant,
+    pub(crate) now: Timestamp,
+    pub(crate) trace: TraceParent,
+    /// One snapshot per request: route, decision and instance come from the same state.
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) body: Option<Incoming>,
+    pub(crate) upgrade: Option<OnUpgrade>,
+    pub(crate) method: Method,
+    pub(crate) host: String,
+    pub(crate) target: Option<PathAndQuery>,
+    pub(crate) speaks: Speaks,
+    pub(crate) prefers_html: bool,
+    pub(crate) expects_continue: bool,
+    pub(crate) peer_speaks_http1: bool,
+    pub(crate) identity: Option<Rc<Identity>>,
+    /// The sign-in that identified the caller, and when what identified them ends.
+    pub(crate) sign_in: Option<SignInId>,
+    pub(crate) ends_at: Timestamp,
+    pub(crate) service: Option<ServiceName>,
+    pub(crate) instance: Option<InstanceName>,
+    pub(crate) operation: Option<OperationName>,
+    pub(crate) policies: Arc<[PolicyId]>,
+    pub(crate) grant: Option<GrantId>,
+    /// Its intent is on record: what follows completes it.
+    pub(crate) on_record: bool,
+}
+
+impl Exchange {
+    /// Starts with what any request has, however malformed.
+    pub(crate) fn begin(core: Rc<Core>, peer: Rc<Peer>, parts: &mut Parts, body: Incoming) -> Self {
+        let now = core.now();
+        let id = core.request_id(now);
+        let trace = TraceParent::next(single(&parts.headers), core.random());
+        let speaks = if canonical::is_grpc(&parts.headers) { Speaks::Grpc } else { Speaks::Http };
+        Self {
+            id,
+            id_header: crate::record::id_header(id.to_bits()),
+            started: Instant::now(),
+            now,
+            trace,
+            snapshot: core.snapshot(),
+            body: Some(body),
+            upgrade: parts.extensions.remove::<OnUpgrade>(),
+            method: parts.method.clone(),
+            host: String::new(),
+            target: parts.uri.path_and_query().cloned(),
+            speaks,
+            prefers_html: prefers_html(&parts.headers),
+            expects_continue: parts.headers.contains_key(header::EXPECT),
+            peer_speaks_http1: parts.version < Version::HTTP_2,
+            identity: None,
+            sign_in: None,
+            ends_at: now,
+            service: None,
+            instance: None,
+            operation: None,
+            policies: [].into(),
+            grant: None,
+            on_record: false,
+            core,
+            peer,
+        }
+    }
+
+    /// From here on the request reads one way.
+    pub(crate) fn reads_as(&mut self, request: &Canonical) {
+        request.authority.host().clone_into(&mut self.host);
+        self.speaks = request.speaks;
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        self.target.as_ref().map_or("", PathAndQuery::path)
+    }
+}
+
+fn single(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let mut values = headers.get_all(TRACEPARENT).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => Some(value),
+        (None | Some(_), _) => None,
+    }
+}
+
+/// A browser names `text/html` first of all that it accepts.
+fn prefers_html(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::ACCEPT)
+        .is_some_and(|accept| accept.as_bytes().trim_ascii_start().starts_with(b"text/html"))
+}

@@ -1,0 +1,50 @@
+//! The header section that a client gets.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::{fold, remove_matching, request::REQUEST_ID, strip_hop_by_hop};
+
+/// Names the grant that was used.
+const GRANT: HeaderName = HeaderName::from_static("portcullis-grant");
+
+/// Removes what an upstream may not say in the gate's name, and adds what the gate says.
+pub(crate) fn filter(
+    headers: &mut HeaderMap,
+    request_id: &HeaderValue,
+    grant: Option<HeaderValue>,
+) {
+    strip_hop_by_hop(headers);
+    strip_ours(headers);
+    headers.insert(REQUEST_ID, request_id.clone());
+    if let Some(grant) = grant {
+        headers.insert(GRANT, grant);
+    }
+}
+
+/// Removes the gate's own prefix in every spelling, also from trailers.
+pub(crate) fn strip_ours(headers: &mut HeaderMap) {
+    if headers.keys().any(fold::is_ours) {
+        remove_matching(headers, fold::is_ours);
+    }
+}
+
+/// Trailers of a request: those that could be merged into a header section that decides are dropped
+/// (RFC 9110 section 6.5.1).
+pub(crate) fn strip_request_trailers(trailers: &mut HeaderMap) {
+    strip_hop_by_hop(trailers);
+    let forbidden = |name: &HeaderName| {
+        fold::is_reserved(name)
+            || matches!(
+                name.as_str(),
+                "host"
+                    | "authorization"
+                    | "cookie"
+                    | "content-length"
+                    | "content-type"
+                    | "content-encoding"
+                    | "expect"
+                    | "trailer"
+            )
+    };
+    remove_matching(trailers, forbidden);
+}

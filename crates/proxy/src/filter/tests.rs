@@ -1,0 +1,188 @@
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::*;
+
+fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+    let pair = |(name, value): &(&str, &str)| {
+        (name.parse::<HeaderName>().unwrap(), value.parse::<HeaderValue>().unwrap())
+    };
+    pairs.iter().map(pair).collect()
+}
+
+fn names(headers: &HeaderMap) -> Vec<&str> {
+    let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn c01_c02_identity_headers_are_removed_in_every_spelling() {
+    let spellings = [
+        "portcullis-principal",
+        "Portcullis_Principal",
+        "PORTCULLIS.Assertion",
+        "x-forwarded-for",
+        "X_Forwarded_User",
+        "X.Forwarded.Host",
+        "forwarded",
+        "X-Real-IP",
+        "x_real_ip",
+        "X-Original-URL",
+        "x-original_url",
+        "x-envoy-original-path",
+        "x-middleware-subrequest",
+        "X.Authenticated.User",
+        "x-auth-request-email",
+        "remote-user",
+        "REMOTE_USER",
+        "x-remote-user",
+        "_x-forwarded-user",
+        "x-http-method-override",
+        "x-rewrite-url",
+        "content_length",
+        "Transfer.Encoding",
+        "authorization_",
+        "x-client-cert",
+        "x-forwarded-client-certificate-with-a-very-long-name",
+    ];
+    for spelling in spellings {
+        let mut sent = headers(&[(spelling, "admin"), ("accept", "*/*")]);
+        request::strip(&mut sent);
+        assert_eq!(names(&sent), ["accept"], "{spelling}");
+    }
+}
+
+#[test]
+fn ordinary_headers_pass() {
+    let ordinary = [
+        ("accept", "*/*"),
+        ("content-type", "a/b"),
+        ("cookie", "a=b"),
+        ("x-request-id", "1"),
+        ("prefer", "wait=1"),
+        ("range", "bytes=0-1"),
+        ("referer", "r"),
+        ("x-api-key", "k"),
+    ];
+    let mut sent = headers(&ordinary);
+    request::strip(&mut sent);
+    assert_eq!(sent.len(), ordinary.len());
+}
+
+#[test]
+fn c04_nominated_headers_leave_and_ours_stay() {
+    let mut sent = headers(&[
+        ("connection", "x-forwarded-for, Portcullis-Principal, x-hop, close"),
+        ("x-hop", "1"),
+        ("te", "trailers"),
+        ("keep-alive", "timeout=5"),
+        ("accept", "*/*"),
+    ]);
+    request::strip(&mut sent);
+    assert_eq!(names(&sent), ["accept"]);
+    let text = HeaderValue::from_static;
+    let (principal, id, client, authority) =
+        (text("corp:ana"), text("R"), text("192.0.2.1"), text("payments.test"));
+    let own = request::Own {
+        principal: &principal,
+        assertion: None,
+        request_id: &id,
+        traceparent: None,
+        client: &client,
+        forwarded: "for=192.0.2.1;proto=http",
+        tls: false,
+        authority: &authority,
+    };
+    request::add(&mut sent, own);
+    assert_eq!(sent["portcullis-principal"], "corp:ana");
+    assert_eq!(sent["x-forwarded-for"], "192.0.2.1");
+    assert_eq!(sent["forwarded"], "for=192.0.2.1;proto=http;host=\"payments.test\"");
+}
+
+#[test]
+fn n01_a_token_of_ours_never_leaves_even_unused() {
+    let mut sent = headers(&[("authorization", "Bearer pc_sign_abc")]);
+    request::strip(&mut sent);
+    assert!(sent.is_empty());
+    let mut own = headers(&[("authorization", "Bearer upstream-key")]);
+    request::strip(&mut own);
+    assert_eq!(own.len(), 1);
+}
+
+#[test]
+fn c14_an_upstream_cannot_speak_in_the_gates_name() {
+    let mut answer = headers(&[
+        ("portcullis-grant", "forged"),
+        ("Portcullis_Request_Id", "forged"),
+        ("etag", "x"),
+        ("connection", "x-hop"),
+        ("x-hop", "1"),
+    ]);
+    response::filter(&mut answer, &HeaderValue::from_static("R"), None);
+    assert_eq!(names(&answer), ["etag", "portcullis-request-id"]);
+    assert_eq!(answer["portcullis-request-id"], "R");
+}
+
+#[test]
+fn a10_trailers_cannot_become_headers_that_decide() {
+    let mut trailers = headers(&[
+        ("content-length", "5"),
+        ("host", "evil"),
+        ("authorization", "x"),
+        ("x-checksum", "1"),
+        ("portcullis-principal", "root"),
+        ("x_forwarded_for", "1"),
+        ("transfer-encoding", "chunked"),
+    ]);
+    response::strip_request_trailers(&mut trailers);
+    assert_eq!(names(&trailers), ["x-checksum"]);
+}
+
+#[test]
+fn a_trace_is_continued_or_started() {
+    let incoming =
+        HeaderValue::from_static("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    let continued = trace::TraceParent::next(Some(&incoming), [0xab; 24]);
+    assert_eq!(continued.trace_id(), "0af7651916cd43dd8448eb211c80319c");
+    assert!(continued.header().unwrap().to_str().unwrap().ends_with("-abababababababab-01"));
+    let zeros = HeaderValue::from_static("00-00000000000000000000000000000000-b7ad6b7169203331-01");
+    let upper = HeaderValue::from_static("00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01");
+    for broken in [None, Some(&zeros), Some(&upper)] {
+        let started = trace::TraceParent::next(broken, [0xcd; 24]);
+        assert_eq!(started.trace_id(), "cd".repeat(16));
+    }
+}
+
+#[test]
+fn an_assertion_verifies_under_the_published_key() {
+    use aws_lc_rs::{rand::SystemRandom, signature as sig};
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    let pkcs8 = sig::EcdsaKeyPair::generate_pkcs8(
+        &sig::ECDSA_P256_SHA256_FIXED_SIGNING,
+        &SystemRandom::new(),
+    )
+    .unwrap();
+    let signer = assertion::AssertionSigner::new(pkcs8.as_ref(), "https://gate.test/").unwrap();
+    let principal: portcullis_model::Principal = serde_json::from_value(serde_json::json!({
+        "id": {"type": "User", "id": "corp:ana"}, "name": "Ana", "groups": ["oncall"],
+        "issuer": "corp",
+    }))
+    .unwrap();
+    let now = jiff::Timestamp::from_second(1_000).unwrap();
+    let token = signer.sign(&principal, &"payments".parse().unwrap(), None, now).unwrap();
+    let jwk = signer.jwk();
+    let key = jsonwebtoken::DecodingKey::from_ec_components(
+        jwk["x"].as_str().unwrap(),
+        jwk["y"].as_str().unwrap(),
+    )
+    .unwrap();
+    let (message, signature) = token.rsplit_once('.').unwrap();
+    let alg = jsonwebtoken::Algorithm::ES256;
+    assert!(jsonwebtoken::crypto::verify(signature, message.as_bytes(), &key, alg).unwrap());
+    let claims = URL_SAFE_NO_PAD.decode(message.split('.').nth(1).unwrap()).unwrap();
+    let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+    assert_eq!(claims["iss"], "https://gate.test");
+    assert_eq!(claims["aud"], "payments");
+    assert_eq!(claims["sub"], "corp:ana");
+    assert_eq!(claims["exp"], 1_120);
+}

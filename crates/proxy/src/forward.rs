@@ -1,0 +1,121 @@
+//! Forwards what was admitted. Everything here takes an [`crate::serve::Admitted`], which holds the
+//! pass of its decision.
+
+pub(crate) mod consume;
+pub(crate) mod deadline;
+pub(crate) mod http;
+pub(crate) mod websocket;
+
+use std::rc::Rc;
+
+use ::http::{HeaderValue, Request};
+use portcullis_model::{
+    InstanceName, Refusal,
+    refusal::{Unavailable, UpstreamTrouble},
+};
+use portcullis_policy::Pass;
+
+use crate::{
+    body::UpBody,
+    canonical::Canonical,
+    connection::{Opening, Standing},
+    decide::Question,
+    exchange::Exchange,
+    filter,
+    upstream::{Kind, Lane},
+};
+
+/// The instance that a request goes to, and a connection to it.
+#[derive(Debug)]
+pub(crate) struct Destination {
+    pub(crate) instance: InstanceName,
+    pub(crate) lane: Lane,
+}
+
+/// Picks an instance and connects.
+pub(crate) async fn connect(
+    exchange: &Exchange,
+    question: &Question,
+    kind: Kind,
+) -> Result<Destination, Refusal> {
+    let catalog = exchange.snapshot.bundle().catalog();
+    let service = catalog.service(&question.resource.service).ok_or(Refusal::NotFound)?;
+    let upstreams = &exchange.core.upstreams;
+    let (instance, endpoint) = upstreams
+        .pick(service.source(), question.resource.instance.as_ref())
+        .map_err(Refusal::Upstream)?;
+    let lane = upstreams.lane(&endpoint, kind).await.map_err(Refusal::Upstream)?;
+    Ok(Destination { instance, lane })
+}
+
+/// What it takes to watch this exchange as a connection.
+pub(crate) fn opening(
+    exchange: &Exchange,
+    pass: &Pass,
+    question: &Rc<Question>,
+    instance: &InstanceName,
+    protocol: &'static str,
+) -> Opening {
+    let generation = exchange.snapshot.stamp().generation;
+    let standing =
+        Standing::new(Rc::clone(question), pass, exchange.sign_in, exchange.ends_at, generation);
+    Opening {
+        core: Rc::clone(&exchange.core),
+        peer: Rc::clone(&exchange.peer),
+        standing,
+        request: exchange.id,
+        instance: instance.clone(),
+        protocol,
+        started: exchange.started,
+        since: exchange.now,
+    }
+}
+
+/// The request as the upstream gets it: the client's headers, filtered, and the gate's own.
+pub(crate) fn request(
+    exchange: &Exchange,
+    pass: &Pass,
+    canonical: Canonical,
+    lane: &Lane,
+    body: UpBody,
+) -> Result<Request<UpBody>, Refusal> {
+    let internal = Refusal::Unavailable(Unavailable::Internal);
+    let identity = exchange.identity.as_ref().ok_or_else(|| internal.clone())?;
+    let service = &pass.resource().service;
+    let grant = pass.grant().map(|grant| grant.id);
+    let signer = &exchange.core.parts.signer;
+    // An upstream that trusts the assertion must never get a request without it.
+    let assertion = identity.assertion(signer, service, grant, exchange.now);
+    let assertion = Some(assertion.ok_or_else(|| internal.clone())?);
+    let authority = HeaderValue::from_str(canonical.authority.as_str()).map_err(|_| internal)?;
+    let mut request = Request::new(body);
+    *request.method_mut() = canonical.method;
+    *request.headers_mut() = canonical.headers;
+    let own = filter::request::Own {
+        principal: &identity.header,
+        assertion,
+        request_id: &exchange.id_header,
+        traceparent: exchange.trace.header(),
+        client: &exchange.peer.address,
+        forwarded: &exchange.peer.forwarded,
+        tls: exchange.peer.tls.is_some(),
+        authority: &authority,
+    };
+    filter::request::add(request.headers_mut(), own);
+    if lane.is_http2() && canonical.takes_trailers {
+        request.headers_mut().insert(::http::header::TE, HeaderValue::from_static("trailers"));
+    }
+    lane.address(&mut request, canonical.target, &authority);
+    Ok(request)
+}
+
+/// The grant's id as a header value, if one was used.
+pub(crate) fn grant_header(pass: &Pass) -> Option<HeaderValue> {
+    pass.grant().map(|grant| crate::record::id_header(grant.id.to_bits()))
+}
+
+/// An error of the connection to an upstream, as blame.
+pub(crate) fn blame(error: &hyper::Error) -> Refusal {
+    tracing::warn!(%error, "the upstream broke off");
+    Refusal::Upstream(UpstreamTrouble::Broken)
+}

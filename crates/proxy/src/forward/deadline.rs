@@ -1,0 +1,81 @@
+//! How long an upstream may take.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use crate::canonical::{Speaks, single::GRPC_TIMEOUT};
+
+/// How long a response head may take after the request is sent.
+const HEAD: Duration = Duration::from_secs(60);
+
+/// How long to wait for a response head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deadline {
+    /// From the start: what a gRPC client asked for.
+    Fixed(Duration),
+    /// From the end of the request body.
+    AfterUpload(Duration),
+    /// A gRPC client without a deadline waits for as long as its stream lives.
+    Never,
+}
+
+impl Deadline {
+    /// The deadline of a request with `headers`.
+    pub(crate) fn of(speaks: Speaks, headers: &HeaderMap) -> Self {
+        match speaks {
+            Speaks::Http | Speaks::WebSocket => Self::AfterUpload(HEAD),
+            Speaks::Grpc => {
+                let asked = headers.get(GRPC_TIMEOUT).and_then(|value| value.to_str().ok());
+                asked.and_then(grpc_timeout).map_or(Self::Never, Self::Fixed)
+            }
+        }
+    }
+
+    /// Resolves when time is up.
+    pub(crate) async fn passed(self, uploading: impl Fn() -> bool) {
+        match self {
+            Self::Fixed(time) => tokio::time::sleep(time).await,
+            Self::Never => std::future::pending().await,
+            Self::AfterUpload(time) => loop {
+                tokio::time::sleep(time).await;
+                if !uploading() {
+                    return;
+                }
+            },
+        }
+    }
+}
+
+/// `grpc-timeout`: at most eight digits and a unit.
+fn grpc_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(number * 3_600)),
+        "M" => Some(Duration::from_secs(number * 60)),
+        "S" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_millis(number)),
+        "u" => Some(Duration::from_micros(number)),
+        "n" => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grpc_timeout_is_digits_and_a_unit() {
+        assert_eq!(grpc_timeout("5S"), Some(Duration::from_secs(5)));
+        assert_eq!(grpc_timeout("100m"), Some(Duration::from_millis(100)));
+        assert_eq!(grpc_timeout("99999999H"), Some(Duration::from_secs(99_999_999 * 3_600)));
+        for refused in ["", "5", "S", "-5S", "5s", "123456789S", "5.5S", "1é"] {
+            assert_eq!(grpc_timeout(refused), None, "{refused}");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! HTTP and gRPC: streamed both ways, answered once.
+
+use std::rc::Rc;
+
+use ::http::{Request, Response, header};
+use hyper::body::{Body as _, Incoming};
+use portcullis_model::{
+    Refusal,
+    refusal::{self, Unavailable, UpstreamTrouble},
+};
+
+use super::{Destination, blame, connect, consume, deadline::Deadline, grant_header, opening};
+use crate::{
+    body::{DownBody, Download, UpBody, Whole},
+    canonical::{Speaks, is_grpc},
+    connection::{Opening, Watch},
+    decide::Question,
+    exchange::Exchange,
+    filter,
+    inspect::Payload,
+    ports::ConnectionEnd,
+    record,
+    serve::Admitted,
+    upstream::{Kind, Lane, Sent},
+};
+
+/// Forwards one request and streams its answer.
+pub(crate) async fn forward(
+    exchange: &mut Exchange,
+    admitted: Admitted,
+) -> Result<Response<DownBody>, Refusal> {
+    let Admitted { pass, question, request: canonical, payload } = admitted;
+    let Destination { instance, lane } = connect(exchange, &question, Kind::Any).await?;
+    let once = consume::is_counted(&pass);
+    let pass = consume::consume(exchange, &question, pass).await?;
+    let protocol = if canonical.speaks == Speaks::Grpc { "grpc" } else { "http" };
+    let opening = opening(exchange, &pass, &question, &instance, protocol);
+    let streams_up = exchange.body.as_ref().is_some_and(|body| !body.is_end_stream());
+    let (watched, opening) = match streams_up {
+        true => (Some(Watched::new(opening.open())), None),
+        false => (None, Some(opening)),
+    };
+    let watch = watched.as_ref().map(|watched| Rc::clone(&watched.0));
+    let body = upload(exchange, payload, watch);
+    let deadline = Deadline::of(canonical.speaks, &canonical.headers);
+    let request = super::request(exchange, &pass, canonical, &lane, body)?;
+    let sending = send(exchange, lane, request, once);
+    let (response, lane) = within(deadline, watched.as_ref(), &question, sending).await?;
+    let (mut head, incoming) = response.into_parts();
+    filter::response::filter(&mut head.headers, &exchange.id_header, grant_header(&pass));
+    let watch = watched.map(Watched::hand_over);
+    let opening = settle(&head.headers, watch.as_deref(), opening);
+    let (watch, opening) = match opening {
+        Some(opening) if opening.protocol == "sse" => (Some(opening.open()), None),
+        opening => (watch, opening),
+    };
+    let connection = watch.as_ref().filter(|watch| watch.is_long_lived()).map(|watch| watch.id);
+    record::outcome(exchange, head.status, &instance, connection);
+    let download = Download::new(incoming, lane, watch, opening);
+    Ok(Response::from_parts(head, DownBody::Streaming(download)))
+}
+
+/// What the response head tells about the kind of exchange.
+fn settle(
+    headers: &::http::HeaderMap,
+    watch: Option<&Watch>,
+    opening: Option<Opening>,
+) -> Option<Opening> {
+    let is_sse = headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+    let protocol = match (is_sse, is_grpc(headers)) {
+        (true, _) => "sse",
+        (false, true) => "grpc",
+        (false, false) => "http",
+    };
+    if let Some(watch) = watch {
+        watch.is_a(protocol);
+    }
+    opening.map(|opening| Opening { protocol, ..opening })
+}
+
+/// The request body: what was read, or what comes.
+fn upload(exchange: &mut Exchange, payload: Payload, watch: Option<Rc<Watch>>) -> UpBody {
+    match (payload, exchange.body.take()) {
+        (Payload::Whole(bytes, trailers), _) => {
+            let trailers = trailers.map(|mut trailers| {
+                filter::response::strip_request_trailers(&mut trailers);
+                trailers
+            });
+            UpBody::Whole(Whole::new(bytes, trailers))
+        }
+        (Payload::Streaming, Some(body)) => UpBody::streaming(body, watch),
+        (Payload::Streaming, None) => UpBody::Whole(Whole::new(bytes::Bytes::new(), None)),
+    }
+}
+
+/// Sends, and once more on a new connection if a pooled one was closed before anything left.
+async fn send(
+    exchange: &Exchange,
+    mut lane: Lane,
+    request: Request<UpBody>,
+    once: bool,
+) -> Result<(Response<Incoming>, Lane), Refusal> {
+    let broken = || Refusal::Upstream(UpstreamTrouble::Broken);
+    let unsent = match lane.send(request).await {
+        Sent::Answered(response) => return Ok((response, lane)),
+        Sent::Broken(error) => return Err(blame(&error)),
+        Sent::Unsent(request) => request,
+    };
+    if once {
+        return Err(broken());
+    }
+    let mut lane = lane.renew(&exchange.core.upstreams).await.map_err(Refusal::Upstream)?;
+    match lane.send(*unsent).await {
+        Sent::Answered(response) => Ok((response, lane)),
+        Sent::Broken(error) => Err(blame(&error)),
+        Sent::Unsent(_) => Err(broken()),
+    }
+}
+
+/// Waits for the response head until the deadline, or until the exchange is cut.
+async fn within<T>(
+    deadline: Deadline,
+    watched: Option<&Watched>,
+    question: &Question,
+    sending: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
+    let uploading = || watched.is_some_and(|watched| watched.0.is_uploading());
+    let cut = async {
+        match watched {
+            Some(watched) => watched.0.must_end().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        sent = sending => sent,
+        () = deadline.passed(uploading) => Err(Refusal::Upstream(UpstreamTrouble::TimedOut)),
+        end = cut => Err(cut_refusal(end, question)),
+    }
+}
+
+/// A connection that was cut before it had a response head.
+fn cut_refusal(end: ConnectionEnd, question: &Question) -> Refusal {
+    match end {
+        ConnectionEnd::SignInEnded => Refusal::BadCredentials("the sign-in ended"),
+        ConnectionEnd::ShuttingDown => Refusal::Unavailable(Unavailable::ShuttingDown),
+        ConnectionEnd::Finished | ConnectionEnd::ClientGone | ConnectionEnd::UpstreamGone => {
+            Refusal::Upstream(UpstreamTrouble::Broken)
+        }
+        ConnectionEnd::GrantEnded | ConnectionEnd::PolicyChanged | ConnectionEnd::Closed => {
+            let service = question.resource.service.clone();
+            let operation = Some(question.operation.clone());
+            Refusal::Denied(refusal::Denial { service, operation })
+        }
+    }
+}
+
+/// A watch that is over when this is dropped, unless somebody took it over.
+#[derive(Debug)]
+struct Watched(Rc<Watch>);
+
+impl Watched {
+    fn new(watch: Rc<Watch>) -> Self {
+        Self(watch)
+    }
+
+    fn hand_over(self) -> Rc<Watch> {
+        let watch = Rc::clone(&self.0);
+        watch.handed_over();
+        watch
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.0.abandoned();
+    }
+}

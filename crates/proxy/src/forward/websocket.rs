@@ -1,0 +1,87 @@
+//! WebSockets: a tunnel after a 101 and never before, cut with a close frame that says why.
+
+mod frames;
+mod tunnel;
+
+use std::rc::Rc;
+
+use ::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use hyper::body::Incoming;
+use portcullis_model::{
+    Refusal,
+    refusal::{Unavailable, UpstreamTrouble},
+};
+
+use super::{blame, connect, consume, grant_header, opening};
+use crate::{
+    body::{DownBody, Download, UpBody, Whole},
+    exchange::Exchange,
+    filter, record,
+    serve::Admitted,
+    upstream::{Kind, Lane, Sent},
+};
+
+const HEAD_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
+const ACCEPT: HeaderName = HeaderName::from_static("sec-websocket-accept");
+
+/// Forwards a handshake; tunnels if the upstream agrees, and answers as it did if not.
+pub(crate) async fn forward(
+    exchange: &mut Exchange,
+    admitted: Admitted,
+) -> Result<Response<DownBody>, Refusal> {
+    let Admitted { pass, question, request: canonical, .. } = admitted;
+    let upgrade = exchange.upgrade.take().ok_or(Refusal::Unavailable(Unavailable::Internal))?;
+    let destination = connect(exchange, &question, Kind::Upgradable).await?;
+    let pass = consume::consume(exchange, &question, pass).await?;
+    let opening = opening(exchange, &pass, &question, &destination.instance, "websocket");
+    let body = UpBody::Whole(Whole::new(bytes::Bytes::new(), None));
+    let mut lane = destination.lane;
+    let mut request = super::request(exchange, &pass, canonical, &lane, body)?;
+    ask_for_upgrade(request.headers_mut());
+    let sent = tokio::time::timeout(HEAD_TIMEOUT, lane.send(request)).await;
+    let mut response = match sent {
+        Ok(Sent::Answered(response)) => response,
+        Ok(Sent::Broken(error)) => return Err(blame(&error)),
+        Ok(Sent::Unsent(_)) => return Err(Refusal::Upstream(UpstreamTrouble::Broken)),
+        Err(_) => return Err(Refusal::Upstream(UpstreamTrouble::TimedOut)),
+    };
+    let grant = grant_header(&pass);
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        filter::response::filter(response.headers_mut(), &exchange.id_header, grant);
+        record::outcome(exchange, response.status(), &destination.instance, None);
+        return Ok(declined(response, lane, opening));
+    }
+    if !is_websocket(response.headers()) {
+        return Err(Refusal::Upstream(UpstreamTrouble::Broken));
+    }
+    let upstream = hyper::upgrade::on(&mut response);
+    filter::response::filter(response.headers_mut(), &exchange.id_header, grant);
+    ask_for_upgrade(response.headers_mut());
+    let watch = opening.open();
+    let connection = Some(watch.id);
+    record::outcome(exchange, StatusCode::SWITCHING_PROTOCOLS, &destination.instance, connection);
+    tokio::task::spawn_local(tunnel::run(upgrade, upstream, Rc::clone(&watch)));
+    Ok(response.map(|_| DownBody::whole(bytes::Bytes::new())))
+}
+
+/// The upstream did not agree: its answer is an ordinary one.
+fn declined(
+    response: Response<Incoming>,
+    lane: Lane,
+    opening: crate::connection::Opening,
+) -> Response<DownBody> {
+    let opening = crate::connection::Opening { protocol: "http", ..opening };
+    response.map(|body| DownBody::Streaming(Download::new(body, lane, None, Some(opening))))
+}
+
+fn ask_for_upgrade(headers: &mut HeaderMap) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+}
+
+/// RFC 6455 section 4.1: what a server that agreed must say.
+fn is_websocket(headers: &HeaderMap) -> bool {
+    let upgrade = headers.get(header::UPGRADE);
+    upgrade.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        && headers.contains_key(ACCEPT)
+}

@@ -1,0 +1,194 @@
+//! The gate as a whole: bind everything, then one thread per core.
+
+use std::{
+    fmt,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use portcullis_model::{Clock, Entropy};
+use tokio::sync::watch;
+
+use crate::{
+    core::{self, Core},
+    filter::assertion::AssertionSigner,
+    listener,
+    metrics::Metrics,
+    ports::{Connections, Consumption, Journals, Refusals, SnapshotFeed},
+};
+
+/// One place where traffic enters.
+#[derive(Clone)]
+pub struct ListenerConfig {
+    /// Its name, for messages.
+    pub name: String,
+    /// Where it listens; port 0 picks a free one.
+    pub address: SocketAddr,
+    /// With TLS, its server configuration ([`crate::tls_config`] makes one).
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+impl fmt::Debug for ListenerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ListenerConfig({} on {})", self.name, self.address)
+    }
+}
+
+/// What the gate is told.
+#[derive(Debug, Clone)]
+pub struct GateConfig {
+    /// Where traffic enters.
+    pub listeners: Vec<ListenerConfig>,
+    /// The control URL, without a trailing slash: refusals point there.
+    pub control_url: String,
+    /// Whom upstreams with `https://` must be certified by.
+    pub upstream_roots: Arc<rustls::RootCertStore>,
+    /// Client connections that one core accepts at the same time.
+    pub max_connections: usize,
+}
+
+/// What the gate is given.
+#[derive(Debug, Clone)]
+pub struct GateParts {
+    /// Where snapshots come from.
+    pub feed: Arc<dyn SnapshotFeed>,
+    /// The record.
+    pub journals: Arc<dyn Journals>,
+    /// Spends uses of counted grants.
+    pub consumption: Arc<dyn Consumption>,
+    /// Keeps requestable refusals.
+    pub refusals: Arc<dyn Refusals>,
+    /// Live connections, as others see them.
+    pub connections: Arc<dyn Connections>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Signs what upstreams are told about the caller.
+    pub signer: Arc<AssertionSigner>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Why the gate cannot open.
+#[derive(Debug, thiserror::Error)]
+pub enum GateError {
+    /// A listener cannot be bound.
+    #[error("listener `{name}` cannot use {address}: {source}; is another program using the port?")]
+    Bind {
+        /// Its name.
+        name: String,
+        /// Its address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A certificate or key is unusable.
+    #[error("the TLS certificate or key cannot be used: {0}")]
+    Tls(#[from] rustls::Error),
+    /// A thread or its runtime did not start.
+    #[error("a worker thread did not start: {0}")]
+    Worker(std::io::Error),
+}
+
+/// A gate, ready to open.
+#[derive(Debug)]
+pub struct Gate {
+    config: Arc<GateConfig>,
+    parts: GateParts,
+}
+
+/// An open gate.
+#[derive(Debug)]
+pub struct GateHandle {
+    addresses: Vec<SocketAddr>,
+    stop: watch::Sender<Option<Duration>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Gate {
+    /// Puts a gate together; nothing is bound yet.
+    pub fn new(config: GateConfig, parts: GateParts) -> Self {
+        Self { config: Arc::new(config), parts }
+    }
+
+    /// Binds every listener for every core, then starts the threads. A port in use is an error here
+    /// and never a warning later.
+    pub fn run(self, cores: usize) -> Result<GateHandle, GateError> {
+        let cores = cores.max(1);
+        let mut sockets: Vec<Vec<(ListenerConfig, TcpListener)>> = Vec::new();
+        sockets.resize_with(cores, Vec::new);
+        let mut addresses = Vec::new();
+        for listener in &self.config.listeners {
+            let bind = |source| GateError::Bind {
+                name: listener.name.clone(),
+                address: listener.address,
+                source,
+            };
+            let address = listener::reserve(listener.address).map_err(bind)?;
+            for own in &mut sockets {
+                own.push((listener.clone(), listener::bind(address).map_err(bind)?));
+            }
+            addresses.push(address);
+        }
+        let (stop, stopping) = watch::channel(None);
+        let mut threads = Vec::with_capacity(cores);
+        for (number, own) in sockets.into_iter().enumerate() {
+            threads.push(self.start(number, own, stopping.clone())?);
+        }
+        Ok(GateHandle { addresses, stop, threads })
+    }
+
+    fn start(
+        &self,
+        number: usize,
+        sockets: Vec<(ListenerConfig, TcpListener)>,
+        stopping: watch::Receiver<Option<Duration>>,
+    ) -> Result<JoinHandle<()>, GateError> {
+        let (config, parts) = (Arc::clone(&self.config), self.parts.clone());
+        let (started, report) = std::sync::mpsc::sync_channel(1);
+        let run = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let opened = runtime.and_then(|runtime| {
+                let core = Core::open(number, config, parts)?;
+                Ok((runtime, core))
+            });
+            match opened {
+                Ok((runtime, core)) => {
+                    let _ = started.send(Ok(()));
+                    let local = tokio::task::LocalSet::new();
+                    local.block_on(&runtime, core::run(core, sockets, stopping));
+                }
+                Err(error) => {
+                    let _ = started.send(Err(error));
+                }
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name(format!("gate-{number}"))
+            .spawn(run)
+            .map_err(GateError::Worker)?;
+        let died = || std::io::Error::other("it ended at once");
+        report.recv().unwrap_or_else(|_| Err(died())).map_err(GateError::Worker)?;
+        Ok(thread)
+    }
+}
+
+impl GateHandle {
+    /// Where the listeners listen, in the order of the configuration.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Stops accepting, lets what is under way finish for at most `grace`, then cuts it. Blocks.
+    pub fn shutdown(self, grace: Duration) {
+        let _ = self.stop.send(Some(grace));
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a gate thread ended in a panic");
+            }
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Who asks: the first credential that is there decides, and one that fails never falls through to
+//! another. What was used is removed, so that no upstream can replay it.
+
+use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use jiff::Timestamp;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use portcullis_identity::{AuthError, Authenticated, SignIns, sign_ins};
+use portcullis_model::{
+    Audience, GrantId, Principal, PrincipalId, Refusal, ServiceName, SignIn, TokenHash, TokenKind,
+    refusal::Unavailable,
+};
+use portcullis_policy::{Snapshot, Subject};
+
+use crate::{
+    canonical::single::PORTCULLIS_AUTHORIZATION,
+    core::Core,
+    exchange::Exchange,
+    filter::assertion::{AssertionSigner, REUSE_SECONDS},
+};
+
+/// Identities remembered by one core. One more than this, and all are forgotten: they are cheap.
+const REMEMBERED: usize = 16_384;
+
+/// What a core keeps per principal, so that it is made once and not per request.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) subject: Arc<Subject>,
+    /// `Portcullis-Principal`.
+    pub(crate) header: HeaderValue,
+    assertions: RefCell<Vec<Assertion>>,
+}
+
+#[derive(Debug)]
+struct Assertion {
+    service: ServiceName,
+    grant: Option<GrantId>,
+    made: Timestamp,
+    header: HeaderValue,
+}
+
+/// An identified caller of one request.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    pub(crate) identity: Rc<Identity>,
+    pub(crate) authenticated: Authenticated,
+}
+
+impl Caller {
+    /// A sign-in that was made for one service is worth nothing at another.
+    pub(crate) fn check_service(&self, service: &ServiceName) -> Result<(), Refusal> {
+        match self.authenticated.service() {
+            Some(only) if only != service => {
+                Err(Refusal::BadCredentials("the sign-in was made for another service"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// Identifies the caller and removes the credential that was used.
+pub(crate) async fn identify(
+    exchange: &mut Exchange,
+    headers: &mut HeaderMap,
+) -> Result<Caller, Refusal> {
+    let core = Rc::clone(&exchange.core);
+    let (name, token) = presented(headers).ok_or(Refusal::Unauthenticated)?;
+    let authenticated =
+        authenticate(&core, &exchange.snapshot, token?, exchange.now).await.map_err(refusal)?;
+    headers.remove(name);
+    let identity = core.identities.of(authenticated.principal());
+    exchange.identity = Some(Rc::clone(&identity));
+    exchange.sign_in = authenticated.sign_in();
+    exchange.ends_at = authenticated.ends_at();
+    Ok(Caller { identity, authenticated })
+}
+
+/// The first credential: its header, and its token if it is a bearer token.
+fn presented(headers: &HeaderMap) -> Option<(HeaderName, Result<&str, Refusal>)> {
+    let named = |name: HeaderName| headers.get(&name).map(|value| (name, value));
+    let (name, value) = named(PORTCULLIS_AUTHORIZATION).or_else(|| named(header::AUTHORIZATION))?;
+    Some((name, bearer(value).ok_or(Refusal::BadCredentials("this is not a bearer token"))))
+}
+
+fn bearer(value: &HeaderValue) -> Option<&str> {
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    let token = token.trim_matches(' ');
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+async fn authenticate(
+    core: &Core,
+    snapshot: &Snapshot,
+    token: &str,
+    now: Timestamp,
+) -> Result<Authenticated, AuthError> {
+    if token.starts_with(TokenKind::SignIn.prefix()) {
+        return sign_ins::authenticate(&Known(snapshot), token, Audience::Gate, now);
+    }
+    let _ = core;
+    Err(AuthError::Bad("the token is not known here"))
+}
+
+/// The snapshot, as identity looks sign-ins up.
+struct Known<'a>(&'a Snapshot);
+
+impl SignIns for Known<'_> {
+    fn lookup(&self, hash: &TokenHash) -> Option<(Arc<SignIn>, Arc<Principal>)> {
+        let sign_in = self.0.sign_in(hash)?;
+        let principal = self.0.principal(&sign_in.principal)?;
+        Some((Arc::clone(sign_in), Arc::clone(principal)))
+    }
+}
+
+fn refusal(error: AuthError) -> Refusal {
+    match error {
+        AuthError::Missing => Refusal::Unauthenticated,
+        AuthError::Bad(why) => Refusal::BadCredentials(why),
+        AuthError::IssuerUnavailable(_) => Refusal::Unavailable(Unavailable::Issuer),
+    }
+}
+
+/// The identities that a core remembers.
+#[derive(Debug, Default)]
+pub(crate) struct Identities {
+    known: RefCell<HashMap<PrincipalId, Rc<Identity>>>,
+}
+
+impl Identities {
+    /// The identity of `principal`, as it is now: a principal that changed is another one.
+    pub(crate) fn of(&self, principal: &Arc<Principal>) -> Rc<Identity> {
+        let mut known = self.known.borrow_mut();
+        if let Some(identity) = known.get(&principal.id) {
+            let remembered = identity.subject.principal();
+            if Arc::ptr_eq(remembered, principal) || remembered == principal {
+                return Rc::clone(identity);
+            }
+        }
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        let identity = Rc::new(Identity::new(principal));
+        known.insert(principal.id.clone(), Rc::clone(&identity));
+        identity
+    }
+}
+
+impl Identity {
+    fn new(principal: &Arc<Principal>) -> Self {
+        /// What a subject could use to break out of a header value or a list.
+        const UNSAFE: AsciiSet = CONTROLS.add(b' ').add(b'"').add(b',').add(b';').add(b'%');
+        let name = utf8_percent_encode(&principal.id.id, &UNSAFE).to_string();
+        let header = HeaderValue::from_str(&name);
+        Self {
+            subject: Arc::new(Subject::new(Arc::clone(principal))),
+            header: header.unwrap_or_else(|_| HeaderValue::from_static("")),
+            assertions: RefCell::default(),
+        }
+    }
+
+    /// The signed assertion for `service` under `grant`: made once a minute, used until then.
+    pub(crate) fn assertion(
+        &self,
+        signer: &AssertionSigner,
+        service: &ServiceName,
+        grant: Option<GrantId>,
+        now: Timestamp,
+    ) -> Option<HeaderValue> {
+        let mut assertions = self.assertions.borrow_mut();
+        let fresh =
+            |made: Timestamp| (0..REUSE_SECONDS).contains(&(now.as_second() - made.as_second()));
+        let same = |known: &&Assertion| {
+            known.service == *service && known.grant == grant && fresh(known.made)
+        };
+        if let Some(known) = assertions.iter().find(same) {
+            return Some(known.header.clone());
+        }
+        assertions.retain(|known| fresh(known.made));
+        let token = signer.sign(self.subject.principal(), service, grant, now)?;
+        let header = HeaderValue::from_maybe_shared(bytes::Bytes::from(token)).ok()?;
+        assertions.push(Assertion {
+            service: service.clone(),
+            grant,
+            made: now,
+            header: header.clone(),
+        });
+        Some(header)
+    }
+}

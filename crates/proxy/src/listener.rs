@@ -1,0 +1,253 @@
+//! Where traffic enters: bind, accept, TLS, limits, and an orderly end.
+
+use std::{
+    cell::Cell,
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use http::HeaderValue;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::{Notify, watch},
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::{
+    canonical::Sni,
+    core::Core,
+    detect::{self, Detected},
+    gate::{GateError, ListenerConfig},
+    serve::serve,
+};
+
+/// A head that is not complete by then closes its connection, and so does an idle connection.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+const MAX_HEADERS: usize = 100;
+const MAX_HEAD: usize = 64 * 1024;
+const MAX_STREAMS: u32 = 100;
+
+/// A client connection, as its requests see it.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) ip: IpAddr,
+    /// The address as a header value.
+    pub(crate) address: HeaderValue,
+    /// The start of a `Forwarded` header: `for=…;proto=…`.
+    pub(crate) forwarded: String,
+    /// The server name, if the connection has TLS.
+    pub(crate) tls: Option<Sni>,
+    /// Breaks the connection off, whatever it is doing.
+    pub(crate) abort: Notify,
+}
+
+impl Peer {
+    fn new(ip: IpAddr, tls: Option<Sni>) -> Self {
+        let ip = ip.to_canonical();
+        let node = if ip.is_ipv6() { format!("\"[{ip}]\"") } else { ip.to_string() };
+        let scheme = crate::filter::request::scheme(tls.is_some());
+        let address = HeaderValue::from_str(&ip.to_string());
+        Self {
+            ip,
+            address: address.unwrap_or_else(|_| HeaderValue::from_static("unknown")),
+            forwarded: format!("for={node};proto={scheme}"),
+            tls,
+            abort: Notify::new(),
+        }
+    }
+}
+
+/// A server configuration with ALPN for both protocols, from a certificate chain and its key.
+pub fn tls_config(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<Arc<rustls::ServerConfig>, GateError> {
+    let config = rustls::ServerConfig::builder().with_no_client_auth();
+    let mut config = config.with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// Finds out whether `address` is free, and which port it is. With `SO_REUSEPORT` alone a second
+/// process would share the port and nobody would know.
+pub(crate) fn reserve(address: SocketAddr) -> io::Result<SocketAddr> {
+    let probe = socket(address)?;
+    probe.bind(&address.into())?;
+    probe.local_addr()?.as_socket().ok_or_else(|| io::Error::other("not an IP address"))
+}
+
+/// One core's own socket on `address`; the kernel spreads connections over all of them.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = socket(address)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(4096)?;
+    Ok(socket.into())
+}
+
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Accepts until `closed`.
+pub(crate) async fn accept(
+    core: Rc<Core>,
+    config: ListenerConfig,
+    socket: std::net::TcpListener,
+    mut closed: watch::Receiver<bool>,
+) {
+    let listener = match tokio::net::TcpListener::from_std(socket) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(listener = config.name, %error, "cannot accept"),
+    };
+    let tls = config.tls.map(TlsAcceptor::from);
+    let closing = closed.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = closed.wait_for(|closed| *closed) => return,
+        };
+        match accepted {
+            Ok((stream, from)) if core.open.get() < core.config.max_connections => {
+                let open = Open::count(&core);
+                let driven =
+                    drive(Rc::clone(&core), stream, from.ip(), tls.clone(), closing.clone());
+                tokio::task::spawn_local(async move {
+                    driven.await;
+                    drop(open);
+                });
+            }
+            Ok(_) => core.metrics.connection_refused(),
+            Err(error) => {
+                // Out of file descriptors: wait for some to come back instead of spinning.
+                tracing::warn!(listener = config.name, %error, "accept failed");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+/// Counts one open connection for as long as it lives.
+struct Open(Rc<Core>);
+
+impl Open {
+    fn count(core: &Rc<Core>) -> Self {
+        core.open.set(core.open.get() + 1);
+        core.metrics.connection_opened();
+        Self(Rc::clone(core))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get().saturating_sub(1));
+        self.0.metrics.connection_closed();
+    }
+}
+
+/// Serves one client connection to its end.
+async fn drive(
+    core: Rc<Core>,
+    stream: TcpStream,
+    ip: IpAddr,
+    tls: Option<TlsAcceptor>,
+    closed: watch::Receiver<bool>,
+) {
+    let _ = stream.set_nodelay(true);
+    match tls {
+        Some(acceptor) => {
+            let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
+            let Ok(Ok(stream)) = handshake.await else { return };
+            let session = stream.get_ref().1;
+            let detected = match session.alpn_protocol() {
+                Some(b"h2") => Detected::Http2,
+                _ => Detected::Http1,
+            };
+            let sni = Sni(session.server_name().map(str::to_ascii_lowercase));
+            exchange(core, stream, Peer::new(ip, Some(sni)), detected, closed).await;
+        }
+        None => {
+            let detected = tokio::time::timeout(HEAD_TIMEOUT, detect::detect(&stream)).await;
+            let Ok(Some(detected)) = detected else { return };
+            exchange(core, stream, Peer::new(ip, None), detected, closed).await;
+        }
+    }
+}
+
+/// Speaks HTTP with one client until it leaves, somebody breaks it off, or the gate closes.
+async fn exchange<S>(
+    core: Rc<Core>,
+    stream: S,
+    peer: Peer,
+    detected: Detected,
+    mut closed: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let peer = Rc::new(peer);
+    let shared = Rc::clone(&peer);
+    let service = service_fn(move |request| {
+        let (core, peer) = (Rc::clone(&core), Rc::clone(&shared));
+        async move { Ok::<_, std::convert::Infallible>(serve(core, peer, request).await) }
+    });
+    let io = TokioIo::new(stream);
+    let closing = Cell::new(false);
+    macro_rules! drive {
+        ($connection:expr) => {{
+            let mut connection = pin!($connection);
+            loop {
+                tokio::select! {
+                    result = connection.as_mut() => {
+                        if let Err(error) = result {
+                            tracing::debug!(%error, "client connection ended");
+                        }
+                        return;
+                    }
+                    () = peer.abort.notified() => return,
+                    _ = closed.wait_for(|closed| *closed), if !closing.get() => {
+                        closing.set(true);
+                        connection.as_mut().graceful_shutdown();
+                    }
+                }
+            }
+        }};
+    }
+    match detected {
+        Detected::Http1 => drive!(http1().serve_connection(io, service).with_upgrades()),
+        Detected::Http2 => drive!(http2().serve_connection(io, service)),
+    }
+}
+
+fn http1() -> hyper::server::conn::http1::Builder {
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_headers(MAX_HEADERS)
+        .max_header_size(MAX_HEAD);
+    builder
+}
+
+fn http2() -> hyper::server::conn::http2::Builder<detect::LocalExecutor> {
+    let mut builder = hyper::server::conn::http2::Builder::new(detect::LocalExecutor);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX))
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(20));
+    builder
+}

@@ -1,0 +1,140 @@
+//! What the gate counts. Labels are service names and closed enums, never anything that a client
+//! or a user chooses.
+
+use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc, time::Duration};
+
+use http::StatusCode;
+use portcullis_model::{Refusal, ServiceName};
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+/// One request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    service: String,
+    decision: &'static str,
+    status: &'static str,
+}
+
+/// One refusal.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusalLabels {
+    code: &'static str,
+}
+
+/// All metrics of the gate, shared by its cores.
+#[derive(Debug)]
+pub struct Metrics {
+    requests: Family<RequestLabels, Counter>,
+    refusals: Family<RefusalLabels, Counter>,
+    decisions: Histogram,
+    open: Gauge,
+    watched: Gauge,
+    turned_away: Counter,
+}
+
+impl Metrics {
+    /// Registers all of them in `registry`.
+    pub fn register(registry: &mut Registry) -> Arc<Self> {
+        let buckets = [1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 1e-3, 1e-2];
+        let metrics = Self {
+            requests: Family::default(),
+            refusals: Family::default(),
+            decisions: Histogram::new(buckets),
+            open: Gauge::default(),
+            watched: Gauge::default(),
+            turned_away: Counter::default(),
+        };
+        let registry = registry.sub_registry_with_prefix("portcullis_gate");
+        let requests = "Requests by service, decision and class of status";
+        registry.register("requests", requests, metrics.requests.clone());
+        registry.register("refusals", "Refusals by code", metrics.refusals.clone());
+        registry.register("decision_seconds", "Time to decide", metrics.decisions.clone());
+        registry.register("client_connections", "Open client connections", metrics.open.clone());
+        let watched = "Registered long-lived connections";
+        registry.register("connections", watched, metrics.watched.clone());
+        let turned_away = "Client connections over the limit";
+        registry.register("connections_turned_away", turned_away, metrics.turned_away.clone());
+        Arc::new(metrics)
+    }
+}
+
+type Key = (Option<ServiceName>, &'static str, &'static str);
+
+/// The metrics as one core counts them: a counter that was found once is not looked for again.
+#[derive(Debug)]
+pub(crate) struct CoreMetrics {
+    shared: Arc<Metrics>,
+    requests: RefCell<HashMap<Key, Rc<Counter>>>,
+}
+
+impl CoreMetrics {
+    pub(crate) fn new(shared: Arc<Metrics>) -> Self {
+        Self { shared, requests: RefCell::default() }
+    }
+
+    /// One request was answered.
+    pub(crate) fn answered(
+        &self,
+        service: Option<&ServiceName>,
+        decision: &'static str,
+        status: StatusCode,
+    ) {
+        let status = class(status);
+        let key = (service.cloned(), decision, status);
+        if let Some(counter) = self.requests.borrow().get(&key) {
+            counter.inc();
+            return;
+        }
+        let service = service.map_or("", |service| service.as_str()).to_owned();
+        let labels = RequestLabels { service, decision, status };
+        let counter = self.shared.requests.get_or_create_owned(&labels);
+        counter.inc();
+        self.requests.borrow_mut().insert(key, Rc::new(counter));
+    }
+
+    /// One request was refused.
+    pub(crate) fn refused(
+        &self,
+        service: Option<&ServiceName>,
+        refusal: &Refusal,
+        status: StatusCode,
+    ) {
+        self.answered(service, refusal.decision(), status);
+        self.shared.refusals.get_or_create(&RefusalLabels { code: refusal.code() }).inc();
+    }
+
+    pub(crate) fn decided(&self, took: Duration) {
+        self.shared.decisions.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn connection_opened(&self) {
+        self.shared.open.inc();
+    }
+
+    pub(crate) fn connection_closed(&self) {
+        self.shared.open.dec();
+    }
+
+    pub(crate) fn connection_refused(&self) {
+        self.shared.turned_away.inc();
+    }
+
+    /// So many registered connections more or less.
+    pub(crate) fn watched(&self, more: i64) {
+        self.shared.watched.inc_by(more);
+    }
+}
+
+fn class(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        100..=199 => "1xx",
+        200..=299 => "2xx",
+        300..=399 => "3xx",
+        400..=499 => "4xx",
+        _ => "5xx",
+    }
+}

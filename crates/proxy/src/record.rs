@@ -1,0 +1,173 @@
+//! Every attempt is on record before a byte of it goes upstream, and every refusal before it is
+//! answered. If the record cannot be written, nothing is forwarded.
+
+use std::cell::Cell;
+
+use http::{HeaderValue, StatusCode};
+use portcullis_model::{
+    Attempt, ConnectionId, EventType, InstanceName, Outcome, RecordLevel, Refusal,
+    refusal::Unavailable,
+};
+use portcullis_policy::Pass;
+
+use crate::{exchange::Exchange, ports::RecordBroken};
+
+/// Puts the intent to forward on record and waits until it is as safe as its level asks.
+pub(crate) async fn intent(exchange: &mut Exchange, pass: &Pass) -> Result<(), Refusal> {
+    let level = level(exchange, pass);
+    let recorded = exchange.core.journal.intent(&attempt(exchange, "permit", None), level);
+    let recorded = recorded.map_err(|RecordBroken| Refusal::Unavailable(Unavailable::Record))?;
+    exchange.on_record = true;
+    recorded.await.map_err(|RecordBroken| Refusal::Unavailable(Unavailable::Record))
+}
+
+/// Whatever a grant opens is strict, and what its service says is.
+fn level(exchange: &Exchange, pass: &Pass) -> RecordLevel {
+    let strict = || {
+        let service = exchange.service.as_ref();
+        let service = service.and_then(|name| exchange.snapshot.bundle().catalog().service(name));
+        service.is_some_and(|service| service.source().strict_audit)
+    };
+    if pass.grant().is_some() || strict() { RecordLevel::Strict } else { RecordLevel::Standard }
+}
+
+/// Completes an attempt with what the upstream answered.
+pub(crate) fn outcome(
+    exchange: &Exchange,
+    status: StatusCode,
+    answered_by: &InstanceName,
+    connection: Option<ConnectionId>,
+) {
+    let outcome = Outcome {
+        status: status.as_u16(),
+        latency_us: latency(exchange),
+        answered_by: Some(answered_by),
+        connection,
+        error: None,
+    };
+    exchange.core.journal.outcome(exchange.id, &outcome);
+    exchange.core.metrics.answered(exchange.service.as_ref(), "permit", status);
+}
+
+/// Puts a refusal on record: as the outcome of its intent if it has one, else as a whole attempt.
+pub(crate) fn refused(
+    exchange: &Exchange,
+    refusal: &Refusal,
+    status: StatusCode,
+) -> Result<(), RecordBroken> {
+    exchange.core.metrics.refused(exchange.service.as_ref(), refusal, status);
+    let outcome = Outcome {
+        status: status.as_u16(),
+        latency_us: latency(exchange),
+        answered_by: None,
+        connection: None,
+        error: exchange.on_record.then_some(refusal.code()),
+    };
+    if exchange.on_record {
+        exchange.core.journal.outcome(exchange.id, &outcome);
+        return Ok(());
+    }
+    if exchange.identity.is_none() && !exchange.core.anonymous.admits(exchange.now.as_second()) {
+        return Ok(());
+    }
+    let attempt = attempt(exchange, refusal.decision(), Some(refusal.code()));
+    exchange.core.journal.refused(&attempt, &outcome)
+}
+
+fn attempt<'a>(
+    exchange: &'a Exchange,
+    decision: &'static str,
+    refusal: Option<&'static str>,
+) -> Attempt<'a> {
+    let identity = exchange.identity.as_deref();
+    Attempt {
+        request: exchange.id,
+        time: exchange.now,
+        kind: "attempt",
+        class: EventType::Attempt.ocsf_class(),
+        principal: identity.map(|identity| &identity.subject.principal().id),
+        service: exchange.service.as_ref(),
+        instance: exchange.instance.as_ref(),
+        operation: exchange.operation.as_ref(),
+        decision,
+        refusal,
+        policies: &exchange.policies,
+        bundle: Some(exchange.snapshot.stamp()),
+        grant: exchange.grant,
+        source: exchange.peer.ip,
+        method: exchange.method.as_str(),
+        host: &exchange.host,
+        path: exchange.path(),
+        trace: Some(exchange.trace.trace_id()),
+    }
+}
+
+fn latency(exchange: &Exchange) -> u64 {
+    u64::try_from(exchange.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Keeps a flood of strangers from filling the record: so many of them a second are listed, the
+/// others are counted.
+#[derive(Debug, Default)]
+pub(crate) struct Anonymous {
+    second: Cell<i64>,
+    listed: Cell<u32>,
+    counted: Cell<u64>,
+}
+
+impl Anonymous {
+    const LISTED_PER_SECOND: u32 = 100;
+
+    /// Whether one more is listed in `second`; if not, it is counted.
+    pub(crate) fn admits(&self, second: i64) -> bool {
+        if self.second.replace(second) != second {
+            self.listed.set(0);
+        }
+        if self.listed.get() < Self::LISTED_PER_SECOND {
+            self.listed.set(self.listed.get() + 1);
+            return true;
+        }
+        self.counted.set(self.counted.get() + 1);
+        false
+    }
+
+    /// How many were counted since the last call.
+    pub(crate) fn take_counted(&self) -> u64 {
+        self.counted.take()
+    }
+}
+
+/// A request id as a header value, without the formatting machinery.
+pub(crate) fn id_header(bits: u128) -> HeaderValue {
+    const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    let mut text = [b'0'; 26];
+    let mut rest = bits;
+    for slot in text.iter_mut().rev() {
+        let digit = usize::try_from(rest & 31).unwrap_or(0);
+        *slot = CROCKFORD.get(digit).copied().unwrap_or(b'0');
+        rest >>= 5;
+    }
+    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_header_is_the_id_as_everybody_else_writes_it() {
+        for bits in [0, 1, u128::MAX, 0x0193_5c2e_8f3a_b00c_1234_5678_9abc_def0] {
+            let id = portcullis_model::RequestId::from_bits(bits);
+            assert_eq!(id_header(bits).to_str().unwrap(), id.to_string());
+        }
+    }
+
+    #[test]
+    fn a_flood_of_strangers_is_counted_and_not_listed() {
+        let anonymous = Anonymous::default();
+        let listed = (0..250).filter(|_| anonymous.admits(7)).count();
+        assert_eq!((listed, anonymous.take_counted()), (100, 150));
+        assert!(anonymous.admits(8));
+        assert_eq!(anonymous.take_counted(), 0);
+    }
+}

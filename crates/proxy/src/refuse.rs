@@ -1,0 +1,98 @@
+//! Says no: in the client's protocol, on the record, and with what would change the answer.
+
+pub(crate) mod grpc;
+pub(crate) mod html;
+pub(crate) mod problem;
+mod rest;
+
+use std::rc::Rc;
+
+use http::{HeaderValue, Response, StatusCode, header};
+use portcullis_model::{Refusal, refusal::Unavailable};
+
+use crate::{
+    body::DownBody, canonical::Speaks, exchange::Exchange, filter::request::REQUEST_ID,
+    ports::KeptRefusal, ports::RecordBroken, record,
+};
+
+/// Answers `refusal`. Never forwards, never fails.
+pub(crate) async fn refuse(exchange: &mut Exchange, mut refusal: Refusal) -> Response<DownBody> {
+    if let Refusal::Requestable(requestable) = &mut refusal {
+        keep(exchange, requestable).await;
+    }
+    let status = problem::status(&refusal);
+    if let Err(RecordBroken) = record::refused(exchange, &refusal, status) {
+        refusal = Refusal::Unavailable(Unavailable::Record);
+    }
+    let rest = rest::dispose(exchange).await;
+    let mut response = answer(exchange, &refusal);
+    let headers = response.headers_mut();
+    headers.insert(REQUEST_ID, exchange.id_header.clone());
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if rest == rest::Rest::Unread && exchange.peer_speaks_http1 {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// Keeps a requestable refusal so that it can be asked about, and says who could review it.
+async fn keep(exchange: &Exchange, requestable: &mut portcullis_model::refusal::Requestable) {
+    let Some(identity) = exchange.identity.as_ref().map(Rc::clone) else { return };
+    let refusals = &exchange.core.parts.refusals;
+    let kept = KeptRefusal {
+        principal: identity.subject.principal().id.clone(),
+        request: exchange.id,
+        operation: requestable.operation.clone(),
+        resource: portcullis_model::Resource {
+            service: requestable.service.clone(),
+            instance: exchange.instance.clone(),
+        },
+        digest: requestable.digest.clone(),
+        summary: format!("{} {}", exchange.method, exchange.path()),
+        ways: requestable.ways.clone(),
+        time: exchange.now,
+    };
+    requestable.id = refusals.keep(kept).await;
+    let reviewers = refusals.reviewers(&requestable.operation);
+    for way in requestable.ways.iter_mut().filter(|way| way.reviews > 0) {
+        way.reviewers.clone_from(&reviewers);
+    }
+}
+
+fn answer(exchange: &Exchange, refusal: &Refusal) -> Response<DownBody> {
+    let problem = problem::of(exchange, refusal);
+    let mut response = match exchange.speaks {
+        Speaks::Grpc => return grpc::response(refusal, &problem),
+        Speaks::Http | Speaks::WebSocket if exchange.prefers_html => html::response(&problem),
+        Speaks::Http | Speaks::WebSocket => problem::response(&problem),
+    };
+    *response.status_mut() = problem::status(refusal);
+    let headers = response.headers_mut();
+    match refusal {
+        Refusal::Unauthenticated | Refusal::BadCredentials(_) => {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        Refusal::MethodNotAllowed => {
+            let allowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+            headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
+        }
+        Refusal::Limited { retry_after } => {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(*retry_after));
+        }
+        Refusal::Malformed(_)
+        | Refusal::CrossOrigin
+        | Refusal::Denied(_)
+        | Refusal::Requestable(_)
+        | Refusal::NotFound
+        | Refusal::TooLarge(_)
+        | Refusal::Misdirected
+        | Refusal::NotRepresentable(_)
+        | Refusal::Unavailable(_)
+        | Refusal::Upstream(_) => {}
+    }
+    debug_assert!(response.status() != StatusCode::OK, "a refusal is no success");
+    response
+}
+
+#[cfg(test)]
+mod tests;

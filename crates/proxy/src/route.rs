@@ -1,0 +1,110 @@
+//! Where a request leads: to a service, perhaps one addressed instance, and one operation.
+
+use portcullis_model::{InstanceName, OperationName, Refusal, Resource, ServiceName, refusal};
+use portcullis_policy::{Answer, Context, Demands, Denial, Known, catalog::Service};
+
+use crate::{
+    canonical::{Canonical, single::PORTCULLIS_INSTANCE},
+    decide::Question,
+    exchange::Exchange,
+    identify::Caller,
+};
+
+/// The service that a request is for, and the instance if it names one.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) service: ServiceName,
+    pub(crate) instance: Option<InstanceName>,
+}
+
+/// The operation that a request is, and what must be read to decide it.
+#[derive(Debug)]
+pub(crate) struct Operation {
+    pub(crate) name: OperationName,
+    pub(crate) resource: Resource,
+    pub(crate) demands: Demands,
+    /// Names and raw values of path parameters.
+    pub(crate) path_params: Vec<(String, String)>,
+}
+
+/// Routes by host and path, and by the instance that host or header address.
+pub(crate) fn place(exchange: &mut Exchange, request: &mut Canonical) -> Result<Place, Refusal> {
+    let snapshot = exchange.snapshot.clone();
+    let catalog = snapshot.bundle().catalog();
+    let routed =
+        catalog.route(request.authority.host(), request.path()).ok_or(Refusal::NotFound)?;
+    let source = routed.service.source();
+    let mut instance = routed.instance.cloned();
+    if let Some(named) = request.headers.remove(PORTCULLIS_INSTANCE) {
+        let named: Option<InstanceName> = named.to_str().ok().and_then(|name| name.parse().ok());
+        let known = named.filter(|name| source.instances.contains_key(name));
+        let known = known.ok_or(Refusal::NotFound)?;
+        if instance.as_ref().is_some_and(|by_host| *by_host != known) {
+            return Err(Refusal::Malformed("host and header name two instances"));
+        }
+        instance = Some(known);
+    }
+    exchange.service = Some(source.name.clone());
+    exchange.instance.clone_from(&instance);
+    Ok(Place { service: source.name.clone(), instance })
+}
+
+/// The operation of a request. One that the service does not declare is denied, or not found by
+/// whom the whole service is invisible to.
+pub(crate) fn operation(
+    exchange: &mut Exchange,
+    caller: &Caller,
+    place: &Place,
+    request: &Canonical,
+) -> Result<Operation, Refusal> {
+    let snapshot = exchange.snapshot.clone();
+    let bundle = snapshot.bundle();
+    let service = bundle.catalog().service(&place.service).ok_or(Refusal::NotFound)?;
+    let resource = Resource { service: place.service.clone(), instance: place.instance.clone() };
+    let Some(matched) = service.matching(request.method.as_str(), request.path()) else {
+        return Err(undeclared(exchange, caller, service, resource));
+    };
+    let name = matched.operation.name().clone();
+    exchange.operation = Some(name.clone());
+    let demands = bundle.demands(&name);
+    let owned = |(name, value): (&str, String)| (name.to_owned(), value);
+    let path_params = match demands.params {
+        true => matched.path_params.into_iter().map(owned).collect(),
+        false => Vec::new(),
+    };
+    Ok(Operation { name, resource, demands, path_params })
+}
+
+/// Whether a service exists for somebody is one answer for all of its operations, so any will do.
+fn undeclared(
+    exchange: &Exchange,
+    caller: &Caller,
+    service: &Service,
+    resource: Resource,
+) -> Refusal {
+    let Some(any) = service.operations().next() else { return Refusal::NotFound };
+    let context = Context {
+        now: exchange.now,
+        source: Known::Unknown,
+        auth_method: caller.authenticated.method().as_str(),
+        auth_age: exchange.now.duration_since(caller.authenticated.authenticated_at()),
+        request: Known::Unknown,
+        http: Known::Unknown,
+        params: Known::Unknown,
+        body: Known::Unknown,
+    };
+    let service = resource.service.clone();
+    let question = Question {
+        subject: caller.identity.subject.clone(),
+        operation: any.name().clone(),
+        resource,
+        context,
+        digest: None,
+    };
+    match question.ask(&exchange.core, &exchange.snapshot).answer {
+        Answer::Deny(Denial::Invisible) => Refusal::NotFound,
+        Answer::Deny(Denial::ByPolicy | Denial::ErroringForbid)
+        | Answer::Permit(_)
+        | Answer::Requestable(_) => Refusal::Denied(refusal::Denial { service, operation: None }),
+    }
+}

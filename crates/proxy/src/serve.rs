@@ -1,0 +1,71 @@
+//! The spine: a request's life in three functions.
+
+use std::rc::Rc;
+
+use http::{Request, Response, request::Parts};
+use hyper::body::Incoming;
+use portcullis_model::Refusal;
+use portcullis_policy::Pass;
+
+use crate::{
+    body::DownBody,
+    canonical::{self, Canonical, Speaks},
+    core::Core,
+    decide::{self, Question},
+    exchange::Exchange,
+    filter, forward, identify,
+    inspect::{self, Payload},
+    listener::Peer,
+    record, refuse, route,
+};
+
+/// A request that may be forwarded: decided, and on record.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub(crate) pass: Pass,
+    pub(crate) question: Rc<Question>,
+    pub(crate) request: Canonical,
+    pub(crate) payload: Payload,
+}
+
+/// Answers one request, whatever it is.
+pub(crate) async fn serve(
+    core: Rc<Core>,
+    peer: Rc<Peer>,
+    request: Request<Incoming>,
+) -> Response<DownBody> {
+    let (mut parts, body) = request.into_parts();
+    let mut exchange = Exchange::begin(core, peer, &mut parts, body);
+    let answer = match admit(&mut exchange, parts).await {
+        Ok(admitted) => carry(&mut exchange, admitted).await,
+        Err(refusal) => Err(refusal),
+    };
+    match answer {
+        Ok(response) => response,
+        Err(refusal) => refuse::refuse(&mut exchange, refusal).await,
+    }
+}
+
+/// Detect, identify, route, inspect, decide, record. Any error is a refusal.
+async fn admit(exchange: &mut Exchange, parts: Parts) -> Result<Admitted, Refusal> {
+    let mut request = canonical::read(parts, exchange.peer.tls.as_ref())?;
+    exchange.reads_as(&request);
+    let caller = identify::identify(exchange, &mut request.headers).await?;
+    let place = route::place(exchange, &mut request)?;
+    caller.check_service(&place.service)?;
+    // INVARIANT: what follows sees the headers that an upstream may get, and no others.
+    filter::request::strip(&mut request.headers);
+    let operation = route::operation(exchange, &caller, &place, &request)?;
+    let inspected = inspect::inspect(exchange, &caller, &operation, &request).await?;
+    let (pass, question) = decide::decide(exchange, caller, operation, &request, inspected.facts)?;
+    record::intent(exchange, &pass).await?;
+    Ok(Admitted { pass, question, request, payload: inspected.payload })
+}
+
+/// Filter request, forward, filter response, record the outcome.
+async fn carry(exchange: &mut Exchange, admitted: Admitted) -> Result<Response<DownBody>, Refusal> {
+    match admitted.request.speaks {
+        Speaks::Http | Speaks::Grpc => forward::http::forward(exchange, admitted).await,
+        Speaks::WebSocket => forward::websocket::forward(exchange, admitted).await,
+    }
+}

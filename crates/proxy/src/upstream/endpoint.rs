@@ -1,0 +1,181 @@
+//! One instance's address and its pooled connections.
+
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use http::Uri;
+use hyper::client::conn::{http1, http2};
+use portcullis_model::refusal::UpstreamTrouble;
+
+use super::{Channel, Connectors, Lane, lane::Sender};
+use crate::body::UpBody;
+
+/// A pooled connection is not reused after that: most servers close idle ones after a minute.
+const IDLE: Duration = Duration::from_secs(50);
+/// Idle connections that one core keeps to one instance.
+const KEPT: usize = 512;
+
+/// How an instance is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    /// HTTP/1.1 in clear text.
+    Http,
+    /// HTTP/2 in clear text, with prior knowledge.
+    H2c,
+    /// TLS; ALPN picks the protocol.
+    Https,
+}
+
+/// What a connection must be able to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Carry requests.
+    Any,
+    /// Carry a request that a pooled connection could not.
+    Fresh,
+    /// Be handed over after a 101: HTTP/1.1, and never shared.
+    Upgradable,
+}
+
+/// One instance's address and its pooled connections.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    scheme: Scheme,
+    authority: String,
+    host: String,
+    port: u16,
+    idle: RefCell<Vec<(http1::SendRequest<UpBody>, Instant)>>,
+    shared: RefCell<Option<http2::SendRequest<UpBody>>>,
+    /// Many requests that find no shared connection wait for one, and do not make many.
+    connecting: tokio::sync::Mutex<()>,
+}
+
+impl Endpoint {
+    /// Reads an instance's base URL: scheme, host and port, no path.
+    pub(crate) fn parse(url: &str) -> Option<Self> {
+        let uri: Uri = url.parse().ok()?;
+        let (scheme, default_port) = match uri.scheme_str()? {
+            "http" => (Scheme::Http, 80),
+            "h2c" => (Scheme::H2c, 80),
+            "https" => (Scheme::Https, 443),
+            _ => return None,
+        };
+        if !matches!(uri.path(), "" | "/") {
+            return None;
+        }
+        let host = uri.host()?.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Some(Self {
+            scheme,
+            authority: uri.authority()?.to_string(),
+            host,
+            port: uri.port_u16().unwrap_or(default_port),
+            idle: RefCell::default(),
+            shared: RefCell::default(),
+            connecting: tokio::sync::Mutex::default(),
+        })
+    }
+
+    pub(crate) fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    pub(crate) fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A connection that can carry one request: pooled, shared or new.
+    pub(super) async fn lane(
+        self: &Rc<Self>,
+        connectors: &Connectors,
+        kind: Kind,
+    ) -> Result<Lane, UpstreamTrouble> {
+        let pooled = if kind == Kind::Any { self.pooled() } else { None };
+        if let Some(lane) = pooled {
+            return Ok(lane);
+        }
+        if kind == Kind::Upgradable || self.scheme == Scheme::Http {
+            let sender = connectors.connect(self, kind).await?;
+            return Ok(self.new_lane(sender));
+        }
+        let _one_at_a_time = self.connecting.lock().await;
+        if let Some(lane) = self.pooled() {
+            return Ok(lane);
+        }
+        let sender = connectors.connect(self, kind).await?;
+        if let Sender::Http2(sender) = &sender {
+            *self.shared.borrow_mut() = Some(sender.clone());
+        }
+        Ok(self.new_lane(sender))
+    }
+
+    fn new_lane(self: &Rc<Self>, sender: Sender) -> Lane {
+        let channel = match sender {
+            Sender::Http1(sender) => Channel::Http1 { sender, reused: false },
+            Sender::Http2(sender) => Channel::Http2(sender),
+        };
+        Lane::new(Rc::clone(self), channel)
+    }
+
+    fn pooled(self: &Rc<Self>) -> Option<Lane> {
+        {
+            let mut shared = self.shared.borrow_mut();
+            match shared.as_ref() {
+                Some(sender) if !sender.is_closed() => {
+                    let channel = Channel::Http2(sender.clone());
+                    return Some(Lane::new(Rc::clone(self), channel));
+                }
+                Some(_) => *shared = None,
+                None => {}
+            }
+        }
+        let mut idle = self.idle.borrow_mut();
+        while let Some((sender, since)) = idle.pop() {
+            if sender.is_ready() && since.elapsed() < IDLE {
+                let channel = Channel::Http1 { sender, reused: true };
+                return Some(Lane::new(Rc::clone(self), channel));
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection that has answered for the next request.
+    pub(super) fn keep(&self, sender: http1::SendRequest<UpBody>) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < KEPT && !sender.is_closed() {
+            idle.push((sender, Instant::now()));
+        }
+    }
+
+    pub(super) fn forget_idle(&self, now: Instant) {
+        self.idle.borrow_mut().retain(|(sender, since)| {
+            !sender.is_closed() && now.saturating_duration_since(*since) < IDLE
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_url_is_scheme_host_and_port() {
+        let parsed = |url: &str| Endpoint::parse(url).map(|e| (e.scheme, e.host, e.port));
+        assert_eq!(parsed("http://10.0.0.5:8080"), Some((Scheme::Http, "10.0.0.5".into(), 8080)));
+        assert_eq!(parsed("https://p.test/"), Some((Scheme::Https, "p.test".into(), 443)));
+        assert_eq!(parsed("h2c://[::1]:9"), Some((Scheme::H2c, "::1".into(), 9)));
+        for refused in ["ftp://a", "10.0.0.5:80", "http://a/base", ""] {
+            assert_eq!(parsed(refused), None, "{refused}");
+        }
+    }
+}

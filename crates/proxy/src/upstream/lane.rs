@@ -1,0 +1,159 @@
+//! One connection's turn to carry one request.
+
+use std::rc::Rc;
+
+use http::{HeaderValue, Request, Response, Uri, header, uri::PathAndQuery};
+use hyper::{
+    body::{Body as _, Incoming},
+    client::conn::{http1, http2},
+};
+
+use portcullis_model::refusal::UpstreamTrouble;
+
+use super::{Endpoint, Kind, Upstreams};
+use crate::body::UpBody;
+
+/// A fresh connection.
+#[derive(Debug)]
+pub(super) enum Sender {
+    /// HTTP/1.1.
+    Http1(http1::SendRequest<UpBody>),
+    /// HTTP/2.
+    Http2(http2::SendRequest<UpBody>),
+}
+
+/// A connection that can carry one request.
+#[derive(Debug)]
+pub(crate) enum Channel {
+    /// Exclusive; `reused` if it has carried others before.
+    Http1 {
+        /// The connection.
+        sender: http1::SendRequest<UpBody>,
+        /// It has carried others before, and may have been closed since.
+        reused: bool,
+    },
+    /// Shared.
+    Http2(http2::SendRequest<UpBody>),
+}
+
+/// One connection's turn to carry one request.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    endpoint: Rc<Endpoint>,
+    channel: Channel,
+}
+
+/// How sending went.
+#[derive(Debug)]
+pub(crate) enum Sent {
+    /// A response head.
+    Answered(Response<Incoming>),
+    /// A pooled connection was closed before anything of the request left: here it is again.
+    Unsent(Box<Request<UpBody>>),
+    /// Broken off.
+    Broken(hyper::Error),
+}
+
+impl Lane {
+    pub(super) fn new(endpoint: Rc<Endpoint>, channel: Channel) -> Self {
+        Self { endpoint, channel }
+    }
+
+    /// Brings a request into the form that this connection's protocol wants.
+    pub(crate) fn address(
+        &self,
+        request: &mut Request<UpBody>,
+        target: PathAndQuery,
+        authority: &HeaderValue,
+    ) {
+        match &self.channel {
+            Channel::Http1 { .. } => {
+                *request.version_mut() = http::Version::HTTP_11;
+                *request.uri_mut() = Uri::from(target);
+                request.headers_mut().insert(header::HOST, authority.clone());
+                join_cookies(request);
+                frame(request);
+            }
+            Channel::Http2(_) => {
+                *request.version_mut() = http::Version::HTTP_2;
+                let scheme = match self.endpoint.scheme() {
+                    super::endpoint::Scheme::Https => "https",
+                    super::endpoint::Scheme::Http | super::endpoint::Scheme::H2c => "http",
+                };
+                let uri = Uri::builder().scheme(scheme).authority(authority.as_bytes());
+                if let Ok(uri) = uri.path_and_query(target).build() {
+                    *request.uri_mut() = uri;
+                }
+                request.headers_mut().remove(header::HOST);
+            }
+        }
+    }
+
+    /// Whether it speaks HTTP/2.
+    pub(crate) fn is_http2(&self) -> bool {
+        matches!(self.channel, Channel::Http2(_))
+    }
+
+    /// Sends `request` and waits for the head of its answer.
+    pub(crate) async fn send(&mut self, request: Request<UpBody>) -> Sent {
+        let (sent, reused) = match &mut self.channel {
+            Channel::Http1 { sender, reused } => (sender.try_send_request(request).await, *reused),
+            Channel::Http2(sender) => (sender.try_send_request(request).await, true),
+        };
+        match sent {
+            Ok(response) => Sent::Answered(response),
+            Err(mut error) => match error.take_message() {
+                Some(request) if reused => Sent::Unsent(Box::new(request)),
+                Some(_) | None => Sent::Broken(error.into_error()),
+            },
+        }
+    }
+
+    /// A new connection to the same instance, for a request that this one could not carry.
+    pub(crate) async fn renew(self, upstreams: &Upstreams) -> Result<Self, UpstreamTrouble> {
+        let was_http2 = self.is_http2();
+        let lane = upstreams.lane(&self.endpoint, Kind::Fresh).await?;
+        // The request is in the form of the protocol that it was made for.
+        if lane.is_http2() == was_http2 { Ok(lane) } else { Err(UpstreamTrouble::Broken) }
+    }
+
+    /// Its request is answered completely: the next one may have it.
+    pub(crate) fn give_back(self) {
+        let Channel::Http1 { mut sender, .. } = self.channel else { return };
+        if sender.is_ready() {
+            return self.endpoint.keep(sender);
+        }
+        // The connection still has something to do, such as reading an end of chunks: rare.
+        tokio::task::spawn_local(async move {
+            if std::future::poll_fn(|cx| sender.poll_ready(cx)).await.is_ok() {
+                self.endpoint.keep(sender);
+            }
+        });
+    }
+}
+
+/// HTTP/2 may split cookies into several fields; HTTP/1.1 has one (RFC 9113 section 8.2.3).
+fn join_cookies(request: &mut Request<UpBody>) {
+    let cookies = request.headers().get_all(header::COOKIE);
+    if cookies.iter().nth(1).is_none() {
+        return;
+    }
+    let crumbs: Vec<&[u8]> = cookies.iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        request.headers_mut().insert(header::COOKIE, joined);
+    }
+}
+
+/// A body of unknown length is chunked, whatever the method: without framing it would be lost, and
+/// the upstream would see another request than was decided.
+fn frame(request: &mut Request<UpBody>) {
+    let body = request.body();
+    if body.is_end_stream() {
+        return;
+    }
+    if body.size_hint().exact().is_none() {
+        request.headers_mut().remove(header::CONTENT_LENGTH);
+        let chunked = HeaderValue::from_static("chunked");
+        request.headers_mut().insert(header::TRANSFER_ENCODING, chunked);
+    }
+}
