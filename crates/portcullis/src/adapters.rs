@@ -4,7 +4,11 @@
 //! Decides nothing and keeps nothing.
 
 mod events;
+mod gate;
+mod identity;
 mod journals;
 
 pub(crate) use events::LogEvents;
+pub(crate) use gate::{ControlFeed, ControlPorts};
+pub(crate) use identity::JwtVerifier;
 pub(crate) use journals::LogJournals;

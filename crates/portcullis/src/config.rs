@@ -28,7 +28,7 @@ mod tests;
 
 pub(crate) use audit::Audit;
 pub(crate) use control::ControlSection;
-pub(crate) use identity::Identity;
+pub(crate) use identity::{Identity, Workload};
 pub(crate) use listener::{Listener, Tls};
 pub(crate) use service::Service;
 

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod adapters;
 mod ambient;
 mod check;
 mod command;
@@ -11,6 +12,8 @@ mod config;
 mod config_command;
 mod demo;
 mod diagnostics;
+mod serve;
+mod telemetry;
 
 fn main() -> ExitCode {
     let arguments = command::Arguments::parse();

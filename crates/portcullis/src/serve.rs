@@ -13,9 +13,11 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::Args;
+use portcullis_api::ApiParts;
 use portcullis_control::Control;
 use portcullis_log::Log;
-use portcullis_proxy::GateHandle;
+use portcullis_proxy::{GateHandle, Metrics};
+use prometheus_client::registry::Registry;
 use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
@@ -33,6 +35,7 @@ mod api;
 mod gate;
 mod house;
 mod keys;
+mod observe;
 mod reload;
 mod tls;
 mod watch_files;
@@ -98,16 +101,26 @@ impl Running {
             .build()
             .context("control's threads cannot be started")?;
         let Checked { loaded, bundle } = checked;
-        let settings = loaded.config.clone();
+        let settings = &loaded.config;
         let house = runtime.block_on(house::House::open(&loaded, bundle, runtime.handle()))?;
+        let signer = Arc::new(keys::assertion_signer(&gate::base_url(&settings.control.url))?);
         let listener = runtime.block_on(api::bind(settings.control.address))?;
-        let control_tls = settings.control.tls.as_ref();
-        let tls = control_tls.map(|tls| tls::server(tls, &loaded.base, &[b"h2", b"http/1.1"]));
-        let tls = tls.transpose()?;
-        let metrics = house.metrics();
-        let gate = gate::open(&loaded, &house, cores)?;
+        let tls = settings.control.tls.as_ref();
+        let tls = tls.map(|tls| tls::server(tls, &loaded.base, &[b"h2", b"http/1.1"])).transpose()?;
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
         let (stopping, stopped) = watch::channel(false);
-        let router = portcullis_api::router(house.api_parts(&settings, metrics));
+        let router = portcullis_api::router(ApiParts {
+            control: Arc::clone(&house.control),
+            metrics: observe::metrics(registry),
+            readiness: observe::readiness(house.log.handle().health(), &house.control),
+            assertion_keys: serde_json::json!({ "keys": [signer.jwk()] }),
+            log_public_key: house.log.verifier_key().to_owned(),
+            base_url: gate::base_url(&settings.control.url),
+            clock: Arc::clone(&house.clock),
+            entropy: Arc::clone(&house.entropy),
+        });
+        let gate = gate::open(&loaded, &house, runtime.handle(), signer, metrics, cores)?;
         let api = runtime.spawn(api::serve(listener, tls, router, stopped));
         let reloading = {
             let _entered = runtime.enter();

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use indexmap::IndexMap;
 use portcullis_identity::{ClaimType, GroupRule, IssuerUrl, JwtIssuer, Template};
+use portcullis_model::{PrincipalId, PrincipalKind};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -28,8 +29,9 @@ pub(crate) struct People {
     pub(crate) name: String,
     /// How to talk to it.
     pub(crate) oidc: Oidc,
-    /// Link by verified e-mail, so that one human being is one reviewer; default true.
-    pub(crate) link: bool,
+    /// Subjects of this provider who are the same human being as one of another:
+    /// `ana-admin: corp:ana`. Verified e-mail links without this.
+    pub(crate) link: BTreeMap<String, String>,
 }
 
 /// An OpenID client registration.
@@ -105,6 +107,18 @@ impl Identity {
         Some(Self { people, workloads })
     }
 
+    /// Principals that are one human being by configuration.
+    pub(crate) fn same_people(&self) -> Vec<Vec<PrincipalId>> {
+        let user = |issuer: &str, subject: &str| PrincipalId::new(PrincipalKind::User, issuer, subject);
+        let links = self.people.iter().flat_map(|people| {
+            people.link.iter().filter_map(|(subject, other)| {
+                let (issuer, other) = other.split_once(':')?;
+                Some(vec![user(&people.name, subject), user(issuer, other)])
+            })
+        });
+        links.collect()
+    }
+
     /// The types of all claims that policies may read.
     pub(crate) fn claims(&self) -> BTreeMap<String, String> {
         let claims = self.workloads.iter().flat_map(|workload| workload.jwt.claims.clone());
@@ -147,10 +161,23 @@ impl People {
     fn read(mut section: Section<'_>, demo: bool, names: &mut BTreeSet<String>) -> Option<Self> {
         let name = provider_name(&mut section, names);
         let oidc = section.required("oidc").and_then(|field| Oidc::read(&field, demo));
-        let link = section.field("link").map_or(Some(true), |field| field.boolean());
+        let link = section.field("link").map(|field| links(&field)).unwrap_or_default();
         section.finish();
-        Some(Self { name: name?, oidc: oidc?, link: link? })
+        Some(Self { name: name?, oidc: oidc?, link })
     }
+}
+
+fn links(field: &Field<'_>) -> BTreeMap<String, String> {
+    let pairs = field.pairs().into_iter().filter_map(|(subject, other)| {
+        let text = other.text()?;
+        if !text.contains(':') {
+            let help = Some("write it like corp:ana".into());
+            other.error(format!("`{text}` is not provider:subject"), help);
+            return None;
+        }
+        Some((subject, text.to_owned()))
+    });
+    pairs.collect()
 }
 
 impl Oidc {

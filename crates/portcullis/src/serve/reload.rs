@@ -41,8 +41,9 @@ async fn activate(control: &Control, checked: Checked, cause: Cause) {
     let Checked { loaded, bundle } = checked;
     let digest = bundle.digest().clone();
     match control.activate(bundle, loaded.bundle, cause.as_str()).await {
-        Ok(view) => {
-            tracing::info!(bundle = %digest, generation = view.generation, "bundle in force");
+        Ok(stamp) => {
+            let (bundle, generation) = (&stamp.digest, stamp.generation);
+            tracing::info!(%bundle, generation, "bundle in force");
         }
         Err(error) => tracing::error!(bundle = %digest, %error, "bundle not activated"),
     }
@@ -59,7 +60,9 @@ async fn refuse(control: &Control, errors: &[LoadError], cause: Cause) {
         );
     }
     tracing::error!(errors = errors.len(), "the bundle in force stays");
-    control.bundle_refused(errors, cause.as_str()).await;
+    if let Err(error) = control.refuse_bundle(errors, cause.as_str()).await {
+        tracing::error!(%error, "the refusal of the bundle is not on record");
+    }
 }
 
 fn place(error: &LoadError) -> String {

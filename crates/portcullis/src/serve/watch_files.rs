@@ -30,6 +30,17 @@ pub(super) enum Cause {
     Files,
 }
 
+impl Cause {
+    /// As the record has it.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "start",
+            Self::Signal => "SIGHUP",
+            Self::Files => "file change",
+        }
+    }
+}
+
 /// The files whose change is worth a reload.
 #[derive(Debug, Clone)]
 pub(super) struct Sources {
