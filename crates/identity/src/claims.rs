@@ -155,7 +155,7 @@ fn texts(value: &Value) -> Option<BTreeSet<String>> {
 }
 
 /// A `NumericDate` in whole seconds, or nothing; anything else is refused.
-fn time(claims: &Claims, name: &str) -> Result<Option<Timestamp>, AuthError> {
+pub(crate) fn time(claims: &Claims, name: &str) -> Result<Option<Timestamp>, AuthError> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     value
         .as_i64()

@@ -128,6 +128,11 @@ impl KeySource {
         self.held.load_full().filter(|held| now < held.good_until)
     }
 
+    /// Whether something read at `since` need not be read again yet.
+    pub(crate) fn is_fresh(&self, since: Timestamp, now: Timestamp) -> bool {
+        since <= now && now.duration_since(since).unsigned_abs() < self.pace.refresh_every
+    }
+
     pub(crate) fn prospect(&self, now: Timestamp) -> Prospect {
         let attempts = self.attempts();
         if attempts.flight.is_some() || self.is_due(&attempts, now) {

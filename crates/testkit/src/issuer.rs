@@ -1,6 +1,8 @@
 //! An OpenID issuer on a port of its own, which can be made to misbehave.
 
 use std::{
+    collections::BTreeMap,
+    io,
     net::{SocketAddr, TcpListener},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -11,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
@@ -63,6 +65,19 @@ struct Inner {
     published: Vec<Value>,
     discovery: Map<String, Value>,
     fault: Option<Fault>,
+    pages: BTreeMap<String, (StatusCode, Value)>,
+    calls: Vec<Call>,
+}
+
+/// A request to one of the pages that a test set up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// Its path.
+    pub path: String,
+    /// Its `Authorization`.
+    pub authorization: Option<String>,
+    /// Its body.
+    pub body: String,
 }
 
 impl Issuer {
@@ -90,6 +105,8 @@ impl Issuer {
             keys: vec![Arc::new(key)],
             discovery: discovery(&url),
             fault: None,
+            pages: BTreeMap::new(),
+            calls: Vec::new(),
         };
         let state = Arc::new(State {
             url,
@@ -136,6 +153,17 @@ impl Issuer {
     /// Sets a field of the discovery document, to a value of any type.
     pub fn set_discovery(&self, name: &str, value: impl Into<Value>) {
         self.state.lock().discovery.insert(name.to_owned(), value.into());
+    }
+
+    /// Answers requests for `path` like this from now on.
+    pub fn set_page(&self, path: &str, status: u16, body: impl Into<Value>) {
+        let status = StatusCode::from_u16(status).expect("a status");
+        self.state.lock().pages.insert(path.to_owned(), (status, body.into()));
+    }
+
+    /// The requests for pages so far.
+    pub fn calls(&self) -> Vec<Call> {
+        self.state.lock().calls.clone()
     }
 
     /// Misbehaves from now on, or stops to.
@@ -190,7 +218,11 @@ async fn accept(listener: tokio::net::TcpListener, state: Arc<State>) {
 async fn answer(
     request: Request<Incoming>,
     state: Arc<State>,
-) -> Result<Response<Full<Bytes>>, hyper::Error> {
+) -> Result<Response<Full<Bytes>>, io::Error> {
+    if state.lock().fault == Some(Fault::Down) {
+        // Connections that were open before it went down break off too.
+        return Err(io::ErrorKind::ConnectionAborted.into());
+    }
     let document = match request.uri().path() {
         "/.well-known/openid-configuration" => {
             state.discoveries.fetch_add(1, Ordering::SeqCst);
@@ -200,10 +232,24 @@ async fn answer(
             state.key_fetches.fetch_add(1, Ordering::SeqCst);
             json!({"keys": state.lock().published})
         }
-        _ => return Ok(reply(StatusCode::NOT_FOUND, "application/json", "{}".into())),
+        _ => return page(request, &state).await,
     };
     let fault = state.lock().fault.clone();
     Ok(spoil(fault, document.to_string()).await)
+}
+
+async fn page(request: Request<Incoming>, state: &State) -> io::Result<Response<Full<Bytes>>> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    let path = head.uri.path().to_owned();
+    let authorization = head.headers.get(header::AUTHORIZATION);
+    let authorization = authorization.and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let body = String::from_utf8_lossy(&body).into_owned();
+    let mut inner = state.lock();
+    let (status, answer) =
+        inner.pages.get(&path).cloned().unwrap_or((StatusCode::NOT_FOUND, json!({})));
+    inner.calls.push(Call { path, authorization, body });
+    Ok(reply(status, "application/json", answer.to_string()))
 }
 
 async fn spoil(fault: Option<Fault>, document: String) -> Response<Full<Bytes>> {

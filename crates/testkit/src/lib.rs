@@ -13,7 +13,9 @@
 pub mod ambient;
 pub mod issuer;
 pub mod net;
+pub mod process;
 mod serve;
 
 pub use ambient::{ManualClock, SeededEntropy};
 pub use issuer::{Fault, Issuer, SigningKey, TokenDraft};
+pub use process::Process;

@@ -1,0 +1,85 @@
+//! What a proven ID token says of a person.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{OidcProvider, PersonClaims, email};
+use crate::{
+    AuthError,
+    claims::{Claims, Life, check_audience, groups_of, time},
+    jws::Unproven,
+};
+
+/// Reads a person from a token whose signature has been checked.
+pub(super) fn person(
+    config: &OidcProvider,
+    token: &Unproven<'_>,
+    now: Timestamp,
+) -> Result<PersonClaims, AuthError> {
+    let claims = &token.claims;
+    if text(claims, "iss") != Some(config.issuer.as_str()) {
+        return Err(AuthError::Bad("it is of another issuer"));
+    }
+    if !matches!(token.media_type().as_deref(), None | Some("jwt")) {
+        return Err(AuthError::Bad("it is no ID token"));
+    }
+    check_audience(claims, &config.client_id)?;
+    check_authorized_party(claims, &config.client_id)?;
+    let life = Life::check(claims, now)?;
+    life.issued_at.ok_or(AuthError::Bad("it does not say when it was made"))?;
+    let subject = text(claims, "sub")
+        .filter(|sub| (1..=255).contains(&sub.len()) && !sub.chars().any(char::is_control))
+        .ok_or(AuthError::Bad("it names no usable subject"))?;
+    Ok(PersonClaims {
+        subject: subject.to_owned(),
+        email: verified_email(claims),
+        name: name(claims).unwrap_or(subject).to_owned(),
+        groups: match &config.groups_claim {
+            Some(claim) => groups_of(claims, claim)?,
+            None => BTreeSet::new(),
+        },
+        amr: methods(claims)?,
+        auth_time: time(claims, "auth_time")?,
+    })
+}
+
+/// A token for several, or that names its party, must name us.
+fn check_authorized_party(claims: &Claims, client_id: &str) -> Result<(), AuthError> {
+    let several = claims.get("aud").and_then(Value::as_array).is_some_and(|aud| aud.len() > 1);
+    match claims.get("azp") {
+        Some(azp) if azp == client_id => Ok(()),
+        None if !several => Ok(()),
+        _ => Err(AuthError::Bad("it was made for another client")),
+    }
+}
+
+/// `email_verified` must be `true` itself: a provider that says "true" has not been read.
+fn verified_email(claims: &Claims) -> Option<String> {
+    let verified = claims.get("email_verified") == Some(&Value::Bool(true));
+    text(claims, "email").filter(|_| verified).and_then(email::parse)
+}
+
+fn name(claims: &Claims) -> Option<&str> {
+    let names = ["name", "preferred_username"].into_iter().filter_map(|claim| text(claims, claim));
+    names
+        .into_iter()
+        .find(|name| (1..=200).contains(&name.len()) && !name.chars().any(char::is_control))
+}
+
+fn methods(claims: &Claims) -> Result<BTreeSet<String>, AuthError> {
+    let bad = AuthError::Bad("its `amr` is not a list of texts");
+    match claims.get("amr") {
+        None => Ok(BTreeSet::new()),
+        Some(Value::Array(list)) => {
+            let texts = list.iter().map(|one| one.as_str().map(str::to_owned));
+            texts.collect::<Option<_>>().ok_or(bad)
+        }
+        Some(_) => Err(bad),
+    }
+}
+
+fn text<'a>(claims: &'a Claims, name: &str) -> Option<&'a str> {
+    claims.get(name)?.as_str()
+}
