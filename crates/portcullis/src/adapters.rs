@@ -10,5 +10,5 @@ mod journals;
 
 pub(crate) use events::LogEvents;
 pub(crate) use gate::{ControlFeed, ControlPorts};
-pub(crate) use identity::JwtVerifier;
+pub(crate) use identity::{JwtVerifier, OidcPeople};
 pub(crate) use journals::LogJournals;

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{check, config_command, demo};
+use crate::{check, config_command, demo, serve};
 
 /// Refused, declined, or not in order.
 pub(crate) const REFUSED: u8 = 1;
@@ -23,6 +23,8 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Opens the gate
+    Serve(serve::ServeArguments),
     /// Checks configuration, OpenAPI documents, policies and policy tests, and reports every mistake
     Check(ConfigPath),
     /// Looks at the configuration
@@ -43,6 +45,7 @@ pub(crate) struct ConfigPath {
 /// Does what was said.
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     match arguments.command {
+        Command::Serve(arguments) => serve::run(&arguments),
         Command::Check(at) => Ok(check::run(&at.config)),
         Command::Config(command) => config_command::run(&command),
         Command::Demo(arguments) => demo::run(&arguments),

@@ -100,7 +100,10 @@ fn start(arguments: &DemoArguments, runtime: &tokio::runtime::Runtime) -> Result
     telemetry::start_quietly()?;
     let config = folder.config();
     let checked = check::checked(&config).map_err(|errors| {
-        anyhow::anyhow!("the demo's files are broken\n{}", diagnostics::render(&errors, folder.path()))
+        anyhow::anyhow!(
+            "the demo's files are broken\n{}",
+            diagnostics::render(&errors, folder.path())
+        )
     })?;
     let running = Running::start(&config, checked, 2)?;
     println!("The demo runs; its files and state are in {}", folder.path().display());

@@ -4,12 +4,7 @@
 //! share snapshots and the ports in `adapters.rs`, and nothing else. Starts without identity
 //! providers; does not start with a broken configuration, a port in use, or an unreadable key.
 
-use std::{
-    path::Path,
-    process::ExitCode,
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -106,7 +101,8 @@ impl Running {
         let signer = Arc::new(keys::assertion_signer(&gate::base_url(&settings.control.url))?);
         let listener = runtime.block_on(api::bind(settings.control.address))?;
         let tls = settings.control.tls.as_ref();
-        let tls = tls.map(|tls| tls::server(tls, &loaded.base, &[b"h2", b"http/1.1"])).transpose()?;
+        let tls =
+            tls.map(|tls| tls::server(tls, &loaded.base, &[b"h2", b"http/1.1"])).transpose()?;
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
         let (stopping, stopped) = watch::channel(false);

@@ -14,9 +14,7 @@ use std::{
 
 use jiff::Timestamp;
 use portcullis_log::{Finding, Log, LogError, LogOptions, Reader, Verified, verify};
-use portcullis_model::{
-    Attempt, Clock, Entropy, Event, EventId, EventType, Outcome, RequestId,
-};
+use portcullis_model::{Attempt, Clock, Entropy, Event, EventId, EventType, Outcome, RequestId};
 
 pub const NAME: &str = "gate.test/audit";
 

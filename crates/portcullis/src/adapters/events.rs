@@ -41,7 +41,10 @@ impl EventLog for LogEvents {
 
     async fn entries(&self, from: u64, limit: usize) -> Result<Vec<LogEntry>, LogUnavailable> {
         let entries = self.read(move |reader| reader.entries(from, limit)).await?;
-        Ok(entries.into_iter().map(|entry| LogEntry { position: entry.seq, json: entry.json }).collect())
+        Ok(entries
+            .into_iter()
+            .map(|entry| LogEntry { position: entry.seq, json: entry.json })
+            .collect())
     }
 
     async fn file(&self, path: &str) -> Result<Option<Vec<u8>>, LogUnavailable> {

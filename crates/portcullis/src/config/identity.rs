@@ -1,9 +1,13 @@
 //! `identity`: the providers that vouch for people, and the issuers that vouch for workloads.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
+use anyhow::{Context, Result};
 use indexmap::IndexMap;
-use portcullis_identity::{ClaimType, GroupRule, IssuerUrl, JwtIssuer, Template};
+use portcullis_identity::{ClaimType, GroupRule, IssuerUrl, JwtIssuer, OidcProvider, Template};
 use portcullis_model::{PrincipalId, PrincipalKind};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -51,6 +55,8 @@ pub(crate) struct Oidc {
     pub(crate) groups_claim: Option<String>,
     /// Scopes to ask for; default openid, email, profile.
     pub(crate) scopes: Vec<String>,
+    /// Hosts, besides the issuer's own, that its discovery document may point to.
+    pub(crate) endpoint_hosts: Vec<String>,
 }
 
 /// One issuer of workload tokens.
@@ -87,12 +93,8 @@ pub(crate) struct Jwt {
     pub(crate) endpoint_hosts: Vec<String>,
 }
 
-const CLAIM_TYPES: [(&str, &str); 4] = [
-    ("String", "String"),
-    ("Long", "Long"),
-    ("Bool", "Bool"),
-    ("Set<String>", "Set<String>"),
-];
+const CLAIM_TYPES: [(&str, &str); 4] =
+    [("String", "String"), ("Long", "Long"), ("Bool", "Bool"), ("Set<String>", "Set<String>")];
 
 impl Identity {
     pub(super) fn read(field: &Field<'_>, demo: bool) -> Option<Self> {
@@ -109,7 +111,8 @@ impl Identity {
 
     /// Principals that are one human being by configuration.
     pub(crate) fn same_people(&self) -> Vec<Vec<PrincipalId>> {
-        let user = |issuer: &str, subject: &str| PrincipalId::new(PrincipalKind::User, issuer, subject);
+        let user =
+            |issuer: &str, subject: &str| PrincipalId::new(PrincipalKind::User, issuer, subject);
         let links = self.people.iter().flat_map(|people| {
             people.link.iter().filter_map(|(subject, other)| {
                 let (issuer, other) = other.split_once(':')?;
@@ -167,6 +170,25 @@ impl People {
     }
 }
 
+impl People {
+    /// What the identity crate signs people in by; secrets are resolved now.
+    pub(crate) fn provider(&self, base: &Path) -> Result<OidcProvider> {
+        let oidc = self.oidc.clone();
+        let secret = oidc.client_secret.as_ref().map(|secret| secret.resolve(base)).transpose();
+        let client_secret =
+            secret.with_context(|| format!("the client secret of provider `{}`", self.name))?;
+        Ok(OidcProvider {
+            name: self.name.clone(),
+            issuer: oidc.issuer,
+            client_id: oidc.client_id,
+            client_secret,
+            scopes: oidc.scopes,
+            groups_claim: oidc.groups_claim,
+            endpoint_hosts: oidc.endpoint_hosts,
+        })
+    }
+}
+
 fn links(field: &Field<'_>) -> BTreeMap<String, String> {
     let pairs = field.pairs().into_iter().filter_map(|(subject, other)| {
         let text = other.text()?;
@@ -189,10 +211,18 @@ impl Oidc {
         let client_secret = secret.and_then(|field| SecretRef::read(&field, demo));
         let groups_claim = section.field("groups_claim").and_then(|f| f.text().map(str::to_owned));
         let scopes = section.field("scopes").map(|field| field.texts());
+        let hosts = section.field("endpoint_hosts").map(|field| field.texts());
         section.finish();
         let scopes =
             scopes.unwrap_or_else(|| ["openid", "email", "profile"].map(Into::into).into());
-        Some(Self { issuer: issuer?, client_id: client_id?, client_secret, groups_claim, scopes })
+        Some(Self {
+            issuer: issuer?,
+            client_id: client_id?,
+            client_secret,
+            groups_claim,
+            scopes,
+            endpoint_hosts: hosts.unwrap_or_default(),
+        })
     }
 }
 
@@ -236,11 +266,9 @@ impl Jwt {
 impl Workload {
     /// What the identity crate checks tokens by.
     pub(crate) fn issuer(&self) -> JwtIssuer {
-        let Jwt { issuer, audience, template, claims, groups, groups_claim, .. } =
-            self.jwt.clone();
-        let claim_types = claims.into_iter().filter_map(|(claim, kind)| {
-            Some((claim, claim_type(&kind)?))
-        });
+        let Jwt { issuer, audience, template, claims, groups, groups_claim, .. } = self.jwt.clone();
+        let claim_types =
+            claims.into_iter().filter_map(|(claim, kind)| Some((claim, claim_type(&kind)?)));
         let rules = groups.into_iter().filter_map(|(condition, groups)| {
             GroupRule::parse(&condition, groups.into_iter().map(Into::into).collect()).ok()
         });

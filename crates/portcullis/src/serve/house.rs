@@ -3,8 +3,8 @@
 use std::{path::Path, sync::Arc};
 
 use anyhow::{Context, Result};
-use portcullis_control::{Control, ControlParts, Settings};
-use portcullis_identity::{Pace, ProviderClient, Workloads};
+use portcullis_control::{Control, ControlParts, Settings, ports::PeopleProvider};
+use portcullis_identity::{Pace, People, ProviderClient, Workloads};
 use portcullis_log::{Log, LogOptions, Reader};
 use portcullis_model::{Clock, Entropy};
 use portcullis_policy::Bundle;
@@ -12,7 +12,7 @@ use portcullis_store::SqliteStore;
 use tokio::runtime::Handle;
 
 use crate::{
-    adapters::{JwtVerifier, LogEvents},
+    adapters::{JwtVerifier, LogEvents, OidcPeople},
     ambient::{SystemClock, SystemEntropy},
     config::{Config, Loaded},
 };
@@ -49,12 +49,26 @@ impl House {
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
             settings: Settings { people: config.identity.same_people(), ..Settings::default() },
-            people: Vec::new(),
+            people: people(loaded, &client, &clock, runtime)?,
             workloads: Arc::new(JwtVerifier(Arc::clone(&workloads))),
         });
         let control = control.await.context("control cannot start")?;
         Ok(Self { control, workloads, clock, entropy, log })
     }
+}
+
+fn people(
+    loaded: &Loaded,
+    client: &ProviderClient,
+    clock: &Arc<dyn Clock>,
+    runtime: &Handle,
+) -> Result<Vec<Arc<dyn PeopleProvider>>> {
+    let providers = loaded.config.identity.people.iter().map(|people| {
+        let provider = people.provider(&loaded.base)?;
+        let people = People::new(provider, client, clock, Pace::default(), runtime);
+        Ok(Arc::new(OidcPeople(people)) as Arc<dyn PeopleProvider>)
+    });
+    providers.collect()
 }
 
 fn open_log(

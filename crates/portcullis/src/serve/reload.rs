@@ -17,7 +17,11 @@ use crate::{
 };
 
 /// Starts to watch what `loaded` was read from, and reloads when it changes. Needs a runtime.
-pub(super) fn start(path: PathBuf, loaded: &Loaded, control: Arc<Control>) -> Result<JoinHandle<()>> {
+pub(super) fn start(
+    path: PathBuf,
+    loaded: &Loaded,
+    control: Arc<Control>,
+) -> Result<JoinHandle<()>> {
     let mut watch = Watch::start(&sources(&path, loaded))?;
     let mut running = fixed(&loaded.config);
     Ok(tokio::spawn(async move {

@@ -14,9 +14,8 @@ pub(super) fn read(
     base: &Path,
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
     let (certificate, key) = (base.join(&tls.certificate), base.join(&tls.key));
-    let unusable = |path: &Path| {
-        format!("{} is not usable; it must be a readable PEM file", path.display())
-    };
+    let unusable =
+        |path: &Path| format!("{} is not usable; it must be a readable PEM file", path.display());
     let chain = CertificateDer::pem_file_iter(&certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .with_context(|| unusable(&certificate))?;

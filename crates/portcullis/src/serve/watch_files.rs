@@ -87,9 +87,8 @@ impl Watch {
         if self.changed.changed().await.is_err() {
             return std::future::pending().await;
         }
-        let settle = async {
-            while tokio::time::timeout(QUIET, self.changed.changed()).await.is_ok() {}
-        };
+        let settle =
+            async { while tokio::time::timeout(QUIET, self.changed.changed()).await.is_ok() {} };
         let _still_storming = tokio::time::timeout(LONGEST, settle).await;
         *self.changed.borrow_and_update()
     }
