@@ -203,8 +203,7 @@ pub(crate) async fn review(
     Path(id): Path<String>,
     Body(body): Body<GiveReviewBody>,
 ) -> Answer<(StatusCode, Json<AccessRequestBody>)> {
-    let input =
-        ReviewInput { decision: body.decision, note: body.note, duration: body.duration };
+    let input = ReviewInput { decision: body.decision, note: body.note, duration: body.duration };
     let view = api.control.review(&op, id_of(&id)?, input).await?;
     Ok((StatusCode::CREATED, Json(view.into())))
 }
@@ -240,7 +239,9 @@ mod tests {
     fn an_ask_names_a_refusal_or_queries_and_never_both() {
         let query = serde_json::json!([{"operation": "payments.refund"}]);
         assert!(ask(serde_json::json!({"reason": "r"})).is_err());
-        assert!(ask(serde_json::json!({"reason": "r", "refusal": "7K2M", "queries": query})).is_err());
+        assert!(
+            ask(serde_json::json!({"reason": "r", "refusal": "7K2M", "queries": query})).is_err()
+        );
         assert!(ask(serde_json::json!({"reason": "r", "refusal": "7k2m"})).is_ok());
         assert!(ask(serde_json::json!({"reason": "r", "queries": query})).is_ok());
     }

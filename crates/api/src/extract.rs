@@ -39,8 +39,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Search<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Answer<Self> {
-        let query: Result<Query<T>, QueryRejection> =
-            Query::from_request_parts(parts, state).await;
+        let query: Result<Query<T>, QueryRejection> = Query::from_request_parts(parts, state).await;
         let Query(query) = query.map_err(|error| ApiError::Unreadable {
             kind: ProblemKind::Invalid,
             detail: error.body_text(),

@@ -43,8 +43,7 @@ async fn problem(Path(code): Path<String>) -> (StatusCode, Html<String>) {
         Some(kind) => {
             let facts = kind.facts();
             let status = format!("It comes with status {}.", facts.status);
-            let parts =
-                [Part::Text(facts.meaning), Part::Text(facts.remedy), Part::Text(&status)];
+            let parts = [Part::Text(facts.meaning), Part::Text(facts.remedy), Part::Text(&status)];
             (StatusCode::OK, page(facts.title, &parts))
         }
         None => missing("There is no problem with this code."),

@@ -1,0 +1,14 @@
+//! Fits control, the log and identity to the ports that the proxy and control declare.
+//!
+//! The proxy and control never see each other: here, and only here, one's types become the other's.
+//! Decides nothing and keeps nothing.
+
+mod events;
+mod gate;
+mod identity;
+mod journals;
+
+pub(crate) use events::LogEvents;
+pub(crate) use gate::{ControlFeed, ControlPorts};
+pub(crate) use identity::{JwtVerifier, OidcPeople};
+pub(crate) use journals::LogJournals;

@@ -1,0 +1,59 @@
+//! The log, as control writes and reads it.
+
+use async_trait::async_trait;
+use portcullis_control::ports::{EventLog, LogEntry, LogUnavailable};
+use portcullis_log::{LogError, LogHandle, Reader};
+use portcullis_model::Event;
+
+/// Appends through the sequencer, reads from the files.
+#[derive(Debug)]
+pub(crate) struct LogEvents {
+    handle: LogHandle,
+    reader: Reader,
+}
+
+impl LogEvents {
+    /// Of an open log.
+    pub(crate) fn new(handle: LogHandle, reader: Reader) -> Self {
+        Self { handle, reader }
+    }
+
+    /// Reads away from the runtime: files may be slow.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Reader) -> Result<T, LogError> + Send + 'static,
+    ) -> Result<T, LogUnavailable> {
+        let reader = self.reader.clone();
+        let found = tokio::task::spawn_blocking(move || read(&reader)).await;
+        found.map_err(|_| LogUnavailable)?.map_err(unavailable)
+    }
+}
+
+#[async_trait]
+impl EventLog for LogEvents {
+    async fn append(&self, event: &Event) -> Result<u64, LogUnavailable> {
+        self.handle.append(event).await.map_err(unavailable)
+    }
+
+    async fn size(&self) -> Result<u64, LogUnavailable> {
+        self.read(Reader::size).await
+    }
+
+    async fn entries(&self, from: u64, limit: usize) -> Result<Vec<LogEntry>, LogUnavailable> {
+        let entries = self.read(move |reader| reader.entries(from, limit)).await?;
+        Ok(entries
+            .into_iter()
+            .map(|entry| LogEntry { position: entry.seq, json: entry.json })
+            .collect())
+    }
+
+    async fn file(&self, path: &str) -> Result<Option<Vec<u8>>, LogUnavailable> {
+        let path = path.to_owned();
+        self.read(move |reader| reader.file(&path)).await
+    }
+}
+
+fn unavailable(error: LogError) -> LogUnavailable {
+    tracing::error!(%error, "the record cannot be reached");
+    LogUnavailable
+}

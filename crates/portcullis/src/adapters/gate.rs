@@ -1,0 +1,124 @@
+//! Control, as the gate sees it: snapshots, uses, refusals, connections.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use async_trait::async_trait;
+use portcullis_control::{Control, OpenConnection, Snapshots, ports as control};
+use portcullis_model::{GrantId, OperationName, RefusalId, RequestId};
+use portcullis_policy::Snapshot;
+use portcullis_proxy::ports::{
+    ConnectionEnd, ConnectionInfo, Connections, ConsumeError, Consumption, KeptRefusal, Refusals,
+    RegisteredConnection, SnapshotFeed,
+};
+use tokio::sync::watch;
+
+/// Control's snapshots.
+#[derive(Debug)]
+pub(crate) struct ControlFeed(pub(crate) Arc<Snapshots>);
+
+/// Control's use cases for the gate. They run on control's runtime, whoever calls: a core must not be
+/// kept busy by the store.
+#[derive(Debug)]
+pub(crate) struct ControlPorts {
+    control: Arc<Control>,
+    runtime: tokio::runtime::Handle,
+}
+
+#[derive(Debug)]
+struct Registered(OpenConnection);
+
+impl SnapshotFeed for ControlFeed {
+    fn current(&self) -> Arc<Snapshot> {
+        self.0.current()
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changes()
+    }
+}
+
+impl ControlPorts {
+    /// The ports of `control`, which lives on `runtime`.
+    pub(crate) fn new(control: Arc<Control>, runtime: tokio::runtime::Handle) -> Self {
+        Self { control, runtime }
+    }
+}
+
+#[async_trait]
+impl Consumption for ControlPorts {
+    async fn consume(&self, grant: GrantId, request: RequestId) -> Result<(), ConsumeError> {
+        let control = Arc::clone(&self.control);
+        let spent = self.runtime.spawn(async move { control.consume(grant, request).await });
+        match spent.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(control::ConsumeError::Over)) => Err(ConsumeError::Over),
+            Ok(Err(control::ConsumeError::Unavailable)) | Err(_) => Err(ConsumeError::Unavailable),
+        }
+    }
+}
+
+#[async_trait]
+impl Refusals for ControlPorts {
+    async fn keep(&self, refusal: KeptRefusal) -> Option<RefusalId> {
+        let KeptRefusal { principal, request, operation, resource, digest, summary, ways, time } =
+            refusal;
+        let refusal = control::KeptRefusal {
+            principal,
+            request,
+            operation,
+            resource,
+            digest,
+            summary,
+            ways,
+            time,
+        };
+        let control = Arc::clone(&self.control);
+        self.runtime.spawn(async move { control.keep_refusal(refusal).await }).await.ok()?
+    }
+
+    fn reviewers(&self, operation: &OperationName) -> Vec<String> {
+        self.control.reviewers(operation)
+    }
+}
+
+impl Connections for ControlPorts {
+    fn opened(&self, info: ConnectionInfo) -> Box<dyn RegisteredConnection> {
+        Box::new(Registered(self.control.connection_opened(control::ConnectionInfo {
+            id: info.id,
+            request: info.request,
+            principal: info.principal,
+            service: info.service,
+            instance: info.instance,
+            operation: info.operation,
+            grant: info.grant,
+            sign_in: info.sign_in,
+            source: info.source,
+            protocol: info.protocol,
+            since: info.since,
+        })))
+    }
+}
+
+impl RegisteredConnection for Registered {
+    fn close_requested(&mut self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.0.close_requested())
+    }
+
+    fn ended(self: Box<Self>, why: ConnectionEnd, bytes_up: u64, bytes_down: u64) {
+        self.0.ended(word(why), bytes_up, bytes_down);
+    }
+}
+
+/// What the record calls it.
+const fn word(why: ConnectionEnd) -> &'static str {
+    match why {
+        ConnectionEnd::Finished => "finished",
+        ConnectionEnd::ClientGone => "client_gone",
+        ConnectionEnd::UpstreamGone => "upstream_gone",
+        ConnectionEnd::GrantEnded => "grant_ended",
+        ConnectionEnd::SignInEnded => "sign_in_ended",
+        ConnectionEnd::PolicyChanged => "policy_changed",
+        ConnectionEnd::Closed => "closed",
+        ConnectionEnd::ShuttingDown => "shutting_down",
+    }
+}

@@ -1,0 +1,273 @@
+//! The configuration: one YAML file, the files that it includes, and the policies beside it.
+//!
+//! Promises: everything that is wrong is reported at once, with its place; what this version does not
+//! carry out is an error; nothing secret is ever printed. Does not resolve secrets and does not judge
+//! policies: the process does the first when it starts, the policy crate the second.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use portcullis_model::ServiceName;
+use portcullis_policy::{BundleSource, LoadError};
+use schemars::JsonSchema;
+use serde::{Serialize, Serializer};
+
+mod audit;
+mod bundle_source;
+mod control;
+mod document;
+mod identity;
+mod listener;
+mod secret;
+mod section;
+mod service;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use audit::Audit;
+pub(crate) use control::ControlSection;
+pub(crate) use identity::{Identity, Workload};
+pub(crate) use listener::{Listener, Tls};
+pub(crate) use service::Service;
+
+use document::Document;
+use section::{Field, Problems, Section};
+
+/// All settings.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(title = "Portcullis configuration")]
+pub(crate) struct Config {
+    /// Nothing in this file is secret: literal secrets are allowed. Never in production.
+    pub(crate) demo: bool,
+    /// Where traffic enters.
+    pub(crate) listeners: Vec<Listener>,
+    /// The control plane's own door.
+    pub(crate) control: ControlSection,
+    /// The store: `sqlite:path`.
+    pub(crate) store: Store,
+    /// The record.
+    pub(crate) audit: Audit,
+    /// Who vouches for whom.
+    pub(crate) identity: Identity,
+    /// The folder of policies and their tests.
+    pub(crate) policies: PathBuf,
+    /// Further files with services: `services/*.yaml`.
+    pub(crate) include: Vec<String>,
+    /// What stands behind the gate.
+    pub(crate) services: Vec<Service>,
+}
+
+/// Where requests, grants and sign-ins are kept.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(transparent)]
+pub(crate) struct Store {
+    /// `sqlite:path`.
+    text: String,
+    #[serde(skip)]
+    path: PathBuf,
+}
+
+impl Store {
+    /// The database file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// A configuration that was read without mistakes, and what it was read from.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// The settings.
+    pub(crate) config: Config,
+    /// What a bundle is made from.
+    pub(crate) bundle: BundleSource,
+    /// The folder that relative paths start from.
+    pub(crate) base: PathBuf,
+    /// The tests of the policies: path and text.
+    pub(crate) policy_tests: Vec<(String, String)>,
+    /// The files beside the configuration that it was read from, policies aside, relative to `base`.
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// Reads the configuration at `path` with all that it names, or says everything that is wrong.
+pub(crate) fn load(path: &Path) -> Result<Loaded, Vec<LoadError>> {
+    let base = base_of(path);
+    let file = path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let document =
+        Document::read(&base, &file.unwrap_or_default()).map_err(|error| vec![*error])?;
+    let problems = Problems::default();
+    let config = read(&document, &base, &problems);
+    let sources = config.as_ref().map(|config| bundle_source::read(config, &base, &problems));
+    match (config, sources) {
+        (Some(config), Some((bundle, policy_tests))) if problems.is_empty() => {
+            let files = files(&config);
+            Ok(Loaded { config, bundle, base, policy_tests, files })
+        }
+        _ => Err(problems.into_vec()),
+    }
+}
+
+fn files(config: &Config) -> Vec<PathBuf> {
+    // A pattern stands for the folder that it is in: a new file there counts as well.
+    let included = config.include.iter().map(PathBuf::from);
+    let services = config.services.iter();
+    let documents = services.filter_map(|service| service.operations.document());
+    included.chain(documents.map(Path::to_owned)).collect()
+}
+
+/// The folder that relative paths in the configuration at `path` start from.
+pub(crate) fn base_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// The JSON Schema of the file.
+pub(crate) fn schema() -> schemars::Schema {
+    schemars::schema_for!(Config)
+}
+
+fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config> {
+    let mut section = Section::root(document, problems)?;
+    let demo = section.field("demo").map_or(Some(false), |field| field.boolean());
+    let listeners = section.required("listeners").map(|field| listeners(&field));
+    let control = section.required("control").and_then(|field| ControlSection::read(&field));
+    let store = section.required("store").and_then(|field| store(&field, base));
+    let audit = section.required("audit").and_then(|field| Audit::read(&field));
+    let identity = section.field("identity");
+    let identity = identity
+        .map_or(Some(Identity::default()), |field| Identity::read(&field, demo.unwrap_or(false)));
+    let policies = section.required("policies").and_then(|f| f.text().map(PathBuf::from));
+    let include = section.field("include");
+    section.unsupported("clocks");
+    let own = section.field("services").map(|field| field.sections()).unwrap_or_default();
+    let mut services: Vec<_> = own.into_iter().filter_map(Service::read).collect();
+    section.finish();
+    if let Some(include) = &include {
+        services.extend(included(include, base, problems));
+    }
+    unique_names(&services, base, document, problems);
+    Some(Config {
+        demo: demo?,
+        listeners: listeners?,
+        control: control?,
+        store: store?,
+        audit: audit?,
+        identity: identity?,
+        policies: policies?,
+        include: include.map(|field| field.texts()).unwrap_or_default(),
+        services,
+    })
+}
+
+fn listeners(field: &Field<'_>) -> Vec<Listener> {
+    let mut listeners: Vec<Listener> = Vec::new();
+    for item in field.list() {
+        let Some(listener) = item.section().and_then(Listener::read) else { continue };
+        if listeners.iter().any(|other| other.name == listener.name) {
+            item.error(format!("two listeners are called `{}`", listener.name), None);
+        } else if listeners.iter().any(|other| other.address == listener.address) {
+            item.error(format!("two listeners listen on {}", listener.address), None);
+        } else {
+            listeners.push(listener);
+        }
+    }
+    listeners
+}
+
+fn store(field: &Field<'_>, base: &Path) -> Option<Store> {
+    let text = field.text()?;
+    if text.starts_with("postgres:") || text.starts_with("postgresql:") {
+        field.unsupported("a PostgreSQL store");
+        return None;
+    }
+    let Some(path) = text.strip_prefix("sqlite:").filter(|path| !path.is_empty()) else {
+        let help = Some("write it like sqlite:portcullis.db".into());
+        field.error(format!("`{text}` is not a store"), help);
+        return None;
+    };
+    Some(Store { text: text.to_owned(), path: base.join(path) })
+}
+
+fn included(field: &Field<'_>, base: &Path, problems: &Problems) -> Vec<Service> {
+    let mut services = Vec::new();
+    for item in field.list() {
+        let Some(pattern) = item.text() else { continue };
+        let files = match files_matching(base, pattern) {
+            Ok(files) => files,
+            Err(message) => {
+                item.error(message, Some("write it like services/*.yaml".into()));
+                continue;
+            }
+        };
+        for file in files {
+            match Document::read(base, &file) {
+                Ok(document) => services.extend(included_services(&document, problems)),
+                Err(error) => problems.push(*error),
+            }
+        }
+    }
+    services
+}
+
+fn included_services(document: &Document, problems: &Problems) -> Vec<Service> {
+    let Some(mut section) = Section::root(document, problems) else { return Vec::new() };
+    let services = section.required("services").map(|field| field.sections()).unwrap_or_default();
+    section.finish();
+    services.into_iter().filter_map(Service::read).collect()
+}
+
+/// The files under `base` that `pattern` names, relative and in order. A pattern without a wildcard
+/// that names no file is a mistake; one with a wildcard may match nothing.
+fn files_matching(base: &Path, pattern: &str) -> Result<Vec<String>, String> {
+    let full = base.join(pattern);
+    let found = glob::glob(&full.to_string_lossy());
+    let found = found.map_err(|error| format!("`{pattern}` is not a pattern: {error}"))?;
+    let relative = found.filter_map(Result::ok).filter_map(|path| {
+        path.strip_prefix(base).ok().map(|path| path.to_string_lossy().into_owned())
+    });
+    let mut files: Vec<String> = relative.collect();
+    files.sort();
+    if files.is_empty() && !pattern.contains(['*', '?', '[']) {
+        return Err(format!("there is no file `{pattern}`"));
+    }
+    Ok(files)
+}
+
+fn unique_names(services: &[Service], base: &Path, document: &Document, problems: &Problems) {
+    let mut seen: BTreeMap<&ServiceName, &(String, Option<usize>)> = BTreeMap::new();
+    for service in services {
+        let Some((file, line)) = seen.insert(&service.name, &service.place) else { continue };
+        let (own_file, own_line) = &service.place;
+        let first = line.map_or_else(|| file.clone(), |line| format!("{file}:{line}"));
+        let text = if *own_file == document.file { None } else { Some(base.join(own_file)) };
+        problems.push(LoadError {
+            file: own_file.clone(),
+            line: *own_line,
+            column: None,
+            snippet: snippet(text.as_deref(), document, *own_line),
+            message: format!(
+                "two services are called `{}`; the first stands at {first}",
+                service.name
+            ),
+            help: Some("rename or remove one".into()),
+        });
+    }
+}
+
+fn snippet(path: Option<&Path>, document: &Document, line: Option<usize>) -> Option<String> {
+    let read = path.and_then(|path| std::fs::read_to_string(path).ok());
+    let text = if path.is_some() { read.as_deref() } else { Some(document.text()) };
+    text?.lines().nth(line?.checked_sub(1)?).map(str::to_owned)
+}
+
+/// Serializes what prints itself as people write it.
+pub(crate) fn as_text<T: std::fmt::Display, S: Serializer>(
+    value: &T,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}

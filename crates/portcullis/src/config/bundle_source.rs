@@ -1,0 +1,119 @@
+//! From settings and files to the source of a bundle.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use portcullis_policy::{
+    BundleSource, LoadError, PolicySource, ServiceSource, bundle::OperationsSource,
+};
+
+use super::{
+    Config,
+    section::Problems,
+    service::{AuditLevel, Declared, Service},
+};
+
+/// Folders nested deeper than this are a loop.
+const DEEPEST: usize = 8;
+
+/// Path and text of a file.
+type Text = (String, String);
+
+/// The bundle's source, and the policies' tests.
+pub(super) fn read(config: &Config, base: &Path, problems: &Problems) -> (BundleSource, Vec<Text>) {
+    let folder = base.join(&config.policies);
+    let mut paths = Vec::new();
+    if let Err(error) = collect(&folder, DEEPEST, &mut paths) {
+        let message = format!("the policy folder cannot be read: {error}");
+        problems.push(unreadable(&config.policies.to_string_lossy(), message));
+    }
+    paths.sort();
+    let mut source = BundleSource { claims: config.identity.claims(), ..BundleSource::default() };
+    let mut tests = Vec::new();
+    for path in paths {
+        let relative = path.strip_prefix(&folder).unwrap_or(&path).to_string_lossy().into_owned();
+        let is_test = relative.ends_with(".test.yaml");
+        if !is_test && path.extension().is_none_or(|extension| extension != "cedar") {
+            continue;
+        }
+        match fs::read_to_string(&path) {
+            Ok(text) if is_test => tests.push((relative, text)),
+            Ok(text) => source.policies.push(PolicySource { path: relative, text }),
+            Err(error) => problems.push(unreadable(&relative, format!("cannot be read: {error}"))),
+        }
+    }
+    source.services =
+        config.services.iter().map(|service| service_source(service, base, problems)).collect();
+    (source, tests)
+}
+
+fn collect(folder: &Path, depth: usize, paths: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if !path.is_dir() {
+            paths.push(path);
+        } else if depth > 0 {
+            collect(&path, depth - 1, paths)?;
+        }
+    }
+    Ok(())
+}
+
+fn service_source(service: &Service, base: &Path, problems: &Problems) -> ServiceSource {
+    ServiceSource {
+        name: service.name.clone(),
+        hosts: service.hosts.clone(),
+        path_prefix: service.path_prefix.clone(),
+        labels: service.labels.clone(),
+        instances: service.upstream.instances.clone(),
+        addressed_only: service.upstream.addressed_only.clone(),
+        operations: operations(&service.operations.declared, service, base, problems),
+        groups: service.operations.groups.clone(),
+        max_grant: service.max_grant,
+        strict_audit: service.audit == AuditLevel::Strict,
+        place: service.place.clone(),
+    }
+}
+
+fn operations(
+    declared: &Declared,
+    service: &Service,
+    base: &Path,
+    problems: &Problems,
+) -> OperationsSource {
+    match declared {
+        Declared::Methods => OperationsSource::Methods,
+        Declared::Inline(operations) => OperationsSource::Inline(operations.clone()),
+        Declared::OpenApi(path) => match fs::read_to_string(base.join(path)) {
+            Ok(text) => OperationsSource::OpenApi { path: path.to_string_lossy().into(), text },
+            Err(error) => {
+                let (file, line) = &service.place;
+                problems.push(LoadError {
+                    line: *line,
+                    ..unreadable(
+                        file,
+                        format!(
+                            "the OpenAPI document `{}` of `{}` cannot be read: {error}",
+                            path.display(),
+                            service.name
+                        ),
+                    )
+                });
+                OperationsSource::Methods
+            }
+        },
+    }
+}
+
+fn unreadable(file: &str, message: String) -> LoadError {
+    LoadError {
+        file: file.to_owned(),
+        line: None,
+        column: None,
+        snippet: None,
+        message,
+        help: Some("check the path and its permissions".into()),
+    }
+}

@@ -1,0 +1,308 @@
+//! `identity`: the providers that vouch for people, and the issuers that vouch for workloads.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use anyhow::{Context, Result};
+use indexmap::IndexMap;
+use portcullis_identity::{ClaimType, GroupRule, IssuerUrl, JwtIssuer, OidcProvider, Template};
+use portcullis_model::{PrincipalId, PrincipalKind};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{
+    secret::SecretRef,
+    section::{Field, Section},
+};
+
+/// Who vouches for whom.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+pub(crate) struct Identity {
+    /// OpenID providers of people.
+    pub(crate) people: Vec<People>,
+    /// Token issuers of workloads.
+    pub(crate) workloads: Vec<Workload>,
+}
+
+/// One OpenID provider.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct People {
+    /// Its name: people are `User::"<name>:<subject>"`.
+    pub(crate) name: String,
+    /// How to talk to it.
+    pub(crate) oidc: Oidc,
+    /// Subjects of this provider who are the same human being as one of another:
+    /// `ana-admin: corp:ana`. Verified e-mail links without this.
+    pub(crate) link: BTreeMap<String, String>,
+}
+
+/// An OpenID client registration.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct Oidc {
+    /// The issuer, exactly as it calls itself.
+    #[schemars(with = "String")]
+    #[serde(serialize_with = "super::as_text")]
+    pub(crate) issuer: IssuerUrl,
+    /// Our client id there.
+    pub(crate) client_id: String,
+    /// Our secret there; public clients have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) client_secret: Option<SecretRef>,
+    /// The claim that lists groups.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) groups_claim: Option<String>,
+    /// Scopes to ask for; default openid, email, profile.
+    pub(crate) scopes: Vec<String>,
+    /// Hosts, besides the issuer's own, that its discovery document may point to.
+    pub(crate) endpoint_hosts: Vec<String>,
+}
+
+/// One issuer of workload tokens.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct Workload {
+    /// Its name: workloads are `Workload::"<name>:<subject>"`.
+    pub(crate) name: String,
+    /// What its tokens must look like.
+    pub(crate) jwt: Jwt,
+}
+
+/// What a workload's token must look like, and what it says.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct Jwt {
+    /// The issuer, exactly as `iss` has it.
+    #[schemars(with = "String")]
+    #[serde(serialize_with = "super::as_text")]
+    pub(crate) issuer: IssuerUrl,
+    /// The audience that `aud` must hold.
+    pub(crate) audience: String,
+    /// The subject, from claims: `ci:{repository}`; default `{sub}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) subject: Option<String>,
+    #[serde(skip)]
+    template: Template,
+    /// Claims that policies may read: `String`, `Long`, `Bool`, `Set<String>`.
+    pub(crate) claims: BTreeMap<String, String>,
+    /// Groups given by claims: `environment=production` to a list of groups.
+    pub(crate) groups: IndexMap<String, Vec<String>>,
+    /// The claim that lists groups.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) groups_claim: Option<String>,
+    /// Hosts, besides the issuer's own, that its discovery document may point to.
+    pub(crate) endpoint_hosts: Vec<String>,
+}
+
+const CLAIM_TYPES: [(&str, &str); 4] =
+    [("String", "String"), ("Long", "Long"), ("Bool", "Bool"), ("Set<String>", "Set<String>")];
+
+impl Identity {
+    pub(super) fn read(field: &Field<'_>, demo: bool) -> Option<Self> {
+        let mut section = field.section()?;
+        let mut names = BTreeSet::new();
+        let people = list(&mut section, "people");
+        let people = people.into_iter().filter_map(|s| People::read(s, demo, &mut names)).collect();
+        let workloads = list(&mut section, "workloads");
+        let workloads =
+            workloads.into_iter().filter_map(|s| Workload::read(s, &mut names)).collect();
+        section.finish();
+        Some(Self { people, workloads })
+    }
+
+    /// Principals that are one human being by configuration.
+    pub(crate) fn same_people(&self) -> Vec<Vec<PrincipalId>> {
+        let user =
+            |issuer: &str, subject: &str| PrincipalId::new(PrincipalKind::User, issuer, subject);
+        let links = self.people.iter().flat_map(|people| {
+            people.link.iter().filter_map(|(subject, other)| {
+                let (issuer, other) = other.split_once(':')?;
+                Some(vec![user(&people.name, subject), user(issuer, other)])
+            })
+        });
+        links.collect()
+    }
+
+    /// The types of all claims that policies may read.
+    pub(crate) fn claims(&self) -> BTreeMap<String, String> {
+        let claims = self.workloads.iter().flat_map(|workload| workload.jwt.claims.clone());
+        claims.collect()
+    }
+}
+
+fn list<'a>(section: &mut Section<'a>, key: &'static str) -> Vec<Section<'a>> {
+    section.field(key).map(|field| field.sections()).unwrap_or_default()
+}
+
+/// Policies see one schema: a claim that two issuers type differently has no place in it.
+fn contradiction(workloads: &[Workload]) -> Option<&str> {
+    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut claims = workloads.iter().flat_map(|workload| &workload.jwt.claims);
+    let twice = claims.find(|(claim, kind)| {
+        seen.insert(claim, kind).is_some_and(|earlier| earlier != kind.as_str())
+    });
+    twice.map(|(claim, _)| claim.as_str())
+}
+
+/// A provider's name is part of every principal's id, so it must be unique and without a colon.
+fn provider_name(section: &mut Section<'_>, names: &mut BTreeSet<String>) -> Option<String> {
+    let field = section.required("name")?;
+    let name = field.text()?.to_owned();
+    if !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
+        let help = Some("use letters, digits, `-`, `_` and `.`".into());
+        field.error(format!("`{name}` cannot name a provider"), help);
+        return None;
+    }
+    if !names.insert(name.clone()) {
+        let help = Some("principals are told apart by this name: choose another".into());
+        field.error(format!("two providers are called `{name}`"), help);
+        return None;
+    }
+    Some(name)
+}
+
+impl People {
+    fn read(mut section: Section<'_>, demo: bool, names: &mut BTreeSet<String>) -> Option<Self> {
+        let name = provider_name(&mut section, names);
+        let oidc = section.required("oidc").and_then(|field| Oidc::read(&field, demo));
+        let link = section.field("link").map(|field| links(&field)).unwrap_or_default();
+        section.finish();
+        Some(Self { name: name?, oidc: oidc?, link })
+    }
+}
+
+impl People {
+    /// What the identity crate signs people in by; secrets are resolved now.
+    pub(crate) fn provider(&self, base: &Path) -> Result<OidcProvider> {
+        let oidc = self.oidc.clone();
+        let secret = oidc.client_secret.as_ref().map(|secret| secret.resolve(base)).transpose();
+        let client_secret =
+            secret.with_context(|| format!("the client secret of provider `{}`", self.name))?;
+        Ok(OidcProvider {
+            name: self.name.clone(),
+            issuer: oidc.issuer,
+            client_id: oidc.client_id,
+            client_secret,
+            scopes: oidc.scopes,
+            groups_claim: oidc.groups_claim,
+            endpoint_hosts: oidc.endpoint_hosts,
+        })
+    }
+}
+
+fn links(field: &Field<'_>) -> BTreeMap<String, String> {
+    let pairs = field.pairs().into_iter().filter_map(|(subject, other)| {
+        let text = other.text()?;
+        if !text.contains(':') {
+            let help = Some("write it like corp:ana".into());
+            other.error(format!("`{text}` is not provider:subject"), help);
+            return None;
+        }
+        Some((subject, text.to_owned()))
+    });
+    pairs.collect()
+}
+
+impl Oidc {
+    fn read(field: &Field<'_>, demo: bool) -> Option<Self> {
+        let mut section = field.section()?;
+        let issuer = section.required("issuer").and_then(|field| field.parsed());
+        let client_id = section.required("client_id").and_then(|f| f.text().map(str::to_owned));
+        let secret = section.field("client_secret");
+        let client_secret = secret.and_then(|field| SecretRef::read(&field, demo));
+        let groups_claim = section.field("groups_claim").and_then(|f| f.text().map(str::to_owned));
+        let scopes = section.field("scopes").map(|field| field.texts());
+        let hosts = section.field("endpoint_hosts").map(|field| field.texts());
+        section.finish();
+        let scopes =
+            scopes.unwrap_or_else(|| ["openid", "email", "profile"].map(Into::into).into());
+        Some(Self {
+            issuer: issuer?,
+            client_id: client_id?,
+            client_secret,
+            groups_claim,
+            scopes,
+            endpoint_hosts: hosts.unwrap_or_default(),
+        })
+    }
+}
+
+impl Workload {
+    fn read(mut section: Section<'_>, names: &mut BTreeSet<String>) -> Option<Self> {
+        let name = provider_name(&mut section, names);
+        section.unsupported("mtls");
+        let jwt = section.required("jwt").and_then(|field| Jwt::read(&field));
+        section.finish();
+        Some(Self { name: name?, jwt: jwt? })
+    }
+}
+
+impl Jwt {
+    fn read(field: &Field<'_>) -> Option<Self> {
+        let mut section = field.section()?;
+        let issuer = section.required("issuer").and_then(|field| field.parsed());
+        let audience = section.required("audience").and_then(|f| f.text().map(str::to_owned));
+        let subject = section.field("subject");
+        let template = subject.as_ref().map_or(Some(Template::default()), |field| field.parsed());
+        let subject = subject.and_then(|field| field.text().map(str::to_owned));
+        let claims = section.field("claims").map(|field| claims(&field)).unwrap_or_default();
+        let groups = section.field("groups").map(|field| groups(&field)).unwrap_or_default();
+        let groups_claim = section.field("groups_claim").and_then(|f| f.text().map(str::to_owned));
+        let endpoint_hosts = section.field("endpoint_hosts").map(|field| field.texts());
+        let endpoint_hosts = endpoint_hosts.unwrap_or_default();
+        section.finish();
+        Some(Self {
+            issuer: issuer?,
+            audience: audience?,
+            subject,
+            template: template?,
+            claims,
+            groups,
+            groups_claim,
+            endpoint_hosts,
+        })
+    }
+}
+
+impl Workload {
+    /// What the identity crate checks tokens by.
+    pub(crate) fn issuer(&self) -> JwtIssuer {
+        let Jwt { issuer, audience, template, claims, groups, groups_claim, .. } = self.jwt.clone();
+        let claim_types =
+            claims.into_iter().filter_map(|(claim, kind)| Some((claim, claim_type(&kind)?)));
+        let rules = groups.into_iter().filter_map(|(condition, groups)| {
+            GroupRule::parse(&condition, groups.into_iter().map(Into::into).collect()).ok()
+        });
+        JwtIssuer {
+            name: self.name.clone(),
+            issuer,
+            audience,
+            subject: template,
+            claims: claim_types.collect(),
+            groups: rules.collect(),
+            groups_claim,
+            endpoint_hosts: self.jwt.endpoint_hosts.clone(),
+        }
+    }
+}
+
+fn claim_type(text: &str) -> Option<ClaimType> {
+    let known = [ClaimType::String, ClaimType::Long, ClaimType::Bool, ClaimType::Set];
+    CLAIM_TYPES.iter().zip(known).find(|((name, _), _)| *name == text).map(|(_, kind)| kind)
+}
+
+fn claims(field: &Field<'_>) -> BTreeMap<String, String> {
+    let pairs = field.pairs().into_iter();
+    pairs.filter_map(|(claim, kind)| Some((claim, kind.one_of(&CLAIM_TYPES)?.to_owned()))).collect()
+}
+
+fn groups(field: &Field<'_>) -> IndexMap<String, Vec<String>> {
+    let pairs = field.pairs().into_iter().filter(|(condition, field)| {
+        let rule = GroupRule::parse(condition, Vec::new());
+        if let Err(error) = &rule {
+            let help = Some("write it like \"environment=production\": [deployers]".into());
+            field.error(error.to_string(), help);
+        }
+        rule.is_ok()
+    });
+    pairs.map(|(condition, field)| (condition, field.texts())).collect()
+}

@@ -1,0 +1,280 @@
+//! `services`: what stands behind the gate.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use indexmap::IndexMap;
+use portcullis_model::{InstanceName, ServiceName, Window};
+use portcullis_policy::bundle::OperationGroup;
+use schemars::JsonSchema;
+use serde::Serialize;
+use url::Url;
+
+use super::section::{Field, Section};
+
+/// One service.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct Service {
+    /// Its name: lower-case letters, digits and single hyphens.
+    #[schemars(with = "String")]
+    pub(crate) name: ServiceName,
+    /// The hosts that it answers to.
+    pub(crate) hosts: Vec<String>,
+    /// Only paths under this prefix are its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) path_prefix: Option<String>,
+    /// What policies read as `resource.labels`.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// Where it runs.
+    pub(crate) upstream: Upstream,
+    /// What can be asked of it.
+    pub(crate) operations: Operations,
+    /// The longest grant; default `8h`.
+    #[schemars(with = "String")]
+    #[serde(serialize_with = "super::as_text")]
+    pub(crate) max_grant: Window,
+    /// `strict`: every attempt waits for stable storage; default `standard`.
+    pub(crate) audit: AuditLevel,
+    /// The file and line of its entry.
+    #[serde(skip)]
+    pub(crate) place: (String, Option<usize>),
+}
+
+/// How surely attempts are on record before they are forwarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum AuditLevel {
+    /// Survives the process.
+    Standard,
+    /// Survives a power cut.
+    Strict,
+}
+
+/// The instances of a service: `instances`, or one `url`.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct Upstream {
+    /// Names and base URLs: `http://`, `https://`, `h2c://`.
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub(crate) instances: IndexMap<InstanceName, String>,
+    /// Instances that the balancer never picks.
+    #[schemars(with = "Vec<String>")]
+    pub(crate) addressed_only: Vec<InstanceName>,
+}
+
+/// How operations are declared, and their groups where the default does not fit.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct Operations {
+    /// The declaration.
+    #[serde(flatten)]
+    pub(crate) declared: Declared,
+    /// `searchPayments: read`.
+    #[schemars(with = "BTreeMap<String, String>")]
+    #[serde(serialize_with = "group_names")]
+    pub(crate) groups: BTreeMap<String, OperationGroup>,
+}
+
+/// Where operations are declared.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Declared {
+    /// Nowhere: one operation per HTTP method.
+    Methods,
+    /// In an OpenAPI 3.0 or 3.1 document.
+    OpenApi(PathBuf),
+    /// Here: `name: METHOD /path/{parameter}`.
+    Inline(#[schemars(with = "BTreeMap<String, String>")] IndexMap<String, String>),
+}
+
+const GROUPS: [(&str, OperationGroup); 3] = [
+    ("read", OperationGroup::Read),
+    ("write", OperationGroup::Write),
+    ("admin", OperationGroup::Admin),
+];
+
+const UNSUPPORTED: [&str; 5] = ["sensitive", "cors", "enforcement", "anonymous", "on_store_loss"];
+
+impl Service {
+    pub(super) fn read(mut section: Section<'_>) -> Option<Self> {
+        let place = section.place();
+        let name = section.required("name").and_then(|field| field.parsed());
+        let hosts = section.required("hosts").map(|field| hosts(&field));
+        let path_prefix = section.field("path_prefix").and_then(|field| path_prefix(&field));
+        let labels = section.field("labels").map(|field| labels(&field)).unwrap_or_default();
+        let upstream = section.required("upstream").and_then(|field| Upstream::read(&field));
+        let operations = section.field("operations");
+        let operations = operations.map_or(Some(Operations::default()), |f| Operations::read(&f));
+        let max_grant = section.field("max_grant");
+        let max_grant = max_grant.map_or(Some(Window::minutes(480)), |field| field.parsed());
+        let levels = [("standard", AuditLevel::Standard), ("strict", AuditLevel::Strict)];
+        let audit = section.field("audit");
+        let audit = audit.map_or(Some(AuditLevel::Standard), |field| field.one_of(&levels));
+        for key in UNSUPPORTED {
+            section.unsupported(key);
+        }
+        section.finish();
+        Some(Self {
+            name: name?,
+            hosts: hosts?,
+            path_prefix,
+            labels,
+            upstream: upstream?,
+            operations: operations?,
+            max_grant: max_grant?,
+            audit: audit?,
+            place,
+        })
+    }
+}
+
+fn hosts(field: &Field<'_>) -> Vec<String> {
+    let hosts = field.texts();
+    if hosts.is_empty() {
+        let help = Some("name at least one, like payments.example.com".into());
+        field.error("a service without hosts cannot be reached".into(), help);
+    }
+    hosts
+}
+
+fn path_prefix(field: &Field<'_>) -> Option<String> {
+    let prefix = field.text()?;
+    if !prefix.starts_with('/') {
+        let help = Some(format!("write /{prefix}"));
+        field.error("`path_prefix` must start with a slash".into(), help);
+        return None;
+    }
+    Some(prefix.to_owned())
+}
+
+fn labels(field: &Field<'_>) -> BTreeMap<String, String> {
+    let pairs = field.pairs().into_iter();
+    pairs.filter_map(|(key, value)| Some((key, value.text()?.to_owned()))).collect()
+}
+
+impl Upstream {
+    fn read(field: &Field<'_>) -> Option<Self> {
+        let mut section = field.section()?;
+        let url = section.field("url");
+        let map = section.field("instances");
+        for key in ["dns", "kubernetes"] {
+            section.unsupported(key);
+        }
+        let instances = match (url, map) {
+            (Some(url), None) => "main".parse().ok().zip(base_url(&url)).into_iter().collect(),
+            (None, Some(map)) => instances(&map),
+            _ => {
+                let help = Some("write `url: http://…`, or `instances: {name: http://…}`".into());
+                section.error("an upstream needs either `url` or `instances`".into(), help);
+                IndexMap::new()
+            }
+        };
+        let addressed_only = section.field("addressed_only");
+        let addressed_only =
+            addressed_only.map(|field| addressed(&field, &instances)).unwrap_or_default();
+        section.finish();
+        (!instances.is_empty()).then_some(Self { instances, addressed_only })
+    }
+}
+
+fn instances(field: &Field<'_>) -> IndexMap<InstanceName, String> {
+    let pairs = field.pairs();
+    if pairs.is_empty() {
+        field.error("`instances` is empty".into(), Some("name at least one".into()));
+    }
+    let pairs = pairs.into_iter().filter_map(|(name, url)| {
+        let parsed = InstanceName::from_str(&name);
+        let name = parsed.map_err(|error| url.error(error.to_string(), None)).ok()?;
+        Some((name, base_url(&url)?))
+    });
+    pairs.collect()
+}
+
+/// A base URL of an instance: scheme, host, port, and nothing that the gate would have to guess about.
+fn base_url(field: &Field<'_>) -> Option<String> {
+    let url: Url = field.parsed()?;
+    let help = Some("write it like http://10.0.0.5:8080, https://…, h2c://…".into());
+    if !matches!(url.scheme(), "http" | "https" | "h2c") || url.host().is_none() {
+        field.error(format!("`{url}` is not an upstream URL"), help);
+        return None;
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        field.error("an upstream URL must not hold credentials".into(), help);
+        return None;
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        field.error("an upstream URL has no query and no fragment".into(), help);
+        return None;
+    }
+    field.text().map(str::to_owned)
+}
+
+fn addressed(field: &Field<'_>, known: &IndexMap<InstanceName, String>) -> Vec<InstanceName> {
+    let mut seen = BTreeSet::new();
+    for item in field.list() {
+        let Some(name) = item.parsed::<InstanceName>() else { continue };
+        if known.contains_key(&name) {
+            seen.insert(name);
+        } else {
+            item.error(format!("there is no instance `{name}`"), None);
+        }
+    }
+    if !known.is_empty() && seen.len() == known.len() {
+        let help = Some("leave at least one instance to the balancer".into());
+        field.error("all instances are `addressed_only`".into(), help);
+    }
+    seen.into_iter().collect()
+}
+
+impl Default for Operations {
+    fn default() -> Self {
+        Self { declared: Declared::Methods, groups: BTreeMap::new() }
+    }
+}
+
+impl Operations {
+    /// The document that declares them, if one does.
+    pub(crate) fn document(&self) -> Option<&Path> {
+        match &self.declared {
+            Declared::OpenApi(path) => Some(path),
+            Declared::Methods | Declared::Inline(_) => None,
+        }
+    }
+
+    fn read(field: &Field<'_>) -> Option<Self> {
+        let mut section = field.section()?;
+        let openapi = section.field("openapi").and_then(|field| field.text().map(PathBuf::from));
+        let inline = section.field("inline").map(|field| labels(&field).into_iter().collect());
+        section.unsupported("protobuf");
+        let groups = section.field("groups").map(|field| groups(&field)).unwrap_or_default();
+        let declared = match (openapi, inline) {
+            (Some(path), None) => Declared::OpenApi(path),
+            (None, Some(operations)) => Declared::Inline(operations),
+            (None, None) => Declared::Methods,
+            (Some(_), Some(_)) => {
+                let help = Some("keep one of the two".into());
+                section
+                    .error("operations are declared twice, by `openapi` and `inline`".into(), help);
+                Declared::Methods
+            }
+        };
+        section.finish();
+        Some(Self { declared, groups })
+    }
+}
+
+fn groups(field: &Field<'_>) -> BTreeMap<String, OperationGroup> {
+    let pairs = field.pairs().into_iter();
+    pairs.filter_map(|(operation, group)| Some((operation, group.one_of(&GROUPS)?))).collect()
+}
+
+fn group_names<S: serde::Serializer>(
+    groups: &BTreeMap<String, OperationGroup>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(groups.iter().map(|(operation, group)| {
+        let name = GROUPS.iter().find(|(_, known)| known == group).map(|(name, _)| *name);
+        (operation, name)
+    }))
+}

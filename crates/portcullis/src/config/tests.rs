@@ -1,0 +1,226 @@
+use std::{fs, path::Path};
+
+use super::{Loaded, load};
+use crate::diagnostics;
+
+const SOUND: &str = r#"
+listeners:
+  - {name: gate, address: "127.0.0.1:8080"}
+control: {address: "127.0.0.1:8600", url: "http://127.0.0.1:8600"}
+store: sqlite:portcullis.db
+audit: {directory: audit}
+identity:
+  people:
+    - name: corp
+      oidc: {issuer: "https://id.example.com", client_id: portcullis, client_secret: {env: OIDC_SECRET}}
+policies: policies
+services:
+  - name: payments
+    hosts: [payments.example.com]
+    upstream: {url: "http://127.0.0.1:9000"}
+"#;
+
+fn written(yaml: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::create_dir(folder.path().join("policies")).expect("policies");
+    fs::write(folder.path().join("portcullis.yaml"), yaml).expect("the file");
+    folder
+}
+
+fn loaded(yaml: &str) -> Result<Loaded, String> {
+    let folder = written(yaml);
+    load(&folder.path().join("portcullis.yaml"))
+        .map_err(|errors| diagnostics::render(&errors, Path::new(".")))
+}
+
+fn refused(yaml: &str) -> String {
+    loaded(yaml).map(|loaded| loaded.config).expect_err("a refusal")
+}
+
+#[test]
+fn a_sound_file_loads_with_its_defaults() {
+    let loaded = loaded(SOUND).expect("loads");
+    assert_eq!(loaded.config.audit.checkpoint_every.to_string(), "1s");
+    assert_eq!(loaded.config.services[0].max_grant.to_string(), "8h");
+    assert_eq!(loaded.bundle.services[0].instances.len(), 1);
+}
+
+/// What to replace, by what, and what is said about it.
+const MISTAKES: [(&str, &str, &str, &str); 18] = [
+    ("hosts:", "hsots:", "unknown key `hsots` in `services[0]`", "did you mean `hosts`?"),
+    (
+        "address: \"127.0.0.1:8080\"",
+        "address: \"8080\"",
+        "`8080` is not an address",
+        "127.0.0.1:8080",
+    ),
+    ("{env: OIDC_SECRET}", "hunter2", "a secret stands in the configuration", "{env: NAME}"),
+    ("{env: OIDC_SECRET}", "{vault: a#b}", "`vault` is not supported by this version", ""),
+    (
+        "sqlite:portcullis.db",
+        "postgres://u@h/d",
+        "PostgreSQL store is not supported by this version",
+        "",
+    ),
+    ("sqlite:portcullis.db", "portcullis.db", "is not a store", "sqlite:portcullis.db"),
+    ("{directory: audit}", "{directory: audit, checkpoint_every: 0s}", "a duration of zero", ""),
+    (
+        "{directory: audit}",
+        "{directory: audit, checkpoint_every: 2h}",
+        "not supported by this version",
+        "",
+    ),
+    (
+        "policies: policies",
+        "policies: nowhere",
+        "the policy folder cannot be read",
+        "check the path",
+    ),
+    (
+        "policies: policies",
+        "policies: policies\nclocks: {office: UTC}",
+        "`clocks` is not supported",
+        "",
+    ),
+    ("name: payments", "name: Pay_ments", "is not a service name", ""),
+    ("{url: \"http://127.0.0.1:9000\"}", "{dns: payments.local}", "`dns` is not supported", ""),
+    ("{url: \"http://127.0.0.1:9000\"}", "{}", "either `url` or `instances`", "url: http"),
+    ("{url: \"http://127.0.0.1:9000\"}", "{url: \"ftp://x\"}", "is not an upstream URL", "http://"),
+    (
+        "{url: \"http://127.0.0.1:9000\"}",
+        "{url: \"http://u:p@x\"}",
+        "must not hold credentials",
+        "",
+    ),
+    ("https://id.example.com", "http://id.example.com", "issuer `http://id.example.com`", ""),
+    ("hosts: [payments.example.com]", "hosts: [true]", "must be text, and is a boolean", "quotes"),
+    ("hosts: [payments.example.com]", "hosts: []", "without hosts", "name at least one"),
+];
+
+#[test]
+fn every_kind_of_mistake_is_told_with_its_place_and_what_to_do() {
+    for (from, to, message, help) in MISTAKES {
+        let text = SOUND.replacen(from, to, 1);
+        assert_ne!(text, SOUND, "{from} is in the file");
+        let shown = refused(&text);
+        assert!(shown.contains(message), "{to}: {shown}");
+        assert!(shown.contains(help), "{to}: {shown}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}
+
+#[test]
+fn sections_of_later_versions_are_errors() {
+    for key in ["sensitive: {}", "cors: {}", "enforcement: {mode: observe}", "anonymous: true"] {
+        let shown = refused(&format!("{SOUND}    {key}\n"));
+        assert!(shown.contains("is not supported by this version"), "{shown}");
+    }
+    let shown = refused(&SOUND.replace(
+        "policies: policies",
+        "  workloads:\n    - name: mesh\n      mtls: {spiffe_trust_domain: x}\npolicies: policies",
+    ));
+    assert!(shown.contains("`mtls` is not supported by this version"), "{shown}");
+    let shown = refused(&format!("{SOUND}    operations: {{protobuf: x.binpb}}\n"));
+    assert!(shown.contains("`protobuf` is not supported by this version"), "{shown}");
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once_and_in_order() {
+    let text = SOUND
+        .replace("client_id", "client_idd")
+        .replace("hosts:", "hsots:")
+        .replace("store: sqlite", "store: sqlight");
+    let shown = refused(&text);
+    for message in ["client_idd", "hsots", "is not a store", "lacks `hosts`", "lacks `client_id`"] {
+        assert!(shown.contains(message), "{message}: {shown}");
+    }
+    assert!(shown.ends_with("5 errors\n"), "{shown}");
+}
+
+#[test]
+fn a_mistake_names_file_line_column_and_shows_the_line() {
+    let shown = refused(&SOUND.replace("upstream:", "upstraem:"));
+    assert!(shown.contains("portcullis.yaml:15:5"), "{shown}");
+    assert!(shown.contains("   15 |     upstraem: {url"), "{shown}");
+    assert!(shown.contains("      |     ^"), "{shown}");
+}
+
+#[test]
+fn broken_yaml_is_told_with_its_line() {
+    for text in ["listeners: [\n", "a: b: c\n", "\tx: 1\n", "a: 1\na: 2\n", "- 1\n", "", "x: *y\n"]
+    {
+        let shown = refused(text);
+        assert!(shown.contains("portcullis.yaml"), "{text:?}: {shown}");
+    }
+    let shown = refused("store: 1\nstore: 2\n");
+    assert!(shown.contains("portcullis.yaml:2"), "{shown}");
+}
+
+#[test]
+fn a_missing_file_is_told_by_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let errors = load(&folder.path().join("portcullis.yaml")).expect_err("a refusal");
+    assert!(errors[0].to_string().contains("portcullis.yaml: cannot be read"), "{errors:?}");
+    let shown = refused(&format!("{SOUND}    operations: {{openapi: apis/none.yaml}}\n"));
+    assert!(
+        shown.contains("OpenAPI document `apis/none.yaml` of `payments` cannot be read"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn an_alias_bomb_is_refused_quickly() {
+    let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..12 {
+        let item = format!("*a{}", level - 1);
+        let items = vec![item; 10].join(", ");
+        text = format!("{text}a{level}: &a{level} [{items}]\n");
+    }
+    assert!(refused(&text).contains("not valid YAML"));
+}
+
+#[test]
+fn names_are_unique_across_included_files() {
+    let folder =
+        written(&SOUND.replace("policies: policies", "policies: policies\ninclude: [more/*.yaml]"));
+    fs::create_dir(folder.path().join("more")).expect("a folder");
+    let service =
+        "services:\n  - name: payments\n    hosts: [b]\n    upstream: {url: \"http://b\"}\n";
+    fs::write(folder.path().join("more/a.yaml"), service).expect("a file");
+    fs::write(folder.path().join("more/b.yaml"), "servces: []\n").expect("a file");
+    let errors = load(&folder.path().join("portcullis.yaml")).expect_err("a refusal");
+    let shown = diagnostics::render(&errors, Path::new("."));
+    assert!(shown.contains("two services are called `payments`"), "{shown}");
+    assert!(shown.contains("the first stands at portcullis.yaml:14"), "{shown}");
+    assert!(shown.contains("did you mean `services`?"), "{shown}");
+}
+
+#[test]
+fn duplicate_providers_and_listeners_are_refused() {
+    let shown = refused(&SOUND.replace(
+        "  - {name: gate, address: \"127.0.0.1:8080\"}",
+        "  - {name: gate, address: \"127.0.0.1:8080\"}\n  - {name: gate, address: \"127.0.0.1:8081\"}",
+    ));
+    assert!(shown.contains("two listeners are called `gate`"), "{shown}");
+    let provider = "    - name: corp\n      oidc: {issuer: \"https://x\", client_id: a}\npolicies:";
+    let shown = refused(&SOUND.replace("policies:", provider));
+    assert!(shown.contains("two providers are called `corp`"), "{shown}");
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let text = SOUND.replace("{env: OIDC_SECRET}", "hunter2");
+    let loaded = loaded(&format!("demo: true\n{text}")).expect("the demo may hold literals");
+    let shown = serde_json::to_string(&loaded.config).expect("json");
+    assert!(!shown.contains("hunter2") && shown.contains("(hidden)"), "{shown}");
+    assert!(!format!("{:?}", loaded.config).contains("hunter2"));
+}
+
+#[test]
+fn the_schema_refuses_nothing_that_loads() {
+    let schema = serde_json::to_value(super::schema()).expect("json");
+    let properties = schema["properties"].as_object().expect("properties");
+    for key in ["listeners", "control", "store", "audit", "identity", "policies", "services"] {
+        assert!(properties.contains_key(key), "{key}");
+    }
+}

@@ -1,0 +1,162 @@
+//! `portcullis serve`: puts the parts together and keeps them running.
+//!
+//! Control has a multi-thread runtime of its own; each core of the gate has a thread of its own. They
+//! share snapshots and the ports in `adapters.rs`, and nothing else. Starts without identity
+//! providers; does not start with a broken configuration, a port in use, or an unreadable key.
+
+use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use portcullis_api::ApiParts;
+use portcullis_control::Control;
+use portcullis_log::Log;
+use portcullis_proxy::{GateHandle, Metrics};
+use prometheus_client::registry::Registry;
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::JoinHandle,
+};
+
+use crate::{
+    check::{self, Checked},
+    command::{ConfigPath, REFUSED},
+    config, diagnostics, telemetry,
+};
+
+mod api;
+mod gate;
+mod house;
+mod keys;
+mod observe;
+mod reload;
+mod tls;
+mod watch_files;
+
+/// What is under way may take so long to finish once the process is told to stop.
+const GRACE: Duration = Duration::from_secs(30);
+/// The API's own streams are cut after so long.
+const API_GRACE: Duration = Duration::from_secs(2);
+
+/// How to serve.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArguments {
+    #[command(flatten)]
+    at: ConfigPath,
+    /// How many cores the gate uses; all of them if absent
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    cores: Option<u16>,
+}
+
+/// Serves until told to stop.
+pub(crate) fn run(arguments: &ServeArguments) -> Result<ExitCode> {
+    telemetry::start()?;
+    let checked = match check::checked(&arguments.at.config) {
+        Ok(checked) => checked,
+        Err(errors) => {
+            let base = config::base_of(&arguments.at.config);
+            eprint!("{}", diagnostics::render(&errors, &base));
+            return Ok(ExitCode::from(REFUSED));
+        }
+    };
+    let running = Running::start(&arguments.at.config, checked, cores(arguments.cores))?;
+    running.wait();
+    running.stop();
+    Ok(ExitCode::SUCCESS)
+}
+
+/// As many as asked for, or as there are.
+pub(crate) fn cores(asked: Option<u16>) -> usize {
+    let there = || std::thread::available_parallelism().map_or(1, usize::from);
+    asked.map_or_else(there, usize::from)
+}
+
+/// Everything that runs.
+#[derive(Debug)]
+pub(crate) struct Running {
+    runtime: Runtime,
+    gate: GateHandle,
+    control: Arc<Control>,
+    api: JoinHandle<std::io::Result<()>>,
+    stopping: watch::Sender<bool>,
+    reloading: JoinHandle<()>,
+    /// The last thing to go: whoever stops before may still write to the record.
+    log: Log,
+}
+
+impl Running {
+    /// Starts it all from the configuration at `path`. When this returns, the gate is open.
+    pub(crate) fn start(path: &Path, checked: Checked, cores: usize) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("control")
+            .enable_all()
+            .build()
+            .context("control's threads cannot be started")?;
+        let Checked { loaded, bundle } = checked;
+        let settings = &loaded.config;
+        let house = runtime.block_on(house::House::open(&loaded, bundle, runtime.handle()))?;
+        let signer = Arc::new(keys::assertion_signer(&gate::base_url(&settings.control.url))?);
+        let listener = runtime.block_on(api::bind(settings.control.address))?;
+        let tls = settings.control.tls.as_ref();
+        let tls =
+            tls.map(|tls| tls::server(tls, &loaded.base, &[b"h2", b"http/1.1"])).transpose()?;
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let (stopping, stopped) = watch::channel(false);
+        let router = portcullis_api::router(ApiParts {
+            control: Arc::clone(&house.control),
+            metrics: observe::metrics(registry),
+            readiness: observe::readiness(house.log.handle().health(), &house.control),
+            assertion_keys: serde_json::json!({ "keys": [signer.jwk()] }),
+            log_public_key: house.log.verifier_key().to_owned(),
+            base_url: gate::base_url(&settings.control.url),
+            clock: Arc::clone(&house.clock),
+            entropy: Arc::clone(&house.entropy),
+        });
+        let gate = gate::open(&loaded, &house, runtime.handle(), signer, metrics, cores)?;
+        let api = runtime.spawn(api::serve(listener, tls, router, stopped));
+        let reloading = {
+            let _entered = runtime.enter();
+            reload::start(path.to_owned(), &loaded, Arc::clone(&house.control))?
+        };
+        for (listener, address) in settings.listeners.iter().zip(gate.addresses()) {
+            tracing::info!(listener = listener.name, %address, "the gate is open");
+        }
+        tracing::info!(address = %settings.control.address, "control answers");
+        let house::House { control, log, .. } = house;
+        Ok(Self { runtime, gate, control, api, stopping, reloading, log })
+    }
+
+    /// Waits for SIGTERM or Ctrl-C.
+    pub(crate) fn wait(&self) {
+        self.runtime.block_on(async {
+            let Ok(mut terminated) = signal(SignalKind::terminate()) else { return };
+            tokio::select! {
+                _ = terminated.recv() => tracing::info!("told to stop"),
+                _ = tokio::signal::ctrl_c() => tracing::info!("interrupted"),
+            }
+        });
+    }
+
+    /// Stops in good order: what is under way first, the record last.
+    pub(crate) fn stop(self) {
+        let Self { runtime, gate, control, api, stopping, reloading, log } = self;
+        reloading.abort();
+        gate.shutdown(GRACE);
+        stopping.send_replace(true);
+        runtime.block_on(async {
+            let abort = api.abort_handle();
+            if tokio::time::timeout(API_GRACE, api).await.is_err() {
+                abort.abort();
+            }
+            control.stop().await;
+        });
+        drop(control);
+        runtime.shutdown_timeout(API_GRACE);
+        drop(log);
+        tracing::info!("stopped");
+    }
+}

@@ -1,0 +1,82 @@
+//! Opens the gate on all its listeners.
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::{Context, Result};
+use portcullis_proxy::{
+    AssertionSigner, Gate, GateConfig, GateHandle, GateParts, ListenerConfig, Metrics,
+};
+use rustls::RootCertStore;
+use tokio::runtime::Handle;
+
+use super::{house::House, tls};
+use crate::{
+    adapters::{ControlFeed, ControlPorts, LogJournals},
+    config::{Listener, Loaded},
+};
+
+/// Client connections that one core accepts at the same time.
+const MAX_CONNECTIONS: usize = 16_384;
+
+/// Opens it. A port in use or an unusable key is an error here.
+pub(super) fn open(
+    loaded: &Loaded,
+    house: &House,
+    runtime: &Handle,
+    signer: Arc<AssertionSigner>,
+    metrics: Arc<Metrics>,
+    cores: usize,
+) -> Result<GateHandle> {
+    let listeners = loaded.config.listeners.iter();
+    let listeners = listeners.map(|listener| listener_config(listener, &loaded.base));
+    let config = GateConfig {
+        listeners: listeners.collect::<Result<_>>()?,
+        control_url: base_url(&loaded.config.control.url),
+        upstream_roots: Arc::new(upstream_roots()),
+        max_connections: MAX_CONNECTIONS,
+    };
+    let ports = Arc::new(ControlPorts::new(Arc::clone(&house.control), runtime.clone()));
+    let parts = GateParts {
+        feed: Arc::new(ControlFeed(Arc::clone(house.control.snapshots()))),
+        journals: Arc::new(LogJournals(house.log.handle())),
+        consumption: Arc::clone(&ports) as _,
+        refusals: Arc::clone(&ports) as _,
+        connections: ports,
+        entropy: Arc::clone(&house.entropy),
+        clock: Arc::clone(&house.clock),
+        signer,
+        metrics,
+    };
+    Ok(Gate::new(config, parts).run(cores)?)
+}
+
+/// A URL as others append paths to it.
+pub(super) fn base_url(url: &url::Url) -> String {
+    url.as_str().trim_end_matches('/').to_owned()
+}
+
+fn listener_config(listener: &Listener, base: &Path) -> Result<ListenerConfig> {
+    let tls = match &listener.tls {
+        Some(files) => {
+            let (chain, key) = tls::read(files, base)?;
+            let config = portcullis_proxy::tls_config(chain, key);
+            Some(config.with_context(|| format!("listener `{}`", listener.name))?)
+        }
+        None => None,
+    };
+    Ok(ListenerConfig { name: listener.name.clone(), address: listener.address, tls })
+}
+
+/// The machine's own roots; `SSL_CERT_FILE` names others.
+fn upstream_roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!(%error, "some root certificates cannot be read");
+    }
+    let (_, ignored) = roots.add_parsable_certificates(found.certs);
+    if ignored > 0 {
+        tracing::warn!(ignored, "some root certificates cannot be parsed");
+    }
+    roots
+}

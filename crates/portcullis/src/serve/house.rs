@@ -1,0 +1,98 @@
+//! Opens what everything else stands on: the record, the store, identity, control.
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::{Context, Result};
+use portcullis_control::{Control, ControlParts, Settings, ports::PeopleProvider};
+use portcullis_identity::{Pace, People, ProviderClient, Workloads};
+use portcullis_log::{Log, LogOptions, Reader};
+use portcullis_model::{Clock, Entropy};
+use portcullis_policy::Bundle;
+use portcullis_store::SqliteStore;
+use tokio::runtime::Handle;
+
+use crate::{
+    adapters::{JwtVerifier, LogEvents, OidcPeople},
+    ambient::{SystemClock, SystemEntropy},
+    config::{Config, Loaded},
+};
+
+/// What is open.
+#[derive(Debug)]
+pub(super) struct House {
+    pub(super) control: Arc<Control>,
+    pub(super) workloads: Arc<Workloads>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) log: Log,
+}
+
+impl House {
+    /// Opens it all. Identity providers need not answer.
+    pub(super) async fn open(loaded: &Loaded, bundle: Bundle, runtime: &Handle) -> Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+        let Loaded { config, base, .. } = loaded;
+        let log = open_log(config, base, &clock, &entropy)?;
+        let store = open_store(config.store.path()).await?;
+        let client = ProviderClient::new()?;
+        let issuers = config.identity.workloads.iter().map(crate::config::Workload::issuer);
+        let workloads =
+            Workloads::new(issuers.collect(), &client, &clock, Pace::default(), runtime)?;
+        workloads.keep_fresh();
+        let workloads = Arc::new(workloads);
+        let control = Control::start(ControlParts {
+            store: Arc::new(store),
+            log: Arc::new(LogEvents::new(log.handle(), Reader::open(log.directory())?)),
+            bundle,
+            bundle_source: loaded.bundle.clone(),
+            clock: Arc::clone(&clock),
+            entropy: Arc::clone(&entropy),
+            settings: Settings { people: config.identity.same_people(), ..Settings::default() },
+            people: people(loaded, &client, &clock, runtime)?,
+            workloads: Arc::new(JwtVerifier(Arc::clone(&workloads))),
+        });
+        let control = control.await.context("control cannot start")?;
+        Ok(Self { control, workloads, clock, entropy, log })
+    }
+}
+
+fn people(
+    loaded: &Loaded,
+    client: &ProviderClient,
+    clock: &Arc<dyn Clock>,
+    runtime: &Handle,
+) -> Result<Vec<Arc<dyn PeopleProvider>>> {
+    let providers = loaded.config.identity.people.iter().map(|people| {
+        let provider = people.provider(&loaded.base)?;
+        let people = People::new(provider, client, clock, Pace::default(), runtime);
+        Ok(Arc::new(OidcPeople(people)) as Arc<dyn PeopleProvider>)
+    });
+    providers.collect()
+}
+
+fn open_log(
+    config: &Config,
+    base: &Path,
+    clock: &Arc<dyn Clock>,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<Log> {
+    let host = config.control.url.host_str().unwrap_or("localhost");
+    let options = LogOptions {
+        directory: base.join(&config.audit.directory),
+        name: format!("{host}/audit"),
+        entropy: Arc::clone(entropy),
+        clock: Arc::clone(clock),
+    };
+    Log::open(&options).context("the record cannot be opened")
+}
+
+async fn open_store(path: &Path) -> Result<SqliteStore> {
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)
+            .with_context(|| format!("the store's folder {} cannot be made", parent.display()))?;
+    }
+    SqliteStore::open(path)
+        .await
+        .with_context(|| format!("the store {} cannot be opened", path.display()))
+}

@@ -1,0 +1,106 @@
+//! Reloading: the whole bundle, or nothing and all its errors.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::Result;
+use portcullis_control::Control;
+use portcullis_policy::LoadError;
+use tokio::task::JoinHandle;
+
+use super::watch_files::{Cause, Sources, Watch};
+use crate::{
+    check::{self, Checked},
+    config::{self, Config, Loaded},
+};
+
+/// Starts to watch what `loaded` was read from, and reloads when it changes. Needs a runtime.
+pub(super) fn start(
+    path: PathBuf,
+    loaded: &Loaded,
+    control: Arc<Control>,
+) -> Result<JoinHandle<()>> {
+    let mut watch = Watch::start(&sources(&path, loaded))?;
+    let mut running = fixed(&loaded.config);
+    Ok(tokio::spawn(async move {
+        loop {
+            let cause = watch.next().await;
+            let from = path.clone();
+            let checked = tokio::task::spawn_blocking(move || check::checked(&from)).await;
+            match checked {
+                Ok(Ok(checked)) => {
+                    warn_of_fixed(&mut running, &checked.loaded.config);
+                    activate(&control, checked, cause).await;
+                }
+                Ok(Err(errors)) => refuse(&control, &errors, cause).await,
+                Err(error) => tracing::error!(%error, "loading the configuration broke off"),
+            }
+        }
+    }))
+}
+
+async fn activate(control: &Control, checked: Checked, cause: Cause) {
+    let Checked { loaded, bundle } = checked;
+    let digest = bundle.digest().clone();
+    match control.activate(bundle, loaded.bundle, cause.as_str()).await {
+        Ok(stamp) => {
+            let (bundle, generation) = (&stamp.digest, stamp.generation);
+            tracing::info!(%bundle, generation, "bundle in force");
+        }
+        Err(error) => tracing::error!(bundle = %digest, %error, "bundle not activated"),
+    }
+}
+
+async fn refuse(control: &Control, errors: &[LoadError], cause: Cause) {
+    for error in errors {
+        tracing::error!(
+            place = %place(error),
+            snippet = error.snippet,
+            help = error.help,
+            "bundle refused: {}",
+            error.message
+        );
+    }
+    tracing::error!(errors = errors.len(), "the bundle in force stays");
+    if let Err(error) = control.refuse_bundle(errors, cause.as_str()).await {
+        tracing::error!(%error, "the refusal of the bundle is not on record");
+    }
+}
+
+fn place(error: &LoadError) -> String {
+    match error.line {
+        Some(line) => format!("{}:{line}", error.file),
+        None => error.file.clone(),
+    }
+}
+
+/// What a reload does not change, as text to compare.
+fn fixed(config: &Config) -> Vec<(&'static str, String)> {
+    let text = |value: serde_json::Result<String>| value.unwrap_or_default();
+    vec![
+        ("listeners", text(serde_json::to_string(&config.listeners))),
+        ("control", text(serde_json::to_string(&config.control))),
+        ("store", text(serde_json::to_string(&config.store))),
+        ("audit", text(serde_json::to_string(&config.audit))),
+        ("identity", text(serde_json::to_string(&config.identity))),
+    ]
+}
+
+fn warn_of_fixed(running: &mut Vec<(&'static str, String)>, config: &Config) {
+    let wanted = fixed(config);
+    for ((section, before), (_, after)) in running.iter().zip(&wanted) {
+        if before != after {
+            tracing::warn!(section, "changed, and takes effect at the next start");
+        }
+    }
+    *running = wanted;
+}
+
+fn sources(path: &Path, loaded: &Loaded) -> Sources {
+    let base = &loaded.base;
+    let named = loaded.files.iter().map(|file| config::base_of(&base.join(file)));
+    let folders = std::iter::once(config::base_of(path)).chain(named).collect();
+    Sources { policies: base.join(&loaded.config.policies), folders }
+}
