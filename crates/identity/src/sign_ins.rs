@@ -24,7 +24,8 @@ pub fn authenticate(
         return Err(AuthError::Bad("this is not a sign-in"));
     }
     let found = sign_ins.lookup(&TokenHash::of(token));
-    let (sign_in, principal) = found.ok_or(AuthError::Bad("the sign-in is unknown or has ended"))?;
+    let (sign_in, principal) =
+        found.ok_or(AuthError::Bad("the sign-in is unknown or has ended"))?;
     if sign_in.audience != audience {
         return Err(AuthError::Bad("the sign-in was made for another audience"));
     }

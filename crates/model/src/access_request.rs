@@ -211,11 +211,7 @@ impl AccessRequest {
     }
 
     /// Ends in grants; needs the quorum.
-    pub fn approve(
-        self,
-        at: Timestamp,
-        grants: Vec<GrantId>,
-    ) -> Result<Self, InvalidTransition> {
+    pub fn approve(self, at: Timestamp, grants: Vec<GrantId>) -> Result<Self, InvalidTransition> {
         self.pending_at(at)?;
         if !self.has_quorum() {
             let (given, needed) = (self.approvals(), self.reviews_needed());

@@ -143,8 +143,26 @@ mod tests {
     #[test]
     fn e30_durations_that_are_none_are_refused() {
         let bad = [
-            "0", "0s", "0m", "-1", "-1m", "9223372036854775808", "9223372036854775808s", "1e9h",
-            "P1Y", "NaN", "", "m", "30", "30m1h", "1h1h", "1.5h", "367d", "1y", "٣m", " 1m",
+            "0",
+            "0s",
+            "0m",
+            "-1",
+            "-1m",
+            "9223372036854775808",
+            "9223372036854775808s",
+            "1e9h",
+            "P1Y",
+            "NaN",
+            "",
+            "m",
+            "30",
+            "30m1h",
+            "1h1h",
+            "1.5h",
+            "367d",
+            "1y",
+            "٣m",
+            " 1m",
         ];
         for text in bad {
             assert!(text.parse::<Window>().is_err(), "{text} was accepted");

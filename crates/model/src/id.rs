@@ -121,8 +121,8 @@ impl FromStr for RefusalId {
                 other => other,
             })
             .collect();
-        let valid = folded.len() == REFUSAL_LENGTH
-            && folded.bytes().all(|b| CROCKFORD.contains(&b));
+        let valid =
+            folded.len() == REFUSAL_LENGTH && folded.bytes().all(|b| CROCKFORD.contains(&b));
         if valid { Ok(Self(folded)) } else { Err(InvalidId(text.to_owned())) }
     }
 }

@@ -1,41 +1,43 @@
 //! The service catalogue: hosts to services, methods and paths to operations, and what is declared
 //! about parameters and bodies.
+//!
+//! Compiled once when a bundle loads, borrowed by every request after that. Everything is compared
+//! with the canonical host and path that are also forwarded; nothing is normalized here, and what
+//! is not declared leads nowhere.
 
+mod declared;
+mod document;
+mod hosts;
+mod inspect;
+mod json;
+mod load;
+mod openapi;
+mod operation;
+mod schema;
+mod service;
+mod template;
+mod trie;
 pub mod types;
 
+pub use operation::{InspectError, Operation};
+pub use service::{Matched, Service};
 pub use types::{Field, RecordType, Type};
 
 use portcullis_model::{InstanceName, OperationName, ServiceName};
 
-use crate::{
-    LoadError,
-    bundle::{OperationGroup, ServiceSource},
-    context::Record,
-};
+use crate::{LoadError, bundle::ServiceSource};
+use hosts::{Addressed, Hosts};
 
 /// All services of a bundle.
 #[derive(Debug)]
 pub struct Catalog {
+    /// Sorted by name.
     services: Vec<Service>,
-}
-
-/// One service.
-#[derive(Debug)]
-pub struct Service {
-    source: ServiceSource,
-}
-
-/// One operation.
-#[derive(Debug)]
-pub struct Operation {
-    name: OperationName,
-    group: OperationGroup,
-    params: Option<RecordType>,
-    body: Option<RecordType>,
+    hosts: Hosts,
 }
 
 /// Where a host and path lead.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Routed<'a> {
     /// The service.
     pub service: &'a Service,
@@ -43,42 +45,30 @@ pub struct Routed<'a> {
     pub instance: Option<&'a InstanceName>,
 }
 
-/// An operation found for a method and path.
-#[derive(Debug)]
-pub struct Matched<'a> {
-    /// The operation.
-    pub operation: &'a Operation,
-    /// Raw (still percent-encoded) path parameters, in template order.
-    pub path_params: Vec<(&'a str, String)>,
-}
-
-/// Why a request cannot be inspected.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InspectError {
-    /// It can be read in more than one way, or not at all: 400.
-    #[error("{0}")]
-    Malformed(String),
-    /// A value that the declared type cannot hold: 422.
-    #[error("{0}")]
-    NotRepresentable(String),
-}
-
 impl Catalog {
     /// Reads what is declared about `services`; reports every mistake at once.
     pub fn load(services: &[ServiceSource]) -> Result<Self, Vec<LoadError>> {
-        let services = services.iter().map(|source| Service { source: source.clone() }).collect();
-        Ok(Self { services })
+        load::load(services).map(|(services, hosts)| Self { services, hosts })
     }
 
     /// The service that `host` (canonical: lower case, no port, no trailing dot) and `path`
     /// (canonical, no query) lead to. `None` is the same 404 for everybody.
-    pub fn route(&self, _host: &str, _path: &str) -> Option<Routed<'_>> {
-        None
+    pub fn route(&self, host: &str, path: &str) -> Option<Routed<'_>> {
+        let to = self.hosts.lookup(host, path)?;
+        let service = self.services.get(to.service)?;
+        match to.addressed {
+            Addressed::Any => Some(Routed { service, instance: None }),
+            Addressed::Instance(index) => {
+                let (instance, _) = service.source().instances.get_index(index)?;
+                Some(Routed { service, instance: Some(instance) })
+            }
+            Addressed::Unknown => None,
+        }
     }
 
     /// A service by name.
     pub fn service(&self, name: &ServiceName) -> Option<&Service> {
-        self.services.iter().find(|service| service.source.name == *name)
+        self.lookup(name.as_str())
     }
 
     /// All services, by name.
@@ -87,67 +77,16 @@ impl Catalog {
     }
 
     /// An operation by its full name.
-    pub fn operation(&self, _name: &OperationName) -> Option<&Operation> {
-        None
+    pub fn operation(&self, name: &OperationName) -> Option<&Operation> {
+        self.lookup(name.service())?.operation(name)
+    }
+
+    fn lookup(&self, name: &str) -> Option<&Service> {
+        let by_name = |service: &Service| service.source().name.as_str().cmp(name);
+        let at = self.services.binary_search_by(by_name).ok()?;
+        self.services.get(at)
     }
 }
 
-impl Service {
-    /// As configured: name, hosts, instances, limits.
-    pub fn source(&self) -> &ServiceSource {
-        &self.source
-    }
-
-    /// Its operations, by name.
-    pub fn operations(&self) -> impl Iterator<Item = &Operation> {
-        std::iter::empty()
-    }
-
-    /// The operation that `method` on `path` (canonical, no query) is.
-    pub fn matching(&self, _method: &str, _path: &str) -> Option<Matched<'_>> {
-        None
-    }
-}
-
-impl Operation {
-    /// `payments.createRefund`.
-    pub fn name(&self) -> &OperationName {
-        &self.name
-    }
-
-    /// Read, write or admin.
-    pub fn group(&self) -> OperationGroup {
-        self.group
-    }
-
-    /// The type of [`Self::params`]: path and query parameters that policies can read. `None` if
-    /// there are none.
-    pub fn params_type(&self) -> Option<&RecordType> {
-        self.params.as_ref()
-    }
-
-    /// The type of [`Self::body`]. `None` if no JSON object is declared.
-    pub fn body_type(&self) -> Option<&RecordType> {
-        self.body.as_ref()
-    }
-
-    /// Declared path and query parameters as a typed record; `query` is the raw query string.
-    /// Duplicates of a single-valued parameter are malformed; undeclared ones stay out.
-    pub fn params(
-        &self,
-        _path_params: &[(&str, String)],
-        _query: Option<&str>,
-    ) -> Result<Option<Record>, InspectError> {
-        Ok(None)
-    }
-
-    /// The declared JSON body as a typed record. Duplicate keys are malformed, at any depth;
-    /// undeclared properties stay out; `None` if no body is declared.
-    pub fn body(
-        &self,
-        _content_type: Option<&str>,
-        _body: &[u8],
-    ) -> Result<Option<Record>, InspectError> {
-        Ok(None)
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -7,13 +7,34 @@ pub mod bundle;
 pub mod catalog;
 pub mod context;
 pub mod control_action;
+pub mod counters;
 pub mod decide;
 pub mod load_error;
 pub mod snapshot;
 
+mod ahead;
+mod cache;
+mod entities;
+mod evaluate;
+mod facts;
+#[cfg(test)]
+mod fixture;
+mod index;
+mod load;
+mod place;
+mod places;
+mod policy;
+mod reads;
+mod schema;
+mod slice;
+mod subject;
+mod ways;
+
 pub use bundle::{Bundle, BundleSource, Demands, PolicySource, ServiceSource};
+pub use catalog::Catalog;
 pub use context::{Context, Known, Record, Source, Subject, Value};
 pub use control_action::{ControlAction, ControlContext, ControlResource, ControlVerdict};
+pub use counters::EvaluationErrors;
 pub use decide::{Answer, DecisionCache, Denial, Pass, Query, Verdict};
 pub use load_error::LoadError;
 pub use snapshot::Snapshot;

@@ -1,0 +1,147 @@
+//! What is declared about operations, before anything is checked across them: inline, by method, or
+//! in an OpenAPI document.
+
+use std::{fmt, sync::Arc};
+
+use indexmap::IndexMap;
+
+use super::{
+    template::{Segment, Template},
+    types::{Field, RecordType, Type},
+};
+use crate::LoadError;
+
+/// One declared operation.
+#[derive(Debug, Clone)]
+pub(super) struct Draft {
+    /// Its name, without its service.
+    pub(super) name: String,
+    /// In upper case.
+    pub(super) method: Arc<str>,
+    /// `None`: any path.
+    pub(super) template: Option<Template>,
+    pub(super) params: Vec<Param>,
+    pub(super) body: Option<Body>,
+    pub(super) place: Place,
+}
+
+/// One parameter that policies can read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Param {
+    pub(super) name: Arc<str>,
+    pub(super) carrier: Carrier,
+    pub(super) field: Field,
+}
+
+/// Where a parameter is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Carrier {
+    /// In the path, as one segment.
+    Path,
+    /// In the query, once for each value.
+    Query,
+    /// In the query, once, with commas between values.
+    QueryWithCommas,
+}
+
+/// A JSON object as body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Body {
+    pub(super) ty: RecordType,
+    pub(super) required: bool,
+}
+
+/// Where something is declared, for messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) file: String,
+    pub(super) line: Option<usize>,
+    pub(super) snippet: Option<String>,
+}
+
+/// Every method that is ever forwarded.
+pub(super) const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
+impl Param {
+    /// The record of all of `params`; `None` if there are none.
+    pub(super) fn record_type(params: &[Self]) -> Option<RecordType> {
+        let fields = params.iter().map(|param| (Arc::clone(&param.name), param.field.clone()));
+        (!params.is_empty()).then(|| RecordType { fields: fields.collect() })
+    }
+
+    /// A path parameter about which nothing else is known.
+    pub(super) fn text(name: &Arc<str>) -> Self {
+        let field = Field { ty: Type::String, required: true };
+        Self { name: Arc::clone(name), carrier: Carrier::Path, field }
+    }
+}
+
+impl Place {
+    pub(super) fn error(&self, message: String, help: Option<String>) -> LoadError {
+        LoadError {
+            file: self.file.clone(),
+            line: self.line,
+            column: None,
+            snippet: self.snippet.clone(),
+            message,
+            help,
+        }
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.segments().iter().try_for_each(|segment| match segment {
+            Segment::Literal(text) => write!(f, "/{text}"),
+            Segment::Param(name) => write!(f, "/{{{name}}}"),
+        })
+    }
+}
+
+/// One operation per method.
+pub(super) fn by_method(place: &Place) -> Vec<Draft> {
+    let draft = |method: &str| Draft {
+        name: method.to_owned(),
+        method: method.into(),
+        template: None,
+        params: Vec::new(),
+        body: None,
+        place: place.clone(),
+    };
+    METHODS.into_iter().map(draft).collect()
+}
+
+/// `name: METHOD /path/{parameter}`.
+pub(super) fn inline(
+    entries: &IndexMap<String, String>,
+    place: &Place,
+    errors: &mut Vec<LoadError>,
+) -> Vec<Draft> {
+    let mut drafts = Vec::new();
+    for (name, text) in entries {
+        match inline_parts(text) {
+            Ok((method, template)) => drafts.push(Draft {
+                name: name.clone(),
+                method,
+                params: template.params().map(|(_, name)| Param::text(name)).collect(),
+                template: Some(template),
+                body: None,
+                place: place.clone(),
+            }),
+            Err(what) => errors.push(place.error(
+                format!("operation `{name}`: {what}"),
+                Some("write it as `METHOD /path/{parameter}`".to_owned()),
+            )),
+        }
+    }
+    drafts
+}
+
+fn inline_parts(text: &str) -> Result<(Arc<str>, Template), String> {
+    let (method, path) =
+        text.split_once(' ').ok_or_else(|| format!("`{text}` is not a method and a path"))?;
+    if !METHODS.contains(&method) {
+        return Err(format!("`{method}` is none of {}", METHODS.join(", ")));
+    }
+    Ok((method.into(), Template::parse("", path.trim())?))
+}

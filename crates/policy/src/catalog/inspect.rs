@@ -1,0 +1,258 @@
+//! Inspection: parameters and bodies as the typed values that policies read.
+//!
+//! What cannot be read in exactly one way is malformed; what the declared type cannot hold is not
+//! representable. Nothing is rounded, trimmed or guessed. What is undeclared stays out, whatever it is.
+
+use std::{borrow::Cow, sync::Arc};
+
+use percent_encoding::percent_decode_str;
+
+use super::{
+    InspectError,
+    declared::{Body, Carrier, Param},
+    json::{self, Json},
+    openapi::is_json,
+    types::{RecordType, Type},
+};
+use crate::context::{Record, Value};
+
+/// Fractional digits of a Cedar decimal.
+const DECIMAL_PLACES: usize = 4;
+
+/// Typed parameters. `path` holds raw values by name, `query` is the raw query.
+pub(super) fn params(
+    declared: &[Param],
+    path: &[(&str, String)],
+    query: Option<&str>,
+) -> Result<Record, InspectError> {
+    let pairs = pairs(query.unwrap_or_default())?;
+    let mut record = Record::new();
+    for param in declared {
+        let value = match param.carrier {
+            Carrier::Path => {
+                let raw = path.iter().find(|(name, _)| **name == *param.name);
+                raw.map(|(_, raw)| scalar(&param.name, &param.field.ty, &decoded(raw)?))
+                    .transpose()?
+            }
+            Carrier::Query | Carrier::QueryWithCommas => from_query(param, &pairs)?,
+        };
+        match value {
+            Some(value) => {
+                record.insert(Arc::clone(&param.name), value);
+            }
+            None if param.field.required => {
+                return Err(not_representable(&param.name, "is required and missing"));
+            }
+            None => {}
+        }
+    }
+    Ok(record)
+}
+
+/// The declared body; `None` if it may be absent and is.
+pub(super) fn body(
+    declared: &Body,
+    content_type: Option<&str>,
+    bytes: &[u8],
+) -> Result<Option<Record>, InspectError> {
+    if bytes.is_empty() {
+        let missing = InspectError::NotRepresentable("the body is required and missing".to_owned());
+        return if declared.required { Err(missing) } else { Ok(None) };
+    }
+    check_content_type(content_type)?;
+    let text = std::str::from_utf8(bytes).map_err(|_| malformed("the body is not UTF-8"))?;
+    let value =
+        json::parse(text).map_err(|what| malformed(&format!("the body is not JSON: {what}")))?;
+    let Json::Object(entries) = value else {
+        return Err(InspectError::NotRepresentable("the body is not an object".to_owned()));
+    };
+    record("", &declared.ty, entries).map(Some)
+}
+
+/// Another charset or an unknown parameter is another reading of the same bytes.
+fn check_content_type(content_type: Option<&str>) -> Result<(), InspectError> {
+    let Some(text) = content_type else { return Err(malformed("the body has no content type")) };
+    if !is_json(text) {
+        return Err(malformed("the content type is not application/json"));
+    }
+    let only_utf8 =
+        text.split(';').skip(1).map(str::trim).filter(|text| !text.is_empty()).all(|text| {
+            text.split_once('=').is_some_and(|(name, value)| {
+                name.eq_ignore_ascii_case("charset")
+                    && value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+            })
+        });
+    if only_utf8 {
+        Ok(())
+    } else {
+        Err(malformed("the content type has parameters other than charset=utf-8"))
+    }
+}
+
+fn record(
+    at: &str,
+    ty: &RecordType,
+    entries: Vec<(Cow<'_, str>, Json<'_>)>,
+) -> Result<Record, InspectError> {
+    let mut record = Record::new();
+    for (key, json) in entries {
+        let Some((name, field)) = ty.fields.get_key_value(&*key) else { continue };
+        // Null where nothing is required is how most senders write absence.
+        if json == Json::Null && !field.required {
+            continue;
+        }
+        let value = value(&inside(at, name), &field.ty, json)?;
+        record.insert(Arc::clone(name), value);
+    }
+    let missing =
+        ty.fields.iter().find(|(name, field)| field.required && !record.contains_key(*name));
+    match missing {
+        Some((name, _)) => Err(not_representable(&inside(at, name), "is required and missing")),
+        None => Ok(record),
+    }
+}
+
+fn inside(at: &str, name: &str) -> String {
+    if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") }
+}
+
+fn value(at: &str, ty: &Type, json: Json<'_>) -> Result<Value, InspectError> {
+    match (ty, json) {
+        (Type::Bool, Json::Bool(value)) => Ok(Value::Bool(value)),
+        (Type::String, Json::Text(text)) => Ok(Value::String(text.into_owned())),
+        (Type::Long, Json::Number(text)) => long(at, text),
+        (Type::Decimal, Json::Number(text)) => decimal(at, text),
+        (Type::Set(item), Json::List(items)) => {
+            let at = format!("{at}[]");
+            let values = items.into_iter().map(|json| value(&at, item, json));
+            Ok(Value::Set(values.collect::<Result<_, _>>()?))
+        }
+        (Type::Record(ty), Json::Object(entries)) => record(at, ty, entries).map(Value::Record),
+        (ty, _) => Err(not_representable(at, &format!("is not {}", in_words(ty)))),
+    }
+}
+
+fn in_words(ty: &Type) -> &'static str {
+    match ty {
+        Type::Bool => "true or false",
+        Type::Long => "a whole number of 64 bits",
+        Type::String => "a string",
+        Type::Decimal => "a decimal number with at most 4 fractional digits",
+        Type::Set(_) => "a list",
+        Type::Record(_) => "an object",
+    }
+}
+
+/// Pairs of a query, names decoded (WHATWG URL, application/x-www-form-urlencoded).
+fn pairs(query: &str) -> Result<Vec<(String, &str)>, InspectError> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Ok((decoded_in_query(name)?, value))
+        })
+        .collect()
+}
+
+fn from_query(param: &Param, pairs: &[(String, &str)]) -> Result<Option<Value>, InspectError> {
+    let found = pairs.iter().filter(|(name, _)| **name == *param.name).map(|(_, raw)| *raw);
+    let found: Vec<&str> = found.collect();
+    let (item, raws): (&Type, Vec<&str>) = match (&param.field.ty, param.carrier, found.as_slice())
+    {
+        (_, _, []) => return Ok(None),
+        (Type::Set(item), Carrier::Query, all) => (item, all.to_vec()),
+        (Type::Set(item), _, [one]) => (item, one.split(',').collect()),
+        (ty, _, [one]) => return scalar(&param.name, ty, &decoded_in_query(one)?).map(Some),
+        (_, _, [_, _, ..]) => {
+            return Err(malformed(&format!("the query has `{}` more than once", param.name)));
+        }
+    };
+    let values = raws.into_iter().map(|raw| scalar(&param.name, item, &decoded_in_query(raw)?));
+    values.collect::<Result<_, _>>().map(|values| Some(Value::Set(values)))
+}
+
+fn scalar(at: &str, ty: &Type, text: &str) -> Result<Value, InspectError> {
+    match (ty, text) {
+        (Type::String, _) => Ok(Value::String(text.to_owned())),
+        (Type::Bool, "true") => Ok(Value::Bool(true)),
+        (Type::Bool, "false") => Ok(Value::Bool(false)),
+        (Type::Long, _) => long(at, text),
+        (Type::Decimal, _) => decimal(at, text),
+        (Type::Bool | Type::Set(_) | Type::Record(_), _) => {
+            Err(not_representable(at, &format!("is not {}", in_words(ty))))
+        }
+    }
+}
+
+fn long(at: &str, text: &str) -> Result<Value, InspectError> {
+    let whole = json::is_number(text).then(|| text.parse::<i64>().ok()).flatten();
+    whole.map(Value::Long).ok_or_else(|| not_representable(at, "is not a whole number of 64 bits"))
+}
+
+fn decimal(at: &str, text: &str) -> Result<Value, InspectError> {
+    let exact = if json::is_number(text) { exact_decimal(text) } else { None };
+    exact
+        .map(Value::Decimal)
+        .ok_or_else(|| not_representable(at, &format!("is not {}", in_words(&Type::Decimal))))
+}
+
+/// The number `text` of JSON as Cedar writes it, if a Cedar decimal holds it exactly.
+fn exact_decimal(text: &str) -> Option<String> {
+    let (negative, unsigned) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let written = format!("{whole}{fraction}");
+    let significant = written.trim_end_matches('0');
+    let digits = significant.trim_start_matches('0');
+    if digits.is_empty() {
+        return Some("0.0".to_owned());
+    }
+    // The number is `digits` times ten to the `power`.
+    let trimmed = i64::try_from(written.len() - significant.len()).ok()?;
+    let power = exponent
+        .parse::<i64>()
+        .ok()?
+        .checked_sub(i64::try_from(fraction.len()).ok()?)?
+        .checked_add(trimmed)?;
+    let shift = u32::try_from(power.checked_add(i64::try_from(DECIMAL_PLACES).ok()?)?).ok()?;
+    let magnitude = digits.parse::<i128>().ok()?.checked_mul(10_i128.checked_pow(shift)?)?;
+    let scaled = i64::try_from(if negative { -magnitude } else { magnitude }).ok()?;
+    let unit = 10_u64.pow(u32::try_from(DECIMAL_PLACES).ok()?);
+    let (whole, fraction) = (scaled.unsigned_abs() / unit, scaled.unsigned_abs() % unit);
+    let fraction = format!("{fraction:04}");
+    let fraction = match fraction.trim_end_matches('0') {
+        "" => "0",
+        fraction => fraction,
+    };
+    Some(format!("{}{whole}.{fraction}", if negative { "-" } else { "" }))
+}
+
+fn decoded_in_query(raw: &str) -> Result<String, InspectError> {
+    decoded(&raw.replace('+', " "))
+}
+
+/// Decoded once; a percent sign without two hexadecimal digits means nothing (RFC 3986, 2.1).
+fn decoded(raw: &str) -> Result<String, InspectError> {
+    let escapes = raw.split('%').skip(1);
+    let hexadecimal = |rest: &str| {
+        rest.as_bytes().get(..2).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit))
+    };
+    if !escapes.into_iter().all(hexadecimal) {
+        return Err(malformed("a percent sign does not encode anything"));
+    }
+    match percent_decode_str(raw).decode_utf8() {
+        Ok(text) => Ok(text.into_owned()),
+        Err(_) => Err(malformed("a percent-encoded value is not UTF-8")),
+    }
+}
+
+fn malformed(what: &str) -> InspectError {
+    InspectError::Malformed(what.to_owned())
+}
+
+fn not_representable(at: &str, what: &str) -> InspectError {
+    InspectError::NotRepresentable(format!("`{at}` {what}"))
+}

@@ -1,0 +1,110 @@
+//! One operation, and what is declared about it.
+
+use std::sync::Arc;
+
+use portcullis_model::OperationName;
+
+use super::{
+    declared::{Body, Draft, Param},
+    inspect,
+    template::Template,
+    types::RecordType,
+};
+use crate::{bundle::OperationGroup, context::Record};
+
+/// One operation.
+#[derive(Debug)]
+pub struct Operation {
+    name: OperationName,
+    group: OperationGroup,
+    method: Arc<str>,
+    template: Option<Template>,
+    params: Vec<Param>,
+    params_type: Option<RecordType>,
+    body: Option<Body>,
+}
+
+/// Why a request cannot be inspected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InspectError {
+    /// It can be read in more than one way, or not at all: 400.
+    #[error("{0}")]
+    Malformed(String),
+    /// A value that the declared type cannot hold: 422.
+    #[error("{0}")]
+    NotRepresentable(String),
+}
+
+impl Operation {
+    pub(super) fn new(name: OperationName, group: OperationGroup, draft: Draft) -> Self {
+        let Draft { method, template, params, body, .. } = draft;
+        let params_type = Param::record_type(&params);
+        Self { name, group, method, template, params, params_type, body }
+    }
+
+    /// `payments.createRefund`.
+    pub fn name(&self) -> &OperationName {
+        &self.name
+    }
+
+    /// Read, write or admin.
+    pub fn group(&self) -> OperationGroup {
+        self.group
+    }
+
+    /// `POST`.
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// `/refunds/{id}`, with the base path of its document; `None` if it is a method on any path.
+    pub fn path(&self) -> Option<String> {
+        self.template.as_ref().map(ToString::to_string)
+    }
+
+    /// The type of [`Self::params`]: path and query parameters that policies can read. `None` if
+    /// there are none.
+    pub fn params_type(&self) -> Option<&RecordType> {
+        self.params_type.as_ref()
+    }
+
+    /// The type of [`Self::body`]. `None` if no JSON object is declared.
+    pub fn body_type(&self) -> Option<&RecordType> {
+        self.body.as_ref().map(|body| &body.ty)
+    }
+
+    /// Declared path and query parameters as a typed record; `query` is the raw query string.
+    /// Duplicates of a single-valued parameter are malformed; undeclared ones stay out.
+    pub fn params(
+        &self,
+        path_params: &[(&str, String)],
+        query: Option<&str>,
+    ) -> Result<Option<Record>, InspectError> {
+        if self.params.is_empty() {
+            return Ok(None);
+        }
+        inspect::params(&self.params, path_params, query).map(Some)
+    }
+
+    /// The declared JSON body as a typed record. Duplicate keys are malformed, at any depth;
+    /// undeclared properties stay out; `None` if no body is declared, or it may be absent and is.
+    /// `content_type` is the header's value.
+    pub fn body(
+        &self,
+        content_type: Option<&str>,
+        bytes: &[u8],
+    ) -> Result<Option<Record>, InspectError> {
+        match &self.body {
+            Some(declared) => inspect::body(declared, content_type, bytes),
+            None => Ok(None),
+        }
+    }
+
+    pub(super) fn template(&self) -> Option<&Template> {
+        self.template.as_ref()
+    }
+
+    pub(super) fn method_text(&self) -> &Arc<str> {
+        &self.method
+    }
+}
