@@ -24,7 +24,7 @@ const ED25519: u8 = 1;
 /// Signs checkpoints. Prints as its name only.
 pub struct Signer {
     name: String,
-    signer: StandardSigner,
+    key: StandardSigner,
     verifier_key: String,
 }
 
@@ -36,7 +36,7 @@ impl fmt::Debug for Signer {
 
 impl Signer {
     /// Reads the key at `path`; makes one for the log called `name` if there is none. The key is one
-    /// base64 line that only its owner may read; `public` gets what auditors need.
+    /// line, a signed-note key, that only its owner may read; `public` gets what auditors need.
     pub fn load_or_create(
         path: &Path,
         public: &Path,
@@ -69,7 +69,7 @@ impl Signer {
         let trouble = |what: &dyn fmt::Debug| LogError::Key(format!("cannot sign: {what:?}"));
         let body = Checkpoint::new(&self.name, size, root, "").map_err(|e| trouble(&e))?;
         let mut note = Note::new(&body.to_bytes(), &[]).map_err(|e| trouble(&e))?;
-        note.add_sigs(&[&self.signer]).map_err(|e| trouble(&e))?;
+        note.add_sigs(&[&self.key]).map_err(|e| trouble(&e))?;
         String::from_utf8(note.to_bytes()).map_err(|e| trouble(&e))
     }
 
@@ -101,14 +101,14 @@ impl Signer {
         }
         let text = text.trim_end();
         let wrong = || LogError::Key(format!("`{}` holds no Ed25519 note key", path.display()));
-        let signer = StandardSigner::new(text).map_err(|_| wrong())?;
-        let key = signing_key(text).ok_or_else(wrong)?;
-        let found = signed_note::Signer::name(&signer);
+        let key = StandardSigner::new(text).map_err(|_| wrong())?;
+        let public = signing_key(text).ok_or_else(wrong)?.verifying_key();
+        let found = signed_note::Signer::name(&key);
         if found != name {
             return Err(LogError::Key(format!("it signs for `{found}`, not for `{name}`")));
         }
-        let verifier_key = signed_note::new_ed25519_verifier_key(name, &key.verifying_key());
-        Ok(Self { name: name.to_owned(), signer, verifier_key })
+        let verifier_key = signed_note::new_ed25519_verifier_key(name, &public);
+        Ok(Self { name: name.to_owned(), key, verifier_key })
     }
 }
 
@@ -208,8 +208,8 @@ mod tests {
             Signer::load_or_create(&dir.join("k"), &dir.join("p"), "gate.test", &Fixed(byte))
                 .unwrap()
         };
-        let (ours, forger) = (make("a", 1), make("b", 2));
-        let forged = forger.checkpoint(3, Hash([9; 32])).unwrap();
+        let (ours, thief) = (make("a", 1), make("b", 2));
+        let forged = thief.checkpoint(3, Hash([9; 32])).unwrap();
         assert!(open(&forged, ours.verifier_key()).is_err());
     }
 }

@@ -122,7 +122,7 @@ impl Reader {
     }
 
     fn damaged(&self, name: TileName, what: &str) -> LogError {
-        LogError::damaged(self.path(&name.to_string()), what)
+        LogError::damaged(self.path(name.to_string()), what)
     }
 
     fn path(&self, name: impl AsRef<Path>) -> PathBuf {

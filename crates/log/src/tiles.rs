@@ -4,7 +4,7 @@
 //! `tlog_tiles` supplies the RFC 6962 hashes; its names are the Go style (`tile/8/data/…`), so the
 //! C2SP ones (`tile/entries/…`) are made here.
 
-use std::fmt::{self, Write};
+use std::{fmt, io::Write};
 
 use tlog_tiles::{Hash, node_hash, record_hash};
 
@@ -219,15 +219,12 @@ pub(crate) fn append_entry(
     bundle.extend_from_slice(&[0, 0]);
     write(bundle);
     let length = bundle.len() - start - 2;
-    match (u16::try_from(length), bundle.get_mut(start..start + 2)) {
-        (Ok(short), Some(prefix)) => {
-            prefix.copy_from_slice(&short.to_be_bytes());
-            Ok(start + 2..bundle.len())
-        }
-        _ => {
-            bundle.truncate(start);
-            Err(length)
-        }
+    if let (Ok(short), Some(prefix)) = (u16::try_from(length), bundle.get_mut(start..start + 2)) {
+        prefix.copy_from_slice(&short.to_be_bytes());
+        Ok(start + 2..bundle.len())
+    } else {
+        bundle.truncate(start);
+        Err(length)
     }
 }
 
@@ -252,9 +249,7 @@ pub(crate) fn entries_of(mut bundle: &[u8]) -> (Vec<&[u8]>, &[u8]) {
 /// What every entry starts with: its own position.
 pub(crate) fn write_position(out: &mut Vec<u8>, position: u64) {
     out.extend_from_slice(b"{\"seq\":");
-    let mut digits = String::with_capacity(20);
-    let _infallible = write!(digits, "{position}");
-    out.extend_from_slice(digits.as_bytes());
+    let _infallible = write!(out, "{position}");
 }
 
 #[cfg(test)]

@@ -96,14 +96,14 @@ pub fn verify(
     let text = read(directory, "checkpoint")?
         .ok_or_else(|| Finding::Checkpoint("there is none".to_owned()))?;
     let text = String::from_utf8(text).map_err(|e| Finding::Checkpoint(e.to_string()))?;
-    let head = checkpoint::open(&text, verifier_key).map_err(Finding::Checkpoint)?;
+    let signed = checkpoint::open(&text, verifier_key).map_err(Finding::Checkpoint)?;
     let held = held.map(|text| checkpoint::open(text, verifier_key)).transpose();
     let held = held.map_err(Finding::HeldCheckpoint)?;
-    if let Some(held) = held.filter(|held| held.size > head.size) {
-        return Err(Finding::Truncated { held: held.size, found: head.size });
+    if let Some(held) = held.filter(|held| held.size > signed.size) {
+        return Err(Finding::Truncated { held: held.size, found: signed.size });
     }
-    let mut walk = Walk::new(directory, head, held);
-    for index in 0..head.size.div_ceil(WIDTH) {
+    let mut walk = Walk::new(directory, signed, held);
+    for index in 0..signed.size.div_ceil(WIDTH) {
         walk.bundle(index)?;
     }
     walk.finish()
@@ -114,7 +114,8 @@ pub fn verify(
 #[derive(Debug)]
 struct Walk<'a> {
     directory: &'a Path,
-    head: Head,
+    /// What the directory's own checkpoint says.
+    signed: Head,
     held: Option<Head>,
     entries: Edge,
     stored: Edge,
@@ -128,10 +129,10 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(directory: &'a Path, head: Head, held: Option<Head>) -> Self {
+    fn new(directory: &'a Path, signed: Head, held: Option<Head>) -> Self {
         let mut walk = Self {
             directory,
-            head,
+            signed,
             held,
             entries: Edge::default(),
             stored: Edge::default(),
@@ -165,7 +166,7 @@ impl<'a> Walk<'a> {
             self.push_stored(stored);
             self.note_held_root();
         }
-        if first + name.width == self.head.size {
+        if first + name.width == self.signed.size {
             self.time = entries.last().and_then(|entry| time_of(entry));
         }
         Ok(())
@@ -210,8 +211,8 @@ impl<'a> Walk<'a> {
 
     fn finish(mut self) -> Result<Verified, Finding> {
         for level in 1..self.stored.height() {
-            let index = nodes_at(self.head.size, level) / WIDTH;
-            if let Some(name) = TileName::within(Shelf::Level(level), index, self.head.size) {
+            let index = nodes_at(self.signed.size, level) / WIDTH;
+            if let Some(name) = TileName::within(Shelf::Level(level), index, self.signed.size) {
                 let computed = encode_hashes(self.stored.level(level));
                 self.compare(name, &computed);
             }
@@ -224,24 +225,23 @@ impl<'a> Walk<'a> {
         {
             return Err(Finding::Rewritten { size: held.size });
         }
-        Ok(Verified { size: self.head.size, root: root.0, time: self.time })
+        Ok(Verified { size: self.signed.size, root: root.0, time: self.time })
     }
 
     /// Names what is wrong, if anything is.
     fn blame(&mut self, root: Hash) -> Result<(), Finding> {
-        let signed = self.head.root;
         match (self.differs, self.wrong_tile.take()) {
             // The entries are what was signed: it is the stored hashes that were changed.
-            (Some(seq), _) if root == signed => {
+            (Some(seq), _) if root == self.signed.root => {
                 let name = self.name(Shelf::Level(0), seq / WIDTH);
                 Err(broken(name, &format!("does not hold the hash of record {seq}")))
             }
             (Some(seq), _) => Err(changed(seq)),
             (None, Some(finding)) => Err(finding),
-            (None, None) if root == signed => Ok(()),
+            (None, None) if root == self.signed.root => Ok(()),
             (None, None) => Err(Finding::Record {
                 seq: 0,
-                what: format!("to {} are not those that were signed", self.head.size.max(1) - 1),
+                what: format!("to {} are not those that were signed", self.signed.size.max(1) - 1),
             }),
         }
     }
@@ -253,8 +253,8 @@ impl<'a> Walk<'a> {
         shelves.extend((0..self.entries.height()).map(Shelf::Level));
         for shelf in shelves {
             let nodes = match shelf {
-                Shelf::Entries => self.head.size,
-                Shelf::Level(level) => nodes_at(self.head.size, level),
+                Shelf::Entries => self.signed.size,
+                Shelf::Level(level) => nodes_at(self.signed.size, level),
             };
             for index in 0..nodes.div_ceil(WIDTH) {
                 self.check_leftovers_of(self.name(shelf, index))?;
@@ -290,8 +290,8 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn name(&self, shelf: Shelf, index: u64) -> TileName {
-        TileName::within(shelf, index, self.head.size).unwrap_or(TileName::full(shelf, index))
+    fn name(&self, of: Shelf, index: u64) -> TileName {
+        TileName::within(of, index, self.signed.size).unwrap_or(TileName::full(of, index))
     }
 
     /// A tile of the signed tree. While the log grows, the full tile may have taken the place of the

@@ -1,5 +1,13 @@
 //! Whoever can write to the log's directory, without its key: every rewriting is found.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that fails should stop where it does"
+)]
+
 mod support;
 
 use std::{fs, path::Path};
@@ -46,14 +54,12 @@ fn k01_every_flipped_byte_is_found() {
     for path in files(&home.path().join("log")) {
         let right = fs::read(&path).unwrap();
         for place in 0..right.len() {
-            for mask in [0x01, 0x20, 0x80] {
-                let mut wrong = right.clone();
-                wrong[place] ^= mask;
-                fs::write(&path, &wrong).unwrap();
-                let found = verified(home.path(), None);
-                assert!(found.is_err(), "byte {place} of {} flipped by {mask}", path.display());
-                flips += 1;
-            }
+            let mut wrong = right.clone();
+            wrong[place] ^= 1 << (place % 8);
+            fs::write(&path, &wrong).unwrap();
+            let found = verified(home.path(), None);
+            assert!(found.is_err(), "byte {place} of {}", path.display());
+            flips += 1;
         }
         fs::write(&path, &right).unwrap();
     }

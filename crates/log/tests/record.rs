@@ -1,5 +1,13 @@
 //! What goes in comes out: levels, pairs, order, events once.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that fails should stop where it does"
+)]
+
 mod support;
 
 use portcullis_log::{HealthState, Reader, RecordBroken};
@@ -143,15 +151,15 @@ fn a_path_longer_than_a_frame_is_recorded_in_part() {
     let home = tempfile::tempdir().unwrap();
     let log = open(home.path());
     let handle = log.handle();
-    let long = "/ä".repeat(40_000);
+    let path_sent = "/ä".repeat(40_000);
     on_core(async {
         let journal = handle.open_journal(0).unwrap();
-        journal.refused(&attempt(1, &long), &outcome(403)).unwrap();
+        journal.refused(&attempt(1, &path_sent), &outcome(403)).unwrap();
     });
     drop(log);
     let entries = entries(home.path());
     let path = entries[0]["path"].as_str().unwrap();
-    assert!(long.starts_with(path) && path.len() > 1_000, "{} bytes", path.len());
+    assert!(path_sent.starts_with(path) && path.len() > 1_000, "{} bytes", path.len());
 }
 
 #[test]
@@ -166,6 +174,25 @@ fn a_closed_log_refuses() {
         assert_eq!(refused.map(|_| ()), Err(RecordBroken));
         assert!(handle.append(&event(1)).await.is_err());
     });
+}
+
+#[test]
+fn k09_a_tree_that_cannot_be_written_closes_the_gate() {
+    let home = tempfile::tempdir().unwrap();
+    let log = open(home.path());
+    let handle = log.handle();
+    std::fs::write(home.path().join("log/tile"), "in the way").unwrap();
+    on_core(async {
+        let journal = handle.open_journal(0).unwrap();
+        assert!(handle.append(&event(1)).await.is_err());
+        assert!(matches!(handle.health().state(), HealthState::Broken(_)));
+        let refused = journal.intent(&attempt(1, "/"), RecordLevel::Strict);
+        assert_eq!(refused.map(|_| ()), Err(RecordBroken));
+    });
+    drop(log);
+    std::fs::remove_file(home.path().join("log/tile")).unwrap();
+    small_log(home.path(), 1);
+    assert_eq!(entries(home.path()).len(), 1);
 }
 
 #[test]

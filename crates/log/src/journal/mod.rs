@@ -12,3 +12,6 @@ mod writer;
 pub use sync::SyncHandle;
 pub(crate) use sync::SyncThread;
 pub use writer::{CoreJournal, Recorded};
+
+#[cfg(test)]
+mod tests;

@@ -233,6 +233,16 @@ impl Segments {
         Ok(())
     }
 
+    /// Makes every later sync of the newest file fail.
+    #[cfg(test)]
+    pub(crate) fn lose_newest_file(&self) {
+        let unsyncable =
+            Arc::new(File::open("/dev/null").unwrap_or_else(|error| panic!("{error}")));
+        if let Some(newest) = self.lock().last_mut() {
+            newest.file = unsyncable;
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Segment>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -95,7 +95,7 @@ impl Due {
     }
 
     fn wait(&self) -> Duration {
-        let idle = Duration::from_secs(3600);
+        let idle = Duration::from_hours(1);
         self.soon_at.map_or(idle, |at| at.saturating_duration_since(Instant::now()))
     }
 

@@ -61,6 +61,7 @@ impl Tree {
             let what = format!("its tiles do not add up to the signed root of {size} entries");
             return Err(LogError::damaged(directory, what));
         }
+        delete_abandoned(directory, size)?;
         let bundle = match TileName::within(Shelf::Entries, size / WIDTH, size) {
             Some(name) => read_edge_bundle(directory, name, edge.level(0))?,
             None => Vec::new(),
@@ -142,11 +143,7 @@ impl Tree {
     /// Deletes partial tiles whose full ones a published checkpoint covers.
     pub(super) fn delete_replaced(&mut self) -> Result<(), LogError> {
         for path in self.replaced.drain(..) {
-            match fs::remove_dir_all(&path) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(source) => return Err(LogError::io("delete", path, source)),
-            }
+            gone(fs::remove_dir_all(&path), &path)?;
         }
         Ok(())
     }
@@ -228,6 +225,65 @@ fn read_edge_bundle(
             && entries.iter().zip(leaves).all(|(entry, leaf)| leaf_hash(entry) == *leaf)
     });
     if matches { Ok(bytes) } else { Err(LogError::damaged(path, "its entries were changed")) }
+}
+
+/// Deletes tiles beyond `size`: an earlier process wrote them and died before it signed them. Left
+/// there, they would look like changed ones once the log has grown past them.
+fn delete_abandoned(directory: &Path, size: u64) -> Result<(), LogError> {
+    for shelf in (0..8).map(Shelf::Level).chain([Shelf::Entries]) {
+        let nodes = match shelf {
+            Shelf::Entries => size,
+            Shelf::Level(level) => nodes_at(size, level),
+        };
+        let edge = nodes / WIDTH;
+        // They were written one after the other: the first place that is free ends them.
+        let place = |index| {
+            let name = TileName::full(shelf, index);
+            (directory.join(name.to_string()), directory.join(name.partial_directory()))
+        };
+        let beyond = (edge + 1..).take_while(|index| {
+            let (full, partial) = place(*index);
+            full.exists() || partial.exists()
+        });
+        // From the end, so that another crash leaves no gap that would hide the rest.
+        let beyond: Vec<u64> = beyond.collect();
+        for index in beyond.into_iter().rev() {
+            let (full, partial) = place(index);
+            gone(fs::remove_file(&full), &full)?;
+            gone(fs::remove_dir_all(&partial), &partial)?;
+        }
+        let (full, partial) = place(edge);
+        gone(fs::remove_file(&full), &full)?;
+        delete_wider(&partial, nodes % WIDTH)?;
+    }
+    Ok(())
+}
+
+/// Deletes the unfinished tiles in `directory` that are wider than `width`.
+fn delete_wider(directory: &Path, width: u64) -> Result<(), LogError> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(LogError::io("list", directory, error)),
+    };
+    for entry in entries {
+        let path = entry.map_err(|source| LogError::io("list", directory, source))?.path();
+        let found = path.file_name().and_then(|name| name.to_str()?.parse::<u64>().ok());
+        if found.is_some_and(|found| found > width) {
+            gone(fs::remove_file(&path), &path)?;
+        }
+    }
+    Ok(())
+}
+
+/// What was not there need not be deleted.
+fn gone(deleted: io::Result<()>, path: &Path) -> Result<(), LogError> {
+    match deleted {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(LogError::io("delete", path, error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The most bytes of an event's text: what an entry holds, without its position.

@@ -16,11 +16,11 @@ use jiff::Timestamp;
 use portcullis_log::{Finding, Log, LogError, LogOptions, Reader, Verified, verify};
 use portcullis_model::{Attempt, Clock, Entropy, Event, EventId, EventType, Outcome, RequestId};
 
-pub const NAME: &str = "gate.test/audit";
+pub(crate) const NAME: &str = "gate.test/audit";
 
 /// Numbers that repeat from run to run.
 #[derive(Debug, Default)]
-pub struct Counting(AtomicU64);
+pub(crate) struct Counting(AtomicU64);
 
 impl Entropy for Counting {
     fn fill(&self, bytes: &mut [u8]) {
@@ -32,7 +32,7 @@ impl Entropy for Counting {
 
 /// A clock that stands.
 #[derive(Debug)]
-pub struct Standing;
+pub(crate) struct Standing;
 
 impl Clock for Standing {
     fn now(&self) -> Timestamp {
@@ -40,7 +40,7 @@ impl Clock for Standing {
     }
 }
 
-pub fn options(directory: &Path) -> LogOptions {
+pub(crate) fn options(directory: &Path) -> LogOptions {
     LogOptions {
         directory: directory.to_owned(),
         name: NAME.to_owned(),
@@ -49,11 +49,11 @@ pub fn options(directory: &Path) -> LogOptions {
     }
 }
 
-pub fn open(directory: &Path) -> Log {
+pub(crate) fn open(directory: &Path) -> Log {
     Log::open(&options(directory)).unwrap()
 }
 
-pub fn attempt(request: u128, path: &str) -> Attempt<'_> {
+pub(crate) fn attempt(request: u128, path: &str) -> Attempt<'_> {
     Attempt {
         request: RequestId::from_bits(request),
         time: Standing.now(),
@@ -76,22 +76,22 @@ pub fn attempt(request: u128, path: &str) -> Attempt<'_> {
     }
 }
 
-pub fn outcome(status: u16) -> Outcome<'static> {
+pub(crate) fn outcome(status: u16) -> Outcome<'static> {
     Outcome { status, latency_us: 250, answered_by: None, connection: None, error: None }
 }
 
-pub fn event(id: u128) -> Event {
+pub(crate) fn event(id: u128) -> Event {
     Event::new(EventId::from_bits(id), Standing.now(), EventType::GrantStarted)
 }
 
 /// Runs `future` as one core of the data plane does.
-pub fn on_core<F: Future>(future: F) -> F::Output {
+pub(crate) fn on_core<F: Future>(future: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, future)
 }
 
 /// A log of `count` events in `home`, closed in good order.
-pub fn small_log(home: &Path, count: u128) {
+pub(crate) fn small_log(home: &Path, count: u128) {
     let log = open(home);
     let handle = log.handle();
     on_core(async {
@@ -103,26 +103,26 @@ pub fn small_log(home: &Path, count: u128) {
 }
 
 /// All entries, parsed.
-pub fn entries(home: &Path) -> Vec<serde_json::Value> {
+pub(crate) fn entries(home: &Path) -> Vec<serde_json::Value> {
     let reader = Reader::open(home.join("log")).unwrap();
     let all = reader.entries(0, usize::MAX).unwrap();
     all.iter().map(|entry| serde_json::from_str(&entry.json).unwrap()).collect()
 }
 
-pub fn verifier_key(home: &Path) -> String {
+pub(crate) fn verifier_key(home: &Path) -> String {
     fs::read_to_string(home.join("log.pub")).unwrap()
 }
 
-pub fn verified(home: &Path, held: Option<&str>) -> Result<Verified, Finding> {
+pub(crate) fn verified(home: &Path, held: Option<&str>) -> Result<Verified, Finding> {
     verify(&home.join("log"), &verifier_key(home), held)
 }
 
-pub fn checkpoint(home: &Path) -> String {
+pub(crate) fn checkpoint(home: &Path) -> String {
     fs::read_to_string(home.join("log/checkpoint")).unwrap()
 }
 
 /// Every file below `directory`.
-pub fn files(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
@@ -136,7 +136,7 @@ pub fn files(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
@@ -150,6 +150,6 @@ pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-pub fn error_of(opened: Result<Log, LogError>) -> String {
+pub(crate) fn error_of(opened: Result<Log, LogError>) -> String {
     opened.map(|_| ()).unwrap_err().to_string()
 }
