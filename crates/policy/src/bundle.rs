@@ -2,10 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use cedar_policy::{Authorizer, Entities, Schema};
 use indexmap::IndexMap;
-use portcullis_model::{BundleDigest, InstanceName, OperationName, ServiceName, Window};
+use portcullis_model::{BundleDigest, InstanceName, OperationName, PolicyId, ServiceName, Window};
 
-use crate::{LoadError, catalog::Catalog};
+use crate::{
+    LoadError, Subject,
+    catalog::Catalog,
+    counters::EvaluationErrors,
+    index::Index,
+    load::{self, Loaded},
+    places::Places,
+    policy::Policies,
+};
 
 /// The text of one policy file.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -106,28 +115,96 @@ pub struct Demands {
 /// A loaded, validated, indexed bundle.
 #[derive(Debug)]
 pub struct Bundle {
-    digest: BundleDigest,
-    catalog: Catalog,
+    loaded: Loaded,
+    index: Index,
+    places: Places,
+    errors: EvaluationErrors,
+    claims: BTreeMap<String, String>,
+    pub(crate) authorizer: Authorizer,
 }
 
 impl Bundle {
     /// Loads and validates all of `source`; reports every mistake at once.
-    pub fn load(_source: &BundleSource) -> Result<Self, Vec<LoadError>> {
-        Err(Vec::new())
+    pub fn load(source: &BundleSource) -> Result<Self, Vec<LoadError>> {
+        let loaded = load::load(source)?;
+        Ok(Self {
+            index: Index::new(&loaded.policies),
+            places: Places::new(&loaded),
+            errors: EvaluationErrors::default(),
+            claims: source.claims.clone(),
+            authorizer: Authorizer::new(),
+            loaded,
+        })
     }
 
     /// Its name.
     pub fn digest(&self) -> &BundleDigest {
-        &self.digest
+        &self.loaded.digest
     }
 
     /// Its services and operations.
     pub fn catalog(&self) -> &Catalog {
-        &self.catalog
+        &self.loaded.catalog
+    }
+
+    /// The generated schema, in Cedar's syntax.
+    pub fn schema_text(&self) -> &str {
+        &self.loaded.schema_text
+    }
+
+    /// The ids of its policies, in the order of their files.
+    pub fn policy_ids(&self) -> impl Iterator<Item = &PolicyId> {
+        self.loaded.policies.iter().map(|(_, policy)| &policy.id)
+    }
+
+    /// How often its policies could not be evaluated.
+    pub fn evaluation_errors(&self) -> &EvaluationErrors {
+        &self.errors
     }
 
     /// What must be read before a query on `operation` can be decided.
-    pub fn demands(&self, _operation: &OperationName) -> Demands {
-        Demands::default()
+    pub fn demands(&self, operation: &OperationName) -> Demands {
+        self.places.operation(operation).map(|place| place.demands).unwrap_or_default()
+    }
+
+    /// Whether `rule` exists, so that grants that it issued may still be worth something.
+    pub fn issues(&self, rule: &PolicyId) -> bool {
+        let policy = self.loaded.policies.lookup(rule.as_str());
+        policy.is_some_and(|(_, policy)| policy.terms.is_some())
+    }
+
+    /// Whether the head of any permit matches `subject` on any operation of `service`. If not, the
+    /// service does not exist for it.
+    pub fn head_matches_service(&self, subject: &Subject, service: &ServiceName) -> bool {
+        let Some(prepared) = subject.prepared() else { return false };
+        let mut permits = self.places.permits_of(service);
+        permits.any(|at| {
+            let policy = self.loaded.policies.at(at);
+            policy.is_some_and(|policy| policy.head.admits_principal(prepared.scoped()))
+        })
+    }
+
+    pub(crate) fn policies(&self) -> &Policies {
+        &self.loaded.policies
+    }
+
+    pub(crate) fn schema(&self) -> &Schema {
+        &self.loaded.schema
+    }
+
+    pub(crate) fn entities(&self) -> &Entities {
+        &self.loaded.entities
+    }
+
+    pub(crate) fn index(&self) -> &Index {
+        &self.index
+    }
+
+    pub(crate) fn places(&self) -> &Places {
+        &self.places
+    }
+
+    pub(crate) fn claims(&self) -> &BTreeMap<String, String> {
+        &self.claims
     }
 }

@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
-use portcullis_model::{Principal, RequestId};
+use portcullis_model::RequestId;
+
+pub use crate::subject::Subject;
 
 /// A part of the context that is known, or not yet: asked ahead of time, nothing of a request is.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,23 +73,4 @@ pub struct Context {
     pub params: Known<Option<Record>>,
     /// Declared body, if the operation has one.
     pub body: Known<Option<Record>>,
-}
-
-/// A principal ready for decisions: made once per identity and kept beside the token that proved it,
-/// so that building its entities and its cache key is paid once.
-#[derive(Debug)]
-pub struct Subject {
-    principal: Arc<Principal>,
-}
-
-impl Subject {
-    /// Prepares `principal`.
-    pub fn new(principal: Arc<Principal>) -> Self {
-        Self { principal }
-    }
-
-    /// Who it is.
-    pub fn principal(&self) -> &Arc<Principal> {
-        &self.principal
-    }
 }

@@ -1,11 +1,22 @@
 //! One question, three answers.
+//!
+//! Standing policy first, then each grant in force that covers the query under the one rule that
+//! issued it, then what would open it. Anything that goes wrong on the way ends in Deny.
+
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use portcullis_model::{Grant, OperationName, PolicyId, PrincipalId, Resource, Way};
 
+pub use crate::cache::DecisionCache;
 use crate::{
-    Snapshot,
+    Bundle, Snapshot, ahead,
+    cache::{Asked, Outcome, Remembered, SliceKey, VisibleKey},
     context::{Context, Subject},
+    evaluate::{Findings, evaluate},
+    facts::{GrantFacts, cedar_context},
+    slice::Slice,
+    ways::ways,
 };
 
 /// An access query.
@@ -29,7 +40,7 @@ pub struct Pass {
     principal: PrincipalId,
     operation: OperationName,
     resource: Resource,
-    grant: Option<std::sync::Arc<Grant>>,
+    grant: Option<Arc<Grant>>,
     rereads_time: bool,
 }
 
@@ -89,18 +100,170 @@ pub struct Verdict {
     /// The answer.
     pub answer: Answer,
     /// The determining policies: those that permit, or those that forbid.
-    pub policies: std::sync::Arc<[PolicyId]>,
+    pub policies: Arc<[PolicyId]>,
     /// Until when the same question has the same answer, state unchanged; windows excepted.
     pub valid_until: Option<Timestamp>,
+    /// Asked ahead of time: what the gate will check when the request comes, in Cedar's syntax, each
+    /// with the policy that it is from. With a Deny: standing policy may permit the request under
+    /// these conditions, and there is nothing to ask for.
+    pub to_be_checked: Vec<String>,
 }
-
-/// Decisions and slices remembered by one core. Sound by its keys; see the module documentation.
-#[derive(Debug, Default)]
-pub struct DecisionCache {}
 
 impl Snapshot {
     /// Decides `query` against this snapshot.
-    pub fn decide(&self, _query: &Query<'_>, _cache: &mut DecisionCache) -> Verdict {
-        Verdict { answer: Answer::Deny(Denial::ByPolicy), policies: [].into(), valid_until: None }
+    pub fn decide(&self, query: &Query<'_>, cache: &mut DecisionCache) -> Verdict {
+        match self.remembered(query, cache) {
+            Some(slice) if slice.slice.reads_unknown(query.context) => {
+                let ahead = ahead::decide(self, query, &slice.slice);
+                ahead.unwrap_or_else(|denied| self.denied(query, cache, denied))
+            }
+            Some(slice) => self.decide_on(query, &slice, cache),
+            None => self.denied(query, cache, Findings::none()),
+        }
+    }
+
+    fn decide_on(
+        &self,
+        query: &Query<'_>,
+        remembered: &Remembered,
+        cache: &mut DecisionCache,
+    ) -> Verdict {
+        let (bundle, slice) = (&**self.bundle(), &remembered.slice);
+        let standing = cache.outcome(remembered, Asked::Standing, query.context, || {
+            let context = cedar_context(&slice.reads, query.context, None);
+            Outcome::Found(evaluate(bundle, slice, &slice.standing, context))
+        });
+        let Outcome::Found(standing) = standing else {
+            return self.denied(query, cache, Findings::none());
+        };
+        if standing.permitted {
+            return permit(query, slice, None, standing.policies);
+        }
+        for grant in self.covering(query) {
+            let asked = Asked::Grant(grant.id, grant.version);
+            let outcome = cache.outcome(remembered, asked, query.context, || {
+                Outcome::Found(under_grant(bundle, slice, query.context, grant))
+            });
+            if let Outcome::Found(Findings { permitted: true, policies, .. }) = outcome {
+                return permit(query, slice, Some(Arc::clone(grant)), policies);
+            }
+        }
+        let outcome = cache.outcome(remembered, Asked::Ways, query.context, || {
+            Outcome::Ways(ways(bundle, slice, query.context).into())
+        });
+        match outcome {
+            Outcome::Ways(ways) if !ways.is_empty() => Verdict {
+                answer: Answer::Requestable(ways.to_vec()),
+                policies: standing.policies,
+                valid_until: slice.reads.time().then_some(query.context.now),
+                to_be_checked: Vec::new(),
+            },
+            Outcome::Ways(_) | Outcome::Found(_) => self.denied(query, cache, standing),
+        }
+    }
+
+    /// The grants that could open `query`: of this principal, for this operation, here, now.
+    pub(crate) fn covering(&self, query: &Query<'_>) -> impl Iterator<Item = &Arc<Grant>> {
+        let held = self.grants_of(&query.subject.principal().id);
+        held.filter(move |grant| {
+            let instance = &grant.resource.instance;
+            grant.operation == *query.operation
+                && grant.resource.service == query.resource.service
+                && (instance.is_none() || *instance == query.resource.instance)
+                && (grant.digest.is_none() || grant.digest.as_deref() == query.digest)
+                && grant.in_force(query.context.now)
+        })
+    }
+
+    /// `None` if the principal cannot be prepared, the operation or resource is unknown, or they do
+    /// not belong together.
+    fn remembered(&self, query: &Query<'_>, cache: &mut DecisionCache) -> Option<Arc<Remembered>> {
+        if query.operation.service() != query.resource.service.as_str() {
+            return None;
+        }
+        let bundle = self.bundle();
+        let prepared = query.subject.prepared()?;
+        let operation = bundle.places().operation(query.operation)?;
+        let resource = bundle.places().resource(query.resource)?;
+        let key = SliceKey {
+            generation: self.stamp().generation,
+            epoch: prepared.epoch,
+            operation: operation.number,
+            resource: resource.number,
+        };
+        let made = cache.slice(key, || Slice::of_operation(bundle, prepared, operation, resource));
+        made.inspect_err(|error| {
+            tracing::error!(%error, operation = %query.operation, "no slice can be made; denied");
+        })
+        .ok()
+    }
+
+    fn denied(&self, query: &Query<'_>, cache: &mut DecisionCache, found: Findings) -> Verdict {
+        let denial = if !self.sees(query, cache) {
+            Denial::Invisible
+        } else if found.erring_forbid {
+            Denial::ErroringForbid
+        } else {
+            Denial::ByPolicy
+        };
+        Verdict {
+            answer: Answer::Deny(denial),
+            policies: found.policies,
+            valid_until: None,
+            to_be_checked: Vec::new(),
+        }
+    }
+
+    fn sees(&self, query: &Query<'_>, cache: &mut DecisionCache) -> bool {
+        let (bundle, service) = (self.bundle(), &query.resource.service);
+        let whole = Resource { service: service.clone(), instance: None };
+        let place = bundle.places().resource(&whole);
+        let (Some(place), Some(prepared)) = (place, query.subject.prepared()) else {
+            return false;
+        };
+        let key = VisibleKey {
+            generation: self.stamp().generation,
+            epoch: prepared.epoch,
+            resource: place.number,
+        };
+        cache.visible(key, || bundle.head_matches_service(query.subject, service))
+    }
+}
+
+/// All forbids and the one rule that issued `grant`.
+fn under_grant(bundle: &Bundle, slice: &Slice, context: &Context, grant: &Grant) -> Findings {
+    let rule = bundle.policies().lookup(grant.rule.as_str());
+    let Some((_, rule)) = rule.filter(|(at, _)| slice.rules.contains(at)) else {
+        return Findings::none();
+    };
+    let facts = || cedar_context(&slice.reads, context, Some(GrantFacts::from(grant)));
+    let permitting = evaluate(bundle, slice, &rule.alone, facts());
+    if !permitting.permitted {
+        return permitting;
+    }
+    let forbidding = evaluate(bundle, slice, &slice.forbids, facts());
+    if forbidding.forbids() { forbidding } else { permitting }
+}
+
+/// The only place that makes a pass.
+pub(crate) fn permit(
+    query: &Query<'_>,
+    slice: &Slice,
+    grant: Option<Arc<Grant>>,
+    policies: Arc<[PolicyId]>,
+) -> Verdict {
+    let rereads_time = slice.reads.time();
+    let pass = Pass {
+        principal: query.subject.principal().id.clone(),
+        operation: query.operation.clone(),
+        resource: query.resource.clone(),
+        grant,
+        rereads_time,
+    };
+    Verdict {
+        answer: Answer::Permit(pass),
+        policies,
+        valid_until: rereads_time.then_some(query.context.now),
+        to_be_checked: Vec::new(),
     }
 }

@@ -1,0 +1,311 @@
+//! Deciding ahead of time, when the request is not there yet.
+//!
+//! The grant is known, or assumed; the rest of the context is unknown, which is not absent. Cedar's
+//! type-aware partial evaluation says what is left of each policy. What is left of a permit is a
+//! condition that the gate will check; so is the contrary of what is left of a forbid.
+
+use std::sync::Arc;
+
+use cedar_policy::{
+    Effect, PartialEntities, PartialEntityUid, PartialRequest, PolicySet,
+    pst::{self, Clause, Expr, Literal, SmolStr, UnaryOp, Var},
+};
+use portcullis_model::{PolicyId, Way};
+
+use crate::{
+    Bundle, Snapshot,
+    decide::{Answer, Query, Verdict, permit},
+    evaluate::Findings,
+    facts::{GrantFacts, datetime_text},
+    policy::Policy,
+    reads::context_path,
+    slice::Slice,
+    ways::candidates,
+};
+
+/// Why a policy could not be partially evaluated.
+type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+/// Decides `query` as far as it can be known. `Err` is a denial for which nothing is left to check.
+pub(crate) fn decide(
+    snapshot: &Snapshot,
+    query: &Query<'_>,
+    slice: &Slice,
+) -> Result<Verdict, Findings> {
+    let bundle = snapshot.bundle();
+    let found = Ahead::new(bundle, slice).and_then(|ahead| ahead.decide(snapshot, query));
+    found.unwrap_or_else(|error| {
+        tracing::error!(%error, operation = %query.operation, "cannot be decided ahead of time; denied");
+        Err(Findings::none())
+    })
+}
+
+/// What is left of some policies.
+#[derive(Debug, Default)]
+struct Left {
+    permits: bool,
+    permits_under: Vec<String>,
+    forbids: Vec<PolicyId>,
+    erring_forbid: bool,
+    permitting: Vec<PolicyId>,
+    forbids_under: Vec<String>,
+}
+
+impl Left {
+    /// Whether it may come to a permit at all.
+    fn is_open(&self) -> bool {
+        !self.forbidden() && (self.permits || !self.permits_under.is_empty())
+    }
+
+    /// Whether it will be a permit whatever the request.
+    fn is_certain(&self) -> bool {
+        !self.forbidden() && self.permits && self.forbids_under.is_empty()
+    }
+
+    fn forbidden(&self) -> bool {
+        self.erring_forbid || !self.forbids.is_empty()
+    }
+
+    fn conditions(&self) -> impl Iterator<Item = &String> {
+        // A permit that holds anyway makes the conditions of the others irrelevant.
+        let permits = if self.permits { &[][..] } else { &self.permits_under[..] };
+        permits.iter().chain(&self.forbids_under)
+    }
+
+    fn findings(self) -> Findings {
+        Findings {
+            permitted: false,
+            erring_forbid: self.erring_forbid,
+            policies: self.forbids.into(),
+        }
+    }
+}
+
+struct Ahead<'a> {
+    bundle: &'a Bundle,
+    slice: &'a Slice,
+    request: PartialRequest,
+    entities: PartialEntities,
+}
+
+impl<'a> Ahead<'a> {
+    fn new(bundle: &'a Bundle, slice: &'a Slice) -> Result<Self, Failed> {
+        let schema = bundle.schema();
+        let request = PartialRequest::new(
+            PartialEntityUid::from_concrete(slice.principal.clone()),
+            slice.action.clone(),
+            PartialEntityUid::from_concrete(slice.resource.clone()),
+            None,
+            schema,
+        )?;
+        let entities = PartialEntities::from_concrete(slice.entities.clone(), schema)?;
+        Ok(Self { bundle, slice, request, entities })
+    }
+
+    fn decide(
+        &self,
+        snapshot: &Snapshot,
+        query: &Query<'_>,
+    ) -> Result<Result<Verdict, Findings>, Failed> {
+        let is_standing = |policy: &&Policy| policy.terms.is_none();
+        let standing = self.left(self.candidates().filter(is_standing), None)?;
+        if standing.is_certain() {
+            return Ok(Ok(permit(query, self.slice, None, standing.permitting.into())));
+        }
+        for grant in snapshot.covering(query) {
+            let rule = self.candidates().filter(|policy| {
+                policy.is_forbid() || (policy.terms.is_some() && policy.id == grant.rule)
+            });
+            let left = self.left(rule, Some(GrantFacts::from(&**grant)))?;
+            if left.is_certain() {
+                let policies = left.permitting.into();
+                return Ok(Ok(permit(query, self.slice, Some(Arc::clone(grant)), policies)));
+            }
+        }
+        let (ways, to_be_checked) = self.ways(query)?;
+        if !ways.is_empty() {
+            return Ok(Ok(Verdict {
+                answer: Answer::Requestable(ways),
+                policies: standing.forbids.into(),
+                valid_until: None,
+                to_be_checked,
+            }));
+        }
+        if !standing.is_open() {
+            return Ok(Err(standing.findings()));
+        }
+        let to_be_checked = standing.conditions().cloned().collect();
+        Ok(Ok(Verdict {
+            answer: Answer::Deny(crate::Denial::ByPolicy),
+            policies: [].into(),
+            valid_until: None,
+            to_be_checked,
+        }))
+    }
+
+    fn ways(&self, query: &Query<'_>) -> Result<(Vec<Way>, Vec<String>), Failed> {
+        let mut found: Vec<(Way, Vec<String>)> = Vec::new();
+        for at in &self.slice.rules {
+            let Some(rule) = self.bundle.policies().at(*at) else { continue };
+            for candidate in candidates(rule, self.slice, query.context.now) {
+                let policies =
+                    self.candidates().filter(|policy| policy.is_forbid() || policy.id == rule.id);
+                let left = self.left(policies, Some(candidate.grant))?;
+                if left.is_open() {
+                    found.push((candidate.way, left.conditions().cloned().collect()));
+                    break;
+                }
+            }
+        }
+        found.sort_by(|(a, _), (b, _)| a.order(b));
+        let (ways, conditions): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+        let mut to_be_checked: Vec<String> = conditions.into_iter().flatten().collect();
+        let mut seen = std::collections::BTreeSet::new();
+        to_be_checked.retain(|condition| seen.insert(condition.clone()));
+        Ok((ways, to_be_checked))
+    }
+
+    fn candidates(&self) -> impl Iterator<Item = &'a Policy> {
+        self.slice.candidates.iter().filter_map(|at| self.bundle.policies().at(*at))
+    }
+
+    /// Partially evaluates `policies` under `grant`.
+    fn left(
+        &self,
+        policies: impl Iterator<Item = &'a Policy>,
+        grant: Option<GrantFacts>,
+    ) -> Result<Left, Failed> {
+        let mut set = PolicySet::new();
+        for policy in policies {
+            set.add(under(&policy.cedar, grant)?)?;
+        }
+        let response = set.tpe(&self.request, &self.entities, self.bundle.schema())?;
+        let ours = |id: &cedar_policy::PolicyId| {
+            self.bundle.policies().lookup(id.as_ref()).map(|(_, policy)| policy.id.clone())
+        };
+        let mut left = Left {
+            permits: response.true_permits().next().is_some(),
+            permitting: response.true_permits().filter_map(ours).collect(),
+            forbids: response
+                .true_forbids()
+                .chain(response.error_forbids())
+                .filter_map(ours)
+                .collect(),
+            erring_forbid: response.error_forbids().next().is_some(),
+            ..Left::default()
+        };
+        for policy in response.residual_policies() {
+            let text = condition(&policy)?;
+            match policy.effect() {
+                Effect::Permit => left.permits_under.push(format!("{}: {text}", policy.id())),
+                Effect::Forbid => left.forbids_under.push(format!("{}: !({text})", policy.id())),
+            }
+        }
+        left.permits_under.sort();
+        left.forbids_under.sort();
+        Ok(left)
+    }
+}
+
+/// The condition of a residual policy: its single `when`.
+fn condition(policy: &cedar_policy::Policy) -> Result<String, Failed> {
+    let body = policy.to_pst()?;
+    let texts = body.body().clauses().iter().map(|clause| match clause {
+        Clause::When(expr) => expr.to_string(),
+        Clause::Unless(expr) => format!("!({expr})"),
+    });
+    Ok(texts.collect::<Vec<_>>().join(" && "))
+}
+
+/// `policy` with everything it says about the grant replaced by what is so.
+fn under(
+    policy: &cedar_policy::Policy,
+    grant: Option<GrantFacts>,
+) -> Result<cedar_policy::Policy, Failed> {
+    let body = policy.to_pst()?;
+    let template = body.body();
+    let clauses = template.clauses().iter().map(|clause| match clause {
+        Clause::When(expr) => Clause::When(replace(expr, grant)),
+        Clause::Unless(expr) => Clause::Unless(replace(expr, grant)),
+    });
+    let replaced = pst::Template::new(
+        template.id.clone(),
+        template.effect,
+        template.principal.clone(),
+        template.action.clone(),
+        template.resource.clone(),
+    )
+    .try_with_clauses(clauses.collect::<Vec<_>>())?;
+    let replaced = pst::StaticPolicy::try_from(replaced)?;
+    Ok(cedar_policy::Policy::from_pst(pst::Policy::Static(replaced))?)
+}
+
+fn replace(expr: &Arc<Expr>, grant: Option<GrantFacts>) -> Arc<Expr> {
+    if let Expr::HasAttr { expr: base, attrs } = &**expr
+        && matches!(**base, Expr::Var(Var::Context))
+        && attrs.head == "grant"
+    {
+        let has = grant.is_some()
+            && attrs.tail.first().is_none_or(|name| FIELDS.contains(&name.as_str()));
+        return Arc::new(Expr::Literal(Literal::Bool(has)));
+    }
+    if let (Some(path), Some(grant)) = (context_path(expr), grant)
+        && let [part, rest @ ..] = path.as_slice()
+        && *part == "grant"
+    {
+        return match rest.first().map(|name| name.as_str()) {
+            None => record(grant),
+            Some(name) => field(grant, name).unwrap_or_else(|| Arc::clone(expr)),
+        };
+    }
+    rebuild(expr, grant)
+}
+
+const FIELDS: [&str; 3] = ["kind", "reviews", "expires"];
+
+fn record(grant: GrantFacts) -> Arc<Expr> {
+    let fields = FIELDS.iter().filter_map(|name| Some(((*name).to_owned(), field(grant, name)?)));
+    Arc::new(Expr::Record(fields.collect()))
+}
+
+fn field(grant: GrantFacts, name: &str) -> Option<Arc<Expr>> {
+    let literal = |literal| Arc::new(Expr::Literal(literal));
+    match name {
+        "kind" => Some(literal(Literal::String(SmolStr::from(grant.kind.as_str())))),
+        "reviews" => Some(literal(Literal::Long(i64::from(grant.reviews)))),
+        "expires" => {
+            let text = literal(Literal::String(SmolStr::from(datetime_text(grant.expires))));
+            Some(Arc::new(Expr::UnaryOp { op: UnaryOp::Datetime, expr: text }))
+        }
+        _ => None,
+    }
+}
+
+/// The same expression over replaced ones.
+fn rebuild(expr: &Arc<Expr>, grant: Option<GrantFacts>) -> Arc<Expr> {
+    let new = |expr: &Arc<Expr>| replace(expr, grant);
+    Arc::new(match &**expr {
+        Expr::UnaryOp { op, expr } => Expr::UnaryOp { op: *op, expr: new(expr) },
+        Expr::BinaryOp { op, left, right } => {
+            Expr::BinaryOp { op: *op, left: new(left), right: new(right) }
+        }
+        Expr::GetAttr { expr, attr } => Expr::GetAttr { expr: new(expr), attr: attr.clone() },
+        Expr::HasAttr { expr, attrs } => Expr::HasAttr { expr: new(expr), attrs: attrs.clone() },
+        Expr::Like { expr, pattern } => Expr::Like { expr: new(expr), pattern: pattern.clone() },
+        Expr::Is { expr, entity_type, in_expr } => Expr::Is {
+            expr: new(expr),
+            entity_type: entity_type.clone(),
+            in_expr: in_expr.as_ref().map(new),
+        },
+        Expr::IfThenElse { cond, then_expr, else_expr } => Expr::IfThenElse {
+            cond: new(cond),
+            then_expr: new(then_expr),
+            else_expr: new(else_expr),
+        },
+        Expr::Set(items) => Expr::Set(items.iter().map(new).collect()),
+        Expr::Record(fields) => {
+            Expr::Record(fields.iter().map(|(name, field)| (name.clone(), new(field))).collect())
+        }
+        _ => return Arc::clone(expr),
+    })
+}

@@ -1,0 +1,93 @@
+//! One evaluation by Cedar, read with our stricter rules: a permit that errs does not apply, and a
+//! forbid that errs denies. Cedar itself skips both.
+
+use std::sync::Arc;
+
+use cedar_policy::{AuthorizationError, Decision, PolicySet, Request};
+use portcullis_model::PolicyId;
+
+use crate::{Bundle, facts::NoContext, slice::Slice};
+
+/// What an evaluation found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Findings {
+    /// Some permit applies, and no forbid does or errs.
+    pub(crate) permitted: bool,
+    /// A forbid could not be evaluated.
+    pub(crate) erring_forbid: bool,
+    /// The determining policies: those that permit, or those that forbid.
+    pub(crate) policies: Arc<[PolicyId]>,
+}
+
+impl Findings {
+    /// Nothing permits.
+    pub(crate) fn none() -> Self {
+        Self { permitted: false, erring_forbid: false, policies: [].into() }
+    }
+
+    /// Some forbid applies or errs.
+    pub(crate) fn forbids(&self) -> bool {
+        !self.permitted && (self.erring_forbid || !self.policies.is_empty())
+    }
+}
+
+/// Evaluates `policies`, which belong to `slice`.
+pub(crate) fn evaluate(
+    bundle: &Bundle,
+    slice: &Slice,
+    policies: &PolicySet,
+    context: Result<cedar_policy::Context, NoContext>,
+) -> Findings {
+    let request = context.and_then(|context| {
+        let (principal, action) = (slice.principal.clone(), slice.action.clone());
+        Ok(Request::new(principal, action, slice.resource.clone(), context, None)?)
+    });
+    let request = match request {
+        Ok(request) => request,
+        Err(error) => {
+            tracing::error!(%error, action = %slice.action, "a query cannot be put to Cedar; denied");
+            return Findings::none();
+        }
+    };
+    let response = bundle.authorizer.is_authorized(&request, policies, &slice.entities);
+    let erring = erring_forbids(bundle, response.diagnostics().errors());
+    let reasons = response.diagnostics().reason();
+    let known = |id: &cedar_policy::PolicyId| {
+        bundle.policies().lookup(id.as_ref()).map(|(_, policy)| policy.id.clone())
+    };
+    let allowed = response.decision() == Decision::Allow;
+    let mut policies: Vec<PolicyId> = if allowed && !erring.is_empty() {
+        Vec::new()
+    } else {
+        reasons.filter_map(known).collect()
+    };
+    let (permitted, erring_forbid) = (allowed && erring.is_empty(), !erring.is_empty());
+    policies.extend(erring);
+    policies.sort();
+    Findings { permitted, erring_forbid, policies: policies.into() }
+}
+
+/// Counts and logs what could not be evaluated; returns the forbids among it.
+fn erring_forbids<'a>(
+    bundle: &Bundle,
+    errors: impl Iterator<Item = &'a AuthorizationError>,
+) -> Vec<PolicyId> {
+    let mut forbids = Vec::new();
+    for error in errors {
+        let AuthorizationError::PolicyEvaluationError(error) = error;
+        let id = error.policy_id();
+        match bundle.policies().lookup(id.as_ref()) {
+            Some((_, policy)) if !policy.is_forbid() => {
+                bundle.evaluation_errors().count_permit();
+                tracing::warn!(policy = %policy.id, error = %error.inner(), "a permit cannot be evaluated; it does not apply");
+            }
+            Some((_, policy)) => {
+                bundle.evaluation_errors().count_forbid();
+                tracing::warn!(policy = %policy.id, error = %error.inner(), "a forbid cannot be evaluated; denied");
+                forbids.push(policy.id.clone());
+            }
+            None => tracing::error!(policy = %id, "an unknown policy was evaluated"),
+        }
+    }
+    forbids
+}

@@ -1,0 +1,357 @@
+//! What strict validation does not find: scopes wider than meant, grants in places where they would
+//! take access away, and words that this version does not carry out.
+
+use std::sync::Arc;
+
+use cedar_policy::{
+    ActionConstraint, Effect, EntityUid, ResourceConstraint,
+    pst::{BinaryOp, Clause, Expr, Literal, SmolStr, Var},
+};
+
+use crate::{
+    Catalog,
+    policy::Head,
+    reads::{Part, Reads, children, context_path},
+    schema::GROUPS,
+};
+
+/// A mistake: a word of the policy's text to point at, what is wrong, and advice.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Mistake {
+    pub(super) at: String,
+    pub(super) message: String,
+    pub(super) help: Option<String>,
+}
+
+fn mistake(at: &str, message: impl Into<String>, help: &str) -> Mistake {
+    let help = Some(help.to_owned()).filter(|help| !help.is_empty());
+    Mistake { at: at.to_owned(), message: message.into(), help }
+}
+
+/// One policy as the checks see it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Checked<'a> {
+    pub(super) effect: Effect,
+    pub(super) head: &'a Head,
+    pub(super) clauses: &'a [Clause],
+    pub(super) literals: &'a [EntityUid],
+    pub(super) all_services: bool,
+    /// The first folder of its file, if it is a service's.
+    pub(super) folder: Option<&'a str>,
+}
+
+impl Checked<'_> {
+    /// All mistakes of one policy.
+    pub(super) fn mistakes(&self, catalog: &Catalog) -> Vec<Mistake> {
+        let mut found = self.not_built();
+        found.extend(self.grant_positions());
+        found.extend(self.wide_scope());
+        found.extend(self.instances(catalog));
+        found.extend(self.outside_of_folder());
+        found
+    }
+
+    /// INVARIANT (N05): with `context has grant` as a conjunct of the right clause and nowhere under
+    /// a negation, a grant can turn this policy's answer only towards permitting.
+    fn grant_positions(&self) -> Vec<Mistake> {
+        let help = match self.effect {
+            Effect::Permit => "in a permit, write: when { context has grant && … }",
+            Effect::Forbid => "in a forbid, write: unless { context has grant && … }",
+        };
+        let mut found = Vec::new();
+        for clause in self.clauses {
+            let (expr, allowed) = match clause {
+                Clause::When(expr) => (expr, self.effect == Effect::Permit),
+                Clause::Unless(expr) => (expr, self.effect == Effect::Forbid),
+            };
+            if Reads::of_expr(expr).whole {
+                let message =
+                    "`context` as a whole includes the grant, which a policy may only ask for";
+                found.push(mistake("context", message, "name the attributes of `context`"));
+            } else if !reads_grant(expr) {
+            } else if !allowed {
+                let message = "a grant here would take access away";
+                found.push(mistake("grant", message, help));
+            } else if !conjuncts(expr).into_iter().any(is_has_grant) || !is_positive(expr) {
+                let message = "a grant must be asked for by a plain `context has grant` conjunct";
+                found.push(mistake("grant", message, help));
+            }
+        }
+        found
+    }
+
+    fn wide_scope(&self) -> Option<Mistake> {
+        let group = |uid: &EntityUid| GROUPS.contains(&uid.id().unescaped());
+        let wide_action = match &self.head.action {
+            ActionConstraint::Any => true,
+            ActionConstraint::Eq(uid) => group(uid),
+            ActionConstraint::In(uids) => uids.iter().any(group),
+        };
+        let wide_resource = match &self.head.resource {
+            ResourceConstraint::Any => true,
+            ResourceConstraint::Is(ty) => ["Service", "Instance"].contains(&ty.basename()),
+            ResourceConstraint::Eq(_)
+            | ResourceConstraint::In(_)
+            | ResourceConstraint::IsIn(..) => false,
+        };
+        let wide = self.effect == Effect::Permit && wide_action && wide_resource;
+        (wide && !self.all_services).then(|| {
+            mistake(
+                "permit",
+                "this permit opens an action group on every service, present and future",
+                "name a service, or say that you mean it: @all_services(\"true\")",
+            )
+        })
+    }
+
+    /// N03: the balancer may pick any other instance, so a policy that names one could be sidestepped.
+    fn instances(&self, catalog: &Catalog) -> Vec<Mistake> {
+        let named = self.literals.iter().filter(|uid| uid.type_name().basename() == "Instance");
+        let picked = named.filter_map(|uid| {
+            let id = uid.id().unescaped();
+            let (service, instance) = id.split_once('/')?;
+            let source = catalog.service(&service.parse().ok()?)?.source();
+            let name = source.instances.keys().find(|name| name.as_str() == instance)?;
+            (!source.addressed_only.contains(name)).then(|| {
+                let message = format!(
+                    "a request to {service} may land on instance {instance} without naming it"
+                );
+                mistake(
+                    id,
+                    message,
+                    "list the instance under `addressed_only`, or name the service",
+                )
+            })
+        });
+        let known = |uid: &&EntityUid| {
+            let ty = uid.type_name().basename();
+            let id = uid.id().unescaped();
+            match ty {
+                "Service" => catalog.services().any(|s| s.source().name.as_str() == id),
+                "Instance" => id.split_once('/').is_some_and(|(service, instance)| {
+                    let source = catalog.services().map(crate::catalog::Service::source);
+                    source.into_iter().any(|s| {
+                        s.name.as_str() == service
+                            && s.instances.keys().any(|name| name.as_str() == instance)
+                    })
+                }),
+                _ => true,
+            }
+        };
+        let unknown = self.literals.iter().filter(|uid| !known(uid)).map(|uid| {
+            let message = format!("{uid} is not configured");
+            mistake(uid.id().unescaped(), message, "name a configured service or instance")
+        });
+        picked.chain(unknown).collect()
+    }
+
+    fn outside_of_folder(&self) -> Vec<Mistake> {
+        let Some(folder) = self.folder else { return Vec::new() };
+        let help = format!("policies under {folder}/ may name the service {folder} only");
+        let foreign = self
+            .literals
+            .iter()
+            .filter(|uid| service_of(uid).is_some_and(|service| service != folder));
+        let mut found: Vec<_> = foreign
+            .map(|uid| mistake(uid.id().unescaped(), format!("{uid} is not of {folder}"), &help))
+            .collect();
+        if found.is_empty() && !self.is_confined_to(folder) {
+            let head = if self.effect == Effect::Permit { "permit" } else { "forbid" };
+            let message = format!("this policy applies to more than the service {folder}");
+            found.push(mistake(head, message, &help));
+        }
+        found
+    }
+
+    fn is_confined_to(&self, folder: &str) -> bool {
+        let of_folder = |uid: &EntityUid| service_of(uid).is_some_and(|service| service == folder);
+        let by_action = match &self.head.action {
+            ActionConstraint::Any => false,
+            ActionConstraint::Eq(uid) => of_folder(uid),
+            ActionConstraint::In(uids) => !uids.is_empty() && uids.iter().all(of_folder),
+        };
+        let by_resource = match &self.head.resource {
+            ResourceConstraint::Any | ResourceConstraint::Is(_) => false,
+            ResourceConstraint::Eq(uid)
+            | ResourceConstraint::In(uid)
+            | ResourceConstraint::IsIn(_, uid) => of_folder(uid),
+        };
+        let by_condition = self.clauses.iter().any(|clause| match clause {
+            Clause::When(expr) => {
+                conjuncts(expr).into_iter().any(|expr| is_service_of_request(expr, folder))
+            }
+            Clause::Unless(_) => false,
+        });
+        by_action || by_resource || by_condition
+    }
+
+    fn not_built(&self) -> Vec<Mistake> {
+        let mut found = Vec::new();
+        let unsupported =
+            |name: &str| mistake(name, format!("`{name}` is not supported by this version"), "");
+        for uid in self.literals {
+            let (ty, id) = (uid.type_name().basename(), uid.id().unescaped());
+            if NO_TYPES.contains(&ty) {
+                found.push(unsupported(ty));
+            } else if ty == "Action" && NO_ACTIONS.contains(&id) {
+                found.push(unsupported(id));
+            }
+        }
+        for ty in types_of_head(self.head) {
+            if NO_TYPES.contains(&ty.as_str()) {
+                found.push(unsupported(&ty));
+            }
+        }
+        for clause in self.clauses {
+            let (Clause::When(expr) | Clause::Unless(expr)) = clause;
+            words(expr, &mut |word, message| {
+                found.push(mistake(word, message.to_owned(), ""));
+            });
+        }
+        found.dedup();
+        found
+    }
+}
+
+const NO_TYPES: [&str; 4] = ["Schedule", "Incident", "DataClass", "Anonymous"];
+const NO_ACTIONS: [&str; 3] = ["reveal", "sealCredential", "manageIncident"];
+
+fn types_of_head(head: &Head) -> Vec<String> {
+    use cedar_policy::PrincipalConstraint as P;
+    let principal = match &head.principal {
+        P::Is(ty) | P::IsIn(ty, _) => Some(ty),
+        P::Any | P::In(_) | P::Eq(_) => None,
+    };
+    let resource = match &head.resource {
+        ResourceConstraint::Is(ty) | ResourceConstraint::IsIn(ty, _) => Some(ty),
+        ResourceConstraint::Any | ResourceConstraint::In(_) | ResourceConstraint::Eq(_) => None,
+    };
+    principal.into_iter().chain(resource).map(|ty| ty.basename().to_owned()).collect()
+}
+
+/// The service that an entity belongs to, by its name.
+fn service_of(uid: &EntityUid) -> Option<&str> {
+    let id = uid.id().unescaped();
+    match uid.type_name().basename() {
+        "Service" => Some(id),
+        "Instance" => id.split_once('/').map(|(service, _)| service),
+        "Action" => id.split_once('.').map(|(service, _)| service),
+        _ => None,
+    }
+}
+
+fn reads_grant(expr: &Expr) -> bool {
+    Reads::of_expr(expr).includes(Part::Grant)
+}
+
+/// `a && b && c` taken apart.
+pub(super) fn conjuncts(expr: &Expr) -> Vec<&Expr> {
+    match expr {
+        Expr::BinaryOp { op: BinaryOp::And, left, right } => {
+            let mut all = conjuncts(left);
+            all.extend(conjuncts(right));
+            all
+        }
+        other => vec![other],
+    }
+}
+
+fn is_has_grant(expr: &Expr) -> bool {
+    matches!(expr, Expr::HasAttr { expr, attrs }
+        if matches!(**expr, Expr::Var(Var::Context)) && attrs.len() == 1 && attrs.head == "grant")
+}
+
+/// Whether `context has grant` stands only where its truth makes the whole truer.
+fn is_positive(expr: &Expr) -> bool {
+    match expr {
+        Expr::BinaryOp { op: BinaryOp::And | BinaryOp::Or, left, right } => {
+            is_positive(left) && is_positive(right)
+        }
+        other if is_has_grant(other) => true,
+        other => !asks_for_grant(other),
+    }
+}
+
+fn asks_for_grant(expr: &Expr) -> bool {
+    is_has_grant(expr) || children(expr).into_iter().any(asks_for_grant)
+}
+
+/// `resource.service == Service::"payments"`: how policies on access requests name their service.
+fn is_service_of_request(expr: &Expr, service: &str) -> bool {
+    let is_attribute = |expr: &Arc<Expr>| {
+        matches!(&**expr, Expr::GetAttr { expr, attr }
+            if attr == "service" && matches!(**expr, Expr::Var(Var::Resource)))
+    };
+    let is_literal = |expr: &Arc<Expr>| {
+        matches!(&**expr, Expr::Literal(Literal::EntityUID(uid))
+            if uid.eid == service && uid.ty.to_string() == "Service")
+    };
+    matches!(expr, Expr::BinaryOp { op: BinaryOp::Eq, left, right }
+        if (is_attribute(left) && is_literal(right)) || (is_literal(left) && is_attribute(right)))
+}
+
+/// Reports the words of `expr` that this version does not carry out.
+fn words(expr: &Expr, report: &mut dyn FnMut(&str, &str)) {
+    let (base, names): (&Expr, Vec<&SmolStr>) = match expr {
+        Expr::GetAttr { expr, attr } => (expr, vec![attr]),
+        Expr::HasAttr { expr, attrs } => (expr, attrs.iter().collect()),
+        Expr::BinaryOp { op, left, right } => {
+            if matches!(op, BinaryOp::Eq | BinaryOp::NotEq) {
+                grant_kind(left, right, report);
+                grant_kind(right, left, report);
+            }
+            (expr, Vec::new())
+        }
+        Expr::Is { entity_type, .. } => {
+            let ty = entity_type.to_string();
+            if NO_TYPES.contains(&ty.as_str()) {
+                report(&ty, &format!("`{ty}` is not supported by this version"));
+            }
+            (expr, Vec::new())
+        }
+        _ => (expr, Vec::new()),
+    };
+    if !names.is_empty()
+        && let Some(name) = not_built_attribute(base, &names)
+    {
+        report(name, &format!("`{name}` is not supported by this version"));
+    }
+    for child in children(expr) {
+        words(child, report);
+    }
+}
+
+fn not_built_attribute<'a>(base: &Expr, names: &[&'a SmolStr]) -> Option<&'a str> {
+    let not_built: &[&str] = match base {
+        Expr::Var(Var::Principal) => &["onCall"],
+        Expr::Var(Var::Resource) => &["incident", "zone"],
+        Expr::Var(Var::Context) => &["clock"],
+        other => match context_path(other)?.as_slice() {
+            [part] if *part == "grant" => &["incident"],
+            [part] if *part == "source" => &["country"],
+            _ => &[],
+        },
+    };
+    let first = names.first().map(|name| name.as_str()).filter(|name| not_built.contains(name));
+    let second = || match (base, names) {
+        (Expr::Var(Var::Context), [first, second, ..]) => {
+            let pair = (first.as_str(), second.as_str());
+            [("grant", "incident"), ("source", "country")].contains(&pair).then(|| second.as_str())
+        }
+        _ => None,
+    };
+    first.or_else(second)
+}
+
+fn grant_kind(left: &Expr, right: &Expr, report: &mut dyn FnMut(&str, &str)) {
+    let Some(path) = context_path(left) else { return };
+    let Expr::Literal(Literal::String(kind)) = right else { return };
+    if path.iter().map(|name| name.as_str()).ne(["grant", "kind"]) {
+        return;
+    }
+    match kind.as_str() {
+        "automatic" | "review" => {}
+        "emergency" => report(kind, "`emergency` is not supported by this version"),
+        _ => report(kind, &format!("a grant's kind is `automatic` or `review`, never `{kind}`")),
+    }
+}

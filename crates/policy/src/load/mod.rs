@@ -1,0 +1,128 @@
+//! Loading a bundle: whole or not at all, and every mistake at once.
+//!
+//! Files are bounded before they are parsed, policies are parsed one by one, checked, and then
+//! validated together in Cedar's strict mode against the generated schema.
+
+mod annotations;
+mod checks;
+mod digest;
+mod policies;
+mod statements;
+
+use std::collections::BTreeMap;
+
+use cedar_policy::Schema;
+use portcullis_model::BundleDigest;
+
+use crate::{BundleSource, Catalog, LoadError, entities, place::File, policy::Policies, schema};
+
+/// A file larger than this is no policy file.
+const MAX_FILE: usize = 1 << 20;
+/// More policies than this are a mistake of whatever generates them.
+const MAX_POLICIES: usize = 20_000;
+
+/// All parts of a bundle that loading makes.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) digest: BundleDigest,
+    pub(crate) catalog: Catalog,
+    pub(crate) schema: Schema,
+    pub(crate) schema_text: String,
+    pub(crate) policies: Policies,
+    pub(crate) entities: cedar_policy::Entities,
+}
+
+/// Loads `source`.
+pub(crate) fn load(source: &BundleSource) -> Result<Loaded, Vec<LoadError>> {
+    let mut errors = settings(source);
+    let catalog = match Catalog::load(&source.services) {
+        Ok(catalog) => catalog,
+        Err(more) => {
+            errors.extend(more);
+            // Still read the policies: their syntax does not depend on the services.
+            policies::parse_all(source, &mut errors);
+            return Err(errors);
+        }
+    };
+    errors.extend(reserved_operations(&catalog));
+    let schema_text = schema::generate(&catalog, source);
+    let parsed = policies::parse_all(source, &mut errors);
+    let schema = match Schema::from_cedarschema_str(&schema_text) {
+        Ok((schema, _warnings)) => schema,
+        Err(error) => {
+            let message = format!("no schema can be made from the services: {error}");
+            errors.push(configuration().error_of_file(message));
+            return Err(errors);
+        }
+    };
+    let policies = policies::check_all(source, parsed, &catalog, &schema, &mut errors);
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let entities = entities::entities_of_bundle(&catalog, &schema).map_err(|error| {
+        vec![
+            configuration().error_of_file(format!("the services contradict their schema: {error}")),
+        ]
+    })?;
+    let digest = digest::digest(source);
+    Ok(Loaded { digest, catalog, schema, schema_text, policies: Policies::new(policies), entities })
+}
+
+/// Settings that are not in a file of their own.
+fn configuration() -> File<'static> {
+    File { path: "configuration", text: "" }
+}
+
+fn settings(source: &BundleSource) -> Vec<LoadError> {
+    let mut errors = Vec::new();
+    for (claim, ty) in &source.claims {
+        if claim == "issuer" {
+            let message =
+                "a claim cannot be called `issuer`: workloads have that attribute already";
+            errors.push(configuration().error_of_file(message));
+        }
+        if !["String", "Long", "Bool", "Set<String>"].contains(&ty.as_str()) {
+            let message = format!("claim `{claim}`: `{ty}` is no type of claims");
+            let help = "write String, Long, Bool or Set<String>";
+            errors.push(configuration().error_of_file(message).with_help(help));
+        }
+    }
+    if !source.labels.is_empty() {
+        errors.extend(source.services.iter().flat_map(|service| labels(&source.labels, service)));
+    }
+    errors
+}
+
+fn labels(declared: &BTreeMap<String, bool>, service: &crate::ServiceSource) -> Vec<LoadError> {
+    let place = |message: String| LoadError {
+        line: service.place.1,
+        ..File { path: &service.place.0, text: "" }.error_of_file(message)
+    };
+    let unknown = service.labels.keys().filter(|key| !declared.contains_key(*key));
+    let missing =
+        declared.iter().filter(|(key, required)| **required && !service.labels.contains_key(*key));
+    let unknown = unknown.map(|key| {
+        let name = &service.name;
+        place(format!("service {name}: label `{key}` is not declared"))
+            .with_help("declare it under `labels`")
+    });
+    let missing = missing
+        .map(|(key, _)| place(format!("service {}: label `{key}` is required", service.name)));
+    unknown.chain(missing).collect()
+}
+
+fn reserved_operations(catalog: &Catalog) -> Vec<LoadError> {
+    let mut errors = Vec::new();
+    for service in catalog.services() {
+        let (file, line) = &service.source().place;
+        for operation in service.operations() {
+            if schema::GROUPS.contains(&operation.name().local()) {
+                let message =
+                    format!("operation {} has the name of an action group", operation.name());
+                let error = File { path: file, text: "" }.error_of_file(message);
+                errors.push(LoadError { line: *line, ..error }.with_help("give it another name"));
+            }
+        }
+    }
+    errors
+}

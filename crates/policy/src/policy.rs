@@ -1,0 +1,132 @@
+//! One loaded policy: what Cedar needs of it, and what the PDP must know beside.
+
+use std::collections::HashMap;
+
+use cedar_policy::{
+    ActionConstraint, Effect, EntityTypeName, EntityUid, PolicySet, PrincipalConstraint,
+    ResourceConstraint,
+};
+use portcullis_model::{PolicyId, Window};
+
+use crate::reads::Reads;
+
+/// How a rule's grants are obtained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Terms {
+    pub(crate) reviews: u8,
+    pub(crate) max_duration: Window,
+    pub(crate) max_uses: Option<u32>,
+}
+
+/// The most reviews that a floor can raise a rule to.
+pub(crate) const MOST_REVIEWS: u8 = 5;
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { reviews: 1, max_duration: Window::minutes(30), max_uses: None }
+    }
+}
+
+/// A policy's scope.
+#[derive(Debug, Clone)]
+pub(crate) struct Head {
+    pub(crate) principal: PrincipalConstraint,
+    pub(crate) action: ActionConstraint,
+    pub(crate) resource: ResourceConstraint,
+}
+
+/// A loaded policy.
+#[derive(Debug)]
+pub(crate) struct Policy {
+    pub(crate) id: PolicyId,
+    pub(crate) cedar: cedar_policy::Policy,
+    /// Just this policy, for evaluating a rule under its own grant.
+    pub(crate) alone: PolicySet,
+    pub(crate) head: Head,
+    pub(crate) reads: Reads,
+    /// Every entity that it names.
+    pub(crate) literals: Vec<EntityUid>,
+    /// Of a rule: a permit that reads `context.grant`.
+    pub(crate) terms: Option<Terms>,
+}
+
+impl Policy {
+    pub(crate) fn is_forbid(&self) -> bool {
+        self.cedar.effect() == Effect::Forbid
+    }
+}
+
+/// An entity as heads see it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scoped<'a> {
+    pub(crate) uid: &'a EntityUid,
+    pub(crate) ancestors: &'a [EntityUid],
+}
+
+impl Scoped<'_> {
+    fn within(&self, other: &EntityUid) -> bool {
+        self.uid == other || self.ancestors.contains(other)
+    }
+
+    fn is(&self, ty: &EntityTypeName) -> bool {
+        self.uid.type_name() == ty
+    }
+}
+
+impl Head {
+    pub(crate) fn admits_principal(&self, principal: Scoped<'_>) -> bool {
+        match &self.principal {
+            PrincipalConstraint::Any => true,
+            PrincipalConstraint::In(uid) => principal.within(uid),
+            PrincipalConstraint::Eq(uid) => principal.uid == uid,
+            PrincipalConstraint::Is(ty) => principal.is(ty),
+            PrincipalConstraint::IsIn(ty, uid) => principal.is(ty) && principal.within(uid),
+        }
+    }
+
+    pub(crate) fn admits_action(&self, action: Scoped<'_>) -> bool {
+        match &self.action {
+            ActionConstraint::Any => true,
+            ActionConstraint::In(uids) => uids.iter().any(|uid| action.within(uid)),
+            ActionConstraint::Eq(uid) => action.uid == uid,
+        }
+    }
+
+    pub(crate) fn admits_resource(&self, resource: Scoped<'_>) -> bool {
+        match &self.resource {
+            ResourceConstraint::Any => true,
+            ResourceConstraint::In(uid) => resource.within(uid),
+            ResourceConstraint::Eq(uid) => resource.uid == uid,
+            ResourceConstraint::Is(ty) => resource.is(ty),
+            ResourceConstraint::IsIn(ty, uid) => resource.is(ty) && resource.within(uid),
+        }
+    }
+}
+
+/// All policies of a bundle, in the order of their files.
+#[derive(Debug, Default)]
+pub(crate) struct Policies {
+    all: Vec<Policy>,
+    by_id: HashMap<String, u32>,
+}
+
+impl Policies {
+    pub(crate) fn new(all: Vec<Policy>) -> Self {
+        let numbered = (0..).zip(&all);
+        let by_id = numbered.map(|(at, policy)| (policy.id.to_string(), at)).collect();
+        Self { all, by_id }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Policy)> {
+        (0..).zip(&self.all)
+    }
+
+    pub(crate) fn at(&self, index: u32) -> Option<&Policy> {
+        usize::try_from(index).ok().and_then(|index| self.all.get(index))
+    }
+
+    pub(crate) fn lookup(&self, id: &str) -> Option<(u32, &Policy)> {
+        let index = *self.by_id.get(id)?;
+        self.at(index).map(|policy| (index, policy))
+    }
+}

@@ -1,0 +1,142 @@
+//! The Cedar schema of a bundle, generated from its services.
+//!
+//! What this version does not carry out is not in it, so that a policy which names it cannot load.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+};
+
+use crate::{
+    BundleSource, Catalog,
+    bundle::OperationGroup,
+    catalog::{Operation, RecordType, Type},
+};
+
+/// The three action groups that every service shares.
+pub(crate) const GROUPS: [&str; 3] = ["read", "write", "admin"];
+
+/// The schema's text.
+pub(crate) fn generate(catalog: &Catalog, source: &BundleSource) -> String {
+    let mut text = String::from(TYPES);
+    let _ = writeln!(text, "type Labels = {{{}}};", labels(source));
+    let _ = writeln!(text, "entity Workload in [Group] = {{ issuer: String{} }};", claims(source));
+    text.push_str(ENTITIES);
+    for service in catalog.services() {
+        let name = service.source().name.as_str();
+        for group in GROUPS {
+            let _ = writeln!(text, "action {} in [{group}];", quoted(&format!("{name}.{group}")));
+        }
+        for operation in service.operations() {
+            action(&mut text, name, operation);
+        }
+    }
+    text
+}
+
+const TYPES: &str = "\
+type Grant = { kind: String, reviews: Long, expires: datetime };
+type Source = { ip: ipaddr };
+type Auth = { method: String, age: duration };
+type Http = { method: String, path: String, host: String };
+type Plain = { id: String };
+";
+
+const ENTITIES: &str = "\
+entity Group;
+entity User in [Group] = { email?: String, amr: Set<String> };
+entity Service = { labels: Labels };
+entity Instance in [Service] = { labels: Labels };
+entity AccessRequest = {
+  requester: User, service: Service, actions: Set<String>, waited: duration, kind: String,
+};
+entity System;
+action review appliesTo {
+  principal: [User], resource: [AccessRequest],
+  context: { now: datetime, source: Source, auth: Auth },
+};
+action revoke, viewConnections appliesTo {
+  principal: [User], resource: [Service],
+  context: { now: datetime, source: Source, auth: Auth },
+};
+action viewAudit, administer appliesTo {
+  principal: [User, Workload], resource: [Service, System],
+  context: { now: datetime, source: Source, auth: Auth },
+};
+action read, write, admin;
+";
+
+/// The group's name in Cedar.
+pub(crate) const fn group_name(group: OperationGroup) -> &'static str {
+    match group {
+        OperationGroup::Read => "read",
+        OperationGroup::Write => "write",
+        OperationGroup::Admin => "admin",
+    }
+}
+
+fn action(text: &mut String, service: &str, operation: &Operation) {
+    let group = format!("{service}.{}", group_name(operation.group()));
+    let _ = writeln!(
+        text,
+        "action {} in [{}] appliesTo {{\n  principal: [User, Workload], resource: [Service, Instance],\n  \
+         context: {{ now: datetime, source: Source, auth: Auth, request: Plain, http: Http, grant?: Grant{}{} }},\n}};",
+        quoted(operation.name().as_str()),
+        quoted(&group),
+        inspected("params", operation.params_type()),
+        inspected("body", operation.body_type()),
+    );
+}
+
+fn inspected(name: &str, ty: Option<&RecordType>) -> String {
+    ty.map(|ty| format!(", {name}?: {}", record(ty))).unwrap_or_default()
+}
+
+fn record(ty: &RecordType) -> String {
+    let fields: Vec<String> = ty
+        .fields
+        .iter()
+        .map(|(name, field)| {
+            let optional = if field.required { "" } else { "?" };
+            format!("{}{optional}: {}", quoted(name), type_text(&field.ty))
+        })
+        .collect();
+    format!("{{ {} }}", fields.join(", "))
+}
+
+fn type_text(ty: &Type) -> String {
+    match ty {
+        Type::Bool => "Bool".to_owned(),
+        Type::Long => "Long".to_owned(),
+        Type::String => "String".to_owned(),
+        Type::Decimal => "decimal".to_owned(),
+        Type::Set(ty) => format!("Set<{}>", type_text(ty)),
+        Type::Record(ty) => record(ty),
+    }
+}
+
+fn labels(source: &BundleSource) -> String {
+    let used: BTreeSet<&String> =
+        source.services.iter().flat_map(|service| service.labels.keys()).collect();
+    let keys: BTreeMap<&String, bool> = if source.labels.is_empty() {
+        used.into_iter().map(|key| (key, false)).collect()
+    } else {
+        source.labels.iter().map(|(key, required)| (key, *required)).collect()
+    };
+    let fields: Vec<String> = keys
+        .into_iter()
+        .map(|(key, required)| {
+            format!("{}{}: String", quoted(key), if required { "" } else { "?" })
+        })
+        .collect();
+    fields.join(", ")
+}
+
+fn claims(source: &BundleSource) -> String {
+    let fields = source.claims.iter().map(|(name, ty)| format!(", {}?: {ty}", quoted(name)));
+    fields.collect()
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.escape_debug())
+}

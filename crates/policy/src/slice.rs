@@ -1,0 +1,138 @@
+//! Slices: the policies and entities that can matter to one principal, action and resource.
+
+use std::collections::HashMap;
+
+use cedar_policy::{Entities, Entity, EntityUid, PolicySet};
+use portcullis_model::Window;
+
+use crate::{
+    Bundle, Context,
+    entities::closure,
+    facts::is_unknown,
+    places::{Action, OperationPlace, ResourcePlace},
+    policy::{Policy, Scoped},
+    reads::{Part, Read, Reads},
+    subject::Prepared,
+};
+
+/// All that a decision needs beside the context and the grants.
+#[derive(Debug)]
+pub(crate) struct Slice {
+    pub(crate) principal: EntityUid,
+    pub(crate) action: EntityUid,
+    pub(crate) resource: EntityUid,
+    pub(crate) entities: Entities,
+    /// Standing permits and all forbids.
+    pub(crate) standing: PolicySet,
+    /// All forbids.
+    pub(crate) forbids: PolicySet,
+    /// The rules, by their places in the bundle.
+    pub(crate) rules: Vec<u32>,
+    /// Every policy in it.
+    pub(crate) candidates: Vec<u32>,
+    pub(crate) reads: Reads,
+    /// What a cached outcome must be keyed by: `reads` without grants.
+    pub(crate) keyed_by: Vec<Read>,
+    pub(crate) forbids_read_grant: bool,
+    pub(crate) max_grant: Window,
+}
+
+/// Entities or policies that contradict each other; the query is denied.
+pub(crate) type NoSlice = Box<dyn std::error::Error + Send + Sync>;
+
+impl Slice {
+    /// For one operation on one resource.
+    pub(crate) fn of_operation(
+        bundle: &Bundle,
+        subject: &Prepared,
+        operation: &OperationPlace,
+        resource: &ResourcePlace,
+    ) -> Result<Self, NoSlice> {
+        let resource = resource.scoped();
+        Self::new(bundle, subject, &operation.action, resource, Vec::new(), operation.max_grant)
+    }
+
+    /// For an action of the control plane on `resource`; `extra` are entities that are not the bundle's.
+    pub(crate) fn of_control(
+        bundle: &Bundle,
+        subject: &Prepared,
+        action: &Action,
+        resource: Scoped<'_>,
+        extra: Vec<Entity>,
+    ) -> Result<Self, NoSlice> {
+        Self::new(bundle, subject, action, resource, extra, Window::minutes(1))
+    }
+
+    fn new(
+        bundle: &Bundle,
+        subject: &Prepared,
+        action: &Action,
+        resource: Scoped<'_>,
+        extra: Vec<Entity>,
+        max_grant: Window,
+    ) -> Result<Self, NoSlice> {
+        let policies = bundle.policies();
+        let principal = subject.scoped();
+        let candidates = bundle.index().candidates(policies, principal, action.scoped(), resource);
+        let chosen: Vec<&Policy> = candidates.iter().filter_map(|at| policies.at(*at)).collect();
+        let (mut standing, mut forbids) = (PolicySet::new(), PolicySet::new());
+        let mut reads = Reads::default();
+        for policy in &chosen {
+            reads.merge(&policy.reads);
+            if policy.is_forbid() {
+                forbids.add(policy.cedar.clone())?;
+            }
+            if policy.terms.is_none() {
+                standing.add(policy.cedar.clone())?;
+            }
+        }
+        let is_rule = |at: &u32| policies.at(*at).is_some_and(|policy| policy.terms.is_some());
+        let forbids_read_grant =
+            chosen.iter().any(|policy| policy.is_forbid() && policy.reads.includes(Part::Grant));
+        let keyed_by = reads.attributes.iter().filter(|read| read.part != Part::Grant);
+        Ok(Self {
+            principal: subject.uid.clone(),
+            action: action.uid.clone(),
+            resource: resource.uid.clone(),
+            entities: entities(bundle, subject, action, resource, extra, &chosen)?,
+            standing,
+            forbids,
+            rules: candidates.iter().copied().filter(is_rule).collect(),
+            keyed_by: keyed_by.cloned().collect(),
+            reads,
+            candidates,
+            forbids_read_grant,
+            max_grant,
+        })
+    }
+
+    /// Whether outcomes may be remembered.
+    pub(crate) fn is_cacheable(&self) -> bool {
+        !self.reads.time() && !self.reads.includes(Part::Request)
+    }
+
+    /// Whether some policy reads what is not known yet.
+    pub(crate) fn reads_unknown(&self, context: &Context) -> bool {
+        self.keyed_by.iter().any(|read| is_unknown(read, context))
+    }
+}
+
+fn entities(
+    bundle: &Bundle,
+    subject: &Prepared,
+    action: &Action,
+    resource: Scoped<'_>,
+    extra: Vec<Entity>,
+    chosen: &[&Policy],
+) -> Result<Entities, NoSlice> {
+    let mut found: HashMap<EntityUid, Entity> = HashMap::new();
+    let named = chosen.iter().flat_map(|policy| &policy.literals);
+    closure(bundle.entities(), named.chain([&action.uid, resource.uid]), &mut found);
+    for entity in extra {
+        let services = resource.ancestors.iter();
+        closure(bundle.entities(), services, &mut found);
+        found.insert(entity.uid(), entity);
+    }
+    found.insert(subject.uid.clone(), subject.entity.clone());
+    Ok(Entities::from_entities(found.into_values(), None)?)
+}
