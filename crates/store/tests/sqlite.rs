@@ -1,0 +1,151 @@
+//! The suite against SQLite, and what is SQLite's own: one owner, private files, kill -9.
+
+#![allow(missing_docs, reason = "tests")]
+
+mod suite;
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    path::Path,
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use portcullis_store::{Change, SqliteStore, Store, StoreError};
+use suite::made;
+
+macro_rules! suite {
+    ($($check:ident),+ $(,)?) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $check() {
+            let folder = tempfile::tempdir().unwrap();
+            let store = SqliteStore::open(&folder.path().join("p.db")).await.unwrap();
+            suite::$check(Arc::new(store)).await;
+        }
+    )+};
+}
+
+suite! {
+    a_transaction_happens_whole_or_not_at_all,
+    the_same_is_asked_once_while_it_waits,
+    no_more_wait_than_may,
+    m02_one_person_is_counted_once_by_the_store_too,
+    e25_of_many_transitions_at_once_exactly_one_wins,
+    e16_a_use_is_spent_once,
+    an_ended_grant_stays_ended,
+    a_sign_in_takes_its_children_with_it,
+    people_are_found_by_address_and_by_principal,
+    a_device_sign_in_is_done_once,
+    e37_a_refusal_is_read_by_its_principal_only,
+    leftovers_are_forgotten_at_their_time,
+    generations_only_grow,
+    events_wait_for_the_log_in_their_order,
+}
+
+#[tokio::test]
+async fn l08_a_second_owner_is_refused_until_the_first_lets_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("p.db");
+    let first = SqliteStore::open(&path).await.unwrap();
+    assert!(matches!(SqliteStore::open(&path).await, Err(StoreError::InUse(_))));
+    first.close().await;
+    drop(first);
+    SqliteStore::open(&path).await.unwrap();
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn every_file_of_the_store_is_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&folder.path().join("p.db")).await.unwrap();
+    store.commit(vec![Change::Record(made::event(1))]).await.unwrap();
+    let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(Result::unwrap).collect();
+    assert!(files.len() >= 3, "the database, its lock and its journal");
+    for file in files {
+        let mode = file.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{:?}", file.file_name());
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("p.db");
+    let text = "this is a letter, not a database; ".repeat(64);
+    std::fs::write(&path, &text).unwrap();
+    assert!(matches!(SqliteStore::open(&path).await, Err(StoreError::Open { .. })));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+}
+
+const CHILD: &str = "PORTCULLIS_STORE_CHILD";
+
+/// Not a test: what the next test runs in a process of its own and kills.
+#[tokio::test]
+#[ignore = "run by l07 as a process of its own"]
+async fn child() {
+    let Ok(path) = std::env::var(CHILD) else { return };
+    let store = SqliteStore::open(Path::new(&path)).await.unwrap();
+    let first = store.unlogged(u32::MAX).await.unwrap().len() as u128;
+    for n in first.. {
+        let request = made::request(n, "ana", &format!("payments.op{n}"));
+        let request = Change::AddAccessRequest { request, at_most: u32::MAX };
+        let changes = vec![
+            request,
+            Change::AddGrant(made::grant(n, n, None)),
+            Change::Record(made::event(n)),
+        ];
+        store.commit(changes).await.unwrap();
+        writeln!(std::io::stderr(), "acknowledged {n}").unwrap();
+    }
+}
+
+/// `PORTCULLIS_SOAK` says how many times.
+#[tokio::test]
+async fn l07_nothing_acknowledged_is_lost_to_kill_9() {
+    let rounds = std::env::var("PORTCULLIS_SOAK").ok().and_then(|n| n.parse().ok()).unwrap_or(5);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("p.db");
+    let mut acknowledged = 0;
+    for round in 0..rounds {
+        acknowledged =
+            acknowledged.max(killed_after(&path, Duration::from_millis(150 + round * 37 % 200)));
+        let store = SqliteStore::open(&path).await.unwrap();
+        let events = store.unlogged(u32::MAX).await.unwrap();
+        let ids: Vec<u128> = events.iter().map(|stored| stored.event.id.to_bits()).collect();
+        let whole: Vec<u128> = (0..ids.len() as u128).collect();
+        assert_eq!(ids, whole, "no gap and no reordering");
+        assert!(ids.len() >= acknowledged, "{} of {acknowledged} are there", ids.len());
+        for n in whole {
+            let grant = portcullis_model::GrantId::from_bits(n);
+            let request = portcullis_model::AccessRequestId::from_bits(n);
+            assert!(store.grant(grant).await.unwrap().is_some());
+            assert!(store.access_request(request).await.unwrap().is_some());
+        }
+        store.close().await;
+    }
+    assert!(acknowledged > 0, "the child never got to write");
+}
+
+/// Lets the child write for a while, kills it, and says how many rows it had acknowledged in all.
+fn killed_after(path: &Path, while_writing: Duration) -> usize {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child", "--ignored", "--nocapture"])
+        .env(CHILD, path)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let reading = std::thread::spawn(move || {
+        let numbers = lines.map_while(Result::ok).filter_map(|line| {
+            line.strip_prefix("acknowledged ").and_then(|n| n.parse::<usize>().ok())
+        });
+        numbers.last()
+    });
+    std::thread::sleep(while_writing);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    reading.join().unwrap().map_or(0, |last| last + 1)
+}

@@ -1,0 +1,237 @@
+//! What every store promises, whatever is behind it. Each check gets an empty store.
+
+pub(crate) mod made;
+
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use made::now;
+use portcullis_model::{
+    AccessRequest, AccessRequestId, BundleDigest, Decision, GrantEnd, GrantId, PersonId, RequestId,
+    SignInId, TokenHash,
+};
+use portcullis_store::{AccessRequests, Change, Grants, Store, StoreError};
+
+type Shared = Arc<dyn Store>;
+
+fn is_conflict(result: Result<(), StoreError>) -> bool {
+    matches!(result, Err(StoreError::Conflict))
+}
+
+fn add(request: AccessRequest) -> Change {
+    Change::AddAccessRequest { request, at_most: 32 }
+}
+
+pub(crate) async fn a_transaction_happens_whole_or_not_at_all(store: Shared) {
+    let bad = vec![
+        Change::Record(made::event(1)),
+        add(made::request(1, "ana", "payments.createRefund")),
+        // No such access request.
+        Change::AddGrant(made::grant(1, 99, None)),
+    ];
+    assert!(is_conflict(store.commit(bad).await));
+    assert!(store.unlogged(10).await.unwrap().is_empty());
+    assert!(store.access_request(AccessRequestId::from_bits(1)).await.unwrap().is_none());
+}
+
+pub(crate) async fn the_same_is_asked_once_while_it_waits(store: Shared) {
+    let first = made::request(1, "ana", "payments.createRefund");
+    store.commit(vec![add(first.clone())]).await.unwrap();
+    let again = made::request(2, "ana", "payments.createRefund");
+    assert!(is_conflict(store.commit(vec![add(again.clone())]).await));
+    store.commit(vec![add(made::request(3, "ben", "payments.createRefund"))]).await.unwrap();
+    store.commit(vec![add(made::request(4, "ana", "payments.getRefund"))]).await.unwrap();
+    let withdrawn = first.withdraw(now()).unwrap();
+    let moved = Change::MoveAccessRequest { request: withdrawn, seen_reviews: 0 };
+    store.commit(vec![moved]).await.unwrap();
+    store.commit(vec![add(again)]).await.unwrap();
+    let own = store.access_requests(AccessRequests::Of(made::id("ana")), 10).await.unwrap();
+    assert_eq!(own.len(), 3);
+}
+
+pub(crate) async fn no_more_wait_than_may(store: Shared) {
+    for n in 0..3 {
+        let request = made::request(n, "ana", &format!("payments.op{n}"));
+        let change = Change::AddAccessRequest { request, at_most: 2 };
+        assert_eq!(is_conflict(store.commit(vec![change]).await), n == 2);
+    }
+    assert_eq!(store.access_requests(AccessRequests::Pending, 10).await.unwrap().len(), 2);
+}
+
+pub(crate) async fn m02_one_person_is_counted_once_by_the_store_too(store: Shared) {
+    let request = made::request(1, "ana", "payments.createRefund");
+    store
+        .commit(vec![Change::AddPerson(made::person(7, None)), add(request.clone())])
+        .await
+        .unwrap();
+    let once = request.review(made::review(1, 7, Decision::Approve)).unwrap();
+    let first = Change::MoveAccessRequest { request: once.clone(), seen_reviews: 0 };
+    store.commit(vec![first.clone()]).await.unwrap();
+    // Seen before the first review: stale.
+    assert!(is_conflict(store.commit(vec![first]).await));
+    // A state machine that had forgotten to look would meet the unique row.
+    let mut twice = once;
+    twice.reviews.push(made::review(2, 7, Decision::Approve));
+    let second = Change::MoveAccessRequest { request: twice, seen_reviews: 1 };
+    assert!(is_conflict(store.commit(vec![second]).await));
+    let kept = store.access_request(AccessRequestId::from_bits(1)).await.unwrap().unwrap();
+    assert_eq!(kept.approvals(), 1);
+}
+
+pub(crate) async fn e25_of_many_transitions_at_once_exactly_one_wins(store: Shared) {
+    let request = made::request(1, "ana", "payments.createRefund");
+    store.commit(vec![add(request.clone())]).await.unwrap();
+    let mut racing = tokio::task::JoinSet::new();
+    for n in 0..24_u32 {
+        let (store, request) = (Arc::clone(&store), request.clone());
+        racing.spawn(async move {
+            let moved = match n % 3 {
+                0 => request.withdraw(now()),
+                1 => request.expire(now()),
+                _ => request.decline_by_policy(now(), "policy".into()),
+            };
+            let moved = Change::MoveAccessRequest { request: moved.unwrap(), seen_reviews: 0 };
+            store.commit(vec![moved, Change::Record(made::event(u128::from(n)))]).await.is_ok()
+        });
+    }
+    let won = racing.join_all().await.into_iter().filter(|won| *won).count();
+    assert_eq!(won, 1);
+    assert_eq!(store.unlogged(100).await.unwrap().len(), 1, "only the winner is on record");
+}
+
+pub(crate) async fn e16_a_use_is_spent_once(store: Shared) {
+    let request = made::request(1, "ana", "payments.createRefund");
+    let grant = made::grant(1, 1, Some(1));
+    store.commit(vec![add(request), Change::AddGrant(grant.clone())]).await.unwrap();
+    let mut racing = tokio::task::JoinSet::new();
+    for n in 0..64 {
+        let (store, grant) = (Arc::clone(&store), grant.clone());
+        racing.spawn(async move {
+            let by = RequestId::from_bits(n);
+            let spend = Change::SpendUse { grant: grant.id, request: by, at: now() };
+            let moved = grant.consume(now(), by).unwrap();
+            let moved = Change::MoveGrant { grant: moved, seen_version: 0 };
+            store.commit(vec![spend, moved]).await.is_ok()
+        });
+    }
+    let spent = racing.join_all().await.into_iter().filter(|spent| *spent).count();
+    assert_eq!(spent, 1);
+    assert!(store.grants(Grants::InForce, 10).await.unwrap().is_empty());
+    let kept = store.grant(GrantId::from_bits(1)).await.unwrap().unwrap();
+    assert_eq!((kept.uses, kept.max_uses), (1, Some(1)));
+}
+
+pub(crate) async fn an_ended_grant_stays_ended(store: Shared) {
+    let request = made::request(1, "ana", "payments.createRefund");
+    let grant = made::grant(1, 1, None);
+    store.commit(vec![add(request), Change::AddGrant(grant.clone())]).await.unwrap();
+    let ended = grant.clone().end(now(), GrantEnd::Revoked, None).unwrap();
+    let end = Change::MoveGrant { grant: ended, seen_version: 0 };
+    store.commit(vec![end]).await.unwrap();
+    for seen_version in [0, 1] {
+        let back = Change::MoveGrant { grant: grant.clone(), seen_version };
+        assert!(is_conflict(store.commit(vec![back]).await));
+    }
+    assert_eq!(store.grants(Grants::Of(made::id("ana")), 10).await.unwrap().len(), 1);
+}
+
+pub(crate) async fn a_sign_in_takes_its_children_with_it(store: Shared) {
+    store
+        .commit(vec![
+            Change::AddPerson(made::person(1, Some("ana@example.com"))),
+            Change::SeePrincipal { principal: made::principal("ana", Some(1)), at: now() },
+            Change::AddSignIn(made::sign_in(1, "ana", 1, None)),
+            Change::AddSignIn(made::sign_in(2, "ana", 1, Some(1))),
+        ])
+        .await
+        .unwrap();
+    assert_eq!(store.sign_ins().await.unwrap().len(), 2);
+    store.commit(vec![Change::EndSignIn(SignInId::from_bits(1))]).await.unwrap();
+    assert!(store.sign_ins().await.unwrap().is_empty());
+    let orphan = Change::AddSignIn(made::sign_in(3, "ana", 1, Some(1)));
+    assert!(is_conflict(store.commit(vec![orphan]).await));
+    assert!(is_conflict(store.commit(vec![Change::EndSignIn(SignInId::from_bits(1))]).await));
+}
+
+pub(crate) async fn people_are_found_by_address_and_by_principal(store: Shared) {
+    let (ana, ben) = (made::person(1, Some("ana@example.com")), made::person(2, None));
+    let seen = Change::SeePrincipal { principal: made::principal("ana", Some(1)), at: now() };
+    store.commit(vec![Change::AddPerson(ana), Change::AddPerson(ben), seen]).await.unwrap();
+    let found = store.person_by_email("ana@example.com").await.unwrap();
+    assert_eq!(found, Some(PersonId::from_bits(1)));
+    assert_eq!(store.person_by_email("ANA@example.com").await.unwrap(), None);
+    assert_eq!(store.person_of(&made::id("ana")).await.unwrap(), Some(PersonId::from_bits(1)));
+    assert_eq!(store.person_of(&made::id("zoe")).await.unwrap(), None);
+    let taken = Change::AddPerson(made::person(2, Some("ana@example.com")));
+    assert!(is_conflict(store.commit(vec![taken]).await));
+    let own = Change::AddPerson(made::person(2, Some("ben@example.com")));
+    store.commit(vec![own]).await.unwrap();
+    assert_eq!(store.principals().await.unwrap(), vec![made::principal("ana", Some(1))]);
+}
+
+pub(crate) async fn a_device_sign_in_is_done_once(store: Shared) {
+    let hash = TokenHash::of("pc_device_1");
+    store.commit(vec![Change::AddDevice { hash, device: made::device() }]).await.unwrap();
+    assert_eq!(store.device(&hash).await.unwrap(), Some(made::device()));
+    assert_eq!(store.devices_under_way().await.unwrap(), 1);
+    store.commit(vec![Change::EndDevice(hash)]).await.unwrap();
+    assert!(is_conflict(store.commit(vec![Change::EndDevice(hash)]).await));
+}
+
+pub(crate) async fn e37_a_refusal_is_read_by_its_principal_only(store: Shared) {
+    let refusal = made::refusal("ana", "7K2M");
+    let keep = |refusal, at_most| vec![Change::KeepRefusal { refusal, at_most }];
+    store.commit(keep(refusal.clone(), 2)).await.unwrap();
+    let code = refusal.id.clone();
+    assert_eq!(store.refusal(&made::id("ana"), &code).await.unwrap(), Some(refusal.clone()));
+    assert_eq!(store.refusal(&made::id("ben"), &code).await.unwrap(), None);
+    assert!(is_conflict(store.commit(keep(refusal, 2)).await), "the code is taken");
+    store.commit(keep(made::refusal("ben", "7K2M"), 2)).await.unwrap();
+    store.commit(keep(made::refusal("ana", "7K2N"), 2)).await.unwrap();
+    assert!(is_conflict(store.commit(keep(made::refusal("ana", "7K2P"), 2)).await), "too many");
+}
+
+pub(crate) async fn leftovers_are_forgotten_at_their_time(store: Shared) {
+    let hash = TokenHash::of("pc_device_1");
+    let device = made::device();
+    let lapses = device.expires_at;
+    let refusal = made::refusal("ana", "7K2M");
+    let keep = Change::KeepRefusal { refusal: refusal.clone(), at_most: 64 };
+    store.commit(vec![keep, Change::AddDevice { hash, device }]).await.unwrap();
+    assert_eq!(store.oldest_to_forget().await.unwrap(), (Some(now()), Some(lapses)));
+    let forget =
+        |refusals_until, devices_until| vec![Change::Forget { refusals_until, devices_until }];
+    let second = SignedDuration::from_secs(1);
+    store.commit(forget(now() - second, lapses - second)).await.unwrap();
+    assert!(store.refusal(&made::id("ana"), &refusal.id).await.unwrap().is_some());
+    store.commit(forget(now(), lapses)).await.unwrap();
+    assert_eq!(store.oldest_to_forget().await.unwrap(), (None, None));
+}
+
+pub(crate) async fn generations_only_grow(store: Shared) {
+    store.commit(vec![Change::AddBundle(made::bundle(1, "sha256:a"))]).await.unwrap();
+    store.commit(vec![Change::AddBundle(made::bundle(2, "sha256:b"))]).await.unwrap();
+    for stale in [1, 2] {
+        let stale = Change::AddBundle(made::bundle(stale, "sha256:c"));
+        assert!(is_conflict(store.commit(vec![stale]).await));
+    }
+    let newest = store.bundles(1).await.unwrap();
+    assert_eq!(newest.first().unwrap().generation, 2);
+    let before = store.bundle_other_than(&BundleDigest("sha256:b".into())).await.unwrap();
+    assert_eq!(before.unwrap().digest, BundleDigest("sha256:a".into()));
+}
+
+pub(crate) async fn events_wait_for_the_log_in_their_order(store: Shared) {
+    for n in 1..=5 {
+        store.commit(vec![Change::Record(made::event(n))]).await.unwrap();
+    }
+    assert!(is_conflict(store.commit(vec![Change::Record(made::event(5))]).await), "once by id");
+    let waiting = store.unlogged(10).await.unwrap();
+    let ids: Vec<u128> = waiting.iter().map(|stored| stored.event.id.to_bits()).collect();
+    assert_eq!(ids, [1, 2, 3, 4, 5]);
+    assert_eq!(store.last_logged().await.unwrap(), None);
+    store.logged(waiting[0].seq, 41).await.unwrap();
+    assert!(is_conflict(store.logged(waiting[0].seq, 42).await), "it has its position");
+    assert_eq!(store.unlogged(10).await.unwrap().len(), 4);
+    assert_eq!(store.last_logged().await.unwrap(), Some(41));
+}
