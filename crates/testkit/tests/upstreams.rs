@@ -1,7 +1,7 @@
 //! The upstreams say what reached them: each is asked by a client that shares no code with it
 //! beyond the HTTP library.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::{
     io::{Read, Write},

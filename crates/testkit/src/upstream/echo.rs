@@ -8,7 +8,7 @@
 //! | `/sse` | a server-sent event every 50 ms, without end |
 //! | all others | a JSON document: method, path, query, headers, trailers, body length and digest |
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{fmt::Write, io, net::SocketAddr, time::Duration};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
@@ -199,7 +199,10 @@ fn listed(headers: &HeaderMap) -> Vec<(String, String)> {
 
 fn describe(received: &Received) -> String {
     let digest = digest(&SHA256, &received.body);
-    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut hex = String::new();
+    for byte in digest.as_ref() {
+        let _ = write!(hex, "{byte:02x}");
+    }
     let document = json!({
         "method": received.method, "path": received.path, "query": received.query,
         "headers": received.headers, "trailers": received.trailers, "http2": received.http2,

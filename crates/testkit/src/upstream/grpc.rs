@@ -84,6 +84,7 @@ pub fn frame(message: &[u8]) -> Bytes {
     framed.freeze()
 }
 
+#[expect(clippy::unused_async, reason = "the server calls asynchronous services")]
 async fn answer(
     request: Request<Incoming>,
     calls: Shared<Vec<(String, HeaderMap)>>,
