@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use cedar_policy::{
-    Effect, PartialEntities, PartialEntityUid, PartialRequest, PolicySet,
+    Effect, Entities, Entity, PartialEntities, PartialEntityUid, PartialRequest, PolicySet,
     pst::{self, Clause, Expr, Literal, SmolStr, UnaryOp, Var},
 };
 use portcullis_model::{PolicyId, Way};
@@ -15,6 +15,7 @@ use portcullis_model::{PolicyId, Way};
 use crate::{
     Bundle, Snapshot,
     decide::{Answer, Query, Verdict, permit},
+    entities::TYPES,
     evaluate::Findings,
     facts::{GrantFacts, datetime_text},
     policy::Policy,
@@ -98,7 +99,7 @@ impl<'a> Ahead<'a> {
             None,
             schema,
         )?;
-        let entities = PartialEntities::from_concrete(slice.entities.clone(), schema)?;
+        let entities = PartialEntities::from_concrete(declared(bundle, slice)?, schema)?;
         Ok(Self { bundle, slice, request, entities })
     }
 
@@ -205,6 +206,22 @@ impl<'a> Ahead<'a> {
         left.forbids_under.sort();
         Ok(left)
     }
+}
+
+/// The entities of `slice`, without the claims that no policy can name: partial evaluation refuses what
+/// is not in the schema.
+fn declared(bundle: &Bundle, slice: &Slice) -> Result<Entities, Failed> {
+    let mut entities = Vec::new();
+    for entity in slice.entities.iter() {
+        if entity.uid() != slice.principal || entity.uid().type_name() != &TYPES.workload {
+            entities.push(entity.clone());
+            continue;
+        }
+        let (uid, mut attributes, parents) = entity.clone().into_inner();
+        attributes.retain(|name, _| name == "issuer" || bundle.claims().contains_key(name));
+        entities.push(Entity::new(uid, attributes, parents)?);
+    }
+    Ok(Entities::from_entities(entities, None)?)
 }
 
 /// The condition of a residual policy: its single `when`.

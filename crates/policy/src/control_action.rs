@@ -3,12 +3,24 @@
 //! Allowed or not, never requestable. Two things no policy can change: a workload never reviews, and
 //! nobody reviews their own access request.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
+use cedar_policy::{Entity, EntityUid, RestrictedExpression};
 use jiff::{SignedDuration, Timestamp};
-use portcullis_model::{AccessRequest, PolicyId, ServiceName};
+use portcullis_model::{AccessRequest, GrantKind, PolicyId, PrincipalKind, ServiceName};
 
-use crate::{Snapshot, Subject};
+use crate::{
+    Snapshot, Subject,
+    entities::{TYPES, principal_entity, principal_uid, uid},
+    evaluate::{Findings, evaluate},
+    facts::{NoContext, auth_record, datetime, duration, source_record, string},
+    policy::Scoped,
+    slice::{NoSlice, Slice},
+};
 
 /// What people do at the control plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -86,7 +98,108 @@ impl Snapshot {
         on: ControlResource<'_>,
         at: &ControlContext,
     ) -> ControlVerdict {
-        let _ = (subject, action, on, at);
-        ControlVerdict { allowed: false, policies: [].into() }
+        let found = if is_excluded(subject, action, on) {
+            Findings::none()
+        } else {
+            self.evaluate_control(subject, action, on, at).unwrap_or_else(|error| {
+                tracing::error!(%error, action = action.as_str(), "cannot be decided; denied");
+                Findings::none()
+            })
+        };
+        ControlVerdict { allowed: found.permitted, policies: found.policies }
     }
+
+    fn evaluate_control(
+        &self,
+        subject: &Subject,
+        action: ControlAction,
+        on: ControlResource<'_>,
+        at: &ControlContext,
+    ) -> Result<Findings, NoSlice> {
+        let bundle = self.bundle();
+        let prepared = subject.prepared().ok_or("the principal cannot be prepared")?;
+        let action = bundle.places().control(action).ok_or("the action is not in the schema")?;
+        let (resource, extra) = self.control_entities(on)?;
+        let scoped = Scoped { uid: &resource, ancestors: &[] };
+        let slice = Slice::of_control(bundle, prepared, action, scoped, extra)?;
+        Ok(evaluate(bundle, &slice, &slice.standing, at.facts()))
+    }
+
+    /// The resource, and the entities that are not the bundle's own.
+    fn control_entities(
+        &self,
+        on: ControlResource<'_>,
+    ) -> Result<(EntityUid, Vec<Entity>), NoSlice> {
+        match on {
+            ControlResource::System => {
+                let system = uid(&TYPES.system, "portcullis");
+                Ok((system.clone(), vec![Entity::new_no_attrs(system, HashSet::new())]))
+            }
+            ControlResource::Service(name) => {
+                let service = uid(&TYPES.service, name.as_str());
+                let known = self.bundle().entities().get(&service).cloned();
+                // A service that left the configuration still has grants and connections to look at.
+                Ok((service, known.into_iter().collect()))
+            }
+            ControlResource::AccessRequest { request, waited } => {
+                let service = uid(&TYPES.service, request.service.as_str());
+                let mut extra = vec![access_request(request, waited)?];
+                extra.extend(self.bundle().entities().get(&service).cloned());
+                if let Some(requester) = self.principal(&request.requester) {
+                    extra.push(principal_entity(requester)?);
+                }
+                Ok((uid(&TYPES.access_request, &request.id.to_string()), extra))
+            }
+        }
+    }
+}
+
+impl ControlContext {
+    fn facts(&self) -> Result<cedar_policy::Context, NoContext> {
+        let mut pairs = vec![
+            ("now".to_owned(), datetime(self.now)),
+            ("auth".to_owned(), auth_record(self.auth_method, self.auth_age)?),
+        ];
+        if let Some(ip) = self.source {
+            pairs.push(("source".to_owned(), source_record(ip)?));
+        }
+        Ok(cedar_policy::Context::from_pairs(pairs)?)
+    }
+}
+
+/// What no policy can allow.
+fn is_excluded(subject: &Subject, action: ControlAction, on: ControlResource<'_>) -> bool {
+    let principal = subject.principal();
+    let people_only = match action {
+        ControlAction::Review | ControlAction::Revoke | ControlAction::ViewConnections => true,
+        ControlAction::ViewAudit | ControlAction::Administer => false,
+    };
+    if people_only && principal.id.kind != PrincipalKind::User {
+        return true;
+    }
+    match on {
+        ControlResource::AccessRequest { request, .. } => {
+            action != ControlAction::Review || principal.same_as(&request.requester, request.person)
+        }
+        ControlResource::Service(_) => action == ControlAction::Review,
+        ControlResource::System => {
+            !matches!(action, ControlAction::ViewAudit | ControlAction::Administer)
+        }
+    }
+}
+
+fn access_request(request: &AccessRequest, waited: SignedDuration) -> Result<Entity, NoSlice> {
+    let kind = if request.reviews_needed() == 0 { GrantKind::Automatic } else { GrantKind::Review };
+    let actions = request.queries.iter().map(|query| string(query.operation.as_str()));
+    let requester = RestrictedExpression::new_entity_uid(principal_uid(&request.requester));
+    let service = uid(&TYPES.service, request.service.as_str());
+    let attributes = HashMap::from([
+        ("requester".to_owned(), requester),
+        ("service".to_owned(), RestrictedExpression::new_entity_uid(service)),
+        ("actions".to_owned(), RestrictedExpression::new_set(actions.collect::<Vec<_>>())),
+        ("waited".to_owned(), duration(waited)),
+        ("kind".to_owned(), string(kind.as_str())),
+    ]);
+    let uid = uid(&TYPES.access_request, &request.id.to_string());
+    Ok(Entity::new(uid, attributes, HashSet::new())?)
 }

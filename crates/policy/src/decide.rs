@@ -267,3 +267,6 @@ pub(crate) fn permit(
         to_be_checked: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,8 @@ mod cache;
 mod entities;
 mod evaluate;
 mod facts;
+#[cfg(test)]
+mod fixture;
 mod index;
 mod load;
 mod place;
@@ -29,6 +31,7 @@ mod subject;
 mod ways;
 
 pub use bundle::{Bundle, BundleSource, Demands, PolicySource, ServiceSource};
+pub use catalog::Catalog;
 pub use context::{Context, Known, Record, Source, Subject, Value};
 pub use control_action::{ControlAction, ControlContext, ControlResource, ControlVerdict};
 pub use counters::EvaluationErrors;

@@ -128,11 +128,7 @@ fn entities(
     let mut found: HashMap<EntityUid, Entity> = HashMap::new();
     let named = chosen.iter().flat_map(|policy| &policy.literals);
     closure(bundle.entities(), named.chain([&action.uid, resource.uid]), &mut found);
-    for entity in extra {
-        let services = resource.ancestors.iter();
-        closure(bundle.entities(), services, &mut found);
-        found.insert(entity.uid(), entity);
-    }
+    found.extend(extra.into_iter().map(|entity| (entity.uid(), entity)));
     found.insert(subject.uid.clone(), subject.entity.clone());
     Ok(Entities::from_entities(found.into_values(), None)?)
 }
