@@ -1,1 +1,35 @@
-//! The transparency log: journals, sequencer, Merkle tree, signed checkpoints, verifier.
+//! The transparency log: what the gate and control write, and how anybody proves that nothing was
+//! changed since.
+//!
+//! ```text
+//! core 0 ── CoreJournal ── journal/core-0/*.frames ─┐
+//! core 1 ── CoreJournal ── journal/core-1/*.frames ─┼─ sequencer ── log/tile/…, log/checkpoint
+//! control ─ LogHandle::append ──────────────────────┘       │
+//!                                                       committed
+//! ```
+//!
+//! Promises: an intent that resolved is written before anything is forwarded; every intent becomes
+//! exactly one leaf, whatever moment the process dies at; an appended event is durable and in the log
+//! once; what was signed is never written again. When any of this cannot be kept, [`Health`] says so
+//! and everything here refuses.
+//!
+//! Does not search, does not erase, and does not detect a split view on its own: an auditor keeps a
+//! checkpoint and gives it to [`verify`].
+
+mod checkpoint;
+mod error;
+mod health;
+mod journal;
+mod layout;
+mod reader;
+mod sequencer;
+mod tiles;
+mod verify;
+
+pub use checkpoint::Signer;
+pub use error::{LogError, RecordBroken};
+pub use health::{Health, HealthState};
+pub use journal::{CoreJournal, Recorded, SyncHandle};
+pub use reader::{Entry, Reader};
+pub use sequencer::{Log, LogHandle, LogOptions};
+pub use verify::{Finding, Verified, verify};

@@ -1,0 +1,157 @@
+use std::{net::Ipv4Addr, path::Path, rc::Rc, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use portcullis_model::{Attempt, Outcome, RecordLevel, RequestId};
+
+use super::{
+    CoreJournal, SyncThread,
+    frame::{self, Found, Kind},
+    segments::Segments,
+};
+use crate::{Health, RecordBroken};
+
+struct Fixture {
+    health: Arc<Health>,
+    segments: Arc<Segments>,
+    journal: Rc<CoreJournal>,
+    _sync: SyncThread,
+}
+
+fn fixture(directory: &Path) -> Fixture {
+    let health = Arc::new(Health::new());
+    let sync = SyncThread::start(Arc::clone(&health)).unwrap();
+    let segments = Arc::new(Segments::create(directory, 0, 0).unwrap());
+    let journal =
+        CoreJournal::start(Arc::clone(&segments), sync.handle(), Arc::clone(&health)).unwrap();
+    Fixture { health, segments, journal, _sync: sync }
+}
+
+fn attempt(request: u128, path: &str) -> Attempt<'_> {
+    Attempt {
+        request: RequestId::from_bits(request),
+        time: Timestamp::UNIX_EPOCH,
+        kind: "attempt",
+        class: 4002,
+        principal: None,
+        service: None,
+        instance: None,
+        operation: None,
+        decision: "permit",
+        refusal: None,
+        policies: &[],
+        bundle: None,
+        grant: None,
+        source: Ipv4Addr::LOCALHOST.into(),
+        method: "GET",
+        host: "payments.test",
+        path,
+        trace: None,
+    }
+}
+
+const OUTCOME: Outcome<'static> =
+    Outcome { status: 200, latency_us: 7, answered_by: None, connection: None, error: None };
+
+fn on_core<F: Future>(future: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, future)
+}
+
+async fn until(what: impl Fn() -> bool) {
+    for _ in 0..2_000 {
+        if what() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("did not happen within ten seconds");
+}
+
+#[test]
+fn a_strict_intent_resolves_only_when_it_is_on_stable_storage() {
+    let home = tempfile::tempdir().unwrap();
+    on_core(async {
+        let core = fixture(&home.path().join("core-0"));
+        for n in 0..20 {
+            core.journal.intent(&attempt(n, "/"), RecordLevel::Strict).unwrap().await.unwrap();
+            assert_eq!(core.segments.synced(), core.segments.written());
+        }
+    });
+}
+
+#[test]
+fn a_standard_intent_is_synced_soon_although_nobody_waits() {
+    let home = tempfile::tempdir().unwrap();
+    on_core(async {
+        let core = fixture(&home.path().join("core-0"));
+        for n in 0..3 {
+            core.journal.intent(&attempt(n, "/"), RecordLevel::Standard).unwrap().await.unwrap();
+            until(|| core.segments.synced() == core.segments.written()).await;
+        }
+    });
+}
+
+#[test]
+fn an_outcome_without_company_is_written_all_the_same() {
+    let home = tempfile::tempdir().unwrap();
+    on_core(async {
+        let core = fixture(&home.path().join("core-0"));
+        core.journal.outcome(RequestId::from_bits(1), &OUTCOME);
+        assert_eq!(core.segments.written(), 0);
+        until(|| core.segments.written() > 0).await;
+    });
+}
+
+#[test]
+fn l10_a_failed_sync_refuses_everybody_who_waits_and_is_never_tried_again() {
+    let home = tempfile::tempdir().unwrap();
+    on_core(async {
+        let core = fixture(&home.path().join("core-0"));
+        core.segments.lose_newest_file();
+        let waiting: Vec<_> = (0..3)
+            .map(|n| core.journal.intent(&attempt(n, "/"), RecordLevel::Strict).unwrap())
+            .collect();
+        for recorded in waiting {
+            assert_eq!(recorded.await, Err(RecordBroken));
+        }
+        assert!(core.health.is_broken());
+        assert_eq!(core.segments.synced(), 0);
+        let later = core.journal.intent(&attempt(9, "/"), RecordLevel::Standard);
+        assert_eq!(later.map(|_| ()), Err(RecordBroken));
+    });
+}
+
+#[test]
+fn segments_rotate_at_whole_frames_and_go_when_they_are_in_the_log() {
+    let home = tempfile::tempdir().unwrap();
+    let directory = home.path().join("core-0");
+    on_core(async {
+        let core = fixture(&directory);
+        let path = "/x".repeat(10_000);
+        for n in 0..900 {
+            let level = RecordLevel::Standard;
+            core.journal.intent(&attempt(n, &path), level).unwrap().await.unwrap();
+        }
+        let count = || std::fs::read_dir(&directory).unwrap().count();
+        assert_eq!(count(), 3);
+
+        let (mut position, mut next, mut buffer) = (0, 0, Vec::new());
+        while position < core.segments.written() {
+            core.segments.read(position, 1 << 20, &mut buffer).unwrap();
+            let mut at = 0;
+            while let Found::Frame(frame, end) = frame::read(&buffer, at) {
+                assert_eq!((frame.kind, frame.request), (Kind::Intent, next));
+                next += 1;
+                at = end;
+            }
+            assert!(at > 0, "no frame at {position}");
+            position += at as u64;
+        }
+        assert_eq!(next, 900);
+
+        core.segments.delete_below(position / 2).unwrap();
+        assert_eq!(count(), 2);
+        core.segments.delete_below(position).unwrap();
+        assert_eq!(count(), 1, "the file that the core writes to must stay");
+    });
+}

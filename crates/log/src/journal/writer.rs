@@ -1,0 +1,346 @@
+//! One core's journal. All intents of one tick of its runtime share one `write`.
+//!
+//! The first intent of a tick wakes the flush task, which therefore runs after every task that was
+//! ready already: they all append first. Outcomes alone are in no hurry: they ride along with the
+//! next intents, or are written after [`LINGER`].
+
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    fs::File,
+    future::{Future, poll_fn},
+    io::Write,
+    pin::Pin,
+    rc::{Rc, Weak},
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use portcullis_model::{Attempt, Outcome, RecordLevel, RequestId};
+use serde::Serialize;
+use tokio::sync::Notify;
+
+use super::{
+    frame::{self, Kind},
+    segments::Segments,
+    sync::SyncHandle,
+};
+use crate::{Health, LogError, RecordBroken};
+
+/// A file of frames is closed at this size.
+const SEGMENT_BYTES: u64 = 8 << 20;
+/// How long an outcome may wait for company.
+const LINGER: Duration = Duration::from_millis(2);
+/// Where the texts that a caller chose are cut if the whole attempt does not fit into a frame.
+const CUT_TEXT: usize = 1024;
+
+/// The journal of one core. Never leaves it.
+pub struct CoreJournal {
+    shared: Rc<Inner>,
+}
+
+impl fmt::Debug for CoreJournal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CoreJournal").field("core", &self.shared.segments.core).finish()
+    }
+}
+
+struct Inner {
+    segments: Arc<Segments>,
+    sync: SyncHandle,
+    health: Arc<Health>,
+    /// Frames of this tick.
+    buffer: RefCell<Vec<u8>>,
+    /// The position of the first byte of `buffer`.
+    written: Cell<u64>,
+    file: RefCell<Arc<File>>,
+    /// The first position of the file.
+    base: Cell<u64>,
+    /// The attempts that wait for the flush.
+    waiting: RefCell<Vec<Waker>>,
+    /// A flush is due at the end of this tick.
+    due: Cell<bool>,
+    /// Somebody in this tick asked for the strict level.
+    strict: Cell<bool>,
+    flusher: RefCell<Option<Waker>>,
+    /// An outcome waits for company, and the linger task knows.
+    lingering: Cell<bool>,
+    linger: Rc<Notify>,
+    closed: Cell<bool>,
+}
+
+impl CoreJournal {
+    /// Starts the journal on the current core. Needs a `LocalSet` or local runtime, where its two
+    /// small tasks live until it is dropped.
+    pub(crate) fn start(
+        segments: Arc<Segments>,
+        sync: SyncHandle,
+        health: Arc<Health>,
+    ) -> Result<Rc<Self>, LogError> {
+        let base = segments.written();
+        let file = segments.add(base)?;
+        let linger = Rc::new(Notify::new());
+        let shared = Rc::new(Inner {
+            segments,
+            sync,
+            health,
+            buffer: RefCell::new(Vec::with_capacity(64 << 10)),
+            written: Cell::new(base),
+            file: RefCell::new(file),
+            base: Cell::new(base),
+            waiting: RefCell::default(),
+            due: Cell::new(false),
+            strict: Cell::new(false),
+            flusher: RefCell::new(None),
+            lingering: Cell::new(false),
+            linger: Rc::clone(&linger),
+            closed: Cell::new(false),
+        });
+        tokio::task::spawn_local(flush_ticks(Rc::downgrade(&shared)));
+        tokio::task::spawn_local(flush_lingering(Rc::downgrade(&shared), linger));
+        Ok(Rc::new(Self { shared }))
+    }
+
+    /// Appends the first half of an attempt. What it returns resolves when the intent is as safe as
+    /// `level` asks for; nothing may be forwarded before.
+    pub fn intent(
+        &self,
+        attempt: &Attempt<'_>,
+        level: RecordLevel,
+    ) -> Result<Recorded, RecordBroken> {
+        if !self.shared.health.is_working() {
+            return Err(RecordBroken);
+        }
+        if !self.shared.append_attempt(Kind::Intent, attempt, None) {
+            return Err(RecordBroken);
+        }
+        if level == RecordLevel::Strict {
+            self.shared.strict.set(true);
+        }
+        self.shared.flush_this_tick();
+        let position = self.shared.written.get() + self.shared.buffer.borrow().len() as u64;
+        Ok(Recorded { shared: Rc::clone(&self.shared), position, level })
+    }
+
+    /// Completes the attempt of `request`. Written with the next tick; never waited for.
+    pub fn outcome(&self, request: RequestId, outcome: &Outcome<'_>) {
+        // If it is lost, the attempt stays in the record with an unknown outcome.
+        self.shared.append(Kind::Outcome, request, |text| write_outcome(text, outcome));
+        self.shared.flush_soon();
+    }
+
+    /// Appends an attempt that is whole already: a refusal.
+    pub fn refused(
+        &self,
+        attempt: &Attempt<'_>,
+        outcome: &Outcome<'_>,
+    ) -> Result<(), RecordBroken> {
+        if !self.shared.health.is_working() {
+            return Err(RecordBroken);
+        }
+        let written = self.shared.append_attempt(Kind::Refused, attempt, Some(outcome));
+        self.shared.flush_soon();
+        written.then_some(()).ok_or(RecordBroken)
+    }
+}
+
+impl Drop for CoreJournal {
+    fn drop(&mut self) {
+        self.shared.flush();
+        self.shared.closed.set(true);
+        self.shared.segments.close();
+        self.shared.linger.notify_one();
+        if let Some(flusher) = self.shared.flusher.take() {
+            flusher.wake();
+        }
+    }
+}
+
+impl Inner {
+    fn append_attempt(
+        &self,
+        kind: Kind,
+        attempt: &Attempt<'_>,
+        outcome: Option<&Outcome<'_>>,
+    ) -> bool {
+        let write = |text: &mut Vec<u8>, attempt: &Attempt<'_>| {
+            write_open_object(text, attempt)
+                && outcome.is_none_or(|outcome| {
+                    text.push(b',');
+                    write_outcome(text, outcome)
+                })
+        };
+        self.append(kind, attempt.request, |text| write(text, attempt))
+            || self.append(kind, attempt.request, |text| write(text, &shortened(attempt)))
+    }
+
+    fn append(
+        &self,
+        kind: Kind,
+        request: RequestId,
+        write: impl FnOnce(&mut Vec<u8>) -> bool,
+    ) -> bool {
+        frame::append(&mut self.buffer.borrow_mut(), kind, request.to_bits(), write)
+    }
+
+    fn flush_this_tick(&self) {
+        if !self.due.replace(true)
+            && let Some(flusher) = &*self.flusher.borrow()
+        {
+            flusher.wake_by_ref();
+        }
+    }
+
+    fn flush_soon(&self) {
+        if !self.due.get() && !self.lingering.replace(true) {
+            self.linger.notify_one();
+        }
+    }
+
+    /// Writes everything that was appended, and wakes the attempts that wait for it.
+    fn flush(&self) {
+        self.due.set(false);
+        let strict = self.strict.replace(false);
+        let mut buffer = self.buffer.borrow_mut();
+        if !buffer.is_empty() && !self.health.is_broken() {
+            match self.write(&buffer) {
+                Ok(()) => self.ask_for_sync(strict),
+                Err(error) => self.health.break_down(error.to_string()),
+            }
+            buffer.clear();
+        }
+        drop(buffer);
+        for waker in self.waiting.borrow_mut().drain(..) {
+            waker.wake();
+        }
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<(), LogError> {
+        let position = self.written.get();
+        if position - self.base.get() >= SEGMENT_BYTES {
+            *self.file.borrow_mut() = self.segments.add(position)?;
+            self.base.set(position);
+        }
+        let file = self.file.borrow();
+        // A part may have been written when this fails. Nothing is written after it, and recovery
+        // drops a torn frame.
+        (&**file).write_all(bytes).map_err(|error| LogError::io("write", "the journal", error))?;
+        let end = position + bytes.len() as u64;
+        self.written.set(end);
+        self.segments.wrote_until(end);
+        Ok(())
+    }
+
+    fn ask_for_sync(&self, strict: bool) {
+        if strict {
+            self.sync.now(&self.segments);
+        } else if self.segments.asks_for_sync() {
+            self.sync.soon(&self.segments);
+        }
+    }
+}
+
+/// Resolves when an intent is as safe as its level asks for.
+#[must_use = "nothing may be forwarded before this resolves"]
+pub struct Recorded {
+    shared: Rc<Inner>,
+    /// Where the intent's frame ends.
+    position: u64,
+    level: RecordLevel,
+}
+
+impl fmt::Debug for Recorded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recorded").field("level", &self.level).finish_non_exhaustive()
+    }
+}
+
+impl Future for Recorded {
+    type Output = Result<(), RecordBroken>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let shared = &self.shared;
+        if shared.written.get() < self.position {
+            if shared.health.is_broken() {
+                return Poll::Ready(Err(RecordBroken));
+            }
+            shared.waiting.borrow_mut().push(context.waker().clone());
+            return Poll::Pending;
+        }
+        match self.level {
+            RecordLevel::Standard => Poll::Ready(Ok(())),
+            RecordLevel::Strict => {
+                if shared.segments.synced_or_wake(self.position, context.waker()) {
+                    Poll::Ready(Ok(()))
+                } else if shared.health.is_broken() {
+                    Poll::Ready(Err(RecordBroken))
+                } else {
+                    Poll::Pending
+                }
+            }
+        }
+    }
+}
+
+/// Flushes once for every tick in which an intent was appended.
+async fn flush_ticks(journal: Weak<Inner>) {
+    poll_fn(|context| {
+        let Some(journal) = journal.upgrade().filter(|journal| !journal.closed.get()) else {
+            return Poll::Ready(());
+        };
+        if journal.due.get() {
+            journal.flush();
+        }
+        let mut flusher = journal.flusher.borrow_mut();
+        if !flusher.as_ref().is_some_and(|known| known.will_wake(context.waker())) {
+            *flusher = Some(context.waker().clone());
+        }
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Flushes outcomes that found no company.
+async fn flush_lingering(journal: Weak<Inner>, linger: Rc<Notify>) {
+    loop {
+        linger.notified().await;
+        tokio::time::sleep(LINGER).await;
+        let Some(journal) = journal.upgrade().filter(|journal| !journal.closed.get()) else {
+            return;
+        };
+        journal.lingering.set(false);
+        journal.flush();
+    }
+}
+
+/// Writes a JSON object without its closing brace.
+fn write_open_object(text: &mut Vec<u8>, value: &impl Serialize) -> bool {
+    serde_json::to_writer(&mut *text, value).is_ok() && text.pop() == Some(b'}')
+}
+
+/// Writes an outcome without its braces.
+fn write_outcome(text: &mut Vec<u8>, outcome: &Outcome<'_>) -> bool {
+    let start = text.len();
+    let written = write_open_object(text, outcome) && text.get(start) == Some(&b'{');
+    if written {
+        text.remove(start);
+    }
+    written
+}
+
+/// The attempt with everything cut that a caller can make long. Whoever sends a path of 30,000
+/// bytes gets it recorded in part, rather than a request that cannot be recorded.
+fn shortened<'a>(attempt: &Attempt<'a>) -> Attempt<'a> {
+    fn cut(text: &str) -> &str {
+        text.get(..text.floor_char_boundary(CUT_TEXT)).unwrap_or_default()
+    }
+    Attempt {
+        method: cut(attempt.method),
+        host: cut(attempt.host),
+        path: cut(attempt.path),
+        trace: attempt.trace.map(cut),
+        policies: attempt.policies.get(..32).unwrap_or(attempt.policies),
+        ..attempt.clone()
+    }
+}

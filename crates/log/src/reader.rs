@@ -1,0 +1,131 @@
+//! Reads the log from its directory, as anybody may who has a copy of it. Trusts what is there: to
+//! know that it is right, [`crate::verify`] it.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    LogError, checkpoint,
+    tiles::{Shelf, TileName, WIDTH, split_bundle},
+};
+
+/// One entry of the record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its position, which its text starts with, too.
+    pub seq: u64,
+    /// A JSON object.
+    pub json: String,
+}
+
+/// Reads what the newest checkpoint covers; entries appear within a second.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    directory: PathBuf,
+}
+
+impl Reader {
+    /// Reads the log in `directory`, which need not have a checkpoint yet.
+    pub fn open(directory: impl Into<PathBuf>) -> Result<Self, LogError> {
+        let directory = directory.into();
+        let found = fs::metadata(&directory);
+        let found = found.map_err(|source| LogError::io("open", &directory, source))?;
+        if found.is_dir() {
+            Ok(Self { directory })
+        } else {
+            Err(LogError::damaged(directory, "it is no directory"))
+        }
+    }
+
+    /// The newest checkpoint, signed; `None` before the first one.
+    pub fn checkpoint(&self) -> Result<Option<String>, LogError> {
+        self.read("checkpoint").map(|bytes| bytes.and_then(|bytes| String::from_utf8(bytes).ok()))
+    }
+
+    /// How many entries there are.
+    pub fn size(&self) -> Result<u64, LogError> {
+        let Some(text) = self.checkpoint()? else { return Ok(0) };
+        checkpoint::read(&text)
+            .map(|head| head.size)
+            .ok_or_else(|| LogError::damaged(self.path("checkpoint"), "it is no checkpoint"))
+    }
+
+    /// The entry at `seq`; `None` beyond the end.
+    pub fn entry(&self, seq: u64) -> Result<Option<Entry>, LogError> {
+        self.entries(seq, 1).map(|mut entries| entries.pop())
+    }
+
+    /// At most `limit` entries from `from` on, in order.
+    pub fn entries(&self, from: u64, limit: usize) -> Result<Vec<Entry>, LogError> {
+        let size = self.size()?;
+        let end = from.saturating_add(limit as u64).min(size);
+        let mut entries = Vec::new();
+        let mut next = from;
+        while next < end {
+            let name = TileName::within(Shelf::Entries, next / WIDTH, size);
+            let Some(name) = name else { break };
+            let first = name.index * WIDTH;
+            let bundle = self.bundle(name)?;
+            let texts = split_bundle(&bundle)
+                .ok_or_else(|| self.damaged(name, "its lengths do not add up"))?;
+            for text in texts.iter().skip(usize::try_from(next - first).unwrap_or(usize::MAX)) {
+                if next == end {
+                    break;
+                }
+                let json = String::from_utf8(text.to_vec())
+                    .map_err(|_| self.damaged(name, "an entry is no text"))?;
+                entries.push(Entry { seq: next, json });
+                next += 1;
+            }
+            if next < end && next < first + name.width {
+                return Err(self.damaged(name, "entries are missing"));
+            }
+        }
+        Ok(entries)
+    }
+
+    /// The newest `count` entries, in order.
+    pub fn newest(&self, count: usize) -> Result<Vec<Entry>, LogError> {
+        self.entries(self.size()?.saturating_sub(count as u64), count)
+    }
+
+    /// A file of the log by its C2SP name, `checkpoint` or `tile/…`, for those who fetch it from
+    /// elsewhere. `None` for everything else: no other spelling, nothing outside the log.
+    pub fn file(&self, path: &str) -> Result<Option<Vec<u8>>, LogError> {
+        if path == "checkpoint" || TileName::parse(path).is_some() {
+            self.read(path)
+        } else {
+            Ok(None)
+        }
+    }
+
+    fn bundle(&self, name: TileName) -> Result<Vec<u8>, LogError> {
+        // A checkpoint later, the full bundle has taken the place of the unfinished one.
+        let full = TileName::full(name.shelf, name.index);
+        for name in [name, full] {
+            if let Some(bytes) = self.read(&name.to_string())? {
+                return Ok(bytes);
+            }
+        }
+        Err(self.damaged(name, "it is missing"))
+    }
+
+    fn read(&self, path: &str) -> Result<Option<Vec<u8>>, LogError> {
+        let path = self.path(path);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(LogError::io("read", path, error)),
+        }
+    }
+
+    fn damaged(&self, name: TileName, what: &str) -> LogError {
+        LogError::damaged(self.path(name.to_string()), what)
+    }
+
+    fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.directory.join(name)
+    }
+}

@@ -1,0 +1,155 @@
+//! A log in a temporary directory, and attempts to put into it.
+
+#![allow(dead_code, reason = "every test binary uses a part of it")]
+
+use std::{
+    fs, io,
+    net::{IpAddr, Ipv4Addr},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use jiff::Timestamp;
+use portcullis_log::{Finding, Log, LogError, LogOptions, Reader, Verified, verify};
+use portcullis_model::{Attempt, Clock, Entropy, Event, EventId, EventType, Outcome, RequestId};
+
+pub(crate) const NAME: &str = "gate.test/audit";
+
+/// Numbers that repeat from run to run.
+#[derive(Debug, Default)]
+pub(crate) struct Counting(AtomicU64);
+
+impl Entropy for Counting {
+    fn fill(&self, bytes: &mut [u8]) {
+        for byte in bytes {
+            *byte = self.0.fetch_add(37, Ordering::Relaxed).to_le_bytes()[0];
+        }
+    }
+}
+
+/// A clock that stands.
+#[derive(Debug)]
+pub(crate) struct Standing;
+
+impl Clock for Standing {
+    fn now(&self) -> Timestamp {
+        "2026-03-01T12:00:00Z".parse().unwrap()
+    }
+}
+
+pub(crate) fn options(directory: &Path) -> LogOptions {
+    LogOptions {
+        directory: directory.to_owned(),
+        name: NAME.to_owned(),
+        entropy: Arc::new(Counting::default()),
+        clock: Arc::new(Standing),
+    }
+}
+
+pub(crate) fn open(directory: &Path) -> Log {
+    Log::open(&options(directory)).unwrap()
+}
+
+pub(crate) fn attempt(request: u128, path: &str) -> Attempt<'_> {
+    Attempt {
+        request: RequestId::from_bits(request),
+        time: Standing.now(),
+        kind: "attempt",
+        class: 4002,
+        principal: None,
+        service: None,
+        instance: None,
+        operation: None,
+        decision: "permit",
+        refusal: None,
+        policies: &[],
+        bundle: None,
+        grant: None,
+        source: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        method: "GET",
+        host: "payments.test",
+        path,
+        trace: None,
+    }
+}
+
+pub(crate) fn outcome(status: u16) -> Outcome<'static> {
+    Outcome { status, latency_us: 250, answered_by: None, connection: None, error: None }
+}
+
+pub(crate) fn event(id: u128) -> Event {
+    Event::new(EventId::from_bits(id), Standing.now(), EventType::GrantStarted)
+}
+
+/// Runs `future` as one core of the data plane does.
+pub(crate) fn on_core<F: Future>(future: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, future)
+}
+
+/// A log of `count` events in `home`, closed in good order.
+pub(crate) fn small_log(home: &Path, count: u128) {
+    let log = open(home);
+    let handle = log.handle();
+    on_core(async {
+        let pending: Vec<_> = (1..=count).map(|id| handle.append(&event(id))).collect();
+        for answer in pending {
+            answer.await.unwrap();
+        }
+    });
+}
+
+/// All entries, parsed.
+pub(crate) fn entries(home: &Path) -> Vec<serde_json::Value> {
+    let reader = Reader::open(home.join("log")).unwrap();
+    let all = reader.entries(0, usize::MAX).unwrap();
+    all.iter().map(|entry| serde_json::from_str(&entry.json).unwrap()).collect()
+}
+
+pub(crate) fn verifier_key(home: &Path) -> String {
+    fs::read_to_string(home.join("log.pub")).unwrap()
+}
+
+pub(crate) fn verified(home: &Path, held: Option<&str>) -> Result<Verified, Finding> {
+    verify(&home.join("log"), &verifier_key(home), held)
+}
+
+pub(crate) fn checkpoint(home: &Path) -> String {
+    fs::read_to_string(home.join("log/checkpoint")).unwrap()
+}
+
+/// Every file below `directory`.
+pub(crate) fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn error_of(opened: Result<Log, LogError>) -> String {
+    opened.map(|_| ()).unwrap_err().to_string()
+}
