@@ -4,12 +4,7 @@
 //! authenticates anew, so a stream ends with its sign-in. Not a record: what came and went between
 //! two looks is not sent; the record has it.
 
-use std::{
-    collections::BTreeMap,
-    convert::Infallible,
-    net::IpAddr,
-    time::Duration,
-};
+use std::{collections::BTreeMap, convert::Infallible, net::IpAddr, time::Duration};
 
 use axum::{
     extract::State,

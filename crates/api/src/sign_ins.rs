@@ -64,7 +64,7 @@ pub struct NewSignInBody {
 #[schema(as = SignIns)]
 pub struct SignInsBody {
     /// All that are in force.
-    pub items: Vec<SignInBody>,
+    pub sign_ins: Vec<SignInBody>,
 }
 
 /// A sign-in to be made from the one that calls.
@@ -108,10 +108,7 @@ pub(crate) fn expose<S: Serializer>(token: &Secret, serializer: S) -> Result<S::
 }
 
 pub(crate) fn routes() -> OpenApiRouter<Shared> {
-    OpenApiRouter::new()
-        .routes(routes!(list, make))
-        .routes(routes!(end))
-        .routes(routes!(sign_out))
+    OpenApiRouter::new().routes(routes!(list, make)).routes(routes!(end)).routes(routes!(sign_out))
 }
 
 /// My sign-ins
@@ -122,7 +119,7 @@ pub(crate) async fn list(
     State(api): State<Shared>,
 ) -> Answer<Json<SignInsBody>> {
     let all = api.control.sign_ins(&op).await?;
-    Ok(Json(SignInsBody { items: all.iter().map(SignInBody::from).collect() }))
+    Ok(Json(SignInsBody { sign_ins: all.iter().map(SignInBody::from).collect() }))
 }
 
 /// Make a sign-in for the gate, for ten minutes at most
@@ -153,10 +150,7 @@ pub(crate) async fn end(
 
 /// End the sign-in that calls, and all that were made from it
 #[utoipa::path(post, path = "/v1/sign-out", tag = "identity", responses((status = 204)))]
-pub(crate) async fn sign_out(
-    Caller(op): Caller,
-    State(api): State<Shared>,
-) -> Answer<StatusCode> {
+pub(crate) async fn sign_out(Caller(op): Caller, State(api): State<Shared>) -> Answer<StatusCode> {
     api.control.sign_out(&op).await?;
     Ok(StatusCode::NO_CONTENT)
 }
