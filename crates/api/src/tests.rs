@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-
-=======
 use std::collections::BTreeSet;
 
 use serde_json::Value;
@@ -73,4 +70,3 @@ fn every_reference_of_the_document_leads_somewhere() {
         }
     }
 }
->>>>>>> api
