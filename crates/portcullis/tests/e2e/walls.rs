@@ -13,7 +13,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("store", &["model"]),
     ("control", &["identity", "log", "model", "policy", "store"]),
     ("proxy", &["identity", "model", "policy"]),
-    ("api", &["control", "model"]),
+    ("api", &["control", "identity", "model"]),
     ("testkit", &["model"]),
     ("portcullis", &["api", "control", "identity", "log", "model", "policy", "proxy", "store"]),
 ];
