@@ -41,7 +41,8 @@ impl Reader {
 
     /// The newest checkpoint, signed; `None` before the first one.
     pub fn checkpoint(&self) -> Result<Option<String>, LogError> {
-        self.read("checkpoint").map(|bytes| bytes.and_then(|bytes| String::from_utf8(bytes).ok()))
+        let bytes = self.read("checkpoint")?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
     /// How many entries there are.

@@ -141,9 +141,9 @@ impl Sequencer {
             Command::Journal(segments) => {
                 let core = segments.core;
                 let position = self.settled.get(&core).map_or(0, |progress| progress.position);
-                self.intakes.push(Intake::new(segments, position));
-                // INVARIANT: the settled position stays in force until the first commit of the intake.
+                // INVARIANT: each core is in one of the two, so the commit record always has its position.
                 self.settled.remove(&core);
+                self.intakes.push(Intake::new(segments, position));
             }
             Command::Append { id, text, reply } => {
                 let place = match self.places.get(&id) {
