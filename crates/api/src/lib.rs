@@ -3,7 +3,7 @@
 //! One file per resource, each with the shapes it puts on the wire. A handler turns the wire into
 //! model types, calls one use case and turns what comes back into the wire again; it decides
 //! nothing. Who may call what is decided in control, and every handler that is not in the short
-//! public list takes a [`caller::Caller`], which cannot be had without authentication. `GET` never
+//! public list takes a `Caller`, which cannot be had without authentication. `GET` never
 //! changes state. Credentials come in the `Authorization` header only, so no page of another
 //! origin can spend them.
 

@@ -52,14 +52,10 @@ impl Client {
             // The token must not follow a redirect to somewhere else.
             .redirect(redirect::Policy::none())
             .connect_timeout(Duration::from_secs(10))
-            .timeout(Duration::from_secs(60))
+            .timeout(Duration::from_mins(1))
             .build()
             .map_err(|error| Failure::local("no HTTP client can be made", &error))?;
         Ok(Self { http, url })
-    }
-
-    pub(crate) fn url(&self) -> &Url {
-        &self.url
     }
 
     /// One call with a JSON answer; an empty answer is `null`.

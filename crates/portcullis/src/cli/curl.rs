@@ -29,7 +29,7 @@ const LOOKED_AT: usize = 64 * 1024;
 
 #[derive(Debug, Args)]
 pub(crate) struct Curl {
-    /// Where the gate is, if the services' hosts are not in DNS, like http://127.0.0.1:8080
+    /// Where the gate is, as a URL, if the services' hosts are not in DNS
     #[arg(long, env = "PORTCULLIS_GATE", value_parser = profile::server)]
     gate: Option<Url>,
     /// What curl gets

@@ -14,7 +14,7 @@ use super::{failure::Failure, screen::Screen, session::Session, way_table};
 pub(crate) struct Explain {
     /// The operation, like payments.createRefund
     operation: OperationName,
-    /// For another principal, like corp:ana or Workload::"builds:ci"; needs the right to view the record
+    /// For another principal, written as corp:ana or as policies do; needs the right to view the record
     #[arg(long = "as", value_name = "PRINCIPAL", value_parser = principal)]
     principal: Option<PrincipalBody>,
     /// On this addressed instance

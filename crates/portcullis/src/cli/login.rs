@@ -23,13 +23,13 @@ use super::{
 
 #[derive(Debug, Args)]
 pub(crate) struct Login {
-    /// The control server, like https://portcullis.example.com; the profile's if absent
+    /// The control server's URL; the profile's if absent
     #[arg(value_parser = profile::server)]
     url: Option<Url>,
     /// The profile to keep the sign-in in
     #[arg(long = "as", value_name = "PROFILE", conflicts_with = "profile")]
     into: Option<String>,
-    /// Where the gate is, if the services' hosts are not in DNS, like http://127.0.0.1:8080
+    /// Where the gate is, as a URL, if the services' hosts are not in DNS
     #[arg(long, value_parser = profile::server)]
     gate: Option<Url>,
     /// The identity provider, if the server has more than one

@@ -1,6 +1,7 @@
 //! `portcullis audit verify`: needs the record's directory and the log's public key, and no server.
 
 use std::{
+    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
 };
@@ -34,7 +35,10 @@ impl Verify {
         let held = self.checkpoint.as_deref().map(read).transpose()?;
         let verified = verify(&self.directory, key.trim(), held.as_deref())
             .map_err(|finding| Failure::Refused(finding.to_string()))?;
-        let root: String = verified.root.iter().map(|byte| format!("{byte:02x}")).collect();
+        let root = verified.root.iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        });
         if screen.is_json() {
             screen.body(&json!({"size": verified.size, "root": root, "time": verified.time}));
             return Ok(());
