@@ -24,7 +24,7 @@ use crate::{
     caller::Caller,
     error::Answer,
     extract::{Body, Search, named},
-    page::{self, Page, PageQuery},
+    page::{self, PageQuery},
     parts::Shared,
 };
 
@@ -109,7 +109,7 @@ pub struct ListQuery {
     pub filter: FilterBody,
     /// The `next` of the part before; the beginning if absent.
     pub cursor: Option<String>,
-    /// At most so many items, 1 to 200; 50 if absent.
+    /// At most so many items, 1 to 500; 50 if absent.
     pub limit: Option<usize>,
 }
 
@@ -144,6 +144,17 @@ fn operations(
     Ok(operations)
 }
 
+/// A part of a list of access requests, newest first.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = AccessRequests)]
+pub struct AccessRequestsBody {
+    /// The access requests.
+    pub access_requests: Vec<AccessRequestBody>,
+    /// The cursor of the next part; absent at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
 pub(crate) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
         .routes(routes!(list, ask))
@@ -166,12 +177,12 @@ pub(crate) async fn ask(
 
 /// Access requests, newest first
 #[utoipa::path(get, path = "/v1/access-requests", tag = "access", operation_id = "access_requests", params(ListQuery),
-    responses((status = 200, body = Page<AccessRequestBody>)))]
+    responses((status = 200, body = AccessRequestsBody)))]
 pub(crate) async fn list(
     Caller(op): Caller,
     State(api): State<Shared>,
     Search(query): Search<ListQuery>,
-) -> Answer<Json<Page<AccessRequestBody>>> {
+) -> Answer<Json<AccessRequestsBody>> {
     let filter = match query.filter {
         FilterBody::Mine => AccessRequestFilter::Mine,
         FilterBody::ToReview => AccessRequestFilter::ToReview,
@@ -179,7 +190,8 @@ pub(crate) async fn list(
     };
     let all = api.control.access_requests(&op, filter).await?;
     let query = PageQuery { cursor: query.cursor, limit: query.limit };
-    Ok(Json(page::cut(&query, all, |view| view.request.id, AccessRequestBody::from)?))
+    let part = page::cut(&query, all, |view| view.request.id, AccessRequestBody::from)?;
+    Ok(Json(AccessRequestsBody { access_requests: part.items, next: part.next }))
 }
 
 /// One access request

@@ -24,7 +24,7 @@ use crate::{caller::Caller, error::Answer, extract::Search, page, parts::Shared}
 pub struct EventQuery {
     /// Start at this position; the `next` of the part before.
     pub from: Option<u64>,
-    /// At most so many, 1 to 200; 50 if absent.
+    /// At most so many, 1 to 500; 50 if absent.
     pub limit: Option<usize>,
     /// Only the newest `limit`, oldest of them first. Not together with `from`.
     #[serde(default)]
@@ -46,7 +46,7 @@ pub struct EventQuery {
 #[schema(as = Events)]
 pub struct EventsBody {
     /// The events.
-    pub items: Vec<EventBody>,
+    pub events: Vec<EventBody>,
     /// Where to go on; absent if there was nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<u64>,
@@ -58,8 +58,10 @@ pub struct EventsBody {
 pub struct EventBody {
     /// Its position in the log.
     pub seq: u64,
-    /// The event. Its bytes as they were hashed are in the log's own files.
-    pub event: serde_json::Value,
+    /// The event's own members, beside `seq`. Its bytes as they were hashed are in the log's files.
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    pub event: serde_json::Map<String, serde_json::Value>,
 }
 
 /// The key that checkpoints verify with.
@@ -106,8 +108,8 @@ pub(crate) async fn events(
     };
     let lines = api.control.events(&op, filter).await?;
     let next = lines.last().map(|line| line.seq.saturating_add(1));
-    let items = lines.into_iter().map(EventBody::try_from).collect::<Result<_, _>>()?;
-    Ok(Json(EventsBody { items, next }))
+    let events = lines.into_iter().map(EventBody::try_from).collect::<Result<_, _>>()?;
+    Ok(Json(EventsBody { events, next }))
 }
 
 /// A file of the transparency log

@@ -17,7 +17,7 @@ use crate::{
     caller::Caller,
     error::Answer,
     extract::{Search, named},
-    page::{self, Page, PageQuery},
+    page::{self, PageQuery},
     parts::Shared,
     principal::PrincipalBody,
 };
@@ -65,20 +65,32 @@ impl From<ConnectionView> for ConnectionBody {
     }
 }
 
+/// A part of a list of connections, newest first.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = Connections)]
+pub struct ConnectionsBody {
+    /// The connections.
+    pub connections: Vec<ConnectionBody>,
+    /// The cursor of the next part; absent at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
 pub(crate) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(close))
 }
 
 /// Connections that I may see, newest first
 #[utoipa::path(get, path = "/v1/connections", tag = "access", operation_id = "connections",
-    params(PageQuery), responses((status = 200, body = Page<ConnectionBody>)))]
+    params(PageQuery), responses((status = 200, body = ConnectionsBody)))]
 pub(crate) async fn list(
     Caller(op): Caller,
     State(api): State<Shared>,
     Search(query): Search<PageQuery>,
-) -> Answer<Json<Page<ConnectionBody>>> {
+) -> Answer<Json<ConnectionsBody>> {
     let all = api.control.connections(&op).await?;
-    Ok(Json(page::cut(&query, all, |view| view.id, ConnectionBody::from)?))
+    let part = page::cut(&query, all, |view| view.id, ConnectionBody::from)?;
+    Ok(Json(ConnectionsBody { connections: part.items, next: part.next }))
 }
 
 /// Close a connection

@@ -54,6 +54,10 @@ pub(crate) fn named<T: FromStr>(text: &str, what: &'static str) -> Answer<T> {
 }
 
 fn body(error: &JsonRejection) -> ApiError {
-    let kind = ProblemKind::of_status(error.status().as_u16()).unwrap_or(ProblemKind::Malformed);
+    let kind = match error {
+        // The text names the field, and what would do.
+        JsonRejection::JsonDataError(_) => ProblemKind::Invalid,
+        other => ProblemKind::of_status(other.status().as_u16()).unwrap_or(ProblemKind::Malformed),
+    };
     ApiError::Unreadable { kind, detail: error.body_text() }
 }

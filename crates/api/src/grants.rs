@@ -14,7 +14,7 @@ use crate::{
     caller::Caller,
     error::Answer,
     extract::{Search, named},
-    page::{self, Page, PageQuery},
+    page::{self, PageQuery},
     parts::Shared,
     principal::PrincipalBody,
 };
@@ -25,6 +25,8 @@ use crate::{
 pub struct GrantBody {
     /// Its id.
     pub id: String,
+    /// `in_force` or `ended`.
+    pub state: String,
     /// Whether it opens anything at the moment.
     pub in_force: bool,
     /// When it ended, before its time.
@@ -73,12 +75,13 @@ impl GrantBody {
     pub(crate) fn at(now: Timestamp) -> impl Fn(Grant) -> Self {
         move |grant| {
             let in_force = grant.in_force(now);
-            let (ended_at, end) = match grant.state {
-                GrantState::InForce => (None, None),
-                GrantState::Ended { at, why, by: _ } => (Some(at), Some(why)),
+            let (state, ended_at, end) = match grant.state {
+                GrantState::InForce => ("in_force", None, None),
+                GrantState::Ended { at, why, by: _ } => ("ended", Some(at), Some(why)),
             };
             Self {
                 id: grant.id.to_string(),
+                state: state.to_owned(),
                 in_force,
                 ended_at,
                 end,
@@ -100,6 +103,17 @@ impl GrantBody {
     }
 }
 
+/// A part of a list of grants, newest first.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = Grants)]
+pub struct GrantsBody {
+    /// The grants.
+    pub grants: Vec<GrantBody>,
+    /// The cursor of the next part; absent at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
 pub(crate) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
         .routes(routes!(list))
@@ -110,14 +124,15 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
 
 /// Grants that I may see, newest first
 #[utoipa::path(get, path = "/v1/grants", tag = "access", operation_id = "grants", params(PageQuery),
-    responses((status = 200, body = Page<GrantBody>)))]
+    responses((status = 200, body = GrantsBody)))]
 pub(crate) async fn list(
     Caller(op): Caller,
     State(api): State<Shared>,
     Search(query): Search<PageQuery>,
-) -> Answer<Json<Page<GrantBody>>> {
+) -> Answer<Json<GrantsBody>> {
     let all = api.control.grants(&op).await?;
-    Ok(Json(page::cut(&query, all, |grant| grant.id, GrantBody::at(op.now()))?))
+    let part = page::cut(&query, all, |grant| grant.id, GrantBody::at(op.now()))?;
+    Ok(Json(GrantsBody { grants: part.items, next: part.next }))
 }
 
 /// One grant

@@ -1,13 +1,13 @@
 //! Lists in parts: newest first, from a cursor on.
 
 use portcullis_control::ControlError;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use crate::error::Answer;
 
 const DEFAULT_LIMIT: usize = 50;
-const LARGEST_LIMIT: usize = 200;
+const LARGEST_LIMIT: usize = 500;
 
 /// Which part of a list.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
@@ -16,18 +16,16 @@ const LARGEST_LIMIT: usize = 200;
 pub struct PageQuery {
     /// The `next` of the part before; the beginning if absent.
     pub cursor: Option<String>,
-    /// At most so many items, 1 to 200; 50 if absent.
+    /// At most so many items, 1 to 500; 50 if absent.
     pub limit: Option<usize>,
 }
 
-/// One part of a list.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Page<T> {
-    /// The items, newest first.
-    pub items: Vec<T>,
+/// One part of a list, newest first; each resource puts it on the wire under its own name.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Part<T> {
+    pub(crate) items: Vec<T>,
     /// The cursor of the next part; absent at the end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next: Option<String>,
+    pub(crate) next: Option<String>,
 }
 
 /// How many items a caller wants.
@@ -48,7 +46,7 @@ pub(crate) fn cut<T, Id, B>(
     mut all: Vec<T>,
     id: impl Fn(&T) -> Id,
     body: impl FnMut(T) -> B,
-) -> Answer<Page<B>>
+) -> Answer<Part<B>>
 where
     Id: Ord + ToString + std::str::FromStr,
 {
@@ -64,14 +62,14 @@ where
     let more = all.len() > limit;
     all.truncate(limit);
     let next = all.last().filter(|_| more).map(|item| id(item).to_string());
-    Ok(Page { items: all.into_iter().map(body).collect(), next })
+    Ok(Part { items: all.into_iter().map(body).collect(), next })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn part(cursor: Option<&str>, limit: usize, all: &[u32]) -> Page<u32> {
+    fn part(cursor: Option<&str>, limit: usize, all: &[u32]) -> Part<u32> {
         let query = PageQuery { cursor: cursor.map(str::to_owned), limit: Some(limit) };
         cut(&query, all.to_vec(), |n| *n, |n| n).unwrap()
     }

@@ -68,10 +68,11 @@ fn page(title: &str, parts: &[Part<'_>]) -> Html<String> {
          <body><main><h1>{title}</h1>"
     );
     for part in parts {
-        html.push_str(&match part {
-            Part::Text(text) => format!("<p>{}</p>", escaped(text)),
-            Part::Command(text) => format!("<pre><code>{}</code></pre>", escaped(text)),
-        });
+        let (open, text, close) = match part {
+            Part::Text(text) => ("<p>", text, "</p>"),
+            Part::Command(text) => ("<pre><code>", text, "</code></pre>"),
+        };
+        html.extend([open, &escaped(text), close]);
     }
     html.push_str("</main></body></html>\n");
     Html(html)
@@ -90,4 +91,15 @@ fn escaped(text: &str) -> String {
         }
     }
     safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_on_a_page_is_never_markup() {
+        let Html(html) = page("a", &[Part::Command("<script>\"'&")]);
+        assert!(html.contains("&lt;script&gt;&quot;&#39;&amp;") && !html.contains("<script>"));
+    }
 }

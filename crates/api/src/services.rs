@@ -64,7 +64,7 @@ pub enum ReachBody {
 #[schema(as = Services)]
 pub struct ServicesBody {
     /// By name.
-    pub items: Vec<ServiceBody>,
+    pub services: Vec<ServiceBody>,
 }
 
 impl From<OperationView> for OperationBody {
@@ -100,7 +100,7 @@ pub(crate) async fn services(
     State(api): State<Shared>,
 ) -> Answer<Json<ServicesBody>> {
     let services = api.control.services(&op).await?;
-    Ok(Json(ServicesBody { items: services.into_iter().map(ServiceBody::from).collect() }))
+    Ok(Json(ServicesBody { services: services.into_iter().map(ServiceBody::from).collect() }))
 }
 
 /// One service

@@ -64,7 +64,7 @@ pub struct NewSignInBody {
 #[schema(as = SignIns)]
 pub struct SignInsBody {
     /// All that are in force.
-    pub items: Vec<SignInBody>,
+    pub sign_ins: Vec<SignInBody>,
 }
 
 /// A sign-in to be made from the one that calls.
@@ -119,7 +119,7 @@ pub(crate) async fn list(
     State(api): State<Shared>,
 ) -> Answer<Json<SignInsBody>> {
     let all = api.control.sign_ins(&op).await?;
-    Ok(Json(SignInsBody { items: all.iter().map(SignInBody::from).collect() }))
+    Ok(Json(SignInsBody { sign_ins: all.iter().map(SignInBody::from).collect() }))
 }
 
 /// Make a sign-in for the gate, for ten minutes at most

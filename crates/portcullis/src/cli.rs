@@ -1,0 +1,169 @@
+//! The client commands: thin over the API, careful with the terminal and with tokens.
+//!
+//! Nothing here decides anything. What the server says is escaped before it is shown; tokens stay in
+//! a file that only their owner can read and never reach a command line. Exit codes: 0 done, 1
+//! refused or declined, 2 wrong use, 3 could not reach, 4 timed out; what wraps a command passes
+//! the child's code through and uses 125 for its own failures.
+
+mod ask;
+mod audit;
+mod bundle;
+mod client;
+mod close;
+mod completion;
+mod connections;
+mod curl;
+mod explain;
+mod failure;
+mod give_back;
+mod grants;
+mod login;
+mod logout;
+mod profile;
+mod requests;
+mod review;
+mod revoke;
+mod screen;
+mod services;
+mod session;
+mod short_id;
+mod token;
+mod way_table;
+mod when;
+mod whoami;
+mod withdraw;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand, ValueEnum};
+use portcullis_model::Clock;
+
+pub(crate) use explain::Explain;
+
+use self::{failure::Failure, screen::Screen, session::Session};
+
+/// What holds for every client command.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ClientOptions {
+    /// Which server and sign-in to use; `login --as` makes one
+    #[arg(long, global = true, env = "PORTCULLIS_PROFILE", value_name = "PROFILE")]
+    profile: Option<String>,
+    /// For people, or for programs: the API's own body
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+/// In which form to answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// A client command.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClientCommand {
+    /// Signs in
+    Login(login::Login),
+    /// Signs out, and ends every sign-in made from this one
+    Logout,
+    /// Shows who I am
+    Whoami,
+    /// Shows what I can use, and what I can ask for
+    Services(services::Services),
+    /// Asks for access
+    Ask(ask::Ask),
+    /// Lists access requests
+    Requests(requests::Requests),
+    /// Approves or declines an access request
+    Review(review::ReviewArguments),
+    /// Takes my own access request back
+    Withdraw(withdraw::Withdraw),
+    /// Lists grants
+    Grants,
+    /// Ends a grant, and what it opened
+    Revoke(revoke::Revoke),
+    /// Gives my own grant back
+    GiveBack(give_back::GiveBack),
+    /// Lists live connections
+    Connections,
+    /// Closes a connection
+    Close(close::Close),
+    /// Runs curl with my identity
+    Curl(curl::Curl),
+    /// Prints a token for the gate, good for one service and ten minutes
+    Token(token::Token),
+    /// Reads and proves the record
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    /// Looks at bundles, and steps back
+    #[command(subcommand)]
+    Bundle(bundle::Bundle),
+    /// Prints a completion script for a shell
+    Completion(completion::Completion),
+    /// Says what would happen, and why; it is said as `policy explain`.
+    #[command(skip)]
+    Explain(Explain),
+}
+
+/// Does what was said. `whole` is the binary's whole command line, for completion.
+pub(crate) fn run(
+    command: ClientCommand,
+    options: ClientOptions,
+    clock: &dyn Clock,
+    whole: clap::Command,
+) -> ExitCode {
+    let screen = Screen::new(options.output == Output::Json);
+    let wraps = matches!(command, ClientCommand::Curl(_));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(dispatch(command, options, &screen, clock, whole)),
+        Err(error) => Err(Failure::local("the system gives no runtime", &error)),
+    };
+    match done {
+        Ok(code) => code,
+        Err(failure) => {
+            screen.failure(&failure);
+            if wraps { ExitCode::from(failure::WRAPPER) } else { failure.exit_code() }
+        }
+    }
+}
+
+async fn dispatch(
+    command: ClientCommand,
+    options: ClientOptions,
+    screen: &Screen,
+    clock: &dyn Clock,
+    whole: clap::Command,
+) -> Result<ExitCode, Failure> {
+    let session = || Session::open(options.profile.as_deref(), screen, clock);
+    match command {
+        ClientCommand::Login(login) => {
+            login.run(options.profile.as_deref(), screen, clock).await?;
+        }
+        ClientCommand::Completion(completion) => completion.run(whole),
+        ClientCommand::Logout => logout::run(session()?).await?,
+        ClientCommand::Whoami => whoami::run(session()?).await?,
+        ClientCommand::Services(services) => services.run(session()?).await?,
+        ClientCommand::Ask(ask) => ask.run(session()?).await?,
+        ClientCommand::Requests(requests) => requests.run(session()?).await?,
+        ClientCommand::Review(review) => review.run(session()?).await?,
+        ClientCommand::Withdraw(withdraw) => withdraw.run(session()?).await?,
+        ClientCommand::Grants => grants::run(session()?).await?,
+        ClientCommand::Revoke(revoke) => revoke.run(session()?).await?,
+        ClientCommand::GiveBack(give_back) => give_back.run(session()?).await?,
+        ClientCommand::Connections => connections::run(session()?).await?,
+        ClientCommand::Close(close) => close.run(session()?).await?,
+        ClientCommand::Curl(curl) => return curl.run(session()?).await,
+        ClientCommand::Token(token) => token.run(session()?).await?,
+        ClientCommand::Audit(audit) => audit.run(session, screen, clock.now()).await?,
+        ClientCommand::Bundle(bundle) => bundle.run(session()?).await?,
+        ClientCommand::Explain(explain) => explain.run(session()?).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests;

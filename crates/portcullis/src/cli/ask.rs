@@ -1,0 +1,201 @@
+//! `portcullis ask`: from a refusal, or by name, to a grant.
+
+mod target;
+
+use std::time::Duration;
+
+use clap::Args;
+use jiff::Timestamp;
+use portcullis_api::{
+    access_requests::{AccessRequestBody, AskBody, AskQueryBody},
+    grants::GrantBody,
+    way::WayBody,
+};
+use portcullis_model::{InstanceName, PolicyId, Window};
+use serde_json::Value;
+
+use self::target::Target;
+use super::{
+    client::Fetched, failure::Failure, screen::Screen, session::Session, short_id, way_table, when,
+};
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Args)]
+pub(crate) struct Ask {
+    /// The code of a refusal, like 7K2M, or operations of one service, like payments.createRefund
+    #[arg(required = true, value_name = "REFUSAL|OPERATION")]
+    targets: Vec<String>,
+    /// The way to take, by its rule; the first one if absent
+    #[arg(long)]
+    rule: Option<PolicyId>,
+    /// For how long, like 30m; the way's longest if absent
+    #[arg(long = "for", value_name = "DURATION")]
+    duration: Option<Window>,
+    /// Why
+    #[arg(long)]
+    reason: Option<String>,
+    /// On this addressed instance only
+    #[arg(long)]
+    instance: Option<InstanceName>,
+    /// Wait until it is answered
+    #[arg(long)]
+    wait: bool,
+}
+
+impl Ask {
+    pub(crate) async fn run(self, mut session: Session<'_>) -> Result<(), Failure> {
+        let target = Target::read(&self.targets, self.instance.as_ref())?;
+        let rule = match self.rule {
+            Some(rule) => Some(rule),
+            None if session.screen.is_interactive() => choose(&mut session, &target).await?,
+            None => None,
+        };
+        let reason = reason(self.reason, session.screen)?;
+        let body = body(target, rule, reason, self.duration);
+        let body = serde_json::to_value(body)
+            .map_err(|error| Failure::local("the access request cannot be written", &error))?;
+        let mut answer = session.post("/v1/access-requests", Some(body)).await?;
+        let mut request: AccessRequestBody = answer.read()?;
+        if request.state == "pending" && (self.wait || session.screen.is_interactive()) {
+            (answer, request) = wait(&mut session, &request).await?;
+        }
+        conclude(&mut session, &answer, &request).await
+    }
+}
+
+/// Shows the ways and asks for one.
+async fn choose(session: &mut Session<'_>, target: &Target) -> Result<Option<PolicyId>, Failure> {
+    let (title, ways) = target.ways(session).await?;
+    session.screen.line(&title);
+    way_table::show(session.screen, &ways);
+    let Some(first) = ways.first() else {
+        return Err(Failure::Refused("nothing that you could ask for would open it".to_owned()));
+    };
+    let way = if ways.len() == 1 { first } else { pick(&ways)? };
+    way.rule.parse().map(Some).map_err(|error| Failure::local("the server's rule", &error))
+}
+
+fn pick(ways: &[WayBody]) -> Result<&WayBody, Failure> {
+    let message = "Way:";
+    let help = "the number of the way to take";
+    let answer = inquire::Text::new(message).with_default("1").with_help_message(help).prompt();
+    let answer = answer.map_err(|error| Failure::local("nothing was chosen", &error))?;
+    let number = answer.trim().parse::<usize>().ok().and_then(|number| number.checked_sub(1));
+    number
+        .and_then(|index| ways.get(index))
+        .ok_or_else(|| Failure::WrongUse(format!("there is no way `{answer}`")))
+}
+
+fn reason(given: Option<String>, screen: &Screen) -> Result<String, Failure> {
+    match given {
+        Some(reason) => Ok(reason),
+        None if screen.is_interactive() => inquire::Text::new("Reason:")
+            .prompt()
+            .map_err(|error| Failure::local("no reason was given", &error)),
+        None => Err(Failure::WrongUse("say why with --reason".to_owned())),
+    }
+}
+
+fn body(
+    target: Target,
+    rule: Option<PolicyId>,
+    reason: String,
+    duration: Option<Window>,
+) -> AskBody {
+    let (refusal, queries) = match target {
+        Target::Refusal(refusal) => (Some(refusal), None),
+        Target::Operations(operations) => {
+            let query = |(operation, instance)| AskQueryBody { operation, instance, rule: None };
+            (None, Some(operations.into_iter().map(query).collect()))
+        }
+    };
+    AskBody { refusal, queries, rule, reason, duration }
+}
+
+/// Looks until it is answered, in either way.
+async fn wait(
+    session: &mut Session<'_>,
+    request: &AccessRequestBody,
+) -> Result<(Fetched, AccessRequestBody), Failure> {
+    session.screen.note(&waiting(request, session.now()));
+    session.screen.note("waiting; Ctrl-C stops waiting, the access request stays");
+    let path = format!("/v1/access-requests/{}", request.id);
+    let mut given = request.reviews.len();
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let fetched = session.get(&path).await?;
+        let now: AccessRequestBody = fetched.read()?;
+        if now.state != "pending" {
+            return Ok((fetched, now));
+        }
+        if now.reviews.len() > given {
+            given = now.reviews.len();
+            session.screen.note(&waiting(&now, session.now()));
+        }
+    }
+}
+
+fn waiting(request: &AccessRequestBody, now: Timestamp) -> String {
+    let given = request.reviews.len();
+    let by = match request.reviewers.as_slice() {
+        [] => String::new(),
+        names => format!(" by {}", names.join(", ")),
+    };
+    let until = when::until(request.expires_at, now);
+    format!(
+        "access request {}: {given} of {} reviews{by}, {until}",
+        short_id::shown(&request.id),
+        request.reviews_needed
+    )
+}
+
+async fn conclude(
+    session: &mut Session<'_>,
+    answer: &Fetched,
+    request: &AccessRequestBody,
+) -> Result<(), Failure> {
+    if session.screen.is_json() {
+        session.screen.body(&answer.body);
+    }
+    let short = short_id::shown(&request.id);
+    match request.state.as_str() {
+        "approved" if session.screen.is_json() => Ok(()),
+        "approved" => granted(session, request).await,
+        "pending" => {
+            if !session.screen.is_json() {
+                session.screen.line(&waiting(request, session.now()));
+                session.screen.line("`portcullis requests` shows where it stands");
+            }
+            Ok(())
+        }
+        "declined" => {
+            let why = request.why.as_deref().unwrap_or("no reason given");
+            Err(Failure::Refused(format!("access request {short} was declined: {why}")))
+        }
+        "expired" => {
+            Err(Failure::TimedOut(format!("nobody answered access request {short} in time")))
+        }
+        other => Err(Failure::Refused(format!("access request {short} is {other}"))),
+    }
+}
+
+async fn granted(session: &mut Session<'_>, request: &AccessRequestBody) -> Result<(), Failure> {
+    for (id, query) in request.grants.iter().zip(&request.queries) {
+        let grant: GrantBody = session.get(&format!("/v1/grants/{id}")).await?.read()?;
+        let until = when::until(grant.expires_at, session.now());
+        let uses = grant.max_uses.map(|max| format!(", {max} uses at most")).unwrap_or_default();
+        let short = short_id::shown(id);
+        session.screen.line(&format!("granted {}: {until}{uses} (grant {short})", query.operation));
+    }
+    session.screen.line("send the same request again");
+    Ok(())
+}
+
+/// For tests of the wire: what would be posted.
+#[cfg(test)]
+pub(crate) fn wire(targets: &[&str], reason: &str) -> Result<Value, Failure> {
+    let targets: Vec<_> = targets.iter().map(|&target| target.to_owned()).collect();
+    let target = Target::read(&targets, None)?;
+    Ok(serde_json::to_value(body(target, None, reason.to_owned(), None)).unwrap())
+}

@@ -1,0 +1,91 @@
+//! What is asked for: the code of a refusal, or operations by name.
+
+use portcullis_api::{refusals::RefusalBody, services::ServiceBody, way::WayBody};
+use portcullis_model::{InstanceName, OperationName, RefusalId};
+
+use crate::cli::{failure::Failure, session::Session};
+
+/// What is asked for.
+#[derive(Debug)]
+pub(super) enum Target {
+    /// What a refusal was about.
+    Refusal(RefusalId),
+    /// Operations, each perhaps on one instance.
+    Operations(Vec<(OperationName, Option<InstanceName>)>),
+}
+
+impl Target {
+    /// Reads the arguments. A code has no dot and an operation has one, so nothing is ambiguous.
+    pub(super) fn read(
+        targets: &[String],
+        instance: Option<&InstanceName>,
+    ) -> Result<Self, Failure> {
+        if let [only] = targets
+            && !only.contains('.')
+        {
+            let refusal = only.parse().map_err(|_| {
+                Failure::WrongUse(format!(
+                    "`{only}` is neither the code of a refusal, like 7K2M, nor an operation, like payments.createRefund"
+                ))
+            })?;
+            return match instance {
+                None => Ok(Self::Refusal(refusal)),
+                Some(_) => Err(Failure::WrongUse(
+                    "a refusal knows its instance; leave --instance out".to_owned(),
+                )),
+            };
+        }
+        let operations = targets.iter().map(|text| {
+            let operation = text.parse::<OperationName>();
+            operation.map(|operation| (operation, instance.cloned()))
+        });
+        let operations = operations.collect::<Result<_, _>>();
+        operations.map(Self::Operations).map_err(|error| Failure::WrongUse(error.to_string()))
+    }
+
+    /// A title, and what would open it now.
+    pub(super) async fn ways(
+        &self,
+        session: &mut Session<'_>,
+    ) -> Result<(String, Vec<WayBody>), Failure> {
+        match self {
+            Self::Refusal(id) => {
+                let fetched = session.get(&format!("/v1/refusals/{id}")).await?;
+                let refusal: RefusalBody = fetched.read()?;
+                let title = format!("403 {} on {}: {id}", refusal.operation, refusal.service);
+                Ok((title, refusal.ways))
+            }
+            Self::Operations(operations) => {
+                let mut shared: Option<Vec<WayBody>> = None;
+                for (operation, _) in operations {
+                    let ways = ways_of(session, operation).await?;
+                    // One access request takes one rule, so only ways that open all of it count.
+                    shared = Some(match shared {
+                        None => ways,
+                        Some(earlier) => earlier
+                            .into_iter()
+                            .filter(|way| ways.iter().any(|other| other.rule == way.rule))
+                            .collect(),
+                    });
+                }
+                let names: Vec<_> = operations.iter().map(|(name, _)| name.as_str()).collect();
+                Ok((names.join(", "), shared.unwrap_or_default()))
+            }
+        }
+    }
+}
+
+async fn ways_of(
+    session: &mut Session<'_>,
+    operation: &OperationName,
+) -> Result<Vec<WayBody>, Failure> {
+    let path = format!("/v1/services/{}", operation.service());
+    let service: ServiceBody = session.get(&path).await?.read()?;
+    let found = service.operations.into_iter().find(|found| found.name == operation.as_str());
+    found.map(|found| found.ways).ok_or_else(|| {
+        let service = operation.service();
+        Failure::WrongUse(format!(
+            "{service} has no operation `{operation}`; `portcullis services {service}` lists them"
+        ))
+    })
+}

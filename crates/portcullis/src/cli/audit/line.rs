@@ -1,0 +1,54 @@
+//! An event in one line, for people.
+
+use std::fmt::Write as _;
+
+use portcullis_api::audit::EventBody;
+use serde_json::{Map, Value};
+
+/// `  41  2026-11-22T12:00:00Z  attempt  corp:ana  payments.read  permit 200  …`
+pub(super) fn of(body: &EventBody) -> String {
+    let event = &body.event;
+    let mut line = format!("{:>6}  {}  {}", body.seq, text(event, "time"), text(event, "type"));
+    if let Some(principal) = event.get("principal").and_then(|who| who.get("id")?.as_str()) {
+        let _ = write!(line, "  {principal}");
+    }
+    // An attempt outside any operation still has a service, or at least a host.
+    let about =
+        ["operation", "service", "host"].into_iter().find_map(|key| event.get(key)?.as_str());
+    for part in [about.unwrap_or(""), text(event, "decision"), text(event, "refusal")] {
+        if !part.is_empty() {
+            let _ = write!(line, "  {part}");
+        }
+    }
+    let status = event.get("status");
+    if let Some(status) = status.and_then(Value::as_u64) {
+        let _ = write!(line, "  {status}");
+    }
+    let detail = text(event, "detail");
+    if !detail.is_empty() {
+        let _ = write!(line, "  {detail}");
+    }
+    line
+}
+
+fn text<'a>(event: &'a Map<String, Value>, key: &str) -> &'a str {
+    event.get(key).and_then(Value::as_str).unwrap_or("")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_who_did_what_and_what_came_of_it() {
+        let event = serde_json::from_value(serde_json::json!({"time": "T", "type": "attempt",
+            "principal": {"type": "User", "id": "corp:ana"}, "service": "payments",
+            "operation": "payments.refund", "decision": "requestable",
+            "refusal": "requestable", "status": 403}));
+        let event = event.unwrap();
+        let line = of(&EventBody { seq: 41, event });
+        let expected =
+            "    41  T  attempt  corp:ana  payments.refund  requestable  requestable  403";
+        assert_eq!(line, expected);
+    }
+}

@@ -1,0 +1,133 @@
+//! Calls to the control API.
+
+use std::time::Duration;
+
+use portcullis_model::{Problem, Secret};
+use reqwest::{Method, StatusCode, redirect};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use url::Url;
+
+use super::failure::Failure;
+
+/// An answer that was no problem.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Value,
+}
+
+impl Fetched {
+    /// The body in its own shape.
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        serde_json::from_value(self.body.clone()).map_err(|error| not_understood(&error))
+    }
+}
+
+/// An answer in a shape that is not known here.
+pub(super) fn not_understood(error: &serde_json::Error) -> Failure {
+    Failure::Unreachable(format!(
+        "the server answers in a way that this version does not understand: {error}"
+    ))
+}
+
+/// A problem, or no answer at all.
+#[derive(Debug)]
+pub(crate) enum CallError {
+    Problem(Box<Problem>),
+    Failure(Failure),
+}
+
+/// One server.
+#[derive(Debug)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    url: Url,
+}
+
+impl Client {
+    pub(crate) fn new(url: Url) -> Result<Self, Failure> {
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("portcullis/", env!("CARGO_PKG_VERSION")))
+            // The token must not follow a redirect to somewhere else.
+            .redirect(redirect::Policy::none())
+            .connect_timeout(Duration::from_secs(10))
+            .timeout(Duration::from_secs(60))
+            .build()
+            .map_err(|error| Failure::local("no HTTP client can be made", &error))?;
+        Ok(Self { http, url })
+    }
+
+    pub(crate) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// One call with a JSON answer; an empty answer is `null`.
+    pub(crate) async fn call(
+        &self,
+        token: Option<&Secret>,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Fetched, CallError> {
+        let (status, bytes) = self.send(token, method, path, body).await?;
+        if bytes.is_empty() {
+            return Ok(Fetched { status, body: Value::Null });
+        }
+        let body = serde_json::from_slice(&bytes).map_err(|_| self.foreign(status))?;
+        Ok(Fetched { status, body })
+    }
+
+    async fn send(
+        &self,
+        token: Option<&Secret>,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(StatusCode, Vec<u8>), CallError> {
+        let url = format!("{}{path}", self.url.as_str().trim_end_matches('/'));
+        let mut request = self.http.request(method, url);
+        if let Some(token) = token {
+            request = request.bearer_auth(token.expose());
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        let bytes = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        if status.is_success() {
+            return Ok((status, bytes.to_vec()));
+        }
+        Err(match serde_json::from_slice(&bytes) {
+            Ok(problem) => CallError::Problem(Box::new(problem)),
+            Err(_) => self.foreign(status),
+        })
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> CallError {
+        let mut cause: &dyn std::error::Error = error;
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
+        }
+        let message = format!("cannot reach {}: {cause}; is the server running?", self.url);
+        CallError::Failure(Failure::Unreachable(message))
+    }
+
+    fn foreign(&self, status: StatusCode) -> CallError {
+        let message = format!(
+            "{} answered {status} and not as a Portcullis control server; check the URL",
+            self.url
+        );
+        CallError::Failure(Failure::Unreachable(message))
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Problem(problem) => Self::of_problem(&problem),
+            CallError::Failure(failure) => failure,
+        }
+    }
+}

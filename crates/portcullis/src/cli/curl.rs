@@ -1,0 +1,155 @@
+//! `portcullis curl`: the real curl, with my identity.
+//!
+//! The token goes to curl on its standard input, as configuration, so that no process list shows
+//! it. It is made for the one service that the URL's host belongs to, and for ten minutes; where
+//! no service has that host, nothing is sent. The answer passes through as it comes.
+
+mod arguments;
+mod refusal;
+
+use std::{
+    io::Write,
+    process::{ExitCode, ExitStatus, Stdio},
+};
+
+use clap::Args;
+use portcullis_api::services::ServicesBody;
+use portcullis_model::Secret;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    process::{Child, Command},
+};
+use url::Url;
+
+use self::arguments::Wanted;
+use super::{failure::Failure, profile, session::Session, token};
+
+/// As much of an answer as is looked at for a refusal.
+const LOOKED_AT: usize = 64 * 1024;
+
+#[derive(Debug, Args)]
+pub(crate) struct Curl {
+    /// Where the gate is, if the services' hosts are not in DNS, like http://127.0.0.1:8080
+    #[arg(long, env = "PORTCULLIS_GATE", value_parser = profile::server)]
+    gate: Option<Url>,
+    /// What curl gets
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        required = true,
+        value_name = "CURL ARGUMENTS"
+    )]
+    arguments: Vec<String>,
+}
+
+impl Curl {
+    pub(crate) async fn run(self, mut session: Session<'_>) -> Result<ExitCode, Failure> {
+        let wanted = Wanted::read(&self.arguments).map_err(Failure::WrongUse)?;
+        let services: ServicesBody = session.get("/v1/services").await?.read()?;
+        let service = wanted.service(&services).map_err(Failure::WrongUse)?;
+        let (made, _) = token::make(&mut session, service).await?;
+        let gate = self.gate.or_else(|| session.profile.gate.clone());
+        let interactive = session.screen.is_terminal();
+        let config = config(&made.token, &wanted, gate.as_ref(), interactive)?;
+        let (status, answer) = run(&self.arguments, config.expose()).await.map_err(|error| {
+            Failure::local("curl could not be run; is it installed and on the PATH?", &error)
+        })?;
+        refusal::show(session.screen, &answer);
+        Ok(exit_code(status))
+    }
+}
+
+/// curl's configuration. It carries the token, so it is a secret as a whole.
+fn config(
+    token: &Secret,
+    wanted: &Wanted,
+    gate: Option<&Url>,
+    terminal: bool,
+) -> Result<Secret, Failure> {
+    let mut lines = vec![format!("header = \"{}: Bearer {}\"", wanted.header(), token.expose())];
+    if let Some(gate) = gate {
+        let port = gate.port_or_known_default();
+        let (Some(host), Some(port)) = (gate.host_str(), port) else {
+            return Err(Failure::WrongUse(format!("`{gate}` names no host and port")));
+        };
+        // Whatever host and port the URL names, the connection goes to the gate.
+        lines.push(format!("connect-to = \"::{host}:{port}\""));
+    }
+    // curl writes to a pipe here, and would hold streams back and draw a progress meter.
+    lines.push("no-buffer".to_owned());
+    if terminal {
+        lines.push("no-progress-meter".to_owned());
+    }
+    lines.push(String::new());
+    Ok(Secret::new(lines.join("\n")))
+}
+
+async fn run(arguments: &[String], config: &str) -> std::io::Result<(ExitStatus, Vec<u8>)> {
+    let mut child = Command::new("curl")
+        .args(["--config", "-"])
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(config.as_bytes()).await?;
+    }
+    let answer = pass_through(&mut child).await?;
+    Ok((child.wait().await?, answer))
+}
+
+/// Copies the answer out as it comes, and keeps its beginning.
+async fn pass_through(child: &mut Child) -> std::io::Result<Vec<u8>> {
+    let mut kept = Vec::new();
+    let Some(mut answer) = child.stdout.take() else { return Ok(kept) };
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let read = answer.read(&mut buffer).await?;
+        let part = buffer.get(..read).unwrap_or_default();
+        if part.is_empty() {
+            return Ok(kept);
+        }
+        let room = LOOKED_AT.saturating_sub(kept.len());
+        kept.extend(part.iter().take(room));
+        let mut out = std::io::stdout().lock();
+        out.write_all(part)?;
+        out.flush()?;
+    }
+}
+
+/// The child's own code; 128 and the signal's number where it had none, as shells say it.
+fn exit_code(status: ExitStatus) -> ExitCode {
+    use std::os::unix::process::ExitStatusExt;
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(125);
+    ExitCode::from(u8::try_from(code).unwrap_or(125))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config_of(arguments: &[&str], gate: Option<&str>) -> String {
+        let arguments: Vec<_> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let wanted = Wanted::read(&arguments).unwrap();
+        let gate = gate.map(|gate| Url::parse(gate).unwrap());
+        let token = Secret::new("pc_sign_canary");
+        config(&token, &wanted, gate.as_ref(), false).unwrap().expose().to_owned()
+    }
+
+    #[test]
+    fn the_gate_is_connected_to_whatever_the_url_says() {
+        let config = config_of(&["http://payments.test/x"], Some("http://127.0.0.1:8080"));
+        assert!(config.contains("connect-to = \"::127.0.0.1:8080\"\n"), "{config}");
+        let config = config_of(&["http://payments.test/x"], Some("https://[::1]"));
+        assert!(config.contains("connect-to = \"::[::1]:443\"\n"), "{config}");
+        assert!(!config_of(&["http://payments.test/x"], None).contains("connect-to"));
+    }
+
+    #[test]
+    fn the_token_rides_where_curl_drops_it_on_a_redirect_to_another_host() {
+        let config = config_of(&["-L", "http://payments.test/x"], None);
+        assert!(config.starts_with("header = \"Authorization: Bearer pc_sign_canary\"\n"));
+        let config = config_of(&["-u", "a:b", "http://payments.test/x"], None);
+        assert!(config.starts_with("header = \"Portcullis-Authorization: Bearer pc_sign_canary\""));
+    }
+}

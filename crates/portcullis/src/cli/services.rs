@@ -1,0 +1,76 @@
+//! `portcullis services`: what I can use, and what I can ask for.
+
+use clap::Args;
+use portcullis_api::services::{OperationBody, ReachBody, ServiceBody, ServicesBody};
+
+use super::{failure::Failure, screen::Screen, session::Session, way_table};
+
+#[derive(Debug, Args)]
+pub(crate) struct Services {
+    /// Show this one with its operations
+    name: Option<String>,
+}
+
+impl Services {
+    pub(crate) async fn run(self, mut session: Session<'_>) -> Result<(), Failure> {
+        let fetched = match &self.name {
+            Some(name) => session.get(&format!("/v1/services/{}", segment(name)?)).await?,
+            None => session.get("/v1/services").await?,
+        };
+        if session.screen.is_json() {
+            session.screen.body(&fetched.body);
+        } else if self.name.is_some() {
+            one(session.screen, &fetched.read()?);
+        } else {
+            all(session.screen, &fetched.read()?);
+        }
+        Ok(())
+    }
+}
+
+/// A name that can stand in a path as it is.
+pub(crate) fn segment(name: &str) -> Result<&str, Failure> {
+    let parsed = name.parse::<portcullis_model::ServiceName>();
+    parsed.map(|_| name).map_err(|error| Failure::WrongUse(error.to_string()))
+}
+
+fn all(screen: &Screen, services: &ServicesBody) {
+    let count = |service: &ServiceBody, reach| {
+        service.operations.iter().filter(|operation| operation.reach == reach).count().to_string()
+    };
+    let rows = services.services.iter().map(|service| {
+        vec![
+            service.name.clone(),
+            service.hosts.join(", "),
+            count(service, ReachBody::Open),
+            count(service, ReachBody::Requestable),
+        ]
+    });
+    let header = ["service", "hosts", "open", "can be asked for"];
+    screen.table("there is no service that you can use", &header, rows.collect());
+}
+
+fn one(screen: &Screen, service: &ServiceBody) {
+    screen.line(&format!("{}  {}", service.name, service.hosts.join(", ")));
+    if !service.instances.is_empty() {
+        screen.line(&format!("instances  {}", service.instances.join(", ")));
+    }
+    let rows = service
+        .operations
+        .iter()
+        .map(|operation| vec![operation.name.clone(), operation.group.clone(), reach(operation)]);
+    screen.table("it has no operations", &["operation", "group", "for you"], rows.collect());
+}
+
+fn reach(operation: &OperationBody) -> String {
+    match operation.reach {
+        ReachBody::Open => "open".to_owned(),
+        ReachBody::Closed => "closed".to_owned(),
+        ReachBody::Requestable => {
+            let ways = operation.ways.iter();
+            let ways =
+                ways.map(|way| format!("{} ({})", way_table::kind(way), way_table::limits(way)));
+            format!("ask: {}", ways.collect::<Vec<_>>().join(" or "))
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! A command's conversation with the server, under one profile. An expired sign-in on a terminal
+//! starts the sign-in and goes on.
+
+use jiff::Timestamp;
+use portcullis_model::{Clock, Secret};
+use reqwest::Method;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{
+    client::{self, CallError, Client, Fetched},
+    failure::Failure,
+    login::{self, Browser},
+    profile::{self, Place, Profile},
+    screen::Screen,
+    short_id,
+};
+
+/// One profile's server and sign-in.
+pub(crate) struct Session<'a> {
+    pub(crate) screen: &'a Screen,
+    pub(crate) profile: Profile,
+    place: Place,
+    client: Client,
+    clock: &'a dyn Clock,
+    /// A token of the environment, for jobs: it is used as it is and never kept.
+    given: Option<Secret>,
+}
+
+impl<'a> Session<'a> {
+    /// Opens the profile, or what `PORTCULLIS_URL` and `PORTCULLIS_TOKEN` say in its place.
+    pub(crate) fn open(
+        name: Option<&str>,
+        screen: &'a Screen,
+        clock: &'a dyn Clock,
+    ) -> Result<Self, Failure> {
+        let place = Place::of(name)?;
+        let given = set("PORTCULLIS_TOKEN").map(Secret::new);
+        let profile = match set("PORTCULLIS_URL") {
+            Some(url) => {
+                let url = profile::server(&url)
+                    .map_err(|error| Failure::WrongUse(format!("PORTCULLIS_URL: {error}")))?;
+                // A token of the profile belongs to the profile's server and to no other.
+                let kept = place.read()?.filter(|kept| kept.url == url);
+                kept.unwrap_or(Profile { url, gate: None, token: None, expires_at: None })
+            }
+            None => place.read()?.ok_or_else(|| {
+                let message = format!("the profile `{}` has no server", place.name);
+                Failure::SignInNeeded(message)
+            })?,
+        };
+        let client = Client::new(profile.url.clone())?;
+        Ok(Self { screen, profile, place, client, clock, given })
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) async fn get(&mut self, path: &str) -> Result<Fetched, Failure> {
+        self.call(Method::GET, path, None).await
+    }
+
+    pub(crate) async fn post(
+        &mut self,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<Fetched, Failure> {
+        self.call(Method::POST, path, body.as_ref()).await
+    }
+
+    /// All parts of the list `name`, as one.
+    pub(crate) async fn list<T: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        name: &'static str,
+    ) -> Result<Listed<T>, Failure> {
+        let mut bodies = Vec::new();
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let mut cursor = String::new();
+        loop {
+            let fetched = self.get(&format!("{path}{separator}limit=500{cursor}")).await?;
+            let part = fetched.body.get(name).and_then(Value::as_array);
+            bodies.extend(part.into_iter().flatten().cloned());
+            match fetched.body.get("next").and_then(Value::as_str) {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return Listed::read(name, bodies),
+            }
+        }
+    }
+
+    /// The id that `text` means among what `path` lists.
+    pub(crate) async fn id(
+        &mut self,
+        text: &str,
+        path: &str,
+        name: &'static str,
+        what: &str,
+    ) -> Result<String, Failure> {
+        if let Some(whole) = short_id::whole(text) {
+            return Ok(whole);
+        }
+        let listed: Listed<Value> = self.list(path, name).await?;
+        let ids = listed.items.iter().filter_map(|item| item.get("id")?.as_str());
+        let ids: Vec<_> = ids.map(str::to_owned).collect();
+        short_id::resolve(text, &ids, what)
+    }
+
+    /// Ends the profile's own sign-in at the server. One that has ended already is fine.
+    pub(crate) async fn end_sign_in(&self) -> Result<(), Failure> {
+        let token = self.profile.token.as_ref();
+        match self.client.call(token, Method::POST, "/v1/sign-out", None).await {
+            Err(CallError::Problem(problem)) if problem.status == 401 => Ok(()),
+            other => other.map(drop).map_err(Failure::from),
+        }
+    }
+
+    /// Keeps the profile without its sign-in.
+    pub(crate) fn forget(&mut self) -> Result<(), Failure> {
+        self.profile.token = None;
+        self.profile.expires_at = None;
+        self.place.write(&self.profile)
+    }
+
+    fn token(&self) -> Option<&Secret> {
+        self.given.as_ref().or(self.profile.token.as_ref())
+    }
+
+    async fn call(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Fetched, Failure> {
+        match self.client.call(self.token(), method.clone(), path, body).await {
+            Err(CallError::Problem(problem)) if problem.status == 401 && self.can_sign_in() => {
+                self.sign_in_again().await?;
+                Ok(self.client.call(self.token(), method, path, body).await?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    fn can_sign_in(&self) -> bool {
+        self.screen.is_interactive() && self.given.is_none()
+    }
+
+    async fn sign_in_again(&mut self) -> Result<(), Failure> {
+        self.screen.note("your sign-in has ended; signing in again");
+        let made =
+            login::sign_in(&self.client, self.screen, self.clock, None, Browser::Open).await?;
+        self.profile.token = Some(made.token);
+        self.profile.expires_at = Some(made.sign_in.expires_at);
+        self.place.write(&self.profile)
+    }
+}
+
+/// A whole list: in shape, and as the server wrote it.
+#[derive(Debug)]
+pub(crate) struct Listed<T> {
+    pub(crate) items: Vec<T>,
+    name: &'static str,
+    bodies: Vec<Value>,
+}
+
+impl<T: DeserializeOwned> Listed<T> {
+    fn read(name: &'static str, bodies: Vec<Value>) -> Result<Self, Failure> {
+        let items = serde_json::from_value(Value::Array(bodies.clone()));
+        let items = items.map_err(|error| client::not_understood(&error))?;
+        Ok(Self { items, name, bodies })
+    }
+
+    /// For programs.
+    pub(crate) fn body(self) -> Value {
+        serde_json::json!({self.name: self.bodies})
+    }
+}
+
+fn set(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
