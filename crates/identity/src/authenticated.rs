@@ -26,6 +26,7 @@ impl AuthMethod {
 
 /// An authenticated caller. Only this crate makes one.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_field_names, reason = "`authenticated_at` is the word that policies know")]
 pub struct Authenticated {
     principal: Arc<Principal>,
     method: AuthMethod,

@@ -127,7 +127,8 @@ fn matches(rule: &GroupRule, claims: &Claims) -> bool {
     match claims.get(&rule.claim) {
         Some(Value::String(text)) => *text == rule.value,
         Some(Value::Array(list)) => list.iter().any(|one| *one == rule.value),
-        Some(value @ (Value::Bool(_) | Value::Number(_))) => value.to_string() == rule.value,
+        Some(Value::Bool(flag)) => rule.value == if *flag { "true" } else { "false" },
+        Some(Value::Number(number)) => number.to_string() == rule.value,
         Some(Value::Null | Value::Object(_)) | None => false,
     }
 }

@@ -39,8 +39,8 @@ impl Default for Pace {
     fn default() -> Self {
         Self {
             min_interval: Duration::from_secs(10),
-            refresh_every: Duration::from_secs(5 * 60),
-            max_age: Duration::from_secs(60 * 60),
+            refresh_every: Duration::from_mins(5),
+            max_age: Duration::from_hours(1),
         }
     }
 }

@@ -209,13 +209,12 @@ impl People {
         let now = self.clock.now();
         let unavailable = || AuthError::IssuerUnavailable(self.config.name.clone());
         let proven = |token| self.keys.held(now).map(|held| held.keys.verify(token));
-        let signature = match proven(&token) {
-            Some(Ok(signature)) => signature,
-            Some(Err(_)) | None => {
-                self.keys.refresh().await;
-                let signature = proven(&token).ok_or_else(unavailable)?;
-                signature.map_err(|_| AuthError::Bad("its key is not one of the provider's"))?
-            }
+        let signature = if let Some(Ok(signature)) = proven(&token) {
+            signature
+        } else {
+            self.keys.refresh().await;
+            let signature = proven(&token).ok_or_else(unavailable)?;
+            signature.map_err(|_| AuthError::Bad("its key is not one of the provider's"))?
         };
         signature?;
         id_token::person(&self.config, &token, now)

@@ -31,7 +31,7 @@ fn provider() -> Option<(Process, String)> {
     let mut command = Command::new("node");
     command.arg("server.mjs").current_dir(folder()).stderr(Stdio::null());
     let process = Process::start(&mut command);
-    let issuer = process.wait_for_line("listening ", Duration::from_secs(60));
+    let issuer = process.wait_for_line("listening ", Duration::from_mins(1));
     Some((process, issuer))
 }
 

@@ -9,6 +9,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use portcullis_identity::TokenCache;
 use portcullis_model::{ConnectionId, RequestId};
 use portcullis_policy::{DecisionCache, Snapshot};
 use tokio::sync::watch;
@@ -24,6 +25,9 @@ use crate::{
     upstream::Upstreams,
 };
 
+/// Workload tokens whose verification one core remembers.
+const REMEMBERED_TOKENS: usize = 16_384;
+
 /// The state of one core.
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -31,6 +35,7 @@ pub(crate) struct Core {
     pub(crate) parts: GateParts,
     pub(crate) journal: Rc<dyn Journal>,
     pub(crate) decisions: RefCell<DecisionCache>,
+    pub(crate) tokens: RefCell<TokenCache>,
     pub(crate) identities: Identities,
     pub(crate) upstreams: Upstreams,
     pub(crate) live: Live,
@@ -56,6 +61,7 @@ impl Core {
         Ok(Rc::new(Self {
             journal,
             decisions: RefCell::default(),
+            tokens: RefCell::new(TokenCache::new(REMEMBERED_TOKENS)),
             identities: Identities::default(),
             upstreams: Upstreams::new(&config.upstream_roots),
             live: Live::default(),
@@ -159,20 +165,17 @@ pub(crate) async fn run(
 /// Waits for open connections to finish, then cuts what is left and waits for that.
 async fn drain(core: &Core, grace: Duration) {
     const LAST: Duration = Duration::from_secs(1);
-    let idle = async {
-        while core.open.get() > 0 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    if tokio::time::timeout(grace, idle).await.is_ok() {
+    if tokio::time::timeout(grace, idle(core)).await.is_ok() {
         return;
     }
     core.stopping.set(true);
     core.live.cut_all(crate::ports::ConnectionEnd::ShuttingDown);
-    let idle = async {
-        while core.open.get() > 0 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    let _ = tokio::time::timeout(LAST, idle).await;
+    let _ = tokio::time::timeout(LAST, idle(core)).await;
+}
+
+/// Resolves when no client connection and no tunnel is left.
+async fn idle(core: &Core) {
+    while core.open.get() > 0 || !core.live.is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }

@@ -3,7 +3,7 @@
 //! Phases fill it in as they learn; whatever goes wrong, the record and the refusal say as much as
 //! was known by then.
 
-use std::{rc::Rc, sync::Arc, time::Instant};
+use std::{cell::Cell, rc::Rc, sync::Arc, time::Instant};
 
 use http::{HeaderMap, HeaderValue, Method, Version, header, request::Parts, uri::PathAndQuery};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
@@ -20,6 +20,17 @@ use crate::{
     identify::Identity,
     listener::Peer,
 };
+
+/// How much of an exchange is on record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Recorded {
+    /// Nothing yet.
+    Nothing,
+    /// That it will be forwarded; its outcome must follow.
+    Intent,
+    /// All of it.
+    Whole,
+}
 
 /// One request and its answer.
 #[derive(Debug)]
@@ -51,8 +62,8 @@ pub(crate) struct Exchange {
     pub(crate) operation: Option<OperationName>,
     pub(crate) policies: Arc<[PolicyId]>,
     pub(crate) grant: Option<GrantId>,
-    /// Its intent is on record: what follows completes it.
-    pub(crate) on_record: bool,
+    /// How much of it is on record.
+    pub(crate) recorded: Cell<Recorded>,
 }
 
 impl Exchange {
@@ -86,7 +97,7 @@ impl Exchange {
             operation: None,
             policies: [].into(),
             grant: None,
-            on_record: false,
+            recorded: Cell::new(Recorded::Nothing),
             core,
             peer,
         }
@@ -100,6 +111,15 @@ impl Exchange {
 
     pub(crate) fn path(&self) -> &str {
         self.target.as_ref().map_or("", PathAndQuery::path)
+    }
+}
+
+impl Drop for Exchange {
+    /// A client that leaves before its answer takes the future away, and not the outcome.
+    fn drop(&mut self) {
+        if self.recorded.get() == Recorded::Intent {
+            crate::record::abandoned(self);
+        }
     }
 }
 

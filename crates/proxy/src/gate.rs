@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use portcullis_identity::Workloads;
 use portcullis_model::{Clock, Entropy};
 use tokio::sync::watch;
 
@@ -62,6 +63,8 @@ pub struct GateParts {
     pub refusals: Arc<dyn Refusals>,
     /// Live connections, as others see them.
     pub connections: Arc<dyn Connections>,
+    /// The issuers of workload tokens.
+    pub workloads: Arc<Workloads>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
     /// The time.

@@ -6,7 +6,7 @@ use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jiff::Timestamp;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use portcullis_identity::{AuthError, Authenticated, SignIns, sign_ins};
+use portcullis_identity::{AuthError, Authenticated, SignIns, Unverified, sign_ins};
 use portcullis_model::{
     Audience, GrantId, Principal, PrincipalId, Refusal, ServiceName, SignIn, TokenHash, TokenKind,
     refusal::Unavailable,
@@ -44,7 +44,7 @@ struct Assertion {
 #[derive(Debug)]
 pub(crate) struct Caller {
     pub(crate) identity: Rc<Identity>,
-    pub(crate) authenticated: Authenticated,
+    pub(crate) authenticated: Arc<Authenticated>,
 }
 
 impl Caller {
@@ -94,12 +94,18 @@ async fn authenticate(
     snapshot: &Snapshot,
     token: &str,
     now: Timestamp,
-) -> Result<Authenticated, AuthError> {
+) -> Result<Arc<Authenticated>, AuthError> {
     if token.starts_with(TokenKind::SignIn.prefix()) {
-        return sign_ins::authenticate(&Known(snapshot), token, Audience::Gate, now);
+        let known = Known(snapshot);
+        return sign_ins::authenticate(&known, token, Audience::Gate, now).map(Arc::new);
     }
-    let _ = core;
-    Err(AuthError::Bad("the token is not known here"))
+    let workloads = &core.parts.workloads;
+    let cached = core.tokens.borrow_mut().try_authenticate(workloads, token, now);
+    match cached {
+        Ok(authenticated) => Ok(authenticated),
+        Err(Unverified::Refused(error)) => Err(error),
+        Err(Unverified::KeysNeeded) => workloads.authenticate(token, now).await.map(Arc::new),
+    }
 }
 
 /// The snapshot, as identity looks sign-ins up.

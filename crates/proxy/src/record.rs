@@ -10,14 +10,17 @@ use portcullis_model::{
 };
 use portcullis_policy::Pass;
 
-use crate::{exchange::Exchange, ports::RecordBroken};
+use crate::{
+    exchange::{Exchange, Recorded},
+    ports::RecordBroken,
+};
 
 /// Puts the intent to forward on record and waits until it is as safe as its level asks.
 pub(crate) async fn intent(exchange: &mut Exchange, pass: &Pass) -> Result<(), Refusal> {
     let level = level(exchange, pass);
     let recorded = exchange.core.journal.intent(&attempt(exchange, "permit", None), level);
     let recorded = recorded.map_err(|RecordBroken| Refusal::Unavailable(Unavailable::Record))?;
-    exchange.on_record = true;
+    exchange.recorded.set(Recorded::Intent);
     recorded.await.map_err(|RecordBroken| Refusal::Unavailable(Unavailable::Record))
 }
 
@@ -45,8 +48,23 @@ pub(crate) fn outcome(
         connection,
         error: None,
     };
+    exchange.recorded.set(Recorded::Whole);
     exchange.core.journal.outcome(exchange.id, &outcome);
     exchange.core.metrics.answered(exchange.service.as_ref(), "permit", status);
+}
+
+/// Completes an attempt whose client did not wait for the answer. Nobody got a status; the record
+/// says 499, as the field does.
+pub(crate) fn abandoned(exchange: &Exchange) {
+    let outcome = Outcome {
+        status: 499,
+        latency_us: latency(exchange),
+        answered_by: None,
+        connection: None,
+        error: Some("client-gone"),
+    };
+    exchange.recorded.set(Recorded::Whole);
+    exchange.core.journal.outcome(exchange.id, &outcome);
 }
 
 /// Puts a refusal on record: as the outcome of its intent if it has one, else as a whole attempt.
@@ -56,14 +74,15 @@ pub(crate) fn refused(
     status: StatusCode,
 ) -> Result<(), RecordBroken> {
     exchange.core.metrics.refused(exchange.service.as_ref(), refusal, status);
+    let had_intent = exchange.recorded.replace(Recorded::Whole) == Recorded::Intent;
     let outcome = Outcome {
         status: status.as_u16(),
         latency_us: latency(exchange),
         answered_by: None,
         connection: None,
-        error: exchange.on_record.then_some(refusal.code()),
+        error: had_intent.then_some(refusal.code()),
     };
-    if exchange.on_record {
+    if had_intent {
         exchange.core.journal.outcome(exchange.id, &outcome);
         return Ok(());
     }

@@ -15,7 +15,9 @@ pub mod issuer;
 pub mod net;
 pub mod process;
 mod serve;
+pub mod upstream;
 
 pub use ambient::{ManualClock, SeededEntropy};
 pub use issuer::{Fault, Issuer, SigningKey, TokenDraft};
 pub use process::Process;
+pub use tempfile::TempDir;

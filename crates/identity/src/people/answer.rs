@@ -9,6 +9,7 @@ use super::{DeviceAuthorization, PeopleError};
 use crate::{ProviderError, issuer::is_private_enough};
 
 #[derive(Deserialize)]
+#[expect(clippy::struct_field_names, reason = "RFC 8628 calls it `device_code`")]
 struct Device {
     device_code: Secret,
     user_code: String,

@@ -128,7 +128,11 @@ async fn d05_one_issuer_cannot_speak_for_another() {
     let mut second = config(&two);
     second.name = "mesh".to_owned();
     let scene = Scene::new(one);
-    let both = workloads(vec![config(&scene.issuer), second], &scene.clock, Default::default());
+    let both = workloads(
+        vec![config(&scene.issuer), second],
+        &scene.clock,
+        portcullis_identity::Pace::default(),
+    );
     let scene = Scene { workloads: both, ..scene };
     let sound = scene.issuer.token(scene.now());
     scene.present(&sound.mint()).await.unwrap();

@@ -1,6 +1,6 @@
 //! Workload tokens, against a live issuer on loopback.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test may fail")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
 
 mod defects;
 mod keys;

@@ -240,6 +240,10 @@ fn service_of(uid: &EntityUid) -> Option<&str> {
     }
 }
 
+fn reads_grant(expr: &Expr) -> bool {
+    Reads::of_expr(expr).includes(Part::Grant)
+}
+
 /// `a && b && c` taken apart.
 pub(super) fn conjuncts(expr: &Expr) -> Vec<&Expr> {
     match expr {

@@ -31,6 +31,11 @@ impl Live {
         if watch.is_long_lived() {
             register(core, watch);
         }
+        // What changed between the decision and now was told to others only.
+        let end = watch.standing.borrow_mut().ended_in(core, &core.snapshot(), core.now());
+        if let Some(end) = end {
+            watch.cut(end);
+        }
         if core.stopping.get() {
             watch.cut(ConnectionEnd::ShuttingDown);
         }
@@ -41,6 +46,11 @@ impl Live {
         for watch in self.current() {
             watch.cut(end);
         }
+    }
+
+    /// Whether all of them are over.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.current().is_empty()
     }
 
     /// Those that are not over; the others are forgotten.

@@ -37,7 +37,7 @@ impl fmt::Debug for SigningKey {
 }
 
 impl SigningKey {
-    /// A new key for `alg`: ES256, ES384, EdDSA, RS256 or PS256.
+    /// A new key for `alg`: `ES256`, `ES384`, `EdDSA`, `RS256` or `PS256`.
     pub fn generate(kid: &str, alg: &'static str) -> Self {
         let pair = match alg {
             "ES256" => ecdsa(&ECDSA_P256_SHA256_FIXED_SIGNING),

@@ -1,0 +1,69 @@
+//! An upstream that echoes the head of a request as the body of its answer, and streams.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+#[derive(Debug)]
+pub struct Upstream {
+    pub address: SocketAddr,
+    pub requests: Arc<AtomicUsize>,
+}
+
+impl Upstream {
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let requests = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&requests);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let count = Arc::clone(&count);
+                thread::spawn(move || serve(stream.unwrap(), &count));
+            }
+        });
+        Self { address, requests }
+    }
+}
+
+fn serve(mut stream: TcpStream, count: &AtomicUsize) {
+    while let Some(head) = head(&mut stream) {
+        count.fetch_add(1, Ordering::SeqCst);
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+        stream.read_exact(&mut body).unwrap();
+        if head.contains("/v1/events") {
+            let answer = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
+                          transfer-encoding: chunked\r\n\r\nd\r\ndata: hello\n\n\r\n";
+            stream.write_all(answer.as_bytes()).unwrap();
+        } else if head.contains("/v1/socket") {
+            let answer = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
+                          upgrade: websocket\r\nsec-websocket-accept: x\r\n\r\n\u{1}\u{5}hello";
+            let mut answer = answer.as_bytes().to_vec();
+            let frame = answer.len() - 7;
+            answer[frame] = 0x81;
+            stream.write_all(&answer).unwrap();
+        } else {
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{head}", head.len());
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    }
+}
+
+fn head(stream: &mut TcpStream) -> Option<String> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        if stream.read(&mut byte).ok()? == 0 {
+            return None;
+        }
+        head.push(byte[0]);
+    }
+    Some(String::from_utf8(head).unwrap())
+}
