@@ -3,9 +3,9 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{check, config_command, demo, serve};
+use crate::{ambient::SystemClock, check, cli, config_command, demo, serve};
 
 /// Refused, declined, or not in order.
 pub(crate) const REFUSED: u8 = 1;
@@ -17,12 +17,19 @@ pub(crate) const WRONG_USE: u8 = 2;
 #[derive(Debug, Parser)]
 #[command(name = "portcullis", version, propagate_version = true)]
 pub(crate) struct Arguments {
+    #[command(flatten)]
+    options: cli::ClientOptions,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Client(cli::ClientCommand),
+    /// Asks policies
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Opens the gate
     Serve(serve::ServeArguments),
     /// Checks configuration, OpenAPI documents, policies and policy tests, and reports every mistake
@@ -32,6 +39,14 @@ enum Command {
     Config(config_command::ConfigCommand),
     /// Starts a company to try things in: gate, control, services, identity provider
     Demo(demo::DemoArguments),
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    /// Checks the policies of a configuration, as `check` does
+    Check(ConfigPath),
+    /// Says what would happen, and why
+    Explain(cli::Explain),
 }
 
 /// Where the configuration is.
@@ -44,9 +59,16 @@ pub(crate) struct ConfigPath {
 
 /// Does what was said.
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
+    let client = |command| {
+        Ok(cli::run(command, arguments.options, &SystemClock, Arguments::command()))
+    };
     match arguments.command {
+        Command::Client(command) => client(command),
+        Command::Policy(PolicyCommand::Explain(explain)) => {
+            client(cli::ClientCommand::Explain(explain))
+        }
         Command::Serve(arguments) => serve::run(&arguments),
-        Command::Check(at) => Ok(check::run(&at.config)),
+        Command::Check(at) | Command::Policy(PolicyCommand::Check(at)) => Ok(check::run(&at.config)),
         Command::Config(command) => config_command::run(&command),
         Command::Demo(arguments) => demo::run(&arguments),
     }

@@ -7,6 +7,7 @@ use clap::Parser;
 mod adapters;
 mod ambient;
 mod check;
+mod cli;
 mod command;
 mod config;
 mod config_command;
@@ -16,6 +17,8 @@ mod serve;
 mod telemetry;
 
 fn main() -> ExitCode {
+    // One provider of cryptography for all; a second caller cannot be before `main`.
+    let _first = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let arguments = command::Arguments::parse();
     match command::run(arguments) {
         Ok(code) => code,

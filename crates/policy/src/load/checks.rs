@@ -68,7 +68,7 @@ impl Checked<'_> {
                 let message =
                     "`context` as a whole includes the grant, which a policy may only ask for";
                 found.push(mistake("context", message, "name the attributes of `context`"));
-            } else if !reads_grant(expr) {
+            } else if !Reads::of_expr(expr).includes(Part::Grant) {
             } else if !allowed {
                 let message = "a grant here would take access away";
                 found.push(mistake("grant", message, help));
