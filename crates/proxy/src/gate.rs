@@ -154,14 +154,15 @@ impl Gate {
         let (started, report) = std::sync::mpsc::sync_channel(1);
         let run = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let local = tokio::task::LocalSet::new();
             let opened = runtime.and_then(|runtime| {
-                let core = Core::open(number, config, parts)?;
+                // A core's journal starts tasks of its own, here and nowhere else.
+                let core = local.block_on(&runtime, async { Core::open(number, config, parts) })?;
                 Ok((runtime, core))
             });
             match opened {
                 Ok((runtime, core)) => {
                     let _ = started.send(Ok(()));
-                    let local = tokio::task::LocalSet::new();
                     local.block_on(&runtime, core::run(core, sockets, stopping));
                 }
                 Err(error) => {
