@@ -55,6 +55,7 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
         core.settle(Settlement { changes, ..Settlement::default() }).await?;
     }
     bring_back(&core, recorded).await?;
+    bundles::end_orphans(&core, &op, &bundle).await;
     let changes = vec![Change::Record(core.event(&op, EventType::Started))];
     core.settle(Settlement { changes, ..Settlement::default() }).await?;
     Ok(core)

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use portcullis_model::{BundleDigest, BundleStamp, EventType};
+use portcullis_model::{BundleDigest, BundleStamp, EventType, GrantEnd};
 use portcullis_policy::{Bundle, BundleSource, ControlAction, ControlResource, LoadError};
 use portcullis_store::{Change, StoreError, StoredBundle};
 
+use super::grants;
 use crate::{
     ControlError, OpContext,
     core::Core,
@@ -90,7 +91,9 @@ pub(crate) async fn rollback(core: &Arc<Core>, op: &OpContext) -> Result<BundleV
     let bundle = loaded(&before)?;
     let source = source(&before)?;
     let by = rights::caller(op)?.id.to_string();
-    let over = Some(newest.pinned_over.unwrap_or(newest.digest));
+    // Back to what the files say: then nothing has to be kept out.
+    let over = newest.pinned_over.unwrap_or(newest.digest);
+    let over = Some(over).filter(|digest| *digest != before.digest);
     let stored = stored(&bundle, &source, newest.generation + 1, &by, over, op.now())?;
     bring(core, op, Arc::new(bundle), stored.clone()).await?;
     Ok(view(stored.clone(), stored.generation))
@@ -118,6 +121,7 @@ async fn bring(
         Unsettled::Conflict => ControlError::Conflict("another bundle was activated first".into()),
         Unsettled::Failed(error) => error,
     })?;
+    end_orphans(core, op, &bundle).await;
     Ok(stamp)
 }
 
@@ -128,6 +132,20 @@ pub(crate) fn activated(core: &Core, op: &OpContext, stored: &StoredBundle) -> V
     event.bundle = Some(BundleStamp { digest, generation });
     event.detail = Some(format!("by {}", stored.by));
     vec![Change::Record(event)]
+}
+
+/// Grants whose rule is gone open nothing from the moment that the bundle is in force; here they
+/// are ended by name as well.
+pub(crate) async fn end_orphans(core: &Arc<Core>, op: &OpContext, bundle: &Bundle) {
+    for grant in core.publisher.grants() {
+        if bundle.issues(&grant.rule) {
+            continue;
+        }
+        match grants::end_grant(core, op, grant.id, GrantEnd::RuleGone).await {
+            Ok(_) | Err(ControlError::Conflict(_)) => {}
+            Err(error) => tracing::error!(grant = %grant.id, %error, "the grant lost its rule"),
+        }
+    }
 }
 
 pub(crate) fn stored(
