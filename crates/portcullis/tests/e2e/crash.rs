@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
@@ -34,11 +35,11 @@ fn k10_l07_kill_9_loses_nothing_that_was_acknowledged() {
             let house = &payments.house;
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
-                    let pause = std::panic::catch_unwind(|| {
+                    let pause = catch_unwind(AssertUnwindSafe(|| {
                         house
                             .gate("payments.example.com", "GET", "/v1/refunds", Some(&gate), None)
                             .status
-                    });
+                    }));
                     if pause.is_ok_and(|status| status == 200) {
                         *passed.lock().unwrap() += 1;
                     }
@@ -46,7 +47,7 @@ fn k10_l07_kill_9_loses_nothing_that_was_acknowledged() {
             });
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
-                    let attempt = std::panic::catch_unwind(|| {
+                    let attempt = catch_unwind(AssertUnwindSafe(|| {
                         let body = Some(json!({"amount": 1, "currency": "EUR"}));
                         let refused = house.gate(
                             "payments.example.com",
@@ -63,7 +64,7 @@ fn k10_l07_kill_9_loses_nothing_that_was_acknowledged() {
                         let back = format!("/v1/grants/{granted}/give-back");
                         let ended = house.api("POST", &back, Some(&control), None).status == 200;
                         (id(&request).to_owned(), granted, ended)
-                    });
+                    }));
                     if let Ok(whole) = attempt {
                         asked.lock().unwrap().push(whole);
                     }
