@@ -56,6 +56,10 @@ fn k10_l07_kill_9_loses_nothing_that_was_acknowledged() {
                             Some(&gate),
                             body,
                         );
+                        if let Some(left) = refused.header("portcullis-grant") {
+                            let back = format!("/v1/grants/{left}/give-back");
+                            house.api("POST", &back, Some(&control), None);
+                        }
                         let ask = json!({"refusal": refused.json()["refusal"], "reason": "load"});
                         let request = house
                             .api("POST", "/v1/access-requests", Some(&control), Some(ask))

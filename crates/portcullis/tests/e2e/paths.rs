@@ -12,12 +12,12 @@ const OPERATIONS: &str = "\
 operations:
   inline:
     public: GET /public/{page}
-    admin: GET /admin
-    adminPage: GET /admin/{page}
+    office: GET /admin
+    officePage: GET /admin/{page}
     search: GET /search
     list: GET /a/{b}";
 
-/// Everybody in `readers` may read `public` and `search`; nobody may use `admin`.
+/// Everybody in `readers` may read `public` and `search`; nobody may use `office`.
 const POLICIES: &str = r#"
 @id("readers")
 permit (

@@ -79,7 +79,10 @@ when { resource.service == Service::"payments" };
 
 @id("payments.revokers")
 permit (principal is User in Group::"leads", action in [Action::"revoke", Action::"viewConnections"], resource == Service::"payments");
+"#;
 
+/// Apart, so that tests can replace the others and still read the record.
+const AUDITORS: &str = r#"
 @id("auditors")
 permit (principal is User in Group::"auditors", action == Action::"viewAudit", resource);
 "#;
@@ -125,7 +128,9 @@ impl Payments {
             upstream.url()
         );
         let plan = Plan::empty().service(&service).file("apis/payments.yaml", OPENAPI);
-        let house = furnish(plan.policy("payments.cedar", POLICIES)).start();
+        let house =
+            furnish(plan.policy("payments.cedar", POLICIES).policy("auditors.cedar", AUDITORS))
+                .start();
         let auditor = house.sign_in(&sam());
         Self { house, upstream, auditor }
     }

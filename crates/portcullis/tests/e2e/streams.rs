@@ -28,7 +28,7 @@ permit (principal is Workload in Group::"callers", action in [
 @reviews("0") @max_duration("10m")
 permit (principal is User in Group::"engineering", action in [
     Action::"grpc.ServerStream", Action::"ws.GET", Action::"sse.GET"
-], resource in [Service::"grpc", Service::"ws", Service::"sse"])
+], resource)
 when { context has grant };
 
 @id("leads.revoke")
