@@ -42,6 +42,7 @@ pub(super) fn open(
         consumption: Arc::clone(&ports) as _,
         refusals: Arc::clone(&ports) as _,
         connections: ports,
+        workloads: Arc::clone(&house.workloads),
         entropy: Arc::clone(&house.entropy),
         clock: Arc::clone(&house.clock),
         signer,
