@@ -59,16 +59,17 @@ pub(crate) struct ConfigPath {
 
 /// Does what was said.
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
-    let client = |command| {
-        Ok(cli::run(command, arguments.options, &SystemClock, Arguments::command()))
-    };
+    let client =
+        |command| Ok(cli::run(command, arguments.options, &SystemClock, Arguments::command()));
     match arguments.command {
         Command::Client(command) => client(command),
         Command::Policy(PolicyCommand::Explain(explain)) => {
             client(cli::ClientCommand::Explain(explain))
         }
         Command::Serve(arguments) => serve::run(&arguments),
-        Command::Check(at) | Command::Policy(PolicyCommand::Check(at)) => Ok(check::run(&at.config)),
+        Command::Check(at) | Command::Policy(PolicyCommand::Check(at)) => {
+            Ok(check::run(&at.config))
+        }
         Command::Config(command) => config_command::run(&command),
         Command::Demo(arguments) => demo::run(&arguments),
     }

@@ -155,13 +155,17 @@ impl Gate {
         let run = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let opened = runtime.and_then(|runtime| {
-                let core = Core::open(number, config, parts)?;
-                Ok((runtime, core))
+                let local = tokio::task::LocalSet::new();
+                // The journal starts tasks of its own, on this core.
+                let core = {
+                    let (_runtime, _local) = (runtime.enter(), local.enter());
+                    Core::open(number, config, parts)?
+                };
+                Ok((runtime, local, core))
             });
             match opened {
-                Ok((runtime, core)) => {
+                Ok((runtime, local, core)) => {
                     let _ = started.send(Ok(()));
-                    let local = tokio::task::LocalSet::new();
                     local.block_on(&runtime, core::run(core, sockets, stopping));
                 }
                 Err(error) => {

@@ -97,7 +97,8 @@ impl House {
             clock,
             entropy: SeededEntropy::new(7),
         });
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         let clock: Arc<dyn Clock> = Arc::clone(&ports) as _;
         let client = ProviderClient::new().unwrap();
         let workloads =
