@@ -103,8 +103,12 @@ impl Identity {
         let people = list(&mut section, "people");
         let people = people.into_iter().filter_map(|s| People::read(s, demo, &mut names)).collect();
         let workloads = list(&mut section, "workloads");
-        let workloads =
-            workloads.into_iter().filter_map(|s| Workload::read(s, &mut names)).collect();
+        let workloads = workloads.into_iter().filter_map(|s| Workload::read(s, &mut names));
+        let workloads: Vec<Workload> = workloads.collect();
+        if let Some(claim) = contradiction(&workloads) {
+            let help = Some("give it the same type everywhere".into());
+            section.error(format!("the claim `{claim}` has two types"), help);
+        }
         section.finish();
         Some(Self { people, workloads })
     }
