@@ -246,7 +246,7 @@ impl Jwt {
         let issuer = section.required("issuer").and_then(|field| field.parsed());
         let audience = section.required("audience").and_then(|f| f.text().map(str::to_owned));
         let subject = section.field("subject");
-        let template = subject.as_ref().map_or(Some(Template::default()), |field| field.parsed());
+        let template = subject.as_ref().map_or(Some(Template::default()), Field::parsed);
         let subject = subject.and_then(|field| field.text().map(str::to_owned));
         let claims = section.field("claims").map(|field| claims(&field)).unwrap_or_default();
         let groups = section.field("groups").map(|field| groups(&field)).unwrap_or_default();
