@@ -64,12 +64,17 @@ impl Checked<'_> {
                 Clause::When(expr) => (expr, self.effect == Effect::Permit),
                 Clause::Unless(expr) => (expr, self.effect == Effect::Forbid),
             };
-            if Reads::of_expr(expr).whole {
+            let reads = Reads::of_expr(expr);
+            if reads.whole {
                 let message =
                     "`context` as a whole includes the grant, which a policy may only ask for";
                 found.push(mistake("context", message, "name the attributes of `context`"));
-            } else if !reads_grant(expr) {
-            } else if !allowed {
+                continue;
+            }
+            if !reads.includes(Part::Grant) {
+                continue;
+            }
+            if !allowed {
                 let message = "a grant here would take access away";
                 found.push(mistake("grant", message, help));
             } else if !conjuncts(expr).into_iter().any(is_has_grant) || !is_positive(expr) {
