@@ -103,7 +103,7 @@ impl House {
         let client = ProviderClient::new().unwrap();
         let workloads =
             Workloads::new(Vec::new(), &client, &clock, Pace::default(), runtime.handle());
-        let parts = GateParts {
+        let given = GateParts {
             feed: Arc::clone(&ports) as _,
             journals: Arc::new(ports.records.clone()),
             consumption: Arc::clone(&ports) as _,
@@ -122,7 +122,7 @@ impl House {
             upstream_roots: Arc::new(rustls::RootCertStore::empty()),
             max_connections: 100,
         };
-        let gate = Gate::new(config, parts).run(1)?;
+        let gate = Gate::new(config, given).run(1)?;
         Ok(Self { ports, upstream, gate: Some(gate), _runtime: runtime })
     }
 
