@@ -174,8 +174,8 @@ pub(crate) fn children(expr: &Expr) -> Vec<&Expr> {
         Expr::IfThenElse { cond, then_expr, else_expr } => vec![cond, then_expr, else_expr],
         Expr::Set(items) => items.iter().map(AsRef::as_ref).collect(),
         Expr::Record(fields) => fields.values().map(AsRef::as_ref).collect(),
-        Expr::Literal(_) | Expr::Var(_) | Expr::Slot(_) | Expr::Unknown { .. } => Vec::new(),
-        // The enum grows only with features of Cedar that are not compiled in.
+        // Literals, variables, slots and unknowns; the enum grows only with features of Cedar that are
+        // not compiled in.
         _ => Vec::new(),
     }
 }

@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     fn texts(text: &str) -> Vec<&str> {
-        statements(text).into_iter().map(|s| &text[s.range]).collect()
+        statements(text).into_iter().map(|s| text.get(s.range).unwrap()).collect()
     }
 
     #[test]

@@ -402,9 +402,9 @@ fn the_digest_covers_every_setting_and_no_place() {
         |source| _ = source.claims.insert("ref".into(), "String".into()),
     ];
     for (number, change) in changes.iter().enumerate() {
-        let mut changed = base.clone();
-        change(&mut changed);
-        assert_ne!(digest(&changed), same, "change {number}");
+        let mut other = base.clone();
+        change(&mut other);
+        assert_ne!(digest(&other), same, "change {number}");
     }
     let mut moved = base.clone();
     moved.services.reverse();
