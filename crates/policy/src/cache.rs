@@ -222,3 +222,6 @@ impl<K: Hash + Eq + Copy, V> Generations<K, V> {
         self.young.insert(key, value);
     }
 }
+
+#[cfg(test)]
+mod tests;
