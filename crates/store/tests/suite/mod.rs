@@ -7,10 +7,10 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use made::now;
 use portcullis_model::{
-    AccessRequest, AccessRequestId, BundleDigest, Decision, GrantEnd, GrantId, PersonId, RequestId,
-    SignInId, TokenHash,
+    AccessRequest, AccessRequestId, BundleDigest, Decision, Grant, GrantEnd, GrantId, PersonId,
+    RequestId, SignInId, TokenHash,
 };
-use portcullis_store::{AccessRequests, Change, Grants, Store, StoreError};
+use portcullis_store::{AccessRequests, Change, Grants, LogMark, Store, StoreError};
 
 type Shared = Arc<dyn Store>;
 
@@ -119,6 +119,35 @@ pub(crate) async fn e16_a_use_is_spent_once(store: Shared) {
     assert!(store.grants(Grants::InForce, 10).await.unwrap().is_empty());
     let kept = store.grant(GrantId::from_bits(1)).await.unwrap().unwrap();
     assert_eq!((kept.uses, kept.max_uses), (1, Some(1)));
+}
+
+pub(crate) async fn e27_what_policy_gives_by_itself_is_given_once_while_it_lives(store: Shared) {
+    store.commit(vec![add(made::request(1, "ana", "payments.createRefund"))]).await.unwrap();
+    let once = |n, digest: Option<&str>| {
+        let digest = digest.map(Arc::from);
+        vec![Change::AddGrantOnce(Grant { digest, ..made::grant(n, 1, None) })]
+    };
+    let mut racing = tokio::task::JoinSet::new();
+    for n in 0..16 {
+        let (store, once) = (Arc::clone(&store), once(n, None));
+        racing.spawn(async move { store.commit(once).await.is_ok() });
+    }
+    assert_eq!(racing.join_all().await.into_iter().filter(|added| *added).count(), 1);
+    store.commit(once(20, Some("sha256:a"))).await.unwrap();
+    assert!(is_conflict(store.commit(once(21, Some("sha256:a"))).await));
+    store.commit(once(22, Some("sha256:b"))).await.unwrap();
+    let first = store.grants(Grants::InForce, 10).await.unwrap();
+    let first = first.into_iter().find(|grant| grant.digest.is_none()).unwrap();
+    let ended = first.end(now(), GrantEnd::GivenBack, None).unwrap();
+    store.commit(vec![Change::MoveGrant { grant: ended, seen_version: 0 }]).await.unwrap();
+    store.commit(once(23, None)).await.unwrap();
+}
+
+pub(crate) async fn a_closed_store_answers_nothing(store: Shared) {
+    store.close().await;
+    let late = store.commit(vec![Change::Record(made::event(1))]).await;
+    assert!(matches!(late, Err(StoreError::Unavailable(_))), "{late:?}");
+    assert!(matches!(store.sign_ins().await, Err(StoreError::Unavailable(_))));
 }
 
 pub(crate) async fn an_ended_grant_stays_ended(store: Shared) {
@@ -230,8 +259,9 @@ pub(crate) async fn events_wait_for_the_log_in_their_order(store: Shared) {
     let ids: Vec<u128> = waiting.iter().map(|stored| stored.event.id.to_bits()).collect();
     assert_eq!(ids, [1, 2, 3, 4, 5]);
     assert_eq!(store.last_logged().await.unwrap(), None);
-    store.logged(waiting[0].seq, 41).await.unwrap();
-    assert!(is_conflict(store.logged(waiting[0].seq, 42).await), "it has its position");
+    let mark = |n: usize, position| LogMark { seq: waiting[n].seq, position };
+    store.logged(&[mark(0, 41)]).await.unwrap();
+    assert!(is_conflict(store.logged(&[mark(1, 42), mark(0, 43)]).await), "it has its position");
     assert_eq!(store.unlogged(10).await.unwrap().len(), 4);
     assert_eq!(store.last_logged().await.unwrap(), Some(41));
 }
