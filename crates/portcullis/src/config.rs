@@ -85,8 +85,6 @@ pub(crate) struct Loaded {
     pub(crate) bundle: BundleSource,
     /// The folder that relative paths start from.
     pub(crate) base: PathBuf,
-    /// The tests of the policies: path and text.
-    pub(crate) policy_tests: Vec<(String, String)>,
     /// The files beside the configuration that it was read from, policies aside, relative to `base`.
     pub(crate) files: Vec<PathBuf>,
 }
@@ -101,9 +99,9 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, Vec<LoadError>> {
     let config = read(&document, &base, &problems);
     let sources = config.as_ref().map(|config| bundle_source::read(config, &base, &problems));
     match (config, sources) {
-        (Some(config), Some((bundle, policy_tests))) if problems.is_empty() => {
+        (Some(config), Some(bundle)) if problems.is_empty() => {
             let files = files(&config);
-            Ok(Loaded { config, bundle, base, policy_tests, files })
+            Ok(Loaded { config, bundle, base, files })
         }
         _ => Err(problems.into_vec()),
     }

@@ -136,6 +136,7 @@ impl Upload {
 }
 
 /// A response body on its way down.
+#[expect(clippy::large_enum_variant, reason = "the large one is the one that every request has")]
 #[derive(Debug)]
 pub(crate) enum DownBody {
     /// The gate's own answer.

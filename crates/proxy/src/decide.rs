@@ -39,7 +39,7 @@ impl Question {
 /// Decides a request. Only a permit comes back as something that can be forwarded with.
 pub(crate) fn decide(
     exchange: &mut Exchange,
-    caller: Caller,
+    caller: &Caller,
     operation: Operation,
     request: &Canonical,
     facts: Facts,

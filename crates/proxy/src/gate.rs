@@ -154,14 +154,17 @@ impl Gate {
         let (started, report) = std::sync::mpsc::sync_channel(1);
         let run = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let local = tokio::task::LocalSet::new();
             let opened = runtime.and_then(|runtime| {
-                // A core's journal starts tasks of its own, here and nowhere else.
-                let core = local.block_on(&runtime, async { Core::open(number, config, parts) })?;
-                Ok((runtime, core))
+                let local = tokio::task::LocalSet::new();
+                // The journal starts tasks of its own, on this core.
+                let core = {
+                    let (_runtime, _local) = (runtime.enter(), local.enter());
+                    Core::open(number, config, parts)?
+                };
+                Ok((runtime, local, core))
             });
             match opened {
-                Ok((runtime, core)) => {
+                Ok((runtime, local, core)) => {
                     let _ = started.send(Ok(()));
                     local.block_on(&runtime, core::run(core, sockets, stopping));
                 }

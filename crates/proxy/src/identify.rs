@@ -66,8 +66,9 @@ pub(crate) async fn identify(
 ) -> Result<Caller, Refusal> {
     let core = Rc::clone(&exchange.core);
     let (name, token) = presented(headers).ok_or(Refusal::Unauthenticated)?;
-    let authenticated =
-        authenticate(&core, &exchange.snapshot, token?, exchange.now).await.map_err(refusal)?;
+    let authenticated = authenticate(&core, &exchange.snapshot, token?, exchange.now)
+        .await
+        .map_err(|error| refusal(&error))?;
     headers.remove(name);
     let identity = core.identities.of(authenticated.principal());
     exchange.identity = Some(Rc::clone(&identity));
@@ -104,7 +105,9 @@ async fn authenticate(
     match cached {
         Ok(authenticated) => Ok(authenticated),
         Err(Unverified::Refused(error)) => Err(error),
-        Err(Unverified::KeysNeeded) => workloads.authenticate(token, now).await.map(Arc::new),
+        Err(Unverified::KeysNeeded) => {
+            Box::pin(workloads.authenticate(token, now)).await.map(Arc::new)
+        }
     }
 }
 
@@ -119,7 +122,7 @@ impl SignIns for Known<'_> {
     }
 }
 
-fn refusal(error: AuthError) -> Refusal {
+fn refusal(error: &AuthError) -> Refusal {
     match error {
         AuthError::Missing => Refusal::Unauthenticated,
         AuthError::Bad(why) => Refusal::BadCredentials(why),

@@ -54,9 +54,10 @@ pub(crate) async fn inspect(
     if !demands.params && !demands.body && !demands.digest {
         return Ok(Inspected { facts, payload: Payload::Streaming });
     }
-    let payload = match demands.body || demands.digest {
-        true => read(exchange, request).await?,
-        false => Payload::Streaming,
+    let payload = if demands.body || demands.digest {
+        read(exchange, request).await?
+    } else {
+        Payload::Streaming
     };
     let snapshot = exchange.snapshot.clone();
     let declared = snapshot.bundle().catalog().operation(&operation.name);

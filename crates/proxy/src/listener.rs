@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// A head that is not complete by then closes its connection, and so does an idle connection.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_HEADERS: usize = 100;
 const MAX_HEAD: usize = 64 * 1024;
@@ -167,24 +167,20 @@ async fn drive(
     closed: watch::Receiver<bool>,
 ) {
     let _ = stream.set_nodelay(true);
-    match tls {
-        Some(acceptor) => {
-            let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
-            let Ok(Ok(stream)) = handshake.await else { return };
-            let session = stream.get_ref().1;
-            let detected = match session.alpn_protocol() {
-                Some(b"h2") => Detected::Http2,
-                _ => Detected::Http1,
-            };
-            let sni = Sni(session.server_name().map(str::to_ascii_lowercase));
-            exchange(core, stream, Peer::new(ip, Some(sni)), detected, closed).await;
-        }
-        None => {
-            let detected = tokio::time::timeout(HEAD_TIMEOUT, detect::detect(&stream)).await;
-            let Ok(Some(detected)) = detected else { return };
-            exchange(core, stream, Peer::new(ip, None), detected, closed).await;
-        }
-    }
+    let Some(acceptor) = tls else {
+        let detected = tokio::time::timeout(HEAD_TIMEOUT, detect::detect(&stream)).await;
+        let Ok(Some(detected)) = detected else { return };
+        return exchange(core, stream, Peer::new(ip, None), detected, closed).await;
+    };
+    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
+    let Ok(Ok(stream)) = handshake.await else { return };
+    let session = stream.get_ref().1;
+    let detected = match session.alpn_protocol() {
+        Some(b"h2") => Detected::Http2,
+        _ => Detected::Http1,
+    };
+    let sni = Sni(session.server_name().map(str::to_ascii_lowercase));
+    exchange(core, stream, Peer::new(ip, Some(sni)), detected, closed).await;
 }
 
 /// Speaks HTTP with one client until it leaves, somebody breaks it off, or the gate closes.

@@ -68,9 +68,10 @@ pub(crate) fn operation(
     exchange.operation = Some(name.clone());
     let demands = bundle.demands(&name);
     let owned = |(name, value): (&str, String)| (name.to_owned(), value);
-    let path_params = match demands.params {
-        true => matched.path_params.into_iter().map(owned).collect(),
-        false => Vec::new(),
+    let path_params = if demands.params {
+        matched.path_params.into_iter().map(owned).collect()
+    } else {
+        Vec::new()
     };
     Ok(Operation { name, resource, demands, path_params })
 }

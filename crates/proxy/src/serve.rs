@@ -42,7 +42,7 @@ pub(crate) async fn serve(
     };
     match answer {
         Ok(response) => response,
-        Err(refusal) => refuse::refuse(&mut exchange, refusal).await,
+        Err(refusal) => Box::pin(refuse::refuse(&mut exchange, refusal)).await,
     }
 }
 
@@ -57,7 +57,7 @@ async fn admit(exchange: &mut Exchange, parts: Parts) -> Result<Admitted, Refusa
     filter::request::strip(&mut request.headers);
     let operation = route::operation(exchange, &caller, &place, &request)?;
     let inspected = inspect::inspect(exchange, &caller, &operation, &request).await?;
-    let (pass, question) = decide::decide(exchange, caller, operation, &request, inspected.facts)?;
+    let (pass, question) = decide::decide(exchange, &caller, operation, &request, inspected.facts)?;
     record::intent(exchange, &pass).await?;
     Ok(Admitted { pass, question, request, payload: inspected.payload })
 }
@@ -66,6 +66,7 @@ async fn admit(exchange: &mut Exchange, parts: Parts) -> Result<Admitted, Refusa
 async fn carry(exchange: &mut Exchange, admitted: Admitted) -> Result<Response<DownBody>, Refusal> {
     match admitted.request.speaks {
         Speaks::Http | Speaks::Grpc => forward::http::forward(exchange, admitted).await,
-        Speaks::WebSocket => forward::websocket::forward(exchange, admitted).await,
+        // Rare and large: boxed, so that every idle connection does not reserve room for it.
+        Speaks::WebSocket => Box::pin(forward::websocket::forward(exchange, admitted)).await,
     }
 }

@@ -52,7 +52,11 @@ impl Upstreams {
         endpoint: &Rc<Endpoint>,
         kind: Kind,
     ) -> Result<Lane, UpstreamTrouble> {
-        endpoint.lane(&self.connectors, kind).await
+        // Connecting is rare, and its future is large: boxed, so that idle connections are small.
+        match endpoint.pooled_for(kind) {
+            Some(lane) => Ok(lane),
+            None => Box::pin(endpoint.connect(&self.connectors, kind)).await,
+        }
     }
 
     /// Closes pooled connections that nobody has used for a while.

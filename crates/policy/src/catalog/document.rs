@@ -46,7 +46,7 @@ pub(super) enum Tree {
 
 impl<'a> Document<'a> {
     /// Parses `text`; the error has its place.
-    pub(super) fn parse(path: &'a str, text: &'a str) -> Result<Self, crate::LoadError> {
+    pub(super) fn parse(path: &'a str, text: &'a str) -> Result<Self, Box<crate::LoadError>> {
         let options = serde_saphyr::options! {
             with_snippet: false,
             budget: serde_saphyr::budget! { max_depth: 256, max_nodes: 2_000_000, max_events: 8_000_000 },
@@ -63,7 +63,7 @@ impl<'a> Document<'a> {
                 let place = Place::in_text(path, text, line);
                 let what = error.to_string();
                 let what = what.lines().next().unwrap_or("it is no YAML");
-                Err(place.error(format!("the document does not parse: {what}"), None))
+                Err(Box::new(place.error(format!("the document does not parse: {what}"), None)))
             }
         }
     }

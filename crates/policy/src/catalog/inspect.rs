@@ -26,6 +26,12 @@ pub(super) fn params(
     query: Option<&str>,
 ) -> Result<Record, InspectError> {
     let pairs = pairs(query.unwrap_or_default())?;
+    let in_query = || declared.iter().filter(|param| param.carrier != Carrier::Path);
+    for (name, _) in &pairs {
+        if in_query().all(|param| *param.name != **name) {
+            check_case(name, in_query().map(|param| &param.name))?;
+        }
+    }
     let mut record = Record::new();
     for param in declared {
         let value = match param.carrier {
@@ -96,7 +102,10 @@ fn record(
 ) -> Result<Record, InspectError> {
     let mut record = Record::new();
     for (key, json) in entries {
-        let Some((name, field)) = ty.fields.get_key_value(&*key) else { continue };
+        let Some((name, field)) = ty.fields.get_key_value(&*key) else {
+            check_case(&key, ty.fields.keys())?;
+            continue;
+        };
         // Null where nothing is required is how most senders write absence.
         if json == Json::Null && !field.required {
             continue;
@@ -109,6 +118,23 @@ fn record(
     match missing {
         Some((name, _)) => Err(not_representable(&inside(at, name), "is required and missing")),
         None => Ok(record),
+    }
+}
+
+/// Some readers match names whatever their case, so that `Amount` after `amount` would reach the
+/// upstream as the amount that nobody checked. An undeclared name like that has two meanings.
+fn check_case<'a>(
+    name: &str,
+    declared: impl IntoIterator<Item = &'a Arc<str>>,
+) -> Result<(), InspectError> {
+    let folded = |text: &str| text.to_uppercase().to_lowercase();
+    let own = folded(name);
+    match declared.into_iter().find(|other| ***other != *name && folded(other) == own) {
+        Some(other) => {
+            let shown = name.escape_debug();
+            Err(malformed(&format!("`{shown}` differs from `{other}` in case only")))
+        }
+        None => Ok(()),
     }
 }
 

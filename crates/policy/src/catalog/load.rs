@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_model::OperationName;
+use portcullis_model::{InstanceName, OperationName};
 use url::Url;
 
 use super::{
@@ -150,7 +150,7 @@ fn check_instances(source: &ServiceSource, errors: &mut Vec<LoadError>) {
             let message = format!(
                 "service `{name}`: `addressed_only` names `{instance}`, which is no instance of it"
             );
-            let known = source.instances.keys().map(|instance| instance.as_str());
+            let known = source.instances.keys().map(InstanceName::as_str);
             errors.push(place(source).error(message, nearest(instance.as_str(), known)));
         }
     }

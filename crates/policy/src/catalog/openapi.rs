@@ -18,7 +18,7 @@ pub(super) fn drafts(path: &str, text: &str, errors: &mut Vec<LoadError>) -> Vec
     let document = match Document::parse(path, text) {
         Ok(document) => document,
         Err(error) => {
-            errors.push(error);
+            errors.push(*error);
             return Vec::new();
         }
     };

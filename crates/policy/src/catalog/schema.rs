@@ -72,21 +72,15 @@ impl<'d> Reader<'d> {
         if self.open.contains(&reference) {
             return Shape::default();
         }
-        match self.document.lookup(reference) {
-            Some(target) => {
-                self.open.push(reference);
-                let shape = self.shape(target);
-                self.open.pop();
-                shape
-            }
-            None => {
-                self.problem(
-                    schema,
-                    format!("reference `{reference}` leads nowhere in this document"),
-                );
-                Shape::default()
-            }
-        }
+        let Some(target) = self.document.lookup(reference) else {
+            let what = format!("reference `{reference}` leads nowhere in this document");
+            self.problem(schema, what);
+            return Shape::default();
+        };
+        self.open.push(reference);
+        let shape = self.shape(target);
+        self.open.pop();
+        shape
     }
 
     fn problem(&mut self, at: &Node, message: String) {

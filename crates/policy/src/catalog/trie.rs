@@ -50,13 +50,11 @@ impl Trie {
                 Segment::Param(_) => node.param.get_or_insert_default(),
             };
         }
-        match node.operation {
-            Some(other) => Err(other),
-            None => {
-                node.operation = Some(operation);
-                Ok(())
-            }
+        if let Some(other) = node.operation {
+            return Err(other);
         }
+        node.operation = Some(operation);
+        Ok(())
     }
 
     /// The operation that `path` leads to.

@@ -25,14 +25,14 @@ impl LogEvents {
     ) -> Result<T, LogUnavailable> {
         let reader = self.reader.clone();
         let found = tokio::task::spawn_blocking(move || read(&reader)).await;
-        found.map_err(|_| LogUnavailable)?.map_err(unavailable)
+        found.map_err(|_| LogUnavailable)?.map_err(|error| unavailable(&error))
     }
 }
 
 #[async_trait]
 impl EventLog for LogEvents {
     async fn append(&self, event: &Event) -> Result<u64, LogUnavailable> {
-        self.handle.append(event).await.map_err(unavailable)
+        self.handle.append(event).await.map_err(|error| unavailable(&error))
     }
 
     async fn size(&self) -> Result<u64, LogUnavailable> {
@@ -53,7 +53,7 @@ impl EventLog for LogEvents {
     }
 }
 
-fn unavailable(error: LogError) -> LogUnavailable {
+fn unavailable(error: &LogError) -> LogUnavailable {
     tracing::error!(%error, "the record cannot be reached");
     LogUnavailable
 }

@@ -103,8 +103,12 @@ impl Identity {
         let people = list(&mut section, "people");
         let people = people.into_iter().filter_map(|s| People::read(s, demo, &mut names)).collect();
         let workloads = list(&mut section, "workloads");
-        let workloads =
-            workloads.into_iter().filter_map(|s| Workload::read(s, &mut names)).collect();
+        let workloads = workloads.into_iter().filter_map(|s| Workload::read(s, &mut names));
+        let workloads: Vec<Workload> = workloads.collect();
+        if let Some(claim) = contradiction(&workloads) {
+            let help = Some("give it the same type everywhere".into());
+            section.error(format!("the claim `{claim}` has two types"), help);
+        }
         section.finish();
         Some(Self { people, workloads })
     }
@@ -242,7 +246,7 @@ impl Jwt {
         let issuer = section.required("issuer").and_then(|field| field.parsed());
         let audience = section.required("audience").and_then(|f| f.text().map(str::to_owned));
         let subject = section.field("subject");
-        let template = subject.as_ref().map_or(Some(Template::default()), |field| field.parsed());
+        let template = subject.as_ref().map_or(Some(Template::default()), Field::parsed);
         let subject = subject.and_then(|field| field.text().map(str::to_owned));
         let claims = section.field("claims").map(|field| claims(&field)).unwrap_or_default();
         let groups = section.field("groups").map(|field| groups(&field)).unwrap_or_default();

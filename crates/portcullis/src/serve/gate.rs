@@ -36,7 +36,7 @@ pub(super) fn open(
         max_connections: MAX_CONNECTIONS,
     };
     let ports = Arc::new(ControlPorts::new(Arc::clone(&house.control), runtime.clone()));
-    let parts = GateParts {
+    let given = GateParts {
         feed: Arc::new(ControlFeed(Arc::clone(house.control.snapshots()))),
         journals: Arc::new(LogJournals(house.log.handle())),
         consumption: Arc::clone(&ports) as _,
@@ -48,7 +48,7 @@ pub(super) fn open(
         signer,
         metrics,
     };
-    Ok(Gate::new(config, parts).run(cores)?)
+    Ok(Gate::new(config, given).run(cores)?)
 }
 
 /// A URL as others append paths to it.

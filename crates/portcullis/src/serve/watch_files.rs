@@ -70,8 +70,8 @@ impl Watch {
         })?;
         let folders = sources.folders.iter().map(|folder| (folder, RecursiveMode::NonRecursive));
         for (folder, mode) in folders.chain([(&sources.policies, RecursiveMode::Recursive)]) {
-            let watched = watcher.watch(folder, mode);
-            watched.with_context(|| format!("{} cannot be watched", folder.display()))?;
+            let begun = watcher.watch(folder, mode);
+            begun.with_context(|| format!("{} cannot be watched", folder.display()))?;
         }
         let mut hangups = signal(SignalKind::hangup()).context("SIGHUP cannot be received")?;
         tokio::spawn(async move {

@@ -69,19 +69,20 @@ impl Live {
 
 /// Watches all connections of a core, for as long as the core runs.
 pub(crate) async fn watch_all(core: Rc<Core>) {
-    let mut changes = core.parts.feed.changes();
+    let mut feed = core.parts.feed.changes();
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            changed = changes.changed() => match changed {
-                Ok(()) => snapshot_moved(&core),
-                // The feed is gone; what is open still ends by the clock.
-                Err(_) => {
+            moved = feed.changed() => {
+                if moved.is_ok() {
+                    snapshot_moved(&core);
+                } else {
+                    // The feed is gone; what is open still ends by the clock.
                     ticks.tick().await;
                     time_moved(&core);
                 }
-            },
+            }
             _ = ticks.tick() => time_moved(&core),
         }
     }

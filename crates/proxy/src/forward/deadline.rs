@@ -7,7 +7,7 @@ use http::HeaderMap;
 use crate::canonical::{Speaks, single::GRPC_TIMEOUT};
 
 /// How long a response head may take after the request is sent.
-const HEAD: Duration = Duration::from_secs(60);
+const HEAD: Duration = Duration::from_mins(1);
 
 /// How long to wait for a response head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,8 +55,8 @@ fn grpc_timeout(text: &str) -> Option<Duration> {
     }
     let number: u64 = digits.parse().ok()?;
     match unit {
-        "H" => Some(Duration::from_secs(number * 3_600)),
-        "M" => Some(Duration::from_secs(number * 60)),
+        "H" => Some(Duration::from_hours(number)),
+        "M" => Some(Duration::from_mins(number)),
         "S" => Some(Duration::from_secs(number)),
         "m" => Some(Duration::from_millis(number)),
         "u" => Some(Duration::from_micros(number)),
@@ -73,7 +73,7 @@ mod tests {
     fn a_grpc_timeout_is_digits_and_a_unit() {
         assert_eq!(grpc_timeout("5S"), Some(Duration::from_secs(5)));
         assert_eq!(grpc_timeout("100m"), Some(Duration::from_millis(100)));
-        assert_eq!(grpc_timeout("99999999H"), Some(Duration::from_secs(99_999_999 * 3_600)));
+        assert_eq!(grpc_timeout("99999999H"), Some(Duration::from_hours(99_999_999)));
         for refused in ["", "5", "S", "-5S", "5s", "123456789S", "5.5S", "1é"] {
             assert_eq!(grpc_timeout(refused), None, "{refused}");
         }

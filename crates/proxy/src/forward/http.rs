@@ -36,10 +36,8 @@ pub(crate) async fn forward(
     let protocol = if canonical.speaks == Speaks::Grpc { "grpc" } else { "http" };
     let opening = opening(exchange, &pass, &question, &instance, protocol);
     let streams_up = exchange.body.as_ref().is_some_and(|body| !body.is_end_stream());
-    let (watched, opening) = match streams_up {
-        true => (Some(Watched::new(opening.open())), None),
-        false => (None, Some(opening)),
-    };
+    let (watched, opening) =
+        if streams_up { (Some(Watched::new(opening.open())), None) } else { (None, Some(opening)) };
     let watch = watched.as_ref().map(|watched| Rc::clone(&watched.0));
     let body = upload(exchange, payload, watch);
     let deadline = Deadline::of(canonical.speaks, &canonical.headers);

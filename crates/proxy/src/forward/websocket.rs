@@ -1,4 +1,4 @@
-//! WebSockets: a tunnel after a 101 and never before, cut with a close frame that says why.
+//! Web sockets: a tunnel after a 101 and never before, cut with a close frame that says why.
 
 mod frames;
 mod tunnel;
@@ -21,7 +21,7 @@ use crate::{
     upstream::{Kind, Lane, Sent},
 };
 
-const HEAD_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
+const HEAD_TIMEOUT: std::time::Duration = std::time::Duration::from_mins(1);
 const ACCEPT: HeaderName = HeaderName::from_static("sec-websocket-accept");
 
 /// Forwards a handshake; tunnels if the upstream agrees, and answers as it did if not.

@@ -1,5 +1,7 @@
 //! Refusals for browsers: one page without scripts, links to nowhere else, everything escaped.
 
+use std::fmt::Write as _;
+
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 use portcullis_model::Problem;
@@ -25,7 +27,7 @@ pub(super) fn response(problem: &Problem) -> Response<DownBody> {
 pub(super) fn page(problem: &Problem) -> String {
     let mut body = format!("<h1>{} · {}</h1>", problem.status, escape(&problem.title));
     if let Some(detail) = &problem.detail {
-        body += &format!("<p>{}</p>", escape(detail));
+        let _ = write!(body, "<p>{}</p>", escape(detail));
     }
     if !problem.ways.is_empty() {
         body += "<h2>What would open it</h2><ol>";
@@ -36,18 +38,18 @@ pub(super) fn page(problem: &Problem) -> String {
             };
             let (kind, window) = (way.kind.as_str(), way.max_duration);
             let line = format!("{}: {kind}{who}, for {window} at most", way.rule);
-            body += &format!("<li>{}</li>", escape(&line));
+            let _ = write!(body, "<li>{}</li>", escape(&line));
         }
         body += "</ol>";
     }
     if let Some(ask) = &problem.ask {
-        body += &format!("<p>Ask with <code>{}</code></p>", escape(ask));
+        let _ = write!(body, "<p>Ask with <code>{}</code></p>", escape(ask));
     }
     if let Some(url) = &problem.ask_url {
-        body += &format!("<p>or at <a href=\"{0}\">{0}</a></p>", escape(url));
+        let _ = write!(body, "<p>or at <a href=\"{0}\">{0}</a></p>", escape(url));
     }
     if let Some(request) = &problem.request {
-        body += &format!("<p><small>Request {}</small></p>", escape(request));
+        let _ = write!(body, "<p><small>Request {}</small></p>", escape(request));
     }
     let title = escape(&problem.title);
     format!(

@@ -94,16 +94,17 @@ impl Endpoint {
         self.port
     }
 
-    /// A connection that can carry one request: pooled, shared or new.
-    pub(super) async fn lane(
+    /// A pooled or shared connection, if there is one that will do.
+    pub(super) fn pooled_for(self: &Rc<Self>, kind: Kind) -> Option<Lane> {
+        if kind == Kind::Any { self.pooled() } else { None }
+    }
+
+    /// A new connection, or one that somebody else has made meanwhile.
+    pub(super) async fn connect(
         self: &Rc<Self>,
         connectors: &Connectors,
         kind: Kind,
     ) -> Result<Lane, UpstreamTrouble> {
-        let pooled = if kind == Kind::Any { self.pooled() } else { None };
-        if let Some(lane) = pooled {
-            return Ok(lane);
-        }
         if kind == Kind::Upgradable || self.scheme == Scheme::Http {
             let sender = connectors.connect(self, kind).await?;
             return Ok(self.new_lane(sender));

@@ -35,7 +35,7 @@ use tokio::sync::watch;
 
 use crate::upstream::Upstream;
 
-pub const TOKEN: &str = "pc_sign_ana";
+pub(crate) const TOKEN: &str = "pc_sign_ana";
 
 const POLICIES: &str = r#"
 @id("read") permit (principal is User in Group::"oncall", action == Action::"payments.getRefund", resource in Service::"payments");
@@ -52,7 +52,7 @@ when { context has grant };
 "#;
 
 #[derive(Debug)]
-pub struct House {
+pub(crate) struct House {
     ports: Arc<Ports>,
     upstream: Upstream,
     gate: Option<GateHandle>,
@@ -60,10 +60,10 @@ pub struct House {
 }
 
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub head: String,
-    pub body: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 #[derive(Debug)]
@@ -79,11 +79,11 @@ struct Ports {
 }
 
 impl House {
-    pub fn open() -> Self {
+    pub(crate) fn open() -> Self {
         Self::try_open_at("127.0.0.1:0".parse().unwrap()).unwrap()
     }
 
-    pub fn try_open_at(address: SocketAddr) -> Result<Self, GateError> {
+    pub(crate) fn try_open_at(address: SocketAddr) -> Result<Self, GateError> {
         let upstream = Upstream::start();
         let clock = ManualClock::stopped_now();
         let snapshot = snapshot(upstream.address, clock.now());
@@ -103,7 +103,7 @@ impl House {
         let client = ProviderClient::new().unwrap();
         let workloads =
             Workloads::new(Vec::new(), &client, &clock, Pace::default(), runtime.handle());
-        let parts = GateParts {
+        let given = GateParts {
             feed: Arc::clone(&ports) as _,
             journals: Arc::new(ports.records.clone()),
             consumption: Arc::clone(&ports) as _,
@@ -122,21 +122,21 @@ impl House {
             upstream_roots: Arc::new(rustls::RootCertStore::empty()),
             max_connections: 100,
         };
-        let gate = Gate::new(config, parts).run(1)?;
+        let gate = Gate::new(config, given).run(1)?;
         Ok(Self { ports, upstream, gate: Some(gate), _runtime: runtime })
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.gate.as_ref().unwrap().addresses()[0]
     }
 
-    pub fn get(&self, host: &str, path: &str, headers: &str) -> Answer {
+    pub(crate) fn get(&self, host: &str, path: &str, headers: &str) -> Answer {
         self.raw(&format!(
             "GET {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {TOKEN}\r\n{headers}\r\n"
         ))
     }
 
-    pub fn post(&self, host: &str, path: &str, body: &str) -> Answer {
+    pub(crate) fn post(&self, host: &str, path: &str, body: &str) -> Answer {
         let length = body.len();
         self.raw(&format!(
             "POST {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {TOKEN}\r\n\
@@ -144,7 +144,7 @@ impl House {
         ))
     }
 
-    pub fn raw(&self, request: &str) -> Answer {
+    pub(crate) fn raw(&self, request: &str) -> Answer {
         let mut stream = self.send(request);
         let head = stream.until("\r\n\r\n");
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
@@ -155,11 +155,11 @@ impl House {
     }
 
     /// Everything that comes until the connection closes.
-    pub fn raw_all(&self, request: &str) -> String {
+    pub(crate) fn raw_all(&self, request: &str) -> String {
         self.send(request).rest()
     }
 
-    pub fn stream(&self, method: &str, host: &str, path: &str, headers: &str) -> Stream {
+    pub(crate) fn stream(&self, method: &str, host: &str, path: &str, headers: &str) -> Stream {
         self.send(&format!(
             "{method} {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {TOKEN}\r\n\
              {headers}\r\n"
@@ -174,7 +174,7 @@ impl House {
     }
 
     /// Ana's grant for `operation`.
-    pub fn grant(&self, operation: &str, max_uses: Option<u32>) -> Grant {
+    pub(crate) fn grant(&self, operation: &str, max_uses: Option<u32>) -> Grant {
         let now = self.ports.clock.now();
         let id = |bits| GrantId::from_bits(bits);
         let rule = match operation {
@@ -203,33 +203,33 @@ impl House {
         grant
     }
 
-    pub fn revoke(&self, grant: &Grant) {
+    pub(crate) fn revoke(&self, grant: &Grant) {
         let now = self.ports.clock.now();
         let ended = grant.clone().end(now, GrantEnd::Revoked, None).unwrap();
         self.ports.publish(|snapshot| snapshot.with_grant(Arc::new(ended), now));
     }
 
-    pub fn break_record(&self) {
+    pub(crate) fn break_record(&self) {
         self.ports.records.0.broken.store(true, Ordering::SeqCst);
     }
 
-    pub fn records(&self) -> Vec<String> {
+    pub(crate) fn records(&self) -> Vec<String> {
         self.ports.records.0.lines.lock().unwrap().clone()
     }
 
-    pub fn consumed(&self) -> usize {
+    pub(crate) fn consumed(&self) -> usize {
         self.ports.consumed.load(Ordering::SeqCst)
     }
 
-    pub fn upstream_requests(&self) -> usize {
+    pub(crate) fn upstream_requests(&self) -> usize {
         self.upstream.requests.load(Ordering::SeqCst)
     }
 
-    pub fn wait_for_connections(&self, count: usize) {
+    pub(crate) fn wait_for_connections(&self, count: usize) {
         wait(|| self.ports.opened.load(Ordering::SeqCst) == count);
     }
 
-    pub fn ended_connections(&self) -> Vec<String> {
+    pub(crate) fn ended_connections(&self) -> Vec<String> {
         wait(|| !self.ports.ended.lock().unwrap().is_empty());
         self.ports.ended.lock().unwrap().clone()
     }
@@ -244,13 +244,13 @@ impl Drop for House {
 }
 
 #[derive(Debug)]
-pub struct Stream {
+pub(crate) struct Stream {
     stream: TcpStream,
 }
 
 impl Stream {
     /// Reads until `text` has come.
-    pub fn until(&mut self, text: &str) -> String {
+    pub(crate) fn until(&mut self, text: &str) -> String {
         let mut seen = Vec::new();
         let mut byte = [0];
         while !seen.ends_with(text.as_bytes()) {
@@ -261,12 +261,12 @@ impl Stream {
         String::from_utf8_lossy(&seen).into_owned()
     }
 
-    pub fn rest(mut self) -> String {
+    pub(crate) fn rest(mut self) -> String {
         String::from_utf8_lossy(&self.rest_bytes()).into_owned()
     }
 
     /// Reads to the end; a reset is one too.
-    pub fn rest_bytes(&mut self) -> Vec<u8> {
+    pub(crate) fn rest_bytes(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         let _ = self.stream.read_to_end(&mut rest);
         rest

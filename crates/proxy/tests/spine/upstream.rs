@@ -11,13 +11,13 @@ use std::{
 };
 
 #[derive(Debug)]
-pub struct Upstream {
-    pub address: SocketAddr,
-    pub requests: Arc<AtomicUsize>,
+pub(crate) struct Upstream {
+    pub(crate) address: SocketAddr,
+    pub(crate) requests: Arc<AtomicUsize>,
 }
 
 impl Upstream {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(AtomicUsize::new(0));

@@ -105,13 +105,13 @@ mod tests {
         let mask = if masked { 0x80 } else { 0 };
         let mut frame = vec![0x82];
         match payload {
-            0..=125 => frame.push(mask | payload as u8),
+            0..=125 => frame.push(mask | u8::try_from(payload).unwrap()),
             126..=0xffff => {
-                frame.push(mask | 126);
-                frame.extend_from_slice(&(payload as u16).to_be_bytes());
+                frame.push(mask | 0x7e);
+                frame.extend_from_slice(&u16::try_from(payload).unwrap().to_be_bytes());
             }
             _ => {
-                frame.push(mask | 127);
+                frame.push(mask | 0x7f);
                 frame.extend_from_slice(&(payload as u64).to_be_bytes());
             }
         }

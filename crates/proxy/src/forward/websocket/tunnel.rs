@@ -21,13 +21,13 @@ pub(super) async fn run(client: OnUpgrade, upstream: OnUpgrade, watch: Rc<Watch>
         ends = ends => ends.ok(),
         _ = watch.must_end() => None,
     };
-    match upgraded {
+    let why = match upgraded {
         Some((client, upstream)) => {
-            let why = carry(TokioIo::new(client), TokioIo::new(upstream), &watch).await;
-            watch.over(why);
+            carry(TokioIo::new(client), TokioIo::new(upstream), &watch).await
         }
-        None => watch.over(ConnectionEnd::ClientGone),
-    }
+        None => ConnectionEnd::ClientGone,
+    };
+    watch.over(why);
 }
 
 async fn carry(
@@ -43,20 +43,16 @@ async fn carry(
         why = down.pass(watch) => Some(why),
         _ = watch.must_end() => None,
     };
-    match finished {
-        Some(why) => {
-            // One side closed: what the other had still to say has a moment to pass.
-            let _ = tokio::time::timeout(REST_OF_FRAME, down.pass(watch)).await;
-            let _ = tokio::time::timeout(CLOSE, down.to.shutdown()).await;
-            why
-        }
-        None => {
-            // INVARIANT: nothing more goes up; the upstream's half is dropped with this function.
-            let why = watch.cut_as().unwrap_or(ConnectionEnd::Closed);
-            let _ = tokio::time::timeout(REST_OF_FRAME + CLOSE, down.close(why)).await;
-            why
-        }
+    if let Some(why) = finished {
+        // One side closed: what the other had still to say has a moment to pass.
+        let _ = tokio::time::timeout(REST_OF_FRAME, down.pass(watch)).await;
+        let _ = tokio::time::timeout(CLOSE, down.to.shutdown()).await;
+        return why;
     }
+    // INVARIANT: nothing more goes up; the upstream's half is dropped with this function.
+    let why = watch.cut_as().unwrap_or(ConnectionEnd::Closed);
+    let _ = tokio::time::timeout(REST_OF_FRAME + CLOSE, down.close(why)).await;
+    why
 }
 
 async fn up<R, W>(from: &mut R, to: &mut W, watch: &Watch) -> ConnectionEnd
