@@ -48,7 +48,8 @@ impl Control {
         Ok(Arc::new(Self { core, background }))
     }
 
-    /// Puts the stop on record and ends the background tasks.
+    /// Puts the stop on record, ends the background tasks and lets go of the store. Whoever still
+    /// calls is told that it is not available.
     pub async fn stop(&self) {
         let op = OpContext::system("stop", self.core.now());
         let event = self.core.event(&op, EventType::Stopped);
@@ -59,6 +60,7 @@ impl Control {
         let mut background =
             std::mem::take(&mut *self.background.lock().unwrap_or_else(PoisonError::into_inner));
         background.shutdown().await;
+        self.core.store.close().await;
     }
 
     /// What gates decide from.

@@ -50,6 +50,9 @@ pub enum Change {
     },
     /// A new grant.
     AddGrant(Grant),
+    /// A new grant that policy approved by itself. Guard: its principal holds none in force for the
+    /// same, under the same rule.
+    AddGrantOnce(Grant),
     /// A grant as it is now. Guards: it is in force, and of the version seen.
     MoveGrant {
         /// It, moved.

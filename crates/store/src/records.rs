@@ -93,11 +93,22 @@ pub struct StoredEvent {
     pub event: portcullis_model::Event,
 }
 
+/// Where the log has an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogMark {
+    /// The event's place in the order of commits.
+    pub seq: i64,
+    /// Its position in the log.
+    pub position: u64,
+}
+
 /// Which access requests to read, newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccessRequests {
     /// Those that wait.
     Pending,
+    /// One principal's that wait.
+    PendingOf(PrincipalId),
     /// One principal's.
     Of(PrincipalId),
     /// The newest of all.

@@ -10,7 +10,7 @@ use portcullis_model::{
 };
 
 use crate::{
-    AccessRequests, Change, Grants, StoreError, StoredBundle, StoredDevice, StoredEvent,
+    AccessRequests, Change, Grants, LogMark, StoreError, StoredBundle, StoredDevice, StoredEvent,
     StoredRefusal, StoredSignIn,
 };
 
@@ -79,6 +79,11 @@ pub trait Store: Debug + Send + Sync {
     /// The highest position that an event has in the log.
     async fn last_logged(&self) -> Result<Option<u64>>;
 
-    /// The log has event number `seq` at `position`.
-    async fn logged(&self, seq: i64, position: u64) -> Result<()>;
+    /// The log has these events at these positions. One transaction; a conflict if one of them has
+    /// its position already.
+    async fn logged(&self, marks: &[LogMark]) -> Result<()>;
+
+    /// Waits for what runs, closes the store and lets go of it, whoever still refers to it. What is
+    /// asked of it afterwards is unavailable.
+    async fn close(&self);
 }

@@ -3,6 +3,7 @@
 use std::{
     fs::{File, OpenOptions, TryLockError},
     path::{Path, PathBuf},
+    sync::Mutex,
     time::Duration,
 };
 
@@ -32,7 +33,7 @@ pub(super) async fn open(path: &Path) -> Result<SqliteStore, StoreError> {
     migrations().run(&writer).await.map_err(|error| cannot_open(path, error))?;
     let readers = pool(READERS, options.read_only(true)).await;
     let readers = readers.map_err(|error| cannot_open(path, error))?;
-    Ok(SqliteStore { writer, readers, _owned: owned })
+    Ok(SqliteStore { writer, readers, owned: Mutex::new(Some(owned)) })
 }
 
 /// The text of each migration is compiled in, so that a change of it is a change of the program.

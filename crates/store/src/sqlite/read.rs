@@ -33,6 +33,11 @@ pub(super) async fn access_requests(
         AccessRequests::Pending => sqlx::query_scalar(
             "SELECT body FROM access_requests WHERE state = 'pending' ORDER BY id DESC LIMIT ?",
         ),
+        AccessRequests::PendingOf(principal) => sqlx::query_scalar(
+            "SELECT body FROM access_requests WHERE principal = ? AND state = 'pending' \
+             ORDER BY id DESC LIMIT ?",
+        )
+        .bind(principal.to_string()),
         AccessRequests::Of(principal) => sqlx::query_scalar(
             "SELECT body FROM access_requests WHERE principal = ? ORDER BY id DESC LIMIT ?",
         )

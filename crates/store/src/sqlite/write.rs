@@ -7,9 +7,9 @@ use sqlx::{Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
 
 use super::{
     Result,
-    rows::{json, micros},
+    rows::{json, micros, unreadable},
 };
-use crate::{Change, StoreError, StoredBundle, StoredRefusal, StoredSignIn};
+use crate::{Change, LogMark, StoreError, StoredBundle, StoredRefusal, StoredSignIn};
 
 pub(super) async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<()> {
     match change {
@@ -42,7 +42,8 @@ pub(super) async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<
         Change::MoveAccessRequest { request, seen_reviews } => {
             move_access_request(tx, request, *seen_reviews).await
         }
-        Change::AddGrant(grant) => add_grant(tx, grant).await,
+        Change::AddGrant(grant) => add_grant(tx, grant, false).await,
+        Change::AddGrantOnce(grant) => add_grant(tx, grant, true).await,
         Change::MoveGrant { grant, seen_version } => move_grant(tx, grant, *seen_version).await,
         Change::SpendUse { grant, request, at } => {
             spend_use(tx, &grant.to_string(), *request, micros(*at)).await
@@ -167,10 +168,16 @@ async fn add_review(
     guarded(tx, query).await
 }
 
-async fn add_grant(tx: &mut SqliteConnection, grant: &Grant) -> Result<()> {
+async fn add_grant(tx: &mut SqliteConnection, grant: &Grant, once: bool) -> Result<()> {
     let sql = "INSERT INTO grants \
                (id, access_request, principal, service, state, version, expires_at, body) \
-               VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+               SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 WHERE NOT ?9 OR NOT EXISTS (\
+               SELECT 1 FROM grants WHERE principal = ?3 AND service = ?4 \
+               AND state = 'in_force' AND expires_at > ?10 \
+               AND body -> 'rule' IS ?8 -> 'rule' \
+               AND body -> 'operation' IS ?8 -> 'operation' \
+               AND body -> 'resource' IS ?8 -> 'resource' \
+               AND body -> 'digest' IS ?8 -> 'digest')";
     let query = sqlx::query(sql)
         .bind(grant.id.to_string())
         .bind(grant.access_request.to_string())
@@ -179,7 +186,9 @@ async fn add_grant(tx: &mut SqliteConnection, grant: &Grant) -> Result<()> {
         .bind(state(grant))
         .bind(grant.version)
         .bind(micros(grant.expires_at))
-        .bind(json("grants", grant)?);
+        .bind(json("grants", grant)?)
+        .bind(once)
+        .bind(micros(grant.starts_at));
     guarded(tx, query).await
 }
 
@@ -252,6 +261,12 @@ async fn record(tx: &mut SqliteConnection, event: &Event) -> Result<()> {
     let sql = "INSERT INTO events (id, body) VALUES (?, ?)";
     let query = sqlx::query(sql).bind(event.id.to_string()).bind(json("events", event)?);
     guarded(tx, query).await
+}
+
+pub(super) async fn logged(tx: &mut SqliteConnection, mark: LogMark) -> Result<()> {
+    let position = i64::try_from(mark.position).map_err(|error| unreadable("events", error))?;
+    let sql = "UPDATE events SET log_position = ? WHERE seq = ? AND log_position IS NULL";
+    guarded(tx, sqlx::query(sql).bind(position).bind(mark.seq)).await
 }
 
 fn count(reviews: usize) -> i64 {
