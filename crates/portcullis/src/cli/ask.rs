@@ -12,7 +12,6 @@ use portcullis_api::{
     way::WayBody,
 };
 use portcullis_model::{InstanceName, PolicyId, Window};
-use serde_json::Value;
 
 use self::target::Target;
 use super::{
@@ -194,7 +193,7 @@ async fn granted(session: &mut Session<'_>, request: &AccessRequestBody) -> Resu
 
 /// For tests of the wire: what would be posted.
 #[cfg(test)]
-pub(crate) fn wire(targets: &[&str], reason: &str) -> Result<Value, Failure> {
+pub(crate) fn wire(targets: &[&str], reason: &str) -> Result<serde_json::Value, Failure> {
     let targets: Vec<_> = targets.iter().map(|&target| target.to_owned()).collect();
     let target = Target::read(&targets, None)?;
     Ok(serde_json::to_value(body(target, None, reason.to_owned(), None)).unwrap())
