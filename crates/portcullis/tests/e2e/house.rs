@@ -29,6 +29,10 @@ pub(crate) struct Plan {
     files: Vec<(String, String)>,
     /// Further lines of configuration.
     extra: String,
+    /// Further lines about the issuer of workload tokens.
+    jwt: String,
+    /// Further listeners.
+    listeners: String,
 }
 
 /// A running binary. Killed when dropped.
@@ -50,6 +54,8 @@ impl Plan {
             policies: Vec::new(),
             files: Vec::new(),
             extra: String::new(),
+            jwt: String::new(),
+            listeners: String::new(),
         }
     }
 
@@ -79,6 +85,18 @@ impl Plan {
     /// Adds lines at the end of the configuration.
     pub(crate) fn extra(mut self, yaml: &str) -> Self {
         self.extra.push_str(yaml);
+        self
+    }
+
+    /// Sets something of the issuer of workload tokens: `refresh: 1s`.
+    pub(crate) fn jwt(mut self, setting: &str) -> Self {
+        self.jwt.push_str(&format!(", {setting}"));
+        self
+    }
+
+    /// Adds a listener: `{name: tls, address: \"127.0.0.1:1\"}`.
+    pub(crate) fn listener(mut self, yaml: &str) -> Self {
+        self.listeners.push_str(&format!("  - {yaml}\n"));
         self
     }
 
@@ -308,7 +326,7 @@ fn configuration(
         "\
 listeners:
   - {{name: gate, address: \"{gate}\"}}
-control: {{address: \"{control}\", url: \"http://{control}\"}}
+{}control: {{address: \"{control}\", url: \"http://{control}\"}}
 store: sqlite:portcullis.db
 audit: {{directory: audit}}
 identity:
@@ -317,12 +335,14 @@ identity:
       oidc: {{issuer: \"{}\", client_id: portcullis, groups_claim: groups}}
   workloads:
     - name: builds
-      jwt: {{issuer: \"{}\", audience: portcullis, groups_claim: groups}}
+      jwt: {{issuer: \"{}\", audience: portcullis, groups_claim: groups{}}}
 policies: policies
 services:
 {services}{}",
+        plan.listeners,
         people.issuer().url(),
         workloads.url(),
+        plan.jwt,
         plan.extra
     )
 }

@@ -50,6 +50,12 @@ impl Wire {
         Self { stream, buffer: Vec::new() }
     }
 
+    /// How long to wait for bytes, if not 10 s.
+    pub(crate) fn patience(&mut self, patience: Duration) -> &mut Self {
+        self.stream.set_read_timeout(Some(patience)).unwrap();
+        self
+    }
+
     /// Sends bytes; a peer that closed already is no error, its answer is what counts.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         let _ = self.stream.write_all(bytes.as_ref());
