@@ -24,6 +24,8 @@ mod load;
 mod place;
 mod places;
 mod policy;
+#[cfg(test)]
+mod properties;
 mod reads;
 mod schema;
 mod slice;
