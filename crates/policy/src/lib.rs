@@ -10,6 +10,7 @@ pub mod control_action;
 pub mod counters;
 pub mod decide;
 pub mod load_error;
+pub mod policy_test;
 pub mod snapshot;
 
 mod ahead;
