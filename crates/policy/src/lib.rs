@@ -20,6 +20,8 @@ mod evaluate;
 mod facts;
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod guide;
 mod index;
 mod load;
 mod place;

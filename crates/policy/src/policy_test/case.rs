@@ -296,26 +296,26 @@ fn failure(
 fn expected(case: &Case) -> String {
     let mut text = case.expect.as_str().to_owned();
     let policies = case.policies.iter().flatten().map(PolicyId::as_str);
-    append(&mut text, "by", policies.map(str::to_owned).collect());
+    append(&mut text, "by", &policies.map(str::to_owned).collect::<Vec<_>>());
     let ways = case.ways.iter().flatten().map(|way| match way.reviews {
         Some(reviews) => format!("{} with {}", way.rule, in_words(reviews)),
         None => way.rule.to_string(),
     });
-    append(&mut text, "through", ways.collect());
+    append(&mut text, "through", &ways.collect::<Vec<_>>());
     text
 }
 
 fn told(answer: Expected, policies: &[PolicyId], ways: &[Way]) -> String {
     let mut text = answer.as_str().to_owned();
-    append(&mut text, "by", policies.iter().map(ToString::to_string).collect());
+    append(&mut text, "by", &policies.iter().map(ToString::to_string).collect::<Vec<_>>());
     let ways = ways.iter().map(|way| format!("{} with {}", way.rule, in_words(way.reviews)));
-    append(&mut text, "through", ways.collect());
+    append(&mut text, "through", &ways.collect::<Vec<_>>());
     text
 }
 
-fn append(text: &mut String, word: &str, parts: Vec<String>) {
+fn append(text: &mut String, word: &str, parts: &[String]) {
     if !parts.is_empty() {
-        text.push_str(&format!(" {word} {}", parts.join(", ")));
+        text.extend([" ", word, " ", &parts.join(", ")]);
     }
 }
 
