@@ -20,7 +20,7 @@ use crate::{
     start,
     usecase::{
         access_requests, ask, authenticate, bundles, connections, consume, device, explain, grants,
-        record, refusals, review, services, sign_in,
+        once, record, refusals, review, services, sign_in,
     },
     views::{
         AccessRequestFilter, AccessRequestView, Ask, BundleView, ConnectionView, DevicePoll,
@@ -185,7 +185,13 @@ impl Control {
 
     /// Asks for access. An automatic way is granted before this returns.
     pub async fn ask(&self, op: &OpContext, ask: Ask) -> Result<AccessRequestView> {
-        ask::ask(&self.core, op, ask).await
+        ask::ask(&self.core, op, ask, None).await
+    }
+
+    /// Asks for access under a key of the caller's own: the same again within a day gets the same
+    /// access request, and something else under the same key is a conflict.
+    pub async fn ask_once(&self, op: &OpContext, key: &str, ask: Ask) -> Result<AccessRequestView> {
+        once::ask_once(&self.core, op, key, ask).await
     }
 
     /// Lists access requests, newest first.

@@ -13,7 +13,7 @@ mod store;
 pub use change::Change;
 pub use error::StoreError;
 pub use records::{
-    AccessRequests, Grants, LogMark, Person, StoredBundle, StoredDevice, StoredEvent,
+    AccessRequests, Grants, LogMark, Person, StoredAnswer, StoredBundle, StoredDevice, StoredEvent,
     StoredRefusal, StoredSignIn,
 };
 pub use sqlite::SqliteStore;

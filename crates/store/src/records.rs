@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use portcullis_model::{
-    Audience, BundleDigest, OperationName, PersonId, PrincipalId, RefusalId, RequestId, Resource,
-    SignIn, TokenHash, Way,
+    AccessRequestId, Audience, BundleDigest, OperationName, PersonId, PrincipalId, RefusalId,
+    RequestId, Resource, SignIn, TokenHash, Way,
 };
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +64,21 @@ pub struct StoredRefusal {
     pub ways: Vec<Way>,
     /// When.
     pub time: Timestamp,
+}
+
+/// What was answered to a caller under a key of their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredAnswer {
+    /// Whose key.
+    pub principal: PrincipalId,
+    /// The key.
+    pub key: String,
+    /// The digest of what was asked.
+    pub asked: String,
+    /// The access request that was the answer.
+    pub access_request: AccessRequestId,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// One activation of a bundle.

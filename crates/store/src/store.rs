@@ -10,8 +10,8 @@ use portcullis_model::{
 };
 
 use crate::{
-    AccessRequests, Change, Grants, LogMark, StoreError, StoredBundle, StoredDevice, StoredEvent,
-    StoredRefusal, StoredSignIn,
+    AccessRequests, Change, Grants, LogMark, StoreError, StoredAnswer, StoredBundle, StoredDevice,
+    StoredEvent, StoredRefusal, StoredSignIn,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -66,6 +66,9 @@ pub trait Store: Debug + Send + Sync {
 
     /// When the oldest kept refusal happened, and the first device sign-in lapses.
     async fn oldest_to_forget(&self) -> Result<(Option<Timestamp>, Option<Timestamp>)>;
+
+    /// What was answered to `principal` under this key of theirs.
+    async fn answer(&self, principal: &PrincipalId, key: &str) -> Result<Option<StoredAnswer>>;
 
     /// Activations, newest first, at most `limit`.
     async fn bundles(&self, limit: u32) -> Result<Vec<StoredBundle>>;

@@ -47,6 +47,7 @@ suite! {
     people_are_found_by_address_and_by_principal,
     a_device_sign_in_is_done_once,
     e37_a_refusal_is_read_by_its_principal_only,
+    an_answer_is_kept_once_for_each_key_and_the_newest_only,
     leftovers_are_forgotten_at_their_time,
     generations_only_grow,
     events_wait_for_the_log_in_their_order,

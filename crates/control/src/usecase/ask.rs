@@ -13,6 +13,7 @@ use portcullis_store::{AccessRequests, Change, Grants};
 
 use super::{
     issue::{self, Issuable},
+    once::Once,
     refusals, text,
 };
 use crate::{
@@ -52,7 +53,13 @@ struct Subject {
     refusal: Option<RefusalId>,
 }
 
-pub(crate) async fn ask(core: &Arc<Core>, op: &OpContext, ask: Ask) -> Result<AccessRequestView> {
+/// Asks; `once` is the key under which the answer is kept, if the caller named one.
+pub(crate) async fn ask(
+    core: &Arc<Core>,
+    op: &OpContext,
+    ask: Ask,
+    once: Option<&Once>,
+) -> Result<AccessRequestView> {
     let reason = text::checked("reason", &ask.reason)?;
     let subject = subject(core, op, ask.what).await?;
     let snapshot = core.snapshot();
@@ -66,11 +73,11 @@ pub(crate) async fn ask(core: &Arc<Core>, op: &OpContext, ask: Ask) -> Result<Ac
         return Ok(access_requests::view(core, op, same));
     }
     if request.reviews_needed() == 0 {
-        return automatic(core, op, &request).await;
+        return automatic(core, op, &request, once).await;
     }
-    match wait_for_reviews(core, op, request.clone()).await {
+    match wait_for_reviews(core, op, request.clone(), once).await {
         Ok(request) => Ok(access_requests::view(core, op, request)),
-        Err(Unsettled::Conflict) => raced(core, op, &request).await,
+        Err(Unsettled::Conflict) => raced(core, op, &request, once).await,
         Err(Unsettled::Failed(error)) => Err(error),
     }
 }
@@ -280,15 +287,21 @@ async fn automatic(
     core: &Arc<Core>,
     op: &OpContext,
     request: &AccessRequest,
+    once: Option<&Once>,
 ) -> Result<AccessRequestView> {
     for _ in 0..ROUNDS {
         let held = held(&core.snapshot(), op, &request.queries)?;
         if let Some(grant) = all(&held) {
             return access_requests::view_of(core, op, grant.access_request).await;
         }
-        match approve_at_once(core, op, request.clone(), &held).await {
+        match approve_at_once(core, op, request.clone(), &held, once).await {
             Ok(request) => return Ok(access_requests::view(core, op, request)),
-            Err(Unsettled::Conflict) => catch_up(core, &request.requester).await?,
+            Err(Unsettled::Conflict) => {
+                if let Some(answered) = answered(core, op, once).await? {
+                    return Ok(answered);
+                }
+                catch_up(core, &request.requester).await?;
+            }
             Err(Unsettled::Failed(error)) => return Err(error),
         }
     }
@@ -311,6 +324,7 @@ async fn approve_at_once(
     op: &OpContext,
     request: AccessRequest,
     held: &[Option<Arc<Grant>>],
+    once: Option<&Once>,
 ) -> std::result::Result<AccessRequest, Unsettled> {
     let missing = request.queries.iter().zip(held).filter(|(_, held)| held.is_none());
     let issuable: Vec<Issuable<'_>> =
@@ -324,7 +338,7 @@ async fn approve_at_once(
         Unsettled::Failed(ControlError::Conflict(error.to_string()))
     };
     let approved = request.clone().approve(op.now(), ids).map_err(conflict)?;
-    let mut settlement = asked(core, op, &approved);
+    let mut settlement = asked(core, op, &approved, once);
     let ended = access_requests::ended_event(core, op, &approved);
     settlement.changes.push(Change::Record(ended));
     issue::start(core, op, grants, Change::AddGrantOnce, &mut settlement);
@@ -336,15 +350,16 @@ async fn wait_for_reviews(
     core: &Arc<Core>,
     op: &OpContext,
     request: AccessRequest,
+    once: Option<&Once>,
 ) -> std::result::Result<AccessRequest, Unsettled> {
-    let mut settlement = asked(core, op, &request);
+    let mut settlement = asked(core, op, &request, once);
     settlement.deadlines.push((request.expires_at, Ending::AccessRequest(request.id)));
     core.settle(settlement).await?;
     Ok(request)
 }
 
 /// What asking changes, however it goes on.
-fn asked(core: &Core, op: &OpContext, request: &AccessRequest) -> Settlement {
+fn asked(core: &Core, op: &OpContext, request: &AccessRequest, once: Option<&Once>) -> Settlement {
     let mut settlement = Settlement::default();
     // A workload is known only by what its token said; the review decides by that.
     let workload = op.caller().map(Authenticated::principal);
@@ -359,6 +374,7 @@ fn asked(core: &Core, op: &OpContext, request: &AccessRequest) -> Settlement {
     settlement
         .changes
         .push(Change::AddAccessRequest { request: request.clone(), at_most: MOST_OPEN });
+    settlement.changes.extend(once.map(|once| once.change(op, request.id)));
     settlement.changes.push(Change::Record(event));
     settlement
 }
@@ -368,7 +384,11 @@ async fn raced(
     core: &Arc<Core>,
     op: &OpContext,
     request: &AccessRequest,
+    once: Option<&Once>,
 ) -> Result<AccessRequestView> {
+    if let Some(answered) = answered(core, op, once).await? {
+        return Ok(answered);
+    }
     match same_pending(core, op, request).await? {
         Some(same) => Ok(access_requests::view(core, op, same)),
         None => Err(ControlError::Limited {
@@ -377,6 +397,17 @@ async fn raced(
             ),
             retry_after: 60,
         }),
+    }
+}
+
+async fn answered(
+    core: &Core,
+    op: &OpContext,
+    once: Option<&Once>,
+) -> Result<Option<AccessRequestView>> {
+    match once {
+        Some(once) => once.answered(core, op).await,
+        None => Ok(None),
     }
 }
 

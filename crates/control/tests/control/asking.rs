@@ -263,3 +263,29 @@ async fn explaining_says_what_is_still_to_be_checked() {
     let explained = world.control().explain(&ana, open).await.unwrap();
     assert_eq!((explained.answer, explained.to_be_checked.len()), ("permit", 0));
 }
+
+#[tokio::test]
+async fn a_key_is_its_callers_own_means_one_thing_and_lives_a_day() {
+    let world = World::new().await;
+    let ana = world.sign_in("ana", &["engineering"]).await;
+    let ben = world.sign_in("ben", &["engineering"]).await;
+    let control = world.control();
+    let ask = || asking("payments.deleteRefund", None);
+    let first = control.ask_once(&ana, "k", ask()).await.unwrap().request.id;
+    assert_eq!(control.ask_once(&ana, "k", ask()).await.unwrap().request.id, first);
+    let other = asking("payments.deleteRefund", Some(Window::minutes(5)));
+    let other = control.ask_once(&ana, "k", other).await;
+    assert!(matches!(other, Err(ControlError::Conflict(_))), "{other:?}");
+    assert_ne!(control.ask_once(&ben, "k", ask()).await.unwrap().request.id, first);
+    // Under another key it is still the same that waits.
+    assert_eq!(control.ask_once(&ana, "k-2", ask()).await.unwrap().request.id, first);
+    control.withdraw(&ana, first).await.unwrap();
+    assert_eq!(control.ask_once(&ana, "k", ask()).await.unwrap().request.id, first);
+    world.wait(jiff::SignedDuration::from_hours(24));
+    let next_day = control.ask_once(&world.later(&ana), "k", ask()).await.unwrap().request.id;
+    assert_ne!(next_day, first);
+    for bad in ["", "a\nb", "ü", &"k".repeat(256)] {
+        let refused = control.ask_once(&ana, bad, ask()).await;
+        assert!(matches!(refused, Err(ControlError::Invalid { field: "Idempotency-Key", .. })));
+    }
+}

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use portcullis_control::{ControlError, OpContext, ports::ConsumeError};
 use portcullis_model::{EventType, GrantId, GrantState, RequestId};
 
-use crate::world::{World, who};
+use crate::world::{World, asking, who};
 
 /// Ana with one counted grant of one use, and who may revoke it.
 async fn counted(world: &World) -> (OpContext, OpContext, GrantId) {
@@ -145,4 +145,41 @@ async fn a_stopped_control_has_let_go_of_the_store() {
     let late = stopped.grants(&ana).await;
     assert!(matches!(late, Err(ControlError::Unavailable(_))), "{late:?}");
     world.until(|world| world.log.count(EventType::Started) == 2).await;
+}
+
+#[tokio::test]
+async fn events_reach_the_log_in_the_order_of_their_commits_and_few_at_a_time() {
+    const MANY: usize = 600;
+    let world = World::new().await;
+    world.until(|world| world.log.count(EventType::Started) == 1).await;
+    world.faults.does_not_mark.store(true, Ordering::SeqCst);
+    for n in 0..MANY {
+        world.control().refuse_bundle(&[], &n.to_string()).await.unwrap();
+    }
+    world.until(|world| world.log.count(EventType::BundleRefused) >= 256).await;
+    tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
+    let unmarked = world.log.count(EventType::BundleRefused);
+    assert!(unmarked <= 256, "{unmarked} are in the log without their mark");
+    world.faults.does_not_mark.store(false, Ordering::SeqCst);
+    world.until(|world| world.log.count(EventType::BundleRefused) == MANY).await;
+    let events = world.log.events();
+    let said = events.iter().filter(|event| event.kind == EventType::BundleRefused);
+    let said: Vec<_> = said.map(|event| event.detail.clone().unwrap()).collect();
+    let expected: Vec<_> = (0..MANY).map(|n| format!("by {n}: ")).collect();
+    assert_eq!(said, expected);
+}
+
+#[tokio::test]
+async fn a_key_finds_the_answer_that_was_lost() {
+    let mut world = World::new().await;
+    let ana = world.sign_in("ana", &["engineering"]).await;
+    let ask = || asking("payments.deleteRefund", None);
+    world.faults.forgets_to_answer.store(true, Ordering::SeqCst);
+    let lost = world.control().ask_once(&ana, "k-1", ask()).await;
+    assert!(matches!(lost, Err(ControlError::Unavailable(_))), "{lost:?}");
+    world.crash().await;
+    let found = world.control().ask_once(&ana, "k-1", ask()).await.unwrap().request;
+    world.control().withdraw(&ana, found.id).await.unwrap();
+    let again = world.control().ask_once(&ana, "k-1", ask()).await.unwrap().request;
+    assert_eq!((again.id, again.state.as_str()), (found.id, "withdrawn"), "asked once");
 }

@@ -13,8 +13,8 @@ use portcullis_model::{
     RefusalId, TokenHash,
 };
 use portcullis_store::{
-    AccessRequests, Change, Grants, LogMark, SqliteStore, Store, StoreError, StoredBundle,
-    StoredDevice, StoredEvent, StoredRefusal, StoredSignIn,
+    AccessRequests, Change, Grants, LogMark, SqliteStore, Store, StoreError, StoredAnswer,
+    StoredBundle, StoredDevice, StoredEvent, StoredRefusal, StoredSignIn,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -106,6 +106,10 @@ impl Store for FaultyStore {
 
     async fn oldest_to_forget(&self) -> Result<(Option<Timestamp>, Option<Timestamp>)> {
         self.store.oldest_to_forget().await
+    }
+
+    async fn answer(&self, principal: &PrincipalId, key: &str) -> Result<Option<StoredAnswer>> {
+        self.store.answer(principal, key).await
     }
 
     async fn bundles(&self, limit: u32) -> Result<Vec<StoredBundle>> {

@@ -1,6 +1,6 @@
 //! Many at the same moment: exactly one wins, and what wins is what everybody sees.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use portcullis_control::{ControlError, OpContext, ports::ConsumeError};
 use portcullis_model::{Decision, EventType, GrantEnd, GrantState, RequestId, Window};
@@ -71,6 +71,76 @@ async fn e25_of_approving_and_withdrawing_at_once_exactly_one_wins() {
         assert!(approved || state.as_str() == "withdrawn", "{state:?}");
         assert_eq!(world.holds(&who(&ana)), usize::from(approved));
         world.until(|world| world.log.count(EventType::AccessRequestEnded) == 1).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn m02_of_many_approvals_at_once_as_many_count_as_are_needed() {
+    let world = World::new().await;
+    let ana = world.sign_in("ana", &["engineering"]).await;
+    let mut leads = Vec::new();
+    for n in 0..MANY {
+        leads.push(world.sign_in(&format!("lead-{n}"), &["leads"]).await);
+    }
+    let id = world.ask(&ana, "payments.deleteRefund").await.unwrap().request.id;
+    let mut racing = JoinSet::new();
+    for lead in leads {
+        let control = Arc::clone(world.control());
+        racing.spawn(async move { control.review(&lead, id, answer(Decision::Approve)).await });
+    }
+    let results = racing.join_all().await;
+    assert_eq!(results.iter().filter(|given| given.is_ok()).count(), 2);
+    let request = world.control().access_request(&ana, id).await.unwrap().request;
+    assert_eq!((request.reviews.len(), request.state.as_str()), (2, "approved"));
+    assert_eq!(world.holds(&who(&ana)), 1);
+    assert_eq!(world.log.count(EventType::GrantStarted), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d25_no_gate_sign_in_survives_signing_out_at_the_same_moment() {
+    let mut world = World::new().await;
+    let ana = world.sign_in("ana", &["engineering"]).await;
+    let mut racing = JoinSet::new();
+    for n in 0..MANY {
+        let (control, ana) = (Arc::clone(world.control()), ana.clone());
+        racing.spawn(async move {
+            if n == MANY / 2 {
+                control.sign_out(&ana).await.unwrap();
+            } else {
+                let _gone = control.gate_sign_in(&ana, None).await;
+            }
+        });
+    }
+    racing.join_all().await;
+    assert!(world.control().sign_ins(&ana).await.unwrap().is_empty());
+    world.restart(POLICIES).await;
+    assert!(world.control().sign_ins(&ana).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_one_key_at_once_there_is_one_answer() {
+    let world = World::new().await;
+    let ana = world.sign_in("ana", &["engineering", "oncall"]).await;
+    for operation in ["payments.createRefund", "payments.deleteRefund"] {
+        let mut racing = JoinSet::new();
+        for n in 0..MANY {
+            let (control, ana) = (Arc::clone(world.control()), ana.clone());
+            let window = (n % 2 == 0).then(|| Window::minutes(5));
+            let ask = asking(operation, window);
+            racing.spawn(async move { (n % 2, control.ask_once(&ana, operation, ask).await) });
+        }
+        let mut answers = BTreeMap::<usize, Vec<_>>::new();
+        for (words, answer) in racing.join_all().await {
+            match answer {
+                Ok(view) => answers.entry(words).or_default().push(view.request.id),
+                Err(error) => assert!(matches!(error, ControlError::Conflict(_)), "{error:?}"),
+            }
+        }
+        assert_eq!(answers.len(), 1, "one way of asking took the key");
+        let mut ids = answers.into_values().next().unwrap();
+        assert_eq!(ids.len(), MANY / 2);
+        ids.dedup();
+        assert_eq!(ids.len(), 1);
     }
 }
 

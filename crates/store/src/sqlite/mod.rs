@@ -23,8 +23,8 @@ use portcullis_model::{
 use sqlx::SqlitePool;
 
 use crate::{
-    AccessRequests, Change, Grants, LogMark, Store, StoreError, StoredBundle, StoredDevice,
-    StoredEvent, StoredRefusal, StoredSignIn,
+    AccessRequests, Change, Grants, LogMark, Store, StoreError, StoredAnswer, StoredBundle,
+    StoredDevice, StoredEvent, StoredRefusal, StoredSignIn,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -110,6 +110,10 @@ impl Store for SqliteStore {
 
     async fn oldest_to_forget(&self) -> Result<(Option<Timestamp>, Option<Timestamp>)> {
         read::oldest_to_forget(&self.readers).await
+    }
+
+    async fn answer(&self, principal: &PrincipalId, key: &str) -> Result<Option<StoredAnswer>> {
+        read::answer(&self.readers, principal, key).await
     }
 
     async fn bundles(&self, limit: u32) -> Result<Vec<StoredBundle>> {

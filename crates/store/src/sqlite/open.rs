@@ -38,14 +38,14 @@ pub(super) async fn open(path: &Path) -> Result<SqliteStore, StoreError> {
 
 /// The text of each migration is compiled in, so that a change of it is a change of the program.
 fn migrations() -> Migrator {
-    let first = include_str!("../../migrations/0001_first.sql").into_sql_str();
-    Migrator::with_migrations(vec![Migration::new(
-        1,
-        "first".into(),
-        MigrationType::Simple,
-        first,
-        false,
-    )])
+    let all = [
+        (1, "first", include_str!("../../migrations/0001_first.sql")),
+        (2, "answers", include_str!("../../migrations/0002_answers.sql")),
+    ];
+    let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
+        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    Migrator::with_migrations(all.map(migration).into())
 }
 
 async fn pool(connections: u32, options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {

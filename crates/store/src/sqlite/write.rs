@@ -9,7 +9,10 @@ use super::{
     Result,
     rows::{json, micros, unreadable},
 };
-use crate::{Change, LogMark, StoreError, StoredBundle, StoredRefusal, StoredSignIn};
+use crate::{Change, LogMark, StoreError, StoredAnswer, StoredBundle, StoredRefusal, StoredSignIn};
+
+/// Answers that are kept for one caller.
+const MOST_ANSWERS: i64 = 256;
 
 pub(super) async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<()> {
     match change {
@@ -49,6 +52,9 @@ pub(super) async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<
             spend_use(tx, &grant.to_string(), *request, micros(*at)).await
         }
         Change::KeepRefusal { refusal, at_most } => keep_refusal(tx, refusal, *at_most).await,
+        Change::KeepAnswer { answer, forget_until } => {
+            keep_answer(tx, answer, micros(*forget_until)).await
+        }
         Change::Forget { refusals_until, devices_until } => {
             forget(tx, micros(*refusals_until), micros(*devices_until)).await
         }
@@ -235,6 +241,23 @@ async fn keep_refusal(
         .bind(micros(refusal.time))
         .bind(json("refusals", refusal)?)
         .bind(at_most);
+    guarded(tx, query).await
+}
+
+async fn keep_answer(tx: &mut SqliteConnection, answer: &StoredAnswer, until: i64) -> Result<()> {
+    let sql = "DELETE FROM answers WHERE at <= ?1 OR (principal = ?2 AND key NOT IN (\
+               SELECT key FROM answers WHERE principal = ?2 ORDER BY at DESC LIMIT ?3))";
+    let principal = answer.principal.to_string();
+    let query = sqlx::query(sql).bind(until).bind(principal.clone()).bind(MOST_ANSWERS - 1);
+    query.execute(&mut *tx).await?;
+    let sql = "INSERT INTO answers (principal, key, asked, access_request, at) \
+               VALUES (?, ?, ?, ?, ?)";
+    let query = sqlx::query(sql)
+        .bind(principal)
+        .bind(answer.key.clone())
+        .bind(answer.asked.clone())
+        .bind(answer.access_request.to_string())
+        .bind(micros(answer.at));
     guarded(tx, query).await
 }
 

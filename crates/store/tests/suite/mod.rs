@@ -10,7 +10,7 @@ use portcullis_model::{
     AccessRequest, AccessRequestId, BundleDigest, Decision, Grant, GrantEnd, GrantId, PersonId,
     RequestId, SignInId, TokenHash,
 };
-use portcullis_store::{AccessRequests, Change, Grants, LogMark, Store, StoreError};
+use portcullis_store::{AccessRequests, Change, Grants, LogMark, Store, StoreError, StoredAnswer};
 
 type Shared = Arc<dyn Store>;
 
@@ -264,4 +264,29 @@ pub(crate) async fn events_wait_for_the_log_in_their_order(store: Shared) {
     assert!(is_conflict(&store.logged(&[mark(1, 42), mark(0, 43)]).await), "it has its position");
     assert_eq!(store.unlogged(10).await.unwrap().len(), 4);
     assert_eq!(store.last_logged().await.unwrap(), Some(41));
+}
+
+pub(crate) async fn an_answer_is_kept_once_for_each_key_and_the_newest_only(store: Shared) {
+    store.commit(vec![add(made::request(1, "ana", "payments.createRefund"))]).await.unwrap();
+    let answer = |who: &str, n: i64| StoredAnswer {
+        principal: made::id(who),
+        key: format!("k-{n}"),
+        asked: "digest".into(),
+        access_request: AccessRequestId::from_bits(1),
+        at: now() + SignedDuration::from_secs(n),
+    };
+    let keep =
+        |answer: StoredAnswer, forget_until| vec![Change::KeepAnswer { answer, forget_until }];
+    let long_ago = now() - SignedDuration::from_hours(1);
+    store.commit(keep(answer("ben", 0), long_ago)).await.unwrap();
+    for n in 0..300 {
+        store.commit(keep(answer("ana", n), long_ago)).await.unwrap();
+    }
+    assert!(is_conflict(&store.commit(keep(answer("ana", 299), long_ago)).await));
+    let kept = async |who: &str, n| store.answer(&made::id(who), &format!("k-{n}")).await.unwrap();
+    assert_eq!(kept("ana", 299).await, Some(answer("ana", 299)));
+    assert_eq!((kept("ana", 43).await, kept("ben", 0).await), (None, Some(answer("ben", 0))));
+    assert!(kept("ana", 44).await.is_some());
+    store.commit(keep(answer("zoe", 400), now())).await.unwrap();
+    assert_eq!(kept("ben", 0).await, None, "its time was up");
 }
