@@ -4,6 +4,7 @@
 use std::{
     fs,
     net::SocketAddr,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -235,6 +236,16 @@ impl House {
         request(self.gate, host, method, path, token, body.as_ref())
     }
 
+    /// Gives the CLI's `home` a profile that is signed in by `token`.
+    pub(crate) fn profile(&self, home: &str, token: &str) {
+        let folder = self.dir().join("homes").join(home).join("profiles");
+        fs::create_dir_all(&folder).unwrap();
+        let text = json!({"url": format!("http://{}", self.control), "token": token});
+        let file = folder.join("default.json");
+        fs::write(&file, text.to_string()).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
     /// Runs the CLI with a home of its own in this house.
     pub(crate) fn cli(&self, home: &str, args: &[&str]) -> Output {
         Command::new(binary())
@@ -281,7 +292,11 @@ pub(crate) fn binary() -> PathBuf {
 
 fn serve(dir: &Path) -> Child {
     let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("serve.log")).unwrap();
-    Command::new(binary())
+    // Files that reach a limit of size shall fail to grow, and not end the process: a test of what
+    // happens when the record cannot be written needs that.
+    Command::new("sh")
+        .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+        .arg(binary())
         .args(["serve", "--config"])
         .arg(dir.join("portcullis.yaml"))
         .args(["--cores", "2"])

@@ -17,6 +17,8 @@ mod lifecycle;
 mod paths;
 mod payments;
 mod people;
+mod record;
+mod secrets;
 mod shop;
 mod smuggling;
 mod streams;
