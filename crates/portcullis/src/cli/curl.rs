@@ -55,7 +55,7 @@ impl Curl {
         let (status, answer) = run(&self.arguments, config.expose()).await.map_err(|error| {
             Failure::local("curl could not be run; is it installed and on the PATH?", &error)
         })?;
-        refusal::show(session.screen, &answer);
+        refusal::show(&session, &answer);
         Ok(exit_code(status))
     }
 }

@@ -145,9 +145,25 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_refused() {
         for option in [
-            "-K", "-sKx", "--config", "--conf", "--next", "-:", "--location-trusted", "--connect-to",
-            "-x", "--proxy", "--resolve", "--unix-socket", "--expand-url", "--variable", "--url=http://x",
-            "--proto-default", "--doh-url", "-", "-é",
+            "-K",
+            "-sKx",
+            "--config",
+            "--conf",
+            "--next",
+            "-:",
+            "--location-trusted",
+            "--connect-to",
+            "-x",
+            "--proxy",
+            "--resolve",
+            "--unix-socket",
+            "--expand-url",
+            "--variable",
+            "--url=http://x",
+            "--proto-default",
+            "--doh-url",
+            "-",
+            "-é",
         ] {
             assert!(Opt::read(option).is_err(), "{option}");
         }
