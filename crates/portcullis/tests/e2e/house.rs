@@ -28,8 +28,6 @@ pub(crate) struct Plan {
     policies: Vec<(String, String)>,
     /// Further files beside the configuration.
     files: Vec<(String, String)>,
-    /// Further lines of configuration.
-    extra: String,
     /// Further lines about the issuer of workload tokens.
     jwt: String,
     /// Further listeners.
@@ -54,7 +52,6 @@ impl Plan {
             services: String::new(),
             policies: Vec::new(),
             files: Vec::new(),
-            extra: String::new(),
             jwt: String::new(),
             listeners: String::new(),
         }
@@ -64,9 +61,9 @@ impl Plan {
     pub(crate) fn service(mut self, yaml: &str) -> Self {
         let mut lines = yaml.trim().lines();
         let first = lines.next().unwrap_or_default();
-        self.services.push_str(&format!("  - {first}\n"));
+        self.services += &format!("  - {first}\n");
         for line in lines {
-            self.services.push_str(&format!("    {line}\n"));
+            self.services += &format!("    {line}\n");
         }
         self
     }
@@ -83,21 +80,15 @@ impl Plan {
         self
     }
 
-    /// Adds lines at the end of the configuration.
-    pub(crate) fn extra(mut self, yaml: &str) -> Self {
-        self.extra.push_str(yaml);
-        self
-    }
-
     /// Sets something of the issuer of workload tokens: `refresh: 1s`.
     pub(crate) fn jwt(mut self, setting: &str) -> Self {
-        self.jwt.push_str(&format!(", {setting}"));
+        self.jwt += &format!(", {setting}");
         self
     }
 
     /// Adds a listener: `{name: tls, address: \"127.0.0.1:1\"}`.
     pub(crate) fn listener(mut self, yaml: &str) -> Self {
-        self.listeners.push_str(&format!("  - {yaml}\n"));
+        self.listeners += &format!("  - {yaml}\n");
         self
     }
 
@@ -317,14 +308,11 @@ fn request(
 ) -> Response {
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
     if let Some(token) = token {
-        head.push_str(&format!("Authorization: Bearer {token}\r\n"));
+        head += &format!("Authorization: Bearer {token}\r\n");
     }
     let body = body.map(Value::to_string).unwrap_or_default();
     if !body.is_empty() || method == "POST" {
-        head.push_str(&format!(
-            "Content-Type: application/json\r\nContent-Length: {}\r\n",
-            body.len()
-        ));
+        head += &format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
     }
     exchange(address, format!("{head}\r\n{body}"))
 }
@@ -353,12 +341,11 @@ identity:
       jwt: {{issuer: \"{}\", audience: portcullis, groups_claim: groups{}}}
 policies: policies
 services:
-{services}{}",
+{services}",
         plan.listeners,
         people.issuer().url(),
         workloads.url(),
-        plan.jwt,
-        plan.extra
+        plan.jwt
     )
 }
 

@@ -6,7 +6,9 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::string_slice,
-    reason = "tests fail by panicking"
+    clippy::format_push_string,
+    clippy::needless_pass_by_value,
+    reason = "tests fail by panicking, and read better than they run"
 )]
 
 mod bundles;

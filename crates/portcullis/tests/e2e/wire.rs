@@ -160,7 +160,9 @@ impl Wire {
 pub(crate) fn exchange(address: SocketAddr, bytes: impl AsRef<[u8]>) -> Response {
     let mut wire = Wire::connect(address);
     wire.send(bytes);
-    let Some(mut response) = wire.response() else { panic!("closed, or silent for 30 s, without an answer") };
+    let Some(mut response) = wire.response() else {
+        panic!("closed, or silent for 30 s, without an answer")
+    };
     response.closed |= wire.buffer.is_empty() && {
         wire.stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         matches!(wire.stream.read(&mut [0; 1]), Ok(0))
