@@ -8,6 +8,8 @@
     clippy::string_slice,
     clippy::format_push_string,
     clippy::needless_pass_by_value,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
     reason = "tests fail by panicking, and read better than they run"
 )]
 
