@@ -1,8 +1,8 @@
 //! `portcullis check`: everything that is wrong, at once.
 
-use std::{path::Path, process::ExitCode};
+use std::{path::Path, process::ExitCode, sync::Arc};
 
-use portcullis_policy::{Bundle, LoadError};
+use portcullis_policy::{Bundle, LoadError, policy_test};
 
 use crate::{
     command::REFUSED,
@@ -10,23 +10,60 @@ use crate::{
     diagnostics,
 };
 
-/// Checks the configuration at `path`, prints what is wrong, and says so by its exit code.
+/// Checks the configuration at `path` and runs its policy tests, prints what is wrong, and says so by
+/// its exit code.
 pub(crate) fn run(path: &Path) -> ExitCode {
-    match checked(path) {
-        Ok(Checked { loaded, bundle }) => {
-            println!(
-                "{}: in order; {} services, {} policies, {}",
-                path.display(),
-                loaded.bundle.services.len(),
-                loaded.bundle.policies.len(),
-                bundle.digest()
-            );
+    said(path, |tested| {
+        format!(
+            "{}: in order; {} services, {} policies, {} policy tests, {}",
+            path.display(),
+            tested.loaded.bundle.services.len(),
+            tested.bundle.policy_ids().count(),
+            tested.cases,
+            tested.bundle.digest()
+        )
+    })
+}
+
+/// Does the same, and says how many cases passed.
+pub(crate) fn test(path: &Path) -> ExitCode {
+    said(path, |tested| {
+        let s = if tested.cases == 1 { "" } else { "s" };
+        format!("{}: {} policy test{s} passed", path.display(), tested.cases)
+    })
+}
+
+fn said(path: &Path, in_order: impl FnOnce(&Tested) -> String) -> ExitCode {
+    match tested(path) {
+        Ok(tested) => {
+            println!("{}", in_order(&tested));
             ExitCode::SUCCESS
         }
         Err(errors) => {
             eprint!("{}", diagnostics::render(&errors, &config::base_of(path)));
             ExitCode::from(REFUSED)
         }
+    }
+}
+
+/// A configuration whose policies answer as their tests want.
+#[derive(Debug)]
+struct Tested {
+    loaded: Loaded,
+    bundle: Arc<Bundle>,
+    cases: usize,
+}
+
+fn tested(path: &Path) -> Result<Tested, Vec<LoadError>> {
+    let Checked { loaded, bundle } = checked(path)?;
+    let bundle = Arc::new(bundle);
+    let below = |file: &str| loaded.config.policies.join(file).to_string_lossy().into_owned();
+    let tests = loaded.policy_tests.iter().map(|(file, text)| (below(file), text.clone()));
+    let report = policy_test::run(&bundle, &tests.collect::<Vec<_>>());
+    if report.is_ok() {
+        Ok(Tested { loaded, bundle, cases: report.cases })
+    } else {
+        Err(report.into_errors())
     }
 }
 

@@ -45,6 +45,8 @@ enum Command {
 enum PolicyCommand {
     /// Checks the policies of a configuration, as `check` does
     Check(ConfigPath),
+    /// Runs the tests of the policies of a configuration
+    Test(ConfigPath),
     /// Says what would happen, and why
     Explain(cli::Explain),
 }
@@ -70,6 +72,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Check(at) | Command::Policy(PolicyCommand::Check(at)) => {
             Ok(check::run(&at.config))
         }
+        Command::Policy(PolicyCommand::Test(at)) => Ok(check::test(&at.config)),
         Command::Config(command) => config_command::run(&command),
         Command::Demo(arguments) => demo::run(&arguments),
     }

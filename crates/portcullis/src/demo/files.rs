@@ -22,6 +22,7 @@ pub(super) const FILES: &[(&str, &str)] = carried![
     "services/ledger.yaml",
     "services/logs.yaml",
     "policies/payments/access.cedar",
+    "policies/payments/access.test.yaml",
     "policies/ledger/access.cedar",
     "policies/logs/access.cedar",
     "policies/ticker.cedar",

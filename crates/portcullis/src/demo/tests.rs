@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use serde_json::Value;
 
@@ -37,6 +37,9 @@ fn the_demo_files_are_a_sound_configuration() {
     let loaded = loaded.map_err(|text| panic!("{text}")).expect("loads");
     assert_eq!(loaded.config.services.len(), 4);
     assert_eq!(loaded.bundle.claims.len(), 4);
+    let bundle = Arc::new(crate::check::load_bundle(&loaded).expect("a bundle"));
+    let report = portcullis_policy::policy_test::run(&bundle, &loaded.policy_tests);
+    assert!(report.is_ok() && report.cases > 0, "{report:#?}");
 }
 
 #[test]
