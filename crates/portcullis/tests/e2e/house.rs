@@ -34,6 +34,8 @@ pub(crate) struct Plan {
     jwt: String,
     /// Further listeners.
     listeners: String,
+    /// Further identity providers of people.
+    people: String,
 }
 
 /// A running binary. Killed when dropped.
@@ -57,6 +59,7 @@ impl Plan {
             extra: String::new(),
             jwt: String::new(),
             listeners: String::new(),
+            people: String::new(),
         }
     }
 
@@ -98,6 +101,12 @@ impl Plan {
     /// Adds a listener: `{name: tls, address: \"127.0.0.1:1\"}`.
     pub(crate) fn listener(mut self, yaml: &str) -> Self {
         self.listeners.push_str(&format!("  - {yaml}\n"));
+        self
+    }
+
+    /// Adds an identity provider of people.
+    pub(crate) fn people(mut self, yaml: &str) -> Self {
+        self.people.push_str(&format!("    - {yaml}\n"));
         self
     }
 
@@ -348,7 +357,7 @@ identity:
   people:
     - name: corp
       oidc: {{issuer: \"{}\", client_id: portcullis, groups_claim: groups}}
-  workloads:
+{}  workloads:
     - name: builds
       jwt: {{issuer: \"{}\", audience: portcullis, groups_claim: groups{}}}
 policies: policies
@@ -356,6 +365,7 @@ services:
 {services}{}",
         plan.listeners,
         people.issuer().url(),
+        plan.people,
         workloads.url(),
         plan.jwt,
         plan.extra
