@@ -131,6 +131,31 @@ fn curl_gets_the_same_answers_in_every_protocol() {
 }
 
 #[test]
+fn a16_a_refusal_arrives_although_the_client_is_still_sending() {
+    if !has("curl") || !has("openssl") {
+        return;
+    }
+    let open = Certified::open();
+    let (bearer, body) = (open.bearer(), open.shop.house.dir().join("body"));
+    let url = format!("http://{HOST}:{}/page", open.shop.house.gate.port());
+    for (size, times) in [(1, 100), (60_000, 20), (1_000_000, 20)] {
+        std::fs::write(&body, vec![b'x'; size]).unwrap();
+        let body = format!("@{}", body.display());
+        for option in ["--http1.1", "--http2-prior-knowledge"] {
+            for _ in 0..times {
+                let more = [option, "-H", &bearer, "-H", "Expect:", "--data-binary", &body];
+                let (said, code) = open.curl(&url, &more);
+                assert!(
+                    said.starts_with("403 "),
+                    "{size} bytes, {option}: {said}, exit code {code:?}"
+                );
+            }
+        }
+    }
+    assert!(open.upstream.take().is_empty());
+}
+
+#[test]
 fn b09_a_host_that_the_connection_was_not_made_for_is_misdirected() {
     if !has("curl") || !has("openssl") {
         return;
