@@ -32,6 +32,8 @@ pub(crate) struct Plan {
     jwt: String,
     /// Further listeners.
     listeners: String,
+    /// Further identity providers of people.
+    people: String,
 }
 
 /// A running binary. Killed when dropped.
@@ -54,6 +56,7 @@ impl Plan {
             files: Vec::new(),
             jwt: String::new(),
             listeners: String::new(),
+            people: String::new(),
         }
     }
 
@@ -89,6 +92,12 @@ impl Plan {
     /// Adds a listener: `{name: tls, address: \"127.0.0.1:1\"}`.
     pub(crate) fn listener(mut self, yaml: &str) -> Self {
         self.listeners += &format!("  - {yaml}\n");
+        self
+    }
+
+    /// Adds an identity provider of people.
+    pub(crate) fn people(mut self, yaml: &str) -> Self {
+        self.people.push_str(&format!("    - {yaml}\n"));
         self
     }
 
@@ -336,7 +345,7 @@ identity:
   people:
     - name: corp
       oidc: {{issuer: \"{}\", client_id: portcullis, groups_claim: groups}}
-  workloads:
+{}  workloads:
     - name: builds
       jwt: {{issuer: \"{}\", audience: portcullis, groups_claim: groups{}}}
 policies: policies
@@ -344,6 +353,7 @@ services:
 {services}",
         plan.listeners,
         people.issuer().url(),
+        plan.people,
         workloads.url(),
         plan.jwt
     )

@@ -15,9 +15,11 @@
 
 mod bundles;
 mod crash;
+mod doors;
 mod headers;
 mod house;
 mod lifecycle;
+mod outsiders;
 mod paths;
 mod payments;
 mod people;
