@@ -17,6 +17,7 @@ mod lifecycle;
 mod paths;
 mod payments;
 mod people;
+mod readme;
 mod streams;
 mod upstream;
 mod walls;
