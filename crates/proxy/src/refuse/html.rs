@@ -10,7 +10,7 @@ use crate::body::DownBody;
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:0 auto;\
 padding:2rem 1rem;color:#1a1a1a;background:#fff}h1{font-size:1.6rem;line-height:1.2}\
-h2{font-size:1.1rem}small{color:#666}code{background:#eee;padding:.1rem .3rem}\
+h2{font-size:1.1rem}small{opacity:.75}code{background:#eee;padding:.1rem .3rem}\
 @media(prefers-color-scheme:dark){body{color:#eee;background:#111}code{background:#333}}";
 
 /// A problem as a page.
