@@ -44,7 +44,7 @@ pub(crate) fn decide(
 /// What is left of some policies.
 #[derive(Debug, Default)]
 struct Left {
-    permits: bool,
+    certain_permit: bool,
     permits_under: Vec<String>,
     forbids: Vec<PolicyId>,
     erring_forbid: bool,
@@ -55,12 +55,17 @@ struct Left {
 impl Left {
     /// Whether it may come to a permit at all.
     fn is_open(&self) -> bool {
-        !self.forbidden() && (self.permits || !self.permits_under.is_empty())
+        !self.forbidden() && self.permits()
+    }
+
+    /// Whether some permit may apply.
+    fn permits(&self) -> bool {
+        self.certain_permit || !self.permits_under.is_empty()
     }
 
     /// Whether it will be a permit whatever the request.
     fn is_certain(&self) -> bool {
-        !self.forbidden() && self.permits && self.forbids_under.is_empty()
+        !self.forbidden() && self.certain_permit && self.forbids_under.is_empty()
     }
 
     fn forbidden(&self) -> bool {
@@ -69,7 +74,7 @@ impl Left {
 
     fn conditions(&self) -> impl Iterator<Item = &String> {
         // A permit that holds anyway makes the conditions of the others irrelevant.
-        let permits = if self.permits { &[][..] } else { &self.permits_under[..] };
+        let permits = if self.certain_permit { &[][..] } else { &self.permits_under[..] };
         permits.iter().chain(&self.forbids_under)
     }
 
@@ -148,12 +153,17 @@ impl<'a> Ahead<'a> {
         let mut found: Vec<(Way, Vec<String>)> = Vec::new();
         for at in &self.slice.rules {
             let Some(rule) = self.bundle.policies().at(*at) else { continue };
-            for candidate in candidates(rule, self.slice, query.context.now) {
+            let raised = candidates(rule, self.slice, query.context.now).into_iter().enumerate();
+            for (raised, candidate) in raised {
                 let policies =
                     self.candidates().filter(|policy| policy.is_forbid() || policy.id == rule.id);
                 let left = self.left(policies, Some(candidate.grant))?;
                 if left.is_open() {
                     found.push((candidate.way, left.conditions().cloned().collect()));
+                    break;
+                }
+                // What its own grant does not open, no floor is to blame for.
+                if raised == 0 && !left.permits() {
                     break;
                 }
             }
@@ -185,7 +195,7 @@ impl<'a> Ahead<'a> {
             self.bundle.policies().lookup(id.as_ref()).map(|(_, policy)| policy.id.clone())
         };
         let mut left = Left {
-            permits: response.true_permits().next().is_some(),
+            certain_permit: response.true_permits().next().is_some(),
             permitting: response.true_permits().filter_map(ours).collect(),
             forbids: response
                 .true_forbids()

@@ -39,13 +39,7 @@ pub struct DecisionCache {
 
 impl Default for DecisionCache {
     fn default() -> Self {
-        Self {
-            slices: Generations::new(SLICES),
-            outcomes: Some(Generations::new(OUTCOMES)),
-            visible: Generations::new(SLICES),
-            hasher: RandomState::new(),
-            serial: 0,
-        }
+        Self::with_limits(SLICES, OUTCOMES)
     }
 }
 
@@ -53,6 +47,22 @@ impl DecisionCache {
     /// One that remembers slices and evaluates every decision.
     pub fn disabled() -> Self {
         Self { outcomes: None, ..Self::default() }
+    }
+
+    fn with_limits(slices: usize, outcomes: usize) -> Self {
+        Self {
+            slices: Generations::new(slices),
+            outcomes: Some(Generations::new(outcomes)),
+            visible: Generations::new(slices),
+            hasher: RandomState::new(),
+            serial: 0,
+        }
+    }
+
+    /// One that forgets almost everything.
+    #[cfg(test)]
+    pub(crate) fn of_size(size: usize) -> Self {
+        Self::with_limits(size, size)
     }
 
     /// The slice under `key`, made by `make` if it is not remembered.
@@ -222,3 +232,6 @@ impl<K: Hash + Eq + Copy, V> Generations<K, V> {
         self.young.insert(key, value);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -122,7 +122,21 @@ impl Snapshot {
         let (resource, extra) = self.control_entities(on)?;
         let scoped = Scoped { uid: &resource, ancestors: &[] };
         let slice = Slice::of_control(bundle, prepared, action, scoped, extra)?;
+        if slice.reads.requester && !self.knows_requester(on) {
+            return Err("policies ask who the requester is, whom nobody knows".into());
+        }
         Ok(evaluate(bundle, &slice, &slice.standing, at.facts()))
+    }
+
+    /// Whether the requester's groups and attributes are known: those of a workload are in its token
+    /// only. Unknown is not absent.
+    fn knows_requester(&self, on: ControlResource<'_>) -> bool {
+        match on {
+            ControlResource::AccessRequest { request, .. } => {
+                self.principal(&request.requester).is_some()
+            }
+            ControlResource::Service(_) | ControlResource::System => true,
+        }
     }
 
     /// The resource, and the entities that are not the bundle's own.
@@ -203,3 +217,6 @@ fn access_request(request: &AccessRequest, waited: SignedDuration) -> Result<Ent
     let uid = uid(&TYPES.access_request, &request.id.to_string());
     Ok(Entity::new(uid, attributes, HashSet::new())?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -72,9 +72,11 @@ pub(crate) fn resource_uid(resource: &Resource) -> EntityUid {
 }
 
 /// `principal` and its groups, with all its claims.
-pub(crate) fn principal_entity(principal: &Principal) -> Result<Entity, EntityAttrEvaluationError> {
+pub(crate) fn principal_entity(
+    principal: &Principal,
+) -> Result<Entity, Box<EntityAttrEvaluationError>> {
     let strings = |texts: &mut dyn Iterator<Item = &str>| {
-        RestrictedExpression::new_set(texts.map(|text| string(text)).collect::<Vec<_>>())
+        RestrictedExpression::new_set(texts.map(string).collect::<Vec<_>>())
     };
     let mut attributes = HashMap::new();
     match principal.id.kind {
@@ -99,7 +101,7 @@ pub(crate) fn principal_entity(principal: &Principal) -> Result<Entity, EntityAt
         }
     }
     let groups = principal.groups.iter().map(|group| uid(&TYPES.group, group)).collect();
-    Entity::new(principal_uid(&principal.id), attributes, groups)
+    Entity::new(principal_uid(&principal.id), attributes, groups).map_err(Box::new)
 }
 
 fn string(text: &str) -> RestrictedExpression {

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
-use cedar_policy::RestrictedExpression;
+use cedar_policy::{RestrictedExpression, pst::SmolStr};
 use jiff::{SignedDuration, Timestamp};
 use portcullis_model::{Grant, GrantKind};
 
@@ -257,7 +257,7 @@ pub(crate) fn look<'a>(read: &Read, context: &'a Context) -> Look<'a> {
 }
 
 fn http_field<'a>(read: &Read, http: &'a Http) -> Look<'a> {
-    match read.path.first().map(|name| name.as_str()) {
+    match read.path.first().map(SmolStr::as_str) {
         Some("method") => Look::Text(&http.method),
         Some("path") => Look::Text(&http.path),
         Some("host") => Look::Text(&http.host),

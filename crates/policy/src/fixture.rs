@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use indexmap::IndexMap;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_model::{
-    AccessRequestId, Grant, GrantId, GrantKind, GrantState, OperationName, PolicyId, Principal,
-    PrincipalId, PrincipalKind, RequestId, Resource, Way, Window,
+    AccessRequestId, AttributeValue, Grant, GrantId, GrantKind, GrantState, OperationName,
+    PolicyId, Principal, PrincipalId, PrincipalKind, RequestId, Resource, Way, Window,
 };
 
 use crate::{
@@ -89,6 +89,19 @@ pub(crate) fn person(name: &str, groups: &[&str]) -> Principal {
         amr: ["pwd".to_owned()].into(),
         issuer: "corp".to_owned(),
         claims: BTreeMap::new(),
+    }
+}
+
+/// A build, with these claims.
+pub(crate) fn workload(claims: &[(&str, &str)]) -> Principal {
+    let claim = |(name, value): &(&str, &str)| {
+        ((*name).to_owned(), AttributeValue::String((*value).to_owned()))
+    };
+    Principal {
+        id: PrincipalId::new(PrincipalKind::Workload, "ci", "build"),
+        issuer: "ci".to_owned(),
+        claims: claims.iter().map(claim).collect(),
+        ..person("build", &[])
     }
 }
 

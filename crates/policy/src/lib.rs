@@ -10,6 +10,7 @@ pub mod control_action;
 pub mod counters;
 pub mod decide;
 pub mod load_error;
+pub mod policy_test;
 pub mod snapshot;
 
 mod ahead;
@@ -19,11 +20,15 @@ mod evaluate;
 mod facts;
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod guide;
 mod index;
 mod load;
 mod place;
 mod places;
 mod policy;
+#[cfg(test)]
+mod properties;
 mod reads;
 mod schema;
 mod slice;

@@ -196,7 +196,9 @@ impl Wanted {
                 ActionConstraint::Any => wanted.anywhere.join(demands),
                 ActionConstraint::Eq(uid) => wanted.at(uid).join(demands),
                 ActionConstraint::In(uids) => {
-                    uids.iter().for_each(|uid| wanted.at(uid).join(demands));
+                    for uid in uids {
+                        wanted.at(uid).join(demands);
+                    }
                 }
             }
         }

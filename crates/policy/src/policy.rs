@@ -84,14 +84,6 @@ impl Head {
         }
     }
 
-    pub(crate) fn admits_action(&self, action: Scoped<'_>) -> bool {
-        match &self.action {
-            ActionConstraint::Any => true,
-            ActionConstraint::In(uids) => uids.iter().any(|uid| action.within(uid)),
-            ActionConstraint::Eq(uid) => action.uid == uid,
-        }
-    }
-
     pub(crate) fn admits_resource(&self, resource: Scoped<'_>) -> bool {
         match &self.resource {
             ResourceConstraint::Any => true,

@@ -60,12 +60,14 @@ pub(crate) struct Read {
     pub(crate) presence: bool,
 }
 
-/// All that policies read of the context.
+/// All that policies read of the context, and of what else may be unknown.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Reads {
     pub(crate) attributes: BTreeSet<Read>,
     /// `context` itself, as a value.
     pub(crate) whole: bool,
+    /// `resource.requester`: of an access request, and maybe nobody whom the snapshot knows.
+    pub(crate) requester: bool,
 }
 
 impl Reads {
@@ -90,6 +92,7 @@ impl Reads {
 
     pub(crate) fn merge(&mut self, other: &Self) {
         self.whole |= other.whole;
+        self.requester |= other.requester;
         self.attributes.extend(other.attributes.iter().cloned());
     }
 
@@ -126,6 +129,7 @@ impl Reads {
                 }
             }
         }
+        self.requester |= is_requester(expr);
         for child in children(expr) {
             self.visit(child);
         }
@@ -141,6 +145,11 @@ impl Reads {
             self.attributes.insert(Read { part, path, presence });
         }
     }
+}
+
+fn is_requester(expr: &Expr) -> bool {
+    matches!(expr, Expr::GetAttr { expr, attr }
+        if attr == "requester" && matches!(**expr, Expr::Var(Var::Resource)))
 }
 
 fn path_may_be(read: &Read, name: &str) -> bool {
@@ -174,8 +183,8 @@ pub(crate) fn children(expr: &Expr) -> Vec<&Expr> {
         Expr::IfThenElse { cond, then_expr, else_expr } => vec![cond, then_expr, else_expr],
         Expr::Set(items) => items.iter().map(AsRef::as_ref).collect(),
         Expr::Record(fields) => fields.values().map(AsRef::as_ref).collect(),
-        Expr::Literal(_) | Expr::Var(_) | Expr::Slot(_) | Expr::Unknown { .. } => Vec::new(),
-        // The enum grows only with features of Cedar that are not compiled in.
+        // Literals, variables, slots and unknowns; the enum grows only with features of Cedar that are
+        // not compiled in.
         _ => Vec::new(),
     }
 }

@@ -18,6 +18,8 @@ use crate::{BundleSource, Catalog, LoadError, entities, place::File, policy::Pol
 
 /// A file larger than this is no policy file.
 const MAX_FILE: usize = 1 << 20;
+/// All policy files together: what takes longer to load than anybody waits for a change.
+const MAX_FILES: usize = 8 << 20;
 /// More policies than this are a mistake of whatever generates them.
 const MAX_POLICIES: usize = 20_000;
 
@@ -44,15 +46,15 @@ pub(crate) fn load(source: &BundleSource) -> Result<Loaded, Vec<LoadError>> {
             return Err(errors);
         }
     };
-    errors.extend(reserved_operations(&catalog));
     let schema_text = schema::generate(&catalog, source);
     let parsed = policies::parse_all(source, &mut errors);
     let schema = match Schema::from_cedarschema_str(&schema_text) {
         Ok((schema, _warnings)) => schema,
+        // What is wrong with the settings has been told already.
+        Err(_) if !errors.is_empty() => return Err(errors),
         Err(error) => {
             let message = format!("no schema can be made from the services: {error}");
-            errors.push(configuration().error_of_file(message));
-            return Err(errors);
+            return Err(vec![configuration().error_of_file(message)]);
         }
     };
     let policies = policies::check_all(source, parsed, &catalog, &schema, &mut errors);
@@ -111,18 +113,5 @@ fn labels(declared: &BTreeMap<String, bool>, service: &crate::ServiceSource) -> 
     unknown.chain(missing).collect()
 }
 
-fn reserved_operations(catalog: &Catalog) -> Vec<LoadError> {
-    let mut errors = Vec::new();
-    for service in catalog.services() {
-        let (file, line) = &service.source().place;
-        for operation in service.operations() {
-            if schema::GROUPS.contains(&operation.name().local()) {
-                let message =
-                    format!("operation {} has the name of an action group", operation.name());
-                let error = File { path: file, text: "" }.error_of_file(message);
-                errors.push(LoadError { line: *line, ..error }.with_help("give it another name"));
-            }
-        }
-    }
-    errors
-}
+#[cfg(test)]
+mod tests;

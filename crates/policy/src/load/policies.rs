@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use cedar_policy::{Effect, PolicySet, Schema, ValidationMode, Validator, pst};
 
-use super::{MAX_FILE, MAX_POLICIES, annotations, checks, statements};
+use super::{MAX_FILE, MAX_FILES, MAX_POLICIES, annotations, checks, statements};
 use crate::{
     BundleSource, Catalog, LoadError, PolicySource,
     place::File,
@@ -14,8 +14,9 @@ use crate::{
 
 /// Deeper brackets than this are no policy that a person wrote.
 const MAX_DEPTH: usize = 64;
-/// Each operator may nest an expression once more, and Cedar recurses over expressions.
-const MAX_OPERATORS: usize = 2_000;
+/// Each operator may nest an expression once more, and Cedar recurses over expressions: its parser
+/// and validator overflow a stack of 2 MiB at a depth of some 900. `&&` and `||` count as two.
+const MAX_OPERATORS: usize = 400;
 
 /// A policy that Cedar could parse, and where it stands.
 #[derive(Debug)]
@@ -26,31 +27,51 @@ pub(super) struct Parsed {
     policy: cedar_policy::Policy,
 }
 
-/// Parses every policy of every file; what cannot be parsed goes into `errors`.
+/// Parses every policy of every file; what cannot be parsed goes into `errors`. Nothing is parsed
+/// of a bundle that is too large.
 pub(super) fn parse_all(source: &BundleSource, errors: &mut Vec<LoadError>) -> Vec<Parsed> {
+    let Some(cut) = cut_all(source, errors) else { return Vec::new() };
     let mut parsed = Vec::new();
+    for (number, file, statement) in cut {
+        match parse(file, &statement, parsed.len()) {
+            Ok(policy) => {
+                let (start, end) = (statement.range.start, statement.range.end);
+                parsed.push(Parsed { file: number, start, end, policy });
+            }
+            Err(more) => errors.extend(more),
+        }
+    }
+    parsed
+}
+
+/// Every statement of every file, with the number of its file.
+fn cut_all<'a>(
+    source: &'a BundleSource,
+    errors: &mut Vec<LoadError>,
+) -> Option<Vec<(usize, File<'a>, statements::Statement)>> {
+    let mut cut = Vec::new();
+    let mut length = 0_usize;
     for (number, source) in source.policies.iter().enumerate() {
         let file = File { path: &source.path, text: &source.text };
         if source.text.len() > MAX_FILE {
             errors.push(file.error_of_file("a policy file may have 1 MiB at most"));
             continue;
         }
+        length += source.text.len();
+        if length > MAX_FILES {
+            errors.push(file.error_of_file("all policy files together may have 8 MiB at most"));
+            return None;
+        }
         for statement in statements::statements(&source.text) {
-            if parsed.len() >= MAX_POLICIES {
+            if cut.len() >= MAX_POLICIES {
                 let message = format!("a bundle may have {MAX_POLICIES} policies at most");
                 errors.push(file.error(statement.range.start, message));
-                return parsed;
+                return None;
             }
-            match parse(file, &statement, parsed.len()) {
-                Ok(policy) => {
-                    let (start, end) = (statement.range.start, statement.range.end);
-                    parsed.push(Parsed { file: number, start, end, policy });
-                }
-                Err(more) => errors.extend(more),
-            }
+            cut.push((number, file, statement));
         }
     }
-    parsed
+    Some(cut)
 }
 
 fn parse(

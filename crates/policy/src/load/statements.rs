@@ -37,11 +37,23 @@ pub(super) fn statements(text: &str) -> Vec<Statement> {
             }
             b';' => cutter.end(at + 1),
             byte if byte.is_ascii_whitespace() => {}
+            byte if is_of_word(byte) => {
+                cutter.token(at);
+                let mut end = at + 1;
+                while bytes.next_if(|(_, byte)| is_of_word(*byte)).is_some() {
+                    end += 1;
+                }
+                cutter.word(text.get(at..end).unwrap_or_default());
+            }
             byte => cutter.byte(at, byte),
         }
     }
     cutter.end(text.len());
     cutter.done
+}
+
+fn is_of_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
 #[derive(Default)]
@@ -56,6 +68,11 @@ struct Cutter {
 impl Cutter {
     fn token(&mut self, at: usize) {
         self.start.get_or_insert(at);
+    }
+
+    /// `if` needs no bracket to nest: `if a then b else if c then d else …`.
+    fn word(&mut self, word: &str) {
+        self.operators += usize::from(word == "if");
     }
 
     fn byte(&mut self, at: usize, byte: u8) {
@@ -85,7 +102,7 @@ mod tests {
     use super::*;
 
     fn texts(text: &str) -> Vec<&str> {
-        statements(text).into_iter().map(|s| &text[s.range]).collect()
+        statements(text).into_iter().map(|s| text.get(s.range).unwrap()).collect()
     }
 
     #[test]

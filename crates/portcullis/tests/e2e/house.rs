@@ -4,6 +4,7 @@
 use std::{
     fs,
     net::SocketAddr,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -29,6 +30,10 @@ pub(crate) struct Plan {
     files: Vec<(String, String)>,
     /// Further lines of configuration.
     extra: String,
+    /// Further lines about the issuer of workload tokens.
+    jwt: String,
+    /// Further listeners.
+    listeners: String,
 }
 
 /// A running binary. Killed when dropped.
@@ -50,6 +55,8 @@ impl Plan {
             policies: Vec::new(),
             files: Vec::new(),
             extra: String::new(),
+            jwt: String::new(),
+            listeners: String::new(),
         }
     }
 
@@ -79,6 +86,18 @@ impl Plan {
     /// Adds lines at the end of the configuration.
     pub(crate) fn extra(mut self, yaml: &str) -> Self {
         self.extra.push_str(yaml);
+        self
+    }
+
+    /// Sets something of the issuer of workload tokens: `refresh: 1s`.
+    pub(crate) fn jwt(mut self, setting: &str) -> Self {
+        self.jwt.push_str(&format!(", {setting}"));
+        self
+    }
+
+    /// Adds a listener: `{name: tls, address: \"127.0.0.1:1\"}`.
+    pub(crate) fn listener(mut self, yaml: &str) -> Self {
+        self.listeners.push_str(&format!("  - {yaml}\n"));
         self
     }
 
@@ -217,6 +236,16 @@ impl House {
         request(self.gate, host, method, path, token, body.as_ref())
     }
 
+    /// Gives the CLI's `home` a profile that is signed in by `token`.
+    pub(crate) fn profile(&self, home: &str, token: &str) {
+        let folder = self.dir().join("homes").join(home).join("profiles");
+        fs::create_dir_all(&folder).unwrap();
+        let text = json!({"url": format!("http://{}", self.control), "token": token});
+        let file = folder.join("default.json");
+        fs::write(&file, text.to_string()).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
     /// Runs the CLI with a home of its own in this house.
     pub(crate) fn cli(&self, home: &str, args: &[&str]) -> Output {
         Command::new(binary())
@@ -263,7 +292,11 @@ pub(crate) fn binary() -> PathBuf {
 
 fn serve(dir: &Path) -> Child {
     let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("serve.log")).unwrap();
-    Command::new(binary())
+    // Files that reach a limit of size shall fail to grow, and not end the process: a test of what
+    // happens when the record cannot be written needs that.
+    Command::new("sh")
+        .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+        .arg(binary())
         .args(["serve", "--config"])
         .arg(dir.join("portcullis.yaml"))
         .args(["--cores", "2"])
@@ -308,7 +341,7 @@ fn configuration(
         "\
 listeners:
   - {{name: gate, address: \"{gate}\"}}
-control: {{address: \"{control}\", url: \"http://{control}\"}}
+{}control: {{address: \"{control}\", url: \"http://{control}\"}}
 store: sqlite:portcullis.db
 audit: {{directory: audit}}
 identity:
@@ -317,12 +350,14 @@ identity:
       oidc: {{issuer: \"{}\", client_id: portcullis, groups_claim: groups}}
   workloads:
     - name: builds
-      jwt: {{issuer: \"{}\", audience: portcullis, groups_claim: groups}}
+      jwt: {{issuer: \"{}\", audience: portcullis, groups_claim: groups{}}}
 policies: policies
 services:
 {services}{}",
+        plan.listeners,
         people.issuer().url(),
         workloads.url(),
+        plan.jwt,
         plan.extra
     )
 }

@@ -8,6 +8,11 @@
     clippy::string_slice,
     reason = "tests fail by panicking"
 )]
+#![allow(
+    clippy::format_push_string,
+    clippy::needless_pass_by_value,
+    reason = "bodies and heads are written where they are sent"
+)]
 
 mod bundles;
 mod crash;
@@ -18,7 +23,12 @@ mod paths;
 mod payments;
 mod people;
 mod readme;
+mod record;
+mod secrets;
+mod shop;
+mod smuggling;
 mod streams;
+mod tokens;
 mod upstream;
 mod walls;
 mod wire;

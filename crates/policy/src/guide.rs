@@ -1,0 +1,104 @@
+//! Keeps the policy guide true: its policies load together, and its policy tests pass.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use indexmap::IndexMap;
+use portcullis_model::Window;
+
+use crate::{
+    Bundle, BundleSource, PolicySource, ServiceSource, bundle::OperationsSource, policy_test,
+};
+
+const GUIDE: &str = include_str!("../../../docs/policy-guide.md");
+
+const OPENAPI: &str = r#"
+openapi: 3.1.0
+info: {title: Payments, version: "1"}
+paths:
+  /v1/refunds:
+    get:
+      operationId: listRefunds
+      parameters: [{name: limit, in: query, schema: {type: integer}}]
+      responses: {"200": {description: ok}}
+    post:
+      operationId: createRefund
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema:
+              type: object
+              required: [amount, currency]
+              properties: {amount: {type: integer}, currency: {type: string}}
+      responses: {"201": {description: created}}
+  /v1/refunds/{id}:
+    get:
+      operationId: getRefund
+      parameters: [{name: id, in: path, required: true, schema: {type: string}}]
+      responses: {"200": {description: ok}}
+"#;
+
+/// The blocks of the guide in `language`, with their lines.
+fn blocks(language: &str) -> Vec<(usize, String)> {
+    let mut blocks: Vec<(usize, String)> = Vec::new();
+    let mut inside = None;
+    for (number, line) in (1..).zip(GUIDE.lines()) {
+        match (line.strip_prefix("```"), inside) {
+            (Some(found), None) => {
+                inside = Some(found == language);
+                if found == language {
+                    blocks.push((number, String::new()));
+                }
+            }
+            (Some(_), Some(_)) => inside = None,
+            (None, Some(true)) => {
+                let (_, text) = blocks.last_mut().unwrap();
+                text.push_str(line);
+                text.push('\n');
+            }
+            (None, _) => {}
+        }
+    }
+    blocks
+}
+
+fn payments() -> ServiceSource {
+    let labels = [("env", "prod"), ("criticality", "high")];
+    ServiceSource {
+        name: "payments".parse().unwrap(),
+        hosts: vec!["payments.example.com".to_owned()],
+        path_prefix: None,
+        labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        instances: IndexMap::from([("p-1".parse().unwrap(), "http://127.0.0.1:8001".to_owned())]),
+        addressed_only: Vec::new(),
+        operations: OperationsSource::OpenApi {
+            path: "apis/payments.yaml".to_owned(),
+            text: OPENAPI.to_owned(),
+        },
+        groups: BTreeMap::new(),
+        max_grant: Window::minutes(8 * 60),
+        strict_audit: false,
+        place: ("portcullis.yaml".to_owned(), None),
+    }
+}
+
+#[test]
+fn the_policies_of_the_guide_load_together_and_its_tests_pass() {
+    let policies = blocks("cedar")
+        .into_iter()
+        .map(|(line, text)| PolicySource { path: format!("policy-guide.md:{line}"), text });
+    let policies: Vec<_> = policies.collect();
+    assert!(policies.len() >= 6, "{policies:#?}");
+    let source = BundleSource {
+        policies,
+        services: vec![payments()],
+        labels: BTreeMap::new(),
+        claims: BTreeMap::from([("repository".to_owned(), "String".to_owned())]),
+    };
+    let bundle = Arc::new(Bundle::load(&source).unwrap_or_else(|errors| panic!("{errors:#?}")));
+    let tests = blocks("yaml").into_iter().filter(|(_, text)| text.contains("expect:"));
+    let tests: Vec<_> =
+        tests.map(|(line, text)| (format!("policy-guide.md:{line}"), text)).collect();
+    let report = policy_test::run(&bundle, &tests);
+    assert!(report.is_ok() && report.cases >= 4, "{report:#?}");
+}
