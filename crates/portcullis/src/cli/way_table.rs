@@ -47,7 +47,7 @@ pub(crate) fn limits(way: &WayBody) -> String {
 fn row(number: usize, way: &WayBody) -> [String; 5] {
     let by = match (way.reviews, way.reviewers.as_slice()) {
         (0, _) => "at once".to_owned(),
-        (_, []) => "by whoever may review it".to_owned(),
+        (_, []) => "a reviewer".to_owned(),
         (_, names) => names.join(", "),
     };
     [number.to_string(), kind(way), by, limits(way), way.rule.clone()]

@@ -12,6 +12,11 @@
     clippy::cast_possible_truncation,
     reason = "tests fail by panicking, and read better than they run"
 )]
+#![allow(
+    clippy::format_push_string,
+    clippy::needless_pass_by_value,
+    reason = "bodies and heads are written where they are sent"
+)]
 
 mod bundles;
 mod crash;
@@ -23,6 +28,7 @@ mod outsiders;
 mod paths;
 mod payments;
 mod people;
+mod readme;
 mod record;
 mod secrets;
 mod shop;
