@@ -83,6 +83,8 @@ pub(crate) struct Loaded {
     pub(crate) config: Config,
     /// What a bundle is made from.
     pub(crate) bundle: BundleSource,
+    /// Policy tests: each a path below the policy folder and its text.
+    pub(crate) policy_tests: Vec<(String, String)>,
     /// The folder that relative paths start from.
     pub(crate) base: PathBuf,
     /// The files beside the configuration that it was read from, policies aside, relative to `base`.
@@ -99,9 +101,9 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, Vec<LoadError>> {
     let config = read(&document, &base, &problems);
     let sources = config.as_ref().map(|config| bundle_source::read(config, &base, &problems));
     match (config, sources) {
-        (Some(config), Some(bundle)) if problems.is_empty() => {
+        (Some(config), Some((bundle, policy_tests))) if problems.is_empty() => {
             let files = files(&config);
-            Ok(Loaded { config, bundle, base, files })
+            Ok(Loaded { config, bundle, policy_tests, base, files })
         }
         _ => Err(problems.into_vec()),
     }

@@ -18,8 +18,12 @@ use super::{
 /// Folders nested deeper than this are a loop.
 const DEEPEST: usize = 8;
 
-/// The bundle's source.
-pub(super) fn read(config: &Config, base: &Path, problems: &Problems) -> BundleSource {
+/// The bundle's source, and the policy tests beside it: each a path and its text.
+pub(super) fn read(
+    config: &Config,
+    base: &Path,
+    problems: &Problems,
+) -> (BundleSource, Vec<(String, String)>) {
     let folder = base.join(&config.policies);
     let mut paths = Vec::new();
     if let Err(error) = collect(&folder, DEEPEST, &mut paths) {
@@ -28,27 +32,22 @@ pub(super) fn read(config: &Config, base: &Path, problems: &Problems) -> BundleS
     }
     paths.sort();
     let mut source = BundleSource { claims: config.identity.claims(), ..BundleSource::default() };
+    let mut tests = Vec::new();
     for path in paths {
         let relative = path.strip_prefix(&folder).unwrap_or(&path).to_string_lossy().into_owned();
-        if relative.ends_with(".test.yaml") {
-            // What is not carried out is never accepted and ignored: a test that nobody runs is worse
-            // than none.
-            let help = Some("take it out of the policy folder".into());
-            let message = "policy tests are not supported by this version".to_owned();
-            problems.push(LoadError { help, ..unreadable(&relative, message) });
-            continue;
-        }
-        if path.extension().is_none_or(|extension| extension != "cedar") {
+        let is_test = relative.ends_with(".test.yaml");
+        if !is_test && path.extension().is_none_or(|extension| extension != "cedar") {
             continue;
         }
         match fs::read_to_string(&path) {
+            Ok(text) if is_test => tests.push((relative, text)),
             Ok(text) => source.policies.push(PolicySource { path: relative, text }),
             Err(error) => problems.push(unreadable(&relative, format!("cannot be read: {error}"))),
         }
     }
     source.services =
         config.services.iter().map(|service| service_source(service, base, problems)).collect();
-    source
+    (source, tests)
 }
 
 fn collect(folder: &Path, depth: usize, paths: &mut Vec<PathBuf>) -> std::io::Result<()> {
