@@ -2,9 +2,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use portcullis_model::Event;
 use portcullis_store::{Change, StoreError};
 
 use crate::{ControlError, core::Core, expiry::Ending, publisher::Effect};
+
+/// Characters. Reasons and notes are shorter; what a compiler of policies says may be anything.
+const LONGEST_DETAIL: usize = 4096;
 
 /// What one use case changes.
 #[derive(Debug, Default)]
@@ -64,7 +68,7 @@ impl Core {
     }
 
     async fn settle_now(&self, what: Settlement) -> Result<(), Unsettled> {
-        let Settlement { changes, once_recorded, at_once, quietly, deadlines } = what;
+        let Settlement { mut changes, once_recorded, at_once, quietly, deadlines } = what;
         // What needs the record to take effect is not even begun without it.
         if !once_recorded.is_empty()
             && self.outbox.is_broken()
@@ -72,6 +76,7 @@ impl Core {
         {
             return Err(Unsettled::Failed(no_record()));
         }
+        changes.iter_mut().for_each(bound);
         match self.store.commit(changes).await {
             Ok(()) => {}
             Err(StoreError::Conflict) => return Err(Unsettled::Conflict),
@@ -114,6 +119,16 @@ impl Core {
 /// The background task: moves events that nobody waits for, and releases what was held back.
 pub(crate) async fn run(core: Arc<Core>) {
     core.outbox.run(|| core.release_held_back()).await;
+}
+
+/// INVARIANT: an event fits into a leaf of the log. One that did not would stand in the way of all
+/// that come after it.
+fn bound(change: &mut Change) {
+    let Change::Record(Event { detail: Some(detail), .. }) = change else { return };
+    if let Some((end, _)) = detail.char_indices().nth(LONGEST_DETAIL) {
+        detail.truncate(end);
+        detail.push('…');
+    }
 }
 
 fn deadline(effect: &Effect) -> Option<(jiff::Timestamp, Ending)> {

@@ -76,3 +76,23 @@ async fn f03_a_bundle_that_does_not_load_is_on_record_and_changes_nothing() {
     let refused = events.iter().find(|event| event.kind == EventType::BundleRefused).unwrap();
     assert!(refused.detail.as_ref().unwrap().contains("payments/rules.cedar:3"));
 }
+
+#[tokio::test]
+async fn an_event_that_says_too_much_is_cut_and_stands_in_nobodys_way() {
+    let world = World::new().await;
+    let error = LoadError {
+        file: "payments/rules.cedar".into(),
+        line: None,
+        column: None,
+        snippet: None,
+        message: "ü".repeat(100_000),
+        help: None,
+    };
+    world.control().refuse_bundle(&[error], "SIGHUP").await.unwrap();
+    world.until(|world| world.log.count(EventType::BundleRefused) == 1).await;
+    let events = world.log.events();
+    let refused = events.iter().find(|event| event.kind == EventType::BundleRefused).unwrap();
+    let detail = refused.detail.as_ref().unwrap();
+    assert_eq!(detail.chars().count(), 4097);
+    assert!(detail.ends_with("ü…"));
+}
