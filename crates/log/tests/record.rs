@@ -11,9 +11,10 @@
 mod support;
 
 use portcullis_log::{HealthState, Reader, RecordBroken};
-use portcullis_model::{RecordLevel, RequestId};
+use portcullis_model::{Clock, EventId, RecordLevel, RefusalsCounted, RequestId};
 use support::{
-    attempt, checkpoint, entries, event, on_core, open, options, outcome, small_log, verified,
+    Standing, attempt, checkpoint, entries, event, on_core, open, options, outcome, small_log,
+    verified,
 };
 
 #[test]
@@ -37,6 +38,27 @@ fn an_intent_and_its_outcome_become_one_entry() {
     assert_eq!(entries[0]["path"], "/v1/\"quoted\"");
     assert_eq!(entries[1]["seq"], 1);
     assert_eq!(verified(home.path(), None).unwrap().size, 3);
+}
+
+#[test]
+fn refusals_that_are_not_listed_are_an_entry_with_their_number() {
+    let home = tempfile::tempdir().unwrap();
+    let log = open(home.path());
+    let handle = log.handle();
+    on_core(async {
+        let journal = handle.open_journal(0).unwrap();
+        let (since, until) = (Standing.now(), Standing.now() + jiff::SignedDuration::from_secs(1));
+        let counted = RefusalsCounted::new(EventId::from_bits(5), 150, since, until);
+        journal.counted(&counted).unwrap();
+    });
+    drop(log);
+
+    let entries = entries(home.path());
+    assert_eq!(entries[0]["type"], "refusals_counted");
+    assert_eq!((&entries[0]["count"], &entries[0]["class"]), (&150.into(), &4002.into()));
+    assert_eq!(entries[0]["since"], "2026-03-01T12:00:00Z");
+    assert_eq!(entries[0]["time"], "2026-03-01T12:00:01Z");
+    assert_eq!(verified(home.path(), None).unwrap().size, 1);
 }
 
 #[test]

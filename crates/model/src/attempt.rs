@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    BundleStamp, ConnectionId, GrantId, InstanceName, OperationName, PolicyId, PrincipalId,
-    RequestId, ServiceName,
+    BundleStamp, ConnectionId, EventId, EventType, GrantId, InstanceName, OperationName, PolicyId,
+    PrincipalId, RequestId, ServiceName,
 };
 
 /// How surely an attempt is on record before its request is forwarded.
@@ -88,4 +88,30 @@ pub struct Outcome<'a> {
     /// What went wrong after the decision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<&'static str>,
+}
+
+/// Refusals of strangers that were too many to list: what the gate writes instead of them.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct RefusalsCounted {
+    /// Its id.
+    pub id: EventId,
+    /// The end of the time in which they came.
+    pub time: Timestamp,
+    /// Always [`EventType::RefusalsCounted`].
+    #[serde(rename = "type")]
+    pub kind: EventType,
+    /// OCSF HTTP Activity.
+    pub class: u32,
+    /// The start of that time.
+    pub since: Timestamp,
+    /// How many.
+    pub count: u64,
+}
+
+impl RefusalsCounted {
+    /// `count` refusals from `since` until `time`.
+    pub const fn new(id: EventId, count: u64, since: Timestamp, time: Timestamp) -> Self {
+        let kind = EventType::RefusalsCounted;
+        Self { id, time, kind, class: kind.ocsf_class(), since, count }
+    }
 }

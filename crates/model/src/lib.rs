@@ -20,7 +20,7 @@ pub mod way;
 
 pub use access_request::{AccessQuery, AccessRequest, AccessRequestState, Decision, Review};
 pub use ambient::{Clock, Entropy};
-pub use attempt::{Attempt, Outcome, RecordLevel};
+pub use attempt::{Attempt, Outcome, RecordLevel, RefusalsCounted};
 pub use duration::Window;
 pub use event::{BundleStamp, Event, EventType};
 pub use grant::{Grant, GrantEnd, GrantKind, GrantState};

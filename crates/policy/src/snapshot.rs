@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use portcullis_model::{
-    BundleStamp, Grant, GrantId, Principal, PrincipalId, SignIn, SignInId, TokenHash,
+    BundleStamp, Grant, GrantEnd, GrantId, GrantState, Principal, PrincipalId, SignIn, SignInId,
+    TokenHash,
 };
-use rpds::HashTrieMapSync;
+use rpds::{HashTrieMapSync, RedBlackTreeSetSync};
 
 use crate::Bundle;
 
@@ -21,6 +22,8 @@ pub struct Snapshot {
     sign_ins_by_id: HashTrieMapSync<SignInId, TokenHash>,
     grants: HashTrieMapSync<GrantId, Arc<Grant>>,
     held: HashTrieMapSync<PrincipalId, Arc<[GrantId]>>,
+    /// Grants without a use left whose window is still open, by the end of their window.
+    used_up: RedBlackTreeSetSync<(Timestamp, GrantId)>,
 }
 
 impl Snapshot {
@@ -36,6 +39,7 @@ impl Snapshot {
             sign_ins_by_id: HashTrieMapSync::default(),
             grants: HashTrieMapSync::default(),
             held: HashTrieMapSync::default(),
+            used_up: RedBlackTreeSetSync::default(),
         }
     }
 
@@ -72,6 +76,12 @@ impl Snapshot {
     /// A grant by id, if it is in force in this snapshot.
     pub fn grant(&self, id: GrantId) -> Option<&Arc<Grant>> {
         self.grants.get(&id)
+    }
+
+    /// Whether a grant that ends at `expires_at` is over only because its last use is spent. It opens
+    /// nothing, but what one of its uses opened may go on until then.
+    pub fn is_used_up(&self, id: GrantId, expires_at: Timestamp) -> bool {
+        self.used_up.contains(&(expires_at, id))
     }
 
     /// The grants that `principal` holds, unlimited ones first, then those that end first.
@@ -117,6 +127,7 @@ impl Snapshot {
     #[must_use]
     pub fn with_grant(mut self, grant: Arc<Grant>, now: Timestamp) -> Self {
         let (id, principal) = (grant.id, grant.principal.clone());
+        self.note_used_up(&grant, now);
         if grant.in_force(now) {
             self.grants.insert_mut(id, grant);
         } else {
@@ -140,8 +151,60 @@ impl Snapshot {
         self.moved()
     }
 
+    fn note_used_up(&mut self, grant: &Grant, now: Timestamp) {
+        while let Some(over) = self.used_up.first().copied().filter(|(at, _)| *at <= now) {
+            self.used_up.remove_mut(&over);
+        }
+        let is_used_up = matches!(grant.state, GrantState::Ended { why: GrantEnd::UsedUp, .. });
+        if is_used_up && now < grant.expires_at {
+            self.used_up.insert_mut((grant.expires_at, grant.id));
+        } else {
+            self.used_up.remove_mut(&(grant.expires_at, grant.id));
+        }
+    }
+
     fn moved(mut self) -> Self {
         self.version += 1;
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+    use portcullis_model::RequestId;
+
+    use super::*;
+    use crate::fixture;
+
+    #[test]
+    fn a_grant_that_is_used_up_opens_nothing_and_is_told_from_a_revoked_one() {
+        let ana = fixture::subject("ana", &[]);
+        let now = fixture::now();
+        let grant = Grant { max_uses: Some(1), ..fixture::grant(&ana, "any", 1) };
+        let (id, until) = (grant.id, grant.expires_at);
+        let request = RequestId::from_bits(1);
+        let used = grant.clone().consume(now, request).unwrap();
+        let revoked = grant.clone().end(now, GrantEnd::Revoked, None).unwrap();
+
+        let held = fixture::snapshot("").with_grant(Arc::new(grant), now);
+        assert!(held.grant(id).is_some() && !held.is_used_up(id, until));
+        let used = held.clone().with_grant(Arc::new(used), now);
+        assert!(used.grant(id).is_none() && used.is_used_up(id, until));
+        let revoked = held.with_grant(Arc::new(revoked), now);
+        assert!(revoked.grant(id).is_none() && !revoked.is_used_up(id, until));
+    }
+
+    #[test]
+    fn grants_that_are_used_up_are_forgotten_with_their_window() {
+        let ana = fixture::subject("ana", &[]);
+        let now = fixture::now();
+        let grant = Grant { max_uses: Some(1), ..fixture::grant(&ana, "any", 1) };
+        let other = Grant { id: GrantId::from_bits(77), max_uses: None, ..grant.clone() };
+        let (id, until) = (grant.id, grant.expires_at);
+        let used = grant.consume(now, RequestId::from_bits(1)).unwrap();
+        let used = fixture::snapshot("").with_grant(Arc::new(used), now);
+        let later = used.with_grant(Arc::new(other), until + SignedDuration::from_secs(1));
+        assert!(!later.is_used_up(id, until));
     }
 }

@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use crate::{
     connection::{Opening, Watch},
     filter::response::{strip_ours, strip_request_trailers},
+    listener::Serving,
     ports::ConnectionEnd,
     upstream::Lane,
 };
@@ -298,6 +299,39 @@ impl Body for DownBody {
             Self::Streaming(Download { incoming: Some(incoming), .. }) => incoming.size_hint(),
             Self::Streaming(Download { incoming: None, .. }) => SizeHint::with_exact(0),
         }
+    }
+}
+
+/// A response body that keeps its connection from being idle.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    body: DownBody,
+    _serving: Serving,
+}
+
+impl Answer {
+    pub(crate) fn new(body: DownBody, serving: Serving) -> Self {
+        Self { body, _serving: serving }
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

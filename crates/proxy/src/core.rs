@@ -10,7 +10,7 @@ use std::{
 
 use jiff::Timestamp;
 use portcullis_identity::TokenCache;
-use portcullis_model::{ConnectionId, RequestId};
+use portcullis_model::{ConnectionId, EventId, RequestId};
 use portcullis_policy::{DecisionCache, Snapshot};
 use tokio::sync::watch;
 
@@ -106,6 +106,11 @@ impl Core {
         ConnectionId::from_bits(self.ulid_bits(now))
     }
 
+    /// A new id of an entry of the record.
+    pub(crate) fn event_id(&self, now: Timestamp) -> EventId {
+        EventId::from_bits(self.ulid_bits(now))
+    }
+
     /// Random bytes without a system call each.
     pub(crate) fn random<const N: usize>(&self) -> [u8; N] {
         self.randomness.borrow_mut().take(self.parts.entropy.as_ref())
@@ -165,6 +170,7 @@ pub(crate) async fn run(
     };
     let _ = closing.send(true);
     drain(&core, grace).await;
+    crate::record::counted(&core);
 }
 
 /// Waits for open connections to finish, then cuts what is left and waits for that.

@@ -41,10 +41,17 @@ pub(crate) async fn connect(
     let catalog = exchange.snapshot.bundle().catalog();
     let service = catalog.service(&question.resource.service).ok_or(Refusal::NotFound)?;
     let upstreams = &exchange.core.upstreams;
-    let (instance, endpoint) = upstreams
-        .pick(service.source(), question.resource.instance.as_ref())
-        .map_err(Refusal::Upstream)?;
-    let lane = upstreams.lane(&endpoint, kind).await.map_err(Refusal::Upstream)?;
+    let addressed = question.resource.instance.as_ref();
+    let (instance, endpoint) =
+        upstreams.pick(service.source(), addressed).map_err(Refusal::Upstream)?;
+    let trouble = match upstreams.lane(&endpoint, kind).await {
+        Ok(lane) => return Ok(Destination { instance, lane }),
+        Err(trouble) => trouble,
+    };
+    // Nothing was sent: one other instance may have it.
+    let other = upstreams.pick_other(service.source(), addressed, &instance);
+    let (instance, endpoint) = other.ok_or(Refusal::Upstream(trouble))?;
+    let lane = Box::pin(upstreams.lane(&endpoint, kind)).await.map_err(Refusal::Upstream)?;
     Ok(Destination { instance, lane })
 }
 

@@ -1,5 +1,7 @@
 //! Where traffic enters: bind, accept, TLS, limits, and an orderly end.
 
+mod pace;
+
 use std::{
     cell::Cell,
     io,
@@ -22,6 +24,9 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
+pub(crate) use pace::{Pace, Serving};
+
+use self::pace::Paced;
 use crate::{
     canonical::Sni,
     core::Core,
@@ -30,10 +35,9 @@ use crate::{
     serve::serve,
 };
 
-/// A head that is not complete by then closes its connection, and so does an idle connection.
-const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long a client may take to send its first byte.
+const FIRST_BYTE: Duration = Duration::from_secs(75);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-const MAX_HEADERS: usize = 100;
 const MAX_HEAD: usize = 64 * 1024;
 const MAX_STREAMS: u32 = 100;
 
@@ -49,6 +53,8 @@ pub(crate) struct Peer {
     pub(crate) tls: Option<Sni>,
     /// Breaks the connection off, whatever it is doing.
     pub(crate) abort: Notify,
+    /// How long the connection may take its time.
+    pub(crate) pace: Arc<Pace>,
 }
 
 impl Peer {
@@ -63,6 +69,7 @@ impl Peer {
             forwarded: format!("for={node};proto={scheme}"),
             tls,
             abort: Notify::new(),
+            pace: Pace::new(),
         }
     }
 }
@@ -168,7 +175,7 @@ async fn drive(
 ) {
     let _ = stream.set_nodelay(true);
     let Some(acceptor) = tls else {
-        let detected = tokio::time::timeout(HEAD_TIMEOUT, detect::detect(&stream)).await;
+        let detected = tokio::time::timeout(FIRST_BYTE, detect::detect(&stream)).await;
         let Ok(Some(detected)) = detected else { return };
         return exchange(core, stream, Peer::new(ip, None), detected, closed).await;
     };
@@ -199,13 +206,14 @@ async fn exchange<S>(
         let (core, peer) = (Rc::clone(&core), Rc::clone(&shared));
         async move { Ok::<_, std::convert::Infallible>(serve(core, peer, request).await) }
     });
-    let io = TokioIo::new(stream);
     let closing = Cell::new(false);
     macro_rules! drive {
-        ($connection:expr) => {{
+        ($connection:expr, $exceeded:expr) => {{
             let mut connection = pin!($connection);
+            let mut exceeded = pin!($exceeded);
             loop {
                 tokio::select! {
+                    biased;
                     result = connection.as_mut() => {
                         if let Err(error) = result {
                             tracing::debug!(%error, "client connection ended");
@@ -213,6 +221,7 @@ async fn exchange<S>(
                         return;
                     }
                     () = peer.abort.notified() => return,
+                    () = exceeded.as_mut() => return,
                     _ = closed.wait_for(|closed| *closed), if !closing.get() => {
                         closing.set(true);
                         connection.as_mut().graceful_shutdown();
@@ -222,17 +231,26 @@ async fn exchange<S>(
         }};
     }
     match detected {
-        Detected::Http1 => drive!(http1().serve_connection(io, service).with_upgrades()),
-        Detected::Http2 => drive!(http2().serve_connection(io, service)),
+        Detected::Http1 => {
+            let io = TokioIo::new(Paced::new(stream, Arc::clone(&peer.pace)));
+            let connection = http1().serve_connection(io, service).with_upgrades();
+            drive!(connection, peer.pace.exceeded());
+        }
+        // Pings find out whether the other side is still there.
+        Detected::Http2 => {
+            let connection = http2().serve_connection(TokioIo::new(stream), service);
+            drive!(connection, std::future::pending::<()>());
+        }
     }
 }
 
 fn http1() -> hyper::server::conn::http1::Builder {
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_headers(MAX_HEADERS)
+        // Timed by its pace.
+        .header_read_timeout(None)
+        // More than hyper's own hundred headers, which is the limit here too, would cost an
+        // allocation per request.
         .max_header_size(MAX_HEAD);
     builder
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
     Attempt, ConnectionId, GrantId, InstanceName, OperationName, Outcome, PrincipalId, RecordLevel,
-    RefusalId, RequestId, Resource, ServiceName, SignInId, Way,
+    RefusalId, RefusalsCounted, RequestId, Resource, ServiceName, SignInId, Way,
 };
 use portcullis_policy::Snapshot;
 use tokio::sync::watch;
@@ -40,6 +40,9 @@ pub trait Journal: Debug {
 
     /// Appends an attempt that is whole already: a refusal.
     fn refused(&self, attempt: &Attempt<'_>, outcome: &Outcome<'_>) -> Result<(), RecordBroken>;
+
+    /// Appends how many refusals were not listed.
+    fn counted(&self, refusals: &RefusalsCounted) -> Result<(), RecordBroken>;
 }
 
 /// Opens one journal per core, and says whether the record can be written at all.

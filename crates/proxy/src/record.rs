@@ -4,13 +4,15 @@
 use std::cell::Cell;
 
 use http::{HeaderValue, StatusCode};
+use jiff::Timestamp;
 use portcullis_model::{
-    Attempt, ConnectionId, EventType, InstanceName, Outcome, RecordLevel, Refusal,
+    Attempt, ConnectionId, EventType, InstanceName, Outcome, RecordLevel, Refusal, RefusalsCounted,
     refusal::Unavailable,
 };
 use portcullis_policy::Pass;
 
 use crate::{
+    core::Core,
     exchange::{Exchange, Recorded},
     ports::RecordBroken,
 };
@@ -86,7 +88,7 @@ pub(crate) fn refused(
         exchange.core.journal.outcome(exchange.id, &outcome);
         return Ok(());
     }
-    if exchange.identity.is_none() && !exchange.core.anonymous.admits(exchange.now.as_second()) {
+    if exchange.identity.is_none() && !exchange.core.anonymous.admits(exchange.now) {
         return Ok(());
     }
     let attempt = attempt(exchange, refusal.decision(), Some(refusal.code()));
@@ -125,20 +127,31 @@ fn latency(exchange: &Exchange) -> u64 {
     u64::try_from(exchange.started.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
+/// Puts on record how many strangers were refused and not listed, if any were.
+pub(crate) fn counted(core: &Core) {
+    let Some((count, since)) = core.anonymous.take_counted() else { return };
+    let now = core.now();
+    let counted = RefusalsCounted::new(core.event_id(now), count, since, now);
+    if core.journal.counted(&counted).is_err() {
+        tracing::error!(count, "refusals were counted and could not be put on record");
+    }
+}
+
 /// Keeps a flood of strangers from filling the record: so many of them a second are listed, the
 /// others are counted.
 #[derive(Debug, Default)]
 pub(crate) struct Anonymous {
     second: Cell<i64>,
     listed: Cell<u32>,
-    counted: Cell<u64>,
+    counted: Cell<Option<(u64, Timestamp)>>,
 }
 
 impl Anonymous {
     const LISTED_PER_SECOND: u32 = 100;
 
-    /// Whether one more is listed in `second`; if not, it is counted.
-    pub(crate) fn admits(&self, second: i64) -> bool {
+    /// Whether one more is listed at `now`; if not, it is counted.
+    pub(crate) fn admits(&self, now: Timestamp) -> bool {
+        let second = now.as_second();
         if self.second.replace(second) != second {
             self.listed.set(0);
         }
@@ -146,12 +159,13 @@ impl Anonymous {
             self.listed.set(self.listed.get() + 1);
             return true;
         }
-        self.counted.set(self.counted.get() + 1);
+        let (count, since) = self.counted.get().unwrap_or((0, now));
+        self.counted.set(Some((count + 1, since)));
         false
     }
 
-    /// How many were counted since the last call.
-    pub(crate) fn take_counted(&self) -> u64 {
+    /// How many were counted since the last call, and since when.
+    fn take_counted(&self) -> Option<(u64, Timestamp)> {
         self.counted.take()
     }
 }
@@ -184,9 +198,10 @@ mod tests {
     #[test]
     fn a_flood_of_strangers_is_counted_and_not_listed() {
         let anonymous = Anonymous::default();
-        let listed = (0..250).filter(|_| anonymous.admits(7)).count();
-        assert_eq!((listed, anonymous.take_counted()), (100, 150));
-        assert!(anonymous.admits(8));
-        assert_eq!(anonymous.take_counted(), 0);
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let listed = (0..250).filter(|_| anonymous.admits(at(7))).count();
+        assert_eq!((listed, anonymous.take_counted()), (100, Some((150, at(7)))));
+        assert!(anonymous.admits(at(8)));
+        assert_eq!(anonymous.take_counted(), None);
     }
 }

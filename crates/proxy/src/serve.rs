@@ -8,7 +8,7 @@ use portcullis_model::Refusal;
 use portcullis_policy::Pass;
 
 use crate::{
-    body::DownBody,
+    body::{Answer, DownBody},
     canonical::{self, Canonical, Speaks},
     core::Core,
     decide::{self, Question},
@@ -33,17 +33,19 @@ pub(crate) async fn serve(
     core: Rc<Core>,
     peer: Rc<Peer>,
     request: Request<Incoming>,
-) -> Response<DownBody> {
+) -> Response<Answer> {
+    let serving = peer.pace.serve();
     let (mut parts, body) = request.into_parts();
     let mut exchange = Exchange::begin(core, peer, &mut parts, body);
     let answer = match admit(&mut exchange, parts).await {
         Ok(admitted) => carry(&mut exchange, admitted).await,
         Err(refusal) => Err(refusal),
     };
-    match answer {
+    let response = match answer {
         Ok(response) => response,
         Err(refusal) => Box::pin(refuse::refuse(&mut exchange, refusal)).await,
-    }
+    };
+    response.map(|body| Answer::new(body, serving))
 }
 
 /// Detect, identify, route, inspect, decide, record. Any error is a refusal.

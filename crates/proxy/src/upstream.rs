@@ -27,7 +27,8 @@ impl Upstreams {
         Self { connectors, endpoints: RefCell::default(), turns: RefCell::default() }
     }
 
-    /// The instance to use: the addressed one, or the next of those that the balancer may pick.
+    /// The instance to use: the addressed one, or the next of those that the balancer may pick, and
+    /// of them one that has just failed only if there is no other.
     pub(crate) fn pick(
         &self,
         service: &ServiceSource,
@@ -38,12 +39,36 @@ impl Upstreams {
             return Ok((addressed.clone(), self.endpoint(url)?));
         }
         let turn = self.turn(&service.name);
-        let balanced =
-            || service.instances.iter().filter(|(name, _)| !service.addressed_only.contains(name));
-        let count = balanced().count();
-        let index = turn.checked_rem(count).ok_or(UpstreamTrouble::Unreachable)?;
-        let (name, url) = balanced().nth(index).ok_or(UpstreamTrouble::Unreachable)?;
-        Ok((name.clone(), self.endpoint(url)?))
+        let count = balanced(service).count();
+        let first = turn.checked_rem(count).ok_or(UpstreamTrouble::Unreachable)?;
+        let mut failed = None;
+        for (name, url) in balanced(service).cycle().skip(first).take(count) {
+            let endpoint = self.endpoint(url)?;
+            if !endpoint.has_just_failed() {
+                return Ok((name.clone(), endpoint));
+            }
+            failed.get_or_insert((name.clone(), endpoint));
+        }
+        failed.ok_or(UpstreamTrouble::Unreachable)
+    }
+
+    /// An instance to use instead of `failed`, if the balancer may pick another.
+    pub(crate) fn pick_other(
+        &self,
+        service: &ServiceSource,
+        addressed: Option<&InstanceName>,
+        failed: &InstanceName,
+    ) -> Option<(InstanceName, Rc<Endpoint>)> {
+        if addressed.is_some() {
+            return None;
+        }
+        let mut others = balanced(service).filter(|(name, _)| *name != failed).peekable();
+        others.peek()?;
+        // The turn has moved past the failed one; should others have moved it on, any other will do.
+        self.pick(service, None).ok().filter(|(name, _)| name != failed).or_else(|| {
+            let (name, url) = others.next()?;
+            Some((name.clone(), self.endpoint(url).ok()?))
+        })
     }
 
     /// A connection to `endpoint` that can carry one request.
@@ -84,4 +109,9 @@ impl Upstreams {
         self.endpoints.borrow_mut().insert(url.to_owned(), Rc::clone(&endpoint));
         Ok(endpoint)
     }
+}
+
+/// The instances that the balancer may pick.
+fn balanced(service: &ServiceSource) -> impl Iterator<Item = (&InstanceName, &String)> + Clone {
+    service.instances.iter().filter(|(name, _)| !service.addressed_only.contains(name))
 }

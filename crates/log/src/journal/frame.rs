@@ -10,7 +10,7 @@
 //! ```
 //!
 //! The texts are halves of one JSON object: an intent lacks its closing brace, an outcome its opening
-//! one, a refusal has both halves with the comma between them and lacks the closing brace only.
+//! one, what is whole, such as a refusal, lacks the closing brace only.
 
 use std::ops::Range;
 
@@ -21,8 +21,8 @@ pub(crate) enum Kind {
     Intent,
     /// `"status":200,"latency_us":12`.
     Outcome,
-    /// An attempt that is whole: `{"request":…,"status":403,"latency_us":12`.
-    Refused,
+    /// Whole already, such as a refusal: `{"request":…,"status":403,"latency_us":12`.
+    Whole,
 }
 
 impl Kind {
@@ -30,7 +30,7 @@ impl Kind {
         match self {
             Self::Intent => b'I',
             Self::Outcome => b'O',
-            Self::Refused => b'R',
+            Self::Whole => b'R',
         }
     }
 
@@ -38,7 +38,7 @@ impl Kind {
         match byte {
             b'I' => Some(Self::Intent),
             b'O' => Some(Self::Outcome),
-            b'R' => Some(Self::Refused),
+            b'R' => Some(Self::Whole),
             _ => None,
         }
     }

@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use portcullis_model::{Attempt, Outcome, RecordLevel, RequestId};
+use portcullis_model::{Attempt, Outcome, RecordLevel, RefusalsCounted, RequestId};
 use serde::Serialize;
 use tokio::sync::Notify;
 
@@ -139,7 +139,20 @@ impl CoreJournal {
         if !self.shared.health.is_working() {
             return Err(RecordBroken);
         }
-        let written = self.shared.append_attempt(Kind::Refused, attempt, Some(outcome));
+        let written = self.shared.append_attempt(Kind::Whole, attempt, Some(outcome));
+        self.shared.flush_soon();
+        written.then_some(()).ok_or(RecordBroken)
+    }
+
+    /// Appends how many refusals were not listed.
+    pub fn counted(&self, refusals: &RefusalsCounted) -> Result<(), RecordBroken> {
+        if !self.shared.health.is_working() {
+            return Err(RecordBroken);
+        }
+        // A frame needs a number of its own; nothing looks for this one.
+        let number = RequestId::from_bits(refusals.id.to_bits());
+        let write = |text: &mut Vec<u8>| write_open_object(text, refusals);
+        let written = self.shared.append(Kind::Whole, number, write);
         self.shared.flush_soon();
         written.then_some(()).ok_or(RecordBroken)
     }

@@ -142,7 +142,7 @@ impl Intake {
             Kind::Intent => {
                 self.fresh.insert(frame.request, frame.text.clone());
             }
-            Kind::Refused => {
+            Kind::Whole => {
                 tree.push(|entry| write_closed(entry, text, b""))?;
             }
             Kind::Outcome => {

@@ -3,7 +3,7 @@
 use std::{io, rc::Rc};
 
 use portcullis_log::{CoreJournal, LogHandle};
-use portcullis_model::{Attempt, Outcome, RecordLevel, RequestId};
+use portcullis_model::{Attempt, Outcome, RecordLevel, RefusalsCounted, RequestId};
 use portcullis_proxy::ports::{Journal, Journals, RecordBroken, Recorded};
 
 /// Opens the log's journals.
@@ -32,6 +32,10 @@ impl Journal for CoreLog {
 
     fn refused(&self, attempt: &Attempt<'_>, outcome: &Outcome<'_>) -> Result<(), RecordBroken> {
         self.0.refused(attempt, outcome).map_err(broken)
+    }
+
+    fn counted(&self, refusals: &RefusalsCounted) -> Result<(), RecordBroken> {
+        self.0.counted(refusals).map_err(broken)
     }
 }
 

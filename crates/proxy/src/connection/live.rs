@@ -120,10 +120,7 @@ fn time_moved(core: &Rc<Core>) {
         }
     }
     core.upstreams.forget_idle(instant);
-    let counted = core.anonymous.take_counted();
-    if counted > 0 {
-        tracing::warn!(counted, "anonymous refusals were counted and not listed");
-    }
+    crate::record::counted(core);
 }
 
 /// Shows a connection to others, once, and closes it when they ask for it.

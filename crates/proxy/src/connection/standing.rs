@@ -24,9 +24,16 @@ pub(crate) struct Standing {
 struct Used {
     id: GrantId,
     expires_at: Timestamp,
-    /// The grant as it was before this connection spent its last use: its leaving the snapshot is
-    /// then this connection's own doing and no reason to cut it.
-    last_use: Option<Arc<Grant>>,
+    /// If its uses are counted, the grant as it was before this connection spent one: spending the
+    /// last use, here or elsewhere, ends the grant and not what its uses opened.
+    before_use: Option<Arc<Grant>>,
+}
+
+impl Used {
+    /// Whether the grant left `snapshot` for no other reason than that its last use is spent.
+    fn goes_on_in(&self, snapshot: &Snapshot) -> bool {
+        self.before_use.is_some() && snapshot.is_used_up(self.id, self.expires_at)
+    }
 }
 
 impl Standing {
@@ -40,7 +47,7 @@ impl Standing {
         let used = |grant: &Grant| Used {
             id: grant.id,
             expires_at: grant.expires_at,
-            last_use: (grant.uses_left() == Some(1)).then(|| Arc::new(grant.clone())),
+            before_use: grant.max_uses.is_some().then(|| Arc::new(grant.clone())),
         };
         let grant = pass.grant().map(used);
         Self { question, grant, sign_in, ends_at, generation, rereads_time: pass.rereads_time() }
@@ -74,8 +81,8 @@ impl Standing {
         now: Timestamp,
     ) -> Option<ConnectionEnd> {
         if let Some(used) = &self.grant
-            && used.last_use.is_none()
             && snapshot.grant(used.id).is_none()
+            && !used.goes_on_in(snapshot)
         {
             return Some(ConnectionEnd::GrantEnded);
         }
@@ -116,8 +123,8 @@ impl Standing {
         let age = now.duration_since(question.context.now);
         question.context.auth_age += age;
         question.context.now = now;
-        let last_use = self.grant.as_ref().and_then(|grant| grant.last_use.clone());
-        let verdict = match last_use {
+        let before_use = self.grant.as_ref().and_then(|grant| grant.before_use.clone());
+        let verdict = match before_use {
             // As if the use that this very connection spent were not spent yet.
             Some(grant) => question.ask(core, &snapshot.clone().with_grant(grant, now)),
             None => question.ask(core, snapshot),

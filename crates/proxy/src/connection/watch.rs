@@ -41,7 +41,7 @@ impl Opening {
             standing: RefCell::new(self.standing),
             peer: self.peer,
             request: self.request,
-            instance: self.instance,
+            instance: RefCell::new(self.instance),
             protocol: Cell::new(self.protocol),
             started: self.started,
             since: self.since,
@@ -70,7 +70,7 @@ pub(crate) struct Watch {
     pub(crate) started: Instant,
     pub(crate) registered: Cell<bool>,
     request: RequestId,
-    instance: InstanceName,
+    instance: RefCell<InstanceName>,
     protocol: Cell<&'static str>,
     since: Timestamp,
     cut: Cell<Option<(ConnectionEnd, Instant)>>,
@@ -184,8 +184,9 @@ impl Watch {
     }
 
     /// The response head told more about what this is.
-    pub(crate) fn is_a(&self, protocol: &'static str) {
+    pub(crate) fn answers(&self, protocol: &'static str, instance: &InstanceName) {
         self.protocol.set(protocol);
+        self.instance.borrow_mut().clone_from(instance);
     }
 
     /// Protocols whose exchanges are meant to live are registered at once.
@@ -202,7 +203,7 @@ impl Watch {
             request: self.request,
             principal: question.subject.principal().id.clone(),
             service: question.resource.service.clone(),
-            instance: self.instance.clone(),
+            instance: self.instance.borrow().clone(),
             operation: question.operation.clone(),
             grant: standing.grant(),
             sign_in: standing.sign_in(),

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use ::http::{Request, Response, StatusCode, header};
 use hyper::body::{Body as _, Incoming};
 use portcullis_model::{
-    Refusal,
+    InstanceName, Refusal,
     refusal::{self, Unavailable, UpstreamTrouble},
 };
 
@@ -21,7 +21,7 @@ use crate::{
     ports::ConnectionEnd,
     record,
     serve::Admitted,
-    upstream::{Kind, Lane, Sent},
+    upstream::{Kind, Sent},
 };
 
 /// Forwards one request and streams its answer.
@@ -30,20 +30,21 @@ pub(crate) async fn forward(
     admitted: Admitted,
 ) -> Result<Response<DownBody>, Refusal> {
     let Admitted { pass, question, request: canonical, payload } = admitted;
-    let Destination { instance, lane } = connect(exchange, &question, Kind::Any).await?;
+    let destination = connect(exchange, &question, Kind::Any).await?;
     let once = consume::is_counted(&pass);
     let pass = consume::consume(exchange, &question, pass).await?;
     let protocol = if canonical.speaks == Speaks::Grpc { "grpc" } else { "http" };
-    let opening = opening(exchange, &pass, &question, &instance, protocol);
+    let opening = opening(exchange, &pass, &question, &destination.instance, protocol);
     let streams_up = exchange.body.as_ref().is_some_and(|body| !body.is_end_stream());
     let (watched, opening) =
         if streams_up { (Some(Watched::new(opening.open())), None) } else { (None, Some(opening)) };
     let watch = watched.as_ref().map(|watched| Rc::clone(&watched.0));
     let body = upload(exchange, payload, watch);
     let deadline = Deadline::of(canonical.speaks, &canonical.headers);
-    let request = super::request(exchange, &pass, canonical, &lane, body)?;
-    let sending = send(exchange, lane, request, once);
-    let (response, lane) = within(deadline, watched.as_ref(), &question, sending).await?;
+    let request = super::request(exchange, &pass, canonical, &destination.lane, body)?;
+    let sending = send(exchange, &question, destination, request, once);
+    let (response, Destination { instance, lane }) =
+        within(deadline, watched.as_ref(), &question, sending).await?;
     // RFC 9110 section 15.2.2: nobody asked for another protocol, and nobody here would decide what is
     // said in it.
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -52,7 +53,7 @@ pub(crate) async fn forward(
     let (mut head, incoming) = response.into_parts();
     filter::response::filter(&mut head.headers, &exchange.id_header, grant_header(&pass));
     let watch = watched.map(Watched::hand_over);
-    let opening = settle(&head.headers, watch.as_deref(), opening);
+    let opening = settle(&head.headers, &instance, watch.as_deref(), opening);
     let (watch, opening) = match opening {
         Some(opening) if opening.protocol == "sse" => (Some(opening.open()), None),
         opening => (watch, opening),
@@ -63,9 +64,10 @@ pub(crate) async fn forward(
     Ok(Response::from_parts(head, DownBody::Streaming(download)))
 }
 
-/// What the response head tells about the kind of exchange.
+/// What the response head tells about the exchange: its kind, and who answers.
 fn settle(
     headers: &::http::HeaderMap,
+    answered_by: &InstanceName,
     watch: Option<&Watch>,
     opening: Option<Opening>,
 ) -> Option<Opening> {
@@ -78,9 +80,9 @@ fn settle(
         (false, false) => "http",
     };
     if let Some(watch) = watch {
-        watch.is_a(protocol);
+        watch.answers(protocol, answered_by);
     }
-    opening.map(|opening| Opening { protocol, ..opening })
+    opening.map(|opening| Opening { protocol, instance: answered_by.clone(), ..opening })
 }
 
 /// The request body: what was read, or what comes.
@@ -101,22 +103,39 @@ fn upload(exchange: &mut Exchange, payload: Payload, watch: Option<Rc<Watch>>) -
 /// Sends, and once more on a new connection if a pooled one was closed before anything left.
 async fn send(
     exchange: &Exchange,
-    mut lane: Lane,
+    question: &Question,
+    mut destination: Destination,
     request: Request<UpBody>,
     once: bool,
-) -> Result<(Response<Incoming>, Lane), Refusal> {
-    let broken = || Refusal::Upstream(UpstreamTrouble::Broken);
-    let unsent = match lane.send(request).await {
-        Sent::Answered(response) => return Ok((response, lane)),
+) -> Result<(Response<Incoming>, Destination), Refusal> {
+    let unsent = match destination.lane.send(request).await {
+        Sent::Answered(response) => return Ok((response, destination)),
         Sent::Broken(error) => return Err(blame(&error)),
         Sent::Unsent(request) => request,
     };
     if once {
+        return Err(Refusal::Upstream(UpstreamTrouble::Broken));
+    }
+    Box::pin(send_again(exchange, question, destination, *unsent)).await
+}
+
+/// A service may have moved since the pooled connection was made: connects like the first time.
+async fn send_again(
+    exchange: &Exchange,
+    question: &Question,
+    unsent: Destination,
+    request: Request<UpBody>,
+) -> Result<(Response<Incoming>, Destination), Refusal> {
+    let broken = || Refusal::Upstream(UpstreamTrouble::Broken);
+    let was_http2 = unsent.lane.is_http2();
+    drop(unsent);
+    let mut destination = connect(exchange, question, Kind::Fresh).await?;
+    // The request is in the form of the protocol that it was made for.
+    if destination.lane.is_http2() != was_http2 {
         return Err(broken());
     }
-    let mut lane = lane.renew(&exchange.core.upstreams).await.map_err(Refusal::Upstream)?;
-    match lane.send(*unsent).await {
-        Sent::Answered(response) => Ok((response, lane)),
+    match destination.lane.send(request).await {
+        Sent::Answered(response) => Ok((response, destination)),
         Sent::Broken(error) => Err(blame(&error)),
         Sent::Unsent(_) => Err(broken()),
     }

@@ -1,7 +1,7 @@
 //! One instance's address and its pooled connections.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -15,6 +15,8 @@ use crate::body::UpBody;
 
 /// A pooled connection is not reused after that: most servers close idle ones after a minute.
 const IDLE: Duration = Duration::from_secs(50);
+/// So long after a failed attempt to connect, others are preferred.
+const RECOVERY: Duration = Duration::from_secs(5);
 /// Idle connections that one core keeps to one instance.
 const KEPT: usize = 512;
 
@@ -51,6 +53,8 @@ pub(crate) struct Endpoint {
     shared: RefCell<Option<http2::SendRequest<UpBody>>>,
     /// Many requests that find no shared connection wait for one, and do not make many.
     connecting: tokio::sync::Mutex<()>,
+    /// When connecting failed the last time, unless it has worked since.
+    failed: Cell<Option<Instant>>,
 }
 
 impl Endpoint {
@@ -75,6 +79,7 @@ impl Endpoint {
             idle: RefCell::default(),
             shared: RefCell::default(),
             connecting: tokio::sync::Mutex::default(),
+            failed: Cell::new(None),
         })
     }
 
@@ -106,18 +111,33 @@ impl Endpoint {
         kind: Kind,
     ) -> Result<Lane, UpstreamTrouble> {
         if kind == Kind::Upgradable || self.scheme == Scheme::Http {
-            let sender = connectors.connect(self, kind).await?;
+            let sender = self.note(connectors.connect(self, kind).await)?;
             return Ok(self.new_lane(sender));
         }
+        let asked = Instant::now();
         let _one_at_a_time = self.connecting.lock().await;
         if let Some(lane) = self.pooled() {
             return Ok(lane);
         }
-        let sender = connectors.connect(self, kind).await?;
+        // Whoever was before us in the line has just tried: the line does not try one by one.
+        if self.failed.get().is_some_and(|failed| failed >= asked) {
+            return Err(UpstreamTrouble::Unreachable);
+        }
+        let sender = self.note(connectors.connect(self, kind).await)?;
         if let Sender::Http2(sender) = &sender {
             *self.shared.borrow_mut() = Some(sender.clone());
         }
         Ok(self.new_lane(sender))
+    }
+
+    /// Whether connecting failed a moment ago.
+    pub(super) fn has_just_failed(&self) -> bool {
+        self.failed.get().is_some_and(|failed| failed.elapsed() < RECOVERY)
+    }
+
+    fn note(&self, connected: Result<Sender, UpstreamTrouble>) -> Result<Sender, UpstreamTrouble> {
+        self.failed.set(connected.is_err().then(Instant::now));
+        connected
     }
 
     fn new_lane(self: &Rc<Self>, sender: Sender) -> Lane {

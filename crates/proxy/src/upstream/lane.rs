@@ -8,9 +8,7 @@ use hyper::{
     client::conn::{http1, http2},
 };
 
-use portcullis_model::refusal::UpstreamTrouble;
-
-use super::{Endpoint, Kind, Upstreams};
+use super::Endpoint;
 use crate::body::UpBody;
 
 /// A fresh connection.
@@ -107,14 +105,6 @@ impl Lane {
                 Some(_) | None => Sent::Broken(error.into_error()),
             },
         }
-    }
-
-    /// A new connection to the same instance, for a request that this one could not carry.
-    pub(crate) async fn renew(self, upstreams: &Upstreams) -> Result<Self, UpstreamTrouble> {
-        let was_http2 = self.is_http2();
-        let lane = upstreams.lane(&self.endpoint, Kind::Fresh).await?;
-        // The request is in the form of the protocol that it was made for.
-        if lane.is_http2() == was_http2 { Ok(lane) } else { Err(UpstreamTrouble::Broken) }
     }
 
     /// Its request is answered completely: the next one may have it.

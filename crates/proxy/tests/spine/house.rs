@@ -19,8 +19,8 @@ use jiff::{SignedDuration, Timestamp};
 use portcullis_identity::{Pace, ProviderClient, Workloads};
 use portcullis_model::{
     AccessRequestId, Attempt, Audience, Clock, Entropy, Grant, GrantEnd, GrantId, GrantKind,
-    GrantState, OperationName, Outcome, PersonId, Principal, RecordLevel, RefusalId, RequestId,
-    Resource, SignIn, SignInId, TokenHash, Window,
+    GrantState, OperationName, Outcome, PersonId, Principal, RecordLevel, RefusalId,
+    RefusalsCounted, RequestId, Resource, SignIn, SignInId, TokenHash, Window,
 };
 use portcullis_policy::{Bundle, BundleSource, PolicySource, ServiceSource, Snapshot, bundle};
 use portcullis_proxy::{
@@ -40,6 +40,7 @@ pub(crate) const TOKEN: &str = "pc_sign_ana";
 const POLICIES: &str = r#"
 @id("read") permit (principal is User in Group::"oncall", action == Action::"payments.getRefund", resource in Service::"payments");
 @id("gone") permit (principal is User in Group::"oncall", action in Action::"read", resource in Service::"gone");
+@id("twin") permit (principal is User in Group::"oncall", action in Action::"read", resource in Service::"twin");
 @id("refund") @reviews("1") @max_duration("15m") @max_uses("1")
 permit (principal is User in Group::"oncall", action == Action::"payments.createRefund", resource in Service::"payments")
 when { context has grant };
@@ -210,6 +211,18 @@ impl House {
         self.ports.publish(|snapshot| snapshot.with_grant(Arc::new(ended), now));
     }
 
+    /// Another request spends one use of `grant`.
+    pub(crate) fn spend(&self, grant: &Grant) {
+        let now = self.ports.clock.now();
+        let held = self.ports.current().grant(grant.id).cloned().unwrap();
+        let spent = Grant::clone(&held).consume(now, RequestId::from_bits(9)).unwrap();
+        self.ports.publish(|snapshot| snapshot.with_grant(Arc::new(spent), now));
+    }
+
+    pub(crate) fn advance(&self, by: SignedDuration) {
+        self.ports.clock.advance(by);
+    }
+
     pub(crate) fn break_record(&self) {
         self.ports.records.0.broken.store(true, Ordering::SeqCst);
     }
@@ -228,6 +241,10 @@ impl House {
 
     pub(crate) fn wait_for_connections(&self, count: usize) {
         wait(|| self.ports.opened.load(Ordering::SeqCst) == count);
+    }
+
+    pub(crate) fn is_nothing_ended(&self) -> bool {
+        self.ports.ended.lock().unwrap().is_empty()
     }
 
     pub(crate) fn ended_connections(&self) -> Vec<String> {
@@ -304,6 +321,7 @@ fn snapshot(upstream: SocketAddr, now: Timestamp) -> Snapshot {
         services: vec![
             service("payments", &format!("http://{upstream}"), inline),
             service("gone", "http://127.0.0.1:1", bundle::OperationsSource::Methods),
+            twin(&format!("http://{upstream}")),
         ],
         ..BundleSource::default()
     };
@@ -338,6 +356,13 @@ fn service(name: &str, url: &str, operations: bundle::OperationsSource) -> Servi
         strict_audit: false,
         place: ("services.yaml".to_owned(), None),
     }
+}
+
+/// Two instances, the first of which is never there.
+fn twin(url: &str) -> ServiceSource {
+    let mut twin = service("twin", "http://127.0.0.1:1", bundle::OperationsSource::Methods);
+    twin.instances.insert("p-2".parse().unwrap(), url.to_owned());
+    twin
 }
 
 fn signer() -> AssertionSigner {
@@ -423,6 +448,10 @@ impl Journal for Records {
     fn refused(&self, attempt: &Attempt<'_>, outcome: &Outcome<'_>) -> Result<(), RecordBroken> {
         let (decision, operation) = (attempt.decision, operation(attempt));
         self.add(format!("refused {decision} {operation} {}", outcome.status))
+    }
+
+    fn counted(&self, refusals: &RefusalsCounted) -> Result<(), RecordBroken> {
+        self.add(format!("counted {}", refusals.count))
     }
 }
 

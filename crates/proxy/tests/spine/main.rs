@@ -12,6 +12,7 @@ mod upstream;
 use std::time::{Duration, Instant};
 
 use house::{House, TOKEN};
+use jiff::SignedDuration;
 
 #[test]
 fn a_permitted_request_reaches_the_upstream_with_the_gates_own_headers() {
@@ -155,4 +156,64 @@ fn an_upstream_that_is_gone_is_502() {
     assert_eq!(answer.status, 502, "{answer:?}");
     let records = house.records();
     assert_eq!(records.last().map(String::as_str), Some("outcome 502 upstream"));
+}
+
+#[test]
+fn a_flood_of_strangers_is_on_record_as_a_number() {
+    let house = House::open();
+    for _ in 0..130 {
+        assert_eq!(house.raw("GET / HTTP/1.1\r\nHost: payments.test\r\n\r\n").status, 401);
+    }
+    // Counting is told twice a second, so the flood may be told in parts.
+    let counted = || {
+        let records = house.records();
+        let counts = records.iter().filter_map(|line| line.strip_prefix("counted "));
+        counts.map(|count| count.parse::<u64>().unwrap()).sum::<u64>()
+    };
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while counted() < 30 && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(counted(), 30);
+    let listed = house.records().iter().filter(|line| line.starts_with("refused")).count();
+    assert_eq!(listed, 100);
+}
+
+#[test]
+fn spending_the_last_use_elsewhere_cuts_no_stream() {
+    let house = House::open();
+    let grant = house.grant("payments.events", Some(2));
+    let mut stream = house.stream("GET", "payments.test", "/v1/events", "");
+    assert!(stream.until("data: hello").contains("200 OK"));
+    house.wait_for_connections(1);
+    house.spend(&grant);
+    assert_eq!(house.get("payments.test", "/v1/events", "").status, 403, "nothing is left to open");
+    std::thread::sleep(Duration::from_millis(700));
+    assert!(house.is_nothing_ended(), "a stream that one use opened was cut with the last use");
+    house.advance(SignedDuration::from_mins(6));
+    assert!(!stream.rest().contains("0\r\n\r\n"));
+    assert_eq!(house.ended_connections(), ["sse GrantEnded"]);
+}
+
+#[test]
+fn revoking_a_counted_grant_cuts_its_streams() {
+    let house = House::open();
+    let grant = house.grant("payments.events", Some(3));
+    let mut stream = house.stream("GET", "payments.test", "/v1/events", "");
+    assert!(stream.until("data: hello").contains("200 OK"));
+    house.wait_for_connections(1);
+    house.revoke(&grant);
+    assert!(!stream.rest().contains("0\r\n\r\n"));
+    assert_eq!(house.ended_connections(), ["sse GrantEnded"]);
+}
+
+#[test]
+fn an_instance_that_is_gone_is_made_up_for_by_another() {
+    let house = House::open();
+    for _ in 0..4 {
+        assert_eq!(house.get("twin.test", "/anything", "").status, 200);
+    }
+    assert_eq!(house.upstream_requests(), 4);
+    let addressed = house.get("twin.test", "/anything", "Portcullis-Instance: p-1\r\n");
+    assert_eq!(addressed.status, 502, "who names an instance means that one");
 }

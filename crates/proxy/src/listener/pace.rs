@@ -1,0 +1,222 @@
+//! How long a client connection may take its time, in HTTP/1.1.
+//!
+//! Between two requests it may rest for a while; a head that has begun must be there soon, however
+//! slowly its bytes drip. While a request is served, other limits apply. A connection that behaves
+//! costs one timer in all and none per request: the timer is looked at again only when it fires, or
+//! when a head stays unfinished.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::sleep_until,
+};
+
+/// A connection without a request is closed after that.
+const IDLE: Duration = Duration::from_secs(75);
+/// A head is complete so long after its first byte.
+const HEAD: Duration = Duration::from_secs(10);
+
+/// What a connection is doing, and since when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    Head,
+    Serving,
+}
+
+/// The pace of one connection. Shared with its stream, which must be `Send`.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    opened: Instant,
+    /// Milliseconds since `opened`, times four, plus the phase that began then.
+    state: AtomicU64,
+}
+
+impl Pace {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { opened: Instant::now(), state: AtomicU64::new(0) })
+    }
+
+    /// A request is served until what this returns is dropped.
+    pub(crate) fn serve(self: &Arc<Self>) -> Serving {
+        self.state.store(2, Ordering::Relaxed);
+        Serving(Arc::clone(self))
+    }
+
+    /// Resolves when the connection has taken too long. Poll it whenever the connection was polled.
+    pub(super) async fn exceeded(&self) {
+        let mut timer = pin!(sleep_until((self.opened + IDLE).into()));
+        poll_fn(|context| {
+            loop {
+                if let Some(end) = self.end()
+                    && end < timer.deadline().into_std()
+                {
+                    timer.as_mut().reset(end.into());
+                }
+                ready!(timer.as_mut().poll(context));
+                let now = Instant::now();
+                match self.end() {
+                    Some(end) if end <= now => return Poll::Ready(()),
+                    Some(end) => timer.as_mut().reset(end.into()),
+                    None => timer.as_mut().reset((now + IDLE).into()),
+                }
+            }
+        })
+        .await;
+    }
+
+    /// When the present phase must be over.
+    fn end(&self) -> Option<Instant> {
+        let (phase, since) = self.phase();
+        match phase {
+            Phase::Idle => Some(since + IDLE),
+            Phase::Head => Some(since + HEAD),
+            Phase::Serving => None,
+        }
+    }
+
+    fn phase(&self) -> (Phase, Instant) {
+        let state = self.state.load(Ordering::Relaxed);
+        let phase = match state & 3 {
+            0 => Phase::Idle,
+            1 => Phase::Head,
+            _ => Phase::Serving,
+        };
+        (phase, self.opened + Duration::from_millis(state >> 2))
+    }
+
+    fn begin(&self, phase: u64) {
+        let since = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX >> 2);
+        self.state.store((since << 2) | phase, Ordering::Relaxed);
+    }
+
+    fn is_idle(&self) -> bool {
+        self.state.load(Ordering::Relaxed) & 3 == 0
+    }
+}
+
+/// A request is being served.
+#[derive(Debug)]
+pub(crate) struct Serving(Arc<Pace>);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.begin(0);
+    }
+}
+
+/// A stream whose reads and writes set the pace.
+#[derive(Debug)]
+pub(super) struct Paced<S> {
+    stream: S,
+    pace: Arc<Pace>,
+}
+
+impl<S> Paced<S> {
+    pub(super) fn new(stream: S, pace: Arc<Pace>) -> Self {
+        Self { stream, pace }
+    }
+
+    fn wrote(&self, result: &Poll<io::Result<usize>>) {
+        // The end of an answer that a slow client still takes is not idle time.
+        if self.pace.is_idle() && matches!(result, Poll::Ready(Ok(1..))) {
+            self.pace.begin(0);
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before && self.pace.is_idle() {
+            self.pace.begin(1);
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.wrote(&result);
+        result
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
+        self.wrote(&result);
+        result
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_has_ten_seconds_and_a_rest_has_seventy_five() {
+        let pace = Pace::new();
+        let left = |pace: &Pace| pace.end().map(|end| end - pace.opened);
+        assert_eq!(left(&pace), Some(IDLE));
+        pace.begin(1);
+        assert!(left(&pace).unwrap() < HEAD + Duration::from_secs(2));
+        let serving = pace.serve();
+        assert_eq!(left(&pace), None, "a request may take as long as it takes");
+        drop(serving);
+        assert!(left(&pace).unwrap() >= IDLE);
+    }
+
+    #[test]
+    fn only_the_first_byte_of_a_head_starts_its_time() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (mut client, server) = tokio::io::duplex(64);
+            let pace = Pace::new();
+            let mut paced = Paced::new(server, Arc::clone(&pace));
+            let mut byte = [0];
+            tokio::io::AsyncWriteExt::write_all(&mut client, b"GE").await.unwrap();
+            tokio::io::AsyncReadExt::read_exact(&mut paced, &mut byte).await.unwrap();
+            let first = pace.phase();
+            assert_eq!(first.0, Phase::Head);
+            std::thread::sleep(Duration::from_millis(5));
+            tokio::io::AsyncReadExt::read_exact(&mut paced, &mut byte).await.unwrap();
+            assert_eq!(pace.phase(), first, "dripping bytes win no time");
+        });
+    }
+}
