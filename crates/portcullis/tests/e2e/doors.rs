@@ -26,6 +26,8 @@ const PUBLIC: [&str; 7] = [
 /// Not safe by method, and yet no change of anything that lasts.
 const CHANGES_NOTHING: [&str; 2] = ["POST /v1/device", "POST /v1/policy/explain"];
 
+const ASK: &str = "POST /v1/access-requests";
+
 const ADMINS: &str = "@id(\"admins\")\npermit (principal is User in Group::\"oncall\", action == Action::\"administer\", resource);\n";
 
 /// Every operation that the binary serves, as `METHOD /path`.
@@ -157,7 +159,6 @@ fn m13_m14_every_change_through_a_door_is_on_record() {
             if answer.body.is_empty() { Value::Null } else { answer.json() }
         };
     let ask = |visitor: &Visitor<'_>, amount| json!({"reason": "stuck", "refusal": visitor.refund(amount).json()["refusal"]});
-    const ASK: &str = "POST /v1/access-requests";
     let asked = walk(&ana, ASK, "", Some(ask(&ana, 1)), "access_requested");
     walk(&ana, "POST /v1/grants/{id}/give-back", &grant(&asked), None, "grant_ended");
     let asked = walk(&ana, ASK, "", Some(ask(&ana, 1)), "grant_started");

@@ -85,19 +85,19 @@ impl Plan {
 
     /// Sets something of the issuer of workload tokens: `refresh: 1s`.
     pub(crate) fn jwt(mut self, setting: &str) -> Self {
-        self.jwt += &format!(", {setting}");
+        self.jwt.extend([", ", setting]);
         self
     }
 
     /// Adds a listener: `{name: tls, address: \"127.0.0.1:1\"}`.
     pub(crate) fn listener(mut self, yaml: &str) -> Self {
-        self.listeners += &format!("  - {yaml}\n");
+        self.listeners.extend(["  - ", yaml, "\n"]);
         self
     }
 
     /// Adds an identity provider of people.
     pub(crate) fn people(mut self, yaml: &str) -> Self {
-        self.people.push_str(&format!("    - {yaml}\n"));
+        self.people.extend(["    - ", yaml, "\n"]);
         self
     }
 

@@ -12,22 +12,19 @@
     clippy::cast_possible_truncation,
     reason = "tests fail by panicking, and read better than they run"
 )]
-#![allow(
-    clippy::format_push_string,
-    clippy::needless_pass_by_value,
-    reason = "bodies and heads are written where they are sent"
-)]
 
 mod bundles;
 mod crash;
 mod doors;
 mod headers;
 mod house;
+mod issuers;
 mod lifecycle;
 mod outsiders;
 mod paths;
 mod payments;
 mod people;
+mod provider;
 mod readme;
 mod record;
 mod secrets;
