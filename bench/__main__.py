@@ -13,7 +13,7 @@ from . import questions
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench/run", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds (default 3)")
-    parser.add_argument("--seconds", type=float, default=6, help="length of one measurement")
+    parser.add_argument("--seconds", type=int, default=6, help="length of one measurement")
     parser.add_argument("--json", type=pathlib.Path, help="also write the raw figures here")
     parser.add_argument("question", nargs="*", help=f"any of: {', '.join(questions.ALL)}")
     args = parser.parse_args()

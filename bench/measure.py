@@ -80,9 +80,9 @@ def resident_kib(pid: int) -> int:
     return total
 
 
-def load(url: str, script: pathlib.Path, connections: int, seconds: float, **env: str) -> dict:
+def load(url: str, script: pathlib.Path, connections: int, seconds: int, **env: str) -> dict:
     """One run of wrk: requests, requests a second, errors, latency in microseconds."""
-    command = ["taskset", "-c", CLIENT_CORE, "wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s",
+    command = ["taskset", "-c", CLIENT_CORE, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s",
                "--latency", "-s", str(script), url]
     text = subprocess.run(command, check=True, capture_output=True, text=True,
                           env={**os.environ, **env}).stdout

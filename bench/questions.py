@@ -10,7 +10,7 @@ from . import measure, revocation, subjects
 BUSY = 0.97
 
 
-def throughput(folder: pathlib.Path, rounds: int, seconds: float, cases: dict) -> list[dict]:
+def throughput(folder: pathlib.Path, rounds: int, seconds: int, cases: dict) -> list[dict]:
     """CPU per request and requests a second at 64 connections, subjects interleaved."""
     rows = []
     issuer = subjects.Issuer(folder)
@@ -23,12 +23,12 @@ def throughput(folder: pathlib.Path, rounds: int, seconds: float, cases: dict) -
     return rows
 
 
-def saturated(port: int, pid: int, issuer: subjects.Issuer, seconds: float) -> dict:
+def saturated(port: int, pid: int, issuer: subjects.Issuer, seconds: int) -> dict:
     """One measurement after a warm-up; repeated when the server's core was not busy."""
     env = {"TOKENS": str(issuer.tokens), "HOST_HEADER": subjects.HOST}
     script = subjects.HERE / "peers/load.lua"
     url = f"http://127.0.0.1:{port}"
-    measure.load(url, script, 64, 1.5, **env)
+    measure.load(url, script, 64, 2, **env)
     for _ in range(3):
         before, started = measure.cpu_seconds(pid), time.monotonic()
         run = measure.load(url, script, 64, seconds, **env)

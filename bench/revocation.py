@@ -12,7 +12,7 @@ from . import subjects
 STREAMS = 1000
 
 
-def revocation(folder: pathlib.Path, rounds: int, _seconds: float) -> list[dict]:
+def revocation(folder: pathlib.Path, rounds: int, _seconds: int) -> list[dict]:
     """1,000 live event streams under one grant; milliseconds from the revoke call to each stream's end."""
     issuer = subjects.Issuer(folder)
     stream_port = endless_upstream()

@@ -5,7 +5,7 @@ mod body;
 use axum::{
     Json,
     extract::{Path, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
 };
 use portcullis_control::{
     ControlError,
@@ -27,6 +27,8 @@ use crate::{
     page::{self, PageQuery},
     parts::Shared,
 };
+
+const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 
 /// What is asked for: either a `refusal` or `queries`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
@@ -165,13 +167,21 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
 
 /// Ask for access. An automatic way is granted in the answer
 #[utoipa::path(post, path = "/v1/access-requests", tag = "access", request_body = AskBody,
+    params(("Idempotency-Key" = Option<String>, Header, description = "A key of the caller's own. \
+        The same call under the same key gets the same access request, for 24 hours; another call \
+        under it is a conflict.")),
     responses((status = 201, body = AccessRequestBody)))]
 pub(crate) async fn ask(
     Caller(op): Caller,
     State(api): State<Shared>,
+    headers: HeaderMap,
     Body(body): Body<AskBody>,
 ) -> Answer<(StatusCode, Json<AccessRequestBody>)> {
-    let view = api.control.ask(&op, body.into_ask()?).await?;
+    let ask = body.into_ask()?;
+    let view = match idempotency_key(&headers)? {
+        Some(key) => api.control.ask_once(&op, key, ask).await?,
+        None => api.control.ask(&op, ask).await?,
+    };
     Ok((StatusCode::CREATED, Json(view.into())))
 }
 
@@ -231,6 +241,17 @@ pub(crate) async fn withdraw(
     Ok(Json(api.control.withdraw(&op, id_of(&id)?).await?.into()))
 }
 
+/// The caller's key. Two of them are refused: nobody could say which one counts.
+fn idempotency_key(headers: &HeaderMap) -> Answer<Option<&str>> {
+    let mut fields = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(field) = fields.next() else { return Ok(None) };
+    if fields.next().is_some() {
+        return Err(invalid(IDEMPOTENCY_KEY, "was sent more than once"));
+    }
+    let key = field.to_str().map_err(|_| invalid(IDEMPOTENCY_KEY, "is not printable ASCII"))?;
+    Ok(Some(key))
+}
+
 fn id_of(text: &str) -> Answer<AccessRequestId> {
     named(text, "the access request")
 }
@@ -256,6 +277,22 @@ mod tests {
         );
         assert!(ask(serde_json::json!({"reason": "r", "refusal": "7k2m"})).is_ok());
         assert!(ask(serde_json::json!({"reason": "r", "queries": query})).is_ok());
+    }
+
+    #[test]
+    fn an_idempotency_key_is_one_printable_text() {
+        let with = |values: &[&'static [u8]]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                let value = axum::http::HeaderValue::from_bytes(value).unwrap();
+                headers.append("idempotency-key", value);
+            }
+            headers
+        };
+        assert_eq!(idempotency_key(&with(&[])).unwrap(), None);
+        assert_eq!(idempotency_key(&with(&[b"k-1"])).unwrap(), Some("k-1"));
+        assert!(idempotency_key(&with(&[b"k-1", b"k-1"])).is_err());
+        assert!(idempotency_key(&with(&[b"\xff"])).is_err());
     }
 
     #[test]

@@ -68,6 +68,7 @@ fn secure(headers: &mut HeaderMap) {
         ),
     ];
     for (name, value) in fixed {
-        headers.insert(name, HeaderValue::from_static(value));
+        // The pages bring a policy of their own.
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
 }

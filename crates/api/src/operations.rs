@@ -40,7 +40,7 @@ pub(crate) async fn healthz() -> &'static str {
 #[utoipa::path(get, path = "/readyz", tag = "operations", security(()),
     responses((status = 200, body = ReadinessBody), (status = 503, body = ReadinessBody)))]
 pub(crate) async fn readyz(State(api): State<Shared>) -> impl IntoResponse {
-    let reasons = (api.readiness)();
+    let reasons = (api.readiness)().await;
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(ReadinessBody { ready, reasons }))

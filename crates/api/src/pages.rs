@@ -1,16 +1,28 @@
 //! The few pages for people with a browser: what a problem means, and which command to run.
-//! Plain documents without script or style, so that nothing in them can be made to act.
+//! Plain documents without script, so that nothing in them can be made to act.
 
 use axum::{
     Router,
     extract::{Path, State},
-    http::StatusCode,
+    http::{HeaderName, HeaderValue, StatusCode, header::CONTENT_SECURITY_POLICY},
     response::Html,
     routing::get,
 };
 use portcullis_model::RefusalId;
 
 use crate::{parts::Shared, problem_kind::ProblemKind};
+
+/// The gate's refusal pages look the same.
+const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:0 auto;\
+padding:2rem 1rem;color:#1a1a1a;background:#fff}h1{font-size:1.6rem;line-height:1.2}\
+pre{padding:.75rem 1rem;overflow-x:auto;background:#eee;border-radius:.3rem}\
+@media(prefers-color-scheme:dark){body{color:#eee;background:#111}pre{background:#333}}";
+/// Like every answer's policy, and the style above may apply.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; \
+form-action 'none'; frame-ancestors 'none'";
+
+/// A page as it is sent.
+type Page = ([(HeaderName, HeaderValue); 1], Html<String>);
 
 pub(crate) fn routes() -> Router<Shared> {
     Router::new()
@@ -19,18 +31,19 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/problems/{code}", get(problem))
 }
 
-async fn start(State(api): State<Shared>) -> Html<String> {
+async fn start(State(api): State<Shared>) -> Page {
     let command = format!("portcullis login {}", api.base_url);
     page("Portcullis", &[Part::Text("Sign in on the command line:"), Part::Command(&command)])
 }
 
-async fn ask(Path(id): Path<String>) -> (StatusCode, Html<String>) {
+async fn ask(Path(id): Path<String>) -> (StatusCode, Page) {
     match id.parse::<RefusalId>() {
         Ok(id) => {
             let command = format!("portcullis ask {id}");
             let parts = [
-                Part::Text("To see what would open the gate, and to ask for it, run:"),
+                Part::Text("In a terminal, this shows what would open the gate, and asks for it:"),
                 Part::Command(&command),
+                Part::Text("The code is good for an hour, and only for whoever was refused."),
             ];
             (StatusCode::OK, page("Access can be asked for", &parts))
         }
@@ -38,7 +51,7 @@ async fn ask(Path(id): Path<String>) -> (StatusCode, Html<String>) {
     }
 }
 
-async fn problem(Path(code): Path<String>) -> (StatusCode, Html<String>) {
+async fn problem(Path(code): Path<String>) -> (StatusCode, Page) {
     match ProblemKind::lookup(&code) {
         Some(kind) => {
             let facts = kind.facts();
@@ -50,7 +63,7 @@ async fn problem(Path(code): Path<String>) -> (StatusCode, Html<String>) {
     }
 }
 
-fn missing(text: &str) -> (StatusCode, Html<String>) {
+fn missing(text: &str) -> (StatusCode, Page) {
     (StatusCode::NOT_FOUND, page("Not found", &[Part::Text(text)]))
 }
 
@@ -59,12 +72,12 @@ enum Part<'a> {
     Command(&'a str),
 }
 
-fn page(title: &str, parts: &[Part<'_>]) -> Html<String> {
+fn page(title: &str, parts: &[Part<'_>]) -> Page {
     let title = escaped(title);
     let mut html = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width\">\
-         <meta name=\"color-scheme\" content=\"light dark\"><title>{title}</title></head>\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <meta name=\"color-scheme\" content=\"light dark\"><title>{title}</title><style>{STYLE}</style></head>\
          <body><main><h1>{title}</h1>"
     );
     for part in parts {
@@ -75,7 +88,7 @@ fn page(title: &str, parts: &[Part<'_>]) -> Html<String> {
         html.extend([open, &escaped(text), close]);
     }
     html.push_str("</main></body></html>\n");
-    Html(html)
+    ([(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY))], Html(html))
 }
 
 fn escaped(text: &str) -> String {
@@ -99,7 +112,7 @@ mod tests {
 
     #[test]
     fn text_on_a_page_is_never_markup() {
-        let Html(html) = page("a", &[Part::Command("<script>\"'&")]);
+        let (_, Html(html)) = page("a", &[Part::Command("<script>\"'&")]);
         assert!(html.contains("&lt;script&gt;&quot;&#39;&amp;") && !html.contains("<script>"));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
+use futures_util::future::BoxFuture;
 use portcullis_control::Control;
 use portcullis_model::{Clock, Entropy};
 
@@ -9,7 +10,7 @@ use portcullis_model::{Clock, Entropy};
 pub type RenderMetrics = Box<dyn Fn() -> String + Send + Sync>;
 
 /// Says what keeps the process from serving; empty when it is ready.
-pub type Readiness = Box<dyn Fn() -> Vec<String> + Send + Sync>;
+pub type Readiness = Box<dyn Fn() -> BoxFuture<'static, Vec<String>> + Send + Sync>;
 
 /// Everything the API needs from the process around it.
 pub struct ApiParts {

@@ -20,7 +20,7 @@ use crate::{
     start,
     usecase::{
         access_requests, ask, authenticate, bundles, connections, consume, device, explain, grants,
-        record, refusals, review, services, sign_in,
+        once, record, refusals, review, services, sign_in,
     },
     views::{
         AccessRequestFilter, AccessRequestView, Ask, BundleView, ConnectionView, DevicePoll,
@@ -48,7 +48,8 @@ impl Control {
         Ok(Arc::new(Self { core, background }))
     }
 
-    /// Puts the stop on record and ends the background tasks.
+    /// Puts the stop on record, ends the background tasks and lets go of the store. Whoever still
+    /// calls is told that it is not available.
     pub async fn stop(&self) {
         let op = OpContext::system("stop", self.core.now());
         let event = self.core.event(&op, EventType::Stopped);
@@ -59,6 +60,7 @@ impl Control {
         let mut background =
             std::mem::take(&mut *self.background.lock().unwrap_or_else(PoisonError::into_inner));
         background.shutdown().await;
+        self.core.store.close().await;
     }
 
     /// What gates decide from.
@@ -183,7 +185,13 @@ impl Control {
 
     /// Asks for access. An automatic way is granted before this returns.
     pub async fn ask(&self, op: &OpContext, ask: Ask) -> Result<AccessRequestView> {
-        ask::ask(&self.core, op, ask).await
+        ask::ask(&self.core, op, ask, None).await
+    }
+
+    /// Asks for access under a key of the caller's own: the same again within a day gets the same
+    /// access request, and something else under the same key is a conflict.
+    pub async fn ask_once(&self, op: &OpContext, key: &str, ask: Ask) -> Result<AccessRequestView> {
+        once::ask_once(&self.core, op, key, ask).await
     }
 
     /// Lists access requests, newest first.

@@ -5,7 +5,7 @@
 //! than what was published already is left out.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -66,7 +66,6 @@ struct Live {
     grant_versions: HashMap<GrantId, (u32, Timestamp)>,
     grants: HashMap<GrantId, Arc<Grant>>,
     sign_ins: HashMap<SignInId, Arc<SignIn>>,
-    ended_sign_ins: HashSet<SignInId>,
     principals: BTreeMap<PrincipalId, Arc<Principal>>,
     people_epoch: u64,
     announcing: bool,
@@ -187,9 +186,9 @@ impl Live {
     }
 
     fn sign_in(&mut self, snapshot: Snapshot, hash: TokenHash, sign_in: SignIn) -> Snapshot {
-        // INVARIANT: a child never outlives its parent, also when they cross on the way here.
-        let orphan = sign_in.parent.is_some_and(|parent| !self.sign_ins.contains_key(&parent));
-        if orphan || self.ended_sign_ins.contains(&sign_in.id) {
+        // INVARIANT: a child never outlives its parent, also when they cross on the way here. A sign-in
+        // itself comes once, and is ended only after it came: there is no end to remember.
+        if sign_in.parent.is_some_and(|parent| !self.sign_ins.contains_key(&parent)) {
             return snapshot;
         }
         let sign_in = Arc::new(sign_in);
@@ -202,9 +201,7 @@ impl Live {
         let mut ended: Vec<SignInId> = children.map(|child| child.id).collect();
         ended.push(id);
         for id in ended {
-            if self.sign_ins.remove(&id).is_none() {
-                self.ended_sign_ins.insert(id);
-            }
+            self.sign_ins.remove(&id);
             snapshot = snapshot.without_sign_in(id);
         }
         snapshot

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -56,7 +57,7 @@ pub(crate) fn may_review(snapshot: &Snapshot, op: &OpContext, request: &AccessRe
     });
     let waited = op.now().duration_since(request.created_at);
     person
-        && !is_own(op, request)
+        && !is_own(snapshot, op, request)
         && may(
             snapshot,
             op,
@@ -66,8 +67,16 @@ pub(crate) fn may_review(snapshot: &Snapshot, op: &OpContext, request: &AccessRe
 }
 
 /// Whether the caller is the one who asked, under whatever name.
-pub(crate) fn is_own(op: &OpContext, request: &AccessRequest) -> bool {
-    op.caller().is_some_and(|caller| caller.principal().same_as(&request.requester, request.person))
+pub(crate) fn is_own(snapshot: &Snapshot, op: &OpContext, request: &AccessRequest) -> bool {
+    op.caller().is_some_and(|caller| asked(snapshot, caller.principal(), request))
+}
+
+/// Whether `principal` is the human being behind `request`: as they were known when they asked, or
+/// as they are known since. Two names may be linked only after one of them asked.
+fn asked(snapshot: &Snapshot, principal: &Principal, request: &AccessRequest) -> bool {
+    let since = snapshot.principal(&request.requester).and_then(|requester| requester.person);
+    principal.same_as(&request.requester, request.person)
+        || since.is_some() && since == principal.person
 }
 
 /// Whether the caller holds `grant`.
@@ -86,7 +95,14 @@ pub(crate) fn still_may_review(
     let Some(reviewer) = snapshot.principal(&review.reviewer) else { return false };
     let since = core.authenticated_at(&review.reviewer).unwrap_or(review.at);
     reviewer.person == Some(review.person)
-        && could_review(snapshot, reviewer, request, op.now().duration_since(since), op)
+        && could_review(
+            snapshot,
+            reviewer,
+            request,
+            op.now().duration_since(since),
+            review.source,
+            op,
+        )
 }
 
 fn could_review(
@@ -94,15 +110,13 @@ fn could_review(
     principal: &Arc<Principal>,
     request: &AccessRequest,
     auth_age: SignedDuration,
+    source: Option<IpAddr>,
     op: &OpContext,
 ) -> bool {
-    if principal.id.kind != PrincipalKind::User
-        || principal.same_as(&request.requester, request.person)
-    {
+    if principal.id.kind != PrincipalKind::User || asked(snapshot, principal, request) {
         return false;
     }
-    // Nobody knows from where they would review.
-    let at = ControlContext { now: op.now(), source: None, auth_method: "sign_in", auth_age };
+    let at = ControlContext { now: op.now(), source, auth_method: "sign_in", auth_age };
     let waited = op.now().duration_since(request.created_at);
     let on = ControlResource::AccessRequest { request, waited };
     let subject = Subject::new(Arc::clone(principal));
@@ -114,7 +128,8 @@ pub(crate) fn reviewers_of(core: &Core, op: &OpContext, request: &AccessRequest)
     let snapshot = core.snapshot();
     let (_, principals) = core.publisher.principals();
     let could = |principal: &&Arc<Principal>| {
-        could_review(&snapshot, principal, request, SignedDuration::ZERO, op)
+        // Nobody knows from where they would review.
+        could_review(&snapshot, principal, request, SignedDuration::ZERO, None, op)
     };
     let mut names: Vec<String> = principals
         .iter()

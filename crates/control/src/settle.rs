@@ -101,9 +101,13 @@ impl Core {
     /// The log is back: what was held back takes effect now.
     pub(crate) fn release_held_back(&self) {
         let effects = self.held_back.take();
-        if !effects.is_empty() {
-            self.publisher.publish(effects, self.now());
+        if effects.is_empty() {
+            return;
         }
+        // What reached its end while nobody knew of it has to be ended now.
+        let ends: Vec<_> = effects.iter().filter_map(deadline).collect();
+        self.publisher.publish(effects, self.now());
+        self.deadlines.add(ends);
     }
 }
 
@@ -112,6 +116,13 @@ pub(crate) async fn run(core: Arc<Core>) {
     core.outbox.run(|| core.release_held_back()).await;
 }
 
-fn no_record() -> ControlError {
+fn deadline(effect: &Effect) -> Option<(jiff::Timestamp, Ending)> {
+    match effect {
+        Effect::SignIn(_, sign_in) => Some((sign_in.expires_at, Ending::SignIn(sign_in.id))),
+        Effect::Grant(_) | Effect::EndSignIn(_) | Effect::Principal(_) | Effect::Bundle(..) => None,
+    }
+}
+
+pub(crate) fn no_record() -> ControlError {
     ControlError::Unavailable("the record cannot be written; nothing was opened".into())
 }

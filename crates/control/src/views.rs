@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, Audience, BundleDigest, ConnectionId, Decision, GrantId, Group, InstanceName,
+    AccessRequest, BundleDigest, ConnectionId, Decision, GrantId, Group, InstanceName,
     OperationName, PolicyId, PrincipalId, RefusalId, Secret, ServiceName, SignIn, Way, Window,
 };
 
@@ -279,6 +279,3 @@ pub struct EventLine {
     /// The leaf as it was hashed.
     pub json: String,
 }
-
-/// Audience of a new sign-in, as asked for.
-pub type WantedAudience = Audience;

@@ -1,6 +1,6 @@
 //! What is configured of an issuer of workload tokens.
 
-use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
+use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
 
 use portcullis_model::Group;
 use serde::Deserialize;
@@ -124,6 +124,8 @@ pub struct JwtIssuer {
     pub groups_claim: Option<String>,
     /// Hosts, besides the issuer's own, that its discovery document may point to.
     pub endpoint_hosts: Vec<String>,
+    /// The time between two fetches of its keys, if not that of the pace.
+    pub refresh_every: Option<Duration>,
 }
 
 impl JwtIssuer {
@@ -138,6 +140,7 @@ impl JwtIssuer {
             groups: Vec::new(),
             groups_claim: None,
             endpoint_hosts: Vec::new(),
+            refresh_every: None,
         }
     }
 }

@@ -49,7 +49,8 @@ pub(crate) struct Verified {
 }
 
 impl Workloads {
-    /// Accepts the tokens of `issuers`, whose keys are fetched on `control`.
+    /// Accepts the tokens of `issuers`, whose keys are fetched on `control` at `pace`, or as often as
+    /// an issuer says.
     pub fn new(
         issuers: Vec<JwtIssuer>,
         client: &ProviderClient,
@@ -68,6 +69,8 @@ impl Workloads {
                 endpoint_hosts: config.endpoint_hosts.clone(),
                 client: client.clone(),
             };
+            let refresh_every = config.refresh_every.unwrap_or(pace.refresh_every);
+            let pace = Pace { refresh_every, ..pace };
             let (clock, control, version) =
                 (Arc::clone(clock), control.clone(), Arc::clone(&version));
             let keys = KeySource::new(provider, pace, clock, control, version);

@@ -115,6 +115,27 @@ fn entries_appear_under_a_checkpoint_within_a_second_or_two() {
 }
 
 #[test]
+fn constant_load_is_not_mistaken_for_being_behind() {
+    let home = tempfile::tempdir().unwrap();
+    let log = open(home.path());
+    let handle = log.handle();
+    on_core(async {
+        let journal = handle.open_journal(0).unwrap();
+        let begun = std::time::Instant::now();
+        let mut request = 0;
+        while begun.elapsed() < std::time::Duration::from_secs(7) {
+            for _ in 0..16 {
+                request += 1;
+                let intent = journal.intent(&attempt(request, "/"), RecordLevel::Standard);
+                intent.expect("the log keeps up").await.unwrap();
+                journal.outcome(RequestId::from_bits(request), &outcome(200));
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    });
+}
+
+#[test]
 fn an_event_that_is_appended_twice_is_there_once_also_after_a_restart() {
     let home = tempfile::tempdir().unwrap();
     small_log(home.path(), 5);

@@ -1,6 +1,6 @@
 //! Access requests: asked once, answered by people or by policy, over exactly once.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -56,6 +56,9 @@ pub struct Review {
     pub duration: Option<Window>,
     /// When.
     pub at: Timestamp,
+    /// From where: the right to review may depend on it, also when it is looked at again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<IpAddr>,
 }
 
 /// Where an access request is in its life.

@@ -59,6 +59,7 @@ fn review(person: u128, alias: bool, decision: Decision, at: Timestamp) -> Revie
         note: None,
         duration: None,
         at,
+        source: None,
     }
 }
 

@@ -117,6 +117,7 @@ pub(crate) fn run(
 ) -> ExitCode {
     let screen = Screen::new(options.output == Output::Json);
     let wraps = matches!(command, ClientCommand::Curl(_));
+    let profile = options.profile.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done = match runtime {
         Ok(runtime) => runtime.block_on(dispatch(command, options, &screen, clock, whole)),
@@ -125,6 +126,7 @@ pub(crate) fn run(
     match done {
         Ok(code) => code,
         Err(failure) => {
+            let failure = failure.under(profile.as_deref());
             screen.failure(&failure);
             if wraps { ExitCode::from(failure::WRAPPER) } else { failure.exit_code() }
         }

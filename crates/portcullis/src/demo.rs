@@ -20,7 +20,7 @@ use crate::{
     check,
     command::REFUSED,
     diagnostics,
-    serve::Running,
+    serve::{Cores, Running},
     telemetry,
 };
 
@@ -68,6 +68,9 @@ pub(crate) struct Addresses {
     logs: SocketAddr,
 }
 
+/// Enough to show that cores share what they must.
+const CORES: Cores = Cores { number: 2, decision_cache: true };
+
 /// Where everything listens unless told otherwise; the demo's files say so too.
 const USUAL: Addresses = Addresses {
     gate: loopback(8080),
@@ -105,7 +108,7 @@ fn start(arguments: &DemoArguments, runtime: &tokio::runtime::Runtime) -> Result
             diagnostics::render(&errors, folder.path())
         )
     })?;
-    let running = Running::start(&config, checked, 2)?;
+    let running = Running::start(&config, checked, CORES)?;
     println!("The demo runs; its files and state are in {}", folder.path().display());
     println!("gate http://{}, control http://{}", addresses.gate, addresses.control);
     let steps = tour::steps(addresses, folder.path())?;

@@ -48,6 +48,18 @@ pub(crate) struct ServeArguments {
     /// How many cores the gate uses; all of them if absent
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     cores: Option<u16>,
+    /// Evaluate each request anew: shows what remembering decisions is worth
+    #[arg(long, hide = true)]
+    no_decision_cache: bool,
+}
+
+/// How the gate's cores work.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cores {
+    /// How many.
+    pub(crate) number: usize,
+    /// Whether they remember decisions.
+    pub(crate) decision_cache: bool,
 }
 
 /// Serves until told to stop.
@@ -61,16 +73,19 @@ pub(crate) fn run(arguments: &ServeArguments) -> Result<ExitCode> {
             return Ok(ExitCode::from(REFUSED));
         }
     };
-    let running = Running::start(&arguments.at.config, checked, cores(arguments.cores))?;
+    let running = Running::start(&arguments.at.config, checked, arguments.cores())?;
     running.wait();
     running.stop();
     Ok(ExitCode::SUCCESS)
 }
 
-/// As many as asked for, or as there are.
-pub(crate) fn cores(asked: Option<u16>) -> usize {
-    let there = || std::thread::available_parallelism().map_or(1, usize::from);
-    asked.map_or_else(there, usize::from)
+impl ServeArguments {
+    /// As many as asked for, or as there are.
+    fn cores(&self) -> Cores {
+        let there = || std::thread::available_parallelism().map_or(1, usize::from);
+        let number = self.cores.map_or_else(there, usize::from);
+        Cores { number, decision_cache: !self.no_decision_cache }
+    }
 }
 
 /// Everything that runs.
@@ -88,7 +103,7 @@ pub(crate) struct Running {
 
 impl Running {
     /// Starts it all from the configuration at `path`. When this returns, the gate is open.
-    pub(crate) fn start(path: &Path, checked: Checked, cores: usize) -> Result<Self> {
+    pub(crate) fn start(path: &Path, checked: Checked, cores: Cores) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("control")
@@ -109,7 +124,7 @@ impl Running {
         let router = portcullis_api::router(ApiParts {
             control: Arc::clone(&house.control),
             metrics: observe::metrics(registry),
-            readiness: observe::readiness(house.log.handle().health(), &house.control),
+            readiness: observe::readiness(&house),
             assertion_keys: serde_json::json!({ "keys": [signer.jwk()] }),
             log_public_key: house.log.verifier_key().to_owned(),
             base_url: gate::base_url(&settings.control.url),

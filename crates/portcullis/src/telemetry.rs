@@ -23,7 +23,12 @@ fn start_at(level: &str) -> Result<()> {
             .with_context(|| format!("PORTCULLIS_LOG={text} is no filter; try info or debug"))?,
         Err(_) => EnvFilter::new(level),
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Where standard error cannot be written, its disk being full, the subscriber would say so on
+    // standard error by a macro that panics then, and take the request along that it speaks of.
+    let builder = tracing_subscriber::fmt()
+        .log_internal_errors(false)
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     let started = if std::io::stderr().is_terminal() {
         builder.compact().try_init()
     } else {

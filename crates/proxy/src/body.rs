@@ -159,15 +159,14 @@ impl Download {
     /// What may pass before a body counts as one that outlives its head.
     const SHORT: usize = 64 * 1024;
 
-    /// As it comes. `lane` goes back to its pool at the end; `opening` is what it takes to watch it.
+    /// As it comes. `lane`, if it may be used again, goes back to its pool at the end; `opening` is what it takes to watch it.
     pub(crate) fn new(
         incoming: Incoming,
-        lane: Lane,
+        lane: Option<Lane>,
         watch: Option<Rc<Watch>>,
         opening: Option<Opening>,
     ) -> Self {
-        let mut download =
-            Self { incoming: Some(incoming), lane: Some(lane), watch, opening, unwatched: 0 };
+        let mut download = Self { incoming: Some(incoming), lane, watch, opening, unwatched: 0 };
         if download.is_end_stream() {
             download.finish(ConnectionEnd::Finished);
         }

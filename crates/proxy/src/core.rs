@@ -56,11 +56,16 @@ impl Core {
         parts: GateParts,
     ) -> std::io::Result<Rc<Self>> {
         let journal = parts.journals.open(number)?;
+        let decisions = if config.decision_cache {
+            DecisionCache::default()
+        } else {
+            DecisionCache::disabled()
+        };
         let changes = parts.feed.changes();
         let snapshot = parts.feed.current();
         Ok(Rc::new(Self {
             journal,
-            decisions: RefCell::default(),
+            decisions: RefCell::new(decisions),
             tokens: RefCell::new(TokenCache::new(REMEMBERED_TOKENS)),
             identities: Identities::default(),
             upstreams: Upstreams::new(&config.upstream_roots),

@@ -48,6 +48,8 @@ pub struct GateConfig {
     pub upstream_roots: Arc<rustls::RootCertStore>,
     /// Client connections that one core accepts at the same time.
     pub max_connections: usize,
+    /// Whether cores remember decisions. Without, each request is evaluated: for measurements.
+    pub decision_cache: bool,
 }
 
 /// What the gate is given.

@@ -7,7 +7,7 @@ mod rest;
 
 use std::rc::Rc;
 
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Method, Response, StatusCode, header};
 use portcullis_model::{Refusal, refusal::Unavailable};
 
 use crate::{
@@ -29,10 +29,17 @@ pub(crate) async fn refuse(exchange: &mut Exchange, mut refusal: Refusal) -> Res
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, exchange.id_header.clone());
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if rest == rest::Rest::Unread && exchange.peer_speaks_http1 {
+    let ends = rest == rest::Rest::Unread || leaves_doubt(exchange, &refusal);
+    if ends && exchange.peer_speaks_http1 {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// Whether what stands behind the request may be something else than the next one: the rest of a
+/// message that reads two ways, or early data of a tunnel that was never opened.
+fn leaves_doubt(exchange: &Exchange, refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::Malformed(_)) || exchange.method == Method::CONNECT
 }
 
 /// Keeps a requestable refusal so that it can be asked about, and says who could review it.

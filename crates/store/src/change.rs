@@ -5,7 +5,7 @@ use portcullis_model::{
     AccessRequest, Event, Grant, GrantId, Principal, RequestId, SignInId, TokenHash,
 };
 
-use crate::{Person, StoredBundle, StoredDevice, StoredRefusal, StoredSignIn};
+use crate::{Person, StoredAnswer, StoredBundle, StoredDevice, StoredRefusal, StoredSignIn};
 
 /// One guarded change. If its guard does not hold, the whole transaction is a conflict.
 #[derive(Debug, Clone)]
@@ -50,6 +50,9 @@ pub enum Change {
     },
     /// A new grant.
     AddGrant(Grant),
+    /// A new grant that policy approved by itself. Guard: its principal holds none in force for the
+    /// same, under the same rule.
+    AddGrantOnce(Grant),
     /// A grant as it is now. Guards: it is in force, and of the version seen.
     MoveGrant {
         /// It, moved.
@@ -72,6 +75,14 @@ pub enum Change {
         refusal: StoredRefusal,
         /// The most that may be kept.
         at_most: u32,
+    },
+    /// An answer to a caller's own key. Guard: the key is free. Forgets older ones, and of this
+    /// caller's all but the newest.
+    KeepAnswer {
+        /// It.
+        answer: StoredAnswer,
+        /// Answers of this time or earlier are forgotten first.
+        forget_until: Timestamp,
     },
     /// Refusals kept before, and device sign-ins that lapsed before, are forgotten.
     Forget {

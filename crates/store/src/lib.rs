@@ -13,8 +13,8 @@ mod store;
 pub use change::Change;
 pub use error::StoreError;
 pub use records::{
-    AccessRequests, Grants, Person, StoredBundle, StoredDevice, StoredEvent, StoredRefusal,
-    StoredSignIn,
+    AccessRequests, Grants, LogMark, Person, StoredAnswer, StoredBundle, StoredDevice, StoredEvent,
+    StoredRefusal, StoredSignIn,
 };
 pub use sqlite::SqliteStore;
 pub use store::Store;

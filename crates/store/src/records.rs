@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use portcullis_model::{
-    Audience, BundleDigest, OperationName, PersonId, PrincipalId, RefusalId, RequestId, Resource,
-    SignIn, TokenHash, Way,
+    AccessRequestId, Audience, BundleDigest, OperationName, PersonId, PrincipalId, RefusalId,
+    RequestId, Resource, SignIn, TokenHash, Way,
 };
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +66,21 @@ pub struct StoredRefusal {
     pub time: Timestamp,
 }
 
+/// What was answered to a caller under a key of their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredAnswer {
+    /// Whose key.
+    pub principal: PrincipalId,
+    /// The key.
+    pub key: String,
+    /// The digest of what was asked.
+    pub asked: String,
+    /// The access request that was the answer.
+    pub access_request: AccessRequestId,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// One activation of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredBundle {
@@ -93,11 +108,22 @@ pub struct StoredEvent {
     pub event: portcullis_model::Event,
 }
 
+/// Where the log has an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogMark {
+    /// The event's place in the order of commits.
+    pub seq: i64,
+    /// Its position in the log.
+    pub position: u64,
+}
+
 /// Which access requests to read, newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccessRequests {
     /// Those that wait.
     Pending,
+    /// One principal's that wait.
+    PendingOf(PrincipalId),
     /// One principal's.
     Of(PrincipalId),
     /// The newest of all.

@@ -10,8 +10,8 @@ use portcullis_model::{
 };
 
 use crate::{
-    AccessRequests, Change, Grants, StoreError, StoredBundle, StoredDevice, StoredEvent,
-    StoredRefusal, StoredSignIn,
+    AccessRequests, Change, Grants, LogMark, StoreError, StoredAnswer, StoredBundle, StoredDevice,
+    StoredEvent, StoredRefusal, StoredSignIn,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -67,6 +67,9 @@ pub trait Store: Debug + Send + Sync {
     /// When the oldest kept refusal happened, and the first device sign-in lapses.
     async fn oldest_to_forget(&self) -> Result<(Option<Timestamp>, Option<Timestamp>)>;
 
+    /// What was answered to `principal` under this key of theirs.
+    async fn answer(&self, principal: &PrincipalId, key: &str) -> Result<Option<StoredAnswer>>;
+
     /// Activations, newest first, at most `limit`.
     async fn bundles(&self, limit: u32) -> Result<Vec<StoredBundle>>;
 
@@ -79,6 +82,11 @@ pub trait Store: Debug + Send + Sync {
     /// The highest position that an event has in the log.
     async fn last_logged(&self) -> Result<Option<u64>>;
 
-    /// The log has event number `seq` at `position`.
-    async fn logged(&self, seq: i64, position: u64) -> Result<()>;
+    /// The log has these events at these positions. One transaction; a conflict if one of them has
+    /// its position already.
+    async fn logged(&self, marks: &[LogMark]) -> Result<()>;
+
+    /// Waits for what runs, closes the store and lets go of it, whoever still refers to it. What is
+    /// asked of it afterwards is unavailable.
+    async fn close(&self);
 }

@@ -80,7 +80,7 @@ fn may_see(snapshot: &Snapshot, op: &OpContext, request: &AccessRequest) -> bool
     let person = op.caller().and_then(|caller| caller.principal().person);
     let reviewed = request.reviews.iter().any(|review| Some(review.person) == person);
     reviewed
-        || rights::is_own(op, request)
+        || rights::is_own(snapshot, op, request)
         || rights::may_review(snapshot, op, request)
         || rights::may_view_audit(snapshot, op)
 }
@@ -100,7 +100,7 @@ pub(crate) async fn withdraw(
 ) -> Result<AccessRequestView> {
     loop {
         let request = visible(core, op, id).await?;
-        if !rights::is_own(op, &request) {
+        if !rights::is_own(&core.snapshot(), op, &request) {
             let why = "only the requester withdraws an access request; decline it instead";
             return Err(ControlError::Denied(why.into()));
         }

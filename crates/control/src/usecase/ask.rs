@@ -5,14 +5,15 @@ use std::{collections::BTreeSet, sync::Arc};
 use portcullis_identity::Authenticated;
 use portcullis_model::{
     AccessQuery, AccessRequest, AccessRequestId, AccessRequestState, EventType, Grant,
-    InstanceName, OperationName, PolicyId, PrincipalKind, RefusalId, Resource, ServiceName, Way,
-    Window,
+    InstanceName, OperationName, PolicyId, PrincipalId, PrincipalKind, RefusalId, Resource,
+    ServiceName, Way, Window,
 };
 use portcullis_policy::Snapshot;
-use portcullis_store::{AccessRequests, Change};
+use portcullis_store::{AccessRequests, Change, Grants};
 
 use super::{
     issue::{self, Issuable},
+    once::Once,
     refusals, text,
 };
 use crate::{
@@ -21,7 +22,7 @@ use crate::{
     expiry::Ending,
     publisher::Effect,
     rights,
-    settle::{Settlement, Unsettled},
+    settle::{self, Settlement, Unsettled},
     usecase::access_requests,
     views::{AccessRequestView, Ask, AskFor},
     ways::{self, Standing},
@@ -30,6 +31,10 @@ use crate::{
 /// The most access requests of one requester that may wait.
 const MOST_OPEN: u32 = 32;
 const MOST_QUERIES: usize = 32;
+/// The newest grants of one principal that are looked at.
+const LISTED: u32 = 500;
+/// How often policy tries to approve what somebody else is given parts of at the same moment.
+const ROUNDS: usize = 8;
 
 type Result<T> = std::result::Result<T, ControlError>;
 
@@ -48,27 +53,31 @@ struct Subject {
     refusal: Option<RefusalId>,
 }
 
-pub(crate) async fn ask(core: &Arc<Core>, op: &OpContext, ask: Ask) -> Result<AccessRequestView> {
+/// Asks; `once` is the key under which the answer is kept, if the caller named one.
+pub(crate) async fn ask(
+    core: &Arc<Core>,
+    op: &OpContext,
+    ask: Ask,
+    once: Option<&Once>,
+) -> Result<AccessRequestView> {
     let reason = text::checked("reason", &ask.reason)?;
     let subject = subject(core, op, ask.what).await?;
     let snapshot = core.snapshot();
     let queries = queries(&snapshot, op, &subject, ask.rule.as_ref())?;
     let duration = duration(&queries, ask.duration)?;
-    if let Some(grant) = covering(&snapshot, op, &queries)? {
+    if let Some(grant) = all(&held(&snapshot, op, &queries)?) {
         return access_requests::view_of(core, op, grant.access_request).await;
     }
     let request = request(core, op, subject, queries, reason, duration)?;
     if let Some(same) = same_pending(core, op, &request).await? {
         return Ok(access_requests::view(core, op, same));
     }
-    let asked = if request.reviews_needed() == 0 {
-        approve_at_once(core, op, request.clone()).await
-    } else {
-        wait_for_reviews(core, op, request.clone()).await
-    };
-    match asked {
+    if request.reviews_needed() == 0 {
+        return automatic(core, op, &request, once).await;
+    }
+    match wait_for_reviews(core, op, request.clone(), once).await {
         Ok(request) => Ok(access_requests::view(core, op, request)),
-        Err(Unsettled::Conflict) => raced(core, op, &request).await,
+        Err(Unsettled::Conflict) => raced(core, op, &request, once).await,
         Err(Unsettled::Failed(error)) => Err(error),
     }
 }
@@ -188,28 +197,30 @@ fn duration(queries: &[AccessQuery], asked: Option<Window>) -> Result<Window> {
     }
 }
 
-/// A grant in force that covers all of it already.
-fn covering(
+/// For each query, a grant in force that covers it already.
+fn held(
     snapshot: &Snapshot,
     op: &OpContext,
     queries: &[AccessQuery],
-) -> Result<Option<Arc<Grant>>> {
+) -> Result<Vec<Option<Arc<Grant>>>> {
     let principal = rights::caller(op)?;
-    let covers = |query: &AccessQuery| {
-        snapshot.grants_of(&principal.id).find(|grant| {
+    let covering = |query: &AccessQuery| {
+        let mut own = snapshot.grants_of(&principal.id);
+        own.find(|grant| {
             grant.in_force(op.now())
                 && grant.rule == query.way.rule
                 && grant.operation == query.operation
                 && grant.resource.instance == query.instance
                 && grant.digest == query.digest
         })
+        .cloned()
     };
-    let mut found = None;
-    for query in queries {
-        let Some(grant) = covers(query) else { return Ok(None) };
-        found = Some(Arc::clone(grant));
-    }
-    Ok(found)
+    Ok(queries.iter().map(covering).collect())
+}
+
+/// The last of them, if there is one for each query.
+fn all(held: &[Option<Arc<Grant>>]) -> Option<&Arc<Grant>> {
+    if held.iter().all(Option::is_some) { held.last()?.as_ref() } else { None }
 }
 
 fn request(
@@ -239,38 +250,98 @@ fn request(
 }
 
 async fn same_pending(
-    core: &Core,
+    core: &Arc<Core>,
     op: &OpContext,
     wanted: &AccessRequest,
 ) -> Result<Option<AccessRequest>> {
-    let own = AccessRequests::Of(wanted.requester.clone());
-    let own = core.store.access_requests(own, MOST_OPEN * 4).await?;
-    let same = |other: &AccessRequest| {
-        other.state == AccessRequestState::Pending
-            && op.now() < other.expires_at
-            && other.queries == wanted.queries
-            && other.duration == wanted.duration
+    let own = AccessRequests::PendingOf(wanted.requester.clone());
+    let own = core.store.access_requests(own, MOST_OPEN).await?;
+    let Some(same) = own.into_iter().find(|other| asks_the_same(other, wanted)) else {
+        return Ok(None);
     };
-    Ok(own.into_iter().find(same))
+    if op.now() < same.expires_at {
+        return Ok(Some(same));
+    }
+    // Its time is up and nobody has said so yet: it must not stand in the way.
+    let expiry = OpContext::system("expiry", op.now());
+    match access_requests::expire(core, &expiry, same.id).await {
+        Ok(()) | Err(ControlError::Conflict(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The same as the guard of the store: what is asked for and under which rules, not what the rules
+/// say at the moment.
+fn asks_the_same(one: &AccessRequest, other: &AccessRequest) -> bool {
+    fn what(query: &AccessQuery) -> impl PartialEq + use<'_> {
+        (&query.operation, &query.instance, &query.digest, &query.way.rule)
+    }
+    one.duration == other.duration
+        && one.queries.len() == other.queries.len()
+        && one.queries.iter().zip(&other.queries).all(|(one, other)| what(one) == what(other))
+}
+
+/// Policy approves by itself. What is held already is not given again: asking twice, one after the
+/// other or at the same moment, stretches nothing.
+async fn automatic(
+    core: &Arc<Core>,
+    op: &OpContext,
+    request: &AccessRequest,
+    once: Option<&Once>,
+) -> Result<AccessRequestView> {
+    for _ in 0..ROUNDS {
+        let held = held(&core.snapshot(), op, &request.queries)?;
+        if let Some(grant) = all(&held) {
+            return access_requests::view_of(core, op, grant.access_request).await;
+        }
+        match approve_at_once(core, op, request.clone(), &held, once).await {
+            Ok(request) => return Ok(access_requests::view(core, op, request)),
+            Err(Unsettled::Conflict) => {
+                if let Some(answered) = answered(core, op, once).await? {
+                    return Ok(answered);
+                }
+                catch_up(core, &request.requester).await?;
+            }
+            Err(Unsettled::Failed(error)) => return Err(error),
+        }
+    }
+    Err(Unsettled::Conflict.into())
+}
+
+/// Publishes what the store has of somebody's grants and the snapshot may not have yet.
+async fn catch_up(core: &Core, principal: &PrincipalId) -> Result<()> {
+    let grants = core.store.grants(Grants::Of(principal.clone()), LISTED).await?;
+    // INVARIANT: on record first. The start of each was committed before it could be read.
+    core.outbox.drain().await.map_err(|_| settle::no_record())?;
+    let now = core.now();
+    let in_force = grants.into_iter().filter(|grant| grant.in_force(now));
+    core.publisher.publish(in_force.map(Effect::Grant).collect(), now);
+    Ok(())
 }
 
 async fn approve_at_once(
     core: &Arc<Core>,
     op: &OpContext,
     request: AccessRequest,
+    held: &[Option<Arc<Grant>>],
+    once: Option<&Once>,
 ) -> std::result::Result<AccessRequest, Unsettled> {
+    let missing = request.queries.iter().zip(held).filter(|(_, held)| held.is_none());
     let issuable: Vec<Issuable<'_>> =
-        request.queries.iter().map(|query| Issuable { query, way: query.way.clone() }).collect();
+        missing.map(|(query, _)| Issuable { query, way: query.way.clone() }).collect();
     let grants = issue::grants(core, op, &request, &issuable, 0);
-    let ids = grants.iter().map(|grant| grant.id).collect();
+    let mut new = grants.iter().map(|grant| grant.id);
+    let ids =
+        held.iter().filter_map(|held| held.as_ref().map(|held| held.id).or_else(|| new.next()));
+    let ids = ids.collect();
     let conflict = |error: portcullis_model::access_request::InvalidTransition| {
         Unsettled::Failed(ControlError::Conflict(error.to_string()))
     };
     let approved = request.clone().approve(op.now(), ids).map_err(conflict)?;
-    let mut settlement = asked(core, op, &approved);
+    let mut settlement = asked(core, op, &approved, once);
     let ended = access_requests::ended_event(core, op, &approved);
     settlement.changes.push(Change::Record(ended));
-    issue::start(core, op, grants, &mut settlement);
+    issue::start(core, op, grants, Change::AddGrantOnce, &mut settlement);
     core.settle(settlement).await?;
     Ok(approved)
 }
@@ -279,15 +350,16 @@ async fn wait_for_reviews(
     core: &Arc<Core>,
     op: &OpContext,
     request: AccessRequest,
+    once: Option<&Once>,
 ) -> std::result::Result<AccessRequest, Unsettled> {
-    let mut settlement = asked(core, op, &request);
+    let mut settlement = asked(core, op, &request, once);
     settlement.deadlines.push((request.expires_at, Ending::AccessRequest(request.id)));
     core.settle(settlement).await?;
     Ok(request)
 }
 
 /// What asking changes, however it goes on.
-fn asked(core: &Core, op: &OpContext, request: &AccessRequest) -> Settlement {
+fn asked(core: &Core, op: &OpContext, request: &AccessRequest, once: Option<&Once>) -> Settlement {
     let mut settlement = Settlement::default();
     // A workload is known only by what its token said; the review decides by that.
     let workload = op.caller().map(Authenticated::principal);
@@ -302,12 +374,21 @@ fn asked(core: &Core, op: &OpContext, request: &AccessRequest) -> Settlement {
     settlement
         .changes
         .push(Change::AddAccessRequest { request: request.clone(), at_most: MOST_OPEN });
+    settlement.changes.extend(once.map(|once| once.change(op, request.id)));
     settlement.changes.push(Change::Record(event));
     settlement
 }
 
 /// A guard of the store refused: the same was asked at the same moment, or too much waits.
-async fn raced(core: &Core, op: &OpContext, request: &AccessRequest) -> Result<AccessRequestView> {
+async fn raced(
+    core: &Arc<Core>,
+    op: &OpContext,
+    request: &AccessRequest,
+    once: Option<&Once>,
+) -> Result<AccessRequestView> {
+    if let Some(answered) = answered(core, op, once).await? {
+        return Ok(answered);
+    }
     match same_pending(core, op, request).await? {
         Some(same) => Ok(access_requests::view(core, op, same)),
         None => Err(ControlError::Limited {
@@ -316,6 +397,17 @@ async fn raced(core: &Core, op: &OpContext, request: &AccessRequest) -> Result<A
             ),
             retry_after: 60,
         }),
+    }
+}
+
+async fn answered(
+    core: &Core,
+    op: &OpContext,
+    once: Option<&Once>,
+) -> Result<Option<AccessRequestView>> {
+    match once {
+        Some(once) => once.answered(core, op).await,
+        None => Ok(None),
     }
 }
 

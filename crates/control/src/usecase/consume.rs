@@ -47,7 +47,9 @@ async fn spend(
     request: RequestId,
 ) -> Result<Result<(), ConsumeError>, Unsettled> {
     let seen_version = grant.version;
-    let Ok(used) = grant.consume(op.now(), request) else {
+    let Ok(used) = grant.clone().consume(op.now(), request) else {
+        // The snapshot may be behind a commit whose answer was lost.
+        core.publisher.publish(vec![Effect::Grant(grant)], core.now());
         return Ok(Err(ConsumeError::Over));
     };
     let mut event = core.event(op, EventType::GrantUsed);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use portcullis_model::{PrincipalKind, Resource};
-use portcullis_policy::{Answer, Bundle, DecisionCache, Subject};
+use portcullis_policy::{Answer, DecisionCache, Subject};
 
 use crate::{
     ControlError, OpContext,
@@ -52,22 +52,16 @@ pub(crate) fn explain(
         Answer::Requestable(ways) => ("requestable", ways),
         Answer::Deny(_) => ("deny", Vec::new()),
     };
+    let mut to_be_checked = verdict.to_be_checked;
+    // No policy says this one: a way that counts uses binds its grant to the request.
+    if ways.iter().any(|way| way.max_uses.is_some()) {
+        to_be_checked.push("that it is the very request that was approved".to_owned());
+    }
     Ok(Explanation {
         answer,
         policies: verdict.policies.to_vec(),
         ways,
-        to_be_checked: to_be_checked(snapshot.bundle(), &question.operation),
+        to_be_checked,
         bundle: snapshot.stamp().digest.clone(),
     })
-}
-
-/// What policies of this operation read of a request, and what is therefore open until it comes.
-fn to_be_checked(bundle: &Bundle, operation: &portcullis_model::OperationName) -> Vec<String> {
-    let demands = bundle.demands(operation);
-    let all = [
-        (demands.params, "the request's parameters"),
-        (demands.body, "the request's body"),
-        (demands.digest, "that it is the very request that was approved"),
-    ];
-    all.into_iter().filter(|(asked, _)| *asked).map(|(_, what)| what.to_owned()).collect()
 }

@@ -80,9 +80,14 @@ pub(crate) async fn end_grant(
         let grant = core.store.grant(id).await?.ok_or(NOT_FOUND)?;
         let seen_version = grant.version;
         let by = op.caller().and_then(|caller| caller.principal().person);
-        let over =
-            |error: portcullis_model::grant::GrantOver| ControlError::Conflict(error.to_string());
-        let ended = grant.end(op.now(), why, by).map_err(over)?;
+        let ended = match grant.clone().end(op.now(), why, by) {
+            Ok(ended) => ended,
+            Err(over) => {
+                // An earlier end may have been stored by a commit whose answer was lost.
+                core.publisher.publish(vec![Effect::Grant(grant)], core.now());
+                return Err(ControlError::Conflict(over.to_string()));
+            }
+        };
         let settlement = Settlement {
             changes: changes(core, op, &ended, seen_version, why),
             at_once: vec![Effect::Grant(ended.clone())],

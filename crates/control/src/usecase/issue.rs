@@ -55,8 +55,14 @@ fn grant(
     }
 }
 
-/// Adds what starting `grants` changes.
-pub(crate) fn start(core: &Core, op: &OpContext, grants: Vec<Grant>, into: &mut Settlement) {
+/// Adds what starting `grants` changes; `add` says under which guard.
+pub(crate) fn start(
+    core: &Core,
+    op: &OpContext,
+    grants: Vec<Grant>,
+    add: fn(Grant) -> Change,
+    into: &mut Settlement,
+) {
     for grant in grants {
         let mut event = core.event(op, EventType::GrantStarted);
         describe(&mut event, &grant);
@@ -64,7 +70,7 @@ pub(crate) fn start(core: &Core, op: &OpContext, grants: Vec<Grant>, into: &mut 
         event.principal = Some(grant.principal.clone());
         event.decision = Some(grant.kind.as_str().into());
         event.detail = Some(format!("until {}", grant.expires_at));
-        into.changes.push(Change::AddGrant(grant.clone()));
+        into.changes.push(add(grant.clone()));
         into.changes.push(Change::Record(event));
         into.deadlines.push((grant.expires_at, Ending::Grant(grant.id)));
         into.once_recorded.push(Effect::Grant(grant));

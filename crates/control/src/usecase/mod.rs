@@ -10,6 +10,7 @@ pub(crate) mod device;
 pub(crate) mod explain;
 pub(crate) mod grants;
 pub(crate) mod issue;
+pub(crate) mod once;
 pub(crate) mod record;
 pub(crate) mod refusals;
 pub(crate) mod review;

@@ -33,9 +33,15 @@ pub(crate) async fn review(
     input: ReviewInput,
 ) -> Result<AccessRequestView> {
     // Two people who answer at the same moment both saw the state before: the second looks again.
-    // It ends, because each round adds somebody's review or ends the access request.
+    // It ends, because each round adds somebody's review or ends the access request; a conflict that
+    // changed neither is none of those.
+    let mut last_seen = None;
     loop {
         let request = access_requests::visible(core, op, id).await?;
+        let now_seen = Some((request.state.as_str(), request.reviews.len()));
+        if std::mem::replace(&mut last_seen, now_seen) == now_seen {
+            return Err(Unsettled::Conflict.into());
+        }
         if let Some(why) = refused(core, op, &request) {
             return refuse(core, op, &request, why).await;
         }
@@ -60,7 +66,7 @@ fn refused(core: &Core, op: &OpContext, request: &AccessRequest) -> Option<&'sta
         return Some("a workload never reviews");
     }
     // INVARIANT: never one's own, whatever policies say of administrators.
-    if rights::is_own(op, request) {
+    if rights::is_own(&core.snapshot(), op, request) {
         return Some("nobody reviews their own access request");
     }
     let may = rights::may_review(&core.snapshot(), op, request);
@@ -131,6 +137,7 @@ fn answer(
         note,
         duration: input.duration,
         at: op.now(),
+        source: op.source(),
     })
 }
 
@@ -203,7 +210,7 @@ fn decided(
     let ids = grants.iter().map(|grant| grant.id).collect();
     drop(issuable);
     let approved = request.approve(op.now(), ids)?;
-    issue::start(core, op, grants, into);
+    issue::start(core, op, grants, Change::AddGrant, into);
     Ok(approved)
 }
 

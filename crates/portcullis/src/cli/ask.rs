@@ -12,7 +12,6 @@ use portcullis_api::{
     way::WayBody,
 };
 use portcullis_model::{InstanceName, PolicyId, Window};
-use serde_json::Value;
 
 use self::target::Target;
 use super::{
@@ -46,6 +45,7 @@ pub(crate) struct Ask {
 impl Ask {
     pub(crate) async fn run(self, mut session: Session<'_>) -> Result<(), Failure> {
         let target = Target::read(&self.targets, self.instance.as_ref())?;
+        let hint = target.hint();
         let rule = match self.rule {
             Some(rule) => Some(rule),
             None if session.screen.is_interactive() => choose(&mut session, &target).await?,
@@ -55,7 +55,8 @@ impl Ask {
         let body = body(target, rule, reason, self.duration);
         let body = serde_json::to_value(body)
             .map_err(|error| Failure::local("the access request cannot be written", &error))?;
-        let mut answer = session.post("/v1/access-requests", Some(body)).await?;
+        let answer = session.post("/v1/access-requests", Some(body)).await;
+        let mut answer = answer.map_err(|failure| failure.or_try(hint))?;
         let mut request: AccessRequestBody = answer.read()?;
         if request.state == "pending" && (self.wait || session.screen.is_interactive()) {
             (answer, request) = wait(&mut session, &request).await?;
@@ -67,24 +68,25 @@ impl Ask {
 /// Shows the ways and asks for one.
 async fn choose(session: &mut Session<'_>, target: &Target) -> Result<Option<PolicyId>, Failure> {
     let (title, ways) = target.ways(session).await?;
-    session.screen.line(&title);
-    way_table::show(session.screen, &ways);
     let Some(first) = ways.first() else {
-        return Err(Failure::Refused("nothing that you could ask for would open it".to_owned()));
+        return Err(Failure::Refused(format!("{title}: nothing that you could ask for opens it")));
     };
+    session.screen.line(&format!("{title}: you can get this"));
+    way_table::show(session.screen, &ways);
     let way = if ways.len() == 1 { first } else { pick(&ways)? };
     way.rule.parse().map(Some).map_err(|error| Failure::local("the server's rule", &error))
 }
 
 fn pick(ways: &[WayBody]) -> Result<&WayBody, Failure> {
-    let message = "Way:";
-    let help = "the number of the way to take";
-    let answer = inquire::Text::new(message).with_default("1").with_help_message(help).prompt();
+    let answer = inquire::Text::new("Way:").with_default("1").prompt();
     let answer = answer.map_err(|error| Failure::local("nothing was chosen", &error))?;
     let number = answer.trim().parse::<usize>().ok().and_then(|number| number.checked_sub(1));
-    number
-        .and_then(|index| ways.get(index))
-        .ok_or_else(|| Failure::WrongUse(format!("there is no way `{answer}`")))
+    number.and_then(|index| ways.get(index)).ok_or_else(|| {
+        Failure::WrongUse(format!(
+            "there is no way `{answer}`; give its number, 1 to {}",
+            ways.len()
+        ))
+    })
 }
 
 fn reason(given: Option<String>, screen: &Screen) -> Result<String, Failure> {
@@ -93,7 +95,9 @@ fn reason(given: Option<String>, screen: &Screen) -> Result<String, Failure> {
         None if screen.is_interactive() => inquire::Text::new("Reason:")
             .prompt()
             .map_err(|error| Failure::local("no reason was given", &error)),
-        None => Err(Failure::WrongUse("say why with --reason".to_owned())),
+        None => Err(Failure::WrongUse(
+            "say why, with --reason: reviewers and the record see it".to_owned(),
+        )),
     }
 }
 
@@ -165,7 +169,8 @@ async fn conclude(
         "pending" => {
             if !session.screen.is_json() {
                 session.screen.line(&waiting(request, session.now()));
-                session.screen.line("`portcullis requests` shows where it stands");
+                let command = session.command("requests --mine");
+                session.screen.line(&format!("`{command}` shows where it stands"));
             }
             Ok(())
         }
@@ -184,17 +189,21 @@ async fn granted(session: &mut Session<'_>, request: &AccessRequestBody) -> Resu
     for (id, query) in request.grants.iter().zip(&request.queries) {
         let grant: GrantBody = session.get(&format!("/v1/grants/{id}")).await?.read()?;
         let until = when::until(grant.expires_at, session.now());
-        let uses = grant.max_uses.map(|max| format!(", {max} uses at most")).unwrap_or_default();
+        let uses = match grant.max_uses {
+            None => String::new(),
+            Some(1) => ", for one request".to_owned(),
+            Some(max) => format!(", for {max} requests"),
+        };
         let short = short_id::shown(id);
         session.screen.line(&format!("granted {}: {until}{uses} (grant {short})", query.operation));
     }
-    session.screen.line("send the same request again");
+    session.screen.line("now send the same request again");
     Ok(())
 }
 
 /// For tests of the wire: what would be posted.
 #[cfg(test)]
-pub(crate) fn wire(targets: &[&str], reason: &str) -> Result<Value, Failure> {
+pub(crate) fn wire(targets: &[&str], reason: &str) -> Result<serde_json::Value, Failure> {
     let targets: Vec<_> = targets.iter().map(|&target| target.to_owned()).collect();
     let target = Target::read(&targets, None)?;
     Ok(serde_json::to_value(body(target, None, reason.to_owned(), None)).unwrap())

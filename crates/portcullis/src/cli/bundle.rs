@@ -35,7 +35,7 @@ async fn list(mut session: Session<'_>) -> Result<(), Failure> {
         let force = if bundle.active { "in force" } else { "" };
         vec![bundle.generation.to_string(), bundle.digest, since, bundle.by, force.to_owned()]
     });
-    let header = ["generation", "digest", "since", "by", ""];
+    let header = ["generation", "digest", "since", "by", "state"];
     session.screen.table("there is no bundle", &header, rows.collect());
     Ok(())
 }
@@ -49,6 +49,6 @@ async fn rollback(mut session: Session<'_>) -> Result<(), Failure> {
     let bundle: BundleBody = fetched.read()?;
     let text = format!("{} is in force as generation {}", bundle.digest, bundle.generation);
     session.screen.line(&text);
-    session.screen.line("it stays until the files change");
+    session.screen.line("it stays in force until the files change");
     Ok(())
 }

@@ -58,6 +58,11 @@ impl Client {
         Ok(Self { http, url })
     }
 
+    /// The server's address.
+    pub(super) const fn url(&self) -> &Url {
+        &self.url
+    }
+
     /// One call with a JSON answer; an empty answer is `null`.
     pub(crate) async fn call(
         &self,

@@ -12,10 +12,10 @@ pub(crate) struct Close {
 
 impl Close {
     pub(crate) async fn run(self, mut session: Session<'_>) -> Result<(), Failure> {
-        let id = session.id(&self.id, "/v1/connections", "connections", "connection").await?;
+        let id = session.id(&self.id, short_id::Kind::Connection).await?;
         session.post(&format!("/v1/connections/{id}/close"), None).await?;
         if !session.screen.is_json() {
-            session.screen.line(&format!("{} is closed", short_id::shown(&id)));
+            session.screen.line(&format!("connection {} is closed", short_id::shown(&id)));
         }
         Ok(())
     }

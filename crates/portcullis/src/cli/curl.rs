@@ -5,6 +5,7 @@
 //! no service has that host, nothing is sent. The answer passes through as it comes.
 
 mod arguments;
+mod options;
 mod refusal;
 
 use std::{
@@ -54,7 +55,7 @@ impl Curl {
         let (status, answer) = run(&self.arguments, config.expose()).await.map_err(|error| {
             Failure::local("curl could not be run; is it installed and on the PATH?", &error)
         })?;
-        refusal::show(session.screen, &answer);
+        refusal::show(&session, &answer);
         Ok(exit_code(status))
     }
 }
@@ -77,6 +78,8 @@ fn config(
     }
     // curl writes to a pipe here, and would hold streams back and draw a progress meter.
     lines.push("no-buffer".to_owned());
+    // A proxy of the environment would read the token.
+    lines.push("noproxy = \"*\"".to_owned());
     if terminal {
         lines.push("no-progress-meter".to_owned());
     }
@@ -86,7 +89,8 @@ fn config(
 
 async fn run(arguments: &[String], config: &str) -> std::io::Result<(ExitStatus, Vec<u8>)> {
     let mut child = Command::new("curl")
-        .args(["--config", "-"])
+        // No `~/.curlrc`: it could name a proxy or a second address.
+        .args(["--disable", "--config", "-"])
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -42,17 +42,17 @@ impl Explain {
 }
 
 fn show(screen: &Screen, explanation: &ExplanationBody) {
-    screen.line(&explanation.answer);
+    screen.line(&format!("answer      {}", explanation.answer));
     for policy in &explanation.policies {
         screen.line(&format!("decided by  {policy}"));
     }
     for condition in &explanation.to_be_checked {
-        screen.line(&format!("still to be checked  {condition}"));
+        screen.line(&format!("to check    {condition}"));
     }
     if !explanation.ways.is_empty() {
         way_table::show(screen, &explanation.ways);
     }
-    screen.line(&format!("bundle  {}", explanation.bundle));
+    screen.line(&format!("bundle      {}", explanation.bundle));
 }
 
 /// `corp:ana` is a person; `User::"…"` and `Workload::"…"` say it as policies do.

@@ -7,6 +7,9 @@ use portcullis_model::Problem;
 /// The exit code of a command that wraps another one, for its own failures.
 pub(crate) const WRAPPER: u8 = 125;
 
+/// The command that helps where there is no sign-in.
+const LOGIN: &str = "`portcullis login`";
+
 /// Closed: every variant has its exit code.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -14,8 +17,11 @@ pub(crate) enum Failure {
     #[error("{0}")]
     Refused(String),
     /// There is no sign-in, or not any more.
-    #[error("{0}; run `portcullis login`")]
+    #[error("{0}")]
     SignInNeeded(String),
+    /// What was named is not there, for this caller.
+    #[error("{0}")]
+    NotFound(String),
     /// Arguments, files or environment are not as they should be.
     #[error("{0}")]
     WrongUse(String),
@@ -37,13 +43,34 @@ impl Failure {
     pub(crate) fn of_problem(problem: &Problem) -> Self {
         let detail = problem.detail.as_deref().unwrap_or(&problem.title);
         match problem.status {
-            401 => Self::SignInNeeded(detail.to_owned()),
-            400 | 404 | 405 | 413 | 415 | 422 => Self::WrongUse(detail.to_owned()),
+            401 if detail.contains(LOGIN) => Self::SignInNeeded(detail.to_owned()),
+            401 => Self::SignInNeeded(format!("{detail}; run {LOGIN}")),
+            404 => Self::NotFound(detail.to_owned()),
+            400 | 405 | 413 | 415 | 422 => Self::WrongUse(detail.to_owned()),
             500.. => {
                 let request = problem.request.as_deref().unwrap_or("unknown");
                 Self::Unreachable(format!("{detail} (request {request})"))
             }
             _ => Self::Refused(detail.to_owned()),
+        }
+    }
+
+    /// With the commands that it names as they are under `profile`.
+    pub(crate) fn under(self, profile: Option<&str>) -> Self {
+        match (self, profile) {
+            (Self::SignInNeeded(what), Some(name)) => {
+                let login = format!("`portcullis --profile {name} login`");
+                Self::SignInNeeded(what.replace(LOGIN, &login))
+            }
+            (failure, _) => failure,
+        }
+    }
+
+    /// What to do where a thing was not found.
+    pub(crate) fn or_try(self, hint: &str) -> Self {
+        match self {
+            Self::NotFound(what) => Self::NotFound(format!("{what}; {hint}")),
+            other => other,
         }
     }
 
@@ -55,7 +82,7 @@ impl Failure {
     fn code(&self) -> u8 {
         match self {
             Self::Refused(_) | Self::SignInNeeded(_) => 1,
-            Self::WrongUse(_) => 2,
+            Self::WrongUse(_) | Self::NotFound(_) => 2,
             Self::Unreachable(_) => 3,
             Self::TimedOut(_) => 4,
         }

@@ -18,14 +18,14 @@ pub(crate) struct GiveBack {
 impl GiveBack {
     pub(crate) async fn run(self, mut session: Session<'_>) -> Result<(), Failure> {
         let id = match &self.id {
-            Some(id) => session.id(id, "/v1/grants", "grants", "grant").await?,
+            Some(id) => session.id(id, short_id::Kind::Grant).await?,
             None => only(&mut session).await?,
         };
         let answer = session.post(&format!("/v1/grants/{id}/give-back"), None).await?;
         if session.screen.is_json() {
             session.screen.body(&answer.body);
         } else {
-            session.screen.line(&format!("{} is given back", short_id::shown(&id)));
+            session.screen.line(&format!("grant {} is given back", short_id::shown(&id)));
         }
         Ok(())
     }
@@ -38,7 +38,7 @@ async fn only(session: &mut Session<'_>) -> Result<String, Failure> {
     let mine: Vec<_> = listed.items.iter().filter(mine).collect();
     match mine.as_slice() {
         [grant] => Ok(grant.id.clone()),
-        [] => Err(Failure::WrongUse("you hold no grant".to_owned())),
+        [] => Err(Failure::WrongUse("you hold no grant; nothing is to be given back".to_owned())),
         several => {
             let ids: Vec<_> = several.iter().map(|grant| short_id::shown(&grant.id)).collect();
             Err(Failure::WrongUse(format!(

@@ -17,7 +17,7 @@ pub(crate) async fn run(mut session: Session<'_>) -> Result<(), Failure> {
         return Ok(());
     }
     let rows = listed.items.iter().map(|grant| row(grant, now)).collect();
-    screen.table("there is no grant", &["id", "who", "what", "how", "uses", "state"], rows);
+    screen.table("there are no grants", &["id", "who", "what", "how", "uses", "state"], rows);
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use serde_json::json;
 use url::Url;
 
 use super::{
-    client::Client,
+    client::{CallError, Client},
     failure::Failure,
     profile::{self, Place, Profile},
     screen::Screen,
@@ -92,13 +92,27 @@ pub(crate) async fn sign_in(
     browser: Browser,
 ) -> Result<NewSignInBody, Failure> {
     let begin = provider.map_or_else(|| json!({}), |provider| json!({"provider": provider}));
-    let answer = client.call(None, Method::POST, "/v1/device", Some(&begin)).await?;
+    let answer = client.call(None, Method::POST, "/v1/device", Some(&begin)).await;
+    let answer = answer.map_err(|error| not_control(client, error))?;
     let device: DeviceBody = answer.read()?;
     announce(&device, screen);
     if browser == Browser::Open && screen.is_interactive() {
         open(&device, screen);
     }
     poll(client, clock, &device).await
+}
+
+/// Control begins a sign-in for anybody. Whoever asks for credentials here is the gate, most likely.
+fn not_control(client: &Client, error: CallError) -> Failure {
+    match error {
+        CallError::Problem(problem) if matches!(problem.status, 401 | 403 | 404 | 421) => {
+            Failure::WrongUse(format!(
+                "{} is no control server; give control's address, not the gate's",
+                client.url()
+            ))
+        }
+        other => other.into(),
+    }
 }
 
 async fn poll(
@@ -125,17 +139,22 @@ fn still_open(expires_at: Timestamp, clock: &dyn Clock) -> bool {
 
 fn announce(device: &DeviceBody, screen: &Screen) {
     let lines = [
-        format!("To sign in, open {}", device.verification_uri),
-        format!("and enter the code {}", device.user_code),
+        format!("To sign in, open {}", address(device)),
+        format!("and see that it shows the code {}", device.user_code),
     ];
     for line in lines {
         if screen.is_json() { screen.note(&line) } else { screen.line(&line) }
     }
 }
 
+/// With the code in it, where the provider offers that.
+fn address(device: &DeviceBody) -> &str {
+    device.verification_uri_complete.as_ref().unwrap_or(&device.verification_uri)
+}
+
 /// Opens web addresses and nothing else: an address of another scheme could start any program.
 fn open(device: &DeviceBody, screen: &Screen) {
-    let address = device.verification_uri_complete.as_ref().unwrap_or(&device.verification_uri);
+    let address = address(device);
     let web = Url::parse(address).is_ok_and(|url| matches!(url.scheme(), "https" | "http"));
     if !web || webbrowser::open(address).is_err() {
         screen.note("no browser could be opened; open the address yourself");

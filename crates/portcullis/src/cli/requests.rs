@@ -34,7 +34,14 @@ impl Requests {
         }
         let rows = listed.items.iter().map(|request| row(request, now)).collect();
         let header = ["id", "who", "what", "way", "for", "why", "state"];
-        screen.table("there is no access request", &header, rows);
+        let nothing =
+            if self.to_review { "nothing waits for you" } else { "there are no access requests" };
+        screen.table(nothing, &header, rows);
+        if let Some(first) = listed.items.first().filter(|_| self.to_review && screen.is_terminal())
+        {
+            let words = format!("review {} approve|decline", short_id::shown(&first.id));
+            screen.note(&format!("answer with `{}`", session.command(&words)));
+        }
         Ok(())
     }
 }

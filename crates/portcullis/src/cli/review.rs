@@ -29,8 +29,7 @@ enum Answer {
 
 impl ReviewArguments {
     pub(crate) async fn run(self, mut session: Session<'_>) -> Result<(), Failure> {
-        let list = "/v1/access-requests?filter=to-review";
-        let id = session.id(&self.id, list, "access_requests", "access request to review").await?;
+        let id = session.id(&self.id, short_id::Kind::ToReview).await?;
         let (decision, note) = match self.answer {
             Answer::Approve => (Decision::Approve, self.note),
             Answer::Decline => (Decision::Decline, Some(note(self.note, session.screen)?)),
@@ -55,7 +54,7 @@ fn note(given: Option<String>, screen: &Screen) -> Result<String, Failure> {
         None if screen.is_interactive() => inquire::Text::new("Why not:")
             .prompt()
             .map_err(|error| Failure::local("no note was given", &error)),
-        None => Err(Failure::WrongUse("say why not with --note".to_owned())),
+        None => Err(Failure::WrongUse("say why not, with --note".to_owned())),
     }
 }
 

@@ -13,7 +13,7 @@ pub(crate) struct Revoke {
 
 impl Revoke {
     pub(crate) async fn run(self, mut session: Session<'_>) -> Result<(), Failure> {
-        let id = session.id(&self.id, "/v1/grants", "grants", "grant").await?;
+        let id = session.id(&self.id, short_id::Kind::Grant).await?;
         let answer = session.post(&format!("/v1/grants/{id}/revoke"), None).await?;
         if session.screen.is_json() {
             session.screen.body(&answer.body);
@@ -21,7 +21,9 @@ impl Revoke {
         }
         let grant: GrantBody = answer.read()?;
         let (short, holder) = (short_id::shown(&id), &grant.principal.id);
-        session.screen.line(&format!("{short} is revoked: {} by {holder}", grant.operation));
+        session
+            .screen
+            .line(&format!("grant {short} is revoked: {holder} no longer has {}", grant.operation));
         Ok(())
     }
 }

@@ -14,7 +14,10 @@ pub(crate) struct Services {
 impl Services {
     pub(crate) async fn run(self, mut session: Session<'_>) -> Result<(), Failure> {
         let fetched = match &self.name {
-            Some(name) => session.get(&format!("/v1/services/{}", segment(name)?)).await?,
+            Some(name) => {
+                let found = session.get(&format!("/v1/services/{}", segment(name)?)).await;
+                found.map_err(|failure| failure.or_try("`portcullis services` lists yours"))?
+            }
             None => session.get("/v1/services").await?,
         };
         if session.screen.is_json() {
@@ -48,6 +51,9 @@ fn all(screen: &Screen, services: &ServicesBody) {
     });
     let header = ["service", "hosts", "open", "can be asked for"];
     screen.table("there is no service that you can use", &header, rows.collect());
+    if screen.is_interactive() {
+        screen.note("`portcullis services NAME` shows the operations of one");
+    }
 }
 
 fn one(screen: &Screen, service: &ServiceBody) {

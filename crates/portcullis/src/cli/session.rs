@@ -45,8 +45,12 @@ impl<'a> Session<'a> {
                 kept.unwrap_or(Profile { url, gate: None, token: None, expires_at: None })
             }
             None => place.read()?.ok_or_else(|| {
-                let message = format!("the profile `{}` has no server", place.name);
-                Failure::SignInNeeded(message)
+                let name = &place.name;
+                let into = if name == "default" { String::new() } else { format!(" --as {name}") };
+                Failure::WrongUse(format!(
+                    "there is no profile `{name}`; make it with `portcullis login https://HOST{into}`, \
+                     HOST being your company's control server"
+                ))
             })?,
         };
         let client = Client::new(profile.url.clone())?;
@@ -69,6 +73,16 @@ impl<'a> Session<'a> {
         self.call(Method::POST, path, body.as_ref()).await
     }
 
+    /// `portcullis …` as it is to be typed to stay with this profile.
+    pub(crate) fn command(&self, words: &str) -> String {
+        let named = self.place.name.as_str();
+        if named == set("PORTCULLIS_PROFILE").as_deref().unwrap_or("default") {
+            format!("portcullis {words}")
+        } else {
+            format!("portcullis --profile {named} {words}")
+        }
+    }
+
     /// All parts of the list `name`, as one.
     pub(crate) async fn list<T: DeserializeOwned>(
         &mut self,
@@ -89,21 +103,16 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The id that `text` means among what `path` lists.
-    pub(crate) async fn id(
-        &mut self,
-        text: &str,
-        path: &str,
-        name: &'static str,
-        what: &str,
-    ) -> Result<String, Failure> {
+    /// The id that `text` means.
+    pub(crate) async fn id(&mut self, text: &str, kind: short_id::Kind) -> Result<String, Failure> {
         if let Some(whole) = short_id::whole(text) {
             return Ok(whole);
         }
+        let (path, name) = kind.list();
         let listed: Listed<Value> = self.list(path, name).await?;
         let ids = listed.items.iter().filter_map(|item| item.get("id")?.as_str());
         let ids: Vec<_> = ids.map(str::to_owned).collect();
-        short_id::resolve(text, &ids, what)
+        short_id::resolve(text, &ids, kind)
     }
 
     /// Ends the profile's own sign-in at the server. One that has ended already is fine.

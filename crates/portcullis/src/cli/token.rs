@@ -34,6 +34,7 @@ pub(crate) async fn make(
     service: &str,
 ) -> Result<(NewSignInBody, serde_json::Value), Failure> {
     let body = json!({"audience": "gate", "service": service});
-    let fetched = session.post("/v1/sign-ins", Some(body)).await?;
+    let fetched = session.post("/v1/sign-ins", Some(body)).await;
+    let fetched = fetched.map_err(|failure| failure.or_try("`portcullis services` lists yours"))?;
     Ok((fetched.read()?, fetched.body))
 }

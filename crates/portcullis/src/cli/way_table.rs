@@ -6,9 +6,24 @@ use super::screen::Screen;
 
 /// Shows the ways, numbered from 1.
 pub(crate) fn show(screen: &Screen, ways: &[WayBody]) {
-    let rows = ways.iter().enumerate().map(|(at, way)| row(at + 1, way)).collect();
-    let header = ["", "way", "by", "for", "rule"];
-    screen.table("nothing would open it", &header, rows);
+    for line in lines(ways) {
+        screen.line(&line);
+    }
+}
+
+/// One line each, in columns.
+pub(crate) fn lines(ways: &[WayBody]) -> Vec<String> {
+    let rows: Vec<_> = ways.iter().enumerate().map(|(at, way)| row(at + 1, way)).collect();
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<_> = (0..5).map(width).collect();
+    let line = |row: &[String; 5]| {
+        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("  {cell:<width$}"));
+        cells.collect::<String>().trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
 }
 
 /// `automatic`, `one review`, `2 reviews`.
@@ -29,9 +44,13 @@ pub(crate) fn limits(way: &WayBody) -> String {
     }
 }
 
-fn row(number: usize, way: &WayBody) -> Vec<String> {
-    let by = if way.reviews == 0 { "policy".to_owned() } else { way.reviewers.join(", ") };
-    vec![number.to_string(), kind(way), by, limits(way), way.rule.clone()]
+fn row(number: usize, way: &WayBody) -> [String; 5] {
+    let by = match (way.reviews, way.reviewers.as_slice()) {
+        (0, _) => "at once".to_owned(),
+        (_, []) => "a reviewer".to_owned(),
+        (_, names) => names.join(", "),
+    };
+    [number.to_string(), kind(way), by, limits(way), way.rule.clone()]
 }
 
 #[cfg(test)]
@@ -53,6 +72,20 @@ mod tests {
             ["2", "one review", "lea", "15m, 1 use", "payments.refund.reviewed"]
         );
         let automatic = WayBody { kind: "automatic".to_owned(), reviews: 0, max_uses: None, ..way };
-        assert_eq!(row(1, &automatic)[1..4], ["automatic", "policy", "15m"]);
+        assert_eq!(row(1, &automatic)[1..4], ["automatic", "at once", "15m"]);
+    }
+
+    #[test]
+    fn ways_stand_in_columns() {
+        let way = |reviews| WayBody {
+            rule: "r".to_owned(),
+            kind: "automatic".to_owned(),
+            reviews,
+            max_duration: "15m".parse().unwrap(),
+            max_uses: None,
+            reviewers: vec!["lea".to_owned()],
+        };
+        let expected = ["  1  automatic   at once  15m  r", "  2  one review  lea      15m  r"];
+        assert_eq!(lines(&[way(0), way(1)]), expected);
     }
 }

@@ -12,13 +12,12 @@ pub(crate) struct Withdraw {
 
 impl Withdraw {
     pub(crate) async fn run(self, mut session: Session<'_>) -> Result<(), Failure> {
-        let list = "/v1/access-requests?filter=mine";
-        let id = session.id(&self.id, list, "access_requests", "access request").await?;
+        let id = session.id(&self.id, short_id::Kind::Mine).await?;
         let answer = session.post(&format!("/v1/access-requests/{id}/withdraw"), None).await?;
         if session.screen.is_json() {
             session.screen.body(&answer.body);
         } else {
-            session.screen.line(&format!("{} is withdrawn", short_id::shown(&id)));
+            session.screen.line(&format!("access request {} is withdrawn", short_id::shown(&id)));
         }
         Ok(())
     }

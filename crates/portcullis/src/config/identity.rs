@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 use indexmap::IndexMap;
 use portcullis_identity::{ClaimType, GroupRule, IssuerUrl, JwtIssuer, OidcProvider, Template};
-use portcullis_model::{PrincipalId, PrincipalKind};
+use portcullis_model::{PrincipalId, PrincipalKind, Window};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -91,6 +91,10 @@ pub(crate) struct Jwt {
     pub(crate) groups_claim: Option<String>,
     /// Hosts, besides the issuer's own, that its discovery document may point to.
     pub(crate) endpoint_hosts: Vec<String>,
+    /// How often its keys are fetched, and so how long a key that it removed is still accepted: `5m`.
+    #[schemars(with = "String")]
+    #[serde(serialize_with = "super::as_text")]
+    pub(crate) refresh: Window,
 }
 
 const CLAIM_TYPES: [(&str, &str); 4] =
@@ -253,6 +257,8 @@ impl Jwt {
         let groups_claim = section.field("groups_claim").and_then(|f| f.text().map(str::to_owned));
         let endpoint_hosts = section.field("endpoint_hosts").map(|field| field.texts());
         let endpoint_hosts = endpoint_hosts.unwrap_or_default();
+        let refresh = section.field("refresh");
+        let refresh = refresh.map_or(Some(Window::minutes(5)), |field| field.parsed());
         section.finish();
         Some(Self {
             issuer: issuer?,
@@ -263,6 +269,7 @@ impl Jwt {
             groups,
             groups_claim,
             endpoint_hosts,
+            refresh: refresh?,
         })
     }
 }
@@ -285,6 +292,7 @@ impl Workload {
             groups: rules.collect(),
             groups_claim,
             endpoint_hosts: self.jwt.endpoint_hosts.clone(),
+            refresh_every: Some(self.jwt.refresh.get()),
         }
     }
 }

@@ -29,6 +29,7 @@ pub(super) const FILES: &[(&str, &str)] = carried![
     "policies/audit.cedar",
     "apis/payments.yaml",
     "apis/ledger.proto",
+    "tour.sh",
 ];
 
 /// Where the demo lives; a temporary one goes with it.

@@ -45,12 +45,15 @@ pub(super) fn steps(addresses: Addresses, home: &Path) -> Result<Vec<Step>> {
 
 /// Prints the tour for people.
 pub(super) fn print(steps: &[Step]) {
-    println!("\nA guided tour: paste line by line into a second terminal (bash).");
+    println!("\nA guided tour, to be pasted line by line:");
     for step in steps {
         if let Some(say) = &step.say {
             println!("\n# {say}");
         }
         println!("{}", step.run);
+        if !step.shows.is_empty() {
+            println!("#   shows: {}", step.shows.join(" · "));
+        }
     }
     println!("\nCtrl-C ends the demo.");
 }

@@ -9,7 +9,7 @@ use portcullis_proxy::{
 use rustls::RootCertStore;
 use tokio::runtime::Handle;
 
-use super::{house::House, tls};
+use super::{Cores, house::House, tls};
 use crate::{
     adapters::{ControlFeed, ControlPorts, LogJournals},
     config::{Listener, Loaded},
@@ -25,7 +25,7 @@ pub(super) fn open(
     runtime: &Handle,
     signer: Arc<AssertionSigner>,
     metrics: Arc<Metrics>,
-    cores: usize,
+    cores: Cores,
 ) -> Result<GateHandle> {
     let listeners = loaded.config.listeners.iter();
     let listeners = listeners.map(|listener| listener_config(listener, &loaded.base));
@@ -34,6 +34,7 @@ pub(super) fn open(
         control_url: base_url(&loaded.config.control.url),
         upstream_roots: Arc::new(upstream_roots()),
         max_connections: MAX_CONNECTIONS,
+        decision_cache: cores.decision_cache,
     };
     let ports = Arc::new(ControlPorts::new(Arc::clone(&house.control), runtime.clone()));
     let given = GateParts {
@@ -48,7 +49,7 @@ pub(super) fn open(
         signer,
         metrics,
     };
-    Ok(Gate::new(config, given).run(cores)?)
+    Ok(Gate::new(config, given).run(cores.number)?)
 }
 
 /// A URL as others append paths to it.

@@ -8,7 +8,7 @@ use portcullis_identity::{Pace, People, ProviderClient, Workloads};
 use portcullis_log::{Log, LogOptions, Reader};
 use portcullis_model::{Clock, Entropy};
 use portcullis_policy::Bundle;
-use portcullis_store::SqliteStore;
+use portcullis_store::{SqliteStore, Store};
 use tokio::runtime::Handle;
 
 use crate::{
@@ -24,6 +24,7 @@ pub(super) struct House {
     pub(super) workloads: Arc<Workloads>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) store: Arc<dyn Store>,
     pub(super) log: Log,
 }
 
@@ -34,7 +35,7 @@ impl House {
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let Loaded { config, base, .. } = loaded;
         let log = open_log(config, base, &clock, &entropy)?;
-        let store = open_store(config.store.path()).await?;
+        let store: Arc<dyn Store> = Arc::new(open_store(config.store.path()).await?);
         let client = ProviderClient::new()?;
         let issuers = config.identity.workloads.iter().map(crate::config::Workload::issuer);
         let workloads =
@@ -42,7 +43,7 @@ impl House {
         workloads.keep_fresh();
         let workloads = Arc::new(workloads);
         let control = Control::start(ControlParts {
-            store: Arc::new(store),
+            store: Arc::clone(&store),
             log: Arc::new(LogEvents::new(log.handle(), Reader::open(log.directory())?)),
             bundle,
             bundle_source: loaded.bundle.clone(),
@@ -53,7 +54,7 @@ impl House {
             workloads: Arc::new(JwtVerifier(Arc::clone(&workloads))),
         });
         let control = control.await.context("control cannot start")?;
-        Ok(Self { control, workloads, clock, entropy, log })
+        Ok(Self { control, workloads, clock, entropy, store, log })
     }
 }
 

@@ -1,11 +1,19 @@
 //! What operators ask: metrics, and whether the process can serve.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use portcullis_api::parts::{Readiness, RenderMetrics};
-use portcullis_control::Control;
-use portcullis_log::{Health, HealthState};
+use portcullis_log::HealthState;
+use portcullis_store::Store;
 use prometheus_client::{encoding::text::encode, registry::Registry};
+
+use super::house::House;
+
+/// A store that takes longer is as good as gone.
+const STORE_ANSWERS: Duration = Duration::from_secs(2);
 
 /// Renders `registry`.
 pub(super) fn metrics(registry: Registry) -> RenderMetrics {
@@ -23,9 +31,10 @@ pub(super) fn metrics(registry: Registry) -> RenderMetrics {
     })
 }
 
-/// What keeps the process from serving.
-pub(super) fn readiness(health: Arc<Health>, control: &Arc<Control>) -> Readiness {
-    let control = Arc::downgrade(control);
+/// What keeps the process from serving: the record, the way to it, or the store.
+pub(super) fn readiness(house: &House) -> Readiness {
+    let (health, store) = (house.log.handle().health(), Arc::clone(&house.store));
+    let control = Arc::downgrade(&house.control);
     Box::new(move || {
         let record = match health.state() {
             HealthState::Working => None,
@@ -37,6 +46,18 @@ pub(super) fn readiness(health: Arc<Health>, control: &Arc<Control>) -> Readines
             Some(_) => Some("events do not reach the record".to_owned()),
             None => Some("the process is stopping".to_owned()),
         };
-        record.into_iter().chain(events).collect()
+        let store = Arc::clone(&store);
+        Box::pin(async move {
+            record.into_iter().chain(events).chain(trouble_of(store.as_ref()).await).collect()
+        })
     })
+}
+
+/// Why the store cannot be read, if so.
+async fn trouble_of(store: &dyn Store) -> Option<String> {
+    match tokio::time::timeout(STORE_ANSWERS, store.last_logged()).await {
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) => Some(format!("the store cannot be read: {error}")),
+        Err(_) => Some("the store does not answer".to_owned()),
+    }
 }

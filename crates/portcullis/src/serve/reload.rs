@@ -23,7 +23,7 @@ pub(super) fn start(
     control: Arc<Control>,
 ) -> Result<JoinHandle<()>> {
     let mut watch = Watch::start(&sources(&path, loaded))?;
-    let mut running = fixed(&loaded.config);
+    let running = fixed(&loaded.config);
     Ok(tokio::spawn(async move {
         loop {
             let cause = watch.next().await;
@@ -31,7 +31,7 @@ pub(super) fn start(
             let checked = tokio::task::spawn_blocking(move || check::checked(&from)).await;
             match checked {
                 Ok(Ok(checked)) => {
-                    warn_of_fixed(&mut running, &checked.loaded.config);
+                    warn_of_fixed(&running, &checked.loaded.config);
                     activate(&control, checked, cause).await;
                 }
                 Ok(Err(errors)) => refuse(&control, &errors, cause).await,
@@ -88,14 +88,16 @@ fn fixed(config: &Config) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn warn_of_fixed(running: &mut Vec<(&'static str, String)>, config: &Config) {
-    let wanted = fixed(config);
-    for ((section, before), (_, after)) in running.iter().zip(&wanted) {
+/// Says at every reload what still runs as it was, until it is started anew or changed back.
+fn warn_of_fixed(running: &[(&'static str, String)], config: &Config) {
+    for ((section, before), (_, after)) in running.iter().zip(&fixed(config)) {
         if before != after {
-            tracing::warn!(section, "changed, and takes effect at the next start");
+            tracing::warn!(
+                section,
+                "`{section}` has changed and is not reloaded: restart to put it in force"
+            );
         }
     }
-    *running = wanted;
 }
 
 fn sources(path: &Path, loaded: &Loaded) -> Sources {

@@ -5,21 +5,34 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use serde_json::json;
 
-use crate::payments::{Payments, ana, grant, id};
+use crate::{
+    house::House,
+    payments::{Payments, ana, grant, id},
+};
 
 /// Runs of kill and restart: small by default, `just soak` sets more.
 fn runs() -> u64 {
     std::env::var("PORTCULLIS_SOAK").ok().and_then(|n| n.parse().ok()).unwrap_or(5)
 }
 
+/// What one run under load was told before the process died.
+#[derive(Default)]
+struct Told {
+    /// Access request, grant, and whether giving back was acknowledged.
+    granted: Mutex<Vec<(String, String, bool)>>,
+    /// Reads that were answered with 200.
+    read: AtomicUsize,
+}
+
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story: acknowledge, kill, start, compare")]
 fn k10_l07_kill_9_loses_nothing_that_was_acknowledged() {
     let mut payments = Payments::open();
     let (control, gate) = {
@@ -27,79 +40,78 @@ fn k10_l07_kill_9_loses_nothing_that_was_acknowledged() {
         (ana.control, ana.gate)
     };
     let mut acknowledged = BTreeSet::new();
-    let mut forwarded = 0;
+    let mut read = 0;
     for run in 0..runs() {
-        let stop = AtomicBool::new(false);
-        let (asked, passed) = (Mutex::new(Vec::new()), Mutex::new(0_usize));
-        std::thread::scope(|scope| {
-            let house = &payments.house;
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    let pause = catch_unwind(AssertUnwindSafe(|| {
-                        house
-                            .gate("payments.example.com", "GET", "/v1/refunds", Some(&gate), None)
-                            .status
-                    }));
-                    if pause.is_ok_and(|status| status == 200) {
-                        *passed.lock().unwrap() += 1;
-                    }
-                }
-            });
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    let attempt = catch_unwind(AssertUnwindSafe(|| {
-                        let body = Some(json!({"amount": 1, "currency": "EUR"}));
-                        let refused = house.gate(
-                            "payments.example.com",
-                            "POST",
-                            "/v1/refunds",
-                            Some(&gate),
-                            body,
-                        );
-                        if let Some(left) = refused.header("portcullis-grant") {
-                            let back = format!("/v1/grants/{left}/give-back");
-                            house.api("POST", &back, Some(&control), None);
-                            return None;
-                        }
-                        let ask = json!({"refusal": refused.json()["refusal"], "reason": "load"});
-                        let request = house
-                            .api("POST", "/v1/access-requests", Some(&control), Some(ask))
-                            .json();
-                        let granted = grant(&request);
-                        let back = format!("/v1/grants/{granted}/give-back");
-                        let ended = house.api("POST", &back, Some(&control), None).status == 200;
-                        Some((id(&request).to_owned(), granted, ended))
-                    }));
-                    if let Ok(Some(whole)) = attempt {
-                        asked.lock().unwrap().push(whole);
-                    }
-                }
-            });
-            std::thread::sleep(Duration::from_millis(150 + run * 37 % 400));
-            let status =
-                std::process::Command::new("kill").args(["-9", &house.pid().to_string()]).status();
-            assert!(status.unwrap().success());
-            stop.store(true, Ordering::Relaxed);
-        });
+        let told = under_load(
+            &payments.house,
+            &control,
+            &gate,
+            Duration::from_millis(150 + run * 37 % 400),
+        );
         payments.house.kill();
         payments.house.restart();
-        acknowledged.extend(asked.into_inner().unwrap());
-        forwarded += passed.into_inner().unwrap();
+        acknowledged.extend(told.granted.into_inner().unwrap());
+        read += told.read.into_inner();
     }
     assert!(!acknowledged.is_empty(), "the load did something");
     for (request, granted, ended) in &acknowledged {
-        let path = format!("/v1/access-requests/{request}");
-        assert_eq!(
-            payments.house.api("GET", &path, Some(&control), None).json()["state"],
-            "approved"
-        );
-        let found = payments
-            .house
-            .api("GET", &format!("/v1/grants/{granted}"), Some(&control), None)
-            .json();
-        assert_eq!(found["state"] == "ended", *ended, "{found:#}");
+        let found = |path: String| payments.house.api("GET", &path, Some(&control), None).json();
+        assert_eq!(found(format!("/v1/access-requests/{request}"))["state"], "approved");
+        let grant = found(format!("/v1/grants/{granted}"));
+        assert_eq!(grant["state"] == "ended", *ended, "{grant:#}");
     }
-    verify_and_count(&payments, &acknowledged, forwarded);
+    verify_and_count(&payments, &acknowledged, read);
+}
+
+/// Reads, asks and gives back as fast as it goes, until the process is killed after `life`.
+fn under_load(house: &House, control: &str, gate: &str, life: Duration) -> Told {
+    let (stop, told) = (AtomicBool::new(false), Told::default());
+    let until_stopped = |work: &dyn Fn()| {
+        while !stop.load(Ordering::Relaxed) {
+            // The process may die under any call; what counts is what it had answered before.
+            let _died = catch_unwind(AssertUnwindSafe(work));
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            until_stopped(&|| {
+                let answer =
+                    house.gate("payments.example.com", "GET", "/v1/refunds", Some(gate), None);
+                told.read.fetch_add(usize::from(answer.status == 200), Ordering::Relaxed);
+            });
+        });
+        scope.spawn(|| {
+            until_stopped(&|| {
+                let granted = ask_and_give_back(house, control, gate);
+                told.granted.lock().unwrap().extend(granted);
+            });
+        });
+        std::thread::sleep(life);
+        let killed =
+            std::process::Command::new("kill").args(["-9", &house.pid().to_string()]).status();
+        assert!(killed.unwrap().success());
+        stop.store(true, Ordering::Relaxed);
+    });
+    told
+}
+
+fn ask_and_give_back(house: &House, control: &str, gate: &str) -> Option<(String, String, bool)> {
+    let give_back = |grant: &str| {
+        house.api("POST", &format!("/v1/grants/{grant}/give-back"), Some(control), None).status
+            == 200
+    };
+    let body = Some(json!({"amount": 1, "currency": "EUR"}));
+    let refused = house.gate("payments.example.com", "POST", "/v1/refunds", Some(gate), body);
+    if let Some(left) = refused.header("portcullis-grant") {
+        // From a run that died between asking and giving back.
+        give_back(left);
+        return None;
+    }
+    let ask = json!({"refusal": refused.json()["refusal"], "reason": "load"});
+    let request = house.api("POST", "/v1/access-requests", Some(control), Some(ask)).json();
+    let granted = grant(&request);
+    let ended = give_back(&granted);
+    Some((id(&request).to_owned(), granted, ended))
 }
 
 /// The record verifies, holds every acknowledged change once, and every request that was answered.

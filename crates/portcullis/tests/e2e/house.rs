@@ -4,6 +4,7 @@
 use std::{
     fs,
     net::SocketAddr,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -27,8 +28,12 @@ pub(crate) struct Plan {
     policies: Vec<(String, String)>,
     /// Further files beside the configuration.
     files: Vec<(String, String)>,
-    /// Further lines of configuration.
-    extra: String,
+    /// Further lines about the issuer of workload tokens.
+    jwt: String,
+    /// Further listeners.
+    listeners: String,
+    /// Further identity providers of people.
+    people: String,
 }
 
 /// A running binary. Killed when dropped.
@@ -49,7 +54,9 @@ impl Plan {
             services: String::new(),
             policies: Vec::new(),
             files: Vec::new(),
-            extra: String::new(),
+            jwt: String::new(),
+            listeners: String::new(),
+            people: String::new(),
         }
     }
 
@@ -57,9 +64,9 @@ impl Plan {
     pub(crate) fn service(mut self, yaml: &str) -> Self {
         let mut lines = yaml.trim().lines();
         let first = lines.next().unwrap_or_default();
-        self.services.push_str(&format!("  - {first}\n"));
+        self.services += &format!("  - {first}\n");
         for line in lines {
-            self.services.push_str(&format!("    {line}\n"));
+            self.services += &format!("    {line}\n");
         }
         self
     }
@@ -76,9 +83,21 @@ impl Plan {
         self
     }
 
-    /// Adds lines at the end of the configuration.
-    pub(crate) fn extra(mut self, yaml: &str) -> Self {
-        self.extra.push_str(yaml);
+    /// Sets something of the issuer of workload tokens: `refresh: 1s`.
+    pub(crate) fn jwt(mut self, setting: &str) -> Self {
+        self.jwt += &format!(", {setting}");
+        self
+    }
+
+    /// Adds a listener: `{name: tls, address: \"127.0.0.1:1\"}`.
+    pub(crate) fn listener(mut self, yaml: &str) -> Self {
+        self.listeners += &format!("  - {yaml}\n");
+        self
+    }
+
+    /// Adds an identity provider of people.
+    pub(crate) fn people(mut self, yaml: &str) -> Self {
+        self.people.push_str(&format!("    - {yaml}\n"));
         self
     }
 
@@ -217,6 +236,16 @@ impl House {
         request(self.gate, host, method, path, token, body.as_ref())
     }
 
+    /// Gives the CLI's `home` a profile that is signed in by `token`.
+    pub(crate) fn profile(&self, home: &str, token: &str) {
+        let folder = self.dir().join("homes").join(home).join("profiles");
+        fs::create_dir_all(&folder).unwrap();
+        let text = json!({"url": format!("http://{}", self.control), "token": token});
+        let file = folder.join("default.json");
+        fs::write(&file, text.to_string()).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
     /// Runs the CLI with a home of its own in this house.
     pub(crate) fn cli(&self, home: &str, args: &[&str]) -> Output {
         Command::new(binary())
@@ -263,7 +292,11 @@ pub(crate) fn binary() -> PathBuf {
 
 fn serve(dir: &Path) -> Child {
     let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("serve.log")).unwrap();
-    Command::new(binary())
+    // Files that reach a limit of size shall fail to grow, and not end the process: a test of what
+    // happens when the record cannot be written needs that.
+    Command::new("sh")
+        .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+        .arg(binary())
         .args(["serve", "--config"])
         .arg(dir.join("portcullis.yaml"))
         .args(["--cores", "2"])
@@ -284,14 +317,11 @@ fn request(
 ) -> Response {
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
     if let Some(token) = token {
-        head.push_str(&format!("Authorization: Bearer {token}\r\n"));
+        head += &format!("Authorization: Bearer {token}\r\n");
     }
     let body = body.map(Value::to_string).unwrap_or_default();
     if !body.is_empty() || method == "POST" {
-        head.push_str(&format!(
-            "Content-Type: application/json\r\nContent-Length: {}\r\n",
-            body.len()
-        ));
+        head += &format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
     }
     exchange(address, format!("{head}\r\n{body}"))
 }
@@ -308,22 +338,24 @@ fn configuration(
         "\
 listeners:
   - {{name: gate, address: \"{gate}\"}}
-control: {{address: \"{control}\", url: \"http://{control}\"}}
+{}control: {{address: \"{control}\", url: \"http://{control}\"}}
 store: sqlite:portcullis.db
 audit: {{directory: audit}}
 identity:
   people:
     - name: corp
       oidc: {{issuer: \"{}\", client_id: portcullis, groups_claim: groups}}
-  workloads:
+{}  workloads:
     - name: builds
-      jwt: {{issuer: \"{}\", audience: portcullis, groups_claim: groups}}
+      jwt: {{issuer: \"{}\", audience: portcullis, groups_claim: groups{}}}
 policies: policies
 services:
-{services}{}",
+{services}",
+        plan.listeners,
         people.issuer().url(),
+        plan.people,
         workloads.url(),
-        plan.extra
+        plan.jwt
     )
 }
 

@@ -9,7 +9,7 @@ use crate::{
     wire::Response,
 };
 
-pub(crate) const OPENAPI: &str = r##"
+pub(crate) const OPENAPI: &str = r#"
 openapi: 3.1.0
 info: {title: Payments, version: "1"}
 paths:
@@ -42,7 +42,7 @@ paths:
     post: {operationId: createPayout, responses: {"201": {description: created}}}
   /v1/events:
     get: {operationId: events, responses: {"200": {description: a stream}}}
-"##;
+"#;
 
 pub(crate) const POLICIES: &str = r#"
 @id("payments.read")

@@ -100,12 +100,40 @@ fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Received
         }
         request.body = buffer.drain(..length).collect();
     } else if !request.headers("transfer-encoding").is_empty() {
-        while !buffer.ends_with(b"0\r\n\r\n") {
-            fill(stream, buffer)?;
-        }
-        request.body = std::mem::take(buffer);
+        let end = loop {
+            match end_of_chunks(buffer) {
+                Some(end) => break end,
+                None => fill(stream, buffer)?,
+            }
+        };
+        request.body = buffer.drain(..end).collect();
     }
     Some(request)
+}
+
+/// Where the chunks at the start of `bytes` end, their trailers included.
+fn end_of_chunks(bytes: &[u8]) -> Option<usize> {
+    let line = |from: usize| {
+        let rest = bytes.get(from..)?;
+        rest.windows(2).position(|two| two == b"\r\n").map(|length| from + length)
+    };
+    let mut at = 0;
+    loop {
+        let end = line(at)?;
+        let size = usize::from_str_radix(std::str::from_utf8(&bytes[at..end]).ok()?, 16).ok()?;
+        at = end + 2;
+        if size == 0 {
+            break;
+        }
+        at += size + 2;
+    }
+    loop {
+        let end = line(at)?;
+        if end == at {
+            return Some(end + 2);
+        }
+        at = end + 2;
+    }
 }
 
 fn fill(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<()> {

@@ -45,9 +45,16 @@ pub(crate) struct Wire {
 impl Wire {
     pub(crate) fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("the peer listens");
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        // Long enough for a disk that is busy with something else.
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         stream.set_nodelay(true).unwrap();
         Self { stream, buffer: Vec::new() }
+    }
+
+    /// How long to wait for bytes, if not 10 s.
+    pub(crate) fn patience(&mut self, patience: Duration) -> &mut Self {
+        self.stream.set_read_timeout(Some(patience)).unwrap();
+        self
     }
 
     /// Sends bytes; a peer that closed already is no error, its answer is what counts.
@@ -98,7 +105,7 @@ impl Wire {
         self.buffer.drain(..length).collect()
     }
 
-    /// Waits for the peer to close; the bytes that came before it did. `None` after 10 s of silence.
+    /// Waits for the peer to close; the bytes that came before it did. `None` after 30 s of silence.
     pub(crate) fn until_closed(&mut self) -> Option<Vec<u8>> {
         let mut chunk = [0; 4096];
         loop {
@@ -153,7 +160,9 @@ impl Wire {
 pub(crate) fn exchange(address: SocketAddr, bytes: impl AsRef<[u8]>) -> Response {
     let mut wire = Wire::connect(address);
     wire.send(bytes);
-    let Some(mut response) = wire.response() else { panic!("closed without an answer") };
+    let Some(mut response) = wire.response() else {
+        panic!("closed, or silent for 30 s, without an answer")
+    };
     response.closed |= wire.buffer.is_empty() && {
         wire.stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         matches!(wire.stream.read(&mut [0; 1]), Ok(0))

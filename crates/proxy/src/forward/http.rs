@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use ::http::{Request, Response, header};
+use ::http::{Request, Response, StatusCode, header};
 use hyper::body::{Body as _, Incoming};
 use portcullis_model::{
     Refusal,
@@ -44,6 +44,11 @@ pub(crate) async fn forward(
     let request = super::request(exchange, &pass, canonical, &lane, body)?;
     let sending = send(exchange, lane, request, once);
     let (response, lane) = within(deadline, watched.as_ref(), &question, sending).await?;
+    // RFC 9110 section 15.2.2: nobody asked for another protocol, and nobody here would decide what is
+    // said in it.
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Refusal::Upstream(UpstreamTrouble::Broken));
+    }
     let (mut head, incoming) = response.into_parts();
     filter::response::filter(&mut head.headers, &exchange.id_header, grant_header(&pass));
     let watch = watched.map(Watched::hand_over);
@@ -54,7 +59,7 @@ pub(crate) async fn forward(
     };
     let connection = watch.as_ref().filter(|watch| watch.is_long_lived()).map(|watch| watch.id);
     record::outcome(exchange, head.status, &instance, connection);
-    let download = Download::new(incoming, lane, watch, opening);
+    let download = Download::new(incoming, Some(lane), watch, opening);
     Ok(Response::from_parts(head, DownBody::Streaming(download)))
 }
 

@@ -18,7 +18,7 @@ use crate::{
     exchange::Exchange,
     filter, record,
     serve::Admitted,
-    upstream::{Kind, Lane, Sent},
+    upstream::{Kind, Sent},
 };
 
 const HEAD_TIMEOUT: std::time::Duration = std::time::Duration::from_mins(1);
@@ -49,7 +49,7 @@ pub(crate) async fn forward(
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         filter::response::filter(response.headers_mut(), &exchange.id_header, grant);
         record::outcome(exchange, response.status(), &destination.instance, None);
-        return Ok(declined(response, lane, opening));
+        return Ok(declined(response, opening));
     }
     if !is_websocket(response.headers()) {
         return Err(Refusal::Upstream(UpstreamTrouble::Broken));
@@ -64,14 +64,14 @@ pub(crate) async fn forward(
     Ok(response.map(|_| DownBody::whole(bytes::Bytes::new())))
 }
 
-/// The upstream did not agree: its answer is an ordinary one.
+/// The upstream did not agree: its answer is an ordinary one. Its connection is not used again, as it
+/// may take what comes next for bytes of a tunnel.
 fn declined(
     response: Response<Incoming>,
-    lane: Lane,
     opening: crate::connection::Opening,
 ) -> Response<DownBody> {
     let opening = crate::connection::Opening { protocol: "http", ..opening };
-    response.map(|body| DownBody::Streaming(Download::new(body, lane, None, Some(opening))))
+    response.map(|body| DownBody::Streaming(Download::new(body, None, None, Some(opening))))
 }
 
 fn ask_for_upgrade(headers: &mut HeaderMap) {

@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
-use portcullis_model::Problem;
+use portcullis_model::{Problem, Way};
 
 use crate::body::DownBody;
 
-const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:4rem auto;\
-padding:0 1rem;color:#1a1a1a;background:#fff}code{background:#eee;padding:.1rem .3rem}\
+const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:0 auto;\
+padding:2rem 1rem;color:#1a1a1a;background:#fff}h1{font-size:1.6rem;line-height:1.2}\
+h2{font-size:1.1rem}small{opacity:.75}code{background:#eee;padding:.1rem .3rem}\
 @media(prefers-color-scheme:dark){body{color:#eee;background:#111}code{background:#333}}";
 
 /// A problem as a page.
@@ -32,30 +33,45 @@ pub(super) fn page(problem: &Problem) -> String {
     if !problem.ways.is_empty() {
         body += "<h2>What would open it</h2><ol>";
         for way in &problem.ways {
-            let who = match way.reviewers.as_slice() {
-                [] => String::new(),
-                reviewers => format!(" by {}", reviewers.join(", ")),
-            };
-            let (kind, window) = (way.kind.as_str(), way.max_duration);
-            let line = format!("{}: {kind}{who}, for {window} at most", way.rule);
-            let _ = write!(body, "<li>{}</li>", escape(&line));
+            let (words, rule) = (escape(&words(way)), escape(way.rule.as_str()));
+            let _ = write!(body, "<li>{words}<br><small>{rule}</small></li>");
         }
         body += "</ol>";
     }
     if let Some(ask) = &problem.ask {
-        let _ = write!(body, "<p>Ask with <code>{}</code></p>", escape(ask));
+        let _ = write!(body, "<p>To ask, run <code>{}</code></p>", escape(ask));
     }
     if let Some(url) = &problem.ask_url {
-        let _ = write!(body, "<p>or at <a href=\"{0}\">{0}</a></p>", escape(url));
+        let _ = write!(body, "<p>or see <a href=\"{0}\">{0}</a></p>", escape(url));
     }
     if let Some(request) = &problem.request {
         let _ = write!(body, "<p><small>Request {}</small></p>", escape(request));
     }
     let title = escape(&problem.title);
     format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>\
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>{title}</title>\
          <style>{STYLE}</style></head><body>{body}</body></html>"
     )
+}
+
+/// `At once, for 30m at most`; `With a review by Lea, for 15m at most, for one request`.
+fn words(way: &Way) -> String {
+    let who = match way.reviewers.as_slice() {
+        [] => String::new(),
+        reviewers => format!(" by {}", reviewers.join(", ")),
+    };
+    let how = match way.reviews {
+        0 => "At once".to_owned(),
+        1 => format!("With a review{who}"),
+        reviews => format!("With {reviews} reviews{who}"),
+    };
+    let uses = match way.max_uses {
+        None => String::new(),
+        Some(1) => ", for one request".to_owned(),
+        Some(uses) => format!(", for {uses} requests"),
+    };
+    format!("{how}, for {} at most{uses}", way.max_duration)
 }
 
 fn escape(text: &str) -> String {

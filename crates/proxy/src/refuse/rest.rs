@@ -2,7 +2,8 @@
 //!
 //! A body that nobody read must neither be taken for the next request nor make the client miss its
 //! answer: a small one is read away first; for any other the connection closes, after a moment in
-//! which what still arrives is thrown away.
+//! which what still arrives is thrown away. Over HTTP/2 it is the stream that closes: by a reset, for
+//! which some clients drop the answer too if it comes while they send.
 
 use std::time::Duration;
 
@@ -34,9 +35,6 @@ pub(super) async fn dispose(exchange: &mut Exchange) -> Rest {
     // RFC 9110 section 10.1.1: a client that waits for 100 sends nothing after a final answer, and
     // reading would send the 100.
     if exchange.expects_continue {
-        return Rest::Unread;
-    }
-    if !exchange.peer_speaks_http1 {
         return Rest::Unread;
     }
     let is_small = body.size_hint().upper().is_some_and(|size| size <= SMALL);

@@ -121,6 +121,7 @@ impl House {
             control_url: "https://control.test".to_owned(),
             upstream_roots: Arc::new(rustls::RootCertStore::empty()),
             max_connections: 100,
+            decision_cache: true,
         };
         let gate = Gate::new(config, given).run(1)?;
         Ok(Self { ports, upstream, gate: Some(gate), _runtime: runtime })

@@ -8,7 +8,11 @@ mod read;
 mod rows;
 mod write;
 
-use std::{fs::File, path::Path};
+use std::{
+    fs::File,
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -19,8 +23,8 @@ use portcullis_model::{
 use sqlx::SqlitePool;
 
 use crate::{
-    AccessRequests, Change, Grants, Store, StoreError, StoredBundle, StoredDevice, StoredEvent,
-    StoredRefusal, StoredSignIn,
+    AccessRequests, Change, Grants, LogMark, Store, StoreError, StoredAnswer, StoredBundle,
+    StoredDevice, StoredEvent, StoredRefusal, StoredSignIn,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -30,20 +34,15 @@ type Result<T> = std::result::Result<T, StoreError>;
 pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
-    /// Held while this process owns the file; the operating system lets go of it even after kill -9.
-    _owned: File,
+    /// Held while this process owns the file, until it closes it; the operating system lets go of it
+    /// even after kill -9.
+    owned: Mutex<Option<File>>,
 }
 
 impl SqliteStore {
     /// Opens the file at `path`, makes it if there is none, and brings its tables up to date.
     pub async fn open(path: &Path) -> Result<Self> {
         open::open(path).await
-    }
-
-    /// Waits for what runs and closes the file.
-    pub async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
     }
 }
 
@@ -113,6 +112,10 @@ impl Store for SqliteStore {
         read::oldest_to_forget(&self.readers).await
     }
 
+    async fn answer(&self, principal: &PrincipalId, key: &str) -> Result<Option<StoredAnswer>> {
+        read::answer(&self.readers, principal, key).await
+    }
+
     async fn bundles(&self, limit: u32) -> Result<Vec<StoredBundle>> {
         read::bundles(&self.readers, limit).await
     }
@@ -129,11 +132,18 @@ impl Store for SqliteStore {
         read::last_logged(&self.readers).await
     }
 
-    async fn logged(&self, seq: i64, position: u64) -> Result<()> {
-        let position =
-            i64::try_from(position).map_err(|error| rows::unreadable("events", error))?;
-        let mark = "UPDATE events SET log_position = ? WHERE seq = ? AND log_position IS NULL";
-        let done = sqlx::query(mark).bind(position).bind(seq).execute(&self.writer).await?;
-        if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Conflict) }
+    async fn logged(&self, marks: &[LogMark]) -> Result<()> {
+        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        for mark in marks {
+            write::logged(&mut tx, *mark).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+        // Only now may another process have it.
+        drop(self.owned.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }

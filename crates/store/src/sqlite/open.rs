@@ -3,6 +3,7 @@
 use std::{
     fs::{File, OpenOptions, TryLockError},
     path::{Path, PathBuf},
+    sync::Mutex,
     time::Duration,
 };
 
@@ -32,19 +33,19 @@ pub(super) async fn open(path: &Path) -> Result<SqliteStore, StoreError> {
     migrations().run(&writer).await.map_err(|error| cannot_open(path, error))?;
     let readers = pool(READERS, options.read_only(true)).await;
     let readers = readers.map_err(|error| cannot_open(path, error))?;
-    Ok(SqliteStore { writer, readers, _owned: owned })
+    Ok(SqliteStore { writer, readers, owned: Mutex::new(Some(owned)) })
 }
 
 /// The text of each migration is compiled in, so that a change of it is a change of the program.
 fn migrations() -> Migrator {
-    let first = include_str!("../../migrations/0001_first.sql").into_sql_str();
-    Migrator::with_migrations(vec![Migration::new(
-        1,
-        "first".into(),
-        MigrationType::Simple,
-        first,
-        false,
-    )])
+    let all = [
+        (1, "first", include_str!("../../migrations/0001_first.sql")),
+        (2, "answers", include_str!("../../migrations/0002_answers.sql")),
+    ];
+    let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
+        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    Migrator::with_migrations(all.map(migration).into())
 }
 
 async fn pool(connections: u32, options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {

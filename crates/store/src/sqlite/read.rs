@@ -13,7 +13,8 @@ use super::{
     rows::{parsed, readable, time, unreadable},
 };
 use crate::{
-    AccessRequests, Grants, StoredBundle, StoredDevice, StoredEvent, StoredRefusal, StoredSignIn,
+    AccessRequests, Grants, StoredAnswer, StoredBundle, StoredDevice, StoredEvent, StoredRefusal,
+    StoredSignIn,
 };
 
 pub(super) async fn access_request(
@@ -33,6 +34,11 @@ pub(super) async fn access_requests(
         AccessRequests::Pending => sqlx::query_scalar(
             "SELECT body FROM access_requests WHERE state = 'pending' ORDER BY id DESC LIMIT ?",
         ),
+        AccessRequests::PendingOf(principal) => sqlx::query_scalar(
+            "SELECT body FROM access_requests WHERE principal = ? AND state = 'pending' \
+             ORDER BY id DESC LIMIT ?",
+        )
+        .bind(principal.to_string()),
         AccessRequests::Of(principal) => sqlx::query_scalar(
             "SELECT body FROM access_requests WHERE principal = ? ORDER BY id DESC LIMIT ?",
         )
@@ -115,6 +121,20 @@ pub(super) async fn refusal(
     let query = sqlx::query_scalar(sql).bind(principal.to_string()).bind(id.to_string());
     let body: Option<String> = query.fetch_optional(pool).await?;
     body.map(|body| parsed("refusals", &body)).transpose()
+}
+
+pub(super) async fn answer(
+    pool: &SqlitePool,
+    principal: &PrincipalId,
+    key: &str,
+) -> Result<Option<StoredAnswer>> {
+    let sql = "SELECT asked, access_request, at FROM answers WHERE principal = ? AND key = ?";
+    let query = sqlx::query_as(sql).bind(principal.to_string()).bind(key.to_owned());
+    let row: Option<(String, String, i64)> = query.fetch_optional(pool).await?;
+    let Some((asked, access_request, at)) = row else { return Ok(None) };
+    let access_request = access_request.parse().map_err(|error| unreadable("answers", error))?;
+    let (principal, key, at) = (principal.clone(), key.to_owned(), time("answers", at)?);
+    Ok(Some(StoredAnswer { principal, key, asked, access_request, at }))
 }
 
 pub(super) async fn oldest_to_forget(

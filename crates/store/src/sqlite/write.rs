@@ -7,9 +7,12 @@ use sqlx::{Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
 
 use super::{
     Result,
-    rows::{json, micros},
+    rows::{json, micros, unreadable},
 };
-use crate::{Change, StoreError, StoredBundle, StoredRefusal, StoredSignIn};
+use crate::{Change, LogMark, StoreError, StoredAnswer, StoredBundle, StoredRefusal, StoredSignIn};
+
+/// Answers that are kept for one caller.
+const MOST_ANSWERS: i64 = 256;
 
 pub(super) async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<()> {
     match change {
@@ -42,12 +45,16 @@ pub(super) async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<
         Change::MoveAccessRequest { request, seen_reviews } => {
             move_access_request(tx, request, *seen_reviews).await
         }
-        Change::AddGrant(grant) => add_grant(tx, grant).await,
+        Change::AddGrant(grant) => add_grant(tx, grant, false).await,
+        Change::AddGrantOnce(grant) => add_grant(tx, grant, true).await,
         Change::MoveGrant { grant, seen_version } => move_grant(tx, grant, *seen_version).await,
         Change::SpendUse { grant, request, at } => {
             spend_use(tx, &grant.to_string(), *request, micros(*at)).await
         }
         Change::KeepRefusal { refusal, at_most } => keep_refusal(tx, refusal, *at_most).await,
+        Change::KeepAnswer { answer, forget_until } => {
+            keep_answer(tx, answer, micros(*forget_until)).await
+        }
         Change::Forget { refusals_until, devices_until } => {
             forget(tx, micros(*refusals_until), micros(*devices_until)).await
         }
@@ -167,10 +174,16 @@ async fn add_review(
     guarded(tx, query).await
 }
 
-async fn add_grant(tx: &mut SqliteConnection, grant: &Grant) -> Result<()> {
+async fn add_grant(tx: &mut SqliteConnection, grant: &Grant, once: bool) -> Result<()> {
     let sql = "INSERT INTO grants \
                (id, access_request, principal, service, state, version, expires_at, body) \
-               VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+               SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 WHERE NOT ?9 OR NOT EXISTS (\
+               SELECT 1 FROM grants WHERE principal = ?3 AND service = ?4 \
+               AND state = 'in_force' AND expires_at > ?10 \
+               AND body -> 'rule' IS ?8 -> 'rule' \
+               AND body -> 'operation' IS ?8 -> 'operation' \
+               AND body -> 'resource' IS ?8 -> 'resource' \
+               AND body -> 'digest' IS ?8 -> 'digest')";
     let query = sqlx::query(sql)
         .bind(grant.id.to_string())
         .bind(grant.access_request.to_string())
@@ -179,7 +192,9 @@ async fn add_grant(tx: &mut SqliteConnection, grant: &Grant) -> Result<()> {
         .bind(state(grant))
         .bind(grant.version)
         .bind(micros(grant.expires_at))
-        .bind(json("grants", grant)?);
+        .bind(json("grants", grant)?)
+        .bind(once)
+        .bind(micros(grant.starts_at));
     guarded(tx, query).await
 }
 
@@ -229,6 +244,23 @@ async fn keep_refusal(
     guarded(tx, query).await
 }
 
+async fn keep_answer(tx: &mut SqliteConnection, answer: &StoredAnswer, until: i64) -> Result<()> {
+    let sql = "DELETE FROM answers WHERE at <= ?1 OR (principal = ?2 AND key NOT IN (\
+               SELECT key FROM answers WHERE principal = ?2 ORDER BY at DESC LIMIT ?3))";
+    let principal = answer.principal.to_string();
+    let query = sqlx::query(sql).bind(until).bind(principal.clone()).bind(MOST_ANSWERS - 1);
+    query.execute(&mut *tx).await?;
+    let sql = "INSERT INTO answers (principal, key, asked, access_request, at) \
+               VALUES (?, ?, ?, ?, ?)";
+    let query = sqlx::query(sql)
+        .bind(principal)
+        .bind(answer.key.clone())
+        .bind(answer.asked.clone())
+        .bind(answer.access_request.to_string())
+        .bind(micros(answer.at));
+    guarded(tx, query).await
+}
+
 async fn forget(tx: &mut SqliteConnection, refusals: i64, devices: i64) -> Result<()> {
     let sql = "DELETE FROM refusals WHERE time <= ?";
     sqlx::query(sql).bind(refusals).execute(&mut *tx).await?;
@@ -252,6 +284,12 @@ async fn record(tx: &mut SqliteConnection, event: &Event) -> Result<()> {
     let sql = "INSERT INTO events (id, body) VALUES (?, ?)";
     let query = sqlx::query(sql).bind(event.id.to_string()).bind(json("events", event)?);
     guarded(tx, query).await
+}
+
+pub(super) async fn logged(tx: &mut SqliteConnection, mark: LogMark) -> Result<()> {
+    let position = i64::try_from(mark.position).map_err(|error| unreadable("events", error))?;
+    let sql = "UPDATE events SET log_position = ? WHERE seq = ? AND log_position IS NULL";
+    guarded(tx, sqlx::query(sql).bind(position).bind(mark.seq)).await
 }
 
 fn count(reviews: usize) -> i64 {

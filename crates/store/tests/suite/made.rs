@@ -73,6 +73,7 @@ pub(crate) fn review(n: u128, person: u128, decision: Decision) -> Review {
         note: Some("because".into()),
         duration: None,
         at: now(),
+        source: None,
     }
 }
 

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use made::now;
 use portcullis_model::{
-    AccessRequest, AccessRequestId, BundleDigest, Decision, GrantEnd, GrantId, PersonId, RequestId,
-    SignInId, TokenHash,
+    AccessRequest, AccessRequestId, BundleDigest, Decision, Grant, GrantEnd, GrantId, PersonId,
+    RequestId, SignInId, TokenHash,
 };
-use portcullis_store::{AccessRequests, Change, Grants, Store, StoreError};
+use portcullis_store::{AccessRequests, Change, Grants, LogMark, Store, StoreError, StoredAnswer};
 
 type Shared = Arc<dyn Store>;
 
-fn is_conflict(result: Result<(), StoreError>) -> bool {
+fn is_conflict(result: &Result<(), StoreError>) -> bool {
     matches!(result, Err(StoreError::Conflict))
 }
 
@@ -29,7 +29,7 @@ pub(crate) async fn a_transaction_happens_whole_or_not_at_all(store: Shared) {
         // No such access request.
         Change::AddGrant(made::grant(1, 99, None)),
     ];
-    assert!(is_conflict(store.commit(bad).await));
+    assert!(is_conflict(&store.commit(bad).await));
     assert!(store.unlogged(10).await.unwrap().is_empty());
     assert!(store.access_request(AccessRequestId::from_bits(1)).await.unwrap().is_none());
 }
@@ -38,7 +38,7 @@ pub(crate) async fn the_same_is_asked_once_while_it_waits(store: Shared) {
     let first = made::request(1, "ana", "payments.createRefund");
     store.commit(vec![add(first.clone())]).await.unwrap();
     let again = made::request(2, "ana", "payments.createRefund");
-    assert!(is_conflict(store.commit(vec![add(again.clone())]).await));
+    assert!(is_conflict(&store.commit(vec![add(again.clone())]).await));
     store.commit(vec![add(made::request(3, "ben", "payments.createRefund"))]).await.unwrap();
     store.commit(vec![add(made::request(4, "ana", "payments.getRefund"))]).await.unwrap();
     let withdrawn = first.withdraw(now()).unwrap();
@@ -53,7 +53,7 @@ pub(crate) async fn no_more_wait_than_may(store: Shared) {
     for n in 0..3 {
         let request = made::request(n, "ana", &format!("payments.op{n}"));
         let change = Change::AddAccessRequest { request, at_most: 2 };
-        assert_eq!(is_conflict(store.commit(vec![change]).await), n == 2);
+        assert_eq!(is_conflict(&store.commit(vec![change]).await), n == 2);
     }
     assert_eq!(store.access_requests(AccessRequests::Pending, 10).await.unwrap().len(), 2);
 }
@@ -68,12 +68,12 @@ pub(crate) async fn m02_one_person_is_counted_once_by_the_store_too(store: Share
     let first = Change::MoveAccessRequest { request: once.clone(), seen_reviews: 0 };
     store.commit(vec![first.clone()]).await.unwrap();
     // Seen before the first review: stale.
-    assert!(is_conflict(store.commit(vec![first]).await));
+    assert!(is_conflict(&store.commit(vec![first]).await));
     // A state machine that had forgotten to look would meet the unique row.
     let mut twice = once;
     twice.reviews.push(made::review(2, 7, Decision::Approve));
     let second = Change::MoveAccessRequest { request: twice, seen_reviews: 1 };
-    assert!(is_conflict(store.commit(vec![second]).await));
+    assert!(is_conflict(&store.commit(vec![second]).await));
     let kept = store.access_request(AccessRequestId::from_bits(1)).await.unwrap().unwrap();
     assert_eq!(kept.approvals(), 1);
 }
@@ -121,6 +121,35 @@ pub(crate) async fn e16_a_use_is_spent_once(store: Shared) {
     assert_eq!((kept.uses, kept.max_uses), (1, Some(1)));
 }
 
+pub(crate) async fn e27_what_policy_gives_by_itself_is_given_once_while_it_lives(store: Shared) {
+    store.commit(vec![add(made::request(1, "ana", "payments.createRefund"))]).await.unwrap();
+    let once = |n, digest: Option<&str>| {
+        let digest = digest.map(Arc::from);
+        vec![Change::AddGrantOnce(Grant { digest, ..made::grant(n, 1, None) })]
+    };
+    let mut racing = tokio::task::JoinSet::new();
+    for n in 0..16 {
+        let (store, once) = (Arc::clone(&store), once(n, None));
+        racing.spawn(async move { store.commit(once).await.is_ok() });
+    }
+    assert_eq!(racing.join_all().await.into_iter().filter(|added| *added).count(), 1);
+    store.commit(once(20, Some("sha256:a"))).await.unwrap();
+    assert!(is_conflict(&store.commit(once(21, Some("sha256:a"))).await));
+    store.commit(once(22, Some("sha256:b"))).await.unwrap();
+    let first = store.grants(Grants::InForce, 10).await.unwrap();
+    let first = first.into_iter().find(|grant| grant.digest.is_none()).unwrap();
+    let ended = first.end(now(), GrantEnd::GivenBack, None).unwrap();
+    store.commit(vec![Change::MoveGrant { grant: ended, seen_version: 0 }]).await.unwrap();
+    store.commit(once(23, None)).await.unwrap();
+}
+
+pub(crate) async fn a_closed_store_answers_nothing(store: Shared) {
+    store.close().await;
+    let late = store.commit(vec![Change::Record(made::event(1))]).await;
+    assert!(matches!(late, Err(StoreError::Unavailable(_))), "{late:?}");
+    assert!(matches!(store.sign_ins().await, Err(StoreError::Unavailable(_))));
+}
+
 pub(crate) async fn an_ended_grant_stays_ended(store: Shared) {
     let request = made::request(1, "ana", "payments.createRefund");
     let grant = made::grant(1, 1, None);
@@ -130,7 +159,7 @@ pub(crate) async fn an_ended_grant_stays_ended(store: Shared) {
     store.commit(vec![end]).await.unwrap();
     for seen_version in [0, 1] {
         let back = Change::MoveGrant { grant: grant.clone(), seen_version };
-        assert!(is_conflict(store.commit(vec![back]).await));
+        assert!(is_conflict(&store.commit(vec![back]).await));
     }
     assert_eq!(store.grants(Grants::Of(made::id("ana")), 10).await.unwrap().len(), 1);
 }
@@ -149,8 +178,8 @@ pub(crate) async fn a_sign_in_takes_its_children_with_it(store: Shared) {
     store.commit(vec![Change::EndSignIn(SignInId::from_bits(1))]).await.unwrap();
     assert!(store.sign_ins().await.unwrap().is_empty());
     let orphan = Change::AddSignIn(made::sign_in(3, "ana", 1, Some(1)));
-    assert!(is_conflict(store.commit(vec![orphan]).await));
-    assert!(is_conflict(store.commit(vec![Change::EndSignIn(SignInId::from_bits(1))]).await));
+    assert!(is_conflict(&store.commit(vec![orphan]).await));
+    assert!(is_conflict(&store.commit(vec![Change::EndSignIn(SignInId::from_bits(1))]).await));
 }
 
 pub(crate) async fn people_are_found_by_address_and_by_principal(store: Shared) {
@@ -163,7 +192,7 @@ pub(crate) async fn people_are_found_by_address_and_by_principal(store: Shared) 
     assert_eq!(store.person_of(&made::id("ana")).await.unwrap(), Some(PersonId::from_bits(1)));
     assert_eq!(store.person_of(&made::id("zoe")).await.unwrap(), None);
     let taken = Change::AddPerson(made::person(2, Some("ana@example.com")));
-    assert!(is_conflict(store.commit(vec![taken]).await));
+    assert!(is_conflict(&store.commit(vec![taken]).await));
     let own = Change::AddPerson(made::person(2, Some("ben@example.com")));
     store.commit(vec![own]).await.unwrap();
     assert_eq!(store.principals().await.unwrap(), vec![made::principal("ana", Some(1))]);
@@ -175,7 +204,7 @@ pub(crate) async fn a_device_sign_in_is_done_once(store: Shared) {
     assert_eq!(store.device(&hash).await.unwrap(), Some(made::device()));
     assert_eq!(store.devices_under_way().await.unwrap(), 1);
     store.commit(vec![Change::EndDevice(hash)]).await.unwrap();
-    assert!(is_conflict(store.commit(vec![Change::EndDevice(hash)]).await));
+    assert!(is_conflict(&store.commit(vec![Change::EndDevice(hash)]).await));
 }
 
 pub(crate) async fn e37_a_refusal_is_read_by_its_principal_only(store: Shared) {
@@ -185,10 +214,10 @@ pub(crate) async fn e37_a_refusal_is_read_by_its_principal_only(store: Shared) {
     let code = refusal.id.clone();
     assert_eq!(store.refusal(&made::id("ana"), &code).await.unwrap(), Some(refusal.clone()));
     assert_eq!(store.refusal(&made::id("ben"), &code).await.unwrap(), None);
-    assert!(is_conflict(store.commit(keep(refusal, 2)).await), "the code is taken");
+    assert!(is_conflict(&store.commit(keep(refusal, 2)).await), "the code is taken");
     store.commit(keep(made::refusal("ben", "7K2M"), 2)).await.unwrap();
     store.commit(keep(made::refusal("ana", "7K2N"), 2)).await.unwrap();
-    assert!(is_conflict(store.commit(keep(made::refusal("ana", "7K2P"), 2)).await), "too many");
+    assert!(is_conflict(&store.commit(keep(made::refusal("ana", "7K2P"), 2)).await), "too many");
 }
 
 pub(crate) async fn leftovers_are_forgotten_at_their_time(store: Shared) {
@@ -213,7 +242,7 @@ pub(crate) async fn generations_only_grow(store: Shared) {
     store.commit(vec![Change::AddBundle(made::bundle(2, "sha256:b"))]).await.unwrap();
     for stale in [1, 2] {
         let stale = Change::AddBundle(made::bundle(stale, "sha256:c"));
-        assert!(is_conflict(store.commit(vec![stale]).await));
+        assert!(is_conflict(&store.commit(vec![stale]).await));
     }
     let newest = store.bundles(1).await.unwrap();
     assert_eq!(newest.first().unwrap().generation, 2);
@@ -225,13 +254,39 @@ pub(crate) async fn events_wait_for_the_log_in_their_order(store: Shared) {
     for n in 1..=5 {
         store.commit(vec![Change::Record(made::event(n))]).await.unwrap();
     }
-    assert!(is_conflict(store.commit(vec![Change::Record(made::event(5))]).await), "once by id");
+    assert!(is_conflict(&store.commit(vec![Change::Record(made::event(5))]).await), "once by id");
     let waiting = store.unlogged(10).await.unwrap();
     let ids: Vec<u128> = waiting.iter().map(|stored| stored.event.id.to_bits()).collect();
     assert_eq!(ids, [1, 2, 3, 4, 5]);
     assert_eq!(store.last_logged().await.unwrap(), None);
-    store.logged(waiting[0].seq, 41).await.unwrap();
-    assert!(is_conflict(store.logged(waiting[0].seq, 42).await), "it has its position");
+    let mark = |n: usize, position| LogMark { seq: waiting[n].seq, position };
+    store.logged(&[mark(0, 41)]).await.unwrap();
+    assert!(is_conflict(&store.logged(&[mark(1, 42), mark(0, 43)]).await), "it has its position");
     assert_eq!(store.unlogged(10).await.unwrap().len(), 4);
     assert_eq!(store.last_logged().await.unwrap(), Some(41));
+}
+
+pub(crate) async fn an_answer_is_kept_once_for_each_key_and_the_newest_only(store: Shared) {
+    store.commit(vec![add(made::request(1, "ana", "payments.createRefund"))]).await.unwrap();
+    let answer = |who: &str, n: i64| StoredAnswer {
+        principal: made::id(who),
+        key: format!("k-{n}"),
+        asked: "digest".into(),
+        access_request: AccessRequestId::from_bits(1),
+        at: now() + SignedDuration::from_secs(n),
+    };
+    let keep =
+        |answer: StoredAnswer, forget_until| vec![Change::KeepAnswer { answer, forget_until }];
+    let long_ago = now() - SignedDuration::from_hours(1);
+    store.commit(keep(answer("ben", 0), long_ago)).await.unwrap();
+    for n in 0..300 {
+        store.commit(keep(answer("ana", n), long_ago)).await.unwrap();
+    }
+    assert!(is_conflict(&store.commit(keep(answer("ana", 299), long_ago)).await));
+    let kept = async |who: &str, n| store.answer(&made::id(who), &format!("k-{n}")).await.unwrap();
+    assert_eq!(kept("ana", 299).await, Some(answer("ana", 299)));
+    assert_eq!((kept("ana", 43).await, kept("ben", 0).await), (None, Some(answer("ben", 0))));
+    assert!(kept("ana", 44).await.is_some());
+    store.commit(keep(answer("zoe", 400), now())).await.unwrap();
+    assert_eq!(kept("ben", 0).await, None, "its time was up");
 }

@@ -43,6 +43,16 @@ impl Target {
         operations.map(Self::Operations).map_err(|error| Failure::WrongUse(error.to_string()))
     }
 
+    /// What to do if it is not found.
+    pub(super) const fn hint(&self) -> &'static str {
+        match self {
+            Self::Refusal(_) => {
+                "a code is good for an hour, for whoever was refused: send the request again for a new one"
+            }
+            Self::Operations(_) => "`portcullis services NAME` lists a service's operations",
+        }
+    }
+
     /// A title, and what would open it now.
     pub(super) async fn ways(
         &self,
@@ -50,9 +60,10 @@ impl Target {
     ) -> Result<(String, Vec<WayBody>), Failure> {
         match self {
             Self::Refusal(id) => {
-                let fetched = session.get(&format!("/v1/refusals/{id}")).await?;
+                let fetched = session.get(&format!("/v1/refusals/{id}")).await;
+                let fetched = fetched.map_err(|failure| failure.or_try(self.hint()))?;
                 let refusal: RefusalBody = fetched.read()?;
-                let title = format!("403 {} on {}: {id}", refusal.operation, refusal.service);
+                let title = format!("{id}  {} on {}", refusal.operation, refusal.service);
                 Ok((title, refusal.ways))
             }
             Self::Operations(operations) => {
@@ -80,7 +91,9 @@ async fn ways_of(
     operation: &OperationName,
 ) -> Result<Vec<WayBody>, Failure> {
     let path = format!("/v1/services/{}", operation.service());
-    let service: ServiceBody = session.get(&path).await?.read()?;
+    let fetched = session.get(&path).await;
+    let fetched = fetched.map_err(|failure| failure.or_try("`portcullis services` lists yours"))?;
+    let service: ServiceBody = fetched.read()?;
     let found = service.operations.into_iter().find(|found| found.name == operation.as_str());
     found.map(|found| found.ways).ok_or_else(|| {
         let service = operation.service();

@@ -8,14 +8,17 @@ use serde_json::{Map, Value};
 /// `  41  2026-11-22T12:00:00Z  attempt  corp:ana  payments.read  permit 200  …`
 pub(super) fn of(body: &EventBody) -> String {
     let event = &body.event;
-    let mut line = format!("{:>6}  {}  {}", body.seq, text(event, "time"), text(event, "type"));
+    let time = seconds(text(event, "time"));
+    let mut line = format!("{:>6}  {time}  {}", body.seq, text(event, "type"));
     if let Some(principal) = event.get("principal").and_then(|who| who.get("id")?.as_str()) {
         let _ = write!(line, "  {principal}");
     }
     // An attempt outside any operation still has a service, or at least a host.
     let about =
         ["operation", "service", "host"].into_iter().find_map(|key| event.get(key)?.as_str());
-    for part in [about.unwrap_or(""), text(event, "decision"), text(event, "refusal")] {
+    let (decision, refusal) = (text(event, "decision"), text(event, "refusal"));
+    let refusal = if refusal == decision { "" } else { refusal };
+    for part in [about.unwrap_or(""), decision, refusal] {
         if !part.is_empty() {
             let _ = write!(line, "  {part}");
         }
@@ -31,6 +34,12 @@ pub(super) fn of(body: &EventBody) -> String {
     line
 }
 
+/// Without the fraction, in the record's own zone: people compare it with other logs.
+fn seconds(time: &str) -> String {
+    let parsed = time.parse::<jiff::Timestamp>();
+    parsed.map_or_else(|_| time.to_owned(), |time| time.strftime("%FT%TZ").to_string())
+}
+
 fn text<'a>(event: &'a Map<String, Value>, key: &str) -> &'a str {
     event.get(key).and_then(Value::as_str).unwrap_or("")
 }
@@ -41,14 +50,16 @@ mod tests {
 
     #[test]
     fn a_line_says_who_did_what_and_what_came_of_it() {
-        let event = serde_json::from_value(serde_json::json!({"time": "T", "type": "attempt",
+        let event = serde_json::from_value(
+            serde_json::json!({"time": "2026-11-22T12:00:00.25Z", "type": "attempt",
             "principal": {"type": "User", "id": "corp:ana"}, "service": "payments",
             "operation": "payments.refund", "decision": "requestable",
-            "refusal": "requestable", "status": 403}));
+            "refusal": "requestable", "status": 403}),
+        );
         let event = event.unwrap();
         let line = of(&EventBody { seq: 41, event });
         let expected =
-            "    41  T  attempt  corp:ana  payments.refund  requestable  requestable  403";
+            "    41  2026-11-22T12:00:00Z  attempt  corp:ana  payments.refund  requestable  403";
         assert_eq!(line, expected);
     }
 }

@@ -13,14 +13,15 @@ use serde_json::json;
 
 use crate::cli::{failure::Failure, screen::Screen, when};
 
+const CHECKPOINT: &str = "checkpoint";
 const KEY_FILE: &str = "log.pub";
 
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
-    /// The record's directory: `checkpoint` and `tile/`
+    /// The record: the folder that `audit.directory` names, or a copy of the `log` folder in it
     #[arg(default_value = "audit")]
     directory: PathBuf,
-    /// The log's public key, or a file with it; `log.pub` of the directory if absent, which proves
+    /// The log's public key, or a file with it; `log.pub` beside the log if absent, which proves
     /// nothing against whoever could change that too
     #[arg(long)]
     key: Option<String>,
@@ -31,9 +32,10 @@ pub(crate) struct Verify {
 
 impl Verify {
     pub(super) fn run(&self, screen: &Screen, now: Timestamp) -> Result<(), Failure> {
-        let key = self.key()?;
+        let log = self.log()?;
+        let key = self.key(&log)?;
         let held = self.checkpoint.as_deref().map(read).transpose()?;
-        let verified = verify(&self.directory, key.trim(), held.as_deref())
+        let verified = verify(&log, key.trim(), held.as_deref())
             .map_err(|finding| Failure::Refused(finding.to_string()))?;
         let root = verified.root.iter().fold(String::new(), |mut text, byte| {
             let _ = write!(text, "{byte:02x}");
@@ -43,21 +45,50 @@ impl Verify {
             screen.body(&json!({"size": verified.size, "root": root, "time": verified.time}));
             return Ok(());
         }
-        let newest = verified.time.map(|time| format!(", the newest of {}", when::at(time, now)));
-        screen.line(&format!("whole: {} records{}", verified.size, newest.unwrap_or_default()));
-        screen.line(&format!("root   {root}"));
+        let newest = verified.time.map(|time| format!(" of {}", when::at(time, now)));
+        let since = if held.is_some() { ", and none is gone since yours" } else { "" };
+        screen.line(&format!(
+            "whole: {} records, none changed, missing or moved up to the signed checkpoint{}{since}",
+            verified.size,
+            newest.unwrap_or_default(),
+        ));
+        screen.line(&format!("root:  {root}"));
         if held.is_none() {
-            screen.note("with --checkpoint FILE, a cut or an older state would show as well");
+            screen.note(
+                "keep a copy of the checkpoint elsewhere: with --checkpoint FILE, a cut shows too",
+            );
         }
         Ok(())
     }
 
+    /// The log's own folder: the one given, or `log` in it.
+    fn log(&self) -> Result<PathBuf, Failure> {
+        let is_log = |path: &Path| path.join(CHECKPOINT).exists() || path.join("tile").exists();
+        let inner = self.directory.join("log");
+        [&self.directory, &inner].into_iter().find(|path| is_log(path)).cloned().ok_or_else(|| {
+            let directory = self.directory.display();
+            Failure::WrongUse(format!(
+                "{directory} holds no record; name the folder that `audit.directory` of the \
+                 configuration names"
+            ))
+        })
+    }
+
     /// A verifier key has plus signs and a path of a file rarely does; a file that exists wins.
-    fn key(&self) -> Result<String, Failure> {
+    fn key(&self, log: &Path) -> Result<String, Failure> {
         match &self.key {
             Some(text) if !Path::new(text).exists() => Ok(text.clone()),
             Some(path) => read(Path::new(path)),
-            None => read(&self.directory.join(KEY_FILE)),
+            None => {
+                let beside = log.join("..").join(KEY_FILE);
+                let found = [log.join(KEY_FILE), beside].into_iter().find(|path| path.exists());
+                read(&found.ok_or_else(|| {
+                    let log = log.display();
+                    Failure::WrongUse(format!(
+                        "there is no {KEY_FILE} beside {log}; give the log's public key with --key"
+                    ))
+                })?)
+            }
         }
     }
 }
@@ -82,10 +113,23 @@ mod tests {
     #[test]
     fn a_record_that_is_not_there_is_not_proved() {
         let directory = tempfile::tempdir().unwrap();
-        assert!(matches!(verify_in(directory.path(), None), Failure::WrongUse(_)));
-        assert!(matches!(
-            verify_in(directory.path(), Some("log+00000000+AQ==")),
-            Failure::Refused(_)
-        ));
+        for key in [None, Some("log+00000000+AQ==")] {
+            let failure = verify_in(directory.path(), key);
+            assert!(
+                matches!(failure, Failure::WrongUse(_))
+                    && failure.to_string().contains("no record")
+            );
+        }
+    }
+
+    #[test]
+    fn a_record_without_its_checkpoint_is_not_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir_all(directory.path().join("log/tile")).unwrap();
+        let failure = verify_in(directory.path(), None);
+        assert!(failure.to_string().contains("--key"), "{failure}");
+        fs::write(directory.path().join(KEY_FILE), "log+00000000+AQ==").unwrap();
+        assert!(matches!(verify_in(directory.path(), None), Failure::Refused(_)));
+        assert!(matches!(verify_in(&directory.path().join("log"), None), Failure::Refused(_)));
     }
 }

@@ -1,36 +1,13 @@
 //! What of curl's arguments matters here: where the request goes, and what would carry the token
-//! to anywhere else.
+//! to anywhere else. Every argument is understood or refused: one that is taken for a value and is an
+//! address would take the token along.
 
 use portcullis_api::services::ServicesBody;
-use url::Url;
 
-/// Short options that take a value, in the same argument or the next.
-const SHORT_WITH_VALUE: &str = "AbcCdDeEFhHKmoPQrtTuUwxXyYz";
-/// Long options whose value may look like the address of the request and is none.
-const VALUE_LIKE_ADDRESS: [&str; 18] = [
-    "--referer",
-    "--proxy",
-    "--preproxy",
-    "--data",
-    "--data-raw",
-    "--data-ascii",
-    "--data-binary",
-    "--data-urlencode",
-    "--json",
-    "--header",
-    "--proxy-header",
-    "--user-agent",
-    "--form",
-    "--form-string",
-    "--url-query",
-    "--cookie",
-    "--write-out",
-    "--doh-url",
-];
+use super::options::{Opt, Value};
+
 /// Options that say who asks, towards the service behind the gate.
-const SAYS_WHO: [&str; 11] = [
-    "-u",
-    "-n",
+const SAYS_WHO: [&str; 10] = [
     "--user",
     "--oauth2-bearer",
     "--netrc",
@@ -40,45 +17,41 @@ const SAYS_WHO: [&str; 11] = [
     "--ntlm",
     "--negotiate",
     "--basic",
-];
-/// Options that could take the token elsewhere, or that this command needs for itself.
-const REFUSED: [(&str, &str); 6] = [
-    ("-K", "the token gets to curl as configuration; write your options out"),
-    ("--config", "the token gets to curl as configuration; write your options out"),
-    ("-:", "the token is for one request; run it twice"),
-    ("--next", "the token is for one request; run it twice"),
-    ("--location-trusted", "it would send the token to whatever host it is redirected to"),
-    ("--connect-to", "use --gate before curl's own arguments"),
+    "--anyauth",
 ];
 
 /// Where a request goes, and how the token may ride along.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Wanted {
     hosts: Vec<String>,
     authorization_taken: bool,
+    follows: bool,
 }
 
 impl Wanted {
-    /// Reads curl's arguments as far as they matter; refuses what could leak the token.
+    /// Reads curl's arguments; refuses what is not understood or could leak the token.
     pub(super) fn read(arguments: &[String]) -> Result<Self, String> {
-        let mut wanted = Self { hosts: Vec::new(), authorization_taken: false };
-        let mut follows = false;
+        let mut wanted = Self::default();
+        let mut only_addresses = false;
         let mut rest = arguments.iter().map(String::as_str);
         while let Some(argument) = rest.next() {
-            let option = Opt::read(argument);
-            refuse(argument, &option)?;
-            let value = match option.value {
-                Value::None => None,
-                Value::Here(value) => Some(value),
-                Value::Next => rest.next(),
-            };
-            if let Some(value) = value {
-                wanted.value(option.names.last().copied().unwrap_or_default(), value)?;
+            if only_addresses || !argument.starts_with('-') {
+                wanted.address(argument)?;
+            } else if argument == "--" {
+                only_addresses = true;
+            } else {
+                let option = Opt::read(argument)?;
+                let value = match option.value {
+                    Value::None => None,
+                    Value::Here(value) => Some(value),
+                    Value::Next => {
+                        Some(rest.next().ok_or_else(|| format!("`{argument}` needs a value"))?)
+                    }
+                };
+                wanted.option(&option.names, value)?;
             }
-            wanted.authorization_taken |= option.names.iter().any(|name| says_who(name, value));
-            follows |= option.names.iter().any(|name| matches!(*name, "-L" | "--location"));
         }
-        wanted.check(follows)
+        wanted.check()
     }
 
     /// The header that the token goes into. `Authorization` where it is free: curl does not send that
@@ -108,40 +81,51 @@ impl Wanted {
         found.ok_or_else(|| "there is no address among curl's arguments".to_owned())
     }
 
-    fn value(&mut self, name: &str, value: &str) -> Result<(), String> {
-        let standard_input = value == "@-" || value.ends_with("=@-");
-        let upload = matches!(name, "-T" | "--upload-file") && matches!(value, "-" | ".");
-        if standard_input || upload {
-            return Err("curl's standard input carries the token; put the data into a file".into());
+    fn option(&mut self, names: &[&str], value: Option<&str>) -> Result<(), String> {
+        let last = names.last().copied().unwrap_or_default();
+        if let Some(value) = value {
+            let standard_input = value == "@-" || value.ends_with("=@-");
+            let upload = last == "--upload-file" && matches!(value, "-" | ".");
+            if standard_input || upload {
+                return Err(
+                    "curl's standard input carries the token; put the data into a file".to_owned()
+                );
+            }
+            if last == "--url" {
+                self.address(value)?;
+            }
         }
-        if name.is_empty() || name == "--url" {
-            self.address(value)?;
-        }
+        self.authorization_taken |= names.iter().any(|name| says_who(name, value));
+        self.follows |= names.contains(&"--location");
         Ok(())
     }
 
+    /// An address as curl and everybody else reads it alike: a scheme, a name, perhaps a port. Braces
+    /// and brackets make curl visit several hosts, and parsers disagree about `@` and `\`.
     fn address(&mut self, text: &str) -> Result<(), String> {
-        let lower = text.to_ascii_lowercase();
-        if !lower.starts_with("http://") && !lower.starts_with("https://") {
-            // The value of an option that is not known here; or an address that curl would guess
-            // the scheme of, and then none may be found at all.
-            return Ok(());
+        let (scheme, rest) = text.split_once("://").unwrap_or_default();
+        if !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+            return Err(format!(
+                "`{text}` is no address with its scheme, like http://payments.example.com/"
+            ));
         }
-        let url = Url::parse(text).map_err(|error| format!("`{text}`: {error}"))?;
-        // Braces and brackets make curl visit several hosts.
-        let host = url.host_str().filter(|host| !host.contains(['{', '}', '*']));
-        let host = host.ok_or_else(|| format!("`{text}` names no one host"))?;
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let (host, port) = authority.split_once(':').unwrap_or((authority, "0"));
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if host.is_empty() || !host.chars().all(plain) || port.parse::<u16>().is_err() {
+            return Err(format!(
+                "`{text}` does not name one host and nothing else before its path"
+            ));
+        }
         self.hosts.push(host.to_owned());
         Ok(())
     }
 
-    fn check(self, follows: bool) -> Result<Self, String> {
+    fn check(self) -> Result<Self, String> {
         if self.hosts.is_empty() {
-            return Err(
-                "give the address with its scheme, like http://payments.example.com/".into()
-            );
+            return Err("there is no address; give it like http://payments.example.com/".into());
         }
-        if follows && self.authorization_taken {
+        if self.follows && self.authorization_taken {
             let message = "following redirects with credentials of your own would send the gate's \
                            token to other hosts; leave out -L, or the credentials";
             return Err(message.to_owned());
@@ -150,71 +134,8 @@ impl Wanted {
     }
 }
 
-/// One argument: the options in it, and where the value of the last one is.
-struct Opt<'a> {
-    names: Vec<&'a str>,
-    value: Value<'a>,
-}
-
-enum Value<'a> {
-    None,
-    Here(&'a str),
-    Next,
-}
-
-impl<'a> Opt<'a> {
-    fn read(argument: &'a str) -> Self {
-        if argument.starts_with("--") {
-            let takes = VALUE_LIKE_ADDRESS.contains(&argument)
-                || matches!(argument, "--url" | "--upload-file" | "--user" | "--oauth2-bearer");
-            let value = if takes { Value::Next } else { Value::None };
-            return Self { names: vec![argument], value };
-        }
-        let Some(letters) = argument.strip_prefix('-').filter(|letters| !letters.is_empty()) else {
-            return Self { names: vec![""], value: Value::Here(argument) };
-        };
-        let mut names = Vec::new();
-        for (at, letter) in letters.char_indices() {
-            names.push(short(letter));
-            if SHORT_WITH_VALUE.contains(letter) {
-                let value = letters.get(at + letter.len_utf8()..).filter(|rest| !rest.is_empty());
-                return Self { names, value: value.map_or(Value::Next, Value::Here) };
-            }
-        }
-        Self { names, value: Value::None }
-    }
-}
-
-/// Those short options that anything here asks for.
-fn short(letter: char) -> &'static str {
-    match letter {
-        'K' => "-K",
-        ':' => "-:",
-        'u' => "-u",
-        'n' => "-n",
-        'L' => "-L",
-        'T' => "-T",
-        'H' => "-H",
-        _ => "-",
-    }
-}
-
-fn refuse(argument: &str, option: &Opt<'_>) -> Result<(), String> {
-    for (refused, why) in REFUSED {
-        // curl takes the beginning of a long option for the option.
-        let abbreviated = argument.len() > 5
-            && argument.starts_with("--")
-            && argument != "--location"
-            && refused.starts_with(argument);
-        if abbreviated || option.names.contains(&refused) {
-            return Err(format!("`{refused}` does not go together with portcullis curl: {why}"));
-        }
-    }
-    Ok(())
-}
-
 fn says_who(name: &str, value: Option<&str>) -> bool {
-    let header = matches!(name, "-H" | "--header")
+    let header = name == "--header"
         && value.is_some_and(|value| value.to_ascii_lowercase().starts_with("authorization"));
     header || SAYS_WHO.contains(&name)
 }
@@ -271,6 +192,17 @@ mod tests {
             &["http://payments.test/", "http://ledger.test/"],
             &["http://{payments.test,evil.test}/"],
             &["payments.test"],
+            &["http://payments.test/", "evil.test"],
+            &["evil.test", "http://payments.test/"],
+            &["http://payments.test/", "--", "-evil.test"],
+            &["http://payments.test/", "--url", "evil.test"],
+            &["http://payments.test\\@evil.test/"],
+            &["http://payments.test{,.evil.test}/"],
+            &["http://payments.test:80@evil.test/"],
+            &["http://[::1]/"],
+            &["ftp://payments.test/"],
+            &["//payments.test/"],
+            &["http://payments.test/", "--header"],
             &["-d", "http://payments.test/"],
         ] {
             assert!(service_of(arguments).is_err(), "{arguments:?}");
@@ -280,9 +212,7 @@ mod tests {
     #[test]
     fn what_could_carry_the_token_elsewhere_is_refused() {
         let address = "http://payments.test/";
-        for option in
-            ["-Kx", "-sKx", "--config", "--conf", "--next", "--location-trusted", "--connect-to"]
-        {
+        for option in ["-Kx", "--conf", "--next", "-x", "--no-such-option"] {
             assert!(read(&[option, address]).is_err(), "{option}");
         }
         assert!(read(&["-L", "-u", "a:b", address]).is_err());

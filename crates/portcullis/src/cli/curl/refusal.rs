@@ -1,30 +1,27 @@
 //! A refusal among what curl brought: said in words, with the command that asks.
 
+use portcullis_api::way::WayBody;
 use portcullis_model::{Problem, RefusalId};
 
-use crate::cli::screen::Screen;
+use crate::cli::{session::Session, way_table};
 
 /// Says what would open the gate, if `answer` is a refusal that can be asked about.
-pub(super) fn show(screen: &Screen, answer: &[u8]) {
+pub(super) fn show(session: &Session<'_>, answer: &[u8]) {
     let Some(problem) = find(answer) else { return };
     // The answer may be from anywhere: nothing of it becomes a command but a code that is one.
     let Some(code) = problem.refusal.as_deref().and_then(|code| code.parse::<RefusalId>().ok())
     else {
         return;
     };
+    let screen = session.screen;
     let what = problem.detail.as_deref().unwrap_or(&problem.title);
     screen.note("");
-    screen.note(&format!("403 {what}: you can ask for it"));
-    for way in &problem.ways {
-        let kind = match way.reviews {
-            0 => way.kind.as_str().to_owned(),
-            1 => "one review".to_owned(),
-            reviews => format!("{reviews} reviews"),
-        };
-        let uses = way.max_uses.map(|uses| format!(", {uses} uses")).unwrap_or_default();
-        screen.note(&format!("  {kind}  {}{uses}  {}", way.max_duration, way.rule));
+    screen.note(&format!("403 {what}: you can get this"));
+    let ways: Vec<_> = problem.ways.into_iter().map(WayBody::from).collect();
+    for line in way_table::lines(&ways) {
+        screen.note(&line);
     }
-    screen.note(&format!("  portcullis ask {code}"));
+    screen.note(&format!("  {}", session.command(&format!("ask {code}"))));
 }
 
 /// The first problem in the answer; curl may have written the head before it (`-i`) or its own

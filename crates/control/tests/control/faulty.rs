@@ -1,0 +1,139 @@
+//! A store that fails when it is told to: before a commit, after it, or when the log's positions are
+//! to be marked.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use portcullis_model::{
+    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, PersonId, Principal, PrincipalId,
+    RefusalId, TokenHash,
+};
+use portcullis_store::{
+    AccessRequests, Change, Grants, LogMark, SqliteStore, Store, StoreError, StoredAnswer,
+    StoredBundle, StoredDevice, StoredEvent, StoredRefusal, StoredSignIn,
+};
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// What fails.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    /// Nothing is committed.
+    pub(crate) refuses: AtomicBool,
+    /// It is committed, and nobody hears of it.
+    pub(crate) forgets_to_answer: AtomicBool,
+    /// What is in the log is not marked.
+    pub(crate) does_not_mark: AtomicBool,
+}
+
+#[derive(Debug)]
+pub(crate) struct FaultyStore {
+    pub(crate) store: SqliteStore,
+    pub(crate) faults: Arc<Faults>,
+}
+
+fn fails(fault: &AtomicBool) -> Result<()> {
+    if !fault.load(Ordering::SeqCst) {
+        return Ok(());
+    }
+    let path = "the disk".into();
+    Err(StoreError::Open { path, source: "is gone".into() })
+}
+
+#[async_trait]
+impl Store for FaultyStore {
+    async fn commit(&self, changes: Vec<Change>) -> Result<()> {
+        fails(&self.faults.refuses)?;
+        self.store.commit(changes).await?;
+        fails(&self.faults.forgets_to_answer)
+    }
+
+    async fn access_request(&self, id: AccessRequestId) -> Result<Option<AccessRequest>> {
+        self.store.access_request(id).await
+    }
+
+    async fn access_requests(
+        &self,
+        which: AccessRequests,
+        limit: u32,
+    ) -> Result<Vec<AccessRequest>> {
+        self.store.access_requests(which, limit).await
+    }
+
+    async fn grant(&self, id: GrantId) -> Result<Option<Grant>> {
+        self.store.grant(id).await
+    }
+
+    async fn grants(&self, which: Grants, limit: u32) -> Result<Vec<Grant>> {
+        self.store.grants(which, limit).await
+    }
+
+    async fn sign_ins(&self) -> Result<Vec<StoredSignIn>> {
+        self.store.sign_ins().await
+    }
+
+    async fn principals(&self) -> Result<Vec<Principal>> {
+        self.store.principals().await
+    }
+
+    async fn person_by_email(&self, email: &str) -> Result<Option<PersonId>> {
+        self.store.person_by_email(email).await
+    }
+
+    async fn person_of(&self, principal: &PrincipalId) -> Result<Option<PersonId>> {
+        self.store.person_of(principal).await
+    }
+
+    async fn device(&self, hash: &TokenHash) -> Result<Option<StoredDevice>> {
+        self.store.device(hash).await
+    }
+
+    async fn devices_under_way(&self) -> Result<u32> {
+        self.store.devices_under_way().await
+    }
+
+    async fn refusal(
+        &self,
+        principal: &PrincipalId,
+        id: &RefusalId,
+    ) -> Result<Option<StoredRefusal>> {
+        self.store.refusal(principal, id).await
+    }
+
+    async fn oldest_to_forget(&self) -> Result<(Option<Timestamp>, Option<Timestamp>)> {
+        self.store.oldest_to_forget().await
+    }
+
+    async fn answer(&self, principal: &PrincipalId, key: &str) -> Result<Option<StoredAnswer>> {
+        self.store.answer(principal, key).await
+    }
+
+    async fn bundles(&self, limit: u32) -> Result<Vec<StoredBundle>> {
+        self.store.bundles(limit).await
+    }
+
+    async fn bundle_other_than(&self, digest: &BundleDigest) -> Result<Option<StoredBundle>> {
+        self.store.bundle_other_than(digest).await
+    }
+
+    async fn unlogged(&self, limit: u32) -> Result<Vec<StoredEvent>> {
+        self.store.unlogged(limit).await
+    }
+
+    async fn last_logged(&self) -> Result<Option<u64>> {
+        self.store.last_logged().await
+    }
+
+    async fn logged(&self, marks: &[LogMark]) -> Result<()> {
+        fails(&self.faults.does_not_mark)?;
+        self.store.logged(marks).await
+    }
+
+    async fn close(&self) {
+        self.store.close().await;
+    }
+}

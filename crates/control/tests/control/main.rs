@@ -1,0 +1,20 @@
+//! Control as a whole: real policies, a real store, everything else told what to do.
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "a test may fail"
+)]
+
+mod asking;
+mod bundles;
+mod crashing;
+mod faulty;
+mod granting;
+mod racing;
+mod reviewing;
+mod signing_in;
+mod world;

@@ -1,0 +1,215 @@
+//! Many at the same moment: exactly one wins, and what wins is what everybody sees.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use portcullis_control::{ControlError, OpContext, ports::ConsumeError};
+use portcullis_model::{Decision, EventType, GrantEnd, GrantState, RequestId, Window};
+use tokio::task::JoinSet;
+
+use crate::world::{POLICIES, World, answer, asking, who};
+
+const MANY: usize = 16;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e27_of_automatic_asks_at_once_one_grant_comes() {
+    let world = World::new().await;
+    let ana = world.sign_in("ana", &["engineering", "oncall"]).await;
+    let mut racing = JoinSet::new();
+    for minutes in 1..=MANY {
+        let (control, ana) = (Arc::clone(world.control()), ana.clone());
+        // Not even with other words: a longer window is no other access.
+        let window = Window::minutes(u32::try_from(minutes).unwrap());
+        let ask = asking("payments.createRefund", Some(window));
+        racing.spawn(async move { control.ask(&ana, ask).await.unwrap().request.id });
+    }
+    let mut ids = racing.join_all().await;
+    ids.dedup();
+    assert_eq!(ids.len(), 1, "all are told of the same access request");
+    assert_eq!(world.holds(&who(&ana)), 1);
+    assert_eq!(world.log.count(EventType::GrantStarted), 1);
+    assert_eq!(world.log.count(EventType::AccessRequested), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_the_same_ask_at_once_one_waits() {
+    let world = World::new().await;
+    let ana = world.sign_in("ana", &["engineering"]).await;
+    let mut racing = JoinSet::new();
+    for _ in 0..MANY {
+        let (control, ana) = (Arc::clone(world.control()), ana.clone());
+        let ask = asking("payments.deleteRefund", None);
+        racing.spawn(async move { control.ask(&ana, ask).await.unwrap().request.id });
+    }
+    let mut ids = racing.join_all().await;
+    ids.dedup();
+    assert_eq!(ids.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e25_of_approving_and_withdrawing_at_once_exactly_one_wins() {
+    for round in 0..8 {
+        let world = World::new().await;
+        let ana = world.sign_in("ana", &["engineering"]).await;
+        let lea = world.sign_in("lea", &["leads"]).await;
+        let id = world.ask(&ana, "payments.createRefund").await.unwrap().request.id;
+        let mut racing = JoinSet::new();
+        for n in 0..MANY {
+            let control = Arc::clone(world.control());
+            let (ana, lea) = (ana.clone(), lea.clone());
+            racing.spawn(async move {
+                if (n + round) % 2 == 0 {
+                    control.withdraw(&ana, id).await.is_ok()
+                } else {
+                    control.review(&lea, id, answer(Decision::Approve)).await.is_ok()
+                }
+            });
+        }
+        let won = racing.join_all().await.into_iter().filter(|won| *won).count();
+        assert_eq!(won, 1);
+        let state = world.control().access_request(&ana, id).await.unwrap().request.state;
+        let approved = state.as_str() == "approved";
+        assert!(approved || state.as_str() == "withdrawn", "{state:?}");
+        assert_eq!(world.holds(&who(&ana)), usize::from(approved));
+        world.until(|world| world.log.count(EventType::AccessRequestEnded) == 1).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn m02_of_many_approvals_at_once_as_many_count_as_are_needed() {
+    let world = World::new().await;
+    let ana = world.sign_in("ana", &["engineering"]).await;
+    let mut leads = Vec::new();
+    for n in 0..MANY {
+        leads.push(world.sign_in(&format!("lead-{n}"), &["leads"]).await);
+    }
+    let id = world.ask(&ana, "payments.deleteRefund").await.unwrap().request.id;
+    let mut racing = JoinSet::new();
+    for lead in leads {
+        let control = Arc::clone(world.control());
+        racing.spawn(async move { control.review(&lead, id, answer(Decision::Approve)).await });
+    }
+    let results = racing.join_all().await;
+    assert_eq!(results.iter().filter(|given| given.is_ok()).count(), 2);
+    let request = world.control().access_request(&ana, id).await.unwrap().request;
+    assert_eq!((request.reviews.len(), request.state.as_str()), (2, "approved"));
+    assert_eq!(world.holds(&who(&ana)), 1);
+    assert_eq!(world.log.count(EventType::GrantStarted), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d25_no_gate_sign_in_survives_signing_out_at_the_same_moment() {
+    let mut world = World::new().await;
+    let ana = world.sign_in("ana", &["engineering"]).await;
+    let mut racing = JoinSet::new();
+    for n in 0..MANY {
+        let (control, ana) = (Arc::clone(world.control()), ana.clone());
+        racing.spawn(async move {
+            if n == MANY / 2 {
+                control.sign_out(&ana).await.unwrap();
+            } else {
+                let _gone = control.gate_sign_in(&ana, None).await;
+            }
+        });
+    }
+    racing.join_all().await;
+    assert!(world.control().sign_ins(&ana).await.unwrap().is_empty());
+    world.restart(POLICIES).await;
+    assert!(world.control().sign_ins(&ana).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_one_key_at_once_there_is_one_answer() {
+    let world = World::new().await;
+    let ana = world.sign_in("ana", &["engineering", "oncall"]).await;
+    for operation in ["payments.createRefund", "payments.deleteRefund"] {
+        let mut racing = JoinSet::new();
+        for n in 0..MANY {
+            let (control, ana) = (Arc::clone(world.control()), ana.clone());
+            let window = (n % 2 == 0).then(|| Window::minutes(5));
+            let ask = asking(operation, window);
+            racing.spawn(async move { (n % 2, control.ask_once(&ana, operation, ask).await) });
+        }
+        let mut answers = BTreeMap::<usize, Vec<_>>::new();
+        for (words, answer) in racing.join_all().await {
+            match answer {
+                Ok(view) => answers.entry(words).or_default().push(view.request.id),
+                Err(error) => assert!(matches!(error, ControlError::Conflict(_)), "{error:?}"),
+            }
+        }
+        assert_eq!(answers.len(), 1, "one way of asking took the key");
+        let mut ids = answers.into_values().next().unwrap();
+        assert_eq!(ids.len(), MANY / 2);
+        ids.dedup();
+        assert_eq!(ids.len(), 1);
+    }
+}
+
+/// Ana with a grant that carries so many requests that only an end stops it.
+async fn generous() -> (World, OpContext, OpContext, portcullis_model::GrantId) {
+    let world = World::with(&POLICIES.replace("@max_uses(\"1\")", "@max_uses(\"1000\")")).await;
+    let ana = world.sign_in("ana", &["engineering"]).await;
+    let lea = world.sign_in("lea", &["leads"]).await;
+    let id = world.ask(&ana, "payments.createRefund").await.unwrap().request.id;
+    world.approve(&lea, id).await.unwrap();
+    let grant = world.control().grants(&ana).await.unwrap()[0].id;
+    (world, ana, lea, grant)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e25_nothing_is_spent_after_a_revocation_returned() {
+    let (world, ana, lea, grant) = generous().await;
+    let mut spending = JoinSet::new();
+    for task in 0..MANY {
+        let control = Arc::clone(world.control());
+        spending.spawn(async move {
+            let mut spent = 0_u32;
+            for n in 0.. {
+                let request = RequestId::from_bits((task * 10_000 + n) as u128);
+                match control.consume(grant, request).await {
+                    Ok(()) => spent += 1,
+                    Err(ConsumeError::Over) => break,
+                    Err(ConsumeError::Unavailable) => panic!("the store answers"),
+                }
+            }
+            spent
+        });
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+    let ended = world.control().revoke(&lea, grant).await.unwrap();
+    assert_eq!(world.holds(&who(&ana)), 0);
+    let late = world.control().consume(grant, RequestId::from_bits(u128::MAX)).await;
+    assert_eq!(late, Err(ConsumeError::Over));
+    let spent: u32 = spending.join_all().await.into_iter().sum();
+    let kept = world.control().grant(&ana, grant).await.unwrap();
+    assert_eq!((kept.uses, kept.version), (ended.uses, ended.version), "nothing moved after it");
+    assert_eq!(kept.uses, spent);
+    let uses = usize::try_from(spent).unwrap();
+    world.until(|world| world.log.count(EventType::GrantUsed) == uses).await;
+    world.until(|world| world.log.count(EventType::GrantEnded) == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_ends_at_once_exactly_one_ends_it() {
+    let (world, ana, lea, grant) = generous().await;
+    let mut ending = JoinSet::new();
+    for n in 0..MANY {
+        let control = Arc::clone(world.control());
+        let (ana, lea) = (ana.clone(), lea.clone());
+        ending.spawn(async move {
+            let ended = if n % 2 == 0 {
+                control.revoke(&lea, grant).await
+            } else {
+                control.give_back(&ana, grant).await
+            };
+            assert!(matches!(ended, Ok(_) | Err(ControlError::Conflict(_))), "{ended:?}");
+            ended.ok().map(|grant| grant.state)
+        });
+    }
+    let won: Vec<GrantState> = ending.join_all().await.into_iter().flatten().collect();
+    assert_eq!(won.len(), 1);
+    let kept = world.control().grant(&ana, grant).await.unwrap().state;
+    assert_eq!(kept, won[0]);
+    let why = |state| matches!(state, GrantState::Ended { why, .. } if why != GrantEnd::Expired);
+    assert!(why(kept));
+    world.until(|world| world.log.count(EventType::GrantEnded) == 1).await;
+}

@@ -1,0 +1,394 @@
+//! A whole control on a real store, with a clock that is moved by hand and a provider that says what
+//! it is told.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use portcullis_control::{
+    Control, ControlError, ControlParts, OpContext, Settings,
+    ports::{
+        DeviceAuthorization, DeviceOutcome, EventLog, LogEntry, LogUnavailable, PeopleProvider,
+        ProviderUnavailable, VerifiedPerson, WorkloadVerifier,
+    },
+    views::{AccessRequestView, Ask, AskFor, AskOperation, DevicePoll, ReviewInput},
+};
+use portcullis_identity::{AuthError, Authenticated};
+use portcullis_model::{
+    AccessRequestId, Clock, Decision, Entropy, Event, EventType, PrincipalId, Secret, Window,
+};
+use portcullis_policy::{
+    Bundle, BundleSource, PolicySource, ServiceSource, bundle::OperationsSource,
+};
+use portcullis_store::{SqliteStore, StoreError};
+
+use crate::faulty::{Faults, FaultyStore};
+
+pub(crate) const HOME: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+#[derive(Debug)]
+pub(crate) struct HandClock(Mutex<Timestamp>);
+
+impl Clock for HandClock {
+    fn now(&self) -> Timestamp {
+        *self.0.lock().unwrap()
+    }
+}
+
+#[derive(Debug)]
+struct Counted(AtomicU64);
+
+impl Entropy for Counted {
+    fn fill(&self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(8) {
+            let drawn = self.0.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
+            let mixed = (drawn ^ (drawn >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            chunk.copy_from_slice(&(mixed ^ (mixed >> 32)).to_le_bytes()[..chunk.len()]);
+        }
+    }
+}
+
+/// A log in memory that can be broken.
+#[derive(Debug, Default)]
+pub(crate) struct MemoryLog {
+    leaves: Mutex<Vec<Event>>,
+    pub(crate) broken: AtomicBool,
+}
+
+impl MemoryLog {
+    pub(crate) fn events(&self) -> Vec<Event> {
+        self.leaves.lock().unwrap().clone()
+    }
+
+    pub(crate) fn count(&self, kind: EventType) -> usize {
+        self.events().iter().filter(|event| event.kind == kind).count()
+    }
+
+    fn check(&self) -> Result<(), LogUnavailable> {
+        if self.broken.load(Ordering::SeqCst) { Err(LogUnavailable) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl EventLog for MemoryLog {
+    async fn append(&self, event: &Event) -> Result<u64, LogUnavailable> {
+        self.check()?;
+        let mut leaves = self.leaves.lock().unwrap();
+        // As the real one does: what is there already is not appended again.
+        if let Some(position) = leaves.iter().position(|leaf| leaf.id == event.id) {
+            return Ok(position as u64);
+        }
+        leaves.push(event.clone());
+        Ok(leaves.len() as u64 - 1)
+    }
+
+    async fn size(&self) -> Result<u64, LogUnavailable> {
+        self.check()?;
+        Ok(self.leaves.lock().unwrap().len() as u64)
+    }
+
+    async fn entries(&self, from: u64, limit: usize) -> Result<Vec<LogEntry>, LogUnavailable> {
+        self.check()?;
+        let leaves = self.leaves.lock().unwrap();
+        let numbered = leaves.iter().zip(0_u64..).filter(|(_, position)| *position >= from);
+        let entry =
+            |(event, position)| LogEntry { position, json: serde_json::to_string(event).unwrap() };
+        Ok(numbered.take(limit).map(entry).collect())
+    }
+
+    async fn file(&self, path: &str) -> Result<Option<Vec<u8>>, LogUnavailable> {
+        self.check()?;
+        Ok((path == "checkpoint").then(|| b"checkpoint".to_vec()))
+    }
+}
+
+/// A provider whose next answer is set by hand.
+#[derive(Debug, Default)]
+pub(crate) struct Provider {
+    pub(crate) next: Mutex<Option<DeviceOutcome>>,
+    begun: AtomicU64,
+}
+
+#[async_trait]
+impl PeopleProvider for Provider {
+    fn name(&self) -> &'static str {
+        "corp"
+    }
+
+    async fn begin(&self) -> Result<DeviceAuthorization, ProviderUnavailable> {
+        let n = self.begun.fetch_add(1, Ordering::Relaxed);
+        Ok(DeviceAuthorization {
+            device_code: Secret::new(format!("device-{n}")),
+            user_code: "WDJB-MJHT".into(),
+            verification_uri: "https://id.example.com/device".into(),
+            verification_uri_complete: None,
+            expires_in: 600,
+            interval: 5,
+        })
+    }
+
+    async fn poll(&self, code: &Secret) -> Result<DeviceOutcome, ProviderUnavailable> {
+        assert!(code.expose().starts_with("device-"), "the code came back as it was given");
+        Ok(self.next.lock().unwrap().clone().unwrap_or(DeviceOutcome::Pending))
+    }
+}
+
+#[derive(Debug)]
+struct NoWorkloads;
+
+#[async_trait]
+impl WorkloadVerifier for NoWorkloads {
+    async fn authenticate(&self, _: &str, _: Timestamp) -> Result<Authenticated, AuthError> {
+        Err(AuthError::Bad("no issuer is configured"))
+    }
+}
+
+pub(crate) struct World {
+    running: Option<Arc<Control>>,
+    pub(crate) clock: Arc<HandClock>,
+    pub(crate) log: Arc<MemoryLog>,
+    pub(crate) provider: Arc<Provider>,
+    pub(crate) faults: Arc<Faults>,
+    pub(crate) folder: tempfile::TempDir,
+    seed: u64,
+}
+
+pub(crate) const POLICIES: &str = r#"
+@id("payments.read")
+permit (principal is User in Group::"engineering", action == Action::"payments.getRefund", resource in Service::"payments");
+
+@id("payments.auto") @reviews("0") @max_duration("30m")
+permit (principal is User in Group::"oncall", action == Action::"payments.createRefund", resource in Service::"payments")
+when { context has grant };
+
+@id("payments.reviewed") @reviews("1") @max_duration("15m") @max_uses("1")
+permit (principal is User in Group::"engineering", action == Action::"payments.createRefund", resource in Service::"payments")
+when { context has grant };
+
+@id("payments.two") @reviews("2") @max_duration("1h")
+permit (principal is User in Group::"engineering", action == Action::"payments.deleteRefund", resource in Service::"payments")
+when { context has grant };
+"#;
+
+pub(crate) const HOUSE: &str = r#"
+@id("reviewers")
+permit (principal is User in Group::"leads", action == Action::"review", resource is AccessRequest)
+when { resource.service == Service::"payments" };
+
+@id("revokers")
+permit (principal is User in Group::"leads", action == Action::"revoke", resource == Service::"payments");
+
+@id("watchers")
+permit (principal is User in Group::"leads", action == Action::"viewConnections", resource == Service::"payments");
+
+@id("auditors")
+permit (principal is User in Group::"auditors", action == Action::"viewAudit", resource is System);
+
+@id("admins")
+permit (principal is User in Group::"admins", action == Action::"administer", resource is System);
+"#;
+
+/// What comes after `// house` is not about one service.
+pub(crate) fn source(policies: &str) -> BundleSource {
+    let operations = [
+        ("getRefund", "GET /v1/refunds/{id}"),
+        ("createRefund", "POST /v1/refunds"),
+        ("deleteRefund", "DELETE /v1/refunds/{id}"),
+    ];
+    let operations = operations.map(|(name, text)| (name.to_owned(), text.to_owned()));
+    let service = ServiceSource {
+        name: "payments".parse().unwrap(),
+        hosts: vec!["payments.example.com".into()],
+        path_prefix: None,
+        labels: BTreeMap::new(),
+        instances: [("p-1".parse().unwrap(), "http://127.0.0.1:9".to_owned())]
+            .into_iter()
+            .collect(),
+        addressed_only: vec![],
+        operations: OperationsSource::Inline(operations.into_iter().collect()),
+        groups: BTreeMap::new(),
+        max_grant: Window::minutes(8 * 60),
+        strict_audit: false,
+        place: ("portcullis.yaml".into(), None),
+    };
+    let (rules, house) = policies.split_once("// house\n").unwrap_or((policies, ""));
+    let house = format!("{HOUSE}{house}");
+    let file = |path: &str, text: &str| PolicySource { path: path.into(), text: text.into() };
+    BundleSource {
+        policies: vec![file("payments/rules.cedar", rules), file("house.cedar", &house)],
+        services: vec![service],
+        ..BundleSource::default()
+    }
+}
+
+pub(crate) fn bundle(policies: &str) -> Bundle {
+    Bundle::load(&source(policies)).unwrap_or_else(|errors| {
+        panic!("{}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    })
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with(POLICIES).await
+    }
+
+    pub(crate) async fn with(policies: &str) -> Self {
+        let start = "2026-11-22T10:00:00Z".parse().unwrap();
+        let clock = Arc::new(HandClock(Mutex::new(start)));
+        let folder = tempfile::tempdir().unwrap();
+        let (log, provider) = (Arc::new(MemoryLog::default()), Arc::new(Provider::default()));
+        let faults = Arc::default();
+        let mut world = Self { running: None, clock, log, provider, faults, folder, seed: 0 };
+        world.start(policies).await;
+        world
+    }
+
+    /// Stops and starts again on the same store. Somebody may still refer to who was stopped.
+    pub(crate) async fn restart(&mut self, policies: &str) {
+        let stopped = self.running.take().unwrap();
+        stopped.stop().await;
+        self.start(policies).await;
+        drop(stopped);
+    }
+
+    /// Goes away without a word and starts again on the same store.
+    pub(crate) async fn crash(&mut self) {
+        drop(self.running.take());
+        self.faults = Arc::default();
+        self.start(POLICIES).await;
+    }
+
+    async fn start(&mut self, policies: &str) {
+        self.seed += 1;
+        let store = self.store().await;
+        let faults = Arc::clone(&self.faults);
+        let started = Control::start(ControlParts {
+            store: Arc::new(FaultyStore { store, faults }),
+            log: Arc::clone(&self.log) as Arc<dyn EventLog>,
+            bundle: bundle(policies),
+            bundle_source: source(policies),
+            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            entropy: Arc::new(Counted(AtomicU64::new(self.seed << 40))),
+            settings: Settings::default(),
+            people: vec![Arc::clone(&self.provider) as Arc<dyn PeopleProvider>],
+            workloads: Arc::new(NoWorkloads),
+        });
+        self.running = Some(started.await.unwrap());
+    }
+
+    /// The store's file. After a crash, what ran may need a moment to let go of it.
+    async fn store(&self) -> SqliteStore {
+        let path = self.folder.path().join("portcullis.db");
+        for _ in 0..200 {
+            match SqliteStore::open(&path).await {
+                Err(StoreError::InUse(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
+                opened => return opened.unwrap(),
+            }
+        }
+        panic!("nobody lets go of the store");
+    }
+
+    pub(crate) fn control(&self) -> &Arc<Control> {
+        self.running.as_ref().unwrap()
+    }
+
+    pub(crate) fn wait(&self, span: SignedDuration) {
+        *self.clock.0.lock().unwrap() += span;
+    }
+
+    /// Signs `name` in with `groups`; their address is `<name>@example.com`.
+    pub(crate) async fn sign_in(&self, name: &str, groups: &[&str]) -> OpContext {
+        self.sign_in_as(name, &format!("{name}@example.com"), groups).await
+    }
+
+    pub(crate) async fn sign_in_as(&self, name: &str, email: &str, groups: &[&str]) -> OpContext {
+        let token = self.token_of(name, email, groups).await;
+        self.op(&token).await
+    }
+
+    pub(crate) async fn op(&self, token: &Secret) -> OpContext {
+        let caller = self.control().authenticate(Some(token.expose())).await.unwrap();
+        self.control().context(caller, HOME)
+    }
+
+    pub(crate) async fn token_of(&self, name: &str, email: &str, groups: &[&str]) -> Secret {
+        let person = VerifiedPerson {
+            subject: name.into(),
+            email: (!email.is_empty()).then(|| email.into()),
+            email_verified: true,
+            name: Some(name.into()),
+            groups: groups.iter().map(|group| Arc::from(*group)).collect(),
+            amr: ["pwd".to_owned()].into(),
+            auth_time: Some(self.clock.now()),
+        };
+        *self.provider.next.lock().unwrap() = Some(DeviceOutcome::Done(Box::new(person)));
+        let begun = self.control().begin_device(None).await.unwrap();
+        let polled = self.control().poll_device(begun.device_token.expose(), HOME).await.unwrap();
+        let DevicePoll::Done { token, .. } = polled else { panic!("{polled:?}") };
+        token
+    }
+
+    /// The same caller at the time that it is now.
+    pub(crate) fn later(&self, op: &OpContext) -> OpContext {
+        self.control().context(op.caller().unwrap().clone(), HOME)
+    }
+
+    pub(crate) async fn ask(
+        &self,
+        op: &OpContext,
+        operation: &str,
+    ) -> Result<AccessRequestView, ControlError> {
+        self.control().ask(&self.later(op), asking(operation, None)).await
+    }
+
+    pub(crate) async fn approve(
+        &self,
+        op: &OpContext,
+        id: AccessRequestId,
+    ) -> Result<AccessRequestView, ControlError> {
+        self.control().review(&self.later(op), id, answer(Decision::Approve)).await
+    }
+
+    /// Waits (in real time) until `done`, for what the background does.
+    pub(crate) async fn until(&self, done: impl Fn(&Self) -> bool) {
+        for _ in 0..200 {
+            if done(self) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("it did not happen within five seconds");
+    }
+
+    pub(crate) fn holds(&self, principal: &PrincipalId) -> usize {
+        let now = self.clock.now();
+        let snapshot = self.control().snapshots().current();
+        snapshot.grants_of(principal).filter(|grant| grant.in_force(now)).count()
+    }
+}
+
+pub(crate) fn asking(operation: &str, duration: Option<Window>) -> Ask {
+    let operation = AskOperation { operation: operation.parse().unwrap(), instance: None };
+    Ask {
+        what: AskFor::Operations(vec![operation]),
+        rule: None,
+        reason: "refunds stuck".into(),
+        duration,
+    }
+}
+
+pub(crate) fn answer(decision: Decision) -> ReviewInput {
+    ReviewInput { decision, note: Some("looked at it".into()), duration: None }
+}
+
+pub(crate) fn who(op: &OpContext) -> PrincipalId {
+    op.caller().unwrap().principal().id.clone()
+}
