@@ -342,3 +342,17 @@ fn outcomes_of_large_bodies_are_not_kept() {
     assert_eq!(told(cache, &snapshot, &ana, REFUND, &context(1)), "permit");
     assert_eq!(cache.outcomes.as_ref().unwrap().young.len(), 1);
 }
+
+#[test]
+fn values_that_hash_alike_are_still_compared() {
+    let values = [Kept::Text("EUR".into()), Kept::Value(Value::Long(1))];
+    let entry = Entry { values: values.into(), outcome: Outcome::Ways([].into()) };
+    let is_for = |currency, amount| {
+        let amount = Value::Long(amount);
+        entry.is_for([Look::Text(currency), Look::Value(&amount)].into_iter())
+    };
+    assert!(is_for("EUR", 1));
+    assert!(!is_for("USD", 1));
+    assert!(!is_for("EUR", 2));
+    assert!(!entry.is_for([Look::Absent, Look::Present].into_iter()));
+}

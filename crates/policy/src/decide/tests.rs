@@ -224,3 +224,18 @@ fn asked_ahead_of_time_an_unknown_is_not_absent() {
         snapshot(r#"@id("open") permit (principal, action, resource in Service::"payments");"#);
     assert_eq!(told(&standing, &ana, REFUND, &ahead()), "permit");
 }
+
+#[test]
+fn asked_ahead_of_time_a_floor_raises_no_rule_that_its_own_grant_does_not_satisfy() {
+    let snapshot = snapshot(
+        r#"@id("one-but-wants-two") @reviews("1") permit (principal, action == Action::"payments.createRefund", resource in Service::"payments")
+           when { context has grant && context.grant.reviews >= 2 };
+           @id("floor") forbid (principal, action == Action::"payments.createRefund", resource)
+           when { context has body && context.body.amount > 10 }
+           unless { context has grant && context.grant.reviews >= 2 };"#,
+    );
+    let ana = subject("ana", &[]);
+    for circumstances in [context(1), context(100), ahead()] {
+        assert_eq!(told(&snapshot, &ana, REFUND, &circumstances), "deny: ByPolicy");
+    }
+}
