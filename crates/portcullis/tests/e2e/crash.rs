@@ -32,7 +32,6 @@ struct Told {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one story: acknowledge, kill, start, compare")]
 fn k10_l07_kill_9_loses_nothing_that_was_acknowledged() {
     let mut payments = Payments::open();
     let (control, gate) = {

@@ -102,7 +102,7 @@ impl Pace {
     }
 
     fn is_idle(&self) -> bool {
-        self.state.load(Ordering::Relaxed) & 3 == 0
+        self.state.load(Ordering::Relaxed).trailing_zeros() >= 2
     }
 }
 
