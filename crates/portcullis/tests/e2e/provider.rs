@@ -38,9 +38,10 @@ fn a_person_signs_in_through_a_certified_provider() {
         .stderr(Stdio::null());
     let login = Process::start(&mut login);
     let uri = login.wait_for_line("To sign in, open ", Duration::from_secs(20));
-    let code = login.wait_for_line("and enter the code ", Duration::from_secs(20));
+    let code = login.wait_for_line("and see that it shows the code ", Duration::from_secs(20));
+    assert!(uri.ends_with(&code), "{uri} has the code {code} filled in");
     let confirmed = Command::new("node")
-        .args(["confirm.mjs", &format!("{uri}?user_code={code}"), "ana"])
+        .args(["confirm.mjs", &uri, "ana"])
         .current_dir(&folder)
         .output()
         .unwrap();
