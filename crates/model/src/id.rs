@@ -36,6 +36,13 @@ macro_rules! ids {
             pub const fn to_bits(self) -> u128 {
                 self.0.0
             }
+
+            /// As everybody writes it, without the formatting machinery.
+            pub fn to_text(self) -> [u8; 26] {
+                let mut text = [0; 26];
+                self.0.array_to_str(&mut text);
+                text
+            }
         }
 
         impl fmt::Display for $name {

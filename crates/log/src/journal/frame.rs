@@ -84,21 +84,26 @@ fn seal(buffer: &mut [u8], start: usize, kind: Kind, request: u128) -> bool {
         return false;
     };
     let Ok(length) = u32::try_from(text.len()) else { return false };
+    let [m0, m1] = MAGIC;
+    let kind = kind.byte();
     let length = length.to_le_bytes();
     let request = request.to_le_bytes();
-    let crc = checksum(kind.byte(), length, request, text).to_le_bytes();
-    let bytes = MAGIC.into_iter().chain([kind.byte()]).chain(length).chain(crc).chain(request);
-    for (place, byte) in header.iter_mut().zip(bytes) {
-        *place = byte;
-    }
+    let [l0, l1, l2, l3] = length;
+    let [c0, c1, c2, c3] = checksum(kind, length, request, text).to_le_bytes();
+    let (fixed, id) = header.split_at_mut(HEADER - request.len());
+    fixed.copy_from_slice(&[m0, m1, kind, l0, l1, l2, l3, c0, c1, c2, c3]);
+    id.copy_from_slice(&request);
     true
 }
 
 fn checksum(kind: u8, length: [u8; 4], request: [u8; 16], text: &[u8]) -> u32 {
+    let mut covered = [kind; 1 + 4 + 16];
+    let (_, rest) = covered.split_at_mut(1);
+    let (length_at, request_at) = rest.split_at_mut(length.len());
+    length_at.copy_from_slice(&length);
+    request_at.copy_from_slice(&request);
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&[kind]);
-    hasher.update(&length);
-    hasher.update(&request);
+    hasher.update(&covered);
     hasher.update(text);
     hasher.finalize()
 }

@@ -7,6 +7,7 @@
 pub(crate) mod frame;
 pub(crate) mod segments;
 mod sync;
+mod text;
 mod writer;
 
 pub use sync::SyncHandle;

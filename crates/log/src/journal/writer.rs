@@ -25,6 +25,7 @@ use super::{
     frame::{self, Kind},
     segments::Segments,
     sync::SyncHandle,
+    text::{self, Writer},
 };
 use crate::{Health, LogError, RecordBroken};
 
@@ -52,6 +53,7 @@ struct Inner {
     health: Arc<Health>,
     /// Frames of this tick.
     buffer: RefCell<Vec<u8>>,
+    text: RefCell<Writer>,
     /// The position of the first byte of `buffer`.
     written: Cell<u64>,
     file: RefCell<Arc<File>>,
@@ -86,6 +88,7 @@ impl CoreJournal {
             sync,
             health,
             buffer: RefCell::new(Vec::with_capacity(64 << 10)),
+            text: RefCell::default(),
             written: Cell::new(base),
             file: RefCell::new(file),
             base: Cell::new(base),
@@ -126,7 +129,10 @@ impl CoreJournal {
     /// Completes the attempt of `request`. Written with the next tick; never waited for.
     pub fn outcome(&self, request: RequestId, outcome: &Outcome<'_>) {
         // If it is lost, the attempt stays in the record with an unknown outcome.
-        self.shared.append(Kind::Outcome, request, |text| write_outcome(text, outcome));
+        self.shared.append(Kind::Outcome, request, |out| {
+            text::outcome(out, outcome);
+            true
+        });
         self.shared.flush_soon();
     }
 
@@ -177,15 +183,16 @@ impl Inner {
         attempt: &Attempt<'_>,
         outcome: Option<&Outcome<'_>>,
     ) -> bool {
-        let write = |text: &mut Vec<u8>, attempt: &Attempt<'_>| {
-            write_open_object(text, attempt)
-                && outcome.is_none_or(|outcome| {
-                    text.push(b',');
-                    write_outcome(text, outcome)
-                })
+        let write = |out: &mut Vec<u8>, attempt: &Attempt<'_>| {
+            self.text.borrow_mut().attempt(out, attempt);
+            if let Some(outcome) = outcome {
+                out.push(b',');
+                text::outcome(out, outcome);
+            }
+            true
         };
-        self.append(kind, attempt.request, |text| write(text, attempt))
-            || self.append(kind, attempt.request, |text| write(text, &shortened(attempt)))
+        self.append(kind, attempt.request, |out| write(out, attempt))
+            || self.append(kind, attempt.request, |out| write(out, &shortened(attempt)))
     }
 
     fn append(
@@ -330,16 +337,6 @@ async fn flush_lingering(journal: Weak<Inner>, linger: Rc<Notify>) {
 /// Writes a JSON object without its closing brace.
 fn write_open_object(text: &mut Vec<u8>, value: &impl Serialize) -> bool {
     serde_json::to_writer(&mut *text, value).is_ok() && text.pop() == Some(b'}')
-}
-
-/// Writes an outcome without its braces.
-fn write_outcome(text: &mut Vec<u8>, outcome: &Outcome<'_>) -> bool {
-    let start = text.len();
-    let written = write_open_object(text, outcome) && text.get(start) == Some(&b'{');
-    if written {
-        text.remove(start);
-    }
-    written
 }
 
 /// The attempt with everything cut that a caller can make long. Whoever sends a path of 30,000
