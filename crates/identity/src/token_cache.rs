@@ -5,11 +5,13 @@
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
+use foldhash::fast::RandomState;
 use jiff::Timestamp;
 
 use crate::{Authenticated, Unverified, Workloads};
 
 /// The end of a token: part of its signature, so tokens that differ at all differ here.
+/// Only verified ones are kept, so nobody can fill a map with keys of their choice.
 type Tail = [u8; 32];
 
 /// See the module. One per core.
@@ -17,8 +19,8 @@ pub struct TokenCache {
     version: u64,
     capacity: usize,
     /// What was used lately; when it is full it becomes `old`, and what was `old` is forgotten.
-    young: HashMap<Tail, Entry>,
-    old: HashMap<Tail, Entry>,
+    young: HashMap<Tail, Entry, RandomState>,
+    old: HashMap<Tail, Entry, RandomState>,
 }
 
 struct Entry {
@@ -37,7 +39,7 @@ impl TokenCache {
     /// Remembers `capacity` tokens at most.
     pub fn new(capacity: usize) -> Self {
         let capacity = capacity.max(2);
-        Self { version: 0, capacity, young: HashMap::new(), old: HashMap::new() }
+        Self { version: 0, capacity, young: HashMap::default(), old: HashMap::default() }
     }
 
     /// As [`Workloads::try_authenticate`], at the price of a look-up where that is enough.

@@ -194,17 +194,18 @@ impl Entry {
 }
 
 /// A bounded map: when the young half is full, it becomes the old one, and the old one is forgotten.
-/// What is used stays, what is not used goes, and no operation takes longer than a map's.
+/// What is used stays, what is not used goes, and no operation takes longer than a map's. Keys are
+/// numbers that no client chooses, so a quick hash will do.
 #[derive(Debug)]
 struct Generations<K, V> {
-    young: HashMap<K, V>,
-    old: HashMap<K, V>,
+    young: HashMap<K, V, foldhash::fast::RandomState>,
+    old: HashMap<K, V, foldhash::fast::RandomState>,
     limit: usize,
 }
 
 impl<K: Hash + Eq + Copy, V> Generations<K, V> {
     fn new(limit: usize) -> Self {
-        Self { young: HashMap::new(), old: HashMap::new(), limit }
+        Self { young: HashMap::default(), old: HashMap::default(), limit }
     }
 
     fn lookup_mut(&mut self, key: &K) -> Option<&mut V> {

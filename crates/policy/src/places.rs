@@ -57,11 +57,14 @@ impl ResourcePlace {
     }
 }
 
+/// Looked up for every request; what is in it, configuration chose, so a quick hash will do.
+type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
 /// All of them.
 #[derive(Debug)]
 pub(crate) struct Places {
-    operations: HashMap<OperationName, OperationPlace>,
-    resources: HashMap<Resource, ResourcePlace>,
+    operations: Map<OperationName, OperationPlace>,
+    resources: Map<Resource, ResourcePlace>,
     control: HashMap<ControlAction, Action>,
     permits: HashMap<ServiceName, Vec<u32>>,
 }
@@ -104,9 +107,9 @@ impl Places {
     }
 }
 
-fn operations(loaded: &Loaded) -> HashMap<OperationName, OperationPlace> {
+fn operations(loaded: &Loaded) -> Map<OperationName, OperationPlace> {
     let demands = Wanted::new(loaded);
-    let mut places = HashMap::new();
+    let mut places = Map::default();
     for service in loaded.catalog.services() {
         for operation in service.operations() {
             let name = operation.name();
@@ -123,8 +126,8 @@ fn operations(loaded: &Loaded) -> HashMap<OperationName, OperationPlace> {
     places
 }
 
-fn resources(loaded: &Loaded) -> HashMap<Resource, ResourcePlace> {
-    let mut places = HashMap::new();
+fn resources(loaded: &Loaded) -> Map<Resource, ResourcePlace> {
+    let mut places = Map::default();
     for service in loaded.catalog.services() {
         let source = service.source();
         let instances = source.instances.keys().cloned().map(Some);

@@ -68,7 +68,7 @@ type Key = (Option<ServiceName>, &'static str, &'static str);
 #[derive(Debug)]
 pub(crate) struct CoreMetrics {
     shared: Arc<Metrics>,
-    requests: RefCell<HashMap<Key, Rc<Counter>>>,
+    requests: RefCell<HashMap<Key, Rc<Counter>, foldhash::fast::RandomState>>,
 }
 
 impl CoreMetrics {

@@ -6,6 +6,7 @@ mod lane;
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Instant};
 
+use foldhash::fast::RandomState;
 use portcullis_model::{InstanceName, ServiceName, refusal::UpstreamTrouble};
 use portcullis_policy::ServiceSource;
 
@@ -17,8 +18,8 @@ pub(crate) use lane::{Channel, Lane, Sent};
 #[derive(Debug)]
 pub(crate) struct Upstreams {
     connectors: Connectors,
-    endpoints: RefCell<HashMap<String, Rc<Endpoint>>>,
-    turns: RefCell<HashMap<ServiceName, usize>>,
+    endpoints: RefCell<HashMap<String, Rc<Endpoint>, RandomState>>,
+    turns: RefCell<HashMap<ServiceName, usize, RandomState>>,
 }
 
 impl Upstreams {

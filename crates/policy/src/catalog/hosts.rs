@@ -2,12 +2,14 @@
 
 use std::{collections::HashMap, net::Ipv6Addr};
 
+use foldhash::fast::RandomState;
+
 use super::template::leads;
 
 /// Where one host leads, by path prefix.
 #[derive(Debug, Default)]
 pub(super) struct Hosts {
-    by_host: HashMap<Box<str>, Vec<Destination>>,
+    by_host: HashMap<Box<str>, Vec<Destination>, RandomState>,
 }
 
 /// A service under a host and a prefix. Indices are those of the catalogue.
