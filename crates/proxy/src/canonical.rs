@@ -11,10 +11,13 @@ pub(crate) mod framing;
 pub(crate) mod path;
 pub(crate) mod single;
 
+use std::rc::Rc;
+
 use http::{HeaderMap, Method, header, request::Parts, uri::PathAndQuery};
 use portcullis_model::Refusal;
 
-pub(crate) use authority::Authority;
+pub(crate) use authority::{Authority, LastHost};
+use single::Present;
 
 /// How the client will understand an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,10 +34,12 @@ pub(crate) enum Speaks {
 #[derive(Debug)]
 pub(crate) struct Canonical {
     pub(crate) method: Method,
-    pub(crate) authority: Authority,
+    pub(crate) authority: Rc<Authority>,
     /// As it came and as it will be sent: decoded for checks, never rewritten.
     pub(crate) target: PathAndQuery,
     pub(crate) headers: HeaderMap,
+    /// What the headers were when they came.
+    pub(crate) present: Present,
     pub(crate) speaks: Speaks,
     /// The client understands trailers.
     pub(crate) takes_trailers: bool,
@@ -46,21 +51,27 @@ impl Canonical {
     }
 }
 
-/// Reads `parts` in the one possible way. `tls` is the SNI of the connection, if it has TLS.
-pub(crate) fn read(mut parts: Parts, tls: Option<&Sni>) -> Result<Canonical, Refusal> {
+/// Reads `parts` in the one possible way. `tls` is the SNI of the connection, if it has TLS, and
+/// `last` the host that it asked for before.
+pub(crate) fn read(
+    mut parts: Parts,
+    present: Present,
+    tls: Option<&Sni>,
+    last: &LastHost,
+) -> Result<Canonical, Refusal> {
     allow_method(&parts.method)?;
-    let authority = authority::of(&parts, tls.is_some())?;
+    let authority = authority::of(&parts, tls.is_some(), last)?;
     if let Some(Sni(Some(sni))) = tls
         && sni.as_str() != authority.host()
     {
         return Err(Refusal::Misdirected);
     }
     let target = path::of(&parts.uri)?;
-    single::check(&parts.headers)?;
-    let frame = framing::check(&mut parts)?;
+    present.check()?;
+    let frame = framing::check(&mut parts, present)?;
     let speaks = match frame.upgrade {
         true => Speaks::WebSocket,
-        false if is_grpc(&parts.headers) => Speaks::Grpc,
+        false if present.has(Present::CONTENT_TYPE) && is_grpc(&parts.headers) => Speaks::Grpc,
         false => Speaks::Http,
     };
     Ok(Canonical {
@@ -68,6 +79,7 @@ pub(crate) fn read(mut parts: Parts, tls: Option<&Sni>) -> Result<Canonical, Ref
         authority,
         target,
         headers: parts.headers,
+        present,
         speaks,
         takes_trailers: frame.takes_trailers,
     })

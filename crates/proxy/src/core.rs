@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use http::Method;
 use jiff::Timestamp;
 use portcullis_identity::TokenCache;
 use portcullis_model::{ConnectionId, EventId, RequestId};
@@ -18,7 +19,7 @@ use crate::{
     connection::Live,
     gate::{GateConfig, GateParts, ListenerConfig},
     identify::Identities,
-    listener,
+    listener::{self, Peers},
     metrics::CoreMetrics,
     ports::Journal,
     record::Anonymous,
@@ -39,10 +40,12 @@ pub(crate) struct Core {
     pub(crate) identities: Identities,
     pub(crate) upstreams: Upstreams,
     pub(crate) live: Live,
+    pub(crate) peers: Peers,
     pub(crate) metrics: CoreMetrics,
     pub(crate) anonymous: Anonymous,
     pub(crate) open: Cell<usize>,
     pub(crate) stopping: Cell<bool>,
+    methods: RefCell<Vec<(Method, Arc<str>)>>,
     randomness: RefCell<Randomness>,
     snapshot: RefCell<Arc<Snapshot>>,
     changes: RefCell<watch::Receiver<u64>>,
@@ -70,10 +73,12 @@ impl Core {
             identities: Identities::default(),
             upstreams: Upstreams::new(&config.upstream_roots),
             live: Live::default(),
+            peers: Peers::default(),
             metrics: CoreMetrics::new(Arc::clone(&parts.metrics)),
             anonymous: Anonymous::default(),
             open: Cell::new(0),
             stopping: Cell::new(false),
+            methods: RefCell::default(),
             randomness: RefCell::default(),
             snapshot: RefCell::new(snapshot),
             changes: RefCell::new(changes),
@@ -116,6 +121,17 @@ impl Core {
         self.randomness.borrow_mut().take(self.parts.entropy.as_ref())
     }
 
+    /// The name of a method, made once: those that pass are few.
+    pub(crate) fn method_name(&self, method: &Method) -> Arc<str> {
+        let mut methods = self.methods.borrow_mut();
+        if let Some((_, name)) = methods.iter().find(|(known, _)| known == method) {
+            return Arc::clone(name);
+        }
+        let name: Arc<str> = method.as_str().into();
+        methods.push((method.clone(), Arc::clone(&name)));
+        name
+    }
+
     fn ulid_bits(&self, now: Timestamp) -> u128 {
         let millis = u128::try_from(now.as_millisecond()).unwrap_or(0);
         let random = u128::from_le_bytes(self.random());
@@ -143,11 +159,8 @@ impl Randomness {
             self.bytes.resize(Self::STORE, 0);
             entropy.fill(&mut self.bytes);
         }
-        let left = self.bytes.len().saturating_sub(N);
-        let mut taken = [0; N];
-        for (slot, byte) in taken.iter_mut().zip(self.bytes.drain(left..)) {
-            *slot = byte;
-        }
+        let taken = self.bytes.last_chunk().copied().unwrap_or([0; N]);
+        self.bytes.truncate(self.bytes.len().saturating_sub(N));
         taken
     }
 }
@@ -169,6 +182,7 @@ pub(crate) async fn run(
         Err(_) => Duration::ZERO,
     };
     let _ = closing.send(true);
+    core.peers.close();
     drain(&core, grace).await;
     crate::record::counted(&core);
 }

@@ -53,9 +53,9 @@ pub(crate) fn decide(
         auth_age: exchange.now.duration_since(authenticated.authenticated_at()),
         request: Known::Value(exchange.id),
         http: Known::Value(Http {
-            method: request.method.as_str().into(),
+            method: exchange.core.method_name(&request.method),
             path: request.path().into(),
-            host: request.authority.host().into(),
+            host: request.authority.shared_host(),
         }),
         params: Known::Value(facts.params),
         body: Known::Value(facts.body),

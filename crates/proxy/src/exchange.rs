@@ -5,6 +5,7 @@
 
 use std::{cell::Cell, rc::Rc, sync::Arc, time::Instant};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Version, header, request::Parts, uri::PathAndQuery};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use jiff::Timestamp;
@@ -14,7 +15,7 @@ use portcullis_model::{
 use portcullis_policy::Snapshot;
 
 use crate::{
-    canonical::{self, Canonical, Speaks},
+    canonical::{self, Authority, Canonical, Speaks, single::Present},
     core::Core,
     filter::{request::TRACEPARENT, trace::TraceParent},
     identify::Identity,
@@ -47,8 +48,10 @@ pub(crate) struct Exchange {
     pub(crate) body: Option<Incoming>,
     pub(crate) upgrade: Option<OnUpgrade>,
     pub(crate) method: Method,
-    pub(crate) host: String,
+    authority: Option<Rc<Authority>>,
     pub(crate) target: Option<PathAndQuery>,
+    /// What of the headers the gate looks at.
+    pub(crate) present: Present,
     pub(crate) speaks: Speaks,
     pub(crate) prefers_html: bool,
     pub(crate) expects_continue: bool,
@@ -71,11 +74,14 @@ impl Exchange {
     pub(crate) fn begin(core: Rc<Core>, peer: Rc<Peer>, parts: &mut Parts, body: Incoming) -> Self {
         let now = core.now();
         let id = core.request_id(now);
-        let trace = TraceParent::next(single(&parts.headers), core.random());
-        let speaks = if canonical::is_grpc(&parts.headers) { Speaks::Grpc } else { Speaks::Http };
+        let headers = &parts.headers;
+        let present = Present::of(headers);
+        let sent = if present.has(Present::TRACEPARENT) { single(headers) } else { None };
+        let trace = TraceParent::next(sent, core.random());
+        let is_grpc = present.has(Present::CONTENT_TYPE) && canonical::is_grpc(headers);
         Self {
             id,
-            id_header: crate::record::id_header(id.to_bits()),
+            id_header: id_header(id.to_text()),
             started: Instant::now(),
             now,
             trace,
@@ -83,11 +89,12 @@ impl Exchange {
             body: Some(body),
             upgrade: parts.extensions.remove::<OnUpgrade>(),
             method: parts.method.clone(),
-            host: String::new(),
+            authority: None,
             target: parts.uri.path_and_query().cloned(),
-            speaks,
-            prefers_html: prefers_html(&parts.headers),
-            expects_continue: parts.headers.contains_key(header::EXPECT),
+            present,
+            speaks: if is_grpc { Speaks::Grpc } else { Speaks::Http },
+            prefers_html: present.has(Present::ACCEPT) && prefers_html(&parts.headers),
+            expects_continue: present.has(Present::EXPECT),
             peer_speaks_http1: parts.version < Version::HTTP_2,
             identity: None,
             sign_in: None,
@@ -105,8 +112,13 @@ impl Exchange {
 
     /// From here on the request reads one way.
     pub(crate) fn reads_as(&mut self, request: &Canonical) {
-        request.authority.host().clone_into(&mut self.host);
+        self.authority = Some(Rc::clone(&request.authority));
         self.speaks = request.speaks;
+    }
+
+    /// The canonical host; nothing before it is known.
+    pub(crate) fn host(&self) -> &str {
+        self.authority.as_deref().map_or("", Authority::host)
     }
 
     pub(crate) fn path(&self) -> &str {
@@ -129,6 +141,12 @@ fn single(headers: &HeaderMap) -> Option<&HeaderValue> {
         (Some(value), None) => Some(value),
         (None | Some(_), _) => None,
     }
+}
+
+/// The text of an id as a header value.
+pub(crate) fn id_header(text: [u8; 26]) -> HeaderValue {
+    let value = HeaderValue::from_maybe_shared(Bytes::copy_from_slice(&text));
+    value.unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// A browser names `text/html` first of all that it accepts.

@@ -27,18 +27,30 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     HeaderName::from_static("http2-settings"),
 ];
 
+/// Whether `name` belongs to one hop, whatever `Connection` says.
+pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
+    HOP_BY_HOP.contains(name)
+}
+
 /// Removes what belongs to this hop, nominated headers first.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CONNECTION) {
-        let nominated: Vec<HeaderName> = tokens(headers, &header::CONNECTION)
-            .filter_map(|token| HeaderName::from_bytes(token).ok())
-            .collect();
-        for name in nominated {
-            headers.remove(name);
-        }
-    }
-    for name in &HOP_BY_HOP {
+    // Two words that most connections say name no header that is not removed below.
+    let is_name = |token: &&[u8]| {
+        !token.eq_ignore_ascii_case(b"keep-alive") && !token.eq_ignore_ascii_case(b"close")
+    };
+    let nominated: Vec<HeaderName> = tokens(headers, &header::CONNECTION)
+        .filter(is_name)
+        .filter_map(|token| HeaderName::from_bytes(token).ok())
+        .collect();
+    for name in nominated {
         headers.remove(name);
+    }
+    // A pass over what is there costs less than a look-up for each name that may be.
+    let there = |headers: &HeaderMap, hop: &HeaderName| headers.keys().any(|name| name == hop);
+    for hop in &HOP_BY_HOP {
+        if there(headers, hop) {
+            headers.remove(hop);
+        }
     }
 }
 

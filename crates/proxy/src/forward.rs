@@ -93,8 +93,8 @@ pub(crate) fn request(
     let signer = &exchange.core.parts.signer;
     // An upstream that trusts the assertion must never get a request without it.
     let assertion = identity.assertion(signer, service, grant, exchange.now);
-    let assertion = Some(assertion.ok_or_else(|| internal.clone())?);
-    let authority = HeaderValue::from_str(canonical.authority.as_str()).map_err(|_| internal)?;
+    let assertion = Some(assertion.ok_or(internal)?);
+    let authority = Rc::clone(&canonical.authority);
     let mut request = Request::new(body);
     *request.method_mut() = canonical.method;
     *request.headers_mut() = canonical.headers;
@@ -112,13 +112,13 @@ pub(crate) fn request(
     if lane.is_http2() && canonical.takes_trailers {
         request.headers_mut().insert(::http::header::TE, HeaderValue::from_static("trailers"));
     }
-    lane.address(&mut request, canonical.target, &authority);
+    lane.address(&mut request, canonical.target, authority.header());
     Ok(request)
 }
 
 /// The grant's id as a header value, if one was used.
 pub(crate) fn grant_header(pass: &Pass) -> Option<HeaderValue> {
-    pass.grant().map(|grant| crate::record::id_header(grant.id.to_bits()))
+    pass.grant().map(|grant| crate::exchange::id_header(grant.id.to_text()))
 }
 
 /// An error of the connection to an upstream, as blame.

@@ -85,8 +85,9 @@ fn presented(headers: &HeaderMap) -> Option<(HeaderName, Result<&str, Refusal>)>
 }
 
 fn bearer(value: &HeaderValue) -> Option<&str> {
-    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-    let token = token.trim_matches(' ');
+    // Visible ASCII, which was checked when the request was read.
+    let (scheme, token) = str::from_utf8(value.as_bytes()).ok()?.split_at_checked(6)?;
+    let token = token.strip_prefix(' ')?.trim_matches(' ');
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
@@ -133,7 +134,7 @@ fn refusal(error: &AuthError) -> Refusal {
 /// The identities that a core remembers.
 #[derive(Debug, Default)]
 pub(crate) struct Identities {
-    known: RefCell<HashMap<PrincipalId, Rc<Identity>>>,
+    known: RefCell<HashMap<PrincipalId, Rc<Identity>, foldhash::fast::RandomState>>,
 }
 
 impl Identities {

@@ -1,30 +1,37 @@
 //! Where traffic enters: bind, accept, TLS, limits, and an orderly end.
 
 mod pace;
+mod peer;
 
 use std::{
-    cell::Cell,
     io,
     net::{IpAddr, SocketAddr},
-    pin::pin,
+    pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
+    task::Poll,
     time::Duration,
 };
 
-use http::HeaderValue;
-use hyper::service::service_fn;
+use hyper::{
+    server::conn::{
+        http1::{self, UpgradeableConnection},
+        http2,
+    },
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    sync::{Notify, watch},
+    sync::watch,
 };
 use tokio_rustls::TlsAcceptor;
 
-pub(crate) use pace::{Pace, Serving};
+pub(crate) use pace::Serving;
+pub(crate) use peer::{Peer, Peers};
 
 use self::pace::Paced;
 use crate::{
@@ -40,39 +47,6 @@ const FIRST_BYTE: Duration = Duration::from_secs(75);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_HEAD: usize = 64 * 1024;
 const MAX_STREAMS: u32 = 100;
-
-/// A client connection, as its requests see it.
-#[derive(Debug)]
-pub(crate) struct Peer {
-    pub(crate) ip: IpAddr,
-    /// The address as a header value.
-    pub(crate) address: HeaderValue,
-    /// The start of a `Forwarded` header: `for=…;proto=…`.
-    pub(crate) forwarded: String,
-    /// The server name, if the connection has TLS.
-    pub(crate) tls: Option<Sni>,
-    /// Breaks the connection off, whatever it is doing.
-    pub(crate) abort: Notify,
-    /// How long the connection may take its time.
-    pub(crate) pace: Arc<Pace>,
-}
-
-impl Peer {
-    fn new(ip: IpAddr, tls: Option<Sni>) -> Self {
-        let ip = ip.to_canonical();
-        let node = if ip.is_ipv6() { format!("\"[{ip}]\"") } else { ip.to_string() };
-        let scheme = crate::filter::request::scheme(tls.is_some());
-        let address = HeaderValue::from_str(&ip.to_string());
-        Self {
-            ip,
-            address: address.unwrap_or_else(|_| HeaderValue::from_static("unknown")),
-            forwarded: format!("for={node};proto={scheme}"),
-            tls,
-            abort: Notify::new(),
-            pace: Pace::new(),
-        }
-    }
-}
 
 /// A server configuration with ALPN for both protocols, from a certificate chain and its key.
 pub fn tls_config(
@@ -121,7 +95,6 @@ pub(crate) async fn accept(
         Err(error) => return tracing::error!(listener = config.name, %error, "cannot accept"),
     };
     let tls = config.tls.map(TlsAcceptor::from);
-    let closing = closed.clone();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -130,8 +103,7 @@ pub(crate) async fn accept(
         match accepted {
             Ok((stream, from)) if core.open.get() < core.config.max_connections => {
                 let open = Open::count(&core);
-                let driven =
-                    drive(Rc::clone(&core), stream, from.ip(), tls.clone(), closing.clone());
+                let driven = drive(Rc::clone(&core), stream, from.ip(), tls.clone());
                 tokio::task::spawn_local(async move {
                     driven.await;
                     drop(open);
@@ -166,18 +138,12 @@ impl Drop for Open {
 }
 
 /// Serves one client connection to its end.
-async fn drive(
-    core: Rc<Core>,
-    stream: TcpStream,
-    ip: IpAddr,
-    tls: Option<TlsAcceptor>,
-    closed: watch::Receiver<bool>,
-) {
+async fn drive(core: Rc<Core>, stream: TcpStream, ip: IpAddr, tls: Option<TlsAcceptor>) {
     let _ = stream.set_nodelay(true);
     let Some(acceptor) = tls else {
         let detected = tokio::time::timeout(FIRST_BYTE, detect::detect(&stream)).await;
         let Ok(Some(detected)) = detected else { return };
-        return exchange(core, stream, Peer::new(ip, None), detected, closed).await;
+        return exchange(core, stream, Peer::new(ip, None), detected).await;
     };
     let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
     let Ok(Ok(stream)) = handshake.await else { return };
@@ -187,65 +153,58 @@ async fn drive(
         _ => Detected::Http1,
     };
     let sni = Sni(session.server_name().map(str::to_ascii_lowercase));
-    exchange(core, stream, Peer::new(ip, Some(sni)), detected, closed).await;
+    exchange(core, stream, Peer::new(ip, Some(sni)), detected).await;
 }
 
 /// Speaks HTTP with one client until it leaves, somebody breaks it off, or the gate closes.
-async fn exchange<S>(
-    core: Rc<Core>,
-    stream: S,
-    peer: Peer,
-    detected: Detected,
-    mut closed: watch::Receiver<bool>,
-) where
+async fn exchange<S>(core: Rc<Core>, stream: S, peer: Peer, detected: Detected)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let peer = Rc::new(peer);
-    let shared = Rc::clone(&peer);
+    let peer = core.peers.add(peer);
+    let serving = (Rc::clone(&core), Rc::clone(&peer));
     let service = service_fn(move |request| {
-        let (core, peer) = (Rc::clone(&core), Rc::clone(&shared));
+        let (core, peer) = (Rc::clone(&serving.0), Rc::clone(&serving.1));
         async move { Ok::<_, std::convert::Infallible>(serve(core, peer, request).await) }
     });
-    let closing = Cell::new(false);
-    macro_rules! drive {
-        ($connection:expr, $exceeded:expr) => {{
-            let mut connection = pin!($connection);
-            let mut exceeded = pin!($exceeded);
-            loop {
-                tokio::select! {
-                    biased;
-                    result = connection.as_mut() => {
-                        if let Err(error) = result {
-                            tracing::debug!(%error, "client connection ended");
-                        }
-                        return;
-                    }
-                    () = peer.abort.notified() => return,
-                    () = exceeded.as_mut() => return,
-                    _ = closed.wait_for(|closed| *closed), if !closing.get() => {
-                        closing.set(true);
-                        connection.as_mut().graceful_shutdown();
-                    }
-                }
-            }
-        }};
-    }
     match detected {
         Detected::Http1 => {
-            let io = TokioIo::new(Paced::new(stream, Arc::clone(&peer.pace)));
-            let connection = http1().serve_connection(io, service).with_upgrades();
-            drive!(connection, peer.pace.exceeded());
+            let io = TokioIo::new(Paced::new(stream, peer.take_pace()));
+            let connection = pin!(http1().serve_connection(io, service).with_upgrades());
+            drive_to_end(connection, &peer, UpgradeableConnection::graceful_shutdown).await;
         }
         // Pings find out whether the other side is still there.
         Detected::Http2 => {
-            let connection = http2().serve_connection(TokioIo::new(stream), service);
-            drive!(connection, std::future::pending::<()>());
+            let connection = pin!(http2().serve_connection(TokioIo::new(stream), service));
+            drive_to_end(connection, &peer, http2::Connection::graceful_shutdown).await;
         }
     }
+    core.peers.remove(&peer);
 }
 
-fn http1() -> hyper::server::conn::http1::Builder {
-    let mut builder = hyper::server::conn::http1::Builder::new();
+/// Polls a connection to its end; what interrupts it is looked at on the way, for next to nothing.
+async fn drive_to_end<C>(mut connection: Pin<&mut C>, peer: &Peer, close: impl Fn(Pin<&mut C>))
+where
+    C: Future<Output = hyper::Result<()>>,
+{
+    let mut told = false;
+    std::future::poll_fn(|cx| {
+        if peer.is_closing() && !std::mem::replace(&mut told, true) {
+            close(connection.as_mut());
+        }
+        if let Poll::Ready(result) = connection.as_mut().poll(cx) {
+            if let Err(error) = result {
+                tracing::debug!(%error, "client connection ended");
+            }
+            return Poll::Ready(());
+        }
+        peer.poll_aborted(cx)
+    })
+    .await;
+}
+
+fn http1() -> http1::Builder {
+    let mut builder = http1::Builder::new();
     builder
         // Timed by its pace.
         .header_read_timeout(None)
@@ -255,8 +214,8 @@ fn http1() -> hyper::server::conn::http1::Builder {
     builder
 }
 
-fn http2() -> hyper::server::conn::http2::Builder<detect::LocalExecutor> {
-    let mut builder = hyper::server::conn::http2::Builder::new(detect::LocalExecutor);
+fn http2() -> http2::Builder<detect::LocalExecutor> {
+    let mut builder = http2::Builder::new(detect::LocalExecutor);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)

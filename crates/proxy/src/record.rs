@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 use jiff::Timestamp;
 use portcullis_model::{
     Attempt, ConnectionId, EventType, InstanceName, Outcome, RecordLevel, Refusal, RefusalsCounted,
@@ -117,7 +117,7 @@ fn attempt<'a>(
         grant: exchange.grant,
         source: exchange.peer.ip,
         method: exchange.method.as_str(),
-        host: &exchange.host,
+        host: exchange.host(),
         path: exchange.path(),
         trace: Some(exchange.trace.trace_id()),
     }
@@ -170,30 +170,9 @@ impl Anonymous {
     }
 }
 
-/// A request id as a header value, without the formatting machinery.
-pub(crate) fn id_header(bits: u128) -> HeaderValue {
-    const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-    let mut text = [b'0'; 26];
-    let mut rest = bits;
-    for slot in text.iter_mut().rev() {
-        let digit = usize::try_from(rest & 31).unwrap_or(0);
-        *slot = CROCKFORD.get(digit).copied().unwrap_or(b'0');
-        rest >>= 5;
-    }
-    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_id_header_is_the_id_as_everybody_else_writes_it() {
-        for bits in [0, 1, u128::MAX, 0x0193_5c2e_8f3a_b00c_1234_5678_9abc_def0] {
-            let id = portcullis_model::RequestId::from_bits(bits);
-            assert_eq!(id_header(bits).to_str().unwrap(), id.to_string());
-        }
-    }
 
     #[test]
     fn a_flood_of_strangers_is_counted_and_not_listed() {

@@ -4,7 +4,10 @@ use portcullis_model::{InstanceName, OperationName, Refusal, Resource, ServiceNa
 use portcullis_policy::{Answer, Context, Demands, Denial, Known, catalog::Service};
 
 use crate::{
-    canonical::{Canonical, single::PORTCULLIS_INSTANCE},
+    canonical::{
+        Canonical,
+        single::{PORTCULLIS_INSTANCE, Present},
+    },
     decide::Question,
     exchange::Exchange,
     identify::Caller,
@@ -35,7 +38,8 @@ pub(crate) fn place(exchange: &mut Exchange, request: &mut Canonical) -> Result<
         catalog.route(request.authority.host(), request.path()).ok_or(Refusal::NotFound)?;
     let source = routed.service.source();
     let mut instance = routed.instance.cloned();
-    if let Some(named) = request.headers.remove(PORTCULLIS_INSTANCE) {
+    let named = request.present.has(Present::PORTCULLIS_INSTANCE);
+    if named && let Some(named) = request.headers.remove(PORTCULLIS_INSTANCE) {
         let named: Option<InstanceName> = named.to_str().ok().and_then(|name| name.parse().ok());
         let known = named.filter(|name| source.instances.contains_key(name));
         let known = known.ok_or(Refusal::NotFound)?;

@@ -34,7 +34,7 @@ pub(crate) async fn serve(
     peer: Rc<Peer>,
     request: Request<Incoming>,
 ) -> Response<Answer> {
-    let serving = peer.pace.serve();
+    let serving = peer.serve();
     let (mut parts, body) = request.into_parts();
     let mut exchange = Exchange::begin(core, peer, &mut parts, body);
     let answer = match admit(&mut exchange, parts).await {
@@ -50,13 +50,14 @@ pub(crate) async fn serve(
 
 /// Detect, identify, route, inspect, decide, record. Any error is a refusal.
 async fn admit(exchange: &mut Exchange, parts: Parts) -> Result<Admitted, Refusal> {
-    let mut request = canonical::read(parts, exchange.peer.tls.as_ref())?;
+    let peer = &exchange.peer;
+    let mut request = canonical::read(parts, exchange.present, peer.tls.as_ref(), &peer.last_host)?;
     exchange.reads_as(&request);
     let caller = identify::identify(exchange, &mut request.headers).await?;
     let place = route::place(exchange, &mut request)?;
     caller.check_service(&place.service)?;
     // INVARIANT: what follows sees the headers that an upstream may get, and no others.
-    filter::request::strip(&mut request.headers);
+    filter::request::strip(&mut request.headers, request.present);
     let operation = route::operation(exchange, &caller, &place, &request)?;
     let inspected = inspect::inspect(exchange, &caller, &operation, &request).await?;
     let (pass, question) = decide::decide(exchange, &caller, operation, &request, inspected.facts)?;

@@ -1,24 +1,79 @@
 //! The one host that a request is for.
 
+use std::{
+    cell::{OnceCell, RefCell},
+    rc::Rc,
+    sync::Arc,
+};
+
 use http::{HeaderMap, HeaderValue, Version, header, request::Parts};
 use portcullis_model::Refusal;
 
 /// A host in its one form: lower case, no trailing dot; and its port, unless it is the scheme's own.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Authority {
     text: String,
-    host: usize,
+    host: Arc<str>,
+    header: HeaderValue,
+    /// The `Forwarded` header of the connection that asked for it.
+    forwarded: OnceCell<Option<HeaderValue>>,
+}
+
+impl PartialEq for Authority {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+/// The host that a connection asked for last, as it was written and as it reads. Most connections
+/// ask for one host, and its reading is the same each time.
+#[derive(Debug, Default)]
+pub(crate) struct LastHost(RefCell<Option<(HeaderValue, Rc<Authority>)>>);
+
+impl LastHost {
+    fn read(
+        &self,
+        written: &HeaderValue,
+        read: impl FnOnce(&str) -> Result<Authority, Refusal>,
+    ) -> Result<Rc<Authority>, Refusal> {
+        if let Some((known, authority)) = &*self.0.borrow()
+            && known == written
+        {
+            return Ok(Rc::clone(authority));
+        }
+        let authority = Rc::new(read(text(written)?)?);
+        *self.0.borrow_mut() = Some((written.clone(), Rc::clone(&authority)));
+        Ok(authority)
+    }
 }
 
 impl Authority {
     /// Without the port: what routes and policies see.
     pub(crate) fn host(&self) -> &str {
-        self.text.get(..self.host).unwrap_or(&self.text)
+        &self.host
+    }
+
+    /// The host, for whoever keeps it.
+    pub(crate) fn shared_host(&self) -> Arc<str> {
+        Arc::clone(&self.host)
     }
 
     /// With the port, as it is sent upstream.
     pub(crate) fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// With the port, as a header value.
+    pub(crate) const fn header(&self) -> &HeaderValue {
+        &self.header
+    }
+
+    /// The `Forwarded` header that goes with it, made once for a connection.
+    pub(crate) fn forwarded(
+        &self,
+        make: impl FnOnce() -> Option<HeaderValue>,
+    ) -> Option<HeaderValue> {
+        self.forwarded.get_or_init(make).clone()
     }
 
     /// Reads `text` strictly: no user info, list, path, space, or empty label.
@@ -29,23 +84,25 @@ impl Authority {
             return None;
         }
         let mut text = host.to_ascii_lowercase();
-        let host = text.len();
+        let host = text.as_str().into();
         if let Some(port) = port.filter(|port| *port != default_port) {
             text.push(':');
             text.push_str(itoa(port, &mut [0; 5]));
         }
-        Some(Self { text, host })
+        let header = HeaderValue::from_str(&text).ok()?;
+        Some(Self { text, host, header, forwarded: OnceCell::new() })
     }
 }
 
 /// The authority of a request: `:authority` or the absolute form, and `Host`, which must agree.
-pub(crate) fn of(parts: &Parts, tls: bool) -> Result<Authority, Refusal> {
+pub(crate) fn of(parts: &Parts, tls: bool, last: &LastHost) -> Result<Rc<Authority>, Refusal> {
     let default_port = if tls { 443 } else { 80 };
     let parse = |text: &str| {
         Authority::parse(text, default_port).ok_or(Refusal::Malformed("the host is not a host"))
     };
-    let host = single_host(&parts.headers)?.map(text).transpose()?.map(parse).transpose()?;
-    let target = parts.uri.authority().map(|named| parse(named.as_str())).transpose()?;
+    let host = single_host(&parts.headers)?.map(|host| last.read(host, parse)).transpose()?;
+    let target = parts.uri.authority().map(|named| parse(named.as_str()).map(Rc::new));
+    let target = target.transpose()?;
     match (target, host) {
         (Some(target), Some(host)) if target != host => {
             Err(Refusal::Malformed("the request names two hosts"))

@@ -6,6 +6,8 @@
 use http::{HeaderMap, HeaderValue, Method, Version, header, request::Parts};
 use portcullis_model::Refusal;
 
+use super::single::Present;
+
 /// What a message asks of this hop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Framing {
@@ -15,12 +17,18 @@ pub(crate) struct Framing {
 }
 
 /// Checks all connection-specific headers of a request, and drops an offer of `h2c`.
-pub(crate) fn check(parts: &mut Parts) -> Result<Framing, Refusal> {
-    check_nominations(&parts.headers)?;
-    check_transfer_encoding(parts)?;
-    let takes_trailers = check_te(&parts.headers)?;
-    check_expect(&parts.headers)?;
-    let upgrade = check_upgrade(parts)?;
+pub(crate) fn check(parts: &mut Parts, present: Present) -> Result<Framing, Refusal> {
+    if present.has(Present::CONNECTION) {
+        check_nominations(&parts.headers)?;
+    }
+    if present.has(Present::TRANSFER_ENCODING) {
+        check_transfer_encoding(parts)?;
+    }
+    let takes_trailers = present.has(Present::TE) && check_te(&parts.headers)?;
+    if present.has(Present::EXPECT) {
+        check_expect(&parts.headers)?;
+    }
+    let upgrade = present.has(Present::UPGRADE) && check_upgrade(parts)?;
     Ok(Framing { upgrade, takes_trailers })
 }
 

@@ -18,7 +18,8 @@ fn read_with(
         builder = builder.header(*name, *value);
     }
     let (parts, ()) = builder.body(()).unwrap().into_parts();
-    read(parts, tls)
+    let present = Present::of(&parts.headers);
+    read(parts, present, tls, &LastHost::default())
 }
 
 fn at(path: &str) -> Result<Canonical, Refusal> {

@@ -103,7 +103,7 @@ fn time_moved(core: &Rc<Core>) {
     for watch in core.live.current() {
         if let Some(since) = watch.cut_since() {
             if instant.duration_since(since) > PATIENCE {
-                watch.peer.abort.notify_one();
+                watch.peer.abort();
             }
             continue;
         }
@@ -119,6 +119,7 @@ fn time_moved(core: &Rc<Core>) {
             watch.cut(end);
         }
     }
+    core.peers.abort_slow(instant);
     core.upstreams.forget_idle(instant);
     crate::record::counted(core);
 }

@@ -2,7 +2,7 @@ use http::Request;
 use portcullis_model::PrincipalKind;
 
 use super::*;
-use crate::canonical;
+use crate::canonical::{self, LastHost, single::Present};
 
 fn digest(target: &str, headers: &[(&str, &str)], body: &[u8]) -> String {
     let mut builder = Request::builder().method("POST").uri(target).header("host", "payments.test");
@@ -10,8 +10,9 @@ fn digest(target: &str, headers: &[(&str, &str)], body: &[u8]) -> String {
         builder = builder.header(*name, *value);
     }
     let (parts, ()) = builder.body(()).unwrap().into_parts();
-    let mut request = canonical::read(parts, None).unwrap();
-    crate::filter::request::strip(&mut request.headers);
+    let present = Present::of(&parts.headers);
+    let mut request = canonical::read(parts, present, None, &LastHost::default()).unwrap();
+    crate::filter::request::strip(&mut request.headers, request.present);
     let ana = PrincipalId::new(PrincipalKind::User, "corp", "ana");
     let payments = Resource { service: "payments".parse().unwrap(), instance: None };
     of(&ana, &payments, &request, body)

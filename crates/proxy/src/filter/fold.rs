@@ -55,8 +55,12 @@ pub(crate) fn is_reserved(name: &HeaderName) -> bool {
 
 /// Whether `name` folds to the gate's own prefix.
 pub(crate) fn is_ours(name: &HeaderName) -> bool {
+    let bytes = name.as_str().as_bytes();
+    if !matches!(bytes.first(), Some(b'p' | b'_' | b'.' | b'-')) {
+        return false;
+    }
     let mut buffer = [0; LONGEST];
-    fold(name.as_str().as_bytes(), &mut buffer).starts_with(b"portcullis")
+    fold(bytes, &mut buffer).starts_with(b"portcullis")
 }
 
 fn fold<'a>(name: &[u8], buffer: &'a mut [u8; LONGEST]) -> &'a [u8] {

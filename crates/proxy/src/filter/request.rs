@@ -3,6 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::{fold, remove_matching, strip_hop_by_hop};
+use crate::canonical::{Authority, single::Present};
 
 const PRINCIPAL: HeaderName = HeaderName::from_static("portcullis-principal");
 const ASSERTION: HeaderName = HeaderName::from_static("portcullis-assertion");
@@ -15,12 +16,16 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// Removes what a client may not tell an upstream. Called before routing and digests, so that what
-/// they read is what will be sent.
-pub(crate) fn strip(headers: &mut HeaderMap) {
-    strip_hop_by_hop(headers);
-    headers.remove(header::EXPECT);
+/// they read is what will be sent. `present` may tell of more than is left, never of less.
+pub(crate) fn strip(headers: &mut HeaderMap, present: Present) {
+    if present.has(Present::HOP_BY_HOP) {
+        strip_hop_by_hop(headers);
+    }
+    if present.has(Present::EXPECT) {
+        headers.remove(header::EXPECT);
+    }
     headers.remove(header::HOST);
-    if headers.keys().any(fold::is_reserved) {
+    if present.has(Present::RESERVED) {
         remove_matching(headers, fold::is_reserved);
     }
     // A token of ours that was not the one used must not leave the house either.
@@ -31,7 +36,7 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
             .next()
             .is_some_and(|token| token.starts_with(b"pc_"))
     };
-    if headers.get(header::AUTHORIZATION).is_some_and(ours) {
+    if present.has(Present::AUTHORIZATION) && headers.get(header::AUTHORIZATION).is_some_and(ours) {
         headers.remove(header::AUTHORIZATION);
     }
 }
@@ -48,11 +53,12 @@ pub(crate) struct Own<'a> {
     /// `for=…;proto=…`, without the host.
     pub(crate) forwarded: &'a str,
     pub(crate) tls: bool,
-    pub(crate) authority: &'a HeaderValue,
+    pub(crate) authority: &'a Authority,
 }
 
 /// Adds the gate's own headers, after everything that a client could touch.
 pub(crate) fn add(headers: &mut HeaderMap, own: Own<'_>) {
+    headers.reserve(9);
     headers.insert(PRINCIPAL, own.principal.clone());
     headers.insert(REQUEST_ID, own.request_id.clone());
     if let Some(assertion) = own.assertion {
@@ -63,8 +69,9 @@ pub(crate) fn add(headers: &mut HeaderMap, own: Own<'_>) {
     }
     headers.insert(X_FORWARDED_FOR, own.client.clone());
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme(own.tls)));
-    headers.insert(X_FORWARDED_HOST, own.authority.clone());
-    if let Some(forwarded) = forwarded(own.forwarded, own.authority) {
+    headers.insert(X_FORWARDED_HOST, own.authority.header().clone());
+    let forwarded = || forwarded(own.forwarded, own.authority.header());
+    if let Some(forwarded) = own.authority.forwarded(forwarded) {
         headers.insert(header::FORWARDED, forwarded);
     }
 }

@@ -1,5 +1,6 @@
 //! W3C trace context: continued where a client sent one, started where not.
 
+use bytes::Bytes;
 use http::HeaderValue;
 
 const LENGTH: usize = 55;
@@ -15,9 +16,9 @@ impl TraceParent {
         let (ids, own) = random.split_at(16);
         match incoming.map(HeaderValue::as_bytes).filter(|value| is_valid(value)) {
             Some(incoming) => text.copy_from_slice(incoming),
-            None => write_hex(ids, text.iter_mut().skip(3)),
+            None => write_hex(ids, text.get_mut(3..35)),
         }
-        write_hex(own, text.iter_mut().skip(36));
+        write_hex(own, text.get_mut(36..52));
         Self(text)
     }
 
@@ -27,7 +28,7 @@ impl TraceParent {
     }
 
     pub(crate) fn header(&self) -> Option<HeaderValue> {
-        HeaderValue::from_bytes(&self.0).ok()
+        HeaderValue::from_maybe_shared(Bytes::copy_from_slice(&self.0)).ok()
     }
 }
 
@@ -45,11 +46,11 @@ fn is_valid(value: &[u8]) -> bool {
         && part(53, 55).iter().all(lower_hex)
 }
 
-/// Writes `bytes` as hexadecimal digits into `slots`.
-fn write_hex<'a>(bytes: &[u8], slots: impl Iterator<Item = &'a mut u8>) {
+/// Writes `bytes` as hexadecimal digits into `slots`, two for each.
+fn write_hex(bytes: &[u8], slots: Option<&mut [u8]>) {
     let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
-    let digits = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
-    for (slot, digit) in slots.zip(digits) {
-        *slot = digit;
+    let (pairs, _) = slots.unwrap_or_default().as_chunks_mut();
+    for (pair, byte) in pairs.iter_mut().zip(bytes) {
+        *pair = [digit(byte >> 4), digit(byte & 15)];
     }
 }

@@ -1,26 +1,21 @@
 //! How long a client connection may take its time, in HTTP/1.1.
 //!
 //! Between two requests it may rest for a while; a head that has begun must be there soon, however
-//! slowly its bytes drip. While a request is served, other limits apply. A connection that behaves
-//! costs one timer in all and none per request: the timer is looked at again only when it fires, or
-//! when a head stays unfinished.
+//! slowly its bytes drip. While a request is served, other limits apply. There is no timer: the core
+//! looks at all of its connections now and then.
 
 use std::{
-    future::{Future, poll_fn},
     io,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::sleep_until,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A connection without a request is closed after that.
 const IDLE: Duration = Duration::from_secs(75);
@@ -54,26 +49,9 @@ impl Pace {
         Serving(Arc::clone(self))
     }
 
-    /// Resolves when the connection has taken too long. Poll it whenever the connection was polled.
-    pub(super) async fn exceeded(&self) {
-        let mut timer = pin!(sleep_until((self.opened + IDLE).into()));
-        poll_fn(|context| {
-            loop {
-                if let Some(end) = self.end()
-                    && end < timer.deadline().into_std()
-                {
-                    timer.as_mut().reset(end.into());
-                }
-                ready!(timer.as_mut().poll(context));
-                let now = Instant::now();
-                match self.end() {
-                    Some(end) if end <= now => return Poll::Ready(()),
-                    Some(end) => timer.as_mut().reset(end.into()),
-                    None => timer.as_mut().reset((now + IDLE).into()),
-                }
-            }
-        })
-        .await;
+    /// Whether the connection has taken too long.
+    pub(super) fn is_exceeded(&self, now: Instant) -> bool {
+        self.end().is_some_and(|end| end <= now)
     }
 
     /// When the present phase must be over.
@@ -200,6 +178,8 @@ mod tests {
         assert_eq!(left(&pace), None, "a request may take as long as it takes");
         drop(serving);
         assert!(left(&pace).unwrap() >= IDLE);
+        assert!(!pace.is_exceeded(pace.opened + IDLE / 2));
+        assert!(pace.is_exceeded(pace.opened + IDLE + Duration::from_secs(2)));
     }
 
     #[test]

@@ -1,0 +1,157 @@
+//! A client connection, as its requests and its core see it.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    net::IpAddr,
+    rc::{Rc, Weak},
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Instant,
+};
+
+use http::HeaderValue;
+
+use super::pace::{Pace, Serving};
+use crate::canonical::{LastHost, Sni};
+
+/// A client connection, as its requests see it.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) ip: IpAddr,
+    /// The address as a header value.
+    pub(crate) address: HeaderValue,
+    /// The start of a `Forwarded` header: `for=…;proto=…`.
+    pub(crate) forwarded: String,
+    /// The server name, if the connection has TLS.
+    pub(crate) tls: Option<Sni>,
+    /// The host that it asked for last.
+    pub(crate) last_host: LastHost,
+    /// How long the connection may take its time.
+    pace: Arc<Pace>,
+    /// Whether its pace ends it: HTTP/2 has pings.
+    is_paced: Cell<bool>,
+    number: Cell<u64>,
+    aborted: Cell<bool>,
+    closing: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Peer {
+    pub(super) fn new(ip: IpAddr, tls: Option<Sni>) -> Self {
+        let ip = ip.to_canonical();
+        let node = if ip.is_ipv6() { format!("\"[{ip}]\"") } else { ip.to_string() };
+        let scheme = crate::filter::request::scheme(tls.is_some());
+        let address = HeaderValue::from_str(&ip.to_string());
+        Self {
+            ip,
+            address: address.unwrap_or_else(|_| HeaderValue::from_static("unknown")),
+            forwarded: format!("for={node};proto={scheme}"),
+            tls,
+            last_host: LastHost::default(),
+            pace: Pace::new(),
+            is_paced: Cell::new(false),
+            number: Cell::new(0),
+            aborted: Cell::new(false),
+            closing: Cell::new(false),
+            waker: RefCell::default(),
+        }
+    }
+
+    /// A request is served until what this returns is dropped.
+    pub(crate) fn serve(&self) -> Serving {
+        self.pace.serve()
+    }
+
+    /// Breaks the connection off, whatever it is doing.
+    pub(crate) fn abort(&self) {
+        self.aborted.set(true);
+        self.wake();
+    }
+
+    /// For its stream, which sets the pace that it is held to from now on.
+    pub(super) fn take_pace(&self) -> Arc<Pace> {
+        self.is_paced.set(true);
+        Arc::clone(&self.pace)
+    }
+
+    /// Whether it should take no more requests.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.get()
+    }
+
+    /// Ready once it is broken off. Wakes also when it should close.
+    pub(super) fn poll_aborted(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.aborted.get() {
+            return Poll::Ready(());
+        }
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    fn close(&self) {
+        self.closing.set(true);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// All client connections of one core that speak HTTP.
+#[derive(Debug, Default)]
+pub(crate) struct Peers {
+    open: RefCell<HashMap<u64, Weak<Peer>, foldhash::fast::RandomState>>,
+    count: Cell<u64>,
+    closing: Cell<bool>,
+}
+
+impl Peers {
+    /// One more.
+    pub(super) fn add(&self, peer: Peer) -> Rc<Peer> {
+        let number = self.count.get();
+        self.count.set(number + 1);
+        peer.number.set(number);
+        peer.closing.set(self.closing.get());
+        let peer = Rc::new(peer);
+        self.open.borrow_mut().insert(number, Rc::downgrade(&peer));
+        peer
+    }
+
+    /// That one is gone.
+    pub(super) fn remove(&self, peer: &Peer) {
+        self.open.borrow_mut().remove(&peer.number.get());
+    }
+
+    /// From now on, each finishes what it is doing and takes no more requests.
+    pub(crate) fn close(&self) {
+        self.closing.set(true);
+        self.each(Peer::close);
+    }
+
+    /// Breaks off those that take too long. One look at all of them now and then costs less than a
+    /// timer for each.
+    pub(crate) fn abort_slow(&self, now: Instant) {
+        self.each(|peer| {
+            if peer.is_paced.get() && peer.pace.is_exceeded(now) {
+                peer.abort();
+            }
+        });
+    }
+
+    fn each(&self, action: impl Fn(&Peer)) {
+        self.open.borrow_mut().retain(|_, peer| {
+            let peer = peer.upgrade();
+            if let Some(peer) = &peer {
+                action(peer);
+            }
+            peer.is_some()
+        });
+    }
+}
