@@ -69,7 +69,7 @@ pub(crate) struct Addresses {
 }
 
 /// Enough to show that cores share what they must.
-const CORES: Cores = Cores { number: 2, decision_cache: true };
+const CORES: Cores = Cores { number: 2, decision_cache: true, busy_poll: None };
 
 /// Where everything listens unless told otherwise; the demo's files say so too.
 const USUAL: Addresses = Addresses {

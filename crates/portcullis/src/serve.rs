@@ -48,6 +48,10 @@ pub(crate) struct ServeArguments {
     /// How many cores the gate uses; all of them if absent
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     cores: Option<u16>,
+    /// Microseconds that a core with quick work looks for more before it sleeps: buys latency with
+    /// processor time
+    #[arg(long, value_name = "MICROSECONDS", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    busy_poll: Option<u64>,
     /// Evaluate each request anew: shows what remembering decisions is worth
     #[arg(long, hide = true)]
     no_decision_cache: bool,
@@ -60,6 +64,8 @@ pub(crate) struct Cores {
     pub(crate) number: usize,
     /// Whether they remember decisions.
     pub(crate) decision_cache: bool,
+    /// How long one with quick work looks for more before it sleeps.
+    pub(crate) busy_poll: Option<Duration>,
 }
 
 /// Serves until told to stop.
@@ -84,7 +90,8 @@ impl ServeArguments {
     fn cores(&self) -> Cores {
         let there = || std::thread::available_parallelism().map_or(1, usize::from);
         let number = self.cores.map_or_else(there, usize::from);
-        Cores { number, decision_cache: !self.no_decision_cache }
+        let busy_poll = self.busy_poll.map(Duration::from_micros);
+        Cores { number, decision_cache: !self.no_decision_cache, busy_poll }
     }
 }
 

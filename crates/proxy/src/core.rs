@@ -16,6 +16,7 @@ use portcullis_policy::{DecisionCache, Snapshot};
 use tokio::sync::watch;
 
 use crate::{
+    busy_poll::Work,
     connection::Live,
     gate::{GateConfig, GateParts, ListenerConfig},
     identify::Identities,
@@ -41,6 +42,7 @@ pub(crate) struct Core {
     pub(crate) upstreams: Upstreams,
     pub(crate) live: Live,
     pub(crate) peers: Peers,
+    pub(crate) work: Rc<Work>,
     pub(crate) metrics: CoreMetrics,
     pub(crate) anonymous: Anonymous,
     pub(crate) open: Cell<usize>,
@@ -74,6 +76,7 @@ impl Core {
             upstreams: Upstreams::new(&config.upstream_roots),
             live: Live::default(),
             peers: Peers::default(),
+            work: Rc::default(),
             metrics: CoreMetrics::new(Arc::clone(&parts.metrics)),
             anonymous: Anonymous::default(),
             open: Cell::new(0),
@@ -177,6 +180,9 @@ pub(crate) async fn run(
         tokio::task::spawn_local(accept);
     }
     tokio::task::spawn_local(crate::connection::watch_all(Rc::clone(&core)));
+    if let Some(most) = core.config.busy_poll {
+        tokio::task::spawn_local(Rc::clone(&core.work).stay_awake(most));
+    }
     let grace = match stopping.wait_for(Option::is_some).await {
         Ok(grace) => grace.unwrap_or_default(),
         Err(_) => Duration::ZERO,

@@ -50,6 +50,8 @@ pub struct GateConfig {
     pub max_connections: usize,
     /// Whether cores remember decisions. Without, each request is evaluated: for measurements.
     pub decision_cache: bool,
+    /// How long a core with quick work looks for more before it sleeps; `None`: not at all.
+    pub busy_poll: Option<Duration>,
 }
 
 /// What the gate is given.

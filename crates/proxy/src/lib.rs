@@ -18,6 +18,7 @@
 pub mod ports;
 
 mod body;
+mod busy_poll;
 mod canonical;
 mod connection;
 mod core;

@@ -35,6 +35,7 @@ pub(crate) async fn serve(
     request: Request<Incoming>,
 ) -> Response<Answer> {
     let serving = peer.serve();
+    core.work.came();
     let (mut parts, body) = request.into_parts();
     let mut exchange = Exchange::begin(core, peer, &mut parts, body);
     let answer = match admit(&mut exchange, parts).await {

@@ -35,6 +35,7 @@ pub(super) fn open(
         upstream_roots: Arc::new(upstream_roots()),
         max_connections: MAX_CONNECTIONS,
         decision_cache: cores.decision_cache,
+        busy_poll: cores.busy_poll,
     };
     let ports = Arc::new(ControlPorts::new(Arc::clone(&house.control), runtime.clone()));
     let given = GateParts {

@@ -50,6 +50,7 @@ pub(crate) async fn forward(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Refusal::Upstream(UpstreamTrouble::Broken));
     }
+    exchange.core.work.came();
     let (mut head, incoming) = response.into_parts();
     filter::response::filter(&mut head.headers, &exchange.id_header, grant_header(&pass));
     let watch = watched.map(Watched::hand_over);

@@ -123,6 +123,7 @@ impl House {
             upstream_roots: Arc::new(rustls::RootCertStore::empty()),
             max_connections: 100,
             decision_cache: true,
+            busy_poll: None,
         };
         let gate = Gate::new(config, given).run(1)?;
         Ok(Self { ports, upstream, gate: Some(gate), _runtime: runtime })
