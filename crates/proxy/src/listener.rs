@@ -140,12 +140,19 @@ impl Drop for Open {
 /// Serves one client connection to its end.
 async fn drive(core: Rc<Core>, stream: TcpStream, ip: IpAddr, tls: Option<TlsAcceptor>) {
     let _ = stream.set_nodelay(true);
-    let Some(acceptor) = tls else {
-        let detected = tokio::time::timeout(FIRST_BYTE, detect::detect(&stream)).await;
-        let Ok(Some(detected)) = detected else { return };
-        return exchange(core, stream, Peer::new(ip, None), detected).await;
-    };
-    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
+    match tls {
+        None => {
+            let detected = tokio::time::timeout(FIRST_BYTE, detect::detect(&stream)).await;
+            let Ok(Some(detected)) = detected else { return };
+            exchange(core, stream, Peer::new(ip, None), detected).await;
+        }
+        // Boxed, so that a connection without TLS does not reserve room for it.
+        Some(acceptor) => Box::pin(drive_tls(core, stream, ip, acceptor)).await,
+    }
+}
+
+async fn drive_tls(core: Rc<Core>, stream: TcpStream, ip: IpAddr, acceptor: TlsAcceptor) {
+    let handshake = Box::pin(tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)));
     let Ok(Ok(stream)) = handshake.await else { return };
     let session = stream.get_ref().1;
     let detected = match session.alpn_protocol() {
@@ -165,7 +172,8 @@ where
     let serving = (Rc::clone(&core), Rc::clone(&peer));
     let service = service_fn(move |request| {
         let (core, peer) = (Rc::clone(&serving.0), Rc::clone(&serving.1));
-        async move { Ok::<_, std::convert::Infallible>(serve(core, peer, request).await) }
+        // On the heap while it is served: an idle connection would reserve room for it all the time.
+        Box::pin(async move { Ok::<_, std::convert::Infallible>(serve(core, peer, request).await) })
     });
     match detected {
         Detected::Http1 => {
@@ -175,8 +183,8 @@ where
         }
         // Pings find out whether the other side is still there.
         Detected::Http2 => {
-            let connection = pin!(http2().serve_connection(TokioIo::new(stream), service));
-            drive_to_end(connection, &peer, http2::Connection::graceful_shutdown).await;
+            let mut connection = Box::pin(http2().serve_connection(TokioIo::new(stream), service));
+            drive_to_end(connection.as_mut(), &peer, http2::Connection::graceful_shutdown).await;
         }
     }
     core.peers.remove(&peer);

@@ -42,7 +42,9 @@ impl LastHost {
             return Ok(Rc::clone(authority));
         }
         let authority = Rc::new(read(text(written)?)?);
-        *self.0.borrow_mut() = Some((written.clone(), Rc::clone(&authority)));
+        // A copy: the value is a part of the read buffer, which it would keep from being used again.
+        let copy = HeaderValue::from_bytes(written.as_bytes());
+        *self.0.borrow_mut() = copy.ok().map(|copy| (copy, Rc::clone(&authority)));
         Ok(authority)
     }
 }
