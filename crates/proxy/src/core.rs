@@ -13,14 +13,14 @@ use jiff::Timestamp;
 use portcullis_identity::TokenCache;
 use portcullis_model::{ConnectionId, EventId, RequestId};
 use portcullis_policy::{DecisionCache, Snapshot};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::{
     busy_poll::Work,
     connection::Live,
     gate::{GateConfig, GateParts, ListenerConfig},
     identify::Identities,
-    listener::{self, Peers},
+    listener::{self, Arrival, Entrance, Peers, Seats},
     metrics::CoreMetrics,
     ports::Journal,
     record::Anonymous,
@@ -45,7 +45,7 @@ pub(crate) struct Core {
     pub(crate) work: Rc<Work>,
     pub(crate) metrics: CoreMetrics,
     pub(crate) anonymous: Anonymous,
-    pub(crate) open: Cell<usize>,
+    pub(crate) seats: Seats,
     pub(crate) stopping: Cell<bool>,
     methods: RefCell<Vec<(Method, Arc<str>)>>,
     randomness: RefCell<Randomness>,
@@ -59,6 +59,7 @@ impl Core {
         number: usize,
         config: Arc<GateConfig>,
         parts: GateParts,
+        seats: Seats,
     ) -> std::io::Result<Rc<Self>> {
         let journal = parts.journals.open(number)?;
         let decisions = if config.decision_cache {
@@ -79,7 +80,7 @@ impl Core {
             work: Rc::default(),
             metrics: CoreMetrics::new(Arc::clone(&parts.metrics)),
             anonymous: Anonymous::default(),
-            open: Cell::new(0),
+            seats,
             stopping: Cell::new(false),
             methods: RefCell::default(),
             randomness: RefCell::default(),
@@ -172,13 +173,19 @@ impl Randomness {
 pub(crate) async fn run(
     core: Rc<Core>,
     sockets: Vec<(ListenerConfig, TcpListener)>,
+    arrivals: mpsc::UnboundedReceiver<Arrival>,
     mut stopping: watch::Receiver<Option<Duration>>,
 ) {
     let (closing, closed) = watch::channel(false);
-    for (config, socket) in sockets {
-        let accept = listener::accept(Rc::clone(&core), config, socket, closed.clone());
+    let mut entrances = Vec::new();
+    for (number, (config, socket)) in sockets.into_iter().enumerate() {
+        let entrance = Rc::new(Entrance::new(number, config));
+        entrances.push(Rc::clone(&entrance));
+        let accept = listener::accept(Rc::clone(&core), entrance, socket, closed.clone());
         tokio::task::spawn_local(accept);
     }
+    let take_over = listener::take_over(Rc::clone(&core), entrances, arrivals, closed);
+    tokio::task::spawn_local(take_over);
     tokio::task::spawn_local(crate::connection::watch_all(Rc::clone(&core)));
     if let Some(most) = core.config.busy_poll {
         tokio::task::spawn_local(Rc::clone(&core.work).stay_awake(most));
@@ -206,7 +213,7 @@ async fn drain(core: &Core, grace: Duration) {
 
 /// Resolves when no client connection and no tunnel is left.
 async fn idle(core: &Core) {
-    while core.open.get() > 0 || !core.live.is_empty() {
+    while core.seats.taken() > 0 || !core.live.is_empty() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

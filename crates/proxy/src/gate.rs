@@ -10,12 +10,12 @@ use std::{
 
 use portcullis_identity::Workloads;
 use portcullis_model::{Clock, Entropy};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::{
     core::{self, Core},
     filter::assertion::AssertionSigner,
-    listener,
+    listener::{self, Arrival, Seats},
     metrics::Metrics,
     ports::{Connections, Consumption, Journals, Refusals, SnapshotFeed},
 };
@@ -142,8 +142,9 @@ impl Gate {
         }
         let (stop, stopping) = watch::channel(None);
         let mut threads = Vec::with_capacity(cores);
-        for (number, own) in sockets.into_iter().enumerate() {
-            threads.push(self.start(number, own, stopping.clone())?);
+        let seats = listener::seats(cores);
+        for (number, (own, seats)) in sockets.into_iter().zip(seats).enumerate() {
+            threads.push(self.start(number, own, seats, stopping.clone())?);
         }
         Ok(GateHandle { addresses, stop, threads })
     }
@@ -152,6 +153,7 @@ impl Gate {
         &self,
         number: usize,
         sockets: Vec<(ListenerConfig, TcpListener)>,
+        (seats, arrivals): (Seats, mpsc::UnboundedReceiver<Arrival>),
         stopping: watch::Receiver<Option<Duration>>,
     ) -> Result<JoinHandle<()>, GateError> {
         let (config, parts) = (Arc::clone(&self.config), self.parts.clone());
@@ -163,14 +165,14 @@ impl Gate {
                 // The journal starts tasks of its own, on this core.
                 let core = {
                     let (_runtime, _local) = (runtime.enter(), local.enter());
-                    Core::open(number, config, parts)?
+                    Core::open(number, config, parts, seats)?
                 };
                 Ok((runtime, local, core))
             });
             match opened {
                 Ok((runtime, local, core)) => {
                     let _ = started.send(Ok(()));
-                    local.block_on(&runtime, core::run(core, sockets, stopping));
+                    local.block_on(&runtime, core::run(core, sockets, arrivals, stopping));
                 }
                 Err(error) => {
                     let _ = started.send(Err(error));

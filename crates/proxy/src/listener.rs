@@ -1,5 +1,6 @@
 //! Where traffic enters: bind, accept, TLS, limits, and an orderly end.
 
+mod balance;
 mod pace;
 mod peer;
 
@@ -26,14 +27,15 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    sync::watch,
+    sync::{mpsc, watch},
 };
 use tokio_rustls::TlsAcceptor;
 
+pub(crate) use balance::{Arrival, Seats, seats};
 pub(crate) use pace::Serving;
 pub(crate) use peer::{Peer, Peers};
 
-use self::pace::Paced;
+use self::{balance::Seat, pace::Paced};
 use crate::{
     canonical::Sni,
     core::Core,
@@ -83,57 +85,103 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// One listener as one core has it.
+pub(crate) struct Entrance {
+    name: String,
+    /// Its place among the listeners, the same on every core.
+    number: usize,
+    tls: Option<TlsAcceptor>,
+}
+
+impl Entrance {
+    pub(crate) fn new(number: usize, config: ListenerConfig) -> Self {
+        Self { name: config.name, number, tls: config.tls.map(TlsAcceptor::from) }
+    }
+}
+
 /// Accepts until `closed`.
 pub(crate) async fn accept(
     core: Rc<Core>,
-    config: ListenerConfig,
+    entrance: Rc<Entrance>,
     socket: std::net::TcpListener,
     mut closed: watch::Receiver<bool>,
 ) {
     let listener = match tokio::net::TcpListener::from_std(socket) {
         Ok(listener) => listener,
-        Err(error) => return tracing::error!(listener = config.name, %error, "cannot accept"),
+        Err(error) => return tracing::error!(listener = entrance.name, %error, "cannot accept"),
     };
-    let tls = config.tls.map(TlsAcceptor::from);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = closed.wait_for(|closed| *closed) => return,
         };
         match accepted {
-            Ok((stream, from)) if core.open.get() < core.config.max_connections => {
-                let open = Open::count(&core);
-                let driven = drive(Rc::clone(&core), stream, from.ip(), tls.clone());
-                tokio::task::spawn_local(async move {
-                    driven.await;
-                    drop(open);
-                });
-            }
-            Ok(_) => core.metrics.connection_refused(),
+            Ok((stream, from)) => seat(&core, &entrance, stream, from.ip()),
             Err(error) => {
                 // Out of file descriptors: wait for some to come back instead of spinning.
-                tracing::warn!(listener = config.name, %error, "accept failed");
+                tracing::warn!(listener = entrance.name, %error, "accept failed");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
     }
 }
 
-/// Counts one open connection for as long as it lives.
-struct Open(Rc<Core>);
-
-impl Open {
-    fn count(core: &Rc<Core>) -> Self {
-        core.open.set(core.open.get() + 1);
-        core.metrics.connection_opened();
-        Self(Rc::clone(core))
+/// Takes over connections that other cores accepted, until `closed`.
+pub(crate) async fn take_over(
+    core: Rc<Core>,
+    entrances: Vec<Rc<Entrance>>,
+    mut arrivals: mpsc::UnboundedReceiver<Arrival>,
+    mut closed: watch::Receiver<bool>,
+) {
+    loop {
+        let arrival = tokio::select! {
+            arrival = arrivals.recv() => arrival,
+            _ = closed.wait_for(|closed| *closed) => return,
+        };
+        let Some(Arrival { listener, stream, ip, seat }) = arrival else { return };
+        let entrance = entrances.iter().find(|entrance| entrance.number == listener);
+        if let (Some(entrance), Ok(stream)) = (entrance, TcpStream::from_std(stream)) {
+            serve_on(&core, entrance, stream, ip, seat);
+        }
     }
+}
+
+/// Finds the core for a new connection: this one, if the others have about as many.
+fn seat(core: &Rc<Core>, entrance: &Entrance, stream: TcpStream, ip: IpAddr) {
+    let Some(seat) = core.seats.elsewhere() else {
+        return serve_on(core, entrance, stream, ip, core.seats.take());
+    };
+    let Ok(stream) = stream.into_std() else { return };
+    let arrival = Arrival { listener: entrance.number, stream, ip, seat };
+    if let Err(unsent) = Seats::hand_over(arrival)
+        && let Ok(stream) = TcpStream::from_std(unsent.stream)
+    {
+        serve_on(core, entrance, stream, ip, core.seats.take());
+    }
+}
+
+fn serve_on(core: &Rc<Core>, entrance: &Entrance, stream: TcpStream, ip: IpAddr, seat: Seat) {
+    if core.seats.taken() > core.config.max_connections {
+        return core.metrics.connection_refused();
+    }
+    core.metrics.connection_opened();
+    let core = Rc::clone(core);
+    let driven = drive(Rc::clone(&core), stream, ip, entrance.tls.clone());
+    tokio::task::spawn_local(async move {
+        let _open = Open { core, _seat: seat };
+        driven.await;
+    });
+}
+
+/// One open connection, for as long as it is driven.
+struct Open {
+    core: Rc<Core>,
+    _seat: Seat,
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.open.set(self.0.open.get().saturating_sub(1));
-        self.0.metrics.connection_closed();
+        self.core.metrics.connection_closed();
     }
 }
 
