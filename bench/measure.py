@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 
-SERVER_CORE, CLIENT_CORE = "0", "1"
+SERVER_CORE, CLIENT_CORE, BOTH_CORES = "0", "1", "0,1"
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -67,6 +67,17 @@ def cpu_seconds(pid: int) -> float:
             fields = pathlib.Path(f"/proc/{member}/stat").read_text().rsplit(")", 1)[1].split()
             total += int(fields[11]) + int(fields[12])
     return total / TICKS
+
+
+def thread_ticks(pid: int, name: str) -> dict[str, int]:
+    """User and system time of each thread whose name starts with `name`, in clock ticks."""
+    found = {}
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        comm = (task / "comm").read_text().strip()
+        if comm.startswith(name):
+            fields = (task / "stat").read_text().rsplit(")", 1)[1].split()
+            found[comm] = int(fields[11]) + int(fields[12])
+    return found
 
 
 def resident_kib(pid: int) -> int:

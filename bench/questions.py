@@ -3,6 +3,8 @@
 import contextlib
 import pathlib
 import socket
+import ssl
+import subprocess
 import time
 
 from . import measure, revocation, subjects
@@ -71,8 +73,12 @@ def latency(folder, rounds, seconds):
     with subjects.upstream(folder) as upstream:
         for number in range(rounds):
             direct = measure.load(f"http://127.0.0.1:{upstream}", script, 1, seconds, **env)["p50_us"]
-            for subject, start in {"portcullis": subjects.portcullis, "envoy": subjects.envoy,
-                                   "nginx plain": lambda f, u, _: subjects.nginx(f, u)}.items():
+            for subject, start in {
+                "portcullis": subjects.portcullis,
+                "portcullis --busy-poll 100": lambda f, u, i: subjects.portcullis(f, u, i, options=("--busy-poll", "100")),
+                "envoy": subjects.envoy,
+                "nginx plain": lambda f, u, _: subjects.nginx(f, u),
+            }.items():
                 with start(folder, upstream, issuer) as (port, *_):
                     url = f"http://127.0.0.1:{port}"
                     measure.load(url, script, 1, 1, **env)
@@ -88,14 +94,29 @@ def memory(folder, rounds, _seconds):
     issuer = subjects.Issuer(folder)
     token = issuer.tokens.read_text().split()[0]
     request = (f"GET /1k HTTP/1.1\r\nHost: {subjects.HOST}\r\nAuthorization: Bearer {token}\r\n\r\n").encode()
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+
+    def plain(port):
+        return socket.create_connection(("127.0.0.1", port))
+
+    def tls(port):
+        return trusting.wrap_socket(plain(port), server_hostname=subjects.HOST)
+
+    cases = {
+        "portcullis": (subjects.portcullis, lambda running: running.port, plain),
+        "portcullis, TLS": (subjects.portcullis, lambda running: running.tls, tls),
+        "envoy": (subjects.envoy, lambda running: running[0], plain),
+    }
     with subjects.upstream(folder) as upstream:
         for number in range(rounds):
-            for subject, start in {"portcullis": subjects.portcullis, "envoy": subjects.envoy}.items():
-                with start(folder, upstream, issuer) as (port, pid, *_), contextlib.ExitStack() as open_:
+            for subject, (start, port_of, connect) in cases.items():
+                with start(folder, upstream, issuer) as running, contextlib.ExitStack() as open_:
                     time.sleep(1)
-                    idle, count = measure.resident_kib(pid), 2000
+                    pid, count = running[1], 2000
+                    idle = measure.resident_kib(pid)
                     for _ in range(count):
-                        connection = open_.enter_context(socket.create_connection(("127.0.0.1", port)))
+                        connection = open_.enter_context(connect(port_of(running)))
                         connection.sendall(request)
                         answer = connection.recv(65536)
                         assert answer.startswith(b"HTTP/1.1 200"), answer
@@ -105,5 +126,27 @@ def memory(folder, rounds, _seconds):
     return rows
 
 
-ALL = {"everything": everything, "policies": policies, "latency": latency, "memory": memory,
+def spread(folder, rounds, _seconds):
+    """How evenly few long-lived HTTP/2 connections keep two cores busy: the busier core's share."""
+    rows = []
+    issuer = subjects.Issuer(folder)
+    token = issuer.tokens.read_text().split()[0]
+    with subjects.upstream(folder) as upstream:
+        for number in range(rounds * 5):
+            for connections in (2, 4, 8):
+                with subjects.portcullis(folder, upstream, issuer, cores=2) as running:
+                    before = measure.thread_ticks(running.pid, "gate-")
+                    ran = subprocess.run(
+                        ["h2load", "-n4000", f"-c{connections}", "-m8", "-H", f"authorization: Bearer {token}",
+                         "-H", f":authority: {subjects.HOST}", f"http://127.0.0.1:{running.port}/1k"],
+                        check=True, capture_output=True, text=True)
+                    assert "4000 2xx" in ran.stdout, ran.stdout
+                    after = measure.thread_ticks(running.pid, "gate-")
+                spent = [ticks - before.get(thread, 0) for thread, ticks in after.items()]
+                rows.append({"subject": f"{connections} connections", "round": number,
+                             "busier_core_share": max(spent) / max(sum(spent), 1)})
+    return rows
+
+
+ALL = {"everything": everything, "policies": policies, "latency": latency, "memory": memory, "spread": spread,
        "revocation": revocation.revocation}

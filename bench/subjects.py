@@ -12,6 +12,8 @@ import threading
 import typing
 
 import jwt
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from . import measure
@@ -35,6 +37,7 @@ class Running(typing.NamedTuple):
     port: int
     pid: int
     control: int
+    tls: int
 
 
 STREAM_RULE = """
@@ -143,21 +146,38 @@ def envoy(folder: pathlib.Path, upstream_port: int, issuer: Issuer, policies: in
 
 @contextlib.contextmanager
 def portcullis(folder: pathlib.Path, upstream_port: int, issuer: Issuer, policies: int = 100,
-               decision_cache: bool = True, stream_port: int = 9):
+               decision_cache: bool = True, stream_port: int = 9, cores: int = 1, options: tuple[str, ...] = ()):
     """Portcullis with JWT identity, policies, assertion and record; one core."""
     home = folder / "portcullis"
     shutil.rmtree(home, ignore_errors=True)
     (home / "policies").mkdir(parents=True)
-    gate, control = free_port(), free_port()
-    text = filled("portcullis.yaml", home, GATE=gate, CONTROL=control, UPSTREAM=upstream_port, ISSUER=issuer.url,
+    gate, control, tls = free_port(), free_port(), free_port()
+    certificate(home)
+    text = filled("portcullis.yaml", home, GATE=gate, CONTROL=control, TLS=tls, UPSTREAM=upstream_port, ISSUER=issuer.url,
                   STREAM=stream_port)
     (home / "policies/bench.cedar").write_text("\n".join(policy(n) for n in range(policies)) + STREAM_RULE)
-    command = [str(BINARY), "serve", "--config", str(text), "--cores", "1"]
+    command = [str(BINARY), "serve", "--config", str(text), "--cores", str(cores), *options]
     if not decision_cache:
         command.append("--no-decision-cache")
-    with measure.running(command, measure.SERVER_CORE, gate, folder / "portcullis.out", PORTCULLIS_LOG="warn") as process:
+    pinned = measure.SERVER_CORE if cores == 1 else measure.BOTH_CORES
+    with measure.running(command, pinned, gate, folder / "portcullis.out", PORTCULLIS_LOG="warn") as process:
         measure.wait_for(control, process, folder / "portcullis.out")
-        yield Running(gate, process.pid, control)
+        yield Running(gate, process.pid, control, tls)
+
+
+def certificate(folder: pathlib.Path) -> None:
+    """Writes a self-signed certificate for the gate, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, HOST)])
+    now = datetime.datetime.now(datetime.UTC)
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    made = made.serial_number(1).not_valid_before(now - datetime.timedelta(hours=1))
+    made = made.not_valid_after(now + datetime.timedelta(days=1))
+    made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName(HOST)]), critical=False)
+    pem = serialization.Encoding.PEM
+    (folder / "gate.crt").write_bytes(made.sign(key, hashes.SHA256()).public_bytes(pem))
+    (folder / "gate.key").write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
 
 
 def policy(number: int) -> str:
