@@ -386,7 +386,7 @@ pub(crate) fn asking(operation: &str, duration: Option<Window>) -> Ask {
 }
 
 pub(crate) fn answer(decision: Decision) -> ReviewInput {
-    ReviewInput { decision, note: Some("looked at it".into()), duration: None }
+    ReviewInput { decision, note: Some("looked at it".into()), duration: None, passkey: None }
 }
 
 pub(crate) fn who(op: &OpContext) -> PrincipalId {
