@@ -34,6 +34,8 @@ pub(crate) struct Plan {
     listeners: String,
     /// Further identity providers of people.
     people: String,
+    /// What browsers know control by.
+    control_host: String,
 }
 
 /// A running binary. Killed when dropped.
@@ -57,6 +59,7 @@ impl Plan {
             jwt: String::new(),
             listeners: String::new(),
             people: String::new(),
+            control_host: "127.0.0.1".to_owned(),
         }
     }
 
@@ -98,6 +101,12 @@ impl Plan {
     /// Adds an identity provider of people.
     pub(crate) fn people(mut self, yaml: &str) -> Self {
         self.people.extend(["    - ", yaml, "\n"]);
+        self
+    }
+
+    /// Gives control a URL with a name in it, as browsers want for passkeys.
+    pub(crate) fn control_host(mut self, host: &str) -> Self {
+        host.clone_into(&mut self.control_host);
         self
     }
 
@@ -338,7 +347,7 @@ fn configuration(
         "\
 listeners:
   - {{name: gate, address: \"{gate}\"}}
-{}control: {{address: \"{control}\", url: \"http://{control}\"}}
+{}control: {{address: \"{control}\", url: \"http://{}:{}\"}}
 store: sqlite:portcullis.db
 audit: {{directory: audit}}
 identity:
@@ -352,6 +361,8 @@ policies: policies
 services:
 {services}",
         plan.listeners,
+        plan.control_host,
+        control.port(),
         people.issuer().url(),
         plan.people,
         workloads.url(),

@@ -21,6 +21,7 @@ mod house;
 mod issuers;
 mod lifecycle;
 mod outsiders;
+mod passkeys;
 mod paths;
 mod payments;
 mod people;
