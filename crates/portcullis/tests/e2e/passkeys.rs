@@ -192,31 +192,34 @@ fn a_signature_that_is_not_exactly_this_one_counts_for_nothing_and_spends_its_ch
     let registering = begin(&lea)["challenge"].clone();
     let port = payments.house.control.port();
     let approve = json!({"decision": "approve"});
+    let (later, unknown) = ("answers another challenge", "its challenge is unknown");
     let lies = [
-        ("nobody verified", json!({"uv": false}), approve.clone()),
+        ("did not verify the user", json!({"uv": false}), approve.clone()),
         ("another origin", json!({"origin": "https://localhost"}), approve.clone()),
-        ("another port", json!({"origin": "http://localhost:1"}), approve.clone()),
-        ("an address", json!({"origin": format!("http://127.0.0.1:{port}")}), approve.clone()),
+        ("another origin", json!({"origin": "http://localhost:1"}), approve.clone()),
+        ("another origin", json!({"origin": format!("http://127.0.0.1:{port}")}), approve.clone()),
         ("another relying party", json!({"rp": "example.com"}), approve.clone()),
-        ("a challenge of their own", json!({"challenge": "A".repeat(43)}), approve.clone()),
-        ("another person's challenge", json!({"challenge": foreign}), approve.clone()),
-        ("another access request's challenge", json!({"challenge": elsewhere}), approve.clone()),
-        ("a challenge for registering", json!({"challenge": registering}), approve.clone()),
-        ("another answer", json!({}), json!({"decision": "decline", "note": "no"})),
-        ("another note", json!({}), json!({"decision": "approve", "note": "fine"})),
-        ("a shorter time", json!({}), json!({"decision": "approve", "duration": "5m"})),
+        // Of their own, another person's, for another access request, for registering.
+        (unknown, json!({"challenge": "A".repeat(43)}), approve.clone()),
+        (unknown, json!({"challenge": foreign}), approve.clone()),
+        ("another access request", json!({"challenge": elsewhere}), approve.clone()),
+        ("for registering", json!({"challenge": registering}), approve.clone()),
+        // Another answer than the one that the challenge was made for.
+        (later, json!({}), json!({"decision": "decline", "note": "no"})),
+        (later, json!({}), json!({"decision": "approve", "note": "fine"})),
+        (later, json!({}), json!({"decision": "approve", "duration": "5m"})),
     ];
-    for (lie, lies, mut body) in lies {
+    for (why, lies, mut body) in lies {
         let options = challenged(&lea, &request)["publicKey"].clone();
         body["passkey"] = keys.does("get", "lea", &options, &lies);
         let refused = review(&lea, &request, body.clone());
-        assert_eq!(refused.status, 403, "{lie}: {}", refused.text());
-        assert!(refused.text().contains("does not count"), "{lie}: {}", refused.text());
+        assert_eq!(refused.status, 403, "{why}: {}", refused.text());
+        assert!(refused.text().contains(why), "{why}: {}", refused.text());
         if lies.get("challenge").is_none() {
             // Its challenge was for one answer, and that was it.
             let honest = keys.does("get", "lea", &options, &json!({}));
             let late = review(&lea, &request, approval(&honest));
-            assert_eq!(late.status, 403, "{lie}: {}", late.text());
+            assert!(late.text().contains(unknown), "{why}: {}", late.text());
         }
     }
     // Under her name with his key, and under his name.
