@@ -28,6 +28,7 @@ mod people;
 mod provider;
 mod readme;
 mod record;
+mod secrecy;
 mod secrets;
 mod shop;
 mod smuggling;
