@@ -67,7 +67,7 @@ impl SoftPasskey {
         let length = u16::try_from(data.len()).expect("short data").to_be_bytes();
         let head = b"\xa3\x63fmt\x64none\x67attStmt\xa0\x68authData\x59";
         let object = [&head[..], &length, &data].concat();
-        self.answer(json!({
+        self.answer(&json!({
             "clientDataJSON": encode(self.client_data("webauthn.create", challenge).as_bytes()),
             "attestationObject": encode(&object),
             "transports": ["internal"],
@@ -87,7 +87,7 @@ impl SoftPasskey {
         let hash = digest(&SHA256, client_data.as_bytes());
         let message = [data.as_slice(), hash.as_ref()].concat();
         let signature = self.key.sign(&SystemRandom::new(), &message).expect("a signature");
-        self.answer(json!({
+        self.answer(&json!({
             "clientDataJSON": encode(client_data.as_bytes()),
             "authenticatorData": encode(&data),
             "signature": encode(signature.as_ref()),
@@ -107,7 +107,7 @@ impl SoftPasskey {
         [party.as_ref(), &[flags], &self.counter.to_be_bytes()].concat()
     }
 
-    fn answer(&self, response: Value) -> Value {
+    fn answer(&self, response: &Value) -> Value {
         let id = encode(&self.credential);
         json!({
             "id": id, "rawId": id, "type": "public-key", "response": response,

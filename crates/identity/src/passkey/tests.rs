@@ -67,7 +67,8 @@ fn an_honest_passkey_registers_and_signs() {
 
 #[test]
 fn each_lie_of_browser_or_authenticator_is_refused_in_both_ceremonies() {
-    let lies: [(&str, fn(&mut SoftPasskey)); 9] = [
+    type Lie = (&'static str, fn(&mut SoftPasskey));
+    let lies: [Lie; 9] = [
         ("another origin", |soft| soft.origin = "https://evil.example.com".into()),
         ("another port", |soft| soft.origin = format!("{ORIGIN}:8443")),
         ("clear text", |soft| soft.origin = format!("http://{HOST}")),

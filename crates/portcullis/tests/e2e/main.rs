@@ -20,6 +20,7 @@ mod headers;
 mod house;
 mod issuers;
 mod lifecycle;
+mod minted;
 mod outsiders;
 mod passkeys;
 mod paths;
