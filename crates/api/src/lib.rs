@@ -23,6 +23,7 @@ pub mod operations;
 pub mod page;
 mod pages;
 pub mod parts;
+pub mod passkeys;
 pub mod policy;
 pub mod principal;
 pub mod problem_kind;
@@ -68,6 +69,7 @@ fn documented() -> OpenApiRouter<Shared> {
         .merge(access_requests::routes())
         .merge(grants::routes())
         .merge(sign_ins::routes())
+        .merge(passkeys::routes())
         .merge(connections::routes())
         .merge(device::routes())
         .merge(audit::routes())

@@ -5,10 +5,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use portcullis_identity::Authenticated;
+use portcullis_identity::{
+    Authenticated,
+    passkey::{CreationOptions, RegistrationResponse},
+};
 use portcullis_model::{
     AccessRequestId, BundleDigest, BundleStamp, ConnectionId, EventType, Grant, GrantId,
-    OperationName, RefusalId, RequestId, ServiceName, SignIn, SignInId,
+    OperationName, Passkey, PasskeyId, RefusalId, RequestId, ServiceName, SignIn, SignInId,
 };
 use portcullis_policy::{Bundle, BundleSource, LoadError};
 use tokio::task::JoinSet;
@@ -20,7 +23,7 @@ use crate::{
     start,
     usecase::{
         access_requests, ask, authenticate, bundles, connections, consume, device, explain, grants,
-        once, record, refusals, review, services, sign_in,
+        once, passkeys, record, refusals, review, services, sign_in,
     },
     views::{
         AccessRequestFilter, AccessRequestView, Ask, BundleView, ConnectionView, DevicePoll,
@@ -220,6 +223,31 @@ impl Control {
         input: ReviewInput,
     ) -> Result<AccessRequestView> {
         review::review(&self.core, op, id, input).await
+    }
+
+    /// Begins to register a passkey of the caller's own; takes a recent sign-in.
+    pub async fn begin_passkey(&self, op: &OpContext) -> Result<CreationOptions> {
+        passkeys::begin(&self.core, op).await
+    }
+
+    /// Registers what the browser made.
+    pub async fn register_passkey(
+        &self,
+        op: &OpContext,
+        name: &str,
+        response: &RegistrationResponse,
+    ) -> Result<Passkey> {
+        passkeys::finish(&self.core, op, name, response).await
+    }
+
+    /// The caller's own passkeys.
+    pub async fn passkeys(&self, op: &OpContext) -> Result<Vec<Passkey>> {
+        passkeys::list(&self.core, op).await
+    }
+
+    /// Deletes one of the caller's own passkeys.
+    pub async fn remove_passkey(&self, op: &OpContext, id: PasskeyId) -> Result<()> {
+        passkeys::remove(&self.core, op, id).await
     }
 
     /// Takes one's own access request back.

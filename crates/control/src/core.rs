@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use portcullis_identity::RelyingParty;
 use portcullis_model::{Clock, Entropy, Event, EventId, EventType, PrincipalId, Window};
 use portcullis_policy::{Bundle, BundleSource, Snapshot};
 use portcullis_store::Store;
@@ -31,6 +32,8 @@ pub struct Settings {
     pub control_sign_in: Window,
     /// Principals that are one person by configuration, beside those linked by verified e-mail.
     pub people: Vec<Vec<PrincipalId>>,
+    /// For whom passkeys sign; without one there are none.
+    pub relying_party: Option<RelyingParty>,
 }
 
 impl Default for Settings {
@@ -40,6 +43,7 @@ impl Default for Settings {
             gate_sign_in: Window::minutes(10),
             control_sign_in: Window::minutes(12 * 60),
             people: Vec::new(),
+            relying_party: None,
         }
     }
 }

@@ -139,11 +139,12 @@ impl Running {
             entropy: Arc::clone(&house.entropy),
         });
         let gate = gate::open(&loaded, &house, runtime.handle(), signer, metrics, cores)?;
-        let api = runtime.spawn(api::serve(listener, tls, router, stopped));
+        // Before anybody is told that it is ready: until then, SIGHUP ends the process.
         let reloading = {
             let _entered = runtime.enter();
             reload::start(path.to_owned(), &loaded, Arc::clone(&house.control))?
         };
+        let api = runtime.spawn(api::serve(listener, tls, router, stopped));
         for (listener, address) in settings.listeners.iter().zip(gate.addresses()) {
             tracing::info!(listener = listener.name, %address, "the gate is open");
         }

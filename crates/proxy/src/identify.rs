@@ -198,3 +198,6 @@ impl Identity {
         Some(header)
     }
 }
+
+#[cfg(test)]
+mod cost;

@@ -2,10 +2,13 @@
 
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, Event, Grant, GrantId, Principal, RequestId, SignInId, TokenHash,
+    AccessRequest, Event, Grant, GrantId, Passkey, PasskeyId, Principal, PrincipalId, RequestId,
+    SignInId, TokenHash,
 };
 
-use crate::{Person, StoredAnswer, StoredBundle, StoredDevice, StoredRefusal, StoredSignIn};
+use crate::{
+    Person, StoredAnswer, StoredBundle, StoredChallenge, StoredDevice, StoredRefusal, StoredSignIn,
+};
 
 /// One guarded change. If its guard does not hold, the whole transaction is a conflict.
 #[derive(Debug, Clone)]
@@ -84,11 +87,44 @@ pub enum Change {
         /// Answers of this time or earlier are forgotten first.
         forget_until: Timestamp,
     },
-    /// Refusals kept before, and device sign-ins that lapsed before, are forgotten.
+    /// A new passkey. Guards: its principal has fewer than `at_most`, and nobody has its credential.
+    AddPasskey {
+        /// It.
+        passkey: Passkey,
+        /// The most that its principal may have.
+        at_most: u32,
+    },
+    /// A passkey that has signed. Guards: it is there, and its counter is the one that was seen.
+    SpendPasskey {
+        /// It, with its new counter.
+        passkey: Passkey,
+        /// The counter before.
+        seen_counter: u32,
+    },
+    /// The end of a passkey. Guard: it is there, and its principal's.
+    RemovePasskey {
+        /// Which.
+        id: PasskeyId,
+        /// Whose.
+        principal: PrincipalId,
+    },
+    /// A new challenge. Guard: nobody has the same. Forgets what lapsed until `now`, and of its
+    /// principal's all but the newest.
+    AddChallenge {
+        /// The hash of the challenge.
+        hash: TokenHash,
+        /// What it is for.
+        challenge: StoredChallenge,
+        /// The time.
+        now: Timestamp,
+    },
+    /// The end of a challenge. Guard: it is there, so that it is answered once.
+    EndChallenge(TokenHash),
+    /// Refusals kept before, and device sign-ins and challenges that lapsed before, are forgotten.
     Forget {
         /// Refusals of this time or earlier.
         refusals_until: Timestamp,
-        /// Devices that lapsed at this time or earlier.
+        /// Devices and challenges that lapsed at this time or earlier.
         devices_until: Timestamp,
     },
     /// An activation. Guard: its generation is new.

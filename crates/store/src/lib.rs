@@ -13,8 +13,8 @@ mod store;
 pub use change::Change;
 pub use error::StoreError;
 pub use records::{
-    AccessRequests, Grants, LogMark, Person, StoredAnswer, StoredBundle, StoredDevice, StoredEvent,
-    StoredRefusal, StoredSignIn,
+    AccessRequests, ChallengePurpose, Grants, LogMark, Person, StoredAnswer, StoredBundle,
+    StoredChallenge, StoredDevice, StoredEvent, StoredRefusal, StoredSignIn,
 };
 pub use sqlite::SqliteStore;
 pub use store::Store;

@@ -5,13 +5,13 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, PersonId, Principal, PrincipalId,
-    RefusalId, TokenHash,
+    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, Passkey, PersonId, Principal,
+    PrincipalId, RefusalId, TokenHash,
 };
 
 use crate::{
-    AccessRequests, Change, Grants, LogMark, StoreError, StoredAnswer, StoredBundle, StoredDevice,
-    StoredEvent, StoredRefusal, StoredSignIn,
+    AccessRequests, Change, Grants, LogMark, StoreError, StoredAnswer, StoredBundle,
+    StoredChallenge, StoredDevice, StoredEvent, StoredRefusal, StoredSignIn,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -69,6 +69,12 @@ pub trait Store: Debug + Send + Sync {
 
     /// What was answered to `principal` under this key of theirs.
     async fn answer(&self, principal: &PrincipalId, key: &str) -> Result<Option<StoredAnswer>>;
+
+    /// The passkeys of `principal`, oldest first.
+    async fn passkeys(&self, principal: &PrincipalId) -> Result<Vec<Passkey>>;
+
+    /// What the challenge with this hash is for, if it has not been answered.
+    async fn challenge(&self, hash: &TokenHash) -> Result<Option<StoredChallenge>>;
 
     /// Activations, newest first, at most `limit`.
     async fn bundles(&self, limit: u32) -> Result<Vec<StoredBundle>>;

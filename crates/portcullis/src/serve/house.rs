@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use anyhow::{Context, Result};
 use portcullis_control::{Control, ControlParts, Settings, ports::PeopleProvider};
-use portcullis_identity::{Pace, People, ProviderClient, Workloads};
+use portcullis_identity::{Pace, People, ProviderClient, RelyingParty, Workloads};
 use portcullis_log::{Log, LogOptions, Reader};
 use portcullis_model::{Clock, Entropy};
 use portcullis_policy::Bundle;
@@ -49,13 +49,19 @@ impl House {
             bundle_source: loaded.bundle.clone(),
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
-            settings: Settings { people: config.identity.same_people(), ..Settings::default() },
+            settings: settings(config),
             people: people(loaded, &client, &clock, runtime)?,
             workloads: Arc::new(JwtVerifier(Arc::clone(&workloads))),
         });
         let control = control.await.context("control cannot start")?;
         Ok(Self { control, workloads, clock, entropy, store, log })
     }
+}
+
+fn settings(config: &Config) -> Settings {
+    let people = config.identity.same_people();
+    let relying_party = RelyingParty::of(&config.control.url);
+    Settings { people, relying_party, ..Settings::default() }
 }
 
 fn people(

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use portcullis_testkit::SoftPasskey;
 use serde_json::{Value, json};
 
 use crate::{
@@ -24,7 +25,8 @@ const PUBLIC: [&str; 7] = [
 ];
 
 /// Not safe by method, and yet no change of anything that lasts.
-const CHANGES_NOTHING: [&str; 2] = ["POST /v1/device", "POST /v1/policy/explain"];
+const CHANGES_NOTHING: [&str; 3] =
+    ["POST /v1/device", "POST /v1/passkeys/options", "POST /v1/policy/explain"];
 
 const ASK: &str = "POST /v1/access-requests";
 
@@ -42,7 +44,9 @@ fn operations(payments: &Payments) -> BTreeSet<String> {
 }
 
 fn open() -> Payments {
-    Payments::furnished(Upstream::start(), |plan| plan.policy("admins.cedar", ADMINS))
+    Payments::furnished(Upstream::start(), |plan| {
+        plan.control_host("localhost").policy("admins.cedar", ADMINS)
+    })
 }
 
 #[test]
@@ -172,6 +176,9 @@ fn m13_m14_every_change_through_a_door_is_on_record() {
     let made = walk(&ben, "POST /v1/sign-ins", "", gate, "signed_in");
     let sign_in = made["sign_in"]["id"].as_str().or(made["id"].as_str()).unwrap();
     walk(&ben, "DELETE /v1/sign-ins/{id}", sign_in, None, "sign_in_ended");
+    let made = passkey(&payments, &lea);
+    let made = walk(&lea, "POST /v1/passkeys", "", Some(made), "passkey_registered");
+    walk(&lea, "DELETE /v1/passkeys/{id}", id(&made), None, "passkey_removed");
     payments.house.write_policy("extra.cedar", "// another bundle\n");
     let before = count(&payments, "bundle_activated");
     payments.house.signal("HUP");
@@ -192,6 +199,15 @@ fn m13_m14_every_change_through_a_door_is_on_record() {
     let sam = payments.enter(&sam());
     assert_eq!(sam.call("GET", "/v1/audit/events", None).status, 200);
     payments.event("record_read", |event| event["principal"]["id"] == "corp:sam");
+}
+
+/// A passkey that a browser made.
+fn passkey(payments: &Payments, who: &Visitor<'_>) -> Value {
+    let origin = format!("http://localhost:{}", payments.house.control.port());
+    let options = who.call("POST", "/v1/passkeys/options", None).json();
+    let challenge = options["publicKey"]["challenge"].as_str().unwrap();
+    let made = SoftPasskey::new(&origin, "localhost", 1).register(challenge);
+    json!({"name": "laptop", "credential": made})
 }
 
 fn count(payments: &Payments, kind: &str) -> usize {

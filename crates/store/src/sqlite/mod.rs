@@ -4,6 +4,7 @@
 //! survives a power cut. A few others read. One process owns the file; a second is refused.
 
 mod open;
+mod passkeys;
 mod read;
 mod rows;
 mod write;
@@ -17,14 +18,14 @@ use std::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, PersonId, Principal, PrincipalId,
-    RefusalId, TokenHash,
+    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, Passkey, PersonId, Principal,
+    PrincipalId, RefusalId, TokenHash,
 };
 use sqlx::SqlitePool;
 
 use crate::{
     AccessRequests, Change, Grants, LogMark, Store, StoreError, StoredAnswer, StoredBundle,
-    StoredDevice, StoredEvent, StoredRefusal, StoredSignIn,
+    StoredChallenge, StoredDevice, StoredEvent, StoredRefusal, StoredSignIn,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -114,6 +115,14 @@ impl Store for SqliteStore {
 
     async fn answer(&self, principal: &PrincipalId, key: &str) -> Result<Option<StoredAnswer>> {
         read::answer(&self.readers, principal, key).await
+    }
+
+    async fn passkeys(&self, principal: &PrincipalId) -> Result<Vec<Passkey>> {
+        passkeys::of(&self.readers, principal).await
+    }
+
+    async fn challenge(&self, hash: &TokenHash) -> Result<Option<StoredChallenge>> {
+        passkeys::asked(&self.readers, hash).await
     }
 
     async fn bundles(&self, limit: u32) -> Result<Vec<StoredBundle>> {

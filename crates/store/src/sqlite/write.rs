@@ -6,7 +6,7 @@ use portcullis_model::{
 use sqlx::{Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
 
 use super::{
-    Result,
+    Result, passkeys,
     rows::{json, micros, unreadable},
 };
 use crate::{Change, LogMark, StoreError, StoredAnswer, StoredBundle, StoredRefusal, StoredSignIn};
@@ -55,6 +55,15 @@ pub(super) async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<
         Change::KeepAnswer { answer, forget_until } => {
             keep_answer(tx, answer, micros(*forget_until)).await
         }
+        Change::AddPasskey { passkey, at_most } => passkeys::add(tx, passkey, *at_most).await,
+        Change::SpendPasskey { passkey, seen_counter } => {
+            passkeys::spend(tx, passkey, *seen_counter).await
+        }
+        Change::RemovePasskey { id, principal } => passkeys::remove(tx, *id, principal).await,
+        Change::AddChallenge { hash, challenge, now } => {
+            passkeys::challenge(tx, hash, challenge, *now).await
+        }
+        Change::EndChallenge(hash) => passkeys::end_challenge(tx, hash).await,
         Change::Forget { refusals_until, devices_until } => {
             forget(tx, micros(*refusals_until), micros(*devices_until)).await
         }
@@ -64,7 +73,7 @@ pub(super) async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<
 }
 
 /// INVARIANT: a statement that moved no row found its guard false.
-async fn guarded(
+pub(super) async fn guarded(
     tx: &mut SqliteConnection,
     query: Query<'_, Sqlite, SqliteArguments>,
 ) -> Result<()> {
@@ -265,6 +274,8 @@ async fn forget(tx: &mut SqliteConnection, refusals: i64, devices: i64) -> Resul
     let sql = "DELETE FROM refusals WHERE time <= ?";
     sqlx::query(sql).bind(refusals).execute(&mut *tx).await?;
     let sql = "DELETE FROM devices WHERE expires_at <= ?";
+    sqlx::query(sql).bind(devices).execute(&mut *tx).await?;
+    let sql = "DELETE FROM challenges WHERE expires_at <= ?";
     sqlx::query(sql).bind(devices).execute(tx).await?;
     Ok(())
 }
