@@ -78,6 +78,7 @@ fn payments() -> ServiceSource {
         groups: BTreeMap::new(),
         max_grant: Window::minutes(8 * 60),
         strict_audit: false,
+        anonymous: false,
         place: ("portcullis.yaml".to_owned(), None),
     }
 }

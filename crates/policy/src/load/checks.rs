@@ -218,7 +218,7 @@ impl Checked<'_> {
     }
 }
 
-const NO_TYPES: [&str; 4] = ["Schedule", "Incident", "DataClass", "Anonymous"];
+const NO_TYPES: [&str; 3] = ["Schedule", "Incident", "DataClass"];
 const NO_ACTIONS: [&str; 3] = ["reveal", "sealCredential", "manageIncident"];
 
 fn types_of_head(head: &Head) -> Vec<String> {
