@@ -2,12 +2,15 @@
 
 use std::{path::Path, process::ExitCode, sync::Arc};
 
+use portcullis_model::Clock;
 use portcullis_policy::{Bundle, LoadError, policy_test};
 
 use crate::{
+    ambient::SystemClock,
     command::REFUSED,
     config::{self, Loaded},
     diagnostics,
+    serve::certificates,
 };
 
 /// Checks the configuration at `path` and runs its policy tests, prints what is wrong, and says so by
@@ -60,10 +63,12 @@ fn tested(path: &Path) -> Result<Tested, Vec<LoadError>> {
     let below = |file: &str| loaded.config.policies.join(file).to_string_lossy().into_owned();
     let tests = loaded.policy_tests.iter().map(|(file, text)| (below(file), text.clone()));
     let report = policy_test::run(&bundle, &tests.collect::<Vec<_>>());
-    if report.is_ok() {
+    let mut errors = certificates::check(&loaded, SystemClock.now());
+    if report.is_ok() && errors.is_empty() {
         Ok(Tested { loaded, bundle, cases: report.cases })
     } else {
-        Err(report.into_errors())
+        errors.extend(report.into_errors());
+        Err(errors)
     }
 }
 
