@@ -34,6 +34,8 @@ pub(crate) struct Plan {
     listeners: String,
     /// Further identity providers of people.
     people: String,
+    /// Further workloads, and whatever else stands under `identity`.
+    workloads: String,
 }
 
 /// A running binary. Killed when dropped.
@@ -57,6 +59,7 @@ impl Plan {
             jwt: String::new(),
             listeners: String::new(),
             people: String::new(),
+            workloads: String::new(),
         }
     }
 
@@ -98,6 +101,18 @@ impl Plan {
     /// Adds an identity provider of people.
     pub(crate) fn people(mut self, yaml: &str) -> Self {
         self.people.extend(["    - ", yaml, "\n"]);
+        self
+    }
+
+    /// Adds an entry of workloads: `{name: mesh, mtls: {spiffe_trust_domain: prod.example.com}}`.
+    pub(crate) fn workload(mut self, yaml: &str) -> Self {
+        self.workloads.extend(["    - ", yaml, "\n"]);
+        self
+    }
+
+    /// Adds a line to `identity`, after all workloads.
+    pub(crate) fn identity(mut self, line: &str) -> Self {
+        self.workloads.extend(["  ", line, "\n"]);
         self
     }
 
@@ -348,14 +363,15 @@ identity:
 {}  workloads:
     - name: builds
       jwt: {{issuer: \"{}\", audience: portcullis, groups_claim: groups{}}}
-policies: policies
+{}policies: policies
 services:
 {services}",
         plan.listeners,
         people.issuer().url(),
         plan.people,
         workloads.url(),
-        plan.jwt
+        plan.jwt,
+        plan.workloads
     )
 }
 
