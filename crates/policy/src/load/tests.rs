@@ -346,6 +346,17 @@ fn what_this_version_does_not_carry_out_does_not_load() {
 }
 
 #[test]
+fn strangers_are_named_only_where_a_service_lets_them_in() {
+    let text = "@id(\"p\") permit (principal is Anonymous, action in Action::\"ledger.read\", resource == Service::\"ledger\");";
+    assert!(!load_errors(text).is_empty(), "a permit that can never apply");
+    let mut open = source(text);
+    open.services[1].anonymous = true;
+    assert!(Bundle::load(&open).is_ok());
+    open.policies[0].text = text.replace("ledger", "payments");
+    assert!(Bundle::load(&open).is_err(), "the other service does not let them in");
+}
+
+#[test]
 fn an_unknown_service_or_operation_does_not_load() {
     let service = "@id(\"p\") permit (principal, action, resource in Service::\"payment\");";
     assert_eq!(mistake(service), "Service::\"payment\" is not configured");

@@ -47,6 +47,11 @@ impl Pki {
         Self { folder: TempDir::new().unwrap() }
     }
 
+    /// A file of this name, which is not there yet.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     /// A self-signed authority.
     pub(crate) fn authority(&self, name: &str) -> Pair {
         self.issue(name, None, AUTHORITY, "30")
