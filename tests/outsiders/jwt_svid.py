@@ -22,11 +22,12 @@ def main():
         print(json.dumps({"keys": [jwk | ({"use": rest[1]} if rest[1:] else {})]}))
         return
     algorithm, claims, *headers = rest
+    headers = json.loads(headers[0]) if headers else {}
     if algorithm == "HS256":
         # What an attacker has: the public key, taken for a shared secret.
-        key = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    headers = json.loads(headers[0]) if headers else {}
-        jwt.algorithms.HMACAlgorithm.prepare_key = lambda _self, key: key
+        form = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        secret = key.public_key().public_bytes(*form)
+        jwt.algorithms.HMACAlgorithm.prepare_key = lambda _self, _key: secret
     print(jwt.encode(json.loads(claims), None if algorithm == "none" else key, algorithm, headers, sort_headers=False))
 
 

@@ -20,6 +20,8 @@ mod control;
 mod document;
 mod identity;
 mod listener;
+#[cfg(test)]
+mod mesh_tests;
 mod secret;
 mod section;
 mod service;

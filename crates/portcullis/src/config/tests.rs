@@ -3,7 +3,7 @@ use std::{fs, path::Path};
 use super::{Loaded, load};
 use crate::diagnostics;
 
-const SOUND: &str = r#"
+pub(super) const SOUND: &str = r#"
 listeners:
   - {name: gate, address: "127.0.0.1:8080"}
 control: {address: "127.0.0.1:8600", url: "http://127.0.0.1:8600"}
@@ -27,13 +27,13 @@ fn written(yaml: &str) -> tempfile::TempDir {
     folder
 }
 
-fn loaded(yaml: &str) -> Result<Loaded, String> {
+pub(super) fn loaded(yaml: &str) -> Result<Loaded, String> {
     let folder = written(yaml);
     load(&folder.path().join("portcullis.yaml"))
         .map_err(|errors| diagnostics::render(&errors, Path::new(".")))
 }
 
-fn refused(yaml: &str) -> String {
+pub(super) fn refused(yaml: &str) -> String {
     loaded(yaml).map(|loaded| loaded.config).expect_err("a refusal")
 }
 
@@ -116,115 +116,6 @@ fn sections_of_later_versions_are_errors() {
     }
     let shown = refused(&format!("{SOUND}    operations: {{protobuf: x.binpb}}\n"));
     assert!(shown.contains("`protobuf` is not supported by this version"), "{shown}");
-}
-
-/// The sound file with a mesh: these lines of `identity`, and this `tls` of its listener.
-fn mesh(identity: &str, tls: &str) -> String {
-    let listener = "{name: gate, address: \"127.0.0.1:8080\"";
-    SOUND
-        .replace(listener, &format!("{listener}, tls: {{{tls}}}"))
-        .replace("policies: policies", &format!("{identity}policies: policies"))
-}
-
-const MESH: &str =
-    "  workloads:\n    - {name: mesh, mtls: {spiffe_trust_domain: prod.example.com}}\n";
-const FILES: &str = "certificate: a.crt, key: a.key";
-
-#[test]
-fn a_mesh_loads_and_what_could_not_be_carried_out_does_not() {
-    let with_ca = format!("{FILES}, client_ca: mesh.crt");
-    let api = format!("{MESH}  workload_api: \"unix:///run/agent.sock\"\n");
-    let partner = "    - {name: partner, mtls: {spiffe_trust_domain: partner.example.com}}\n";
-    let tokens = "  workloads:\n    - {name: t, jwt_svid: {spiffe_trust_domain: x, audience: a, bundle: k.json}}\n";
-    let each =
-        format!("{FILES}, client_ca: {{prod.example.com: a.pem, partner.example.com: b.pem}}");
-    let sound = [
-        mesh(MESH, &with_ca),
-        mesh(&api, "workload_api: [svid, bundles]"),
-        mesh(&api, &format!("{FILES}, workload_api: [bundles]")),
-        mesh(&api, "workload_api: [svid], client_ca: mesh.crt"),
-        mesh(&format!("{MESH}{partner}"), &each),
-        mesh(tokens, FILES),
-    ];
-    for text in sound {
-        let loaded = loaded(&text).unwrap_or_else(|error| panic!("{text}\n{error}"));
-        serde_json::to_string(&loaded.config).expect("it can be shown");
-    }
-    let one = |entry: &str| mesh(&format!("  workloads:\n    - {entry}\n"), &with_ca);
-    let refusals = [
-        (mesh("", &with_ca), "no trust domain is configured"),
-        (mesh(MESH, FILES), "no listener believes the authorities of `prod.example.com`"),
-        (mesh(&format!("{MESH}{partner}"), &with_ca), "one file cannot vouch for several"),
-        (mesh(MESH, &each), "the trust domain `partner.example.com` is not configured"),
-        (mesh(MESH, "workload_api: [svid, bundles]"), "no Workload API is configured"),
-        (mesh(&api, &with_ca), "nothing uses the Workload API"),
-        (
-            mesh(&api, "workload_api: [bundles], client_ca: a, certificate: b, key: c"),
-            "two sources",
-        ),
-        (
-            mesh(&api, &format!("{FILES}, client_ca: a, workload_api: [svid]")),
-            "the certificate has two sources",
-        ),
-        (
-            mesh(&api, &format!("{FILES}, workload_api: []")),
-            "nothing is taken from the Workload API",
-        ),
-        (mesh(&api, &format!("{FILES}, workload_api: [keys]")), "cannot be `keys`"),
-        (
-            mesh(&api.replace("unix:///", "tcp://"), "workload_api: [svid, bundles]"),
-            "not the address of a Unix socket",
-        ),
-        (one("{name: m}"), "an entry is for one kind of workload"),
-        (
-            one(
-                "{name: m, mtls: {spiffe_trust_domain: x}, jwt: {issuer: \"https://a\", audience: a}}",
-            ),
-            "an entry is for one kind of workload",
-        ),
-        (one("{name: m, mtls: {}}"), "lacks `spiffe_trust_domain`"),
-        (one("{name: m, mtls: {spiffe_trust_domain: Prod}}"), "lower-case letters"),
-        (
-            one(
-                "{name: m, mtls: {spiffe_trust_domain: x}, jwt_svid: {spiffe_trust_domain: y, audience: a, bundle: b}}",
-            ),
-            "an entry of two trust domains",
-        ),
-        (
-            one(
-                "{name: m, mtls: {spiffe_trust_domain: x}, jwt_svid: {spiffe_trust_domain: x, audience: a}}",
-            ),
-            "exactly one source",
-        ),
-        (
-            one(
-                "{name: m, mtls: {spiffe_trust_domain: x}, jwt_svid: {spiffe_trust_domain: x, audience: a, workload_api: true}}",
-            ),
-            "no Workload API is configured",
-        ),
-        (
-            one("{name: m, mtls: {spiffe_trust_domain: x}, groups: {\"ns=a\": [g]}}"),
-            "asks for neither path nor spiffe_id",
-        ),
-        (
-            one("{name: m, mtls: {spiffe_trust_domain: x}, groups: {path: [g]}}"),
-            "must read `claim=value`",
-        ),
-        (
-            mesh(
-                &format!("{MESH}{}", partner.replace("partner.example.com", "prod.example.com")),
-                &with_ca,
-            ),
-            "the trust domain `prod.example.com` has two entries",
-        ),
-    ];
-    for (text, message) in refusals {
-        let shown = refused(&text);
-        assert!(shown.contains(message), "{message}: {shown}");
-    }
-    let control = mesh(MESH, &with_ca)
-        .replace("8600\"}", "8600\", tls: {certificate: a, key: b, client_ca: c}}");
-    assert!(refused(&control).contains("`client_ca` is not supported"), "control has no mTLS");
 }
 
 #[test]

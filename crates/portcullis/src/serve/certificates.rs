@@ -174,9 +174,10 @@ impl Certificates {
         if presented.as_ref() == Some(&fresh) {
             return Ok(());
         }
-        let trust = match door.trust.is_empty() {
-            true => None,
-            false => Some(Arc::new(ClientTrust::new(fresh.believed.clone())?)),
+        let trust = if door.trust.is_empty() {
+            None
+        } else {
+            Some(Arc::new(ClientTrust::new(fresh.believed.clone())?))
         };
         let Own { chain, key } = fresh.own.clone();
         let expires = chain.first().and_then(|leaf| spiffe::expires_at(leaf).ok());

@@ -13,6 +13,7 @@ use crate::{
     people::Person,
     pki::{Got, Open, Pair, Pki, curl},
     shop::{HOST, Shop},
+    streams::ticking_upstream,
     upstream::Upstream,
 };
 
@@ -37,11 +38,18 @@ pub(crate) struct Mesh {
 
 impl Mesh {
     fn open() -> Self {
-        let (pki, upstream, port) = (Pki::new(), Upstream::start(), free_port());
+        let upstream = Upstream::start();
+        let url = upstream.url();
+        Self::before(&url, upstream)
+    }
+
+    /// The same, with another upstream at `url`.
+    fn before(url: &str, upstream: Upstream) -> Self {
+        let (pki, port) = (Pki::new(), free_port());
         let authority = pki.authority("mesh");
         let ca = pki.authority("web");
         let server = pki.server("gate", &ca);
-        let shop = Shop::furnished(&upstream.url(), |plan| {
+        let shop = Shop::furnished(url, |plan| {
             plan.file("gate.crt", &server.pem())
                 .file("gate.key", &server.key_pem())
                 .file("mesh-ca.crt", &authority.pem())
@@ -341,4 +349,26 @@ fn certificates_are_replaced_under_live_connections_and_broken_ones_are_not() {
     }
     assert_eq!(open.get(), "200", "the connection outlived it all");
     assert_eq!(mesh.shop.house.api("GET", "/readyz", None, None).status, 200);
+}
+
+#[test]
+fn d21_a_live_stream_ends_with_the_authority_of_its_certificate() {
+    let url = format!("http://{}", ticking_upstream());
+    let mesh = Mesh::before(&url, Upstream::start());
+    let api = mesh.svid("api", API);
+    let stream = std::thread::scope(|scope| {
+        let streaming = scope.spawn(|| mesh.get(Some(&api), &["-N", "--max-time", "60"]));
+        eventually("it is seen", || mesh.metric("portcullis_gate_connections ").ends_with(" 1"));
+        let next = mesh.pki.authority("next");
+        mesh.replace("mesh-ca.crt", &(mesh.authority.pem() + &next.pem()));
+        let new = mesh.pki.svid("new", &next, API);
+        let quick = |client| mesh.get(Some(client), &["--max-time", "1"]).status;
+        eventually("both are believed", || quick(&new) == 200);
+        assert!(!streaming.is_finished(), "it goes on while its authority is believed");
+        mesh.replace("mesh-ca.crt", &next.pem());
+        streaming.join().unwrap()
+    });
+    assert_eq!(stream.status, 200);
+    assert_ne!(stream.code, 28, "nothing ended it in 60 s");
+    assert!(stream.body.contains("tick"), "{stream:?}");
 }

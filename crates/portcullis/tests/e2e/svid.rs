@@ -4,10 +4,10 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
 };
 
-use portcullis_testkit::{ambient::machine_time, net::free_port};
+use portcullis_testkit::{TempDir, ambient::machine_time, net::free_port};
 use serde_json::{Value, json};
 
 use crate::{
@@ -15,13 +15,14 @@ use crate::{
     pki::{Open, Pair, Pki, curl, python},
     shop::{HOST, Shop},
     upstream::Upstream,
+    wire::Response,
 };
 
 const API: &str = "spiffe://prod.example.com/ns/shop/sa/api";
 const GATE: &str = "spiffe://prod.example.com/gate";
 const GROUPS: &str = r#"groups: {"path=/ns/shop/sa/api": [readers]}"#;
 
-/// The keys of one trust domain, by PyJWT.
+/// The keys of one trust domain, minted by `PyJWT`.
 struct Minter {
     key: PathBuf,
     kid: &'static str,
@@ -165,105 +166,166 @@ impl Drop for Agent {
     }
 }
 
-/// What the agent tells, as one replacement of its file.
-fn tell(folder: &Path, own: &Pair, bundle: &Path, federated: &Path, keys: &Path) {
-    let state = json!({
-        "spiffe_id": GATE, "chain": own.certificate, "key": own.key, "bundle": bundle,
-        "federated": {"partner.example.com": federated}, "keys": {"prod.example.com": keys},
+/// The shop behind a listener that has everything from an agent's Workload API.
+struct Federation {
+    pki: Pki,
+    folder: TempDir,
+    port: u16,
+    shop: Shop,
+    upstream: Upstream,
+    /// The first authority of `prod.example.com`.
+    first: Pair,
+    /// The authority of `partner.example.com`.
+    partner: Pair,
+    minter: Minter,
+}
+
+const MESH: &str = "mtls: {spiffe_trust_domain: prod.example.com}, jwt_svid: {spiffe_trust_domain: prod.example.com, audience: portcullis, workload_api: true}";
+const PARTNER: &str = r#"{name: partner, mtls: {spiffe_trust_domain: partner.example.com}, groups: {"spiffe_id=spiffe://partner.example.com/shop": [readers]}}"#;
+
+impl Federation {
+    /// The agent is not there yet.
+    fn found() -> Self {
+        let (pki, upstream, port) = (Pki::new(), Upstream::start(), free_port());
+        let folder = TempDir::new().unwrap();
+        let socket = folder.path().join("agent.sock");
+        let listener = format!(
+            "{{name: mesh, address: \"127.0.0.1:{port}\", tls: {{workload_api: [svid, bundles]}}}}"
+        );
+        let shop = Shop::furnished_unready(&upstream.url(), |plan| {
+            plan.workload(&format!("{{name: mesh, {MESH}, {GROUPS}}}"))
+                .workload(PARTNER)
+                .identity(&format!("workload_api: \"unix://{}\"", socket.display()))
+                .listener(&listener)
+        });
+        let (first, partner) = (pki.authority("first"), pki.authority("partner"));
+        let minter = Minter::new(&pki, "k1");
+        Self { pki, folder, port, shop, upstream, first, partner, minter }
+    }
+
+    /// With an agent that has told the first authority and key.
+    fn running() -> (Self, Agent) {
+        let federation = Self::found();
+        let own = federation.gates("gate-1", &federation.first);
+        federation.tell(&own, &[&federation.first], &federation.minter);
+        let agent = Agent::start(federation.folder.path());
+        eventually("it is ready", || federation.ready().status == 200);
+        (federation, agent)
+    }
+
+    /// What the agent tells from now on.
+    fn tell(&self, own: &Pair, authorities: &[&Pair], minter: &Minter) {
+        let (bundle, keys) = (self.pki.path("bundle.pem"), self.pki.path("keys.json"));
+        fs::write(&bundle, authorities.iter().map(|pair| pair.pem()).collect::<String>()).unwrap();
+        fs::write(&keys, minter.jwks(&[])).unwrap();
+        let state = json!({
+            "spiffe_id": GATE, "chain": own.certificate, "key": own.key, "bundle": bundle,
+            "federated": {"partner.example.com": self.partner.certificate},
+            "keys": {"prod.example.com": keys}, "told": machine_time().to_string(),
+        });
+        let at = |name: &str| self.folder.path().join(name);
+        fs::write(at("state.new"), state.to_string()).unwrap();
+        fs::rename(at("state.new"), at("state.json")).unwrap();
+    }
+
+    /// The gate's own certificate: named for SPIFFE, and for clients that go by host.
+    fn gates(&self, name: &str, by: &Pair) -> Pair {
+        let usage = "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\n";
+        let names = format!("subjectAltName=URI:{GATE},DNS:{HOST}\n");
+        self.pki.leaf(name, by, &format!("{usage}{names}"))
+    }
+
+    /// What a client gets that believes `ca`; 0 for no answer.
+    fn get(&self, ca: &Pair, client: &Pair) -> u16 {
+        curl(self.port, &ca.certificate, Some(client), &[]).status
+    }
+
+    fn ready(&self) -> Response {
+        self.shop.house.api("GET", "/readyz", None, None)
+    }
+}
+
+#[test]
+fn without_its_agent_a_listener_waits_and_says_what_for() {
+    let federation = Federation::found();
+    eventually("it says what it waits for", || {
+        std::net::TcpStream::connect(federation.shop.house.control).is_ok()
+            && federation.ready().text().contains("listener mesh has no certificate yet")
     });
-    fs::write(folder.join("state.new"), state.to_string()).unwrap();
-    fs::rename(folder.join("state.new"), folder.join("state.json")).unwrap();
+    let api = federation.pki.svid("api", &federation.first, API);
+    assert_eq!(federation.get(&federation.first, &api), 0, "no answer");
+    let clear = Command::new("curl")
+        .args(["-sS", "--max-time", "5", &format!("http://127.0.0.1:{}/page", federation.port)])
+        .output();
+    assert!(!clear.unwrap().status.success(), "least of all in clear text");
+    assert_eq!(federation.shop.read_as(&federation.shop.token).status, 200, "others serve");
+    let token = federation.minter.token(json!({}));
+    assert_eq!(federation.shop.read_as(&token).status, 503, "its keys are not known yet");
+    federation.upstream.take();
+    let own = federation.gates("gate-1", &federation.first);
+    federation.tell(&own, &[&federation.first], &federation.minter);
+    let _agent = Agent::start(federation.folder.path());
+    eventually("it is ready", || federation.ready().status == 200);
+    assert_eq!(federation.get(&federation.first, &api), 200);
+    eventually("the keys have come", || federation.shop.read_as(&token).status == 200);
 }
 
-/// The gate's own certificate: named for SPIFFE, and for clients that go by host.
-fn gates(pki: &Pki, name: &str, by: &Pair) -> Pair {
-    let names = format!("subjectAltName=URI:{GATE},DNS:{HOST}\n");
-    let usage = "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\n";
-    pki.leaf(name, by, &format!("{usage}{names}"))
-}
-
-fn concatenated(pki: &Pki, name: &str, pairs: &[&Pair]) -> PathBuf {
-    let path = pki.path(name);
-    fs::write(&path, pairs.iter().map(|pair| pair.pem()).collect::<String>()).unwrap();
-    path
+#[test]
+fn a_trust_domain_vouches_for_its_own_names_only() {
+    let (federation, _agent) = Federation::running();
+    let Federation { pki, first, partner, minter, .. } = &federation;
+    let api = pki.svid("api", first, API);
+    assert_eq!(federation.get(first, &api), 200);
+    let theirs = pki.svid("theirs", partner, "spiffe://partner.example.com/shop");
+    assert_eq!(federation.get(first, &theirs), 200, "a federated trust domain");
+    let token = minter.token(json!({}));
+    eventually("the keys have come", || federation.shop.read_as(&token).status == 200);
+    let received = federation.upstream.take();
+    let names: Vec<_> =
+        received.iter().flat_map(|one| one.headers("portcullis-principal")).collect();
+    // One name, however it is proven.
+    assert_eq!(names, ["mesh:/ns/shop/sa/api", "partner:/shop", "mesh:/ns/shop/sa/api"]);
+    assert_eq!(federation.get(first, &pki.svid("crossed", partner, API)), 0);
+    let crossed = pki.svid("crossed-2", first, "spiffe://partner.example.com/shop");
+    assert_eq!(federation.get(first, &crossed), 0);
+    assert!(federation.upstream.take().is_empty());
 }
 
 #[test]
 fn d21_the_workload_api_rotates_certificate_bundles_and_keys_under_live_connections() {
-    let (pki, upstream, port) = (Pki::new(), Upstream::start(), free_port());
-    let (first, second) = (pki.authority("first"), pki.authority("second"));
-    let partner = pki.authority("partner");
-    let minter = Minter::new(&pki, "k1");
-    let keys = pki.path("keys.json");
-    fs::write(&keys, minter.jwks(&[])).unwrap();
-    let folder = portcullis_testkit::TempDir::new().unwrap();
-    let folder = folder.path();
-    let socket = folder.join("agent.sock");
-    let plan = |plan: crate::house::Plan| {
-        plan.workload(&format!("{{name: mesh, mtls: {{spiffe_trust_domain: prod.example.com}}, jwt_svid: {{spiffe_trust_domain: prod.example.com, audience: portcullis, workload_api: true}}, {GROUPS}}}"))
-            .workload("{name: partner, mtls: {spiffe_trust_domain: partner.example.com}, groups: {\"spiffe_id=spiffe://partner.example.com/shop\": [readers]}}")
-            .identity(&format!("workload_api: \"unix://{}\"", socket.display()))
-            .listener(&format!("{{name: mesh, address: \"127.0.0.1:{port}\", tls: {{workload_api: [svid, bundles]}}}}"))
-    };
-    let shop = Shop::furnished_unready(&upstream.url(), plan);
-    let ready = || shop.house.api("GET", "/readyz", None, None);
-    eventually("it says what it waits for", || {
-        std::net::TcpStream::connect(shop.house.control).is_ok()
-            && ready().text().contains("listener mesh has no certificate yet")
-    });
-    let api = pki.svid("api", &first, API);
-    let got = curl(port, &first.certificate, Some(&api), &[]);
-    assert_eq!(got.status, 0, "no certificate, no answer, and none in clear text: {got:?}");
-
-    let own = gates(&pki, "gate-1", &first);
-    tell(folder, &own, &first.certificate, &partner.certificate, &keys);
-    let agent = Agent::start(folder);
-    eventually("it is ready", || ready().status == 200);
-    let get = |ca: &Pair, client: &Pair| curl(port, &ca.certificate, Some(client), &[]).status;
-    assert_eq!(get(&first, &api), 200);
-    let mut open = Open::connect(port, &first.certificate, &api);
+    let (federation, agent) = Federation::running();
+    let Federation { pki, first, minter, shop, .. } = &federation;
+    let api = pki.svid("api", first, API);
+    let mut open = Open::connect(federation.port, &first.certificate, &api);
     assert_eq!(open.get(), "200");
-    let theirs = pki.svid("theirs", &partner, "spiffe://partner.example.com/shop");
-    assert_eq!(get(&first, &theirs), 200, "a federated trust domain");
-    let names: Vec<_> = upstream.take();
-    let names: Vec<_> = names.iter().flat_map(|one| one.headers("portcullis-principal")).collect();
-    assert_eq!(names, ["mesh:/ns/shop/sa/api", "mesh:/ns/shop/sa/api", "partner:/shop"]);
-    let crossed = pki.svid("crossed", &partner, API);
-    assert_eq!(get(&first, &crossed), 0, "a domain vouches for its own names only");
-    let crossed = pki.svid("crossed-2", &first, "spiffe://partner.example.com/shop");
-    assert_eq!(get(&first, &crossed), 0, "a domain vouches for its own names only");
     let token = minter.token(json!({}));
     eventually("the keys have come", || shop.read_as(&token).status == 200);
-
     // A new authority is announced, then the gate's own certificate is of it, then the old one goes.
-    let both = concatenated(&pki, "both.pem", &[&first, &second]);
-    tell(folder, &own, &both, &partner.certificate, &keys);
+    let second = pki.authority("second");
+    let own = federation.gates("gate-2", first);
+    federation.tell(&own, &[first, &second], minter);
     let renewed = pki.svid("renewed", &second, API);
-    eventually("the second authority is believed", || get(&first, &renewed) == 200);
-    let own = gates(&pki, "gate-2", &second);
-    tell(folder, &own, &both, &partner.certificate, &keys);
-    eventually("the new certificate is presented", || get(&second, &api) == 200);
+    eventually("the second is believed", || federation.get(first, &renewed) == 200);
+    let own = federation.gates("gate-3", &second);
+    federation.tell(&own, &[first, &second], minter);
+    eventually("its certificate is presented", || federation.get(&second, &api) == 200);
     assert_eq!(open.get(), "200", "the live connection outlived both");
-    let other = Minter::new(&pki, "k2");
-    let other_keys = pki.path("other.json");
-    fs::write(&other_keys, other.jwks(&[])).unwrap();
-    tell(folder, &own, &second.certificate, &partner.certificate, &other_keys);
-    eventually("the first authority is not believed", || get(&second, &api) == 0);
+    let other = Minter::new(pki, "k2");
+    federation.tell(&own, &[&second], &other);
+    eventually("the first is not believed", || federation.get(&second, &api) == 0);
     assert_eq!(open.get(), "401", "its identity went with its authority");
     eventually("nor is the first key", || shop.read_as(&token).status == 401);
     assert_eq!(shop.read_as(&other.token(json!({}))).status, 200);
-
     // Without the agent, what is known stays; when it is back, it is listened to again.
     drop(agent);
     let stale = "portcullis_certificates_stale{of=\"listener mesh\"} 1";
-    eventually("the metric says so", || {
-        shop.house.api("GET", "/metrics", None, None).text().contains(stale)
-    });
-    assert_eq!((get(&second, &renewed), ready().status), (200, 200));
+    let metrics = || shop.house.api("GET", "/metrics", None, None).text();
+    eventually("the metric says so", || metrics().contains(stale));
+    assert_eq!((federation.get(&second, &renewed), federation.ready().status), (200, 200));
     let third = pki.authority("third");
-    let own = gates(&pki, "gate-3", &third);
-    tell(folder, &own, &third.certificate, &partner.certificate, &other_keys);
-    let _agent = Agent::start(folder);
+    let own = federation.gates("gate-4", &third);
+    federation.tell(&own, &[&third], &other);
+    let _agent = Agent::start(federation.folder.path());
     let last = pki.svid("last", &third, API);
-    eventually("it is listened to again", || get(&third, &last) == 200);
+    eventually("it is listened to again", || federation.get(&third, &last) == 200);
 }

@@ -107,13 +107,12 @@ impl ClientCertificate {
         let trust = trust.ok_or(AuthError::Bad("client certificates are accepted no longer"))?;
         let mut checked = self.checked.borrow_mut();
         let known = checked.as_ref().filter(|known| Arc::ptr_eq(&known.trust, &trust));
-        let found = match known {
-            Some(known) => known.found.clone(),
-            None => {
-                let found = trust.authenticate(&self.chain, now).map(Arc::new);
-                *checked = Some(Checked { trust, found: found.clone() });
-                found
-            }
+        let found = if let Some(known) = known {
+            known.found.clone()
+        } else {
+            let found = trust.authenticate(&self.chain, now).map(Arc::new);
+            *checked = Some(Checked { trust, found: found.clone() });
+            found
         };
         found.and_then(|authenticated| {
             let over = AuthError::Bad("the client certificate has expired");

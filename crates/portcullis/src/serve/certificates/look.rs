@@ -133,7 +133,7 @@ async fn changed<T>(heard: Option<&mut watch::Receiver<T>>) {
         None => false,
     };
     if !told {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

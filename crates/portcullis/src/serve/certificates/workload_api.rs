@@ -178,11 +178,11 @@ fn read_x509(answer: X509SvidResponse) -> Result<X509> {
         bail!("it has revocation lists, which this version does not carry out");
     }
     let first = answer.svids.into_iter().next().context("it names no identity for us")?;
-    let chain = certificates(&first.x509_svid).context("our certificate")?;
-    if chain.is_empty() || first.x509_svid_key.is_empty() {
+    let chain = certificates(&first.certificate).context("our certificate")?;
+    if chain.is_empty() || first.key.is_empty() {
         bail!("our certificate or its key is missing");
     }
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(first.x509_svid_key));
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(first.key));
     let id: portcullis_identity::spiffe::SpiffeId = first.spiffe_id.parse()?;
     let mut authorities = Authorities::new();
     for (domain, bundle) in answer.federated_bundles {
@@ -220,9 +220,9 @@ struct X509Svid {
     #[prost(string, tag = "1")]
     spiffe_id: String,
     #[prost(bytes = "vec", tag = "2")]
-    x509_svid: Vec<u8>,
+    certificate: Vec<u8>,
     #[prost(bytes = "vec", tag = "3")]
-    x509_svid_key: Vec<u8>,
+    key: Vec<u8>,
     #[prost(bytes = "vec", tag = "4")]
     bundle: Vec<u8>,
 }
