@@ -86,7 +86,7 @@ fn without_header(exchange: &Exchange) -> Result<Arc<Authenticated>, Refusal> {
         return certificate.authenticate(exchange.now).map_err(|error| refusal(&error));
     }
     let catalog = exchange.snapshot.bundle().catalog();
-    let routed = catalog.route(&exchange.host, exchange.path()).ok_or(Refusal::Unauthenticated)?;
+    let routed = catalog.route(exchange.host(), exchange.path()).ok_or(Refusal::Unauthenticated)?;
     if routed.service.source().anonymous {
         Ok(Arc::new(Authenticated::anonymous(exchange.now)))
     } else {
