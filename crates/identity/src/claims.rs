@@ -91,7 +91,7 @@ pub(crate) fn principal(issuer: &JwtIssuer, claims: &Claims) -> Result<Principal
         Some(claim) => groups_of(claims, claim)?,
         None => BTreeSet::new(),
     };
-    groups.extend(issuer.groups.iter().filter(|rule| matches(rule, claims)).flat_map(granted));
+    groups.extend(granted_by(&issuer.groups, claims));
     Ok(Principal {
         id: PrincipalId::new(PrincipalKind::Workload, &issuer.name, &subject),
         person: None,
@@ -119,8 +119,10 @@ pub(crate) fn groups_of(claims: &Claims, claim: &str) -> Result<BTreeSet<Group>,
         .ok_or(AuthError::Bad("the token's groups claim is not a list of texts"))
 }
 
-fn granted(rule: &GroupRule) -> impl Iterator<Item = Group> + '_ {
-    rule.groups.iter().cloned()
+/// The groups of all `rules` that hold for `claims`.
+pub(crate) fn granted_by(rules: &[GroupRule], claims: &Claims) -> BTreeSet<Group> {
+    let holding = rules.iter().filter(|rule| matches(rule, claims));
+    holding.flat_map(|rule| rule.groups.iter().cloned()).collect()
 }
 
 fn matches(rule: &GroupRule, claims: &Claims) -> bool {

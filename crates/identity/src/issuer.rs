@@ -103,6 +103,11 @@ impl GroupRule {
             _ => Err(ConfigError::GroupRule(condition.to_owned())),
         }
     }
+
+    /// The claim that it asks for.
+    pub fn claim(&self) -> &str {
+        &self.claim
+    }
 }
 
 /// One issuer of workload tokens.

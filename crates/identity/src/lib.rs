@@ -2,7 +2,7 @@
 //!
 //! Turns what a caller presents into an [`Authenticated`], or says why not. People present opaque
 //! sign-ins that control issued; workloads present JWTs, checked against the key sets of their
-//! issuers. Decides nothing about access.
+//! issuers, or the SPIFFE certificates and tokens of a trust domain. Decides nothing about access.
 
 pub mod authenticated;
 mod claims;
@@ -15,6 +15,7 @@ pub mod passkey;
 pub mod people;
 pub mod provider;
 pub mod sign_ins;
+pub mod spiffe;
 pub mod template;
 pub mod token_cache;
 pub mod workloads;

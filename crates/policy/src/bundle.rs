@@ -65,6 +65,9 @@ pub struct ServiceSource {
     pub max_grant: Window,
     /// Every attempt waits for stable storage.
     pub strict_audit: bool,
+    /// Callers without credentials are let in as `Anonymous`, as far as policy permits them.
+    #[serde(default)]
+    pub anonymous: bool,
     /// The file and line of its entry, for messages.
     pub place: (String, Option<usize>),
 }

@@ -23,6 +23,7 @@ pub(crate) struct TypeNames {
     pub(crate) action: EntityTypeName,
     pub(crate) user: EntityTypeName,
     pub(crate) workload: EntityTypeName,
+    pub(crate) anonymous: EntityTypeName,
     pub(crate) group: EntityTypeName,
     pub(crate) service: EntityTypeName,
     pub(crate) instance: EntityTypeName,
@@ -35,6 +36,7 @@ pub(crate) static TYPES: LazyLock<TypeNames> = LazyLock::new(|| TypeNames {
     action: type_name("Action"),
     user: type_name("User"),
     workload: type_name("Workload"),
+    anonymous: type_name("Anonymous"),
     group: type_name("Group"),
     service: type_name("Service"),
     instance: type_name("Instance"),
@@ -60,6 +62,7 @@ pub(crate) fn principal_uid(id: &PrincipalId) -> EntityUid {
     match id.kind {
         PrincipalKind::User => uid(&TYPES.user, &id.id),
         PrincipalKind::Workload => uid(&TYPES.workload, &id.id),
+        PrincipalKind::Anonymous => uid(&TYPES.anonymous, &id.id),
     }
 }
 
@@ -99,6 +102,7 @@ pub(crate) fn principal_entity(
             }
             attributes.insert("issuer".to_owned(), string(&principal.issuer));
         }
+        PrincipalKind::Anonymous => {}
     }
     let groups = principal.groups.iter().map(|group| uid(&TYPES.group, group)).collect();
     Entity::new(principal_uid(&principal.id), attributes, groups).map_err(Box::new)

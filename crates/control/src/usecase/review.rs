@@ -317,5 +317,6 @@ fn authentication(
             ("sign_in", core.authenticated_at(&requester.id).unwrap_or(asked_at))
         }
         PrincipalKind::Workload => ("jwt", asked_at),
+        PrincipalKind::Anonymous => ("anonymous", asked_at),
     }
 }

@@ -217,6 +217,7 @@ pub(crate) fn source(policies: &str) -> BundleSource {
         groups: BTreeMap::new(),
         max_grant: Window::minutes(8 * 60),
         strict_audit: false,
+        anonymous: false,
         place: ("portcullis.yaml".into(), None),
     };
     let (rules, house) = policies.split_once("// house\n").unwrap_or((policies, ""));

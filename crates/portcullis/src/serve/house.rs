@@ -37,9 +37,10 @@ impl House {
         let log = open_log(config, base, &clock, &entropy)?;
         let store: Arc<dyn Store> = Arc::new(open_store(config.store.path()).await?);
         let client = ProviderClient::new()?;
-        let issuers = config.identity.workloads.iter().map(crate::config::Workload::issuer);
+        let issuers = config.identity.workloads.iter().filter_map(crate::config::Workload::issuer);
         let workloads =
-            Workloads::new(issuers.collect(), &client, &clock, Pace::default(), runtime)?;
+            Workloads::new(issuers.collect(), &client, &clock, Pace::default(), runtime)?
+                .with_svids(config.identity.svid_tokens().collect())?;
         workloads.keep_fresh();
         let workloads = Arc::new(workloads);
         let control = Control::start(ControlParts {

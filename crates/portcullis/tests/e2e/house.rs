@@ -39,6 +39,8 @@ pub(crate) struct Plan {
     people: String,
     /// What browsers know control by.
     control_host: String,
+    /// Further workloads, and whatever else stands under `identity`.
+    workloads: String,
 }
 
 /// A running binary. Killed when dropped.
@@ -67,6 +69,7 @@ impl Plan {
             listeners: String::new(),
             people: String::new(),
             control_host: "127.0.0.1".to_owned(),
+            workloads: String::new(),
         }
     }
 
@@ -114,6 +117,18 @@ impl Plan {
     /// Gives control a URL with a name in it, as browsers want for passkeys.
     pub(crate) fn control_host(mut self, host: &str) -> Self {
         host.clone_into(&mut self.control_host);
+        self
+    }
+
+    /// Adds an entry of workloads: `{name: mesh, mtls: {spiffe_trust_domain: prod.example.com}}`.
+    pub(crate) fn workload(mut self, yaml: &str) -> Self {
+        self.workloads.extend(["    - ", yaml, "\n"]);
+        self
+    }
+
+    /// Adds a line to `identity`, after all workloads.
+    pub(crate) fn identity(mut self, line: &str) -> Self {
+        self.workloads.extend(["  ", line, "\n"]);
         self
     }
 
@@ -386,7 +401,7 @@ identity:
 {}  workloads:
     - name: builds
       jwt: {{issuer: \"{}\", audience: portcullis, groups_claim: groups{}}}
-policies: policies
+{}policies: policies
 services:
 {services}",
         plan.listeners,
@@ -395,7 +410,8 @@ services:
         people.issuer().url(),
         plan.people,
         workloads.url(),
-        plan.jwt
+        plan.jwt,
+        plan.workloads
     )
 }
 

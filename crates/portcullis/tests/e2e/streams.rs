@@ -131,7 +131,7 @@ fn python(script: &str, args: &[&str], stdout: Stdio) -> Peer {
 }
 
 /// An upstream that sends an event every 20 ms for as long as somebody reads.
-fn ticking_upstream() -> SocketAddr {
+pub(crate) fn ticking_upstream() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
