@@ -1,8 +1,8 @@
 """A SPIFFE Workload API on a Unix socket: grpcio serves, messages are encoded by hand.
 
-    workload_api.py SOCKET STATE
+    workload_api.py SOCKET
 
-STATE is a JSON file, read again whenever it changes; every open stream is told then:
+Reads what to tell from its input, one JSON object per line; each open stream is told the newest one:
 
     {"spiffe_id": …, "chain": PEM file, "key": PEM file, "bundle": PEM file,
      "federated": {TRUST DOMAIN: PEM file}, "keys": {TRUST DOMAIN: JWKS file}}
@@ -16,7 +16,6 @@ import os
 import re
 import sys
 import threading
-import time
 from concurrent import futures
 
 import grpc
@@ -57,23 +56,13 @@ def keys(state):
 
 
 class State:
-    def __init__(self, path):
-        self.path, self.version, self.now, self.changed = path, 0, None, threading.Condition()
-        self.look()
-        threading.Thread(target=self.watch, daemon=True).start()
+    def __init__(self):
+        self.version, self.now, self.changed = 0, None, threading.Condition()
 
-    def look(self):
-        with open(self.path, encoding="utf-8") as file:
-            text = file.read()
+    def tell(self, text):
         with self.changed:
-            if text != self.now:
-                self.now, self.version = text, self.version + 1
-                self.changed.notify_all()
-
-    def watch(self):
-        while True:
-            time.sleep(0.05)
-            self.look()
+            self.now, self.version = text, self.version + 1
+            self.changed.notify_all()
 
     def follow(self, encode):
         def stream(_request, context):
@@ -92,17 +81,19 @@ class State:
 
 
 def main():
-    socket, path = sys.argv[1:]
+    (socket,) = sys.argv[1:]
     if os.path.exists(socket):
         os.remove(socket)
-    state = State(path)
+    state = State()
+    state.tell(sys.stdin.readline())
     methods = {"FetchX509SVID": state.follow(x509), "FetchJWTBundles": state.follow(keys)}
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=16))
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("SpiffeWorkloadAPI", methods),))
     server.add_insecure_port(f"unix:{socket}")
     server.start()
     print("serving", flush=True)
-    server.wait_for_termination()
+    for line in sys.stdin:
+        state.tell(line)
 
 
 main()

@@ -52,6 +52,11 @@ impl Pki {
         self.folder.path().join(name)
     }
 
+    /// How many files there are: a number for the next.
+    pub(crate) fn count(&self) -> usize {
+        fs::read_dir(self.folder.path()).unwrap().count()
+    }
+
     /// A self-signed authority.
     pub(crate) fn authority(&self, name: &str) -> Pair {
         self.issue(name, None, AUTHORITY, "30")
@@ -95,7 +100,7 @@ impl Pki {
             Some(by) => vec!["-CA", text(&by.certificate), "-CAkey", text(&by.key)],
             None => vec!["-signkey", text(&key)],
         };
-        let serial = format!("{}", fs::read_dir(self.folder.path()).unwrap().count());
+        let serial = self.count().to_string();
         let common = ["x509", "-req", "-in", text(&request), "-out", text(&certificate)];
         let rest = ["-days", days, "-set_serial", &serial, "-extfile", text(&wanted)];
         openssl(&common, &[&rest, signer.as_slice()].concat());

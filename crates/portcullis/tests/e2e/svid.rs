@@ -2,9 +2,9 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
 };
 
 use portcullis_testkit::{TempDir, ambient::machine_time, net::free_port};
@@ -143,19 +143,29 @@ fn d09_the_keys_of_a_trust_domain_are_replaced_while_running() {
 /// An agent that speaks the Workload API.
 struct Agent {
     child: Child,
+    stdin: ChildStdin,
 }
 
 impl Agent {
-    fn start(folder: &Path) -> Self {
+    /// One that tells `state` to begin with.
+    fn start(folder: &Path, state: &Value) -> Self {
         let mut child = python("workload_api.py")
-            .args([folder.join("agent.sock"), folder.join("state.json")])
+            .arg(folder.join("agent.sock"))
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        writeln!(stdin, "{state}").unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert_eq!(line.trim(), "serving");
-        Self { child }
+        Self { child, stdin }
+    }
+
+    /// Tells `state` from now on.
+    fn tell(&mut self, state: &Value) {
+        writeln!(self.stdin, "{state}").unwrap();
     }
 }
 
@@ -207,25 +217,25 @@ impl Federation {
     fn running() -> (Self, Agent) {
         let federation = Self::found();
         let own = federation.gates("gate-1", &federation.first);
-        federation.tell(&own, &[&federation.first], &federation.minter);
-        let agent = Agent::start(federation.folder.path());
+        let state = federation.state(&own, &[&federation.first], &federation.minter);
+        let agent = Agent::start(federation.folder.path(), &state);
         eventually("it is ready", || federation.ready().status == 200);
         (federation, agent)
     }
 
-    /// What the agent tells from now on.
-    fn tell(&self, own: &Pair, authorities: &[&Pair], minter: &Minter) {
-        let (bundle, keys) = (self.pki.path("bundle.pem"), self.pki.path("keys.json"));
+    /// What an agent can tell.
+    fn state(&self, own: &Pair, authorities: &[&Pair], minter: &Minter) -> Value {
+        // Files of their own: what was told before stays as it was.
+        let number = self.pki.count();
+        let bundle = self.pki.path(&format!("bundle-{number}.pem"));
+        let keys = self.pki.path(&format!("keys-{number}.json"));
         fs::write(&bundle, authorities.iter().map(|pair| pair.pem()).collect::<String>()).unwrap();
         fs::write(&keys, minter.jwks(&[])).unwrap();
-        let state = json!({
+        json!({
             "spiffe_id": GATE, "chain": own.certificate, "key": own.key, "bundle": bundle,
             "federated": {"partner.example.com": self.partner.certificate},
-            "keys": {"prod.example.com": keys}, "told": machine_time().to_string(),
-        });
-        let at = |name: &str| self.folder.path().join(name);
-        fs::write(at("state.new"), state.to_string()).unwrap();
-        fs::rename(at("state.new"), at("state.json")).unwrap();
+            "keys": {"prod.example.com": keys},
+        })
     }
 
     /// The gate's own certificate: named for SPIFFE, and for clients that go by host.
@@ -263,8 +273,8 @@ fn without_its_agent_a_listener_waits_and_says_what_for() {
     assert_eq!(federation.shop.read_as(&token).status, 503, "its keys are not known yet");
     federation.upstream.take();
     let own = federation.gates("gate-1", &federation.first);
-    federation.tell(&own, &[&federation.first], &federation.minter);
-    let _agent = Agent::start(federation.folder.path());
+    let state = federation.state(&own, &[&federation.first], &federation.minter);
+    let _agent = Agent::start(federation.folder.path(), &state);
     eventually("it is ready", || federation.ready().status == 200);
     assert_eq!(federation.get(&federation.first, &api), 200);
     eventually("the keys have come", || federation.shop.read_as(&token).status == 200);
@@ -293,7 +303,7 @@ fn a_trust_domain_vouches_for_its_own_names_only() {
 
 #[test]
 fn d21_the_workload_api_rotates_certificate_bundles_and_keys_under_live_connections() {
-    let (federation, agent) = Federation::running();
+    let (federation, mut agent) = Federation::running();
     let Federation { pki, first, minter, shop, .. } = &federation;
     let api = pki.svid("api", first, API);
     let mut open = Open::connect(federation.port, &first.certificate, &api);
@@ -303,15 +313,15 @@ fn d21_the_workload_api_rotates_certificate_bundles_and_keys_under_live_connecti
     // A new authority is announced, then the gate's own certificate is of it, then the old one goes.
     let second = pki.authority("second");
     let own = federation.gates("gate-2", first);
-    federation.tell(&own, &[first, &second], minter);
+    agent.tell(&federation.state(&own, &[first, &second], minter));
     let renewed = pki.svid("renewed", &second, API);
     eventually("the second is believed", || federation.get(first, &renewed) == 200);
     let own = federation.gates("gate-3", &second);
-    federation.tell(&own, &[first, &second], minter);
+    agent.tell(&federation.state(&own, &[first, &second], minter));
     eventually("its certificate is presented", || federation.get(&second, &api) == 200);
     assert_eq!(open.get(), "200", "the live connection outlived both");
     let other = Minter::new(pki, "k2");
-    federation.tell(&own, &[&second], &other);
+    agent.tell(&federation.state(&own, &[&second], &other));
     eventually("the first is not believed", || federation.get(&second, &api) == 0);
     assert_eq!(open.get(), "401", "its identity went with its authority");
     eventually("nor is the first key", || shop.read_as(&token).status == 401);
@@ -324,8 +334,8 @@ fn d21_the_workload_api_rotates_certificate_bundles_and_keys_under_live_connecti
     assert_eq!((federation.get(&second, &renewed), federation.ready().status), (200, 200));
     let third = pki.authority("third");
     let own = federation.gates("gate-4", &third);
-    federation.tell(&own, &[&third], &other);
-    let _agent = Agent::start(federation.folder.path());
+    let state = federation.state(&own, &[&third], &other);
+    let _agent = Agent::start(federation.folder.path(), &state);
     let last = pki.svid("last", &third, API);
     eventually("it is listened to again", || federation.get(&third, &last) == 200);
 }
