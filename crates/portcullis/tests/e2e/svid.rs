@@ -334,8 +334,8 @@ fn d21_the_workload_api_rotates_certificate_bundles_and_keys_under_live_connecti
     assert_eq!((federation.get(&second, &renewed), federation.ready().status), (200, 200));
     let third = pki.authority("third");
     let own = federation.gates("gate-4", &third);
-    let state = federation.state(&own, &[&third], &other);
-    let _agent = Agent::start(federation.folder.path(), &state);
+    let told = federation.state(&own, &[&third], &other);
+    let _agent = Agent::start(federation.folder.path(), &told);
     let last = pki.svid("last", &third, API);
     eventually("it is listened to again", || federation.get(&third, &last) == 200);
 }
