@@ -41,6 +41,8 @@ pub(crate) struct Plan {
     control_host: String,
     /// Further workloads, and whatever else stands under `identity`.
     workloads: String,
+    /// Further settings of the first of them.
+    corp: String,
 }
 
 /// A running binary. Killed when dropped.
@@ -70,6 +72,7 @@ impl Plan {
             people: String::new(),
             control_host: "127.0.0.1".to_owned(),
             workloads: String::new(),
+            corp: String::new(),
         }
     }
 
@@ -111,6 +114,12 @@ impl Plan {
     /// Adds an identity provider of people.
     pub(crate) fn people(mut self, yaml: &str) -> Self {
         self.people.extend(["    - ", yaml, "\n"]);
+        self
+    }
+
+    /// Sets something of the house's own provider of people: `recheck: 1s`.
+    pub(crate) fn corp(mut self, setting: &str) -> Self {
+        self.corp.extend([", ", setting]);
         self
     }
 
@@ -397,7 +406,7 @@ audit: {{directory: audit}}
 identity:
   people:
     - name: corp
-      oidc: {{issuer: \"{}\", client_id: portcullis, groups_claim: groups}}
+      oidc: {{issuer: \"{}\", client_id: portcullis, groups_claim: groups{}}}
 {}  workloads:
     - name: builds
       jwt: {{issuer: \"{}\", audience: portcullis, groups_claim: groups{}}}
@@ -408,6 +417,7 @@ services:
         plan.control_host,
         control.port(),
         people.issuer().url(),
+        plan.corp,
         plan.people,
         workloads.url(),
         plan.jwt,

@@ -13,8 +13,11 @@
     reason = "tests fail by panicking, and read better than they run"
 )]
 
+mod browser;
+mod browsers;
 mod bundles;
 mod crash;
+mod desk;
 mod doors;
 mod headers;
 mod house;
@@ -33,6 +36,7 @@ mod readme;
 mod record;
 mod secrecy;
 mod secrets;
+mod sessions;
 mod shop;
 mod smuggling;
 mod strangers;
