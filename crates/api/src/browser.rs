@@ -118,7 +118,11 @@ async fn start(State(api): State<Shared>, Source(source): Source, headers: Heade
         who.ends_at.strftime("%H:%M UTC"),
         session.csrf(),
     );
-    Ok(document("Portcullis", &body).into_response())
+    let mut response = document("Portcullis", &body).into_response();
+    // `no-referrer`, as everywhere else, would make browsers send the form without its origin.
+    let policy = HeaderValue::from_static("same-origin");
+    response.headers_mut().insert(header::REFERRER_POLICY, policy);
+    Ok(response)
 }
 
 /// Begins to sign in; leads on at once whoever is signed in.

@@ -27,6 +27,7 @@ const REMEMBERED: usize = 16_384;
 
 /// What is known of the browser behind a request.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing that was seen")]
 pub(crate) struct Browser {
     /// Where it thinks it is: `https://payments.example.com`.
     pub(crate) origin: Option<String>,
@@ -80,7 +81,7 @@ pub(crate) fn read(
     let mut found = Browser::at(&exchange.core, exchange.peer.tls.is_some(), authority);
     found.opens_page = exchange.prefers_html && browser::opens_page(&exchange.method, headers);
     let cookie = found.cookie(headers, Cookie::Gate)?.map(<[u8]>::to_vec);
-    let begun = found.cookie(headers, Cookie::GateBegun)?.and_then(|begun| begun_with(begun));
+    let begun = found.cookie(headers, Cookie::GateBegun)?.and_then(begun_with);
     found.begun = begun;
     exchange.browser = found;
     if has_cookies {
@@ -115,19 +116,15 @@ pub(crate) fn authenticate(
     };
     let known = Known(&exchange.snapshot);
     let found = sign_ins::authenticate_cookie(&known, token, Audience::Gate, origin, exchange.now);
-    match found {
-        Ok(authenticated) => {
-            if let Some(id) = authenticated.sign_in() {
-                exchange.core.seen.note(&exchange.core, id);
-            }
-            exchange.browser.known = true;
-            Ok(Arc::new(authenticated))
-        }
-        Err(_) => {
-            exchange.browser.ended = true;
-            Err(Refusal::BadCredentials("the sign-in has ended; sign in again"))
-        }
+    let Ok(authenticated) = found else {
+        exchange.browser.ended = true;
+        return Err(Refusal::BadCredentials("the sign-in has ended; sign in again"));
+    };
+    if let Some(id) = authenticated.sign_in() {
+        exchange.core.seen.note(&exchange.core, id);
     }
+    exchange.browser.known = true;
+    Ok(Arc::new(authenticated))
 }
 
 /// Leads a browser that wants to open a page to where its person can sign in.

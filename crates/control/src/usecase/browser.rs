@@ -81,8 +81,8 @@ pub(crate) async fn finish(core: &Arc<Core>, answer: Answer<'_>) -> Result<Enter
     };
     // First of all: an error, too, may be another provider's (RFC 9207, 2.4).
     let checked = provider.check_issuer(answer.issuer).await;
-    let code = match (checked, answer.code) {
-        (Ok(()), Ok(code)) => code,
+    let presented = match (checked, answer.code) {
+        (Ok(()), Ok(presented)) => presented,
         (Ok(()), Err(error)) => {
             let why = format!("the identity provider says `{}`", showable(error));
             return refused(core, &op, guard, why).await;
@@ -90,7 +90,7 @@ pub(crate) async fn finish(core: &Arc<Core>, answer: Answer<'_>) -> Result<Enter
         (Err(error), _) => return not_vouched(core, &op, guard, error).await,
     };
     let returned = Returned {
-        code: Secret::new(code),
+        code: Secret::new(presented),
         issuer: answer.issuer.map(str::to_owned),
         redirect_uri: answer.redirect_uri.to_owned(),
         verifier: Secret::new(derived("verifier", answer.browser, answer.state)),

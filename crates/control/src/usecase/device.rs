@@ -157,7 +157,7 @@ async fn signed_in(
 ) -> Result<DevicePoll> {
     let entering = Entering { provider, claims, guard: Change::EndDevice(hash), held: Held::Token };
     match enter::enter(core, op, &entering).await {
-        Ok((token, sign_in)) => Ok(DevicePoll::Done { token, sign_in }),
+        Ok((token, sign_in)) => Ok(DevicePoll::Done { token, sign_in: Box::new(sign_in) }),
         // Somebody else polled with the same token and got the sign-in.
         Err(Unsettled::Conflict) => Err(UNKNOWN.into()),
         Err(Unsettled::Failed(error)) => Err(error),

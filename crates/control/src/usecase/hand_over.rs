@@ -33,14 +33,14 @@ pub(crate) async fn code(core: &Arc<Core>, op: &OpContext, wish: &GateWish) -> R
         return Err(ControlError::NotFound("a service at this address"));
     }
     sign_in::check_children(core, parent.id)?;
-    let code = TokenKind::Code.issue(core.entropy.as_ref());
+    let made = TokenKind::Code.issue(core.entropy.as_ref());
     let expires_at = op.now() + LIVES;
     let (origin, challenge) = (wish.origin.clone(), wish.challenge.clone());
     let stored = StoredCode { parent: parent.id, origin, challenge, expires_at };
-    let changes = vec![Change::AddCode { hash: TokenHash::of(code.expose()), code: stored }];
+    let changes = vec![Change::AddCode { hash: TokenHash::of(made.expose()), code: stored }];
     let deadlines = vec![expiry::leftover(expires_at)];
     core.settle(Settlement { changes, deadlines, ..Settlement::default() }).await?;
-    Ok(code)
+    Ok(made)
 }
 
 /// Whether a gate of ours answers at `origin`. A code leads to nowhere else.

@@ -27,6 +27,7 @@ fn five() -> u64 {
 
 /// What a token endpoint gives (RFC 6749, 5.1).
 #[derive(Debug, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "RFC 6749 calls them so")]
 pub(super) struct Tokens {
     id_token: Option<Secret>,
     pub(super) access_token: Option<Secret>,

@@ -16,6 +16,7 @@
 mod browser;
 mod browsers;
 mod bundles;
+mod chromium;
 mod crash;
 mod desk;
 mod doors;

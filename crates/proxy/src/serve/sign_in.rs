@@ -57,7 +57,8 @@ pub(crate) async fn serve(
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, exchange.id_header.clone());
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    // `no-referrer` would make browsers send forms of ours without their origin.
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     Ok(response)
 }
 
@@ -80,14 +81,14 @@ async fn signed_in(
     );
     let (browser, core) = (&exchange.browser, &exchange.core);
     let origin = browser.origin.as_deref().unwrap_or_default();
-    let code = parameter(query, "code")?.filter(|code| TokenKind::Code.fits(code));
+    let brought = parameter(query, "code")?.filter(|code| TokenKind::Code.fits(code));
     let page = parameter(query, "page")?.unwrap_or_default();
     let verifier = browser.cookie(headers, Cookie::GateBegun)?.and_then(begun_with);
-    let (Some(code), Some(verifier)) = (code, verifier) else { return Err(BEGIN_AGAIN) };
+    let (Some(brought), Some(verifier)) = (brought, verifier) else { return Err(BEGIN_AGAIN) };
     let before = browser.cookie(headers, Cookie::Gate)?;
     let before = before.and_then(|before| std::str::from_utf8(before).ok());
     let asked = CodeExchange {
-        code: Secret::new(code),
+        code: Secret::new(brought),
         origin: origin.to_owned(),
         verifier,
         replaces: before.filter(|before| TokenKind::SignIn.fits(before)).map(Secret::new),
