@@ -146,13 +146,13 @@ async fn sign_in(
     let begun = begun.filter(|begun| TokenKind::Browser.fits(begun.expose()));
     let browser = begun.unwrap_or_else(|| TokenKind::Browser.issue(api.entropy.as_ref()));
     let redirect_uri = redirect_uri(&api);
-    let begin = Begin {
+    let beginning = Begin {
         provider: query.provider.as_deref(),
         browser: &browser,
         redirect_uri: &redirect_uri,
         wish,
     };
-    let address = api.control.begin_browser(begin).await?;
+    let address = api.control.begin_browser(beginning).await?;
     let cookie = Cookie::ControlBegun.set(api.cleartext(), browser.expose(), LONGEST_SIGN_IN);
     Ok(lead_to(&address, cookie))
 }

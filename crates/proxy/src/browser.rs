@@ -17,7 +17,11 @@ use portcullis_model::{Audience, Refusal, Secret, SignInId, TokenKind};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    body::DownBody, canonical::Authority, core::Core, exchange::Exchange, identify::Known,
+    body::DownBody,
+    canonical::{Authority, single::Present},
+    core::Core,
+    exchange::Exchange,
+    identify::Known,
 };
 
 /// From the first page of a sign-in to the last, in seconds.
@@ -74,7 +78,7 @@ pub(crate) fn read(
     authority: &Authority,
     headers: &mut HeaderMap,
 ) -> Result<Option<Vec<u8>>, Refusal> {
-    let has_cookies = headers.contains_key(header::COOKIE);
+    let has_cookies = exchange.present.has(Present::COOKIE);
     if !has_cookies && !exchange.prefers_html {
         return Ok(None);
     }

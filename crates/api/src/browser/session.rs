@@ -77,8 +77,8 @@ impl Session {
         let origin = headers.get(header::ORIGIN).map(http::HeaderValue::as_bytes);
         let own_page = origin == Some(api.origin().as_bytes());
         // Both are hashes of 256 random bits: comparing them says nothing about their origin.
-        let knows = known.is_some_and(|known| hash(known) == hash(&self.csrf()));
-        if own_page && knows { Ok(()) } else { Err(Failed::CROSS_ORIGIN) }
+        let fits = known.is_some_and(|known| hash(known) == hash(&self.csrf()));
+        if own_page && fits { Ok(()) } else { Err(Failed::CROSS_ORIGIN) }
     }
 }
 

@@ -72,7 +72,7 @@ impl Desk {
         exchange(self.house.gate, head)
     }
 
-    pub(crate) fn becomes(&self, wanted: u16, ask: impl Fn() -> Response) -> Duration {
+    pub(crate) fn becomes(wanted: u16, ask: impl Fn() -> Response) -> Duration {
         let begun = Instant::now();
         loop {
             let response = ask();

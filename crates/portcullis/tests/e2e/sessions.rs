@@ -177,7 +177,7 @@ fn d20_groups_are_read_again_and_what_was_lost_is_lost_here_too() {
     // Nothing is permitted to visitors: for them the service is not there.
     assert_eq!(desk.script("GET", &headers).status, 404);
     desk.house.people.browsers().disable("ana");
-    desk.becomes(401, || desk.script("GET", &headers));
+    Desk::becomes(401, || desk.script("GET", &headers));
     let ended = desk.events("sign_in_ended", |events| !events.is_empty());
     assert!(ended.iter().any(|event| event["decision"] == "provider_refused"), "{ended:#?}");
     assert_eq!(desk.events("person_changed", |events| !events.is_empty()).len(), 1);
@@ -195,7 +195,7 @@ fn d20_a_provider_that_is_away_ends_nothing_and_a_restart_forgets_nothing() {
     assert_eq!(desk.script("GET", &headers).status, 200, "known sign-ins go on");
     desk.house.people.browsers().disable("ana");
     desk.house.people.issuer().set_fault(None);
-    desk.becomes(401, || desk.script("GET", &headers));
+    Desk::becomes(401, || desk.script("GET", &headers));
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn n12_a_groups_claim_that_is_left_out_or_cut_short_is_an_error() {
     let browser = desk.browser();
     let headers = format!("{}{OWN}", cookie(&browser));
     provider.claim(cut[2].clone());
-    desk.becomes(401, || desk.script("GET", &headers));
+    Desk::becomes(401, || desk.script("GET", &headers));
 }
 
 #[test]

@@ -183,3 +183,12 @@ pub(crate) fn bundle(generation: u64, digest: &str) -> StoredBundle {
 pub(crate) fn event(n: u128) -> Event {
     Event::new(EventId::from_bits(n), now(), EventType::AccessRequested)
 }
+
+pub(crate) fn code() -> StoredCode {
+    StoredCode {
+        parent: SignInId::from_bits(1),
+        origin: "https://desk.example.com".into(),
+        challenge: "challenge".into(),
+        expires_at: now() + SignedDuration::from_secs(60),
+    }
+}
