@@ -103,7 +103,7 @@ fn went_well(report: &Value, page: &str, issuer: &str, log: &str) {
     assert_eq!(report["after"], 401);
     assert_eq!(report["again"]["url"], page, "{report:#}");
     assert_eq!(report["script_again"], 200);
-    assert_eq!(report["after_logout"], 401, "d25: back-channel logout, {}", log);
+    assert_eq!(report["after_logout"], 401, "d25: back-channel logout, {log}");
     assert!(report["asked_again_at"].as_str().unwrap().starts_with(issuer), "{report:#}");
 }
 
