@@ -74,9 +74,8 @@ impl EventType {
             | Self::ReviewRefused
             | Self::AccessRequestEnded => 3004,
             Self::GrantStarted | Self::GrantUsed | Self::GrantEnded => 3003,
-            Self::PersonChanged => 3001,
             Self::SignedIn | Self::SignInRefused | Self::SignInEnded => 3002,
-            Self::PasskeyRegistered | Self::PasskeyRemoved => 3001,
+            Self::PersonChanged | Self::PasskeyRegistered | Self::PasskeyRemoved => 3001,
             Self::ControlRefused | Self::RecordRead => 6003,
             Self::BundleActivated | Self::BundleRefused | Self::Started | Self::Stopped => 6002,
         }

@@ -1,7 +1,7 @@
 //! Writing: one statement for each change, its guard in the statement.
 
 use portcullis_model::{
-    AccessRequest, Decision, Event, Grant, GrantState, Principal, RequestId, Review,
+    AccessRequest, Decision, Event, Grant, GrantState, Principal, RequestId, Review, SignInId,
 };
 use sqlx::{Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
 
@@ -24,16 +24,7 @@ pub(super) async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<
         }
         Change::SeePrincipal { principal, at } => see_principal(tx, principal, micros(*at)).await,
         Change::AddSignIn(stored) => add_sign_in(tx, stored).await,
-        Change::EndSignIn(id) => {
-            for sql in [
-                "DELETE FROM sign_ins WHERE parent = ?",
-                "DELETE FROM provider_tokens WHERE sign_in = ?",
-            ] {
-                sqlx::query(sql).bind(id.to_string()).execute(&mut *tx).await?;
-            }
-            let sql = "DELETE FROM sign_ins WHERE id = ?";
-            guarded(tx, sqlx::query(sql).bind(id.to_string())).await
-        }
+        Change::EndSignIn(id) => end_sign_in(tx, *id).await,
         Change::SeeSignIn { id, at } => browsers::see(tx, *id, *at).await,
         Change::AddCode { hash, code } => browsers::add_code(tx, hash, code).await,
         Change::EndCode(hash) => browsers::end_code(tx, hash).await,
@@ -79,6 +70,16 @@ pub(super) async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<
         Change::AddBundle(bundle) => add_bundle(tx, bundle).await,
         Change::Record(event) => record(tx, event).await,
     }
+}
+
+async fn end_sign_in(tx: &mut SqliteConnection, id: SignInId) -> Result<()> {
+    for sql in
+        ["DELETE FROM sign_ins WHERE parent = ?", "DELETE FROM provider_tokens WHERE sign_in = ?"]
+    {
+        sqlx::query(sql).bind(id.to_string()).execute(&mut *tx).await?;
+    }
+    let sql = "DELETE FROM sign_ins WHERE id = ?";
+    guarded(tx, sqlx::query(sql).bind(id.to_string())).await
 }
 
 /// INVARIANT: a statement that moved no row found its guard false.

@@ -245,7 +245,7 @@ pub(crate) async fn what_a_browsers_sign_in_needs_ends_with_it(store: Shared) {
         store.commit(vec![Change::SeeSignIn { id, at }]).await.unwrap();
     }
     assert_eq!(store.sign_ins().await.unwrap()[0].seen_at, Some(later), "it never goes back");
-    assert_eq!(store.provider_tokens().await.unwrap(), [token.clone()]);
+    assert_eq!(store.provider_tokens().await.unwrap(), std::slice::from_ref(&token));
     store.commit(vec![Change::EndSignIn(id)]).await.unwrap();
     assert!(store.provider_tokens().await.unwrap().is_empty());
     store.commit(vec![Change::SeeSignIn { id, at: later }]).await.unwrap();
