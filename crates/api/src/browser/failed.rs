@@ -55,7 +55,9 @@ impl From<ControlError> for Failed {
         let (status, title) = match &error {
             ControlError::Unauthenticated(_) => (401, "You are not signed in"),
             ControlError::NotFound(_) => (404, "There is nothing here for you"),
-            ControlError::Denied(_) | ControlError::NoWay { .. } => (403, "Signing in was refused"),
+            ControlError::Denied(_)
+            | ControlError::NoWay { .. }
+            | ControlError::PasskeyNeeded(_) => (403, "Signing in was refused"),
             ControlError::Invalid { .. } => (400, "This cannot be begun"),
             ControlError::Conflict(_) => (409, "The state has changed meanwhile"),
             ControlError::Limited { .. } => (429, "Too many for now"),

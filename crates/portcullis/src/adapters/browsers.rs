@@ -46,7 +46,8 @@ fn not_exchanged(error: &ControlError) -> NotExchanged {
         | ControlError::Denied(_)
         | ControlError::Invalid { .. }
         | ControlError::Conflict(_)
-        | ControlError::NoWay { .. } => NotExchanged::Bad,
+        | ControlError::NoWay { .. }
+        | ControlError::PasskeyNeeded(_) => NotExchanged::Bad,
         ControlError::Limited { .. } | ControlError::Unavailable(_) | ControlError::Internal(_) => {
             NotExchanged::Unavailable
         }
