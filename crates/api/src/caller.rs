@@ -9,7 +9,7 @@ use axum::{
 use portcullis_control::{ControlError, OpContext};
 use portcullis_identity::AuthError;
 
-use crate::{error::ApiError, parts::Shared};
+use crate::{browser::session, error::ApiError, parts::Shared};
 
 /// An authenticated caller. Handlers take it first, so that nothing of a request is looked at
 /// before it is known whose it is.
@@ -21,7 +21,10 @@ impl FromRequestParts<Shared> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, api: &Shared) -> Result<Self, ApiError> {
         let source = source(parts)?;
-        let caller = api.control.authenticate(bearer(&parts.headers)?).await?;
+        let Some(token) = bearer(&parts.headers)? else {
+            return session::caller(api, &parts.method, &parts.headers, source).await.map(Self);
+        };
+        let caller = api.control.authenticate(Some(token)).await?;
         Ok(Self(api.control.context(caller, source)))
     }
 }

@@ -4,11 +4,13 @@
 //! model types, calls one use case and turns what comes back into the wire again; it decides
 //! nothing. Who may call what is decided in control, and every handler that is not in the short
 //! public list takes a `Caller`, which cannot be had without authentication. `GET` never
-//! changes state. Credentials come in the `Authorization` header only, so no page of another
-//! origin can spend them.
+//! changes state, except for `/sign-in`, whose state is the browser's. Credentials come in the
+//! `Authorization` header, or in the cookie of a browser that signed in: then what changes something
+//! must come from a page of this origin and carry its token.
 
 pub mod access_requests;
 pub mod audit;
+mod browser;
 pub mod bundle;
 pub(crate) mod caller;
 pub mod connections;
@@ -53,6 +55,7 @@ pub fn router(parts: ApiParts) -> Router {
     let document = openapi::finish(document, &parts.base_url);
     routes
         .merge(pages::routes())
+        .merge(browser::routes())
         .route("/v1/openapi.json", get(async move || axum::Json(document)))
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .fallback(async || ApiError::NoSuchPath)
@@ -70,6 +73,7 @@ fn documented() -> OpenApiRouter<Shared> {
         .merge(grants::routes())
         .merge(sign_ins::routes())
         .merge(passkeys::routes())
+        .merge(browser::session::routes())
         .merge(connections::routes())
         .merge(device::routes())
         .merge(audit::routes())

@@ -3,7 +3,7 @@
 
 use axum::{
     Router,
-    extract::{Path, State},
+    extract::Path,
     http::{HeaderName, HeaderValue, StatusCode, header::CONTENT_SECURITY_POLICY},
     response::Html,
     routing::get,
@@ -15,25 +15,19 @@ use crate::{parts::Shared, problem_kind::ProblemKind};
 /// The gate's refusal pages look the same.
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:0 auto;\
 padding:2rem 1rem;color:#1a1a1a;background:#fff}h1{font-size:1.6rem;line-height:1.2}\
-pre{padding:.75rem 1rem;overflow-x:auto;background:#eee;border-radius:.3rem}\
+button,.button{font:inherit;display:inline-block;padding:.5rem 1.25rem;border:1px solid;\
+border-radius:.3rem;color:inherit;background:none;text-decoration:none;cursor:pointer}\
+ul.choice{list-style:none;padding:0}ul.choice li{margin:.75rem 0}pre{padding:.75rem 1rem;overflow-x:auto;background:#eee;border-radius:.3rem}\
 @media(prefers-color-scheme:dark){body{color:#eee;background:#111}pre{background:#333}}";
 /// Like every answer's policy, and the style above may apply.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; \
-form-action 'none'; frame-ancestors 'none'";
+form-action 'self'; frame-ancestors 'none'";
 
 /// A page as it is sent.
-type Page = ([(HeaderName, HeaderValue); 1], Html<String>);
+pub(crate) type Page = ([(HeaderName, HeaderValue); 1], Html<String>);
 
 pub(crate) fn routes() -> Router<Shared> {
-    Router::new()
-        .route("/", get(start))
-        .route("/ask/{id}", get(ask))
-        .route("/problems/{code}", get(problem))
-}
-
-async fn start(State(api): State<Shared>) -> Page {
-    let command = format!("portcullis login {}", api.base_url);
-    page("Portcullis", &[Part::Text("Sign in on the command line:"), Part::Command(&command)])
+    Router::new().route("/ask/{id}", get(ask)).route("/problems/{code}", get(problem))
 }
 
 async fn ask(Path(id): Path<String>) -> (StatusCode, Page) {
@@ -73,13 +67,7 @@ enum Part<'a> {
 }
 
 fn page(title: &str, parts: &[Part<'_>]) -> Page {
-    let title = escaped(title);
-    let mut html = format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-         <meta name=\"color-scheme\" content=\"light dark\"><title>{title}</title><style>{STYLE}</style></head>\
-         <body><main><h1>{title}</h1>"
-    );
+    let mut html = String::new();
     for part in parts {
         let (open, text, close) = match part {
             Part::Text(text) => ("<p>", text, "</p>"),
@@ -87,11 +75,22 @@ fn page(title: &str, parts: &[Part<'_>]) -> Page {
         };
         html.extend([open, &escaped(text), close]);
     }
-    html.push_str("</main></body></html>\n");
+    document(title, &html)
+}
+
+/// A page of ours; `body` is markup.
+pub(crate) fn document(title: &str, body: &str) -> Page {
+    let title = escaped(title);
+    let html = format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <meta name=\"color-scheme\" content=\"light dark\"><title>{title}</title><style>{STYLE}</style></head>\
+         <body><main><h1>{title}</h1>{body}</main></body></html>\n"
+    );
     ([(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY))], Html(html))
 }
 
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

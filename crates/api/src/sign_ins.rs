@@ -6,7 +6,7 @@ use axum::{
     http::StatusCode,
 };
 use jiff::Timestamp;
-use portcullis_model::{Audience, Secret, ServiceName, SignIn};
+use portcullis_model::{Audience, Held, Secret, ServiceName, SignIn};
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -45,6 +45,9 @@ pub struct SignInBody {
     /// The only service that it opens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
+    /// Where a browser holds it in a cookie: the only origin that it is good at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
 }
 
 /// A new sign-in with its token, which is shown this once.
@@ -98,6 +101,10 @@ impl From<&SignIn> for SignInBody {
             expires_at: sign_in.expires_at,
             parent: sign_in.parent.map(|id| id.to_string()),
             service: sign_in.service.as_ref().map(ToString::to_string),
+            origin: match &sign_in.held {
+                Held::Cookie { origin } => Some(origin.clone()),
+                Held::Token => None,
+            },
         }
     }
 }

@@ -11,19 +11,21 @@ use portcullis_identity::{
 };
 use portcullis_model::{
     AccessRequestId, BundleDigest, BundleStamp, ConnectionId, EventType, Grant, GrantId,
-    OperationName, Passkey, PasskeyId, RefusalId, RequestId, ServiceName, SignIn, SignInId,
+    OperationName, Passkey, PasskeyId, RefusalId, RequestId, Secret, ServiceName, SignIn, SignInId,
 };
 use portcullis_policy::{Bundle, BundleSource, LoadError};
 use tokio::task::JoinSet;
 
 use crate::{
     ControlError, ControlParts, OpContext, OpenConnection, Snapshots,
+    browser::{Answer, Begin, Entered, Exchange, GateWish},
     core::Core,
     ports::{ConnectionInfo, ConsumeError, KeptRefusal},
     start,
     usecase::{
-        access_requests, ask, authenticate, bundles, connections, consume, device, explain, grants,
-        once, passkeys, record, refusals, review, services, sign_in,
+        access_requests, ask, authenticate, browser, bundles, connections, consume, device,
+        explain, grants, hand_over, idle, logout, once, passkeys, record, refusals, review,
+        services, sign_in,
     },
     views::{
         AccessRequestFilter, AccessRequestView, Ask, BundleView, ConnectionView, DevicePoll,
@@ -130,6 +132,60 @@ impl Control {
     /// Asks whether the person has signed in.
     pub async fn poll_device(&self, device_token: &str, source: IpAddr) -> Result<DevicePoll> {
         device::poll(&self.core, device_token, source).await
+    }
+
+    /// The identity providers that people can choose from, by name.
+    pub fn providers(&self) -> Vec<String> {
+        self.core.people.iter().map(|provider| provider.name().to_owned()).collect()
+    }
+
+    /// Begins a browser's sign-in; says where to send the browser.
+    pub async fn begin_browser(&self, begin: Begin<'_>) -> Result<String> {
+        browser::begin(&self.core, begin).await
+    }
+
+    /// Signs whoever came back from the provider in.
+    pub async fn finish_browser(&self, answer: Answer<'_>) -> Result<Entered> {
+        browser::finish(&self.core, answer).await
+    }
+
+    /// Makes a code for the gate that sent the caller's browser.
+    pub async fn gate_code(&self, op: &OpContext, wish: &GateWish) -> Result<Secret> {
+        hand_over::code(&self.core, op, wish).await
+    }
+
+    /// Exchanges such a code for a sign-in at the gate.
+    pub async fn exchange_code(&self, asked: Exchange<'_>) -> Result<GateSignIn> {
+        hand_over::exchange(&self.core, asked).await
+    }
+
+    /// Who presents a browser's cookie at control's own `origin`.
+    pub async fn authenticate_cookie(&self, token: &str, origin: &str) -> Result<Authenticated> {
+        let caller = authenticate::authenticate_cookie(&self.core, token, origin)?;
+        if let Some(id) = caller.sign_in() {
+            self.seen(id);
+        }
+        Ok(caller)
+    }
+
+    /// A browser used this sign-in.
+    pub fn seen(&self, id: SignInId) {
+        idle::seen(&self.core, id);
+    }
+
+    /// Ends a browser's sign-in, what it was made from, and all else that was.
+    pub async fn sign_out_everywhere(&self, id: SignInId, source: IpAddr) -> Result<()> {
+        sign_in::sign_out_everywhere(&self.core, id, source).await
+    }
+
+    /// Ends the sign-ins that a provider's logout token names; says how many.
+    pub async fn back_channel_logout(
+        &self,
+        provider: &str,
+        token: &str,
+        source: IpAddr,
+    ) -> Result<usize> {
+        logout::back_channel(&self.core, provider, token, source).await
     }
 
     /// Who presents `bearer` at control: a control sign-in, or a workload's JWT.

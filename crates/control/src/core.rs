@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use portcullis_identity::RelyingParty;
-use portcullis_model::{Clock, Entropy, Event, EventId, EventType, PrincipalId, Window};
+use portcullis_model::{Clock, Entropy, Event, EventId, EventType, PrincipalId, Secret, Window};
 use portcullis_policy::{Bundle, BundleSource, Snapshot};
 use portcullis_store::Store;
 
@@ -18,7 +18,7 @@ use crate::{
     rate::RateLimits,
     rights::ReviewerNames,
     settle::HeldBack,
-    usecase::device::Polls,
+    usecase::{device::Polls, idle::Seen, recheck::ProviderTokens},
 };
 
 /// How long things live.
@@ -30,6 +30,14 @@ pub struct Settings {
     pub gate_sign_in: Window,
     /// A sign-in at control.
     pub control_sign_in: Window,
+    /// A browser's sign-in that nobody uses.
+    pub idle: Window,
+    /// Ports that gates are reached at, beside that of https.
+    pub gate_ports: Vec<u16>,
+    /// Browsers may sign in without TLS: the demo, on loopback.
+    pub cleartext: bool,
+    /// Seals what providers are asked with again. Kept beside the store, never in it.
+    pub store_key: Secret,
     /// Principals that are one person by configuration, beside those linked by verified e-mail.
     pub people: Vec<Vec<PrincipalId>>,
     /// For whom passkeys sign; without one there are none.
@@ -42,6 +50,10 @@ impl Default for Settings {
             access_request: Window::minutes(60),
             gate_sign_in: Window::minutes(10),
             control_sign_in: Window::minutes(12 * 60),
+            idle: Window::minutes(60),
+            gate_ports: Vec::new(),
+            cleartext: false,
+            store_key: Secret::new(""),
             people: Vec::new(),
             relying_party: None,
         }
@@ -89,6 +101,10 @@ pub(crate) struct Core {
     pub(crate) reviewer_names: ReviewerNames,
     pub(crate) refusal_rates: RateLimits,
     pub(crate) polls: Polls,
+    pub(crate) seen: Seen,
+    pub(crate) provider_tokens: ProviderTokens,
+    /// How many people are asked about at one time.
+    pub(crate) rechecks: tokio::sync::Semaphore,
     /// Held while a bundle is activated: generations have one order.
     pub(crate) activating: tokio::sync::Mutex<()>,
 }

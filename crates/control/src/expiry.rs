@@ -30,6 +30,10 @@ pub(crate) enum Ending {
     Grant(GrantId),
     AccessRequest(AccessRequestId),
     SignIn(SignInId),
+    /// A browser's sign-in, unless somebody uses it.
+    Idle(SignInId),
+    /// What is known of somebody, unless their provider says it again.
+    Recheck(SignInId),
     /// Refusals and device sign-ins that nobody needs any more.
     Leftovers,
 }
@@ -94,6 +98,11 @@ async fn end(core: &Arc<Core>, ending: Ending, now: Timestamp) -> Result<(), Con
         }
         Ending::AccessRequest(id) => usecase::access_requests::expire(core, &op, id).await,
         Ending::SignIn(id) => usecase::sign_in::end(core, &op, id, SignInEnd::Expired).await,
+        Ending::Idle(id) => usecase::idle::due(core, &op, id).await,
+        Ending::Recheck(id) => {
+            usecase::recheck::due(core, id);
+            Ok(())
+        }
         Ending::Leftovers => forget(core, now).await,
     };
     match ended {

@@ -35,6 +35,16 @@ impl OpContext {
         Self { actor: Actor::System("sign-in"), source: Some(source), now }
     }
 
+    /// For somebody who leaves: known by the sign-in that ends.
+    pub(crate) fn signing_out(source: IpAddr, now: Timestamp) -> Self {
+        Self { actor: Actor::System("sign-out"), source: Some(source), now }
+    }
+
+    /// For an identity provider that says that somebody left there.
+    pub(crate) fn logged_out(source: IpAddr, now: Timestamp) -> Self {
+        Self { actor: Actor::System("back-channel logout"), source: Some(source), now }
+    }
+
     /// The caller, unless control acts by itself.
     pub fn caller(&self) -> Option<&Authenticated> {
         match &self.actor {

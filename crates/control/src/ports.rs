@@ -1,6 +1,6 @@
 //! What control needs from outside and does not know how to do itself.
 
-use std::{collections::BTreeSet, fmt::Debug, net::IpAddr};
+use std::{collections::BTreeSet, fmt::Debug, net::IpAddr, time::Duration};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -74,6 +74,66 @@ pub struct VerifiedPerson {
     pub amr: BTreeSet<String>,
     /// When; absent if the provider does not say.
     pub auth_time: Option<Timestamp>,
+    /// The session at the provider (`sid`), if it has a name.
+    pub session: Option<String>,
+    /// What the provider is asked with again about them; absent if it gave nothing to ask with.
+    pub renewal: Option<Secret>,
+}
+
+/// What a browser is sent to a provider with.
+#[derive(Debug, Clone)]
+pub struct AuthorizationRequest {
+    /// Where it comes back to.
+    pub redirect_uri: String,
+    /// What it brings back.
+    pub state: String,
+    /// What the provider's answer must name.
+    pub nonce: String,
+    /// The SHA-256 of the verifier (RFC 7636).
+    pub challenge: String,
+    /// The person shall authenticate anew, as the provider's step-up says.
+    pub fresh: bool,
+}
+
+/// What a browser came back with, and what it must fit to.
+#[derive(Debug, Clone)]
+pub struct Returned {
+    /// The provider's code.
+    pub code: Secret,
+    /// Which issuer says that it answers (RFC 9207).
+    pub issuer: Option<String>,
+    /// Where it came back to.
+    pub redirect_uri: String,
+    /// What the challenge was made from.
+    pub verifier: Secret,
+    /// What the provider's answer must name.
+    pub nonce: String,
+    /// The person must have authenticated since.
+    pub fresh_since: Option<Timestamp>,
+}
+
+/// Whom a provider signed out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggedOut {
+    /// The person; of all their sessions, unless one is named.
+    pub subject: Option<String>,
+    /// The session.
+    pub session: Option<String>,
+    /// The message's own name: it is good once.
+    pub id: String,
+    /// It is refused by itself from then on.
+    pub ends_at: Timestamp,
+}
+
+/// Why a provider does not vouch for somebody.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotVouched {
+    /// It says no, or what it says cannot be accepted. Final.
+    #[error("{0}")]
+    Refused(String),
+    /// It does not answer.
+    #[error(transparent)]
+    Unavailable(#[from] ProviderUnavailable),
 }
 
 /// What asking a provider about a device authorisation found.
@@ -107,6 +167,24 @@ pub trait PeopleProvider: Debug + Send + Sync {
 
     /// Asks once how it went.
     async fn poll(&self, device_code: &Secret) -> Result<DeviceOutcome, ProviderUnavailable>;
+
+    /// Where to send a browser.
+    async fn authorize(&self, asked: AuthorizationRequest) -> Result<String, ProviderUnavailable>;
+
+    /// Whether an answer that names `issuer` may be this provider's (RFC 9207).
+    async fn check_issuer(&self, issuer: Option<&str>) -> Result<(), NotVouched>;
+
+    /// Who came back.
+    async fn redeem(&self, returned: Returned) -> Result<VerifiedPerson, NotVouched>;
+
+    /// How often it is asked again about those who are signed in; never, if absent.
+    fn recheck(&self) -> Option<Duration>;
+
+    /// Asks again about `subject`.
+    async fn renew(&self, renewal: &Secret, subject: &str) -> Result<VerifiedPerson, NotVouched>;
+
+    /// Reads a logout token.
+    async fn logged_out(&self, token: &str) -> Result<LoggedOut, NotVouched>;
 }
 
 /// Checks the JWTs that workloads present at control.

@@ -142,6 +142,21 @@ impl Publisher {
         live.sign_ins.values().filter(|child| child.parent == Some(parent)).cloned().collect()
     }
 
+    /// The sign-ins that come from signing in with `provider`, without those made from them.
+    pub(crate) fn own_sign_ins_at(&self, provider: &str) -> Vec<Arc<SignIn>> {
+        let live = self.live();
+        let own = live
+            .sign_ins
+            .values()
+            .filter(|sign_in| sign_in.parent.is_none() && sign_in.principal.issuer() == provider);
+        own.cloned().collect()
+    }
+
+    /// Whether `child` was made from `parent`.
+    pub(crate) fn is_child(&self, child: SignInId, parent: SignInId) -> bool {
+        self.live().sign_ins.get(&child).is_some_and(|child| child.parent == Some(parent))
+    }
+
     /// Everybody seen so far, and a number that changes whenever they do.
     pub(crate) fn principals(&self) -> (u64, Vec<Arc<Principal>>) {
         let live = self.live();

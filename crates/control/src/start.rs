@@ -15,10 +15,12 @@ use crate::{
     publisher::{Effect, Publisher},
     rate::RateLimits,
     settle::Settlement,
-    usecase::bundles,
+    usecase::{bundles, idle},
 };
 
 const REFUSALS_PER_SECOND: u32 = 10;
+/// People whom identity providers are asked about at one time.
+const RECHECKS: usize = 8;
 
 type Result<T> = std::result::Result<T, ControlError>;
 
@@ -42,6 +44,9 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
         reviewer_names: crate::rights::ReviewerNames::default(),
         refusal_rates: RateLimits::new(REFUSALS_PER_SECOND),
         polls: crate::usecase::device::Polls::default(),
+        seen: crate::usecase::idle::Seen::default(),
+        provider_tokens: crate::usecase::recheck::ProviderTokens::default(),
+        rechecks: tokio::sync::Semaphore::new(RECHECKS),
         activating: tokio::sync::Mutex::new(()),
     });
     let recorded = replay(&core).await?;
@@ -84,9 +89,16 @@ async fn bring_back(core: &Arc<Core>, recorded: bool) -> Result<()> {
     // Parents first: a child without its parent is not published.
     sign_ins.sort_by_key(|stored| stored.sign_in.parent.is_some());
     for stored in sign_ins {
-        let SignIn { id, expires_at, .. } = stored.sign_in;
+        let SignIn { id, expires_at, created_at, .. } = stored.sign_in;
         deadlines.push((expires_at, Ending::SignIn(id)));
+        let seen_at = stored.seen_at.unwrap_or(created_at);
+        core.seen.note(id, seen_at);
+        deadlines.extend(idle::deadline(core, &stored.sign_in, seen_at));
         effects.push(Effect::SignIn(stored.hash, stored.sign_in));
+    }
+    for token in core.store.provider_tokens().await? {
+        deadlines.push((token.due_at, Ending::Recheck(token.sign_in)));
+        core.provider_tokens.keep(token);
     }
     for grant in core.store.grants(Grants::InForce, u32::MAX).await? {
         deadlines.push((grant.expires_at, Ending::Grant(grant.id)));

@@ -5,6 +5,7 @@
 //! issuers, or the SPIFFE certificates and tokens of a trust domain. Decides nothing about access.
 
 pub mod authenticated;
+pub mod browser;
 mod claims;
 pub mod error;
 pub mod issuer;
@@ -25,7 +26,10 @@ pub use error::{AuthError, ConfigError};
 pub use issuer::{ClaimType, GroupRule, IssuerUrl, JwtIssuer};
 pub use key_source::Pace;
 pub use passkey::RelyingParty;
-pub use people::{DeviceAuthorization, OidcProvider, People, PeopleError, PersonClaims, Poll};
+pub use people::{
+    AuthorizationRequest, DeviceAuthorization, Logout, OidcProvider, People, PeopleError,
+    PersonClaims, Poll, Returned, SignedIn, StepUp,
+};
 pub use provider::{ProviderClient, ProviderError};
 pub use sign_ins::SignIns;
 pub use template::Template;

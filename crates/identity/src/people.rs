@@ -1,10 +1,10 @@
 //! People: who they are, as the organisation's identity provider says.
 //!
-//! The client of one OpenID provider, for the device flow (RFC 8628): a command line shows a code,
-//! the person confirms it in a browser, and an ID token comes back. What a person may do, and
-//! which sign-in they get for it, is control's matter.
+//! The client of one OpenID provider. For browsers the code flow with PKCE; for command lines the
+//! device flow (RFC 8628): a code is shown, the person confirms it in a browser, and an ID token comes
+//! back. What a person may do, and which sign-in they get for it, is control's matter.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use http::StatusCode;
 use jiff::Timestamp;
@@ -21,8 +21,14 @@ use crate::{
 };
 
 mod answer;
+mod code;
 mod email;
 mod id_token;
+mod logout;
+mod renew;
+
+pub use code::{AuthorizationRequest, Returned};
+pub use logout::Logout;
 
 /// The grant type of RFC 8628, 3.4.
 const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
@@ -44,6 +50,17 @@ pub struct OidcProvider {
     pub groups_claim: Option<String>,
     /// Hosts, besides the issuer's own, that its discovery document may point to.
     pub endpoint_hosts: Vec<String>,
+    /// How somebody is asked to authenticate anew, or better.
+    pub step_up: StepUp,
+    /// How often it is asked again about those who are signed in; never, if absent.
+    pub recheck: Option<Duration>,
+}
+
+/// How somebody is asked to authenticate anew, or better.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StepUp {
+    /// What `acr` must be one of then (OpenID Connect Core 1.0, 3.1.2.1).
+    pub acr_values: Vec<String>,
 }
 
 impl OidcProvider {
@@ -58,6 +75,8 @@ impl OidcProvider {
             scopes: scopes.map(str::to_owned).into(),
             groups_claim: Some("groups".to_owned()),
             endpoint_hosts: Vec::new(),
+            step_up: StepUp::default(),
+            recheck: None,
         }
     }
 }
@@ -92,7 +111,16 @@ pub enum Poll {
     /// It took too long.
     Expired,
     /// The person is who they are.
-    Done(PersonClaims),
+    Done(SignedIn),
+}
+
+/// Somebody who signed in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedIn {
+    /// Who.
+    pub person: PersonClaims,
+    /// What [`People::renew`] asks with; absent if the provider gave nothing that it could.
+    pub renewal: Option<Secret>,
 }
 
 /// What the provider vouches for.
@@ -110,6 +138,8 @@ pub struct PersonClaims {
     pub amr: BTreeSet<String>,
     /// When they authenticated, if the provider says so.
     pub auth_time: Option<Timestamp>,
+    /// The session at the provider (`sid`), if it has a name.
+    pub session: Option<String>,
 }
 
 /// Why somebody cannot sign in at the moment, or at all.
@@ -136,14 +166,7 @@ pub struct People {
     client: ProviderClient,
     clock: Arc<dyn Clock>,
     keys: Arc<KeySource>,
-    endpoints: Mutex<Option<Endpoints>>,
-}
-
-#[derive(Debug, Clone)]
-struct Endpoints {
-    device: Url,
-    token: Url,
-    since: Timestamp,
+    known: Mutex<Option<(Metadata, Timestamp)>>,
 }
 
 impl People {
@@ -163,7 +186,12 @@ impl People {
         let version = Arc::new(KeysVersion::new());
         let keys = KeySource::new(provider, pace, Arc::clone(clock), control.clone(), version);
         let (client, clock) = (client.clone(), Arc::clone(clock));
-        Self { config, client, clock, keys, endpoints: Mutex::default() }
+        Self { config, client, clock, keys, known: Mutex::default() }
+    }
+
+    /// How often it is asked again about those who are signed in.
+    pub fn recheck(&self) -> Option<Duration> {
+        self.config.recheck
     }
 
     /// The provider's name in configuration.
@@ -173,7 +201,7 @@ impl People {
 
     /// Starts a sign-in (RFC 8628, 3.1).
     pub async fn begin_device(&self) -> Result<DeviceAuthorization, PeopleError> {
-        let url = self.endpoints().await?.device;
+        let url = self.keys.provider().device_endpoint(&self.metadata().await?)?;
         let scope = self.config.scopes.join(" ");
         let (status, body) = self.post(&url, &[("scope", &scope)]).await?;
         match status {
@@ -184,12 +212,13 @@ impl People {
 
     /// Asks what has become of it (RFC 8628, 3.4 and 3.5).
     pub async fn poll_device(&self, device_code: &Secret) -> Result<Poll, PeopleError> {
-        let url = self.endpoints().await?.token;
+        let url = self.token_endpoint().await?;
         let form = [("grant_type", DEVICE_GRANT), ("device_code", device_code.expose())];
         let (status, body) = self.post(&url, &form).await?;
         if status == StatusCode::OK {
-            let id_token = answer::id_token(&url, &body)?;
-            return Ok(Poll::Done(self.person(id_token.expose()).await?));
+            let tokens = answer::tokens(&url, &body)?;
+            let person = self.person(tokens.id_token(&url)?.expose()).await?;
+            return Ok(Poll::Done(SignedIn { person, renewal: renew::renewal(&tokens) }));
         }
         match answer::refusal(&url, status, &body) {
             PeopleError::Refused { error } => match error.as_str() {
@@ -205,7 +234,13 @@ impl People {
 
     /// Checks an ID token (OpenID Connect Core 1.0, 3.1.3.7) and reads the person from it.
     async fn person(&self, id_token: &str) -> Result<PersonClaims, AuthError> {
-        let token = Unproven::parse(id_token)?;
+        let token = self.proven(id_token).await?;
+        id_token::person(&self.config, &token, self.clock.now())
+    }
+
+    /// Checks a token's signature, and nothing else.
+    async fn proven<'a>(&self, token: &'a str) -> Result<Unproven<'a>, AuthError> {
+        let token = Unproven::parse(token)?;
         let now = self.clock.now();
         let unavailable = || AuthError::IssuerUnavailable(self.config.name.clone());
         let proven = |token| self.keys.held(now).map(|held| held.keys.verify(token));
@@ -217,22 +252,24 @@ impl People {
             signature.map_err(|_| AuthError::Bad("its key is not one of the provider's"))?
         };
         signature?;
-        id_token::person(&self.config, &token, now)
+        Ok(token)
     }
 
-    /// Where to ask, read again from time to time.
-    async fn endpoints(&self) -> Result<Endpoints, ProviderError> {
-        let mut known = self.endpoints.lock().await;
+    /// The discovery document, read again from time to time.
+    async fn metadata(&self) -> Result<Metadata, ProviderError> {
+        let mut known = self.known.lock().await;
         let now = self.clock.now();
-        if let Some(endpoints) = known.as_ref().filter(|known| self.keys.is_fresh(known.since, now))
+        if let Some((metadata, _)) =
+            known.as_ref().filter(|(_, since)| self.keys.is_fresh(*since, now))
         {
-            return Ok(endpoints.clone());
+            return Ok(metadata.clone());
         }
-        let provider = self.keys.provider();
-        let metadata: Metadata = provider.metadata().await?;
-        let device = provider.device_endpoint(&metadata)?;
-        let token = provider.token_endpoint(&metadata)?;
-        Ok(known.insert(Endpoints { device, token, since: now }).clone())
+        let metadata = self.keys.provider().metadata().await?;
+        Ok(known.insert((metadata, now)).0.clone())
+    }
+
+    async fn token_endpoint(&self) -> Result<Url, ProviderError> {
+        self.keys.provider().token_endpoint(&self.metadata().await?)
     }
 
     async fn post(

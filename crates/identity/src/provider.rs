@@ -41,6 +41,10 @@ impl ProviderClient {
         self.0.post(url.clone())
     }
 
+    pub(crate) fn get(&self, url: &Url) -> RequestBuilder {
+        self.0.get(url.clone())
+    }
+
     async fn fetch(&self, url: &Url) -> Result<Vec<u8>, ProviderError> {
         let (status, body) = exchange(self.0.get(url.clone()), url).await?;
         if status != StatusCode::OK {
@@ -127,12 +131,24 @@ pub(crate) struct Provider {
 }
 
 /// What we use of a discovery document, as it came.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Metadata {
     issuer: String,
     jwks_uri: Option<String>,
     token_endpoint: Option<String>,
+    authorization_endpoint: Option<String>,
     device_authorization_endpoint: Option<String>,
+    userinfo_endpoint: Option<String>,
+    /// RFC 9207, 3.
+    #[serde(default)]
+    authorization_response_iss_parameter_supported: bool,
+}
+
+impl Metadata {
+    /// Whether answers name their issuer (RFC 9207).
+    pub(crate) fn names_issuer(&self) -> bool {
+        self.authorization_response_iss_parameter_supported
+    }
 }
 
 impl Provider {
@@ -161,6 +177,19 @@ impl Provider {
 
     pub(crate) fn token_endpoint(&self, metadata: &Metadata) -> Result<Url, ProviderError> {
         self.endpoint("token_endpoint", metadata.token_endpoint.as_deref())
+    }
+
+    pub(crate) fn authorization_endpoint(&self, metadata: &Metadata) -> Result<Url, ProviderError> {
+        self.endpoint("authorization_endpoint", metadata.authorization_endpoint.as_deref())
+    }
+
+    /// Where there is one.
+    pub(crate) fn userinfo_endpoint(
+        &self,
+        metadata: &Metadata,
+    ) -> Result<Option<Url>, ProviderError> {
+        let endpoint = metadata.userinfo_endpoint.as_deref();
+        endpoint.map(|endpoint| self.endpoint("userinfo_endpoint", Some(endpoint))).transpose()
     }
 
     pub(crate) fn device_endpoint(&self, metadata: &Metadata) -> Result<Url, ProviderError> {

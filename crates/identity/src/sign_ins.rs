@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use portcullis_model::{Audience, Principal, SignIn, TokenHash, TokenKind};
+use portcullis_model::{Audience, Held, Principal, SignIn, TokenHash, TokenKind};
 
 use crate::{AuthError, Authenticated};
 
@@ -13,13 +13,44 @@ pub trait SignIns {
     fn lookup(&self, hash: &TokenHash) -> Option<(Arc<SignIn>, Arc<Principal>)>;
 }
 
-/// Checks a sign-in token as presented at `audience`.
+/// Checks a sign-in token as presented in a header at `audience`.
 pub fn authenticate(
     sign_ins: &dyn SignIns,
     token: &str,
     audience: Audience,
     now: Timestamp,
 ) -> Result<Authenticated, AuthError> {
+    let (sign_in, principal) = found(sign_ins, token, audience, now)?;
+    if sign_in.held.by_browser() {
+        return Err(AuthError::Bad("the sign-in is a browser's and good in its cookie only"));
+    }
+    Ok(Authenticated::by_sign_in(&sign_in, principal))
+}
+
+/// Checks a sign-in token as presented in a cookie at `audience`, at `origin`.
+pub fn authenticate_cookie(
+    sign_ins: &dyn SignIns,
+    token: &str,
+    audience: Audience,
+    origin: &str,
+    now: Timestamp,
+) -> Result<Authenticated, AuthError> {
+    let (sign_in, principal) = found(sign_ins, token, audience, now)?;
+    match &sign_in.held {
+        Held::Cookie { origin: own } if own == origin => {
+            Ok(Authenticated::by_sign_in(&sign_in, principal))
+        }
+        Held::Cookie { .. } => Err(AuthError::Bad("the sign-in was made at another origin")),
+        Held::Token => Err(AuthError::Bad("the sign-in is good in a header only")),
+    }
+}
+
+fn found(
+    sign_ins: &dyn SignIns,
+    token: &str,
+    audience: Audience,
+    now: Timestamp,
+) -> Result<(Arc<SignIn>, Arc<Principal>), AuthError> {
     if !token.starts_with(TokenKind::SignIn.prefix()) {
         return Err(AuthError::Bad("this is not a sign-in"));
     }
@@ -32,5 +63,5 @@ pub fn authenticate(
     if !sign_in.in_force(now) {
         return Err(AuthError::Bad("the sign-in is unknown or has ended"));
     }
-    Ok(Authenticated::by_sign_in(&sign_in, principal))
+    Ok((sign_in, principal))
 }

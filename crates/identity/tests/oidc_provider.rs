@@ -65,7 +65,7 @@ async fn sign_in(people: &People, login: &str, more: &[&str]) -> Result<Poll, Pe
 
 async fn claims(people: &People, login: &str) -> portcullis_identity::PersonClaims {
     match sign_in(people, login, &[]).await {
-        Ok(Poll::Done(claims)) => claims,
+        Ok(Poll::Done(signed_in)) => signed_in.person,
         other => panic!("{login} is not signed in: {other:?}"),
     }
 }

@@ -48,6 +48,8 @@ pub enum EventType {
     PasskeyRegistered,
     /// Somebody deleted one of their passkeys.
     PasskeyRemoved,
+    /// What the identity provider says of a person changed.
+    PersonChanged,
     /// Somebody used the control API in a way that changes nothing but is worth knowing.
     ControlRefused,
     /// Somebody closed a connection.
@@ -73,7 +75,7 @@ impl EventType {
             | Self::AccessRequestEnded => 3004,
             Self::GrantStarted | Self::GrantUsed | Self::GrantEnded => 3003,
             Self::SignedIn | Self::SignInRefused | Self::SignInEnded => 3002,
-            Self::PasskeyRegistered | Self::PasskeyRemoved => 3001,
+            Self::PersonChanged | Self::PasskeyRegistered | Self::PasskeyRemoved => 3001,
             Self::ControlRefused | Self::RecordRead => 6003,
             Self::BundleActivated | Self::BundleRefused | Self::Started | Self::Stopped => 6002,
         }

@@ -37,5 +37,5 @@ pub use problem::Problem;
 pub use refusal::Refusal;
 pub use secret::{Secret, TokenHash, TokenKind};
 pub use service::{BundleDigest, InstanceName, OperationName, PolicyId, Resource, ServiceName};
-pub use sign_in::{Audience, SignIn, SignInEnd};
+pub use sign_in::{Audience, Held, SignIn, SignInEnd};
 pub use way::Way;

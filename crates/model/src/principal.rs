@@ -57,6 +57,16 @@ impl PrincipalId {
     pub fn anonymous() -> Self {
         Self { kind: PrincipalKind::Anonymous, id: ANONYMOUS.into() }
     }
+
+    /// The name of the issuer in configuration, which has no colon.
+    pub fn issuer(&self) -> &str {
+        self.id.split_once(':').map_or(&self.id, |(issuer, _)| issuer)
+    }
+
+    /// What the issuer calls it.
+    pub fn subject(&self) -> &str {
+        self.id.split_once(':').map_or("", |(_, subject)| subject)
+    }
 }
 
 impl fmt::Display for PrincipalId {

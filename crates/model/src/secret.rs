@@ -38,6 +38,10 @@ pub enum TokenKind {
     SignIn,
     /// What the CLI polls with while a person signs in.
     Device,
+    /// What binds a browser's sign-in under way to that browser.
+    Browser,
+    /// What hands a sign-in from control to a gate, once.
+    Code,
 }
 
 impl TokenKind {
@@ -46,7 +50,15 @@ impl TokenKind {
         match self {
             Self::SignIn => "pc_sign_",
             Self::Device => "pc_device_",
+            Self::Browser => "pc_browser_",
+            Self::Code => "pc_code_",
         }
+    }
+
+    /// Whether `text` has the shape of such a token: its prefix and 256 bits.
+    pub fn fits(self, text: &str) -> bool {
+        let bits = text.strip_prefix(self.prefix());
+        bits.is_some_and(|bits| URL_SAFE_NO_PAD.decode(bits).is_ok_and(|bits| bits.len() == 32))
     }
 
     /// A new token: the prefix and 256 random bits.

@@ -27,6 +27,51 @@ pub enum SignInEnd {
     Revoked,
     /// The control sign-in it was made from ended.
     ParentEnded,
+    /// Nobody used it for too long.
+    Idle,
+    /// The same browser signed in again.
+    Replaced,
+    /// The person signed out at the identity provider.
+    ProviderSignedOut,
+    /// The identity provider no longer vouches for the person.
+    ProviderRefused,
+}
+
+impl SignInEnd {
+    /// What the record calls it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::SignedOut => "signed_out",
+            Self::Revoked => "revoked",
+            Self::ParentEnded => "parent_ended",
+            Self::Idle => "idle",
+            Self::Replaced => "replaced",
+            Self::ProviderSignedOut => "provider_signed_out",
+            Self::ProviderRefused => "provider_refused",
+        }
+    }
+}
+
+/// How a sign-in is presented: never in both ways.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Held {
+    /// In a header, by a command line.
+    #[default]
+    Token,
+    /// In a cookie, by one browser, at one origin only.
+    Cookie {
+        /// `https://payments.example.com`.
+        origin: String,
+    },
+}
+
+impl Held {
+    /// Whether a browser holds it.
+    pub const fn by_browser(&self) -> bool {
+        matches!(self, Self::Cookie { .. })
+    }
 }
 
 /// One sign-in. Its token exists outside only; inside there is a hash.
@@ -52,6 +97,12 @@ pub struct SignIn {
     /// The only service that a gate sign-in opens, if it was made for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceName>,
+    /// How it is presented.
+    #[serde(default)]
+    pub held: Held,
+    /// The session at the identity provider (`sid`), as its logout tokens name it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_session: Option<String>,
 }
 
 impl SignIn {

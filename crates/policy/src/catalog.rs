@@ -66,6 +66,11 @@ impl Catalog {
         }
     }
 
+    /// Whether anything is at `host`.
+    pub fn has_host(&self, host: &str) -> bool {
+        !self.hosts.destinations(host).is_empty()
+    }
+
     /// A service by name.
     pub fn service(&self, name: &ServiceName) -> Option<&Service> {
         self.lookup(name.as_str())

@@ -25,6 +25,7 @@ mod mesh_tests;
 mod secret;
 mod section;
 mod service;
+mod sign_ins;
 mod spiffe;
 #[cfg(test)]
 mod tests;

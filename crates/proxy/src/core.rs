@@ -16,6 +16,7 @@ use portcullis_policy::{DecisionCache, Snapshot};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
+    browser::Seen,
     busy_poll::Work,
     connection::Live,
     gate::{GateConfig, GateParts, ListenerConfig},
@@ -39,6 +40,7 @@ pub(crate) struct Core {
     pub(crate) decisions: RefCell<DecisionCache>,
     pub(crate) tokens: RefCell<TokenCache>,
     pub(crate) identities: Identities,
+    pub(crate) seen: Seen,
     pub(crate) upstreams: Upstreams,
     pub(crate) live: Live,
     pub(crate) peers: Peers,
@@ -74,6 +76,7 @@ impl Core {
             decisions: RefCell::new(decisions),
             tokens: RefCell::new(TokenCache::new(REMEMBERED_TOKENS)),
             identities: Identities::default(),
+            seen: Seen::default(),
             upstreams: Upstreams::new(&config.upstream_roots),
             live: Live::default(),
             peers: Peers::default(),

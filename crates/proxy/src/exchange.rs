@@ -15,6 +15,7 @@ use portcullis_model::{
 use portcullis_policy::Snapshot;
 
 use crate::{
+    browser::Browser,
     canonical::{self, Authority, Canonical, Speaks, single::Present},
     core::Core,
     filter::{request::TRACEPARENT, trace::TraceParent},
@@ -56,6 +57,7 @@ pub(crate) struct Exchange {
     pub(crate) prefers_html: bool,
     pub(crate) expects_continue: bool,
     pub(crate) peer_speaks_http1: bool,
+    pub(crate) browser: Browser,
     pub(crate) identity: Option<Rc<Identity>>,
     /// The sign-in that identified the caller, and when what identified them ends.
     pub(crate) sign_in: Option<SignInId>,
@@ -96,6 +98,7 @@ impl Exchange {
             prefers_html: present.has(Present::ACCEPT) && prefers_html(&parts.headers),
             expects_continue: present.has(Present::EXPECT),
             peer_speaks_http1: parts.version < Version::HTTP_2,
+            browser: Browser::default(),
             identity: None,
             sign_in: None,
             ends_at: now,

@@ -17,7 +17,7 @@ use crate::{
     filter::assertion::AssertionSigner,
     listener::{self, Arrival, LiveTls, Seats},
     metrics::Metrics,
-    ports::{Connections, Consumption, Journals, Refusals, SnapshotFeed},
+    ports::{BrowserSignIns, Connections, Consumption, Journals, Refusals, SnapshotFeed},
 };
 
 /// One place where traffic enters.
@@ -44,6 +44,8 @@ pub struct GateConfig {
     pub listeners: Vec<ListenerConfig>,
     /// The control URL, without a trailing slash: refusals point there.
     pub control_url: String,
+    /// How browsers sign in; they do not where no provider of people is configured.
+    pub browsers: Option<Browsers>,
     /// Whom upstreams with `https://` must be certified by.
     pub upstream_roots: Arc<rustls::RootCertStore>,
     /// Client connections that one core accepts at the same time.
@@ -52,6 +54,13 @@ pub struct GateConfig {
     pub decision_cache: bool,
     /// How long a core with quick work looks for more before it sleeps; `None`: not at all.
     pub busy_poll: Option<Duration>,
+}
+
+/// How browsers sign in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Browsers {
+    /// Also without TLS, on loopback hosts: the demo.
+    pub cleartext: bool,
 }
 
 /// What the gate is given.
@@ -65,6 +74,8 @@ pub struct GateParts {
     pub consumption: Arc<dyn Consumption>,
     /// Keeps requestable refusals.
     pub refusals: Arc<dyn Refusals>,
+    /// Browsers' sign-ins.
+    pub browsers: Arc<dyn BrowserSignIns>,
     /// Live connections, as others see them.
     pub connections: Arc<dyn Connections>,
     /// The issuers of workload tokens.

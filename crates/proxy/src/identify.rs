@@ -14,7 +14,8 @@ use portcullis_model::{
 use portcullis_policy::{Snapshot, Subject};
 
 use crate::{
-    canonical::single::PORTCULLIS_AUTHORIZATION,
+    browser,
+    canonical::{Authority, single::PORTCULLIS_AUTHORIZATION},
     core::Core,
     exchange::Exchange,
     filter::assertion::{AssertionSigner, REUSE_SECONDS},
@@ -62,15 +63,18 @@ impl Caller {
 /// Identifies the caller and removes the credential that was used.
 pub(crate) async fn identify(
     exchange: &mut Exchange,
+    authority: &Authority,
     headers: &mut HeaderMap,
 ) -> Result<Caller, Refusal> {
     let core = Rc::clone(&exchange.core);
+    let cookie = browser::read(exchange, authority, headers)?;
     let authenticated = match presented(headers) {
         Some((name, token)) => {
             let found = authenticate(&core, &exchange.snapshot, token?, exchange.now).await;
             headers.remove(name);
             found.map_err(|error| refusal(&error))?
         }
+        None if cookie.is_some() => browser::authenticate(exchange, headers, cookie)?,
         None => without_header(exchange)?,
     };
     let identity = core.identities.of(authenticated.principal());
@@ -142,7 +146,7 @@ async fn authenticate(
 }
 
 /// The snapshot, as identity looks sign-ins up.
-struct Known<'a>(&'a Snapshot);
+pub(crate) struct Known<'a>(pub(crate) &'a Snapshot);
 
 impl SignIns for Known<'_> {
     fn lookup(&self, hash: &TokenHash) -> Option<(Arc<SignIn>, Arc<Principal>)> {

@@ -18,6 +18,7 @@
 pub mod ports;
 
 mod body;
+mod browser;
 mod busy_poll;
 mod canonical;
 mod connection;
@@ -40,6 +41,6 @@ mod serve;
 mod upstream;
 
 pub use filter::assertion::{AssertionSigner, InvalidKey};
-pub use gate::{Gate, GateConfig, GateError, GateHandle, GateParts, ListenerConfig};
+pub use gate::{Browsers, Gate, GateConfig, GateError, GateHandle, GateParts, ListenerConfig};
 pub use listener::LiveTls;
 pub use metrics::Metrics;

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
     Attempt, ConnectionId, GrantId, InstanceName, OperationName, Outcome, PrincipalId, RecordLevel,
-    RefusalId, RefusalsCounted, RequestId, Resource, ServiceName, SignInId, Way,
+    RefusalId, RefusalsCounted, RequestId, Resource, Secret, ServiceName, SignInId, Way,
 };
 use portcullis_policy::Snapshot;
 use tokio::sync::watch;
@@ -98,6 +98,54 @@ pub trait Refusals: Debug + Send + Sync {
 
     /// Who could review a request for `operation`, by name, to be shown with its ways.
     fn reviewers(&self, operation: &OperationName) -> Vec<String>;
+}
+
+/// A code that a browser brings from control, and what it must fit to.
+#[derive(Debug, Clone)]
+pub struct CodeExchange {
+    /// The code.
+    pub code: Secret,
+    /// Where this gate answered the browser.
+    pub origin: String,
+    /// What the browser holds since the sign-in was begun.
+    pub verifier: Secret,
+    /// The sign-in that the browser held until now: it ends.
+    pub replaces: Option<Secret>,
+    /// The browser's address.
+    pub source: IpAddr,
+}
+
+/// A sign-in for a browser's cookie.
+#[derive(Debug, Clone)]
+pub struct CookieSignIn {
+    /// What the cookie holds.
+    pub token: Secret,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+/// Why there is no sign-in for a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotExchanged {
+    /// It is another gate's or browser's, or was used before.
+    #[error("the code is worth nothing here")]
+    Bad,
+    /// Control does not answer.
+    #[error("control does not answer")]
+    Unavailable,
+}
+
+/// Browsers' sign-ins, which control makes and ends.
+#[async_trait]
+pub trait BrowserSignIns: Debug + Send + Sync {
+    /// Exchanges a code, once.
+    async fn exchange(&self, asked: CodeExchange) -> Result<CookieSignIn, NotExchanged>;
+
+    /// Ends a sign-in, what it was made from, and all else that was. That it has ended is no error.
+    async fn sign_out(&self, id: SignInId, source: IpAddr) -> Result<(), NotExchanged>;
+
+    /// It was used. Never waits.
+    fn seen(&self, id: SignInId);
 }
 
 /// A connection as others see it.

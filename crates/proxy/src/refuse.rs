@@ -11,7 +11,7 @@ use http::{HeaderValue, Method, Response, StatusCode, header};
 use portcullis_model::{Refusal, refusal::Unavailable};
 
 use crate::{
-    body::DownBody, canonical::Speaks, exchange::Exchange, filter::request::REQUEST_ID,
+    body::DownBody, browser, canonical::Speaks, exchange::Exchange, filter::request::REQUEST_ID,
     ports::KeptRefusal, ports::RecordBroken, record,
 };
 
@@ -20,12 +20,15 @@ pub(crate) async fn refuse(exchange: &mut Exchange, mut refusal: Refusal) -> Res
     if let Refusal::Requestable(requestable) = &mut refusal {
         keep(exchange, requestable).await;
     }
-    let status = problem::status(&refusal);
+    let led = browser::lead(exchange, &refusal);
+    let status = led.as_ref().map_or_else(|| problem::status(&refusal), Response::status);
     if let Err(RecordBroken) = record::refused(exchange, &refusal, status) {
         refusal = Refusal::Unavailable(Unavailable::Record);
     }
     let rest = rest::dispose(exchange).await;
-    let mut response = answer(exchange, &refusal);
+    let recorded = !matches!(refusal, Refusal::Unavailable(_));
+    let mut response = led.filter(|_| recorded).unwrap_or_else(|| answer(exchange, &refusal));
+    browser::clean_up(exchange, response.headers_mut());
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, exchange.id_header.clone());
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -70,7 +73,9 @@ fn answer(exchange: &Exchange, refusal: &Refusal) -> Response<DownBody> {
     let problem = problem::of(exchange, refusal);
     let mut response = match exchange.speaks {
         Speaks::Grpc => return grpc::response(refusal, &problem),
-        Speaks::Http | Speaks::WebSocket if exchange.prefers_html => html::response(&problem),
+        Speaks::Http | Speaks::WebSocket if exchange.prefers_html => {
+            html::response(&problem, browser::step_up(exchange, refusal).as_deref())
+        }
         Speaks::Http | Speaks::WebSocket => problem::response(&problem),
     };
     *response.status_mut() = problem::status(refusal);

@@ -1,5 +1,7 @@
 //! The spine: a request's life in three functions.
 
+pub(crate) mod sign_in;
+
 use std::rc::Rc;
 
 use http::{Request, Response, request::Parts};
@@ -38,9 +40,13 @@ pub(crate) async fn serve(
     core.work.came();
     let (mut parts, body) = request.into_parts();
     let mut exchange = Exchange::begin(core, peer, &mut parts, body);
-    let answer = match admit(&mut exchange, parts).await {
-        Ok(admitted) => carry(&mut exchange, admitted).await,
-        Err(refusal) => Err(refusal),
+    let answer = if sign_in::is_here(&parts.uri) {
+        Box::pin(sign_in::serve(&mut exchange, parts)).await
+    } else {
+        match admit(&mut exchange, parts).await {
+            Ok(admitted) => carry(&mut exchange, admitted).await,
+            Err(refusal) => Err(refusal),
+        }
     };
     let response = match answer {
         Ok(response) => response,
@@ -57,7 +63,7 @@ async fn admit(exchange: &mut Exchange, parts: Parts) -> Result<Admitted, Refusa
     let peer = &exchange.peer;
     let mut request = canonical::read(parts, exchange.present, peer.tls.as_ref(), &peer.last_host)?;
     exchange.reads_as(&request);
-    let caller = identify::identify(exchange, &mut request.headers).await?;
+    let caller = identify::identify(exchange, &request.authority, &mut request.headers).await?;
     let place = route::place(exchange, &mut request)?;
     caller.check_service(&place.service)?;
     // INVARIANT: what follows sees the headers that an upstream may get, and no others.

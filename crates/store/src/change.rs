@@ -7,7 +7,8 @@ use portcullis_model::{
 };
 
 use crate::{
-    Person, StoredAnswer, StoredBundle, StoredChallenge, StoredDevice, StoredRefusal, StoredSignIn,
+    Person, StoredAnswer, StoredBundle, StoredChallenge, StoredCode, StoredDevice,
+    StoredProviderToken, StoredRefusal, StoredSignIn,
 };
 
 /// One guarded change. If its guard does not hold, the whole transaction is a conflict.
@@ -35,6 +36,31 @@ pub enum Change {
     },
     /// The end of a device sign-in. Guard: it is there.
     EndDevice(TokenHash),
+    /// A browser's sign-in was used.
+    SeeSignIn {
+        /// Which.
+        id: SignInId,
+        /// When.
+        at: Timestamp,
+    },
+    /// A new code that a gate can exchange for a sign-in.
+    AddCode {
+        /// The hash of the code.
+        hash: TokenHash,
+        /// What it stands for.
+        code: StoredCode,
+    },
+    /// The end of a code. Guard: it is there.
+    EndCode(TokenHash),
+    /// Something that may come once only. Guard: it has not come yet.
+    SeeOnce {
+        /// Names it.
+        hash: TokenHash,
+        /// It is worth nothing by itself from then on.
+        until: Timestamp,
+    },
+    /// What the identity provider is asked with again about a sign-in. Guard: it has not ended.
+    KeepProviderToken(StoredProviderToken),
     /// A new access request. Guards: fewer than `at_most` of its requester wait, and none of them
     /// asks for the same.
     AddAccessRequest {

@@ -14,7 +14,8 @@ pub use change::Change;
 pub use error::StoreError;
 pub use records::{
     AccessRequests, ChallengePurpose, Grants, LogMark, Person, StoredAnswer, StoredBundle,
-    StoredChallenge, StoredDevice, StoredEvent, StoredRefusal, StoredSignIn,
+    StoredChallenge, StoredCode, StoredDevice, StoredEvent, StoredProviderToken, StoredRefusal,
+    StoredSignIn,
 };
 pub use sqlite::SqliteStore;
 pub use store::Store;

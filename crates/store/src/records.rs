@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use portcullis_model::{
     AccessRequestId, Audience, Base64Url, BundleDigest, OperationName, PersonId, PrincipalId,
-    RefusalId, RequestId, Resource, SignIn, TokenHash, Way,
+    RefusalId, RequestId, Resource, SignIn, SignInId, TokenHash, Way,
 };
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,34 @@ pub struct StoredSignIn {
     pub hash: TokenHash,
     /// The sign-in.
     pub sign_in: SignIn,
+    /// When a browser last used it, if that is known.
+    pub seen_at: Option<Timestamp>,
+}
+
+/// What a one-time code stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredCode {
+    /// The control sign-in that a gate sign-in will be made from.
+    pub parent: SignInId,
+    /// The only origin that it is good for: `https://payments.example.com`.
+    pub origin: String,
+    /// The SHA-256 of what the browser holds there, in base64url: whoever exchanges it must show that.
+    pub challenge: String,
+    /// When it lapses.
+    pub expires_at: Timestamp,
+}
+
+/// What the identity provider is asked with again about a sign-in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredProviderToken {
+    /// The control sign-in.
+    pub sign_in: SignInId,
+    /// The provider's name in configuration.
+    pub provider: String,
+    /// The token, sealed with a key that is not in the store.
+    pub sealed: String,
+    /// When to ask again.
+    pub due_at: Timestamp,
 }
 
 /// A device sign-in under way.

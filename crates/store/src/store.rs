@@ -11,7 +11,8 @@ use portcullis_model::{
 
 use crate::{
     AccessRequests, Change, Grants, LogMark, StoreError, StoredAnswer, StoredBundle,
-    StoredChallenge, StoredDevice, StoredEvent, StoredRefusal, StoredSignIn,
+    StoredChallenge, StoredCode, StoredDevice, StoredEvent, StoredProviderToken, StoredRefusal,
+    StoredSignIn,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -57,6 +58,12 @@ pub trait Store: Debug + Send + Sync {
     /// How many device sign-ins are under way.
     async fn devices_under_way(&self) -> Result<u32>;
 
+    /// What a one-time code stands for, by its hash.
+    async fn code(&self, hash: &TokenHash) -> Result<Option<StoredCode>>;
+
+    /// What identity providers are asked with again.
+    async fn provider_tokens(&self) -> Result<Vec<StoredProviderToken>>;
+
     /// A refusal of `principal`; nobody else's.
     async fn refusal(
         &self,
@@ -64,7 +71,7 @@ pub trait Store: Debug + Send + Sync {
         id: &RefusalId,
     ) -> Result<Option<StoredRefusal>>;
 
-    /// When the oldest kept refusal happened, and the first device sign-in lapses.
+    /// When the oldest kept refusal happened, and the first device sign-in, code or the like lapses.
     async fn oldest_to_forget(&self) -> Result<(Option<Timestamp>, Option<Timestamp>)>;
 
     /// What was answered to `principal` under this key of theirs.

@@ -46,6 +46,8 @@ suite! {
     a_sign_in_takes_its_children_with_it,
     people_are_found_by_address_and_by_principal,
     a_device_sign_in_is_done_once,
+    a_code_is_exchanged_once_and_what_came_once_does_not_come_again,
+    what_a_browsers_sign_in_needs_ends_with_it,
     e37_a_refusal_is_read_by_its_principal_only,
     an_answer_is_kept_once_for_each_key_and_the_newest_only,
     a_passkey_is_one_principals_and_its_counter_is_guarded,

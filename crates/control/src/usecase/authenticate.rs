@@ -33,6 +33,17 @@ pub(crate) async fn authenticate(
     Ok(core.workloads.authenticate(token, core.now()).await?)
 }
 
+/// Who presents a browser's cookie.
+pub(crate) fn authenticate_cookie(
+    core: &Core,
+    token: &str,
+    origin: &str,
+) -> Result<Authenticated, ControlError> {
+    let snapshot = core.snapshot();
+    let (published, now) = (Published(&snapshot), core.now());
+    Ok(sign_ins::authenticate_cookie(&published, token, Audience::Control, origin, now)?)
+}
+
 impl Core {
     /// When `principal` last proved who they are, if a sign-in of theirs lives.
     pub(crate) fn authenticated_at(&self, principal: &PrincipalId) -> Option<jiff::Timestamp> {

@@ -11,20 +11,16 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis_identity::AuthError;
-use portcullis_model::{
-    Audience, EventType, PersonId, Principal, PrincipalId, PrincipalKind, Secret, SignIn, SignInId,
-    TokenHash, TokenKind,
-};
-use portcullis_store::{Change, Person, StoredDevice};
+use portcullis_model::{Audience, EventType, Held, Secret, TokenHash, TokenKind};
+use portcullis_store::{Change, StoredDevice};
 
-use super::sign_in;
+use super::enter::{self, Entering};
 use crate::{
     ControlError, OpContext,
     core::Core,
-    expiry, people,
+    expiry,
     ports::{DeviceOutcome, PeopleProvider, ProviderUnavailable, VerifiedPerson},
-    publisher::Effect,
-    seal,
+    seal::{self, Purpose},
     settle::{Settlement, Unsettled},
     views::{DevicePoll, DeviceSignIn},
 };
@@ -77,7 +73,7 @@ pub(crate) async fn begin(core: &Arc<Core>, provider: Option<&str>) -> Result<De
     let lives = SignedDuration::from_secs(i64::from(begun.expires_in)).min(LONGEST);
     let device = StoredDevice {
         provider: provider.name().to_owned(),
-        sealed_code: seal::seal(&token, begun.device_code.expose())?,
+        sealed_code: seal::seal(Purpose::Device, &token, begun.device_code.expose())?,
         began_at: now,
         expires_at: now + lives,
         interval: begun.interval.max(1),
@@ -106,7 +102,7 @@ pub(crate) async fn poll(core: &Arc<Core>, token: &str, source: IpAddr) -> Resul
     if let Some(interval) = core.polls.too_early(hash, device.interval, now) {
         return Ok(DevicePoll::Pending { interval });
     }
-    let device_code = seal::open(&Secret::new(token), &device.sealed_code)?;
+    let device_code = seal::open(Purpose::Device, &Secret::new(token), &device.sealed_code)?;
     let provider = chosen(core, Some(&device.provider))?;
     let op = OpContext::signing_in(source, now);
     match provider.poll(&device_code).await.map_err(|error| unavailable(&error))? {
@@ -122,7 +118,10 @@ pub(crate) async fn poll(core: &Arc<Core>, token: &str, source: IpAddr) -> Resul
     }
 }
 
-fn chosen<'a>(core: &'a Core, name: Option<&str>) -> Result<&'a Arc<dyn PeopleProvider>> {
+pub(crate) fn chosen<'a>(
+    core: &'a Core,
+    name: Option<&str>,
+) -> Result<&'a Arc<dyn PeopleProvider>> {
     let names = || core.people.iter().map(|known| known.name()).collect::<Vec<_>>().join(", ");
     let invalid = |message| ControlError::Invalid { field: "provider", message };
     match (name, core.people.as_slice()) {
@@ -156,66 +155,15 @@ async fn signed_in(
     provider: &dyn PeopleProvider,
     claims: &VerifiedPerson,
 ) -> Result<DevicePoll> {
-    let id = PrincipalId::new(PrincipalKind::User, provider.name(), &claims.subject);
-    // Two new principals of one person may sign in at the same moment: whoever comes second finds
-    // the person that the first one added.
-    for _ in 0..4 {
-        let (person, add) = people::linked(core, &id, claims, op.now()).await?;
-        let principal = people::principal(id.clone(), person, provider.name(), claims);
-        let token = TokenKind::SignIn.issue(core.entropy.as_ref());
-        let made = control_sign_in(core, op, &principal, person, claims);
-        let settlement = settlement(core, op, hash, add, principal, &token, &made);
-        match core.settle(settlement).await {
-            Ok(()) => return Ok(DevicePoll::Done { token, sign_in: made }),
-            Err(Unsettled::Failed(error)) => return Err(error),
-            Err(Unsettled::Conflict) if core.store.device(&hash).await?.is_some() => {}
-            // Somebody else polled with the same token and got the sign-in.
-            Err(Unsettled::Conflict) => return Err(UNKNOWN.into()),
-        }
-    }
-    Err(Unsettled::Conflict.into())
-}
-
-fn control_sign_in(
-    core: &Core,
-    op: &OpContext,
-    principal: &Principal,
-    person: PersonId,
-    claims: &VerifiedPerson,
-) -> SignIn {
-    SignIn {
-        id: SignInId::new(op.now(), core.entropy.as_ref()),
-        audience: Audience::Control,
-        principal: principal.id.clone(),
-        person,
-        // A provider whose clock is ahead does not make an authentication younger than now.
-        authenticated_at: claims.auth_time.unwrap_or(op.now()).min(op.now()),
-        created_at: op.now(),
-        expires_at: op.now() + core.settings.control_sign_in.signed(),
-        parent: None,
-        service: None,
+    let entering = Entering { provider, claims, guard: Change::EndDevice(hash), held: Held::Token };
+    match enter::enter(core, op, &entering).await {
+        Ok((token, sign_in)) => Ok(DevicePoll::Done { token, sign_in: Box::new(sign_in) }),
+        // Somebody else polled with the same token and got the sign-in.
+        Err(Unsettled::Conflict) => Err(UNKNOWN.into()),
+        Err(Unsettled::Failed(error)) => Err(error),
     }
 }
 
-fn settlement(
-    core: &Core,
-    op: &OpContext,
-    hash: TokenHash,
-    add: Option<Person>,
-    principal: Principal,
-    token: &Secret,
-    made: &SignIn,
-) -> Settlement {
-    let mut settlement = Settlement::default();
-    settlement.changes.push(Change::EndDevice(hash));
-    settlement.changes.extend(add.map(Change::AddPerson));
-    let seen = Change::SeePrincipal { principal: principal.clone(), at: op.now() };
-    settlement.changes.push(seen);
-    settlement.once_recorded.push(Effect::Principal(principal));
-    sign_in::add(core, op, token, made, &mut settlement);
-    settlement
-}
-
-fn unavailable(error: &ProviderUnavailable) -> ControlError {
+pub(crate) fn unavailable(error: &ProviderUnavailable) -> ControlError {
     ControlError::Unavailable(error.to_string())
 }

@@ -1,12 +1,14 @@
 //! Sign-ins: made from others, listed, ended.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use portcullis_model::{
-    Audience, EventType, Secret, ServiceName, SignIn, SignInEnd, SignInId, TokenHash, TokenKind,
+    Audience, EventType, Held, Secret, ServiceName, SignIn, SignInEnd, SignInId, TokenHash,
+    TokenKind,
 };
 use portcullis_store::{Change, StoredSignIn};
 
+use super::idle;
 use crate::{
     ControlError, OpContext,
     core::Core,
@@ -35,10 +37,7 @@ pub(crate) async fn for_gate(
         let known = snapshot.bundle().catalog().service(name);
         known.ok_or(ControlError::NotFound("the service"))?;
     }
-    if core.publisher.children_of(parent.id).len() >= MOST_CHILDREN {
-        let message = format!("{MOST_CHILDREN} sign-ins were made from yours and still live");
-        return Err(ControlError::Limited { message, retry_after: 60 });
-    }
+    check_children(core, parent.id)?;
     let ends = op.now() + core.settings.gate_sign_in.signed();
     let sign_in = SignIn {
         id: SignInId::new(op.now(), core.entropy.as_ref()),
@@ -50,6 +49,8 @@ pub(crate) async fn for_gate(
         expires_at: ends.min(parent.expires_at),
         parent: Some(parent.id),
         service,
+        held: Held::Token,
+        provider_session: None,
     };
     let token = TokenKind::SignIn.issue(core.entropy.as_ref());
     let mut settlement = Settlement::default();
@@ -60,6 +61,15 @@ pub(crate) async fn for_gate(
         Err(Unsettled::Conflict) => Err(NOT_FOUND),
         Err(Unsettled::Failed(error)) => Err(error),
     }
+}
+
+/// Refuses one more child of `parent` where too many live.
+pub(crate) fn check_children(core: &Core, parent: SignInId) -> Result<()> {
+    if core.publisher.children_of(parent).len() < MOST_CHILDREN {
+        return Ok(());
+    }
+    let message = format!("{MOST_CHILDREN} sign-ins were made from yours and still live");
+    Err(ControlError::Limited { message, retry_after: 60 })
 }
 
 /// Adds what a new sign-in changes.
@@ -83,9 +93,11 @@ pub(crate) fn add(
         },
         sign_in.expires_at
     ));
-    into.changes.push(Change::AddSignIn(StoredSignIn { hash, sign_in: sign_in.clone() }));
+    let stored = StoredSignIn { hash, sign_in: sign_in.clone(), seen_at: None };
+    into.changes.push(Change::AddSignIn(stored));
     into.changes.push(Change::Record(event));
     into.deadlines.push((sign_in.expires_at, Ending::SignIn(sign_in.id)));
+    into.deadlines.extend(idle::deadline(core, sign_in, sign_in.created_at));
     into.once_recorded.push(Effect::SignIn(hash, sign_in.clone()));
 }
 
@@ -115,34 +127,50 @@ pub(crate) async fn end(
     why: SignInEnd,
 ) -> Result<()> {
     let sign_in = core.publisher.sign_in(id).ok_or(NOT_FOUND)?;
-    let mut changes = vec![Change::EndSignIn(id), ended(core, op, &sign_in, why)];
-    let children = core.publisher.children_of(id);
-    let children = children.iter().map(|child| ended(core, op, child, SignInEnd::ParentEnded));
-    changes.extend(children);
-    let at_once = vec![Effect::EndSignIn(id)];
-    core.settle(Settlement { changes, at_once, ..Settlement::default() }).await.map_err(|error| {
-        match error {
-            Unsettled::Conflict => NOT_FOUND,
-            Unsettled::Failed(error) => error,
-        }
+    let mut settlement = Settlement::default();
+    ending(core, op, &sign_in, why, &mut settlement);
+    settlement.at_once.push(Effect::EndSignIn(id));
+    core.settle(settlement).await.map_err(|error| match error {
+        Unsettled::Conflict => NOT_FOUND,
+        Unsettled::Failed(error) => error,
     })
+}
+
+/// Adds what the end of a sign-in changes, and of all that were made from it.
+pub(crate) fn ending(
+    core: &Core,
+    op: &OpContext,
+    sign_in: &SignIn,
+    why: SignInEnd,
+    into: &mut Settlement,
+) {
+    into.changes.extend([Change::EndSignIn(sign_in.id), ended(core, op, sign_in, why)]);
+    let children = core.publisher.children_of(sign_in.id);
+    let children = children.iter().map(|child| ended(core, op, child, SignInEnd::ParentEnded));
+    into.changes.extend(children);
+}
+
+/// Ends the whole of a browser's sign-in from a gate: what it was made from, and all else that was.
+pub(crate) async fn sign_out_everywhere(
+    core: &Arc<Core>,
+    id: SignInId,
+    source: IpAddr,
+) -> Result<()> {
+    let op = OpContext::signing_out(source, core.now());
+    let own = core.publisher.sign_in(id).filter(|own| own.held.by_browser()).ok_or(NOT_FOUND)?;
+    end(core, &op, own.parent.unwrap_or(id), SignInEnd::SignedOut).await
 }
 
 fn ended(core: &Core, op: &OpContext, sign_in: &SignIn, why: SignInEnd) -> Change {
     let mut event = core.event(op, EventType::SignInEnded);
     event.principal = Some(sign_in.principal.clone());
     event.sign_in = Some(sign_in.id);
-    event.decision = Some(match why {
-        SignInEnd::Expired => "expired".into(),
-        SignInEnd::SignedOut => "signed_out".into(),
-        SignInEnd::Revoked => "revoked".into(),
-        SignInEnd::ParentEnded => "parent_ended".into(),
-    });
+    event.decision = Some(why.as_str().into());
     Change::Record(event)
 }
 
 /// The control sign-in that the caller acts under.
-fn own_sign_in(core: &Core, op: &OpContext) -> Result<Arc<SignIn>> {
+pub(crate) fn own_sign_in(core: &Core, op: &OpContext) -> Result<Arc<SignIn>> {
     let id = op.caller().and_then(portcullis_identity::Authenticated::sign_in);
     let none = "a workload has no sign-in; it presents its own token everywhere";
     let id = id.ok_or_else(|| ControlError::Denied(none.into()))?;

@@ -14,7 +14,8 @@ use portcullis_model::{
 };
 use portcullis_store::{
     AccessRequests, Change, Grants, LogMark, SqliteStore, Store, StoreError, StoredAnswer,
-    StoredBundle, StoredChallenge, StoredDevice, StoredEvent, StoredRefusal, StoredSignIn,
+    StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent, StoredProviderToken,
+    StoredRefusal, StoredSignIn,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -94,6 +95,14 @@ impl Store for FaultyStore {
 
     async fn devices_under_way(&self) -> Result<u32> {
         self.store.devices_under_way().await
+    }
+
+    async fn code(&self, hash: &TokenHash) -> Result<Option<StoredCode>> {
+        self.store.code(hash).await
+    }
+
+    async fn provider_tokens(&self) -> Result<Vec<StoredProviderToken>> {
+        self.store.provider_tokens().await
     }
 
     async fn refusal(

@@ -10,6 +10,7 @@
 )]
 
 mod asking;
+mod browsing;
 mod bundles;
 mod crashing;
 mod faulty;

@@ -16,8 +16,9 @@ use jiff::{SignedDuration, Timestamp};
 use portcullis_control::{
     Control, ControlError, ControlParts, OpContext, Settings,
     ports::{
-        DeviceAuthorization, DeviceOutcome, EventLog, LogEntry, LogUnavailable, PeopleProvider,
-        ProviderUnavailable, VerifiedPerson, WorkloadVerifier,
+        AuthorizationRequest, DeviceAuthorization, DeviceOutcome, EventLog, LogEntry,
+        LogUnavailable, LoggedOut, NotVouched, PeopleProvider, ProviderUnavailable, Returned,
+        VerifiedPerson, WorkloadVerifier,
     },
     views::{AccessRequestView, Ask, AskFor, AskOperation, DevicePoll, ReviewInput},
 };
@@ -114,6 +115,8 @@ impl EventLog for MemoryLog {
 #[derive(Debug, Default)]
 pub(crate) struct Provider {
     pub(crate) next: Mutex<Option<DeviceOutcome>>,
+    pub(crate) asked: Mutex<Option<AuthorizationRequest>>,
+    pub(crate) recheck: Mutex<Option<Duration>>,
     begun: AtomicU64,
 }
 
@@ -138,6 +141,52 @@ impl PeopleProvider for Provider {
     async fn poll(&self, code: &Secret) -> Result<DeviceOutcome, ProviderUnavailable> {
         assert!(code.expose().starts_with("device-"), "the code came back as it was given");
         Ok(self.next.lock().unwrap().clone().unwrap_or(DeviceOutcome::Pending))
+    }
+
+    async fn authorize(&self, asked: AuthorizationRequest) -> Result<String, ProviderUnavailable> {
+        *self.asked.lock().unwrap() = Some(asked);
+        Ok("https://id.example.com/authorize".into())
+    }
+
+    async fn check_issuer(&self, issuer: Option<&str>) -> Result<(), NotVouched> {
+        match issuer {
+            Some("https://id.example.com") => Ok(()),
+            _ => Err(NotVouched::Refused("the answer is another provider's".into())),
+        }
+    }
+
+    async fn redeem(&self, returned: Returned) -> Result<VerifiedPerson, NotVouched> {
+        let asked = self.asked.lock().unwrap().clone().unwrap();
+        assert_eq!(returned.nonce, asked.nonce, "made from the same browser and state");
+        match self.next.lock().unwrap().clone() {
+            Some(DeviceOutcome::Done(person)) => Ok(*person),
+            _ => Err(NotVouched::Refused("invalid_grant".into())),
+        }
+    }
+
+    fn recheck(&self) -> Option<Duration> {
+        *self.recheck.lock().unwrap()
+    }
+
+    async fn renew(&self, _: &Secret, subject: &str) -> Result<VerifiedPerson, NotVouched> {
+        match self.next.lock().unwrap().clone() {
+            Some(DeviceOutcome::Done(person)) if person.subject == subject => Ok(*person),
+            Some(DeviceOutcome::Pending) => {
+                Err(NotVouched::Unavailable(ProviderUnavailable("it is away".into())))
+            }
+            _ => Err(NotVouched::Refused("invalid_grant".into())),
+        }
+    }
+
+    async fn logged_out(&self, token: &str) -> Result<LoggedOut, NotVouched> {
+        let (subject, session) = token.split_once('/').unwrap();
+        let named = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        Ok(LoggedOut {
+            subject: named(subject),
+            session: named(session),
+            id: token.into(),
+            ends_at: Timestamp::MAX,
+        })
     }
 }
 
@@ -340,6 +389,8 @@ impl World {
             groups: groups.iter().map(|group| Arc::from(*group)).collect(),
             amr: [amr.to_owned()].into(),
             auth_time: Some(self.clock.now()),
+            session: None,
+            renewal: None,
         };
         *self.provider.next.lock().unwrap() = Some(DeviceOutcome::Done(Box::new(person)));
         let begun = self.control().begin_device(None).await.unwrap();

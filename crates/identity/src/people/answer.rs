@@ -25,9 +25,19 @@ fn five() -> u64 {
     5
 }
 
-#[derive(Deserialize)]
-struct Tokens {
-    id_token: Secret,
+/// What a token endpoint gives (RFC 6749, 5.1).
+#[derive(Debug, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "RFC 6749 calls them so")]
+pub(super) struct Tokens {
+    id_token: Option<Secret>,
+    pub(super) access_token: Option<Secret>,
+    pub(super) refresh_token: Option<Secret>,
+}
+
+impl Tokens {
+    pub(super) fn id_token(&self, url: &Url) -> Result<&Secret, ProviderError> {
+        self.id_token.as_ref().ok_or_else(|| unreadable(url, "an ID token"))
+    }
 }
 
 #[derive(Deserialize)]
@@ -57,9 +67,8 @@ pub(super) fn device_authorization(
     })
 }
 
-pub(super) fn id_token(url: &Url, body: &[u8]) -> Result<Secret, ProviderError> {
-    let tokens: Result<Tokens, _> = serde_json::from_slice(body);
-    tokens.map(|tokens| tokens.id_token).map_err(|_| unreadable(url, "an ID token"))
+pub(super) fn tokens(url: &Url, body: &[u8]) -> Result<Tokens, ProviderError> {
+    serde_json::from_slice(body).map_err(|_| unreadable(url, "tokens"))
 }
 
 /// The error code of an OAuth refusal, or that it is no refusal but a failure.
@@ -73,12 +82,12 @@ pub(super) fn refusal(url: &Url, status: StatusCode, body: &[u8]) -> PeopleError
     }
 }
 
-fn unreadable(url: &Url, expected: &'static str) -> ProviderError {
+pub(super) fn unreadable(url: &Url, expected: &'static str) -> ProviderError {
     ProviderError::Unreadable { url: url.clone(), expected }
 }
 
 /// A short text without anything that a terminal would act on.
-fn is_showable(text: &str) -> bool {
+pub(super) fn is_showable(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
 }
 

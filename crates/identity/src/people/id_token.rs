@@ -29,9 +29,12 @@ pub(super) fn person(
     check_authorized_party(claims, &config.client_id)?;
     let life = Life::check(claims, now)?;
     life.issued_at.ok_or(AuthError::Bad("it does not say when it was made"))?;
-    let subject = text(claims, "sub")
-        .filter(|sub| (1..=255).contains(&sub.len()) && !sub.chars().any(char::is_control))
-        .ok_or(AuthError::Bad("it names no usable subject"))?;
+    claimed(config, claims)
+}
+
+/// Reads a person from what the provider says, whoever has checked that it does.
+pub(super) fn claimed(config: &OidcProvider, claims: &Claims) -> Result<PersonClaims, AuthError> {
+    let subject = subject(claims).ok_or(AuthError::Bad("it names no usable subject"))?;
     Ok(PersonClaims {
         subject: subject.to_owned(),
         email: verified_email(claims),
@@ -42,7 +45,17 @@ pub(super) fn person(
         },
         amr: methods(claims)?,
         auth_time: time(claims, "auth_time")?,
+        session: text(claims, "sid").filter(|sid| is_name(sid)).map(str::to_owned),
     })
+}
+
+/// The provider's name for somebody.
+pub(super) fn subject(claims: &Claims) -> Option<&str> {
+    text(claims, "sub").filter(|sub| is_name(sub))
+}
+
+pub(super) fn is_name(text: &str) -> bool {
+    (1..=255).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
 /// A token for several, or that names its party, must name us.
@@ -80,6 +93,6 @@ fn methods(claims: &Claims) -> Result<BTreeSet<String>, AuthError> {
     }
 }
 
-fn text<'a>(claims: &'a Claims, name: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(claims: &'a Claims, name: &str) -> Option<&'a str> {
     claims.get(name)?.as_str()
 }

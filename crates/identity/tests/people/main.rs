@@ -61,7 +61,7 @@ impl Scene {
 
     async fn person(&self, id_token: &TokenDraft) -> PersonClaims {
         match self.present(&id_token.mint()).await {
-            Ok(Poll::Done(claims)) => claims,
+            Ok(Poll::Done(signed_in)) => signed_in.person,
             other => panic!("{other:?}"),
         }
     }

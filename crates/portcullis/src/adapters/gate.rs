@@ -42,6 +42,14 @@ impl ControlPorts {
     pub(crate) fn new(control: Arc<Control>, runtime: tokio::runtime::Handle) -> Self {
         Self { control, runtime }
     }
+
+    pub(super) fn control(&self) -> Arc<Control> {
+        Arc::clone(&self.control)
+    }
+
+    pub(super) fn runtime(&self) -> &tokio::runtime::Handle {
+        &self.runtime
+    }
 }
 
 #[async_trait]

@@ -1,15 +1,15 @@
 //! Identity, as control sees it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_control::ports::{
-    DeviceAuthorization, DeviceOutcome, PeopleProvider, ProviderUnavailable, VerifiedPerson,
-    WorkloadVerifier,
+    AuthorizationRequest, DeviceAuthorization, DeviceOutcome, LoggedOut, NotVouched,
+    PeopleProvider, ProviderUnavailable, Returned, VerifiedPerson, WorkloadVerifier,
 };
 use portcullis_identity::{
-    AuthError, Authenticated, People, PeopleError, PersonClaims, Poll, Workloads,
+    AuthError, Authenticated, Logout, People, PeopleError, PersonClaims, Poll, SignedIn, Workloads,
 };
 use portcullis_model::Secret;
 
@@ -53,8 +53,54 @@ impl PeopleProvider for OidcPeople {
             Poll::Pending { slow_down: true } => DeviceOutcome::SlowDown,
             Poll::Denied => DeviceOutcome::Denied,
             Poll::Expired => DeviceOutcome::Expired,
-            Poll::Done(person) => DeviceOutcome::Done(Box::new(verified(person))),
+            Poll::Done(signed_in) => DeviceOutcome::Done(Box::new(verified(signed_in))),
         })
+    }
+
+    async fn authorize(&self, asked: AuthorizationRequest) -> Result<String, ProviderUnavailable> {
+        let AuthorizationRequest { redirect_uri, state, nonce, challenge, fresh } = &asked;
+        let asked = portcullis_identity::AuthorizationRequest {
+            redirect_uri,
+            state,
+            nonce,
+            challenge,
+            fresh: *fresh,
+        };
+        let url = self.0.authorization_url(&asked).await;
+        url.map(Into::into).map_err(|error| self.unavailable(&error))
+    }
+
+    async fn check_issuer(&self, issuer: Option<&str>) -> Result<(), NotVouched> {
+        self.0.check_issuer(issuer).await.map_err(|error| self.not_vouched(&error))
+    }
+
+    async fn redeem(&self, returned: Returned) -> Result<VerifiedPerson, NotVouched> {
+        let returned = portcullis_identity::Returned {
+            code: &returned.code,
+            issuer: returned.issuer.as_deref(),
+            redirect_uri: &returned.redirect_uri,
+            verifier: &returned.verifier,
+            nonce: &returned.nonce,
+            fresh_since: returned.fresh_since,
+        };
+        let signed_in = self.0.redeem(&returned).await;
+        signed_in.map(verified).map_err(|error| self.not_vouched(&error))
+    }
+
+    fn recheck(&self) -> Option<Duration> {
+        self.0.recheck()
+    }
+
+    async fn renew(&self, renewal: &Secret, subject: &str) -> Result<VerifiedPerson, NotVouched> {
+        let signed_in = self.0.renew(renewal, subject).await;
+        signed_in.map(verified).map_err(|error| self.not_vouched(&error))
+    }
+
+    async fn logged_out(&self, token: &str) -> Result<LoggedOut, NotVouched> {
+        let logout = self.0.logout(token).await;
+        let Logout { subject, session, id, ends_at } =
+            logout.map_err(|error| self.not_vouched(&error.into()))?;
+        Ok(LoggedOut { subject, session, id, ends_at })
     }
 }
 
@@ -63,11 +109,36 @@ impl OidcPeople {
         tracing::warn!(provider = self.0.name(), %error, "nobody can sign in");
         ProviderUnavailable(error.to_string())
     }
+
+    /// What may work later is told from what will not.
+    fn not_vouched(&self, error: &PeopleError) -> NotVouched {
+        match error {
+            PeopleError::Provider(_) | PeopleError::IdToken(AuthError::IssuerUnavailable(_)) => {
+                NotVouched::Unavailable(self.unavailable(error))
+            }
+            PeopleError::Refused { .. } | PeopleError::IdToken(_) => {
+                tracing::info!(provider = self.0.name(), %error, "somebody is not vouched for");
+                NotVouched::Refused(error.to_string())
+            }
+        }
+    }
 }
 
-fn verified(person: PersonClaims) -> VerifiedPerson {
-    let PersonClaims { subject, email, name, groups, amr, auth_time } = person;
+fn verified(signed_in: SignedIn) -> VerifiedPerson {
+    let SignedIn { person, renewal } = signed_in;
+    let PersonClaims { subject, email, name, groups, amr, auth_time, session } = person;
     // Identity hands on an address only where the provider verified it.
     let email_verified = email.is_some();
-    VerifiedPerson { subject, email, email_verified, name: Some(name), groups, amr, auth_time }
+    let name = Some(name);
+    VerifiedPerson {
+        subject,
+        email,
+        email_verified,
+        name,
+        groups,
+        amr,
+        auth_time,
+        session,
+        renewal,
+    }
 }

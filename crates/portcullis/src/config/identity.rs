@@ -20,6 +20,7 @@ use super::{
     listener::Listener,
     secret::SecretRef,
     section::{Field, Section},
+    sign_ins::{Recheck, SignIns, StepUp},
     spiffe::{Spiffe, workload_api},
 };
 
@@ -30,6 +31,8 @@ pub(crate) struct Identity {
     pub(crate) people: Vec<People>,
     /// Issuers and trust domains of workloads.
     pub(crate) workloads: Vec<Workload>,
+    /// How long people stay signed in.
+    pub(crate) sign_ins: SignIns,
     /// The Unix socket of the SPIFFE Workload API: `unix:///run/spire/agent.sock`.
     #[schemars(with = "Option<String>")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,6 +70,10 @@ pub(crate) struct Oidc {
     pub(crate) scopes: Vec<String>,
     /// Hosts, besides the issuer's own, that its discovery document may point to.
     pub(crate) endpoint_hosts: Vec<String>,
+    /// How somebody is asked to authenticate anew, or better.
+    pub(crate) step_up: StepUp,
+    /// How often the provider is asked again about those who are signed in: `15m`, or `never`.
+    pub(crate) recheck: Recheck,
 }
 
 /// Who vouches for some workloads: an issuer of tokens, or a trust domain.
@@ -132,8 +139,10 @@ impl Identity {
             section.error(format!("the trust domain `{domain}` has two entries"), help);
         }
         let api = section.field("workload_api").and_then(|field| workload_api(&field));
+        let sign_ins = section.field("sign_ins");
+        let sign_ins = sign_ins.map_or(Some(SignIns::default()), |field| SignIns::read(&field));
         section.finish();
-        Some(Self { people, workloads, workload_api: api })
+        Some(Self { people, workloads, workload_api: api, sign_ins: sign_ins? })
     }
 
     /// The trust domains whose certificates are accepted.
@@ -259,6 +268,8 @@ impl People {
             scopes: oidc.scopes,
             groups_claim: oidc.groups_claim,
             endpoint_hosts: oidc.endpoint_hosts,
+            step_up: portcullis_identity::StepUp { acr_values: oidc.step_up.acr_values },
+            recheck: oidc.recheck.get(),
         })
     }
 }
@@ -286,6 +297,10 @@ impl Oidc {
         let groups_claim = section.field("groups_claim").and_then(|f| f.text().map(str::to_owned));
         let scopes = section.field("scopes").map(|field| field.texts());
         let hosts = section.field("endpoint_hosts").map(|field| field.texts());
+        let step_up = section.field("step_up").map(|field| StepUp::read(&field));
+        let step_up = step_up.unwrap_or_default();
+        let recheck = section.field("recheck");
+        let recheck = recheck.map_or(Some(Recheck::default()), |field| Recheck::read(&field));
         section.finish();
         let scopes =
             scopes.unwrap_or_else(|| ["openid", "email", "profile"].map(Into::into).into());
@@ -296,6 +311,8 @@ impl Oidc {
             groups_claim,
             scopes,
             endpoint_hosts: hosts.unwrap_or_default(),
+            step_up,
+            recheck: recheck?,
         })
     }
 }

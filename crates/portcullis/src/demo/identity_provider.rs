@@ -52,12 +52,21 @@ struct Memory {
     codes: HashMap<String, authorize::Code>,
     devices: HashMap<String, device::Device>,
     access_tokens: HashMap<String, AccessToken>,
+    refresh_tokens: HashMap<String, RefreshToken>,
 }
 
 /// An access token, good for userinfo.
 #[derive(Debug)]
 struct AccessToken {
     person: &'static Person,
+    expires_at: Timestamp,
+}
+
+/// A refresh token, good once.
+#[derive(Debug)]
+struct RefreshToken {
+    person: &'static Person,
+    at: Timestamp,
     expires_at: Timestamp,
 }
 
@@ -114,7 +123,8 @@ async fn discovery(State(provider): State<Shared>) -> Json<serde_json::Value> {
         "jwks_uri": format!("{issuer}/jwks"),
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": [token::AUTHORIZATION_CODE, token::DEVICE_CODE],
+        "grant_types_supported": [token::AUTHORIZATION_CODE, token::DEVICE_CODE, token::REFRESH_TOKEN],
+        "authorization_response_iss_parameter_supported": true,
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["ES256"],
         "code_challenge_methods_supported": ["S256"],

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use portcullis_proxy::{
-    AssertionSigner, Gate, GateConfig, GateHandle, GateParts, ListenerConfig, Metrics,
+    AssertionSigner, Browsers, Gate, GateConfig, GateHandle, GateParts, ListenerConfig, Metrics,
 };
 use rustls::RootCertStore;
 use tokio::runtime::Handle;
@@ -36,6 +36,7 @@ pub(super) fn open(
     let config = GateConfig {
         listeners: listeners.collect(),
         control_url: base_url(&loaded.config.control.url),
+        browsers: browsers(loaded),
         upstream_roots: Arc::new(upstream_roots()),
         max_connections: MAX_CONNECTIONS,
         decision_cache: cores.decision_cache,
@@ -47,6 +48,7 @@ pub(super) fn open(
         journals: Arc::new(LogJournals(house.log.handle())),
         consumption: Arc::clone(&ports) as _,
         refusals: Arc::clone(&ports) as _,
+        browsers: Arc::clone(&ports) as _,
         connections: ports,
         workloads: Arc::clone(&house.workloads),
         entropy: Arc::clone(&house.entropy),
@@ -55,6 +57,12 @@ pub(super) fn open(
         metrics,
     };
     Ok(Gate::new(config, given).run(cores.number)?)
+}
+
+/// Browsers sign in where there is somebody to vouch for people.
+fn browsers(loaded: &Loaded) -> Option<Browsers> {
+    let somebody = !loaded.config.identity.people.is_empty();
+    somebody.then_some(Browsers { cleartext: loaded.config.demo })
 }
 
 /// A URL as others append paths to it.

@@ -11,6 +11,7 @@ use portcullis_policy::Bundle;
 use portcullis_store::{SqliteStore, Store};
 use tokio::runtime::Handle;
 
+use super::keys;
 use crate::{
     adapters::{JwtVerifier, LogEvents, OidcPeople},
     ambient::{SystemClock, SystemEntropy},
@@ -50,7 +51,7 @@ impl House {
             bundle_source: loaded.bundle.clone(),
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
-            settings: settings(config),
+            settings: settings(config, base, &entropy)?,
             people: people(loaded, &client, &clock, runtime)?,
             workloads: Arc::new(JwtVerifier(Arc::clone(&workloads))),
         });
@@ -59,10 +60,18 @@ impl House {
     }
 }
 
-fn settings(config: &Config) -> Settings {
-    let people = config.identity.same_people();
-    let relying_party = RelyingParty::of(&config.control.url);
-    Settings { people, relying_party, ..Settings::default() }
+fn settings(config: &Config, base: &Path, entropy: &Arc<dyn Entropy>) -> Result<Settings> {
+    let sign_ins = &config.identity.sign_ins;
+    Ok(Settings {
+        people: config.identity.same_people(),
+        control_sign_in: sign_ins.absolute,
+        idle: sign_ins.idle,
+        gate_ports: config.listeners.iter().map(|listener| listener.address.port()).collect(),
+        cleartext: config.demo,
+        store_key: keys::store_key(&base.join(config.store.path()), entropy.as_ref())?,
+        relying_party: RelyingParty::of(&config.control.url),
+        ..Settings::default()
+    })
 }
 
 fn people(

@@ -41,6 +41,12 @@ pub(crate) struct Plan {
     control_host: String,
     /// Further workloads, and whatever else stands under `identity`.
     workloads: String,
+    /// Further settings of the first of them.
+    corp: String,
+    /// Whether the house's own provider of people is left out.
+    no_corp: bool,
+    /// Where control listens, if that matters.
+    control_port: Option<u16>,
 }
 
 /// A running binary. Killed when dropped.
@@ -70,6 +76,9 @@ impl Plan {
             people: String::new(),
             control_host: "127.0.0.1".to_owned(),
             workloads: String::new(),
+            corp: String::new(),
+            no_corp: false,
+            control_port: None,
         }
     }
 
@@ -114,6 +123,12 @@ impl Plan {
         self
     }
 
+    /// Sets something of the house's own provider of people: `recheck: 1s`.
+    pub(crate) fn corp(mut self, setting: &str) -> Self {
+        self.corp.extend([", ", setting]);
+        self
+    }
+
     /// Gives control a URL with a name in it, as browsers want for passkeys.
     pub(crate) fn control_host(mut self, host: &str) -> Self {
         host.clone_into(&mut self.control_host);
@@ -132,6 +147,18 @@ impl Plan {
         self
     }
 
+    /// Adds a provider of people and leaves the house's own out.
+    pub(crate) fn only_people(mut self, yaml: &str) -> Self {
+        self.no_corp = true;
+        self.people(yaml)
+    }
+
+    /// Where control listens.
+    pub(crate) fn control_port(mut self, port: u16) -> Self {
+        self.control_port = Some(port);
+        self
+    }
+
     /// Writes it all down and starts the binary; returns when it is ready.
     pub(crate) fn start(self) -> House {
         let house = self.start_unready();
@@ -144,7 +171,8 @@ impl Plan {
         let dir = TempDir::new().unwrap();
         let (people, workloads) = (People::start(), Issuer::start());
         let gate = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let control = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let control = self.control_port.unwrap_or_else(free_port);
+        let control = SocketAddr::from(([127, 0, 0, 1], control));
         let text = configuration(&self, gate, control, &people, &workloads);
         fs::write(dir.path().join("portcullis.yaml"), text).unwrap();
         for (name, text) in &self.files {
@@ -387,6 +415,12 @@ fn configuration(
     workloads: &Issuer,
 ) -> String {
     let services = if plan.services.is_empty() { "  []\n" } else { &plan.services };
+    let corp = format!(
+        "    - name: corp\n      oidc: {{issuer: \"{}\", client_id: portcullis, groups_claim: groups{}}}\n",
+        people.issuer().url(),
+        plan.corp
+    );
+    let corp = if plan.no_corp { "" } else { &corp };
     format!(
         "\
 listeners:
@@ -396,9 +430,7 @@ store: sqlite:portcullis.db
 audit: {{directory: audit}}
 identity:
   people:
-    - name: corp
-      oidc: {{issuer: \"{}\", client_id: portcullis, groups_claim: groups}}
-{}  workloads:
+{corp}{}  workloads:
     - name: builds
       jwt: {{issuer: \"{}\", audience: portcullis, groups_claim: groups{}}}
 {}policies: policies
@@ -407,7 +439,6 @@ services:
         plan.listeners,
         plan.control_host,
         control.port(),
-        people.issuer().url(),
         plan.people,
         workloads.url(),
         plan.jwt,

@@ -13,8 +13,12 @@
     reason = "tests fail by panicking, and read better than they run"
 )]
 
+mod browser;
+mod browsers;
 mod bundles;
+mod chromium;
 mod crash;
+mod desk;
 mod doors;
 mod headers;
 mod house;
@@ -33,6 +37,7 @@ mod readme;
 mod record;
 mod secrecy;
 mod secrets;
+mod sessions;
 mod shop;
 mod smuggling;
 mod strangers;

@@ -38,6 +38,7 @@ impl Present {
     pub(crate) const HOP_BY_HOP: Self = Self(1 << 14);
     /// Anything that a client may not set, in whatever spelling.
     pub(crate) const RESERVED: Self = Self(1 << 15);
+    pub(crate) const COOKIE: Self = Self(1 << 18);
     const TWICE: Self = Self(1 << 16);
     const NOT_ASCII: Self = Self(1 << 17);
     /// The headers that decide something.
@@ -96,6 +97,7 @@ impl Present {
             "transfer-encoding" => Self::TRANSFER_ENCODING,
             "te" => Self::TE,
             "accept" => Self::ACCEPT,
+            "cookie" => Self::COOKIE,
             "traceparent" => Self::TRACEPARENT,
             _ => Self::default(),
         }

@@ -1,6 +1,7 @@
 //! The header section that a client gets.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use portcullis_identity::browser::sets_ours;
 
 use super::{fold, remove_matching, request::REQUEST_ID, strip_hop_by_hop};
 
@@ -15,9 +16,23 @@ pub(crate) fn filter(
 ) {
     strip_hop_by_hop(headers);
     strip_ours(headers);
+    strip_our_cookies(headers);
     headers.insert(REQUEST_ID, request_id.clone());
     if let Some(grant) = grant {
         headers.insert(GRANT, grant);
+    }
+}
+
+/// Removes cookies that only the gate may set: an upstream could sign somebody in as somebody else.
+fn strip_our_cookies(headers: &mut HeaderMap) {
+    if !headers.get_all(header::SET_COOKIE).iter().any(sets_ours) {
+        return;
+    }
+    let cookies = headers.get_all(header::SET_COOKIE).iter();
+    let theirs: Vec<HeaderValue> = cookies.filter(|cookie| !sets_ours(cookie)).cloned().collect();
+    headers.remove(header::SET_COOKIE);
+    for cookie in theirs {
+        headers.append(header::SET_COOKIE, cookie);
     }
 }
 

@@ -116,6 +116,8 @@ fn signed_in(now: Timestamp) -> (Snapshot, Vec<String>) {
             expires_at: now + jiff::SignedDuration::from_mins(10),
             parent: None,
             service: None,
+            held: portcullis_model::Held::Token,
+            provider_session: None,
         };
         let hash = TokenHash::of(token.expose());
         snapshot = snapshot.with_principal(principal).with_sign_in(hash, Arc::new(sign_in));

@@ -10,22 +10,33 @@ use crate::body::DownBody;
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:0 auto;\
 padding:2rem 1rem;color:#1a1a1a;background:#fff}h1{font-size:1.6rem;line-height:1.2}\
-h2{font-size:1.1rem}small{opacity:.75}code{background:#eee;padding:.1rem .3rem}\
+h2{font-size:1.1rem}button{font:inherit;padding:.5rem 1.25rem}small{opacity:.75}code{background:#eee;padding:.1rem .3rem}\
 @media(prefers-color-scheme:dark){body{color:#eee;background:#111}code{background:#333}}";
 
 /// A problem as a page.
-pub(super) fn response(problem: &Problem) -> Response<DownBody> {
-    let mut response = Response::new(DownBody::whole(Bytes::from(page(problem))));
+pub(super) fn response(problem: &Problem, step_up: Option<&str>) -> Response<DownBody> {
+    sent(page(problem, step_up))
+}
+
+/// A page of the gate's own; `body` is markup.
+pub(crate) fn document(title: &str, body: &str) -> Response<DownBody> {
+    let title = escape(title);
+    sent(written(&title, &format!("<h1>{title}</h1>{body}")))
+}
+
+fn sent(page: String) -> Response<DownBody> {
+    let mut response = Response::new(DownBody::whole(Bytes::from(page)));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; \
+                  form-action 'self'; frame-ancestors 'none'";
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
 }
 
-pub(super) fn page(problem: &Problem) -> String {
+pub(super) fn page(problem: &Problem, step_up: Option<&str>) -> String {
     let mut body = format!("<h1>{} · {}</h1>", problem.status, escape(&problem.title));
     if let Some(detail) = &problem.detail {
         let _ = write!(body, "<p>{}</p>", escape(detail));
@@ -44,14 +55,25 @@ pub(super) fn page(problem: &Problem) -> String {
     if let Some(url) = &problem.ask_url {
         let _ = write!(body, "<p>or see <a href=\"{0}\">{0}</a></p>", escape(url));
     }
+    if let Some(address) = step_up {
+        let _ = write!(
+            body,
+            "<p>If a rule asks for a recent or a stronger sign-in, \
+             <a href=\"{}\">sign in again</a>.</p>",
+            escape(address)
+        );
+    }
     if let Some(request) = &problem.request {
         let _ = write!(body, "<p><small>Request {}</small></p>", escape(request));
     }
-    let title = escape(&problem.title);
+    written(&escape(&problem.title), &body)
+}
+
+fn written(title: &str, body: &str) -> String {
     format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>{title}</title>\
-         <style>{STYLE}</style></head><body>{body}</body></html>"
+         <style>{STYLE}</style></head><body><main>{body}</main></body></html>"
     )
 }
 

@@ -65,7 +65,7 @@ fn a_requestable_refusal_says_how_to_ask() {
 
 #[test]
 fn a_page_shows_everything_as_text() {
-    let page = html::page(&problem::describe("https://control.test", &requestable()));
+    let page = html::page(&problem::describe("https://control.test", &requestable()), None);
     assert!(page.contains("payments.&lt;refund&gt;"));
     assert!(page.contains("&lt;script&gt;lea"));
     assert!(!page.contains("<script"));

@@ -19,7 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 use portcullis_identity::{Pace, ProviderClient, Workloads};
 use portcullis_model::{
     AccessRequestId, Attempt, Audience, Clock, Entropy, Grant, GrantEnd, GrantId, GrantKind,
-    GrantState, OperationName, Outcome, PersonId, Principal, RecordLevel, RefusalId,
+    GrantState, Held, OperationName, Outcome, PersonId, Principal, RecordLevel, RefusalId,
     RefusalsCounted, RequestId, Resource, SignIn, SignInId, TokenHash, Window,
 };
 use portcullis_policy::{Bundle, BundleSource, PolicySource, ServiceSource, Snapshot, bundle};
@@ -109,6 +109,7 @@ impl House {
             journals: Arc::new(ports.records.clone()),
             consumption: Arc::clone(&ports) as _,
             refusals: Arc::clone(&ports) as _,
+            browsers: Arc::new(crate::browsers::Nobody),
             connections: Arc::clone(&ports) as _,
             workloads: Arc::new(workloads.unwrap()),
             entropy: Arc::clone(&ports) as _,
@@ -120,6 +121,7 @@ impl House {
         let config = GateConfig {
             listeners: vec![listener],
             control_url: "https://control.test".to_owned(),
+            browsers: None,
             upstream_roots: Arc::new(rustls::RootCertStore::empty()),
             max_connections: 100,
             decision_cache: true,
@@ -337,6 +339,8 @@ fn snapshot(upstream: SocketAddr, now: Timestamp) -> Snapshot {
         expires_at: now + SignedDuration::from_hours(1),
         parent: None,
         service: None,
+        held: Held::Token,
+        provider_session: None,
     };
     Snapshot::new(Arc::new(bundle), 1)
         .with_principal(Arc::new(ana()))

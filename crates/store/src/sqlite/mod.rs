@@ -3,6 +3,7 @@
 //! One connection writes, under `BEGIN IMMEDIATE`, with `synchronous=FULL`: a commit that returned
 //! survives a power cut. A few others read. One process owns the file; a second is refused.
 
+mod browsers;
 mod open;
 mod passkeys;
 mod read;
@@ -25,7 +26,8 @@ use sqlx::SqlitePool;
 
 use crate::{
     AccessRequests, Change, Grants, LogMark, Store, StoreError, StoredAnswer, StoredBundle,
-    StoredChallenge, StoredDevice, StoredEvent, StoredRefusal, StoredSignIn,
+    StoredChallenge, StoredCode, StoredDevice, StoredEvent, StoredProviderToken, StoredRefusal,
+    StoredSignIn,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -99,6 +101,14 @@ impl Store for SqliteStore {
 
     async fn devices_under_way(&self) -> Result<u32> {
         read::devices_under_way(&self.readers).await
+    }
+
+    async fn code(&self, hash: &TokenHash) -> Result<Option<StoredCode>> {
+        read::code(&self.readers, hash).await
+    }
+
+    async fn provider_tokens(&self) -> Result<Vec<StoredProviderToken>> {
+        read::provider_tokens(&self.readers).await
     }
 
     async fn refusal(

@@ -41,6 +41,7 @@ fn migrations() -> Migrator {
     let all = [
         (1, "first", include_str!("../../migrations/0001_first.sql")),
         (2, "answers", include_str!("../../migrations/0002_answers.sql")),
+        (3, "browsers", include_str!("../../migrations/0003_browsers.sql")),
         (6, "passkeys", include_str!("../../migrations/0006_passkeys.sql")),
     ];
     let migration = |(version, name, sql): (i64, &'static str, &'static str)| {

@@ -13,8 +13,8 @@ use super::{
     rows::{parsed, readable, time, unreadable},
 };
 use crate::{
-    AccessRequests, Grants, StoredAnswer, StoredBundle, StoredDevice, StoredEvent, StoredRefusal,
-    StoredSignIn,
+    AccessRequests, Grants, StoredAnswer, StoredBundle, StoredCode, StoredDevice, StoredEvent,
+    StoredProviderToken, StoredRefusal, StoredSignIn,
 };
 
 pub(super) async fn access_request(
@@ -71,12 +71,13 @@ pub(super) async fn grants(pool: &SqlitePool, which: &Grants, limit: u32) -> Res
 }
 
 pub(super) async fn sign_ins(pool: &SqlitePool) -> Result<Vec<StoredSignIn>> {
-    let sql = "SELECT token_hash, body FROM sign_ins ORDER BY id";
-    let rows: Vec<(String, String)> = sqlx::query_as(sql).fetch_all(pool).await?;
+    let sql = "SELECT token_hash, body, seen_at FROM sign_ins ORDER BY id";
+    let rows: Vec<(String, String, Option<i64>)> = sqlx::query_as(sql).fetch_all(pool).await?;
     rows.iter()
-        .map(|(hash, body)| {
+        .map(|(hash, body, seen_at)| {
             let hash = hash.parse().map_err(|error| unreadable("sign_ins", error))?;
-            Ok(StoredSignIn { hash, sign_in: parsed("sign_ins", body)? })
+            let seen_at = seen_at.map(|micros| time("sign_ins", micros)).transpose()?;
+            Ok(StoredSignIn { hash, sign_in: parsed("sign_ins", body)?, seen_at })
         })
         .collect()
 }
@@ -112,6 +113,18 @@ pub(super) async fn devices_under_way(pool: &SqlitePool) -> Result<u32> {
     Ok(sqlx::query_scalar("SELECT count(*) FROM devices").fetch_one(pool).await?)
 }
 
+pub(super) async fn code(pool: &SqlitePool, hash: &TokenHash) -> Result<Option<StoredCode>> {
+    let sql = "SELECT body FROM sign_in_codes WHERE code_hash = ?";
+    one(pool, "sign_in_codes", sql, &hash.to_string()).await
+}
+
+pub(super) async fn provider_tokens(pool: &SqlitePool) -> Result<Vec<StoredProviderToken>> {
+    let sql = "SELECT body FROM provider_tokens";
+    let bodies: Vec<String> = sqlx::query_scalar(sql).fetch_all(pool).await?;
+    // One that were left out would never be asked about again.
+    bodies.iter().map(|body| parsed("provider_tokens", body)).collect()
+}
+
 pub(super) async fn refusal(
     pool: &SqlitePool,
     principal: &PrincipalId,
@@ -140,11 +153,14 @@ pub(super) async fn answer(
 pub(super) async fn oldest_to_forget(
     pool: &SqlitePool,
 ) -> Result<(Option<Timestamp>, Option<Timestamp>)> {
-    let sql = "SELECT (SELECT min(time) FROM refusals), (SELECT min(expires_at) FROM devices)";
-    let (refusal, device): (Option<i64>, Option<i64>) = sqlx::query_as(sql).fetch_one(pool).await?;
+    let sql = "SELECT (SELECT min(time) FROM refusals), (SELECT min(expires_at) FROM (\
+               SELECT expires_at FROM devices UNION ALL SELECT expires_at FROM sign_in_codes \
+               UNION ALL SELECT expires_at FROM seen_once))";
+    let (refusal, lapsing): (Option<i64>, Option<i64>) =
+        sqlx::query_as(sql).fetch_one(pool).await?;
     Ok((
         refusal.map(|micros| time("refusals", micros)).transpose()?,
-        device.map(|micros| time("devices", micros)).transpose()?,
+        lapsing.map(|micros| time("devices", micros)).transpose()?,
     ))
 }
 

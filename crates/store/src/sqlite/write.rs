@@ -1,12 +1,12 @@
 //! Writing: one statement for each change, its guard in the statement.
 
 use portcullis_model::{
-    AccessRequest, Decision, Event, Grant, GrantState, Principal, RequestId, Review,
+    AccessRequest, Decision, Event, Grant, GrantState, Principal, RequestId, Review, SignInId,
 };
 use sqlx::{Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
 
 use super::{
-    Result, passkeys,
+    Result, browsers, passkeys,
     rows::{json, micros, unreadable},
 };
 use crate::{Change, LogMark, StoreError, StoredAnswer, StoredBundle, StoredRefusal, StoredSignIn};
@@ -24,12 +24,12 @@ pub(super) async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<
         }
         Change::SeePrincipal { principal, at } => see_principal(tx, principal, micros(*at)).await,
         Change::AddSignIn(stored) => add_sign_in(tx, stored).await,
-        Change::EndSignIn(id) => {
-            let sql = "DELETE FROM sign_ins WHERE parent = ?";
-            sqlx::query(sql).bind(id.to_string()).execute(&mut *tx).await?;
-            let sql = "DELETE FROM sign_ins WHERE id = ?";
-            guarded(tx, sqlx::query(sql).bind(id.to_string())).await
-        }
+        Change::EndSignIn(id) => end_sign_in(tx, *id).await,
+        Change::SeeSignIn { id, at } => browsers::see(tx, *id, *at).await,
+        Change::AddCode { hash, code } => browsers::add_code(tx, hash, code).await,
+        Change::EndCode(hash) => browsers::end_code(tx, hash).await,
+        Change::SeeOnce { hash, until } => browsers::see_once(tx, hash, *until).await,
+        Change::KeepProviderToken(token) => browsers::keep_provider_token(tx, token).await,
         Change::AddDevice { hash, device } => {
             let sql = "INSERT INTO devices (token_hash, expires_at, body) VALUES (?, ?, ?)";
             let query = sqlx::query(sql).bind(hash.to_string()).bind(micros(device.expires_at));
@@ -70,6 +70,16 @@ pub(super) async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<
         Change::AddBundle(bundle) => add_bundle(tx, bundle).await,
         Change::Record(event) => record(tx, event).await,
     }
+}
+
+async fn end_sign_in(tx: &mut SqliteConnection, id: SignInId) -> Result<()> {
+    for sql in
+        ["DELETE FROM sign_ins WHERE parent = ?", "DELETE FROM provider_tokens WHERE sign_in = ?"]
+    {
+        sqlx::query(sql).bind(id.to_string()).execute(&mut *tx).await?;
+    }
+    let sql = "DELETE FROM sign_ins WHERE id = ?";
+    guarded(tx, sqlx::query(sql).bind(id.to_string())).await
 }
 
 /// INVARIANT: a statement that moved no row found its guard false.
@@ -270,13 +280,17 @@ async fn keep_answer(tx: &mut SqliteConnection, answer: &StoredAnswer, until: i6
     guarded(tx, query).await
 }
 
-async fn forget(tx: &mut SqliteConnection, refusals: i64, devices: i64) -> Result<()> {
+async fn forget(tx: &mut SqliteConnection, refusals: i64, lapsed: i64) -> Result<()> {
     let sql = "DELETE FROM refusals WHERE time <= ?";
     sqlx::query(sql).bind(refusals).execute(&mut *tx).await?;
-    let sql = "DELETE FROM devices WHERE expires_at <= ?";
-    sqlx::query(sql).bind(devices).execute(&mut *tx).await?;
-    let sql = "DELETE FROM challenges WHERE expires_at <= ?";
-    sqlx::query(sql).bind(devices).execute(tx).await?;
+    for sql in [
+        "DELETE FROM devices WHERE expires_at <= ?",
+        "DELETE FROM challenges WHERE expires_at <= ?",
+        "DELETE FROM sign_in_codes WHERE expires_at <= ?",
+        "DELETE FROM seen_once WHERE expires_at <= ?",
+    ] {
+        sqlx::query(sql).bind(lapsed).execute(&mut *tx).await?;
+    }
     Ok(())
 }
 

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use portcullis_model::{
     AccessQuery, AccessRequest, AccessRequestId, AccessRequestState, Audience, Base64Url,
-    BundleDigest, Decision, Event, EventId, EventType, Grant, GrantId, GrantKind, GrantState,
+    BundleDigest, Decision, Event, EventId, EventType, Grant, GrantId, GrantKind, GrantState, Held,
     Passkey, PasskeyId, PersonId, Principal, PrincipalId, PrincipalKind, RefusalId, RequestId,
     Resource, Review, ReviewId, SignIn, SignInId, TokenHash, Way, Window,
 };
 use portcullis_store::{
-    ChallengePurpose, Person, StoredBundle, StoredChallenge, StoredDevice, StoredRefusal,
-    StoredSignIn,
+    ChallengePurpose, Person, StoredBundle, StoredChallenge, StoredCode, StoredDevice,
+    StoredRefusal, StoredSignIn,
 };
 
 pub(crate) fn now() -> Timestamp {
@@ -112,8 +112,10 @@ pub(crate) fn sign_in(n: u128, name: &str, person: u128, parent: Option<u128>) -
         expires_at: now() + SignedDuration::from_hours(12),
         parent: parent.map(SignInId::from_bits),
         service: None,
+        held: Held::Token,
+        provider_session: None,
     };
-    StoredSignIn { hash: TokenHash::of(&format!("pc_sign_{n}")), sign_in }
+    StoredSignIn { hash: TokenHash::of(&format!("pc_sign_{n}")), sign_in, seen_at: None }
 }
 
 pub(crate) fn device() -> StoredDevice {
@@ -180,4 +182,13 @@ pub(crate) fn bundle(generation: u64, digest: &str) -> StoredBundle {
 
 pub(crate) fn event(n: u128) -> Event {
     Event::new(EventId::from_bits(n), now(), EventType::AccessRequested)
+}
+
+pub(crate) fn code() -> StoredCode {
+    StoredCode {
+        parent: SignInId::from_bits(1),
+        origin: "https://desk.example.com".into(),
+        challenge: "challenge".into(),
+        expires_at: now() + SignedDuration::from_secs(60),
+    }
 }

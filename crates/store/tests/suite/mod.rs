@@ -10,7 +10,9 @@ use portcullis_model::{
     AccessRequest, AccessRequestId, BundleDigest, Decision, Grant, GrantEnd, GrantId, Passkey,
     PasskeyId, PersonId, RequestId, SignInId, TokenHash,
 };
-use portcullis_store::{AccessRequests, Change, Grants, LogMark, Store, StoreError, StoredAnswer};
+use portcullis_store::{
+    AccessRequests, Change, Grants, LogMark, Store, StoreError, StoredAnswer, StoredProviderToken,
+};
 
 type Shared = Arc<dyn Store>;
 
@@ -205,6 +207,48 @@ pub(crate) async fn a_device_sign_in_is_done_once(store: Shared) {
     assert_eq!(store.devices_under_way().await.unwrap(), 1);
     store.commit(vec![Change::EndDevice(hash)]).await.unwrap();
     assert!(is_conflict(&store.commit(vec![Change::EndDevice(hash)]).await));
+}
+
+pub(crate) async fn a_code_is_exchanged_once_and_what_came_once_does_not_come_again(store: Shared) {
+    let (hash, code) = (TokenHash::of("pc_code_1"), made::code());
+    store.commit(vec![Change::AddCode { hash, code: code.clone() }]).await.unwrap();
+    assert_eq!(store.code(&hash).await.unwrap(), Some(code.clone()));
+    store.commit(vec![Change::EndCode(hash)]).await.unwrap();
+    assert!(is_conflict(&store.commit(vec![Change::EndCode(hash)]).await));
+    let once = || vec![Change::SeeOnce { hash, until: code.expires_at }];
+    store.commit(once()).await.unwrap();
+    assert!(is_conflict(&store.commit(once()).await), "d15: a state comes once");
+    assert_eq!(store.oldest_to_forget().await.unwrap().1, Some(code.expires_at));
+    let forget = Change::Forget { refusals_until: made::now(), devices_until: code.expires_at };
+    store.commit(vec![forget]).await.unwrap();
+    assert_eq!(store.oldest_to_forget().await.unwrap().1, None);
+}
+
+pub(crate) async fn what_a_browsers_sign_in_needs_ends_with_it(store: Shared) {
+    let person = Change::AddPerson(made::person(1, None));
+    let seen = Change::SeePrincipal { principal: made::principal("ana", Some(1)), at: now() };
+    store.commit(vec![person, seen]).await.unwrap();
+    let stored = made::sign_in(1, "ana", 1, None);
+    let id = stored.sign_in.id;
+    let token = StoredProviderToken {
+        sign_in: id,
+        provider: "corp".into(),
+        sealed: "sealed".into(),
+        due_at: made::now(),
+    };
+    let keep = || vec![Change::KeepProviderToken(token.clone())];
+    assert!(is_conflict(&store.commit(keep()).await), "of a sign-in that is not there");
+    store.commit(vec![Change::AddSignIn(stored)]).await.unwrap();
+    store.commit(keep()).await.unwrap();
+    let later = made::now() + jiff::SignedDuration::from_secs(5);
+    for at in [later, made::now()] {
+        store.commit(vec![Change::SeeSignIn { id, at }]).await.unwrap();
+    }
+    assert_eq!(store.sign_ins().await.unwrap()[0].seen_at, Some(later), "it never goes back");
+    assert_eq!(store.provider_tokens().await.unwrap(), std::slice::from_ref(&token));
+    store.commit(vec![Change::EndSignIn(id)]).await.unwrap();
+    assert!(store.provider_tokens().await.unwrap().is_empty());
+    store.commit(vec![Change::SeeSignIn { id, at: later }]).await.unwrap();
 }
 
 pub(crate) async fn e37_a_refusal_is_read_by_its_principal_only(store: Shared) {

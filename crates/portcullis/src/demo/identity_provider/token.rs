@@ -12,12 +12,21 @@ use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::{AccessToken, CLIENT, IdentityProvider, Shared, device::DeviceState, people::Person};
+use super::{
+    AccessToken, CLIENT, IdentityProvider, RefreshToken, Shared, device::DeviceState,
+    people::Person,
+};
 
 /// RFC 6749, 4.1.3.
 pub(super) const AUTHORIZATION_CODE: &str = "authorization_code";
 /// RFC 8628, 3.4.
 pub(super) const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
+
+/// RFC 6749, 6.
+pub(super) const REFRESH_TOKEN: &str = "refresh_token";
+
+/// How long a refresh token lives: longer than a sign-in of ours.
+const REFRESHES: SignedDuration = SignedDuration::from_hours(24);
 
 /// How long tokens live: short, as at careful companies. A sign-in of ours is longer.
 const LIVES: SignedDuration = SignedDuration::from_mins(5);
@@ -37,6 +46,8 @@ pub(super) struct Exchange {
     code_verifier: String,
     #[serde(default)]
     device_code: String,
+    #[serde(default)]
+    refresh_token: String,
 }
 
 /// Somebody who signed in.
@@ -57,6 +68,7 @@ pub(super) async fn exchange(
     let signed_in = match asked.grant_type.as_str() {
         AUTHORIZATION_CODE => provider.by_code(&asked),
         DEVICE_CODE => provider.by_device(&asked.device_code),
+        REFRESH_TOKEN => provider.by_refresh(&asked.refresh_token),
         _ => Err("unsupported_grant_type"),
     };
     match signed_in {
@@ -99,6 +111,14 @@ impl IdentityProvider {
         }
     }
 
+    /// A refresh token is good once: what comes with the new tokens is another one.
+    fn by_refresh(&self, refresh_token: &str) -> Result<SignedIn, &'static str> {
+        let known = self.memory().refresh_tokens.remove(refresh_token).ok_or("invalid_grant")?;
+        let in_time = self.now() < known.expires_at;
+        let signed_in = SignedIn { person: known.person, at: known.at, nonce: None };
+        in_time.then_some(signed_in).ok_or("invalid_grant")
+    }
+
     fn tokens(&self, signed_in: &SignedIn) -> Response {
         let now = self.now();
         let mut claims = signed_in.person.claims();
@@ -117,16 +137,21 @@ impl IdentityProvider {
         let Ok(id_token) = self.key.sign(&claims) else {
             return error(StatusCode::INTERNAL_SERVER_ERROR, "server_error");
         };
-        let access_token = self.random_text();
+        let (access_token, refresh_token) = (self.random_text(), self.random_text());
         let kept = AccessToken { person: signed_in.person, expires_at: now + LIVES };
         let mut memory = self.memory();
         memory.access_tokens.retain(|_, token| now < token.expires_at);
         memory.access_tokens.insert(access_token.clone(), kept);
+        let (person, at, expires_at) = (signed_in.person, signed_in.at, now + REFRESHES);
+        memory.refresh_tokens.retain(|_, token| now < token.expires_at);
+        let kept = RefreshToken { person, at, expires_at };
+        memory.refresh_tokens.insert(refresh_token.clone(), kept);
         let body = json!({
             "access_token": access_token,
             "token_type": "Bearer",
             "expires_in": LIVES.as_secs(),
             "id_token": id_token,
+            "refresh_token": refresh_token,
             "scope": "openid email profile",
         });
         ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
