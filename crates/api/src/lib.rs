@@ -27,6 +27,7 @@ pub mod policy;
 pub mod principal;
 pub mod problem_kind;
 pub mod refusals;
+pub mod runs;
 pub mod services;
 pub mod sign_ins;
 pub mod way;
@@ -68,6 +69,7 @@ fn documented() -> OpenApiRouter<Shared> {
         .merge(access_requests::routes())
         .merge(grants::routes())
         .merge(sign_ins::routes())
+        .merge(runs::routes())
         .merge(connections::routes())
         .merge(device::routes())
         .merge(audit::routes())

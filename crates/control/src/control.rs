@@ -20,12 +20,12 @@ use crate::{
     start,
     usecase::{
         access_requests, ask, authenticate, bundles, connections, consume, device, explain, grants,
-        once, record, refusals, review, services, sign_in,
+        once, record, refusals, review, runs, services, sign_in,
     },
     views::{
-        AccessRequestFilter, AccessRequestView, Ask, BundleView, ConnectionView, DevicePoll,
-        DeviceSignIn, EventFilter, EventLine, Explain, Explanation, GateSignIn, RefusalView,
-        ReviewInput, ServiceView, WhoAmI,
+        AccessRequestFilter, AccessRequestView, Ask, Beat, BundleView, ConnectionView, DevicePoll,
+        DeviceSignIn, EventFilter, EventLine, Explain, Explanation, GateSignIn, NewRun,
+        RefusalView, ReviewInput, ServiceView, WhoAmI,
     },
 };
 
@@ -127,6 +127,21 @@ impl Control {
     /// Asks whether the person has signed in.
     pub async fn poll_device(&self, device_token: &str, source: IpAddr) -> Result<DevicePoll> {
         device::poll(&self.core, device_token, source).await
+    }
+
+    /// Exchanges a CI job's token, once, for a run.
+    pub async fn start_run(&self, token: Option<&str>, source: IpAddr) -> Result<NewRun> {
+        runs::start(&self.core, token, source).await
+    }
+
+    /// The caller's own run goes on.
+    pub async fn beat(&self, op: &OpContext, run: SignInId) -> Result<Beat> {
+        runs::beat(&self.core, op, run)
+    }
+
+    /// Ends the caller's own run, and everything that it opened.
+    pub async fn finish_run(&self, op: &OpContext, run: SignInId) -> Result<()> {
+        runs::finish(&self.core, op, run).await
     }
 
     /// Who presents `bearer` at control: a control sign-in, or a workload's JWT.

@@ -30,6 +30,8 @@ pub(crate) enum Ending {
     Grant(GrantId),
     AccessRequest(AccessRequestId),
     SignIn(SignInId),
+    /// A run, unless it was heard of.
+    Silence(SignInId),
     /// Refusals and device sign-ins that nobody needs any more.
     Leftovers,
 }
@@ -94,6 +96,7 @@ async fn end(core: &Arc<Core>, ending: Ending, now: Timestamp) -> Result<(), Con
         }
         Ending::AccessRequest(id) => usecase::access_requests::expire(core, &op, id).await,
         Ending::SignIn(id) => usecase::sign_in::end(core, &op, id, SignInEnd::Expired).await,
+        Ending::Silence(id) => usecase::runs::silence(core, &op, id).await,
         Ending::Leftovers => forget(core, now).await,
     };
     match ended {

@@ -9,6 +9,7 @@ mod control;
 mod core;
 pub mod error;
 mod expiry;
+mod heartbeats;
 pub mod op_context;
 mod outbox;
 mod people;

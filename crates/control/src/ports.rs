@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt::Debug, net::IpAddr};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use portcullis_identity::{AuthError, Authenticated};
+use portcullis_identity::{AuthError, Authenticated, Job};
 use portcullis_model::{
     ConnectionId, Event, GrantId, Group, InstanceName, OperationName, PrincipalId, RequestId,
     Resource, Secret, ServiceName, SignInId, Way,
@@ -114,6 +114,9 @@ pub trait PeopleProvider: Debug + Send + Sync {
 pub trait WorkloadVerifier: Debug + Send + Sync {
     /// Who presents `token`.
     async fn authenticate(&self, token: &str, now: Timestamp) -> Result<Authenticated, AuthError>;
+
+    /// Which CI job wants to exchange `token`.
+    async fn job(&self, token: &str, now: Timestamp) -> Result<Job, AuthError>;
 }
 
 /// A requestable refusal, to be kept for an hour so that its principal can ask about it.

@@ -30,6 +30,8 @@ pub(crate) enum Effect {
     EndSignIn(SignInId),
     /// A principal as last seen.
     Principal(Principal),
+    /// A principal that will not come again.
+    ForgetPrincipal(PrincipalId),
     /// Another bundle.
     Bundle(Arc<Bundle>, u64),
 }
@@ -164,6 +166,10 @@ impl Live {
             Effect::SignIn(hash, sign_in) => self.sign_in(snapshot, hash, sign_in),
             Effect::EndSignIn(id) => self.end_sign_in(snapshot, id),
             Effect::Principal(principal) => self.principal(snapshot, principal),
+            Effect::ForgetPrincipal(id) => {
+                self.principals.remove(&id);
+                snapshot.without_principal(&id)
+            }
             Effect::Bundle(bundle, generation) => snapshot.with_bundle(bundle, generation),
         }
     }

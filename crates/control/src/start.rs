@@ -15,7 +15,7 @@ use crate::{
     publisher::{Effect, Publisher},
     rate::RateLimits,
     settle::Settlement,
-    usecase::bundles,
+    usecase::{bundles, runs},
 };
 
 const REFUSALS_PER_SECOND: u32 = 10;
@@ -38,6 +38,7 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
         workloads: parts.workloads,
         held_back: crate::settle::HeldBack::default(),
         deadlines: Deadlines::default(),
+        heartbeats: crate::heartbeats::Heartbeats::default(),
         connections: Connections::default(),
         reviewer_names: crate::rights::ReviewerNames::default(),
         refusal_rates: RateLimits::new(REFUSALS_PER_SECOND),
@@ -85,6 +86,10 @@ async fn bring_back(core: &Arc<Core>, recorded: bool) -> Result<()> {
     sign_ins.sort_by_key(|stored| stored.sign_in.parent.is_some());
     for stored in sign_ins {
         let SignIn { id, expires_at, .. } = stored.sign_in;
+        if let Some(by) = runs::heartbeat_end(&stored.sign_in, core.now()) {
+            core.heartbeats.heard(id, by);
+            deadlines.push((by, Ending::Silence(id)));
+        }
         deadlines.push((expires_at, Ending::SignIn(id)));
         effects.push(Effect::SignIn(stored.hash, stored.sign_in));
     }

@@ -254,6 +254,26 @@ pub struct GateSignIn {
     pub sign_in: SignIn,
 }
 
+/// A run that a CI job's token was exchanged for.
+#[derive(Debug, Clone)]
+pub struct NewRun {
+    /// Its token, for control.
+    pub token: Secret,
+    /// The sign-in.
+    pub sign_in: SignIn,
+    /// When it has to be heard of.
+    pub heartbeat_by: Timestamp,
+}
+
+/// A run that was heard of.
+#[derive(Debug, Clone, Copy)]
+pub struct Beat {
+    /// When it has to be heard of again.
+    pub heartbeat_by: Timestamp,
+    /// When it ends by itself.
+    pub expires_at: Timestamp,
+}
+
 /// A search of the record.
 #[derive(Debug, Clone, Default)]
 pub struct EventFilter {

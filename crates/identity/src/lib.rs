@@ -5,6 +5,7 @@
 //! issuers. Decides nothing about access.
 
 pub mod authenticated;
+pub mod ci;
 mod claims;
 pub mod error;
 pub mod issuer;
@@ -13,17 +14,20 @@ mod jws;
 pub mod key_source;
 pub mod people;
 pub mod provider;
+pub mod rules;
 pub mod sign_ins;
 pub mod template;
 pub mod token_cache;
 pub mod workloads;
 
 pub use authenticated::{AuthMethod, Authenticated};
+pub use ci::{CiJobs, CiSystem, Job};
 pub use error::{AuthError, ConfigError};
-pub use issuer::{ClaimType, GroupRule, IssuerUrl, JwtIssuer};
+pub use issuer::{ClaimType, IssuerUrl, JwtIssuer};
 pub use key_source::Pace;
 pub use people::{DeviceAuthorization, OidcProvider, People, PeopleError, PersonClaims, Poll};
 pub use provider::{ProviderClient, ProviderError};
+pub use rules::{Pattern, Requirement, Rule};
 pub use sign_ins::SignIns;
 pub use template::Template;
 pub use token_cache::TokenCache;

@@ -80,6 +80,8 @@ ids! {
     PersonId,
     /// One HTTP request (or gRPC call, or upgrade) at the gate.
     RequestId,
+    /// One user or group of the directory.
+    DirectoryId,
     /// One long-lived exchange.
     ConnectionId,
     /// One entry of the record.

@@ -10,6 +10,7 @@ pub mod duration;
 pub mod event;
 pub mod grant;
 pub mod id;
+pub mod origin;
 pub mod principal;
 pub mod problem;
 pub mod refusal;
@@ -25,9 +26,10 @@ pub use duration::Window;
 pub use event::{BundleStamp, Event, EventType};
 pub use grant::{Grant, GrantEnd, GrantKind, GrantState};
 pub use id::{
-    AccessRequestId, ConnectionId, EventId, GrantId, PersonId, RefusalId, RequestId, ReviewId,
-    SignInId,
+    AccessRequestId, ConnectionId, DirectoryId, EventId, GrantId, PersonId, RefusalId, RequestId,
+    ReviewId, SignInId,
 };
+pub use origin::{Origin, Run};
 pub use principal::{AttributeValue, Group, Principal, PrincipalId, PrincipalKind};
 pub use problem::Problem;
 pub use refusal::Refusal;

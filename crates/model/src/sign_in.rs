@@ -1,9 +1,10 @@
-//! A person's authenticated session with Portcullis: opaque, revocable, for one audience.
+//! An authenticated session with Portcullis, of a person or of a CI job's run: opaque, revocable, for
+//! one audience.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{PersonId, PrincipalId, ServiceName, SignInId};
+use crate::{PersonId, PrincipalId, Run, ServiceName, SignInId};
 
 /// Where a sign-in may be presented: never at both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -27,6 +28,10 @@ pub enum SignInEnd {
     Revoked,
     /// The control sign-in it was made from ended.
     ParentEnded,
+    /// The run was not heard of any more.
+    Silent,
+    /// The person was deactivated in the directory.
+    Deactivated,
 }
 
 /// One sign-in. Its token exists outside only; inside there is a hash.
@@ -38,8 +43,9 @@ pub struct SignIn {
     pub audience: Audience,
     /// Who signed in.
     pub principal: PrincipalId,
-    /// The human being.
-    pub person: PersonId,
+    /// The human being; a run has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<PersonId>,
     /// When the person proved who they are.
     pub authenticated_at: Timestamp,
     /// When this sign-in was made.
@@ -52,6 +58,9 @@ pub struct SignIn {
     /// The only service that a gate sign-in opens, if it was made for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceName>,
+    /// What a CI job's sign-in, and those made from it, have and no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Box<Run>>,
 }
 
 impl SignIn {

@@ -16,6 +16,7 @@ use serde::{Serialize, Serializer};
 
 mod audit;
 mod bundle_source;
+mod ci;
 mod control;
 mod document;
 mod identity;

@@ -187,13 +187,14 @@ fn control_sign_in(
         id: SignInId::new(op.now(), core.entropy.as_ref()),
         audience: Audience::Control,
         principal: principal.id.clone(),
-        person,
+        person: Some(person),
         // A provider whose clock is ahead does not make an authentication younger than now.
         authenticated_at: claims.auth_time.unwrap_or(op.now()).min(op.now()),
         created_at: op.now(),
         expires_at: op.now() + core.settings.control_sign_in.signed(),
         parent: None,
         service: None,
+        run: None,
     }
 }
 

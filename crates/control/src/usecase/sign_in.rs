@@ -7,6 +7,7 @@ use portcullis_model::{
 };
 use portcullis_store::{Change, StoredSignIn};
 
+use super::parting;
 use crate::{
     ControlError, OpContext,
     core::Core,
@@ -39,7 +40,11 @@ pub(crate) async fn for_gate(
         let message = format!("{MOST_CHILDREN} sign-ins were made from yours and still live");
         return Err(ControlError::Limited { message, retry_after: 60 });
     }
-    let ends = op.now() + core.settings.gate_sign_in.signed();
+    // What a run does at the gate takes as long as the run does, and its heartbeat ends both.
+    let ends = match parent.run {
+        Some(_) => parent.expires_at,
+        None => op.now() + core.settings.gate_sign_in.signed(),
+    };
     let sign_in = SignIn {
         id: SignInId::new(op.now(), core.entropy.as_ref()),
         audience: Audience::Gate,
@@ -50,6 +55,7 @@ pub(crate) async fn for_gate(
         expires_at: ends.min(parent.expires_at),
         parent: Some(parent.id),
         service,
+        run: parent.run.clone(),
     };
     let token = TokenKind::SignIn.issue(core.entropy.as_ref());
     let mut settlement = Settlement::default();
@@ -114,18 +120,38 @@ pub(crate) async fn end(
     id: SignInId,
     why: SignInEnd,
 ) -> Result<()> {
-    let sign_in = core.publisher.sign_in(id).ok_or(NOT_FOUND)?;
-    let mut changes = vec![Change::EndSignIn(id), ended(core, op, &sign_in, why)];
+    // Somebody may be spending a use of a run's grant at this moment: then we look again.
+    for _ in 0..parting::ROUNDS {
+        let sign_in = core.publisher.sign_in(id).ok_or(NOT_FOUND)?;
+        let is_run = sign_in.run.is_some() && sign_in.parent.is_none();
+        let mut settlement = ending(core, op, &sign_in, why);
+        if is_run {
+            parting::end_grants(core, op, &sign_in.principal, &mut settlement).await?;
+            settlement.changes.push(Change::ForgetPrincipal(sign_in.principal.clone()));
+            settlement.at_once.push(Effect::ForgetPrincipal(sign_in.principal.clone()));
+        }
+        match core.settle(settlement).await {
+            Ok(()) => {
+                core.heartbeats.over(id);
+                return Ok(());
+            }
+            Err(Unsettled::Conflict) if is_run => {}
+            Err(Unsettled::Conflict) => return Err(NOT_FOUND),
+            Err(Unsettled::Failed(error)) => return Err(error),
+        }
+    }
+    Err(ControlError::Unavailable("the run is busy; it ends in a moment".into()))
+}
+
+/// What the end of a sign-in, and of all that were made from it, changes.
+pub(crate) fn ending(core: &Core, op: &OpContext, sign_in: &SignIn, why: SignInEnd) -> Settlement {
+    let id = sign_in.id;
+    let mut changes = vec![Change::EndSignIn(id), ended(core, op, sign_in, why)];
     let children = core.publisher.children_of(id);
     let children = children.iter().map(|child| ended(core, op, child, SignInEnd::ParentEnded));
     changes.extend(children);
     let at_once = vec![Effect::EndSignIn(id)];
-    core.settle(Settlement { changes, at_once, ..Settlement::default() }).await.map_err(|error| {
-        match error {
-            Unsettled::Conflict => NOT_FOUND,
-            Unsettled::Failed(error) => error,
-        }
-    })
+    Settlement { changes, at_once, ..Settlement::default() }
 }
 
 fn ended(core: &Core, op: &OpContext, sign_in: &SignIn, why: SignInEnd) -> Change {
@@ -137,6 +163,8 @@ fn ended(core: &Core, op: &OpContext, sign_in: &SignIn, why: SignInEnd) -> Chang
         SignInEnd::SignedOut => "signed_out".into(),
         SignInEnd::Revoked => "revoked".into(),
         SignInEnd::ParentEnded => "parent_ended".into(),
+        SignInEnd::Silent => "silent".into(),
+        SignInEnd::Deactivated => "deactivated".into(),
     });
     Change::Record(event)
 }
@@ -144,7 +172,7 @@ fn ended(core: &Core, op: &OpContext, sign_in: &SignIn, why: SignInEnd) -> Chang
 /// The control sign-in that the caller acts under.
 fn own_sign_in(core: &Core, op: &OpContext) -> Result<Arc<SignIn>> {
     let id = op.caller().and_then(portcullis_identity::Authenticated::sign_in);
-    let none = "a workload has no sign-in; it presents its own token everywhere";
+    let none = "a workload that is no CI run has no sign-in; it presents its own token everywhere";
     let id = id.ok_or_else(|| ControlError::Denied(none.into()))?;
     let found = core.publisher.sign_in(id).filter(|own| own.audience == Audience::Control);
     found.ok_or(NOT_FOUND)

@@ -21,7 +21,7 @@ use portcullis_control::{
     },
     views::{AccessRequestView, Ask, AskFor, AskOperation, DevicePoll, ReviewInput},
 };
-use portcullis_identity::{AuthError, Authenticated};
+use portcullis_identity::{AuthError, Authenticated, Job};
 use portcullis_model::{
     AccessRequestId, Clock, Decision, Entropy, Event, EventType, PrincipalId, Secret, Window,
 };
@@ -147,6 +147,10 @@ struct NoWorkloads;
 #[async_trait]
 impl WorkloadVerifier for NoWorkloads {
     async fn authenticate(&self, _: &str, _: Timestamp) -> Result<Authenticated, AuthError> {
+        Err(AuthError::Bad("no issuer is configured"))
+    }
+
+    async fn job(&self, _: &str, _: Timestamp) -> Result<Job, AuthError> {
         Err(AuthError::Bad("no issuer is configured"))
     }
 }

@@ -9,7 +9,7 @@ use portcullis_control::ports::{
     WorkloadVerifier,
 };
 use portcullis_identity::{
-    AuthError, Authenticated, People, PeopleError, PersonClaims, Poll, Workloads,
+    AuthError, Authenticated, Job, People, PeopleError, PersonClaims, Poll, Workloads,
 };
 use portcullis_model::Secret;
 
@@ -21,6 +21,10 @@ pub(crate) struct JwtVerifier(pub(crate) Arc<Workloads>);
 impl WorkloadVerifier for JwtVerifier {
     async fn authenticate(&self, token: &str, now: Timestamp) -> Result<Authenticated, AuthError> {
         self.0.authenticate(token, now).await
+    }
+
+    async fn job(&self, token: &str, now: Timestamp) -> Result<Job, AuthError> {
+        self.0.job(token, now).await
     }
 }
 

@@ -7,12 +7,15 @@ use std::{
 
 use anyhow::{Context, Result};
 use indexmap::IndexMap;
-use portcullis_identity::{ClaimType, GroupRule, IssuerUrl, JwtIssuer, OidcProvider, Template};
+use portcullis_identity::{
+    CiSystem, ClaimType, IssuerUrl, JwtIssuer, OidcProvider, Rule, Template, ci::CiPreset,
+};
 use portcullis_model::{PrincipalId, PrincipalKind, Window};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
+    ci::{self, Ci, ClaimRule, Wanted},
     secret::SecretRef,
     section::{Field, Section},
 };
@@ -71,7 +74,10 @@ pub(crate) struct Workload {
 /// What a workload's token must look like, and what it says.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct Jwt {
-    /// The issuer, exactly as `iss` has it.
+    /// A CI system. Its jobs' tokens are exchanged for runs, once each, and accepted nowhere else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ci: Option<Ci>,
+    /// The issuer, exactly as `iss` has it; a CI system's own may be left out.
     #[schemars(with = "String")]
     #[serde(serialize_with = "super::as_text")]
     pub(crate) issuer: IssuerUrl,
@@ -84,8 +90,12 @@ pub(crate) struct Jwt {
     template: Template,
     /// Claims that policies may read: `String`, `Long`, `Bool`, `Set<String>`.
     pub(crate) claims: BTreeMap<String, String>,
+    /// What a token must say to be accepted at all.
+    pub(crate) require: BTreeMap<String, Wanted>,
     /// Groups given by claims: `environment=production` to a list of groups.
     pub(crate) groups: IndexMap<String, Vec<String>>,
+    /// Groups given by several claims together, or by globs.
+    pub(crate) rules: Vec<ClaimRule>,
     /// The claim that lists groups.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) groups_claim: Option<String>,
@@ -247,30 +257,87 @@ impl Workload {
 impl Jwt {
     fn read(field: &Field<'_>) -> Option<Self> {
         let mut section = field.section()?;
-        let issuer = section.required("issuer").and_then(|field| field.parsed());
+        let ci = section.field("ci");
+        let is_ci = ci.is_some();
+        let ci = ci.and_then(|field| Ci::read(&field));
+        let preset = ci.as_ref().map(|ci| CiSystem::from(ci.system).preset());
+        let issuer = issuer(&mut section, preset.and_then(|preset| preset.issuer));
         let audience = section.required("audience").and_then(|f| f.text().map(str::to_owned));
-        let subject = section.field("subject");
-        let template = subject.as_ref().map_or(Some(Template::default()), Field::parsed);
-        let subject = subject.and_then(|field| field.text().map(str::to_owned));
+        let (subject, template) = subject(&mut section, preset.map(|preset| preset.subject));
         let claims = section.field("claims").map(|field| claims(&field)).unwrap_or_default();
+        let require = section.field("require").map(|field| ci::wanted(&field)).unwrap_or_default();
         let groups = section.field("groups").map(|field| groups(&field)).unwrap_or_default();
+        let rules = section.field("rules").map(|field| ci::rules(&field)).unwrap_or_default();
         let groups_claim = section.field("groups_claim").and_then(|f| f.text().map(str::to_owned));
         let endpoint_hosts = section.field("endpoint_hosts").map(|field| field.texts());
         let endpoint_hosts = endpoint_hosts.unwrap_or_default();
         let refresh = section.field("refresh");
         let refresh = refresh.map_or(Some(Window::minutes(5)), |field| field.parsed());
+        if let (Some(preset), Some(issuer)) = (preset, &issuer) {
+            check_anchor(&section, preset, issuer, &require);
+        }
         section.finish();
-        Some(Self {
+        let jwt = Self {
+            ci,
             issuer: issuer?,
             audience: audience?,
             subject,
             template: template?,
-            claims,
+            claims: with_preset(claims, preset),
+            require,
             groups,
+            rules,
             groups_claim,
             endpoint_hosts,
             refresh: refresh?,
-        })
+        };
+        (jwt.ci.is_some() == is_ci).then_some(jwt)
+    }
+}
+
+fn issuer(section: &mut Section<'_>, shared: Option<&'static str>) -> Option<IssuerUrl> {
+    match (section.field("issuer"), shared) {
+        (Some(field), _) => field.parsed(),
+        (None, Some(url)) => url.parse().ok(),
+        // Says that it is missing.
+        (None, None) => section.required("issuer").and_then(|field| field.parsed()),
+    }
+}
+
+fn subject(
+    section: &mut Section<'_>,
+    preset: Option<&'static str>,
+) -> (Option<String>, Option<Template>) {
+    match (section.field("subject"), preset) {
+        (Some(field), _) => (field.text().map(str::to_owned), field.parsed()),
+        (None, Some(text)) => (Some(text.to_owned()), text.parse().ok()),
+        (None, None) => (None, Some(Template::default())),
+    }
+}
+
+/// The preset's claims, as far as configuration does not say otherwise.
+fn with_preset(
+    mut claims: BTreeMap<String, String>,
+    preset: Option<CiPreset>,
+) -> BTreeMap<String, String> {
+    for (claim, kind) in preset.map_or(&[][..], |preset| preset.claims) {
+        claims.entry((*claim).to_owned()).or_insert_with(|| kind.as_str().to_owned());
+    }
+    claims
+}
+
+/// An issuer that many share signs for whoever has an account there.
+fn check_anchor(
+    section: &Section<'_>,
+    preset: CiPreset,
+    issuer: &IssuerUrl,
+    require: &BTreeMap<String, Wanted>,
+) {
+    let shared = preset.issuer == Some(issuer.as_str());
+    if shared && !preset.anchors.iter().any(|anchor| require.contains_key(*anchor)) {
+        let help = format!("require at least one of {}", preset.anchors.join(", "));
+        let message = format!("{issuer} signs for everybody who has an account there");
+        section.error(message, Some(help));
     }
 }
 
@@ -280,8 +347,8 @@ impl Workload {
         let Jwt { issuer, audience, template, claims, groups, groups_claim, .. } = self.jwt.clone();
         let claim_types =
             claims.into_iter().filter_map(|(claim, kind)| Some((claim, claim_type(&kind)?)));
-        let rules = groups.into_iter().filter_map(|(condition, groups)| {
-            GroupRule::parse(&condition, groups.into_iter().map(Into::into).collect()).ok()
+        let simple = groups.into_iter().filter_map(|(condition, groups)| {
+            Rule::parse(&condition, groups.into_iter().map(Into::into).collect()).ok()
         });
         JwtIssuer {
             name: self.name.clone(),
@@ -289,17 +356,18 @@ impl Workload {
             audience,
             subject: template,
             claims: claim_types.collect(),
-            groups: rules.collect(),
+            require: ci::requirements(&self.jwt.require),
+            groups: simple.chain(self.jwt.rules.iter().map(ClaimRule::rule)).collect(),
             groups_claim,
             endpoint_hosts: self.jwt.endpoint_hosts.clone(),
             refresh_every: Some(self.jwt.refresh.get()),
+            ci: self.jwt.ci.as_ref().map(Ci::jobs),
         }
     }
 }
 
 fn claim_type(text: &str) -> Option<ClaimType> {
-    let known = [ClaimType::String, ClaimType::Long, ClaimType::Bool, ClaimType::Set];
-    CLAIM_TYPES.iter().zip(known).find(|((name, _), _)| *name == text).map(|(_, kind)| kind)
+    ClaimType::ALL.into_iter().find(|kind| kind.as_str() == text)
 }
 
 fn claims(field: &Field<'_>) -> BTreeMap<String, String> {
@@ -309,7 +377,7 @@ fn claims(field: &Field<'_>) -> BTreeMap<String, String> {
 
 fn groups(field: &Field<'_>) -> IndexMap<String, Vec<String>> {
     let pairs = field.pairs().into_iter().filter(|(condition, field)| {
-        let rule = GroupRule::parse(condition, Vec::new());
+        let rule = Rule::parse(condition, Vec::new());
         if let Err(error) = &rule {
             let help = Some("write it like \"environment=production\": [deployers]".into());
             field.error(error.to_string(), help);

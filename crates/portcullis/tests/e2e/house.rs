@@ -34,6 +34,10 @@ pub(crate) struct Plan {
     listeners: String,
     /// Further identity providers of people.
     people: String,
+    /// Further issuers of workload tokens.
+    workloads: String,
+    /// Further settings of identity.
+    identity: String,
 }
 
 /// A running binary. Killed when dropped.
@@ -57,6 +61,8 @@ impl Plan {
             jwt: String::new(),
             listeners: String::new(),
             people: String::new(),
+            workloads: String::new(),
+            identity: String::new(),
         }
     }
 
@@ -98,6 +104,18 @@ impl Plan {
     /// Adds an identity provider of people.
     pub(crate) fn people(mut self, yaml: &str) -> Self {
         self.people.extend(["    - ", yaml, "\n"]);
+        self
+    }
+
+    /// Adds an issuer of workload tokens.
+    pub(crate) fn workload(mut self, yaml: &str) -> Self {
+        self.workloads.extend(["    - ", yaml, "\n"]);
+        self
+    }
+
+    /// Adds a setting of identity: `scim: {…}`.
+    pub(crate) fn identity(mut self, yaml: &str) -> Self {
+        self.identity.extend(["  ", yaml, "\n"]);
         self
     }
 
@@ -348,14 +366,16 @@ identity:
 {}  workloads:
     - name: builds
       jwt: {{issuer: \"{}\", audience: portcullis, groups_claim: groups{}}}
-policies: policies
+{}{}policies: policies
 services:
 {services}",
         plan.listeners,
         people.issuer().url(),
         plan.people,
         workloads.url(),
-        plan.jwt
+        plan.jwt,
+        plan.workloads,
+        plan.identity
     )
 }
 

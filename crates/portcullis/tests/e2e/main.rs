@@ -19,6 +19,7 @@ mod doors;
 mod headers;
 mod house;
 mod issuers;
+mod jobs;
 mod lifecycle;
 mod outsiders;
 mod paths;

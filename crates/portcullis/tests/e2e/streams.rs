@@ -45,7 +45,7 @@ struct Streams {
 }
 
 /// A child process that ends with the test.
-struct Peer(Child);
+pub(crate) struct Peer(Child);
 
 impl Drop for Peer {
     fn drop(&mut self) {
@@ -115,7 +115,7 @@ impl Streams {
     }
 }
 
-fn python(script: &str, args: &[&str], stdout: Stdio) -> Peer {
+pub(crate) fn python(script: &str, args: &[&str], stdout: Stdio) -> Peer {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
     let own = root.join(".cache/python/bin/python");
     let python = std::env::var_os("PORTCULLIS_PYTHON").map_or(own, PathBuf::from);

@@ -331,12 +331,13 @@ fn snapshot(upstream: SocketAddr, now: Timestamp) -> Snapshot {
         id: SignInId::from_bits(5),
         audience: Audience::Gate,
         principal: ana().id,
-        person: PersonId::from_bits(6),
+        person: Some(PersonId::from_bits(6)),
         authenticated_at: now,
         created_at: now,
         expires_at: now + SignedDuration::from_hours(1),
         parent: None,
         service: None,
+        run: None,
     };
     Snapshot::new(Arc::new(bundle), 1)
         .with_principal(Arc::new(ana()))

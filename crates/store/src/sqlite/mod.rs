@@ -3,6 +3,7 @@
 //! One connection writes, under `BEGIN IMMEDIATE`, with `synchronous=FULL`: a commit that returned
 //! survives a power cut. A few others read. One process owns the file; a second is refused.
 
+mod directory;
 mod open;
 mod read;
 mod rows;
@@ -23,8 +24,8 @@ use portcullis_model::{
 use sqlx::SqlitePool;
 
 use crate::{
-    AccessRequests, Change, Grants, LogMark, Store, StoreError, StoredAnswer, StoredBundle,
-    StoredDevice, StoredEvent, StoredRefusal, StoredSignIn,
+    AccessRequests, Change, Grants, LogMark, SeenPrincipal, Store, StoreError, StoredAnswer,
+    StoredBundle, StoredDevice, StoredEvent, StoredGroup, StoredRefusal, StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -82,6 +83,18 @@ impl Store for SqliteStore {
 
     async fn principals(&self) -> Result<Vec<Principal>> {
         read::principals(&self.readers).await
+    }
+
+    async fn seen(&self) -> Result<Vec<SeenPrincipal>> {
+        directory::seen(&self.readers).await
+    }
+
+    async fn directory_users(&self) -> Result<Vec<StoredUser>> {
+        directory::users(&self.readers).await
+    }
+
+    async fn directory_groups(&self) -> Result<Vec<StoredGroup>> {
+        directory::groups(&self.readers).await
     }
 
     async fn person_by_email(&self, email: &str) -> Result<Option<PersonId>> {

@@ -102,12 +102,13 @@ pub(crate) fn sign_in(n: u128, name: &str, person: u128, parent: Option<u128>) -
         id: SignInId::from_bits(n),
         audience: if parent.is_some() { Audience::Gate } else { Audience::Control },
         principal: id(name),
-        person: PersonId::from_bits(person),
+        person: Some(PersonId::from_bits(person)),
         authenticated_at: now(),
         created_at: now(),
         expires_at: now() + SignedDuration::from_hours(12),
         parent: parent.map(SignInId::from_bits),
         service: None,
+        run: None,
     };
     StoredSignIn { hash: TokenHash::of(&format!("pc_sign_{n}")), sign_in }
 }
