@@ -25,9 +25,11 @@ mod pages;
 pub mod parts;
 pub mod policy;
 pub mod principal;
+pub mod principals;
 pub mod problem_kind;
 pub mod refusals;
 pub mod runs;
+mod scim;
 pub mod services;
 pub mod sign_ins;
 pub mod way;
@@ -35,7 +37,12 @@ pub mod whoami;
 
 use std::sync::Arc;
 
-use axum::{Router, extract::DefaultBodyLimit, middleware, routing::get};
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    middleware,
+    routing::{any, get},
+};
 use utoipa_axum::router::OpenApiRouter;
 
 pub use parts::ApiParts;
@@ -53,6 +60,7 @@ pub fn router(parts: ApiParts) -> Router {
     let document = openapi::finish(document, &parts.base_url);
     routes
         .merge(pages::routes())
+        .route("/scim/v2/{*path}", any(scim::nothing))
         .route("/v1/openapi.json", get(async move || axum::Json(document)))
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .fallback(async || ApiError::NoSuchPath)
@@ -70,6 +78,8 @@ fn documented() -> OpenApiRouter<Shared> {
         .merge(grants::routes())
         .merge(sign_ins::routes())
         .merge(runs::routes())
+        .merge(principals::routes())
+        .merge(scim::routes())
         .merge(connections::routes())
         .merge(device::routes())
         .merge(audit::routes())

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use portcullis_model::{Clock, Entropy, Event, EventId, EventType, PrincipalId, Window};
+use portcullis_model::{Clock, Entropy, Event, EventId, EventType, PrincipalId, TokenHash, Window};
 use portcullis_policy::{Bundle, BundleSource, Snapshot};
 use portcullis_store::Store;
 
@@ -32,6 +32,28 @@ pub struct Settings {
     pub control_sign_in: Window,
     /// Principals that are one person by configuration, beside those linked by verified e-mail.
     pub people: Vec<Vec<PrincipalId>>,
+    /// The identity provider that may keep the directory, if one may.
+    pub provisioning: Option<Provisioning>,
+}
+
+/// The identity provider that keeps the directory by SCIM.
+#[derive(Debug, Clone)]
+pub struct Provisioning {
+    /// The hash of its token.
+    pub token: TokenHash,
+    /// Its people's provider: the first half of their principals' names.
+    pub provider: String,
+    /// What is the second half.
+    pub subject: ScimSubject,
+}
+
+/// Which attribute of a SCIM user is their subject when they sign in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScimSubject {
+    /// `externalId`.
+    ExternalId,
+    /// `userName`.
+    UserName,
 }
 
 impl Default for Settings {
@@ -41,6 +63,7 @@ impl Default for Settings {
             gate_sign_in: Window::minutes(10),
             control_sign_in: Window::minutes(12 * 60),
             people: Vec::new(),
+            provisioning: None,
         }
     }
 }

@@ -7,6 +7,7 @@
 mod connections;
 mod control;
 mod core;
+mod directory;
 pub mod error;
 mod expiry;
 mod heartbeats;
@@ -26,7 +27,8 @@ mod ways;
 
 pub use connections::OpenConnection;
 pub use control::Control;
-pub use core::{ControlParts, Settings};
+pub use core::{ControlParts, Provisioning, ScimSubject, Settings};
 pub use error::ControlError;
 pub use op_context::OpContext;
 pub use publisher::Snapshots;
+pub use usecase::directory::{GroupAttributes, UserAttributes};

@@ -138,6 +138,9 @@ fn deadline(effect: &Effect) -> Option<(jiff::Timestamp, Ending)> {
         | Effect::EndSignIn(_)
         | Effect::Principal(_)
         | Effect::ForgetPrincipal(_)
+        | Effect::User(_)
+        | Effect::Group(_)
+        | Effect::NoGroup(_)
         | Effect::Bundle(..) => None,
     }
 }

@@ -78,6 +78,10 @@ async fn replay(core: &Core) -> Result<bool> {
 async fn bring_back(core: &Arc<Core>, recorded: bool) -> Result<()> {
     let mut effects = Vec::new();
     let mut deadlines = Vec::new();
+    // The directory first, and at once: it may bar whoever comes after it.
+    let users = core.store.directory_users().await?.into_iter().map(Effect::User);
+    let groups = core.store.directory_groups().await?.into_iter().map(Effect::Group);
+    core.publisher.publish(users.chain(groups).collect(), core.now());
     for principal in core.store.principals().await? {
         effects.push(Effect::Principal(principal));
     }

@@ -1,12 +1,18 @@
 //! What control answers, for the API to put on the wire.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, BundleDigest, ConnectionId, Decision, GrantId, Group, InstanceName,
-    OperationName, PolicyId, PrincipalId, RefusalId, Secret, ServiceName, SignIn, Way, Window,
+    AccessRequest, BundleDigest, ConnectionId, Decision, DirectoryId, Grant, GrantId, Group,
+    InstanceName, OperationName, PolicyId, Principal, PrincipalId, RefusalId, Secret, ServiceName,
+    SignIn, Way, Window,
 };
+
+pub use portcullis_store::{StoredEmail, StoredGroup, StoredName, StoredUser};
 
 /// A device sign-in that has begun (RFC 8628, through control).
 #[derive(Debug, Clone)]
@@ -252,6 +258,32 @@ pub struct GateSignIn {
     pub token: Secret,
     /// The sign-in.
     pub sign_in: SignIn,
+}
+
+/// A user of the directory, with the ids and names of their groups.
+#[derive(Debug, Clone)]
+pub struct DirectoryUser {
+    /// The user.
+    pub user: StoredUser,
+    /// Their groups.
+    pub groups: Vec<(DirectoryId, String)>,
+}
+
+/// Somebody who was seen, for reviewers and auditors.
+#[derive(Debug, Clone)]
+pub struct PrincipalView {
+    /// Who, as they are now.
+    pub principal: Principal,
+    /// When they last signed in.
+    pub last_sign_in: Timestamp,
+    /// Whether they may sign in.
+    pub active: bool,
+    /// Whether the directory knows them, and so has their groups.
+    pub is_provisioned: bool,
+    /// Their sign-ins in force.
+    pub sign_ins: Vec<SignIn>,
+    /// Their grants in force.
+    pub grants: Vec<Grant>,
 }
 
 /// A run that a CI job's token was exchanged for.

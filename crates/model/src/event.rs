@@ -44,6 +44,8 @@ pub enum EventType {
     SignInRefused,
     /// A sign-in ended.
     SignInEnded,
+    /// The identity provider changed a user or a group of the directory.
+    DirectoryChanged,
     /// Somebody used the control API in a way that changes nothing but is worth knowing.
     ControlRefused,
     /// Somebody closed a connection.
@@ -58,7 +60,7 @@ pub enum EventType {
 
 impl EventType {
     /// The OCSF 1.x class: 4002 HTTP Activity, 3002 Authentication, 3003 Authorize Session,
-    /// 3004 Entity Management, 6003 API Activity, 6002 Application Lifecycle, 4001 Network Activity.
+    /// 3001 Account Change, 3004 Entity Management, 6003 API Activity, 6002 Application Lifecycle, 4001 Network Activity.
     pub const fn ocsf_class(self) -> u32 {
         match self {
             Self::Attempt | Self::RefusalsCounted => 4002,
@@ -68,6 +70,7 @@ impl EventType {
             | Self::ReviewRefused
             | Self::AccessRequestEnded => 3004,
             Self::GrantStarted | Self::GrantUsed | Self::GrantEnded => 3003,
+            Self::DirectoryChanged => 3001,
             Self::SignedIn | Self::SignInRefused | Self::SignInEnded => 3002,
             Self::ControlRefused | Self::RecordRead => 6003,
             Self::BundleActivated | Self::BundleRefused | Self::Started | Self::Stopped => 6002,

@@ -19,6 +19,7 @@ mod give_back;
 mod grants;
 mod login;
 mod logout;
+mod principals;
 mod profile;
 mod requests;
 mod review;
@@ -87,6 +88,8 @@ pub(crate) enum ClientCommand {
     Revoke(revoke::Revoke),
     /// Gives my own grant back
     GiveBack(give_back::GiveBack),
+    /// Lists the people and workloads that were seen, for reviewers and auditors
+    Principals,
     /// Lists live connections
     Connections,
     /// Closes a connection
@@ -157,6 +160,7 @@ async fn dispatch(
         ClientCommand::Revoke(revoke) => revoke.run(session()?).await?,
         ClientCommand::GiveBack(give_back) => give_back.run(session()?).await?,
         ClientCommand::Connections => connections::run(session()?).await?,
+        ClientCommand::Principals => principals::run(session()?).await?,
         ClientCommand::Close(close) => close.run(session()?).await?,
         ClientCommand::Curl(curl) => return curl.run(session()?).await,
         ClientCommand::Token(token) => token.run(session()?).await?,

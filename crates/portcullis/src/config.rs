@@ -21,6 +21,7 @@ mod control;
 mod document;
 mod identity;
 mod listener;
+mod scim;
 mod secret;
 mod section;
 mod service;

@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use super::{
     ci::{self, Ci, ClaimRule, Wanted},
+    scim::Scim,
     secret::SecretRef,
     section::{Field, Section},
 };
@@ -27,6 +28,9 @@ pub(crate) struct Identity {
     pub(crate) people: Vec<People>,
     /// Token issuers of workloads.
     pub(crate) workloads: Vec<Workload>,
+    /// The identity provider that keeps users and groups here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) scim: Option<Scim>,
 }
 
 /// One OpenID provider.
@@ -115,7 +119,8 @@ impl Identity {
         let mut section = field.section()?;
         let mut names = BTreeSet::new();
         let people = list(&mut section, "people");
-        let people = people.into_iter().filter_map(|s| People::read(s, demo, &mut names)).collect();
+        let people: Vec<People> =
+            people.into_iter().filter_map(|s| People::read(s, demo, &mut names)).collect();
         let workloads = list(&mut section, "workloads");
         let workloads = workloads.into_iter().filter_map(|s| Workload::read(s, &mut names));
         let workloads: Vec<Workload> = workloads.collect();
@@ -123,8 +128,12 @@ impl Identity {
             let help = Some("give it the same type everywhere".into());
             section.error(format!("the claim `{claim}` has two types"), help);
         }
+        let providers: Vec<_> = people.iter().map(|people| people.name.as_str()).collect();
+        let scim = section.field("scim");
+        let is_scim = scim.is_some();
+        let scim = scim.and_then(|field| Scim::read(&field, demo, &providers));
         section.finish();
-        Some(Self { people, workloads })
+        (scim.is_some() == is_scim).then_some(Self { people, workloads, scim })
     }
 
     /// Principals that are one human being by configuration.

@@ -49,13 +49,22 @@ impl House {
             bundle_source: loaded.bundle.clone(),
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
-            settings: Settings { people: config.identity.same_people(), ..Settings::default() },
+            settings: settings(config, base)?,
             people: people(loaded, &client, &clock, runtime)?,
             workloads: Arc::new(JwtVerifier(Arc::clone(&workloads))),
         });
         let control = control.await.context("control cannot start")?;
         Ok(Self { control, workloads, clock, entropy, store, log })
     }
+}
+
+fn settings(config: &Config, base: &Path) -> Result<Settings> {
+    let scim = config.identity.scim.as_ref();
+    Ok(Settings {
+        people: config.identity.same_people(),
+        provisioning: scim.map(|scim| scim.provisioning(base)).transpose()?,
+        ..Settings::default()
+    })
 }
 
 fn people(

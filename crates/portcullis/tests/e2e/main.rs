@@ -15,6 +15,7 @@
 
 mod bundles;
 mod crash;
+mod directory;
 mod doors;
 mod headers;
 mod house;

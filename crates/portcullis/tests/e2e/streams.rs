@@ -115,23 +115,25 @@ impl Streams {
     }
 }
 
-pub(crate) fn python(script: &str, args: &[&str], stdout: Stdio) -> Peer {
+/// Python with what the tests need, and the outsider `name`.
+pub(crate) fn script(name: &str) -> (PathBuf, PathBuf) {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
     let own = root.join(".cache/python/bin/python");
     let python = std::env::var_os("PORTCULLIS_PYTHON").map_or(own, PathBuf::from);
-    let child = Command::new(&python)
-        .arg(root.join("tests/outsiders").join(script))
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(stdout)
-        .spawn();
+    (python, root.join("tests/outsiders").join(name))
+}
+
+pub(crate) fn python(name: &str, args: &[&str], stdout: Stdio) -> Peer {
+    let (python, path) = script(name);
+    let child =
+        Command::new(&python).arg(path).args(args).stdin(Stdio::null()).stdout(stdout).spawn();
     Peer(child.unwrap_or_else(|error| {
         panic!("{}: {error}; ./scripts/test installs it", python.display())
     }))
 }
 
 /// An upstream that sends an event every 20 ms for as long as somebody reads.
-fn ticking_upstream() -> SocketAddr {
+pub(crate) fn ticking_upstream() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
