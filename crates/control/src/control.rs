@@ -21,13 +21,14 @@ use crate::{
     start,
     usecase::{
         access_requests, ask, authenticate, bundles, connections, consume, device, directory,
-        explain, grants, once, principals, record, refusals, review, runs, services, sign_in,
+        explain, grants, once, origins, principals, record, refusals, review, runs, services,
+        sign_in,
     },
     views::{
         AccessRequestFilter, AccessRequestView, Ask, Beat, BundleView, ConnectionView, DevicePoll,
         DeviceSignIn, DirectoryUser, EventFilter, EventLine, Explain, Explanation, GateSignIn,
-        NewRun, PrincipalView, RefusalView, ReviewInput, ServiceView, StoredGroup, StoredUser,
-        WhoAmI,
+        NewRun, Origins, PrincipalView, RefusalView, ReviewInput, ServiceView, StoredGroup,
+        StoredUser, WhoAmI,
     },
 };
 
@@ -243,6 +244,11 @@ impl Control {
     /// Who the caller is.
     pub async fn whoami(&self, op: &OpContext) -> Result<WhoAmI> {
         services::whoami(op)
+    }
+
+    /// Where what is known of the caller came from.
+    pub async fn origins(&self, op: &OpContext) -> Result<Origins> {
+        origins::of_caller(&self.core, op)
     }
 
     /// The services that the caller can see.

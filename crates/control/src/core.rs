@@ -1,6 +1,6 @@
 //! What every use case works with.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use portcullis_model::{Clock, Entropy, Event, EventId, EventType, PrincipalId, TokenHash, Window};
@@ -32,8 +32,19 @@ pub struct Settings {
     pub control_sign_in: Window,
     /// Principals that are one person by configuration, beside those linked by verified e-mail.
     pub people: Vec<Vec<PrincipalId>>,
+    /// Who vouches for people, by their names in configuration.
+    pub sources: BTreeMap<String, Source>,
     /// The identity provider that may keep the directory, if one may.
     pub provisioning: Option<Provisioning>,
+}
+
+/// Who vouches for people, as `whoami --explain` says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// As it calls itself.
+    pub issuer: String,
+    /// The claim that lists groups.
+    pub groups_claim: Option<String>,
 }
 
 /// The identity provider that keeps the directory by SCIM.
@@ -63,6 +74,7 @@ impl Default for Settings {
             gate_sign_in: Window::minutes(10),
             control_sign_in: Window::minutes(12 * 60),
             people: Vec::new(),
+            sources: BTreeMap::new(),
             provisioning: None,
         }
     }

@@ -88,6 +88,6 @@ pub(crate) fn principal(
         groups: claims.groups.clone(),
         amr: claims.amr.clone(),
         issuer: issuer.to_owned(),
-        claims: std::collections::BTreeMap::new(),
+        claims: claims.claims.clone(),
     }
 }

@@ -7,9 +7,9 @@ use std::{
 
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, BundleDigest, ConnectionId, Decision, DirectoryId, Grant, GrantId, Group,
-    InstanceName, OperationName, PolicyId, Principal, PrincipalId, RefusalId, Secret, ServiceName,
-    SignIn, Way, Window,
+    AccessRequest, AttributeValue, BundleDigest, ConnectionId, Decision, DirectoryId, Grant,
+    GrantId, Group, InstanceName, OperationName, PolicyId, Principal, PrincipalId, RefusalId,
+    Secret, ServiceName, SignIn, Way, Window,
 };
 
 pub use portcullis_store::{StoredEmail, StoredGroup, StoredName, StoredUser};
@@ -65,6 +65,21 @@ pub struct WhoAmI {
     pub authenticated_at: Timestamp,
     /// When that ends.
     pub ends_at: Timestamp,
+}
+
+/// Where what is known of the caller came from.
+#[derive(Debug, Clone)]
+pub struct Origins {
+    /// How they proved who they are, in words.
+    pub scheme: String,
+    /// The issuer or provider that vouched for them, as it calls itself.
+    pub issuer: String,
+    /// How their subject is made from claims.
+    pub subject: String,
+    /// Claims that policies may read.
+    pub claims: BTreeMap<String, AttributeValue>,
+    /// Each group, and what gave it.
+    pub groups: BTreeMap<Group, String>,
 }
 
 /// Whether an operation can be used, as far as can be told without the request itself.

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use cedar_policy::{Authorizer, Entities, Schema};
 use indexmap::IndexMap;
-use portcullis_model::{BundleDigest, InstanceName, OperationName, PolicyId, ServiceName, Window};
+use portcullis_model::{
+    BundleDigest, InstanceName, OperationName, PolicyId, PrincipalKind, ServiceName, Window,
+};
 
 use crate::{
     LoadError, Subject,
@@ -99,6 +101,9 @@ pub struct BundleSource {
     pub labels: BTreeMap<String, bool>,
     /// Claims of workloads that policies may read, by name: `String`, `Long`, `Bool`, `Set<String>`.
     pub claims: BTreeMap<String, String>,
+    /// The same of people.
+    #[serde(default)]
+    pub user_claims: BTreeMap<String, String>,
 }
 
 /// What the gate has to read of a request before it can be decided.
@@ -120,6 +125,7 @@ pub struct Bundle {
     places: Places,
     errors: EvaluationErrors,
     claims: BTreeMap<String, String>,
+    user_claims: BTreeMap<String, String>,
     pub(crate) authorizer: Authorizer,
 }
 
@@ -132,6 +138,7 @@ impl Bundle {
             places: Places::new(&loaded),
             errors: EvaluationErrors::default(),
             claims: source.claims.clone(),
+            user_claims: source.user_claims.clone(),
             authorizer: Authorizer::new(),
             loaded,
         })
@@ -204,7 +211,10 @@ impl Bundle {
         &self.places
     }
 
-    pub(crate) fn claims(&self) -> &BTreeMap<String, String> {
-        &self.claims
+    pub(crate) fn claims(&self, kind: PrincipalKind) -> &BTreeMap<String, String> {
+        match kind {
+            PrincipalKind::User => &self.user_claims,
+            PrincipalKind::Workload => &self.claims,
+        }
     }
 }

@@ -71,7 +71,7 @@ pub(crate) enum ClientCommand {
     /// Signs out, and ends every sign-in made from this one
     Logout,
     /// Shows who I am
-    Whoami,
+    Whoami(whoami::WhoAmI),
     /// Shows what I can use, and what I can ask for
     Services(services::Services),
     /// Asks for access
@@ -150,7 +150,7 @@ async fn dispatch(
         }
         ClientCommand::Completion(completion) => completion.run(whole),
         ClientCommand::Logout => logout::run(session()?).await?,
-        ClientCommand::Whoami => whoami::run(session()?).await?,
+        ClientCommand::Whoami(whoami) => whoami.run(session()?).await?,
         ClientCommand::Services(services) => services.run(session()?).await?,
         ClientCommand::Ask(ask) => ask.run(session()?).await?,
         ClientCommand::Requests(requests) => requests.run(session()?).await?,

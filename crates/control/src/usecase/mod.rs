@@ -12,6 +12,7 @@ pub(crate) mod explain;
 pub(crate) mod grants;
 pub(crate) mod issue;
 pub(crate) mod once;
+pub(crate) mod origins;
 pub(crate) mod parting;
 pub(crate) mod principals;
 pub(crate) mod record;

@@ -325,6 +325,7 @@ impl World {
 
     pub(crate) async fn token_of(&self, name: &str, email: &str, groups: &[&str]) -> Secret {
         let person = VerifiedPerson {
+            claims: std::collections::BTreeMap::new(),
             subject: name.into(),
             email: (!email.is_empty()).then(|| email.into()),
             email_verified: true,

@@ -70,8 +70,17 @@ impl OidcPeople {
 }
 
 fn verified(person: PersonClaims) -> VerifiedPerson {
-    let PersonClaims { subject, email, name, groups, amr, auth_time } = person;
+    let PersonClaims { subject, email, name, groups, claims, amr, auth_time } = person;
     // Identity hands on an address only where the provider verified it.
     let email_verified = email.is_some();
-    VerifiedPerson { subject, email, email_verified, name: Some(name), groups, amr, auth_time }
+    VerifiedPerson {
+        subject,
+        email,
+        email_verified,
+        name: Some(name),
+        groups,
+        claims,
+        amr,
+        auth_time,
+    }
 }

@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use indexmap::IndexMap;
+use portcullis_control::Source;
 use portcullis_identity::{
     CiSystem, ClaimType, IssuerUrl, JwtIssuer, OidcProvider, Rule, Template, ci::CiPreset,
 };
@@ -60,6 +61,8 @@ pub(crate) struct Oidc {
     /// The claim that lists groups.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) groups_claim: Option<String>,
+    /// Claims that policies may read: `String`, `Long`, `Bool`, `Set<String>`.
+    pub(crate) claims: BTreeMap<String, String>,
     /// Scopes to ask for; default openid, email, profile.
     pub(crate) scopes: Vec<String>,
     /// Hosts, besides the issuer's own, that its discovery document may point to.
@@ -124,7 +127,9 @@ impl Identity {
         let workloads = list(&mut section, "workloads");
         let workloads = workloads.into_iter().filter_map(|s| Workload::read(s, &mut names));
         let workloads: Vec<Workload> = workloads.collect();
-        if let Some(claim) = contradiction(&workloads) {
+        let of_people = people.iter().map(|people| &people.oidc.claims);
+        let of_workloads = workloads.iter().map(|workload| &workload.jwt.claims);
+        for claim in contradiction(of_people).into_iter().chain(contradiction(of_workloads)) {
             let help = Some("give it the same type everywhere".into());
             section.error(format!("the claim `{claim}` has two types"), help);
         }
@@ -149,7 +154,22 @@ impl Identity {
         links.collect()
     }
 
-    /// The types of all claims that policies may read.
+    /// The types of all claims of people that policies may read.
+    pub(crate) fn user_claims(&self) -> BTreeMap<String, String> {
+        self.people.iter().flat_map(|people| people.oidc.claims.clone()).collect()
+    }
+
+    /// Who vouches for people under which name, and how their groups are found.
+    pub(crate) fn sources(&self) -> BTreeMap<String, Source> {
+        let sources = self.people.iter().map(|people| {
+            let (issuer, claim) =
+                (people.oidc.issuer.to_string(), people.oidc.groups_claim.clone());
+            (people.name.clone(), Source { issuer, groups_claim: claim })
+        });
+        sources.collect()
+    }
+
+    /// The types of all claims of workloads that policies may read.
     pub(crate) fn claims(&self) -> BTreeMap<String, String> {
         let claims = self.workloads.iter().flat_map(|workload| workload.jwt.claims.clone());
         claims.collect()
@@ -161,9 +181,9 @@ fn list<'a>(section: &mut Section<'a>, key: &'static str) -> Vec<Section<'a>> {
 }
 
 /// Policies see one schema: a claim that two issuers type differently has no place in it.
-fn contradiction(workloads: &[Workload]) -> Option<&str> {
+fn contradiction<'a>(all: impl Iterator<Item = &'a BTreeMap<String, String>>) -> Option<&'a str> {
     let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
-    let mut claims = workloads.iter().flat_map(|workload| &workload.jwt.claims);
+    let mut claims = all.flatten();
     let twice = claims.find(|(claim, kind)| {
         seen.insert(claim, kind).is_some_and(|earlier| earlier != kind.as_str())
     });
@@ -211,6 +231,7 @@ impl People {
             client_secret,
             scopes: oidc.scopes,
             groups_claim: oidc.groups_claim,
+            claims: claim_types(oidc.claims),
             endpoint_hosts: oidc.endpoint_hosts,
         })
     }
@@ -237,6 +258,7 @@ impl Oidc {
         let secret = section.field("client_secret");
         let client_secret = secret.and_then(|field| SecretRef::read(&field, demo));
         let groups_claim = section.field("groups_claim").and_then(|f| f.text().map(str::to_owned));
+        let claims = section.field("claims").map(|field| claims(&field)).unwrap_or_default();
         let scopes = section.field("scopes").map(|field| field.texts());
         let hosts = section.field("endpoint_hosts").map(|field| field.texts());
         section.finish();
@@ -247,6 +269,7 @@ impl Oidc {
             client_id: client_id?,
             client_secret,
             groups_claim,
+            claims,
             scopes,
             endpoint_hosts: hosts.unwrap_or_default(),
         })
@@ -354,8 +377,6 @@ impl Workload {
     /// What the identity crate checks tokens by.
     pub(crate) fn issuer(&self) -> JwtIssuer {
         let Jwt { issuer, audience, template, claims, groups, groups_claim, .. } = self.jwt.clone();
-        let claim_types =
-            claims.into_iter().filter_map(|(claim, kind)| Some((claim, claim_type(&kind)?)));
         let simple = groups.into_iter().filter_map(|(condition, groups)| {
             Rule::parse(&condition, groups.into_iter().map(Into::into).collect()).ok()
         });
@@ -364,7 +385,7 @@ impl Workload {
             issuer,
             audience,
             subject: template,
-            claims: claim_types.collect(),
+            claims: claim_types(claims),
             require: ci::requirements(&self.jwt.require),
             groups: simple.chain(self.jwt.rules.iter().map(ClaimRule::rule)).collect(),
             groups_claim,
@@ -373,6 +394,11 @@ impl Workload {
             ci: self.jwt.ci.as_ref().map(Ci::jobs),
         }
     }
+}
+
+fn claim_types(claims: BTreeMap<String, String>) -> BTreeMap<String, ClaimType> {
+    let typed = claims.into_iter().filter_map(|(claim, kind)| Some((claim, claim_type(&kind)?)));
+    typed.collect()
 }
 
 fn claim_type(text: &str) -> Option<ClaimType> {

@@ -62,6 +62,7 @@ fn settings(config: &Config, base: &Path) -> Result<Settings> {
     let scim = config.identity.scim.as_ref();
     Ok(Settings {
         people: config.identity.same_people(),
+        sources: config.identity.sources(),
         provisioning: scim.map(|scim| scim.provisioning(base)).transpose()?,
         ..Settings::default()
     })
