@@ -24,6 +24,7 @@ mod profile;
 mod requests;
 mod review;
 mod revoke;
+mod run;
 mod screen;
 mod services;
 mod session;
@@ -72,6 +73,8 @@ pub(crate) enum ClientCommand {
     Logout,
     /// Shows who I am
     Whoami(whoami::WhoAmI),
+    /// Runs a command in a CI job, with access for exactly this command
+    Run(run::Run),
     /// Shows what I can use, and what I can ask for
     Services(services::Services),
     /// Asks for access
@@ -119,7 +122,7 @@ pub(crate) fn run(
     whole: clap::Command,
 ) -> ExitCode {
     let screen = Screen::new(options.output == Output::Json);
-    let wraps = matches!(command, ClientCommand::Curl(_));
+    let wraps = matches!(command, ClientCommand::Curl(_) | ClientCommand::Run(_));
     let profile = options.profile.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done = match runtime {
@@ -151,6 +154,7 @@ async fn dispatch(
         ClientCommand::Completion(completion) => completion.run(whole),
         ClientCommand::Logout => logout::run(session()?).await?,
         ClientCommand::Whoami(whoami) => whoami.run(session()?).await?,
+        ClientCommand::Run(run) => return run.run(screen).await,
         ClientCommand::Services(services) => services.run(session()?).await?,
         ClientCommand::Ask(ask) => ask.run(session()?).await?,
         ClientCommand::Requests(requests) => requests.run(session()?).await?,

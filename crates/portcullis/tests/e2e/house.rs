@@ -38,6 +38,8 @@ pub(crate) struct Plan {
     workloads: String,
     /// Further settings of identity.
     identity: String,
+    /// Further settings of the identity provider of people.
+    oidc: String,
 }
 
 /// A running binary. Killed when dropped.
@@ -63,6 +65,7 @@ impl Plan {
             people: String::new(),
             workloads: String::new(),
             identity: String::new(),
+            oidc: String::new(),
         }
     }
 
@@ -110,6 +113,12 @@ impl Plan {
     /// Adds an issuer of workload tokens.
     pub(crate) fn workload(mut self, yaml: &str) -> Self {
         self.workloads.extend(["    - ", yaml, "\n"]);
+        self
+    }
+
+    /// Sets something of the identity provider of people: `claims: {level: Long}`.
+    pub(crate) fn oidc(mut self, setting: &str) -> Self {
+        self.oidc.extend([", ", setting]);
         self
     }
 
@@ -362,7 +371,7 @@ audit: {{directory: audit}}
 identity:
   people:
     - name: corp
-      oidc: {{issuer: \"{}\", client_id: portcullis, groups_claim: groups}}
+      oidc: {{issuer: \"{}\", client_id: portcullis, groups_claim: groups{}}}
 {}  workloads:
     - name: builds
       jwt: {{issuer: \"{}\", audience: portcullis, groups_claim: groups{}}}
@@ -371,6 +380,7 @@ services:
 {services}",
         plan.listeners,
         people.issuer().url(),
+        plan.oidc,
         plan.people,
         workloads.url(),
         plan.jwt,

@@ -17,7 +17,7 @@ use portcullis_testkit::{
 use serde_json::{Value, json};
 
 use crate::{
-    house::House,
+    house::{House, binary},
     people::Person,
     shop::{HOST, Shop},
     streams::{Peer, python},
@@ -456,4 +456,111 @@ fn d20_runs_of_one_repository_do_not_lend_each_other_what_their_claims_give() {
     let asked =
         yard.house().api("POST", "/v1/access-requests", Some(&release.control), Some(asked));
     assert_eq!(asked.status, 403, "{}", asked.text());
+}
+
+/// `portcullis run`, and what it printed.
+fn cli_run(yard: &Yard, token: &str, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = std::process::Command::new(binary())
+        .arg("run")
+        .args(arguments)
+        .env("PORTCULLIS_HOME", yard.house().dir().join("homes/ci"))
+        .env("PORTCULLIS_URL", format!("http://{}", yard.house().control))
+        .env("PORTCULLIS_JOB_TOKEN", token)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+}
+
+#[test]
+fn a_command_in_a_job_has_access_as_long_as_it_runs() {
+    let yard = Yard::with_heartbeat("3s");
+    let gate = format!("http://{}/page", yard.house().gate);
+    let curl = format!(
+        "curl -s -o /dev/null -w '%{{http_code}}' -X DELETE -H 'Host: {HOST}' \
+         -H \"Authorization: Bearer $PORTCULLIS_GATE_TOKEN\" {gate}"
+    );
+    // Longer than a heartbeat: it is heard of meanwhile.
+    let script = format!(
+        "test -z \"$PORTCULLIS_JOB_TOKEN\" && sleep 5 && {curl}; echo; echo $PORTCULLIS_GATE_TOKEN; exit 7"
+    );
+    let token = yard.sound("github");
+    let (code, said) = cli_run(&yard, &token, &["shop.DELETE", "--", "sh", "-c", &script]);
+    assert_eq!(code, Some(7), "the command's own code: {said}");
+    let mut lines = said.lines();
+    assert_eq!(lines.next(), Some("200"), "{said}");
+    let kept = lines.next().unwrap();
+    assert!(kept.starts_with("pc_sign_"), "{said}");
+    assert_eq!(yard.gate("DELETE", kept), 401, "the run ended with its command");
+    // Its own failures are 125, and nothing is run.
+    let (code, said) = cli_run(&yard, &token, &["shop.DELETE", "--", "echo", "ran"]);
+    assert_eq!(code, Some(125), "{said}");
+    assert!(said.contains("exchanged already") && !said.contains("ran\n"), "{said}");
+    let mut claims = yard.claims("github");
+    claims["ref"] = json!("refs/heads/release/1");
+    let release = yard.mint(&claims, json!({}));
+    let (code, said) = cli_run(&yard, &release, &["shop.DELETE", "--", "echo", "ran"]);
+    assert_eq!(code, Some(125), "{said}");
+    assert!(!said.contains("ran\n") && !said.contains(&release), "{said}");
+    let (code, said) = cli_run(&yard, &yard.sound("github"), &["--", "/no/such/program"]);
+    assert_eq!(code, Some(125), "{said}");
+}
+
+#[test]
+fn whoami_says_where_it_comes_from() {
+    let yard = Yard::open();
+    let explained = |token: &str| {
+        let answer = yard.house().api("GET", "/v1/whoami?explain=true", Some(token), None);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()["explain"].clone()
+    };
+    let run = yard.run(&yard.sound("github"));
+    let of_run = explained(&run.control);
+    assert_eq!(of_run["scheme"], "a CI job's run of `github`");
+    assert_eq!(of_run["issuer"], format!("http://{}/github", yard.issuers));
+    assert_eq!(of_run["subject"], "{repository}");
+    assert_eq!(of_run["claims"]["ref"], "refs/heads/main");
+    let groups = json!({
+        "readers": "rule `repository_owner=shop`",
+        "deployers": "rule `environment=production and ref=refs/heads/main`",
+    });
+    assert_eq!(of_run["groups"], groups);
+    let of_workload = explained(&yard.shop.token);
+    assert_eq!(of_workload["scheme"], "a JWT of `builds`");
+    assert_eq!(of_workload["groups"], json!({"readers": "claim `groups`"}));
+    let ana = yard.house().sign_in(&Person::new("ana", &["engineering"]));
+    let of_ana = explained(&ana);
+    assert_eq!(of_ana["scheme"], "a sign-in through `corp`, by OpenID Connect");
+    assert_eq!(of_ana["groups"], json!({"engineering": "claim `groups`"}));
+    yard.house().profile("ana", &ana);
+    let shown = yard.house().cli("ana", &["whoami", "--explain"]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("group      engineering, from claim `groups`"), "{shown}");
+    let plain = yard.house().api("GET", "/v1/whoami", Some(&ana), None).json();
+    assert_eq!(plain.get("explain"), None);
+}
+
+#[test]
+fn a_persons_claims_are_attributes_with_types() {
+    let upstream = Upstream::start();
+    let shop = Shop::furnished(&upstream.url(), |plan| {
+        plan.oidc("claims: {department: String, level: Long}").policy(
+            "people.cedar",
+            r#"
+@id("seniors")
+permit (principal is User, action == Action::"shop.GET", resource == Service::"shop")
+when { principal has department && principal.department == "shop" && principal has level && principal.level > 3 };
+"#,
+        )
+    });
+    let status = |claims: Value| {
+        let mut person = Person::new("ana", &[]);
+        person.more = claims;
+        let gate = shop.house.gate_token(&shop.house.sign_in(&person));
+        shop.read_as(&gate).status
+    };
+    assert_eq!(status(json!({"department": "shop", "level": 4})), 200);
+    assert_eq!(status(json!({"department": "shop", "level": 3})), 403);
+    assert_eq!(status(json!({"department": "other", "level": 4})), 403);
+    assert_eq!(status(json!({"department": "shop"})), 403);
 }

@@ -5,11 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use portcullis_model::{
     AccessQuery, AccessRequest, AccessRequestId, AccessRequestState, Audience, BundleDigest,
-    Decision, Event, EventId, EventType, Grant, GrantId, GrantKind, GrantState, PersonId,
-    Principal, PrincipalId, PrincipalKind, RefusalId, RequestId, Resource, Review, ReviewId,
-    SignIn, SignInId, TokenHash, Way, Window,
+    Decision, DirectoryId, Event, EventId, EventType, Grant, GrantId, GrantKind, GrantState,
+    PersonId, Principal, PrincipalId, PrincipalKind, RefusalId, RequestId, Resource, Review,
+    ReviewId, SignIn, SignInId, TokenHash, Way, Window,
 };
-use portcullis_store::{Person, StoredBundle, StoredDevice, StoredRefusal, StoredSignIn};
+use portcullis_store::{
+    Person, StoredBundle, StoredDevice, StoredEmail, StoredGroup, StoredName, StoredRefusal,
+    StoredSignIn, StoredUser,
+};
 
 pub(crate) fn now() -> Timestamp {
     "2026-11-22T10:00:00Z".parse().unwrap()
@@ -151,4 +154,34 @@ pub(crate) fn bundle(generation: u64, digest: &str) -> StoredBundle {
 
 pub(crate) fn event(n: u128) -> Event {
     Event::new(EventId::from_bits(n), now(), EventType::AccessRequested)
+}
+
+pub(crate) fn user(n: u128, name: &str, subject: Option<&str>, email: Option<&str>) -> StoredUser {
+    let email = email.map(|value| StoredEmail { value: value.into(), kind: None, primary: true });
+    StoredUser {
+        id: DirectoryId::from_bits(n),
+        user_name: name.to_owned(),
+        external_id: subject.map(str::to_owned),
+        principal: subject.map(id),
+        display_name: None,
+        name: StoredName::default(),
+        emails: email.into_iter().collect(),
+        active: true,
+        deleted: false,
+        version: 0,
+        created_at: now(),
+        changed_at: now(),
+    }
+}
+
+pub(crate) fn group(n: u128, name: &str, members: &[u128]) -> StoredGroup {
+    StoredGroup {
+        id: DirectoryId::from_bits(n),
+        name: name.to_owned(),
+        external_id: None,
+        members: members.iter().map(|member| DirectoryId::from_bits(*member)).collect(),
+        version: 0,
+        created_at: now(),
+        changed_at: now(),
+    }
 }
