@@ -55,10 +55,12 @@ pub struct GroupAttributes {
 
 /// The context of whoever presents the provider's token. Without configuration there is nothing here.
 pub(crate) fn context(core: &Core, bearer: Option<&str>, source: IpAddr) -> Result<OpContext> {
-    let provisioning = settings(core)?;
     let presented = TokenHash::of(bearer.ok_or(AuthError::Missing)?);
+    // Whoever has no token of ours does not learn here whether there is one.
+    let none = AuthError::Bad("SCIM is not configured, or this is not its token");
+    let provisioning = core.settings.provisioning.as_ref().ok_or(none.clone())?;
     if !same(&presented.0, &provisioning.token.0) {
-        return Err(AuthError::Bad("this is not the token of the identity provider").into());
+        return Err(none.into());
     }
     Ok(OpContext::provisioning(source, core.now()))
 }

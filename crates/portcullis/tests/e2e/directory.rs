@@ -194,7 +194,11 @@ fn d25_deactivating_a_person_ends_sign_ins_grants_and_live_streams_at_once() {
         .record(&sam, |events| events.iter().any(|event| event["decision"] == "user_deleted"));
     for (kind, decision) in [
         ("directory_changed", "user_deactivated"),
+        ("directory_changed", "user_created"),
+        ("directory_changed", "user_activated"),
+        ("directory_changed", "user_deleted"),
         ("directory_changed", "group_created"),
+        ("directory_changed", "group_deleted"),
         ("sign_in_ended", "deactivated"),
         ("grant_ended", "holder_gone"),
         ("sign_in_refused", "deactivated"),
@@ -251,6 +255,11 @@ fn d20_e28_group_changes_reach_live_streams_and_waiting_requests() {
     assert!(stream.until_closed().is_some());
     assert!(removed.elapsed() < Duration::from_secs(5), "{:?}", removed.elapsed());
     assert_eq!(company.head(&entered.gate), 404);
+    let sam = company.house.sign_in(&Person::new("sam", &["auditors"]));
+    let changes = |events: &[Value]| {
+        events.iter().filter(|event| event["decision"] == "group_changed").count()
+    };
+    company.house.record(&sam, |events| changes(events) == 2);
     // E28: approved afterwards, the request is decided by what is so now.
     let lea = company.house.sign_in(&Person::new("lea", &["leads"]));
     let path = format!("/v1/access-requests/{id}/reviews");
@@ -304,7 +313,7 @@ fn scim_takes_its_own_token_and_nothing_else_does() {
     assert_eq!(company.raw("POST", "/Groups", Some(group)).status, 400, "a member who is nobody");
     // Without configuration there is no SCIM.
     let plain = Plan::empty().start();
-    assert_eq!(plain.api("GET", "/scim/v2/Users", Some(TOKEN), None).status, 404);
+    assert_eq!(plain.api("GET", "/scim/v2/Users", Some(TOKEN), None).status, 401);
 }
 
 #[test]
