@@ -108,7 +108,7 @@ pub(crate) async fn poll(
             (StatusCode::ACCEPTED, Json(PendingBody { interval })).into_response()
         }
         DevicePoll::Done { token, sign_in } => {
-            Json(NewSignInBody { token, sign_in: (&sign_in).into() }).into_response()
+            Json(NewSignInBody { token, sign_in: sign_in.as_ref().into() }).into_response()
         }
     })
 }

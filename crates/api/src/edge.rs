@@ -54,8 +54,8 @@ fn finish_problem(api: &ApiParts, id: &str, response: &mut Response) {
 /// The pages, the readiness report and SCIM answer errors in a shape of their own.
 fn has_body_of_ours(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    const OURS: [&str; 3] = ["text/html", "application/json", "application/scim+json"];
-    kind.is_some_and(|kind| OURS.iter().any(|ours| kind.starts_with(ours)))
+    let ours = ["text/html", "application/json", "application/scim+json"];
+    kind.is_some_and(|kind| ours.iter().any(|ours| kind.starts_with(ours)))
 }
 
 fn secure(headers: &mut HeaderMap) {

@@ -44,7 +44,7 @@ pub enum DevicePoll {
         /// The control sign-in's token.
         token: Secret,
         /// The sign-in.
-        sign_in: SignIn,
+        sign_in: Box<SignIn>,
     },
 }
 

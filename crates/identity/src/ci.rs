@@ -51,76 +51,84 @@ impl CiSystem {
     /// What is known of its tokens.
     pub const fn preset(self) -> CiPreset {
         match self {
-            Self::GitHub => CiPreset {
-                issuer: Some("https://token.actions.githubusercontent.com"),
-                subject: "{repository}",
-                claims: &[
-                    ("repository", Text),
-                    ("repository_id", Text),
-                    ("repository_owner", Text),
-                    ("ref", Text),
-                    ("ref_type", Text),
-                    ("environment", Text),
-                    ("event_name", Text),
-                    ("workflow_ref", Text),
-                    ("job_workflow_ref", Text),
-                    ("runner_environment", Text),
-                    ("actor", Text),
-                    ("sha", Text),
-                    ("run_id", Text),
-                    ("run_attempt", Text),
-                ],
-                anchors: &[
-                    "repository",
-                    "repository_id",
-                    "repository_owner",
-                    "repository_owner_id",
-                    "enterprise_id",
-                ],
-            },
-            Self::GitLab => CiPreset {
-                issuer: Some("https://gitlab.com"),
-                subject: "{project_path}",
-                claims: &[
-                    ("project_path", Text),
-                    ("project_id", Text),
-                    ("namespace_path", Text),
-                    ("ref", Text),
-                    ("ref_type", Text),
-                    ("ref_protected", Text),
-                    ("environment", Text),
-                    ("environment_protected", Text),
-                    ("deployment_tier", Text),
-                    ("pipeline_source", Text),
-                    ("pipeline_id", Text),
-                    ("job_id", Text),
-                    ("runner_environment", Text),
-                    ("user_login", Text),
-                    ("sha", Text),
-                ],
-                anchors: &["project_path", "project_id", "namespace_path", "namespace_id"],
-            },
-            Self::Buildkite => CiPreset {
-                issuer: Some("https://agent.buildkite.com"),
-                subject: "{organization_slug}/{pipeline_slug}",
-                claims: &[
-                    ("organization_slug", Text),
-                    ("pipeline_slug", Text),
-                    ("build_number", Long),
-                    ("build_branch", Text),
-                    ("build_tag", Text),
-                    ("build_commit", Text),
-                    ("build_source", Text),
-                    ("step_key", Text),
-                    ("job_id", Text),
-                    ("agent_id", Text),
-                ],
-                anchors: &["organization_slug", "organization_id", "pipeline_id"],
-            },
-            Self::Generic => CiPreset { issuer: None, subject: "{sub}", claims: &[], anchors: &[] },
+            Self::GitHub => GITHUB,
+            Self::GitLab => GITLAB,
+            Self::Buildkite => BUILDKITE,
+            Self::Generic => GENERIC,
         }
     }
 }
+
+const GITHUB: CiPreset = CiPreset {
+    issuer: Some("https://token.actions.githubusercontent.com"),
+    subject: "{repository}",
+    claims: &[
+        ("repository", Text),
+        ("repository_id", Text),
+        ("repository_owner", Text),
+        ("ref", Text),
+        ("ref_type", Text),
+        ("environment", Text),
+        ("event_name", Text),
+        ("workflow_ref", Text),
+        ("job_workflow_ref", Text),
+        ("runner_environment", Text),
+        ("actor", Text),
+        ("sha", Text),
+        ("run_id", Text),
+        ("run_attempt", Text),
+    ],
+    anchors: &[
+        "repository",
+        "repository_id",
+        "repository_owner",
+        "repository_owner_id",
+        "enterprise_id",
+    ],
+};
+
+const GITLAB: CiPreset = CiPreset {
+    issuer: Some("https://gitlab.com"),
+    subject: "{project_path}",
+    claims: &[
+        ("project_path", Text),
+        ("project_id", Text),
+        ("namespace_path", Text),
+        ("ref", Text),
+        ("ref_type", Text),
+        ("ref_protected", Text),
+        ("environment", Text),
+        ("environment_protected", Text),
+        ("deployment_tier", Text),
+        ("pipeline_source", Text),
+        ("pipeline_id", Text),
+        ("job_id", Text),
+        ("runner_environment", Text),
+        ("user_login", Text),
+        ("sha", Text),
+    ],
+    anchors: &["project_path", "project_id", "namespace_path", "namespace_id"],
+};
+
+const BUILDKITE: CiPreset = CiPreset {
+    issuer: Some("https://agent.buildkite.com"),
+    subject: "{organization_slug}/{pipeline_slug}",
+    claims: &[
+        ("organization_slug", Text),
+        ("pipeline_slug", Text),
+        ("build_number", Long),
+        ("build_branch", Text),
+        ("build_tag", Text),
+        ("build_commit", Text),
+        ("build_source", Text),
+        ("step_key", Text),
+        ("job_id", Text),
+        ("agent_id", Text),
+    ],
+    anchors: &["organization_slug", "organization_id", "pipeline_id"],
+};
+
+const GENERIC: CiPreset = CiPreset { issuer: None, subject: "{sub}", claims: &[], anchors: &[] };
 
 /// How the jobs of one issuer run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

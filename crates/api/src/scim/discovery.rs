@@ -54,7 +54,7 @@ pub(crate) async fn resource_types(
     Provisioner(_op): Provisioner,
     State(api): State<Shared>,
 ) -> Scim {
-    whole(["User", "Group"].map(|name| type_of(&api.base_url, name)).into())
+    whole(&["User", "Group"].map(|name| type_of(&api.base_url, name)))
 }
 
 /// Users, or groups
@@ -76,7 +76,7 @@ pub(crate) async fn resource_type(
 #[utoipa::path(get, path = "/scim/v2/Schemas", tag = "scim", operation_id = "scim_schemas",
     security(("scim" = [])), responses((status = 200)))]
 pub(crate) async fn schemas(Provisioner(_op): Provisioner, State(api): State<Shared>) -> Scim {
-    whole([USER, GROUP].map(|id| schema_of(&api.base_url, id)).into())
+    whole(&[USER, GROUP].map(|id| schema_of(&api.base_url, id)))
 }
 
 /// The attributes of users, or of groups
@@ -93,7 +93,7 @@ pub(crate) async fn schema(
     }
 }
 
-fn whole(resources: Vec<Value>) -> Scim {
+fn whole(resources: &[Value]) -> Scim {
     let body = json!({
         "schemas": [LIST], "totalResults": resources.len(), "startIndex": 1,
         "itemsPerPage": resources.len(), "Resources": resources,

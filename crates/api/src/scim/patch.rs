@@ -216,7 +216,7 @@ mod tests {
 
     const KNOWN: &[&str] = &["userName", "active", "name", "emails", "members"];
 
-    fn patched(operations: Value) -> Option<Value> {
+    fn patched(operations: &Value) -> Option<Value> {
         let resource = json!({
             "userName": "ana", "active": true, "name": {"givenName": "Ana"},
             "emails": [{"value": "ana@example.com", "type": "work"}],
@@ -236,14 +236,14 @@ mod tests {
             json!({"op": "add", "value": {"active": false}}),
             json!({"op": "replace", "path": "urn:ietf:params:scim:schemas:core:2.0:User:active", "value": false}),
         ] {
-            assert_eq!(patched(json!([operation])).unwrap()["active"], false, "{operation}");
+            assert_eq!(patched(&json!([operation])).unwrap()["active"], false, "{operation}");
         }
     }
 
     #[test]
     fn members_are_added_and_removed_in_every_way() {
         let members = |operation: Value| {
-            let patched = patched(json!([operation])).unwrap();
+            let patched = patched(&json!([operation])).unwrap();
             let members = patched["members"].as_array().cloned().unwrap_or_default();
             members.iter().map(|one| one["value"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
         };
@@ -265,15 +265,15 @@ mod tests {
     fn parts_of_names_and_addresses_are_reached() {
         let name = json!([{"op": "add", "path": "name.familyName", "value": "Silva"}]);
         assert_eq!(
-            patched(name).unwrap()["name"],
+            patched(&name).unwrap()["name"],
             json!({"givenName": "Ana", "familyName": "Silva"})
         );
         let work =
             json!([{"op": "replace", "path": "emails[type eq \"work\"].value", "value": "a@b.c"}]);
-        assert_eq!(patched(work).unwrap()["emails"][0]["value"], "a@b.c");
+        assert_eq!(patched(&work).unwrap()["emails"][0]["value"], "a@b.c");
         let home =
             json!([{"op": "add", "path": "emails[type eq \"home\"].value", "value": "h@b.c"}]);
-        assert_eq!(patched(home).unwrap()["emails"][1], json!({"type": "home", "value": "h@b.c"}));
+        assert_eq!(patched(&home).unwrap()["emails"][1], json!({"type": "home", "value": "h@b.c"}));
     }
 
     #[test]
@@ -293,7 +293,7 @@ mod tests {
             json!([{"op": "replace", "path": 1, "value": "x"}]),
             json!({"op": "remove"}),
         ] {
-            assert_eq!(patched(operations.clone()), None, "{operations}");
+            assert_eq!(patched(&operations), None, "{operations}");
         }
     }
 }

@@ -166,7 +166,7 @@ async fn signed_in(
         let made = control_sign_in(core, op, &principal, person, claims);
         let settlement = settlement(core, op, hash, add, principal, &token, &made);
         match core.settle(settlement).await {
-            Ok(()) => return Ok(DevicePoll::Done { token, sign_in: made }),
+            Ok(()) => return Ok(DevicePoll::Done { token, sign_in: Box::new(made) }),
             Err(Unsettled::Failed(error)) => return Err(error),
             Err(Unsettled::Conflict) if core.store.device(&hash).await?.is_some() => {}
             // Somebody else polled with the same token and got the sign-in.

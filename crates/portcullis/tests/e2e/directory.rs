@@ -188,6 +188,10 @@ fn d25_deactivating_a_person_ends_sign_ins_grants_and_live_streams_at_once() {
     // Whoever is made anew is somebody who may sign in.
     company.provision(&["create-user", "ana", "ana", "ana@example.com"]);
     company.enter(&ana);
+    everything_is_on_record(&company);
+}
+
+fn everything_is_on_record(company: &Company) {
     let sam = company.house.sign_in(&Person::new("sam", &["auditors"]));
     let events = company
         .house

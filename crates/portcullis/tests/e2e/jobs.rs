@@ -1,4 +1,4 @@
-//! CI jobs: tokens of each system, minted by PyJWT, exchanged for runs.
+//! CI jobs: tokens of each system, minted by `PyJWT`, exchanged for runs.
 
 use std::{
     net::SocketAddr,
