@@ -11,6 +11,7 @@ use portcullis_control::{
     ControlError,
     views::{AccessRequestFilter, Ask, AskFor, AskOperation, ReviewInput},
 };
+use portcullis_identity::passkey::AuthenticationResponse;
 use portcullis_model::{
     AccessRequestId, Decision, InstanceName, OperationName, PolicyId, RefusalId, Window,
 };
@@ -84,6 +85,11 @@ pub struct GiveReviewBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub duration: Option<Window>,
+    /// The passkey's answer to the challenge of a `passkey-needed` problem: what
+    /// `navigator.credentials.get` returned, by `toJSON`. The rest is as it was then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub passkey: Option<AuthenticationResponse>,
 }
 
 /// Which access requests to list.
@@ -225,7 +231,8 @@ pub(crate) async fn review(
     Path(id): Path<String>,
     Body(body): Body<GiveReviewBody>,
 ) -> Answer<(StatusCode, Json<AccessRequestBody>)> {
-    let input = ReviewInput { decision: body.decision, note: body.note, duration: body.duration };
+    let GiveReviewBody { decision, note, duration, passkey } = body;
+    let input = ReviewInput { decision, note, duration, passkey: passkey.map(Box::new) };
     let view = api.control.review(&op, id_of(&id)?, input).await?;
     Ok((StatusCode::CREATED, Json(view.into())))
 }

@@ -7,8 +7,9 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
+use jiff::Timestamp;
 use portcullis_control::ControlError;
-use portcullis_identity::AuthError;
+use portcullis_identity::{AuthError, passkey::RequestOptions};
 use portcullis_model::{Problem, Way};
 
 use crate::problem_kind::ProblemKind;
@@ -48,6 +49,16 @@ pub(crate) struct Unfinished {
     pub(crate) detail: String,
     pub(crate) field: Option<&'static str>,
     pub(crate) ways: Vec<Way>,
+    pub(crate) passkey: Option<PasskeyBody>,
+}
+
+/// What a reviewer's passkey has to sign.
+#[derive(Debug, Clone, serde::Serialize)]
+pub(crate) struct PasskeyBody {
+    #[serde(rename = "publicKey")]
+    public_key: RequestOptions,
+    statement: String,
+    expires_at: Timestamp,
 }
 
 impl Unfinished {
@@ -64,17 +75,20 @@ impl Unfinished {
                 ..Problem::default()
             },
             field: self.field,
+            passkey: self.passkey,
         }
     }
 }
 
-/// A problem and, for 400, the field that it is about.
+/// A problem and, for 400, the field that it is about; for a review, what is to be signed.
 #[derive(Debug, serde::Serialize)]
 pub(crate) struct FieldProblem {
     #[serde(flatten)]
     problem: Problem,
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    passkey: Option<PasskeyBody>,
 }
 
 impl IntoResponse for ApiError {
@@ -116,6 +130,15 @@ fn control(error: ControlError) -> (Unfinished, Header) {
         ControlError::Conflict(detail) => (plain(ProblemKind::Conflict, detail), None),
         ControlError::NoWay { reason, ways } => {
             (Unfinished { ways, ..plain(ProblemKind::NoWay, reason) }, None)
+        }
+        ControlError::PasskeyNeeded(ref challenge) => {
+            let detail = error.to_string();
+            let passkey = challenge.as_deref().map(|challenge| PasskeyBody {
+                public_key: challenge.options.clone(),
+                statement: challenge.statement.clone(),
+                expires_at: challenge.expires_at,
+            });
+            (Unfinished { passkey, ..plain(ProblemKind::PasskeyNeeded, detail) }, None)
         }
         ControlError::Limited { message, retry_after } => {
             let header = (RETRY_AFTER, HeaderValue::from(retry_after));

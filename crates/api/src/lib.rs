@@ -23,6 +23,7 @@ pub mod operations;
 pub mod page;
 mod pages;
 pub mod parts;
+pub mod passkeys;
 pub mod policy;
 pub mod principal;
 pub mod principals;
@@ -80,6 +81,7 @@ fn documented() -> OpenApiRouter<Shared> {
         .merge(runs::routes())
         .merge(principals::routes())
         .merge(scim::routes())
+        .merge(passkeys::routes())
         .merge(connections::routes())
         .merge(device::routes())
         .merge(audit::routes())

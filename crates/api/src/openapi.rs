@@ -83,6 +83,7 @@ fn problem_schema() -> Value {
             "detail": {"type": "string"},
             "field": {"type": "string", "description": "The field that makes no sense."},
             "request": {"type": "string", "description": "The request id."},
+            "passkey": {"type": "object", "description": "What a reviewer's passkey has to sign: publicKey for the browser, and the statement that its challenge stands for."},
             "ways": {"type": "array", "items": {"$ref": "#/components/schemas/Way"}}
         }
     })

@@ -9,11 +9,11 @@ use utoipa::ToSchema;
 #[serde(deny_unknown_fields)]
 #[schema(as = Principal)]
 pub struct PrincipalBody {
-    /// `User` or `Workload`.
+    /// `User`, `Workload` or `Anonymous`.
     #[serde(rename = "type")]
     #[schema(value_type = String)]
     pub kind: PrincipalKind,
-    /// `<issuer name>:<subject>`, for example `corp:ana`.
+    /// `<issuer name>:<subject>`, for example `corp:ana`; `anonymous` for strangers.
     pub id: String,
 }
 

@@ -38,6 +38,8 @@ pub enum ProblemKind {
     Conflict,
     /// No rule would open it.
     NoWay,
+    /// A review that has to be signed.
+    PasskeyNeeded,
     /// A body that is not JSON by its own account.
     UnsupportedMediaType,
     /// Our fault.
@@ -61,7 +63,7 @@ pub struct Facts {
 
 impl ProblemKind {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Malformed,
         Self::MethodNotAllowed,
         Self::Unauthenticated,
@@ -79,6 +81,7 @@ impl ProblemKind {
         Self::Invalid,
         Self::Conflict,
         Self::NoWay,
+        Self::PasskeyNeeded,
         Self::UnsupportedMediaType,
         Self::Internal,
     ];
@@ -117,7 +120,8 @@ impl ProblemKind {
             | Self::Denied
             | Self::Requestable
             | Self::NotFound
-            | Self::NoWay => self.of_access(),
+            | Self::NoWay
+            | Self::PasskeyNeeded => self.of_access(),
             Self::Limited | Self::Unavailable | Self::Upstream | Self::Internal => self.of_ours(),
         }
     }
@@ -226,6 +230,13 @@ impl ProblemKind {
                 403,
                 "There is no rule under which a grant would permit this to you, or not the one that you named.",
                 "portcullis policy explain says which policies decide. Another rule may be listed in the answer.",
+            ),
+            Self::PasskeyNeeded => facts(
+                "passkey-needed",
+                "A passkey is needed",
+                403,
+                "Policy lets you review this if one of your passkeys signs your answer. The answer carries the challenge to sign; it is good for five minutes, once, and for this answer only.",
+                "A passkey signs in a browser, on a page of this server: give its answer to the challenge with the same review, as the member passkey. If you have none yet, register one with /v1/passkeys/options and /v1/passkeys, within ten minutes of signing in.",
             ),
             _ => facts(
                 "denied",

@@ -5,10 +5,14 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use portcullis_identity::Authenticated;
+use portcullis_identity::{
+    Authenticated,
+    passkey::{CreationOptions, RegistrationResponse},
+};
 use portcullis_model::{
     AccessRequestId, BundleDigest, BundleStamp, ConnectionId, DirectoryId, EventType, Grant,
-    GrantId, OperationName, RefusalId, RequestId, ServiceName, SignIn, SignInId,
+    GrantId, OperationName, Passkey, PasskeyId, RefusalId, RequestId, ServiceName, SignIn,
+    SignInId,
 };
 use portcullis_policy::{Bundle, BundleSource, LoadError};
 use tokio::task::JoinSet;
@@ -21,8 +25,8 @@ use crate::{
     start,
     usecase::{
         access_requests, ask, authenticate, bundles, connections, consume, device, directory,
-        explain, grants, once, origins, principals, record, refusals, review, runs, services,
-        sign_in,
+        explain, grants, once, origins, passkeys, principals, record, refusals, review, runs,
+        services, sign_in,
     },
     views::{
         AccessRequestFilter, AccessRequestView, Ask, Beat, BundleView, ConnectionView, DevicePoll,
@@ -303,6 +307,31 @@ impl Control {
         input: ReviewInput,
     ) -> Result<AccessRequestView> {
         review::review(&self.core, op, id, input).await
+    }
+
+    /// Begins to register a passkey of the caller's own; takes a recent sign-in.
+    pub async fn begin_passkey(&self, op: &OpContext) -> Result<CreationOptions> {
+        passkeys::begin(&self.core, op).await
+    }
+
+    /// Registers what the browser made.
+    pub async fn register_passkey(
+        &self,
+        op: &OpContext,
+        name: &str,
+        response: &RegistrationResponse,
+    ) -> Result<Passkey> {
+        passkeys::finish(&self.core, op, name, response).await
+    }
+
+    /// The caller's own passkeys.
+    pub async fn passkeys(&self, op: &OpContext) -> Result<Vec<Passkey>> {
+        passkeys::list(&self.core, op).await
+    }
+
+    /// Deletes one of the caller's own passkeys.
+    pub async fn remove_passkey(&self, op: &OpContext, id: PasskeyId) -> Result<()> {
+        passkeys::remove(&self.core, op, id).await
     }
 
     /// Takes one's own access request back.

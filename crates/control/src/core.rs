@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
+use portcullis_identity::RelyingParty;
 use portcullis_model::{Clock, Entropy, Event, EventId, EventType, PrincipalId, TokenHash, Window};
 use portcullis_policy::{Bundle, BundleSource, Snapshot};
 use portcullis_store::Store;
@@ -32,6 +33,8 @@ pub struct Settings {
     pub control_sign_in: Window,
     /// Principals that are one person by configuration, beside those linked by verified e-mail.
     pub people: Vec<Vec<PrincipalId>>,
+    /// For whom passkeys sign; without one there are none.
+    pub relying_party: Option<RelyingParty>,
     /// Who vouches for people, by their names in configuration.
     pub sources: BTreeMap<String, Source>,
     /// The identity provider that may keep the directory, if one may.
@@ -76,6 +79,7 @@ impl Default for Settings {
             people: Vec::new(),
             sources: BTreeMap::new(),
             provisioning: None,
+            relying_party: None,
         }
     }
 }

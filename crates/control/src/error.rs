@@ -3,6 +3,8 @@
 use portcullis_model::Way;
 use portcullis_store::StoreError;
 
+use crate::views::PasskeyChallenge;
+
 /// Closed: the API answers each one on purpose.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
@@ -34,6 +36,13 @@ pub enum ControlError {
         /// The ways that there are, if another was named.
         ways: Vec<Way>,
     },
+    /// Policy allows it with a passkey only: 403, with what is to be signed; `None` if the caller has
+    /// no passkey.
+    #[error(
+        "your right to review this holds with a passkey only: {}",
+        if .0.is_some() { "sign the challenge with it" } else { "register one first" }
+    )]
+    PasskeyNeeded(Option<Box<PasskeyChallenge>>),
     /// Too many: 429.
     #[error("{message}")]
     Limited {

@@ -16,6 +16,9 @@ use portcullis_policy::{ControlAction, ControlContext, ControlResource, Snapshot
 
 use crate::{ControlError, OpContext, core::Core};
 
+/// What `amr` contains in a review that a passkey signed, and in no other: a provider's own word for
+/// how somebody signed in is no signature over what they approve.
+const PASSKEY: &str = "passkey";
 /// Names that are shown with a way; enough to know whom to talk to.
 const NAMES: usize = 8;
 
@@ -26,8 +29,19 @@ pub(crate) fn may(
     action: ControlAction,
     on: ControlResource<'_>,
 ) -> bool {
+    op.caller().is_some_and(|caller| may_as(snapshot, op, caller.principal(), action, on))
+}
+
+/// The same for the caller as `principal`: with another `amr`.
+fn may_as(
+    snapshot: &Snapshot,
+    op: &OpContext,
+    principal: &Arc<Principal>,
+    action: ControlAction,
+    on: ControlResource<'_>,
+) -> bool {
     let Some(caller) = op.caller() else { return false };
-    let subject = Subject::new(Arc::clone(caller.principal()));
+    let subject = Subject::new(Arc::clone(principal));
     let at = ControlContext {
         now: op.now(),
         source: op.source(),
@@ -50,20 +64,62 @@ pub(crate) fn may_view_audit(snapshot: &Snapshot, op: &OpContext) -> bool {
     may(snapshot, op, ControlAction::ViewAudit, ControlResource::System)
 }
 
+/// Whether somebody may review, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Right {
+    /// Not at all.
+    None,
+    /// As they are signed in.
+    Plain,
+    /// If a passkey of theirs signs it.
+    WithPasskey,
+}
+
 /// Whether the caller could review `request` at this moment, its state aside.
 pub(crate) fn may_review(snapshot: &Snapshot, op: &OpContext, request: &AccessRequest) -> bool {
-    let person = op.caller().is_some_and(|caller| {
-        caller.principal().id.kind == PrincipalKind::User && caller.principal().person.is_some()
-    });
+    review(snapshot, op, request) != Right::None
+}
+
+/// The same, and how.
+pub(crate) fn review(snapshot: &Snapshot, op: &OpContext, request: &AccessRequest) -> Right {
+    if may_review_by(snapshot, op, request, false) {
+        Right::Plain
+    } else if may_review_by(snapshot, op, request, true) {
+        Right::WithPasskey
+    } else {
+        Right::None
+    }
+}
+
+/// Whether the caller could review `request` with a passkey, or without.
+pub(crate) fn may_review_by(
+    snapshot: &Snapshot,
+    op: &OpContext,
+    request: &AccessRequest,
+    passkey: bool,
+) -> bool {
+    let caller = op.caller().map(portcullis_identity::Authenticated::principal);
+    let person =
+        |caller: &&Arc<Principal>| caller.id.kind == PrincipalKind::User && caller.person.is_some();
+    let Some(caller) = caller.filter(person) else { return false };
     let waited = op.now().duration_since(request.created_at);
-    person
-        && !is_own(snapshot, op, request)
-        && may(
-            snapshot,
-            op,
-            ControlAction::Review,
-            ControlResource::AccessRequest { request, waited },
-        )
+    let on = ControlResource::AccessRequest { request, waited };
+    let reviewer = reviewer(caller, passkey);
+    !is_own(snapshot, op, request) && may_as(snapshot, op, &reviewer, ControlAction::Review, on)
+}
+
+/// `principal` as policies on reviewing see them.
+fn reviewer(principal: &Arc<Principal>, passkey: bool) -> Arc<Principal> {
+    if principal.amr.contains(PASSKEY) == passkey {
+        return Arc::clone(principal);
+    }
+    let mut seen = Principal::clone(principal);
+    if passkey {
+        seen.amr.insert(PASSKEY.to_owned());
+    } else {
+        seen.amr.remove(PASSKEY);
+    }
+    Arc::new(seen)
 }
 
 /// Whether the caller could review an access request for any operation, whoever asked.
@@ -114,6 +170,7 @@ pub(crate) fn still_may_review(
             request,
             op.now().duration_since(since),
             review.source,
+            review.passkey.is_some(),
             op,
         )
 }
@@ -124,6 +181,7 @@ fn could_review(
     request: &AccessRequest,
     auth_age: SignedDuration,
     source: Option<IpAddr>,
+    passkey: bool,
     op: &OpContext,
 ) -> bool {
     if principal.id.kind != PrincipalKind::User || asked(snapshot, principal, request) {
@@ -132,7 +190,7 @@ fn could_review(
     let at = ControlContext { now: op.now(), source, auth_method: "sign_in", auth_age };
     let waited = op.now().duration_since(request.created_at);
     let on = ControlResource::AccessRequest { request, waited };
-    let subject = Subject::new(Arc::clone(principal));
+    let subject = Subject::new(reviewer(principal, passkey));
     snapshot.allows(&subject, ControlAction::Review, on, &at).allowed
 }
 
@@ -141,8 +199,11 @@ pub(crate) fn reviewers_of(core: &Core, op: &OpContext, request: &AccessRequest)
     let snapshot = core.snapshot();
     let (_, principals) = core.publisher.principals();
     let could = |principal: &&Arc<Principal>| {
-        // Nobody knows from where they would review.
-        could_review(&snapshot, principal, request, SignedDuration::ZERO, None, op)
+        // Nobody knows from where they would review, nor how.
+        let by = |passkey| {
+            could_review(&snapshot, principal, request, SignedDuration::ZERO, None, passkey, op)
+        };
+        by(false) || by(true)
     };
     let mut names: Vec<String> = principals
         .iter()

@@ -6,6 +6,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use portcullis_identity::passkey::{AuthenticationResponse, RequestOptions};
 use portcullis_model::{
     AccessRequest, AttributeValue, BundleDigest, ConnectionId, Decision, DirectoryId, Grant,
     GrantId, Group, InstanceName, OperationName, PolicyId, Principal, PrincipalId, RefusalId,
@@ -178,6 +179,19 @@ pub struct ReviewInput {
     pub note: Option<String>,
     /// A shorter window.
     pub duration: Option<Window>,
+    /// A passkey's signature over the challenge that was given out for exactly this.
+    pub passkey: Option<Box<AuthenticationResponse>>,
+}
+
+/// What a reviewer's passkey has to sign.
+#[derive(Debug, Clone)]
+pub struct PasskeyChallenge {
+    /// For the browser.
+    pub options: RequestOptions,
+    /// What the challenge stands for, for people and programs to look at before.
+    pub statement: String,
+    /// When it lapses.
+    pub expires_at: Timestamp,
 }
 
 /// An access request as one viewer may see it.
@@ -187,6 +201,8 @@ pub struct AccessRequestView {
     pub request: AccessRequest,
     /// Whether this viewer could review it now.
     pub can_review: bool,
+    /// Whether their right to review it holds with a passkey only.
+    pub needs_passkey: bool,
     /// Who could, by name.
     pub reviewers: Vec<String>,
 }

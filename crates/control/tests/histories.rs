@@ -140,6 +140,7 @@ fn apply(request: AccessRequest, step: &Step, n: usize, now: Timestamp) -> Optio
                 duration: minutes.map(Window::minutes),
                 at: now,
                 source: None,
+                passkey: None,
             })
             .ok(),
         Step::Approve => request.approve(now, vec![GrantId::from_bits(1)]).ok(),

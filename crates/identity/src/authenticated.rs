@@ -10,10 +10,14 @@ use portcullis_model::{Origin, Principal, ServiceName, SignIn, SignInId};
 pub enum AuthMethod {
     /// A sign-in that control issued.
     SignIn,
-    /// A JWT of a configured issuer.
+    /// A JWT of a configured issuer or trust domain.
     Jwt,
     /// A CI job's run.
     Run,
+    /// A client certificate of a configured trust domain.
+    Mtls,
+    /// Nothing was proven: only where a service lets strangers in.
+    Anonymous,
 }
 
 impl AuthMethod {
@@ -23,11 +27,13 @@ impl AuthMethod {
             Self::SignIn => "sign_in",
             Self::Jwt => "jwt",
             Self::Run => "run",
+            Self::Mtls => "mtls",
+            Self::Anonymous => "anonymous",
         }
     }
 }
 
-/// An authenticated caller. Only this crate makes one.
+/// An authenticated caller, or one that is known to be a stranger. Only this crate makes one.
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_field_names, reason = "`authenticated_at` is the word that policies know")]
 pub struct Authenticated {
@@ -61,13 +67,39 @@ impl Authenticated {
         ends_at: Timestamp,
     ) -> Self {
         Self {
+            origin: Some(Arc::new(origin)),
+            ..Self::without_sign_in(AuthMethod::Jwt, principal, authenticated_at, ends_at)
+        }
+    }
+
+    pub(crate) fn by_certificate(
+        principal: Arc<Principal>,
+        authenticated_at: Timestamp,
+        ends_at: Timestamp,
+    ) -> Self {
+        Self::without_sign_in(AuthMethod::Mtls, principal, authenticated_at, ends_at)
+    }
+
+    /// A caller of whom nothing is known, which is no proof of anything.
+    pub fn anonymous(now: Timestamp) -> Self {
+        let principal = Arc::new(Principal::anonymous());
+        Self::without_sign_in(AuthMethod::Anonymous, principal, now, Timestamp::MAX)
+    }
+
+    fn without_sign_in(
+        method: AuthMethod,
+        principal: Arc<Principal>,
+        authenticated_at: Timestamp,
+        ends_at: Timestamp,
+    ) -> Self {
+        Self {
             principal,
-            method: AuthMethod::Jwt,
+            method,
             authenticated_at,
             ends_at,
             sign_in: None,
             service: None,
-            origin: Some(Arc::new(origin)),
+            origin: None,
         }
     }
 
@@ -81,7 +113,8 @@ impl Authenticated {
         self.method
     }
 
-    /// When they proved it: the person's authentication, or the token's `iat`.
+    /// When they proved it: the person's authentication, the token's `iat`, the
+    /// connection's handshake.
     pub fn authenticated_at(&self) -> Timestamp {
         self.authenticated_at
     }

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use portcullis_model::{AttributeValue, Group, Origin, Principal, PrincipalId, PrincipalKind};
 use serde_json::{Map, Value};
 
-use crate::{AuthError, ClaimType, JwtIssuer};
+use crate::{AuthError, ClaimType, JwtIssuer, Rule};
 
 /// How far clocks may be apart. The same on both sides of a token's life.
 pub(crate) const LEEWAY: SignedDuration = SignedDuration::from_secs(30);
@@ -134,6 +134,12 @@ pub(crate) fn groups_of(claims: &Claims, claim: &str) -> Result<BTreeSet<Group>,
     texts(listed)
         .map(|groups| groups.into_iter().map(Group::from).collect())
         .ok_or(AuthError::Bad("the token's groups claim is not a list of texts"))
+}
+
+/// The groups of all `rules` that hold for `claims`.
+pub(crate) fn granted_by(rules: &[Rule], claims: &Claims) -> BTreeSet<Group> {
+    let holding = rules.iter().filter(|rule| rule.is_met(claims));
+    holding.flat_map(|rule| rule.groups().iter().cloned()).collect()
 }
 
 pub(crate) fn attributes(

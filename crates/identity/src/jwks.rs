@@ -64,9 +64,21 @@ impl KeySet {
     /// Reads a key set; `None` if it is none. Keys that are not understood are no error
     /// (RFC 7517, 5).
     pub(crate) fn parse(json: &[u8]) -> Option<Self> {
+        Self::parse_for(json, "sig")
+    }
+
+    /// Reads the bundle of a trust domain, leaving out what is for certificates (SPIFFE Trust Domain
+    /// and Bundle, 4.2.2) and the algorithms that its tokens cannot have (JWT-SVID, 2.1).
+    pub(crate) fn parse_svid_keys(json: &[u8]) -> Option<Self> {
+        let mut set = Self::parse_for(json, "jwt-svid")?;
+        set.keys.retain(|key| key.algorithm != Algorithm::EdDSA);
+        Some(set)
+    }
+
+    fn parse_for(json: &[u8], purpose: &str) -> Option<Self> {
         let document: Document = serde_json::from_slice(json).ok()?;
         let mut keys: Vec<Key> = Vec::new();
-        for key in document.keys.into_iter().filter_map(Key::parse) {
+        for key in document.keys.into_iter().filter_map(|key| Key::parse(key, purpose)) {
             // INVARIANT: one `kid`, one key. The first stands, so that no token has a choice.
             if keys.len() < MAX_KEYS && !keys.iter().any(|known| known.jwk.kid == key.jwk.kid) {
                 keys.push(key);
@@ -108,9 +120,9 @@ impl KeySet {
 }
 
 impl Key {
-    fn parse(value: Value) -> Option<Self> {
+    fn parse(value: Value, purpose: &str) -> Option<Self> {
         let jwk: Jwk = serde_json::from_value(value).ok()?;
-        let verifies = jwk.public_key_use.as_deref().is_none_or(|purpose| purpose == "sig")
+        let verifies = jwk.public_key_use.as_deref().is_none_or(|said| said == purpose)
             && jwk.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op == "verify"));
         if !verifies {
             return None;

@@ -61,7 +61,7 @@ impl KeysVersion {
         self.0.load(Ordering::Acquire)
     }
 
-    fn advance(&self) {
+    pub(crate) fn advance(&self) {
         self.0.store(NEXT_VERSION.fetch_add(1, Ordering::Relaxed), Ordering::Release);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Turns what a caller presents into an [`Authenticated`], or says why not. People present opaque
 //! sign-ins that control issued; workloads present JWTs, checked against the key sets of their
-//! issuers. Decides nothing about access.
+//! issuers, or the SPIFFE certificates and tokens of a trust domain. Decides nothing about access.
 
 pub mod authenticated;
 pub mod ci;
@@ -12,10 +12,12 @@ pub mod issuer;
 mod jwks;
 mod jws;
 pub mod key_source;
+pub mod passkey;
 pub mod people;
 pub mod provider;
 pub mod rules;
 pub mod sign_ins;
+pub mod spiffe;
 pub mod template;
 pub mod token_cache;
 pub mod workloads;
@@ -25,6 +27,7 @@ pub use ci::{CiJobs, CiSystem, Job};
 pub use error::{AuthError, ConfigError};
 pub use issuer::{ClaimType, IssuerUrl, JwtIssuer};
 pub use key_source::Pace;
+pub use passkey::RelyingParty;
 pub use people::{DeviceAuthorization, OidcProvider, People, PeopleError, PersonClaims, Poll};
 pub use provider::{ProviderClient, ProviderError};
 pub use rules::{Pattern, Requirement, Rule};

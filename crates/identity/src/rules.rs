@@ -109,6 +109,11 @@ impl Rule {
         }
     }
 
+    /// The claims that it asks for.
+    pub fn claims(&self) -> impl Iterator<Item = &str> {
+        self.when.iter().map(Requirement::claim)
+    }
+
     pub(crate) fn groups(&self) -> &[Group] {
         &self.groups
     }

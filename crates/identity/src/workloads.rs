@@ -1,4 +1,4 @@
-//! Workloads: callers that present a JWT of a configured issuer.
+//! Workloads: callers that present a JWT of a configured issuer or trust domain.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -12,12 +12,14 @@ use crate::{
     jws::Unproven,
     key_source::{KeySource, KeysVersion, Prospect},
     provider::Provider,
+    spiffe::{SvidTokens, TokenDomains, TrustDomain},
 };
 
 /// All issuers of workload tokens.
 #[derive(Debug)]
 pub struct Workloads {
     issuers: HashMap<String, Issuer>,
+    domains: TokenDomains,
     version: Arc<KeysVersion>,
 }
 
@@ -79,7 +81,21 @@ impl Workloads {
                 return Err(ConfigError::DuplicateIssuer(known.config.issuer.to_string()));
             }
         }
-        Ok(Self { issuers: by_url, version })
+        let domains = TokenDomains::new(Vec::new(), Arc::clone(&version))?;
+        Ok(Self { issuers: by_url, domains, version })
+    }
+
+    /// Also accepts the tokens of `domains` (JWT-SVID), whose keys are put in by
+    /// [`Self::replace_svid_keys`].
+    pub fn with_svids(self, domains: Vec<SvidTokens>) -> Result<Self, ConfigError> {
+        let domains = TokenDomains::new(domains, Arc::clone(&self.version))?;
+        Ok(Self { domains, ..self })
+    }
+
+    /// Puts the keys of `domain`, a JWKS, in force. False if none of them could be used; then what
+    /// was known stays.
+    pub fn replace_svid_keys(&self, domain: &TrustDomain, jwks: &[u8]) -> bool {
+        self.domains.replace_keys(domain, jwks)
     }
 
     /// Starts to fetch all keys, at once and again and again, until this value is dropped.
@@ -96,7 +112,10 @@ impl Workloads {
         now: Timestamp,
     ) -> Result<Authenticated, AuthError> {
         let unproven = Unproven::parse(token)?;
-        let issuer = self.issuer_of(&unproven)?;
+        let issuer = match self.issuer_of(&unproven) {
+            Ok(issuer) => issuer,
+            Err(error) => return self.of_domain(&unproven, error, now),
+        };
         issuer.check_presented()?;
         Ok(issuer.verify_waiting(&unproven, now).await?.authenticated)
     }
@@ -131,14 +150,36 @@ impl Workloads {
     /// The names of the issuers whose tokens cannot be checked at `now`.
     pub fn unavailable(&self, now: Timestamp) -> Vec<&str> {
         let without = self.issuers.values().filter(|issuer| issuer.keys.held(now).is_none());
-        without.map(|issuer| issuer.config.name.as_str()).collect()
+        let without = without.map(|issuer| issuer.config.name.as_str());
+        without.chain(self.domains.unavailable()).collect()
     }
 
     pub(crate) fn try_verify(&self, token: &str, now: Timestamp) -> Result<Verified, Unverified> {
         let unproven = Unproven::parse(token)?;
-        let issuer = self.issuer_of(&unproven)?;
-        issuer.check_presented()?;
-        issuer.verify(&unproven, now)
+        match self.issuer_of(&unproven) {
+            Ok(issuer) => {
+                issuer.check_presented()?;
+                issuer.verify(&unproven, now)
+            }
+            Err(error) => {
+                self.domains.verify(&unproven, now).unwrap_or(Err(Unverified::Refused(error)))
+            }
+        }
+    }
+
+    /// A token that names no issuer of ours may be of a trust domain of ours.
+    fn of_domain(
+        &self,
+        token: &Unproven<'_>,
+        otherwise: AuthError,
+        now: Timestamp,
+    ) -> Result<Authenticated, AuthError> {
+        match self.domains.verify(token, now) {
+            Some(Ok(verified)) => Ok(verified.authenticated),
+            Some(Err(Unverified::Refused(error))) => Err(error),
+            // Their keys are put in by others: there is nothing to wait for.
+            Some(Err(Unverified::KeysNeeded)) | None => Err(otherwise),
+        }
     }
 
     fn issuer_of(&self, token: &Unproven<'_>) -> Result<&Issuer, AuthError> {

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccessRequestId, GrantId, InstanceName, OperationName, PersonId, PrincipalId, RefusalId,
-    ReviewId, ServiceName, Way, Window,
+    AccessRequestId, GrantId, InstanceName, OperationName, PasskeyId, PersonId, PrincipalId,
+    RefusalId, ReviewId, ServiceName, Way, Window,
 };
 
 /// One thing asked for, and the way that was taken to it.
@@ -59,6 +59,9 @@ pub struct Review {
     /// From where: the right to review may depend on it, also when it is looked at again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<IpAddr>,
+    /// The passkey that signed it, if one did; the signature is in the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passkey: Option<PasskeyId>,
 }
 
 /// Where an access request is in its life.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AccessRequestId, BundleDigest, ConnectionId, EventId, GrantId, InstanceName, OperationName,
-    PolicyId, PrincipalId, RequestId, ServiceName, SignInId,
+    PasskeyProof, PolicyId, PrincipalId, RequestId, ServiceName, SignInId,
 };
 
 /// What happened.
@@ -46,6 +46,10 @@ pub enum EventType {
     SignInEnded,
     /// The identity provider changed a user or a group of the directory.
     DirectoryChanged,
+    /// Somebody registered a passkey.
+    PasskeyRegistered,
+    /// Somebody deleted one of their passkeys.
+    PasskeyRemoved,
     /// Somebody used the control API in a way that changes nothing but is worth knowing.
     ControlRefused,
     /// Somebody closed a connection.
@@ -59,8 +63,8 @@ pub enum EventType {
 }
 
 impl EventType {
-    /// The OCSF 1.x class: 4002 HTTP Activity, 3002 Authentication, 3003 Authorize Session,
-    /// 3001 Account Change, 3004 Entity Management, 6003 API Activity, 6002 Application Lifecycle, 4001 Network Activity.
+    /// The OCSF 1.x class: 4002 HTTP Activity, 3001 Account Change, 3002 Authentication, 3003 Authorize Session,
+    /// 3004 Entity Management, 6003 API Activity, 6002 Application Lifecycle, 4001 Network Activity.
     pub const fn ocsf_class(self) -> u32 {
         match self {
             Self::Attempt | Self::RefusalsCounted => 4002,
@@ -70,8 +74,8 @@ impl EventType {
             | Self::ReviewRefused
             | Self::AccessRequestEnded => 3004,
             Self::GrantStarted | Self::GrantUsed | Self::GrantEnded => 3003,
-            Self::DirectoryChanged => 3001,
             Self::SignedIn | Self::SignInRefused | Self::SignInEnded => 3002,
+            Self::PasskeyRegistered | Self::PasskeyRemoved | Self::DirectoryChanged => 3001,
             Self::ControlRefused | Self::RecordRead => 6003,
             Self::BundleActivated | Self::BundleRefused | Self::Started | Self::Stopped => 6002,
         }
@@ -142,6 +146,9 @@ pub struct Event {
     /// In words, for people; escaped wherever it is shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// The signature that a review was given with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passkey: Option<Box<PasskeyProof>>,
 }
 
 impl Event {
@@ -166,6 +173,7 @@ impl Event {
             request: None,
             source: None,
             detail: None,
+            passkey: None,
         }
     }
 }

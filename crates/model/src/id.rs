@@ -78,6 +78,8 @@ ids! {
     SignInId,
     /// One human being, whatever providers and names they sign in with.
     PersonId,
+    /// One passkey of a reviewer.
+    PasskeyId,
     /// One HTTP request (or gRPC call, or upgrade) at the gate.
     RequestId,
     /// One user or group of the directory.

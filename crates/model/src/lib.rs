@@ -6,11 +6,13 @@
 pub mod access_request;
 pub mod ambient;
 pub mod attempt;
+pub mod base64url;
 pub mod duration;
 pub mod event;
 pub mod grant;
 pub mod id;
 pub mod origin;
+pub mod passkey;
 pub mod principal;
 pub mod problem;
 pub mod refusal;
@@ -22,14 +24,16 @@ pub mod way;
 pub use access_request::{AccessQuery, AccessRequest, AccessRequestState, Decision, Review};
 pub use ambient::{Clock, Entropy};
 pub use attempt::{Attempt, Outcome, RecordLevel, RefusalsCounted};
+pub use base64url::Base64Url;
 pub use duration::Window;
 pub use event::{BundleStamp, Event, EventType};
 pub use grant::{Grant, GrantEnd, GrantKind, GrantState};
 pub use id::{
-    AccessRequestId, ConnectionId, DirectoryId, EventId, GrantId, PersonId, RefusalId, RequestId,
-    ReviewId, SignInId,
+    AccessRequestId, ConnectionId, DirectoryId, EventId, GrantId, PasskeyId, PersonId, RefusalId,
+    RequestId, ReviewId, SignInId,
 };
 pub use origin::{Origin, Run};
+pub use passkey::{Passkey, PasskeyProof};
 pub use principal::{AttributeValue, Group, Principal, PrincipalId, PrincipalKind};
 pub use problem::Problem;
 pub use refusal::Refusal;

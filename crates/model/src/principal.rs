@@ -17,6 +17,8 @@ pub enum PrincipalKind {
     User,
     /// A service or a CI run.
     Workload,
+    /// A caller without credentials, at a service that lets such in.
+    Anonymous,
 }
 
 impl PrincipalKind {
@@ -25,6 +27,7 @@ impl PrincipalKind {
         match self {
             Self::User => "User",
             Self::Workload => "Workload",
+            Self::Anonymous => "Anonymous",
         }
     }
 }
@@ -34,17 +37,25 @@ impl PrincipalKind {
 /// Identity is (issuer, subject) and never an e-mail address or a display name.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PrincipalId {
-    /// Person or workload.
+    /// Person, workload or stranger.
     #[serde(rename = "type")]
     pub kind: PrincipalKind,
     /// `<issuer name>:<subject>`, for example `corp:ana`.
     pub id: Arc<str>,
 }
 
+/// The id of callers without credentials. Nobody else has it: all others' have a colon.
+const ANONYMOUS: &str = "anonymous";
+
 impl PrincipalId {
     /// The principal that `issuer` (its name in configuration) calls `subject`.
     pub fn new(kind: PrincipalKind, issuer: &str, subject: &str) -> Self {
         Self { kind, id: format!("{issuer}:{subject}").into() }
+    }
+
+    /// All callers without credentials, who cannot be told apart.
+    pub fn anonymous() -> Self {
+        Self { kind: PrincipalKind::Anonymous, id: ANONYMOUS.into() }
     }
 }
 
@@ -103,6 +114,20 @@ pub struct Principal {
 }
 
 impl Principal {
+    /// A caller without credentials.
+    pub fn anonymous() -> Self {
+        Self {
+            id: PrincipalId::anonymous(),
+            person: None,
+            name: ANONYMOUS.to_owned(),
+            email: None,
+            groups: BTreeSet::new(),
+            amr: BTreeSet::new(),
+            issuer: String::new(),
+            claims: BTreeMap::new(),
+        }
+    }
+
     /// Whether `self` and `other` are one human being, or one and the same workload.
     pub fn same_as(&self, other: &PrincipalId, other_person: Option<PersonId>) -> bool {
         self.id == *other || (self.person.is_some() && self.person == other_person)

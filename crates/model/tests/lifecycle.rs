@@ -60,6 +60,7 @@ fn review(person: u128, alias: bool, decision: Decision, at: Timestamp) -> Revie
         duration: None,
         at,
         source: None,
+        passkey: None,
     }
 }
 

@@ -164,6 +164,7 @@ fn source() -> Result<BundleSource, Failed> {
         groups: BTreeMap::new(),
         max_grant: Window::minutes(60),
         strict_audit: false,
+        anonymous: false,
         place: ("portcullis.yaml".to_owned(), None),
     };
     Ok(BundleSource {

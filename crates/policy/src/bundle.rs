@@ -67,6 +67,9 @@ pub struct ServiceSource {
     pub max_grant: Window,
     /// Every attempt waits for stable storage.
     pub strict_audit: bool,
+    /// Callers without credentials are let in as `Anonymous`, as far as policy permits them.
+    #[serde(default)]
+    pub anonymous: bool,
     /// The file and line of its entry, for messages.
     pub place: (String, Option<usize>),
 }
@@ -212,7 +215,9 @@ impl Bundle {
     }
 
     pub(crate) fn claims(&self, kind: PrincipalKind) -> &BTreeMap<String, String> {
+        static NONE: BTreeMap<String, String> = BTreeMap::new();
         match kind {
+            PrincipalKind::Anonymous => &NONE,
             PrincipalKind::User => &self.user_claims,
             PrincipalKind::Workload => &self.claims,
         }

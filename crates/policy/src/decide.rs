@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use portcullis_model::{Grant, OperationName, PolicyId, PrincipalId, Resource, Way};
+use portcullis_model::{
+    Grant, OperationName, PolicyId, PrincipalId, PrincipalKind, Resource, ServiceName, Way,
+};
 
 pub use crate::cache::DecisionCache;
 use crate::{
@@ -182,6 +184,11 @@ impl Snapshot {
             return None;
         }
         let bundle = self.bundle();
+        // INVARIANT: strangers are somebody only where their service says so, however wide a permit
+        // is; also when it said so at the time that a connection began.
+        if is_stranger(query) && !lets_strangers_in(bundle, &query.resource.service) {
+            return None;
+        }
         let prepared = query.subject.prepared()?;
         let operation = bundle.places().operation(query.operation)?;
         let resource = bundle.places().resource(query.resource)?;
@@ -216,6 +223,9 @@ impl Snapshot {
 
     fn sees(&self, query: &Query<'_>, cache: &mut DecisionCache) -> bool {
         let (bundle, service) = (self.bundle(), &query.resource.service);
+        if is_stranger(query) && !lets_strangers_in(bundle, service) {
+            return false;
+        }
         let whole = Resource { service: service.clone(), instance: None };
         let place = bundle.places().resource(&whole);
         let (Some(place), Some(prepared)) = (place, query.subject.prepared()) else {
@@ -228,6 +238,14 @@ impl Snapshot {
         };
         cache.visible(key, || bundle.head_matches_service(query.subject, service))
     }
+}
+
+fn is_stranger(query: &Query<'_>) -> bool {
+    query.subject.principal().id.kind == PrincipalKind::Anonymous
+}
+
+fn lets_strangers_in(bundle: &Bundle, service: &ServiceName) -> bool {
+    bundle.catalog().service(service).is_some_and(|service| service.source().anonymous)
 }
 
 /// All forbids and the one rule that issued `grant`.

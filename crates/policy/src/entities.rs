@@ -23,6 +23,7 @@ pub(crate) struct TypeNames {
     pub(crate) action: EntityTypeName,
     pub(crate) user: EntityTypeName,
     pub(crate) workload: EntityTypeName,
+    pub(crate) anonymous: EntityTypeName,
     pub(crate) group: EntityTypeName,
     pub(crate) service: EntityTypeName,
     pub(crate) instance: EntityTypeName,
@@ -35,6 +36,7 @@ pub(crate) static TYPES: LazyLock<TypeNames> = LazyLock::new(|| TypeNames {
     action: type_name("Action"),
     user: type_name("User"),
     workload: type_name("Workload"),
+    anonymous: type_name("Anonymous"),
     group: type_name("Group"),
     service: type_name("Service"),
     instance: type_name("Instance"),
@@ -60,6 +62,7 @@ pub(crate) fn principal_uid(id: &PrincipalId) -> EntityUid {
     match id.kind {
         PrincipalKind::User => uid(&TYPES.user, &id.id),
         PrincipalKind::Workload => uid(&TYPES.workload, &id.id),
+        PrincipalKind::Anonymous => uid(&TYPES.anonymous, &id.id),
     }
 }
 
@@ -90,6 +93,7 @@ pub(crate) fn principal_entity(
         PrincipalKind::Workload => {
             attributes.insert("issuer".to_owned(), string(&principal.issuer));
         }
+        PrincipalKind::Anonymous => {}
     }
     // INVARIANT: no claim takes the place of an attribute that every principal of its kind has.
     for (name, value) in &principal.claims {

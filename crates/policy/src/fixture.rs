@@ -60,6 +60,7 @@ fn service(name: &str, criticality: &str) -> ServiceSource {
         groups: BTreeMap::new(),
         max_grant: Window::minutes(8 * 60),
         strict_audit: false,
+        anonymous: false,
         place: ("portcullis.yaml".to_owned(), Some(1)),
     }
 }

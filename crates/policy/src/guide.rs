@@ -36,6 +36,10 @@ paths:
       operationId: getRefund
       parameters: [{name: id, in: path, required: true, schema: {type: string}}]
       responses: {"200": {description: ok}}
+  /v1/status:
+    get:
+      operationId: getStatus
+      responses: {"200": {description: ok}}
 "#;
 
 /// The blocks of the guide in `language`, with their lines.
@@ -78,6 +82,7 @@ fn payments() -> ServiceSource {
         groups: BTreeMap::new(),
         max_grant: Window::minutes(8 * 60),
         strict_audit: false,
+        anonymous: true,
         place: ("portcullis.yaml".to_owned(), None),
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    BundleSource, Catalog,
+    BundleSource, Catalog, ServiceSource,
     bundle::OperationGroup,
     catalog::{Operation, RecordType, Type},
 };
@@ -33,11 +33,12 @@ pub(crate) fn generate(catalog: &Catalog, source: &BundleSource) -> String {
     text.push_str(ENTITIES);
     for service in catalog.services() {
         let name = service.source().name.as_str();
+        let principals = principals(service.source());
         for group in GROUPS {
             let _ = writeln!(text, "action {} in [{group}];", quoted(&format!("{name}.{group}")));
         }
         for operation in service.operations() {
-            action(&mut text, name, operation);
+            action(&mut text, name, principals, operation);
         }
     }
     text
@@ -53,6 +54,7 @@ type Plain = { id: String };
 
 const ENTITIES: &str = "\
 entity Group;
+entity Anonymous;
 entity Service = { labels: Labels };
 entity Instance in [Service] = { labels: Labels };
 entity AccessRequest = {
@@ -83,11 +85,17 @@ pub(crate) const fn group_name(group: OperationGroup) -> &'static str {
     }
 }
 
-fn action(text: &mut String, service: &str, operation: &Operation) {
+/// Who may ask: strangers only where the service lets them in, so that a policy which names them
+/// elsewhere does not load.
+const fn principals(service: &ServiceSource) -> &'static str {
+    if service.anonymous { "User, Workload, Anonymous" } else { "User, Workload" }
+}
+
+fn action(text: &mut String, service: &str, principals: &str, operation: &Operation) {
     let group = format!("{service}.{}", group_name(operation.group()));
     let _ = writeln!(
         text,
-        "action {} in [{}] appliesTo {{\n  principal: [User, Workload], resource: [Service, Instance],\n  \
+        "action {} in [{}] appliesTo {{\n  principal: [{principals}], resource: [Service, Instance],\n  \
          context: {{ now: datetime, source: Source, auth: Auth, request: Plain, http: Http, grant?: Grant{}{} }},\n}};",
         quoted(operation.name().as_str()),
         quoted(&group),

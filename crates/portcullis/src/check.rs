@@ -2,18 +2,21 @@
 
 use std::{path::Path, process::ExitCode, sync::Arc};
 
+use portcullis_model::Clock;
 use portcullis_policy::{Bundle, LoadError, policy_test};
 
 use crate::{
+    ambient::SystemClock,
     command::REFUSED,
     config::{self, Loaded},
     diagnostics,
+    serve::certificates,
 };
 
-/// Checks the configuration at `path` and runs its policy tests, prints what is wrong, and says so by
-/// its exit code.
+/// Checks the configuration at `path` and the certificates that it names, runs its policy tests, prints
+/// what is wrong, and says so by its exit code.
 pub(crate) fn run(path: &Path) -> ExitCode {
-    said(path, |tested| {
+    said(path, certified(path), |tested| {
         format!(
             "{}: in order; {} services, {} policies, {} policy tests, {}",
             path.display(),
@@ -25,16 +28,20 @@ pub(crate) fn run(path: &Path) -> ExitCode {
     })
 }
 
-/// Does the same, and says how many cases passed.
+/// Does the same where no certificate is, as in a pipeline, and says how many cases passed.
 pub(crate) fn test(path: &Path) -> ExitCode {
-    said(path, |tested| {
+    said(path, tested(path), |tested| {
         let s = if tested.cases == 1 { "" } else { "s" };
         format!("{}: {} policy test{s} passed", path.display(), tested.cases)
     })
 }
 
-fn said(path: &Path, in_order: impl FnOnce(&Tested) -> String) -> ExitCode {
-    match tested(path) {
+fn said(
+    path: &Path,
+    tested: Result<Tested, Vec<LoadError>>,
+    in_order: impl FnOnce(&Tested) -> String,
+) -> ExitCode {
+    match tested {
         Ok(tested) => {
             println!("{}", in_order(&tested));
             ExitCode::SUCCESS
@@ -52,6 +59,12 @@ struct Tested {
     loaded: Loaded,
     bundle: Arc<Bundle>,
     cases: usize,
+}
+
+fn certified(path: &Path) -> Result<Tested, Vec<LoadError>> {
+    let tested = tested(path)?;
+    let errors = certificates::check(&tested.loaded, SystemClock.now());
+    if errors.is_empty() { Ok(tested) } else { Err(errors) }
 }
 
 fn tested(path: &Path) -> Result<Tested, Vec<LoadError>> {

@@ -21,17 +21,20 @@ mod control;
 mod document;
 mod identity;
 mod listener;
+#[cfg(test)]
+mod mesh_tests;
 mod scim;
 mod secret;
 mod section;
 mod service;
+mod spiffe;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use audit::Audit;
 pub(crate) use control::ControlSection;
 pub(crate) use identity::{Identity, Workload};
-pub(crate) use listener::{Listener, Tls};
+pub(crate) use listener::{ClientCa, FromWorkloadApi, Listener, ListenerTls, Tls};
 pub(crate) use service::Service;
 
 use document::Document;
@@ -135,13 +138,17 @@ pub(crate) fn schema() -> schemars::Schema {
 fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config> {
     let mut section = Section::root(document, problems)?;
     let demo = section.field("demo").map_or(Some(false), |field| field.boolean());
-    let listeners = section.required("listeners").map(|field| listeners(&field));
     let control = section.required("control").and_then(|field| ControlSection::read(&field));
     let store = section.required("store").and_then(|field| store(&field, base));
     let audit = section.required("audit").and_then(|field| Audit::read(&field));
-    let identity = section.field("identity");
-    let identity = identity
-        .map_or(Some(Identity::default()), |field| Identity::read(&field, demo.unwrap_or(false)));
+    let given = section.field("identity");
+    let identity = given
+        .as_ref()
+        .map_or(Some(Identity::default()), |field| Identity::read(field, demo.unwrap_or(false)));
+    let listeners = section.required("listeners").map(|field| listeners(&field, identity.as_ref()));
+    if let (Some(field), Some(identity), Some(listeners)) = (&given, &identity, &listeners) {
+        identity.check_use(field, listeners);
+    }
     let policies = section.required("policies").and_then(|f| f.text().map(PathBuf::from));
     let include = section.field("include");
     section.unsupported("clocks");
@@ -165,10 +172,13 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
     })
 }
 
-fn listeners(field: &Field<'_>) -> Vec<Listener> {
+fn listeners(field: &Field<'_>, identity: Option<&Identity>) -> Vec<Listener> {
     let mut listeners: Vec<Listener> = Vec::new();
     for item in field.list() {
-        let Some(listener) = item.section().and_then(Listener::read) else { continue };
+        let Some(listener) = item.section().and_then(|section| Listener::read(section, identity))
+        else {
+            continue;
+        };
         if listeners.iter().any(|other| other.name == listener.name) {
             item.error(format!("two listeners are called `{}`", listener.name), None);
         } else if listeners.iter().any(|other| other.address == listener.address) {

@@ -20,6 +20,7 @@ use tokio::{
     task::JoinHandle,
 };
 
+use self::certificates::Certificates;
 use crate::{
     check::{self, Checked},
     command::{ConfigPath, REFUSED},
@@ -27,12 +28,12 @@ use crate::{
 };
 
 mod api;
+pub(crate) mod certificates;
 mod gate;
 mod house;
 mod keys;
 mod observe;
 mod reload;
-mod tls;
 mod watch_files;
 
 /// What is under way may take so long to finish once the process is told to stop.
@@ -103,7 +104,7 @@ pub(crate) struct Running {
     control: Arc<Control>,
     api: JoinHandle<std::io::Result<()>>,
     stopping: watch::Sender<bool>,
-    reloading: JoinHandle<()>,
+    reloading: [JoinHandle<()>; 2],
     /// The last thing to go: whoever stops before may still write to the record.
     log: Log,
 }
@@ -122,28 +123,31 @@ impl Running {
         let house = runtime.block_on(house::House::open(&loaded, bundle, runtime.handle()))?;
         let signer = Arc::new(keys::assertion_signer(&gate::base_url(&settings.control.url))?);
         let listener = runtime.block_on(api::bind(settings.control.address))?;
-        let tls = settings.control.tls.as_ref();
-        let tls =
-            tls.map(|tls| tls::server(tls, &loaded.base, &[b"h2", b"http/1.1"])).transpose()?;
         let mut registry = Registry::default();
+        let workloads = Arc::clone(&house.workloads);
+        let certificates = Arc::new(Certificates::open(&loaded, workloads, &mut registry)?);
         let metrics = Metrics::register(&mut registry);
         let (stopping, stopped) = watch::channel(false);
         let router = portcullis_api::router(ApiParts {
             control: Arc::clone(&house.control),
             metrics: observe::metrics(registry),
-            readiness: observe::readiness(&house),
+            readiness: observe::readiness(&house, &certificates),
             assertion_keys: serde_json::json!({ "keys": [signer.jwk()] }),
             log_public_key: house.log.verifier_key().to_owned(),
             base_url: gate::base_url(&settings.control.url),
             clock: Arc::clone(&house.clock),
             entropy: Arc::clone(&house.entropy),
         });
-        let gate = gate::open(&loaded, &house, runtime.handle(), signer, metrics, cores)?;
-        let api = runtime.spawn(api::serve(listener, tls, router, stopped));
+        let gate =
+            gate::open(&loaded, &house, &certificates, runtime.handle(), signer, metrics, cores)?;
+        let tls = certificates.control();
+        // Before anybody is told that it is ready: until then, SIGHUP ends the process.
         let reloading = {
             let _entered = runtime.enter();
-            reload::start(path.to_owned(), &loaded, Arc::clone(&house.control))?
+            let bundles = reload::start(path.to_owned(), &loaded, Arc::clone(&house.control))?;
+            [bundles, certificates.keep_fresh()?]
         };
+        let api = runtime.spawn(api::serve(listener, tls, router, stopped));
         for (listener, address) in settings.listeners.iter().zip(gate.addresses()) {
             tracing::info!(listener = listener.name, %address, "the gate is open");
         }
@@ -166,7 +170,7 @@ impl Running {
     /// Stops in good order: what is under way first, the record last.
     pub(crate) fn stop(self) {
         let Self { runtime, gate, control, api, stopping, reloading, log } = self;
-        reloading.abort();
+        reloading.iter().for_each(JoinHandle::abort);
         gate.shutdown(GRACE);
         stopping.send_replace(true);
         runtime.block_on(async {

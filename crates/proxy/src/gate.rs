@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use crate::{
     core::{self, Core},
     filter::assertion::AssertionSigner,
-    listener::{self, Arrival, Seats},
+    listener::{self, Arrival, LiveTls, Seats},
     metrics::Metrics,
     ports::{Connections, Consumption, Journals, Refusals, SnapshotFeed},
 };
@@ -27,8 +27,8 @@ pub struct ListenerConfig {
     pub name: String,
     /// Where it listens; port 0 picks a free one.
     pub address: SocketAddr,
-    /// With TLS, its server configuration ([`crate::tls_config`] makes one).
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// With TLS: what it presents and whom it believes.
+    pub tls: Option<Arc<LiveTls>>,
 }
 
 impl fmt::Debug for ListenerConfig {

@@ -1,5 +1,5 @@
-//! Who asks: the first credential that is there decides, and one that fails never falls through to
-//! another. What was used is removed, so that no upstream can replay it.
+//! Who asks: the first credential that is there decides (header, then certificate), and one that
+//! fails never falls through to another. What was used is removed, so that no upstream can replay it.
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use portcullis_identity::{AuthError, Authenticated, SignIns, Unverified, sign_ins};
 use portcullis_model::{
-    Audience, GrantId, Principal, PrincipalId, Refusal, ServiceName, SignIn, TokenHash, TokenKind,
-    refusal::Unavailable,
+    Audience, GrantId, Principal, PrincipalId, PrincipalKind, Refusal, ServiceName, SignIn,
+    TokenHash, TokenKind, refusal::Unavailable,
 };
 use portcullis_policy::{Snapshot, Subject};
 
@@ -65,16 +65,45 @@ pub(crate) async fn identify(
     headers: &mut HeaderMap,
 ) -> Result<Caller, Refusal> {
     let core = Rc::clone(&exchange.core);
-    let (name, token) = presented(headers).ok_or(Refusal::Unauthenticated)?;
-    let authenticated = authenticate(&core, &exchange.snapshot, token?, exchange.now)
-        .await
-        .map_err(|error| refusal(&error))?;
-    headers.remove(name);
+    let authenticated = match presented(headers) {
+        Some((name, token)) => {
+            let found = authenticate(&core, &exchange.snapshot, token?, exchange.now).await;
+            headers.remove(name);
+            found.map_err(|error| refusal(&error))?
+        }
+        None => without_header(exchange)?,
+    };
     let identity = core.identities.of(authenticated.principal());
     exchange.identity = Some(Rc::clone(&identity));
     exchange.sign_in = authenticated.sign_in();
     exchange.ends_at = authenticated.ends_at();
     Ok(Caller { identity, authenticated })
+}
+
+/// The connection's certificate; without one, a stranger where the service lets strangers in.
+fn without_header(exchange: &Exchange) -> Result<Arc<Authenticated>, Refusal> {
+    if let Some(certificate) = &exchange.peer.certificate {
+        return certificate.authenticate(exchange.now).map_err(|error| refusal(&error));
+    }
+    let catalog = exchange.snapshot.bundle().catalog();
+    let routed = catalog.route(exchange.host(), exchange.path()).ok_or(Refusal::Unauthenticated)?;
+    if routed.service.source().anonymous {
+        Ok(Arc::new(Authenticated::anonymous(exchange.now)))
+    } else {
+        Err(Refusal::Unauthenticated)
+    }
+}
+
+/// What `refusal` is to the caller. A stranger is told to say who they are, whatever would become of
+/// them then, and nothing else about the service.
+pub(crate) fn as_told(exchange: &Exchange, refusal: Refusal) -> Refusal {
+    let stranger = exchange.identity.as_ref().is_some_and(|identity| identity.is_stranger());
+    match refusal {
+        Refusal::Denied(_) | Refusal::Requestable(_) | Refusal::NotFound if stranger => {
+            Refusal::Unauthenticated
+        }
+        refusal => refusal,
+    }
 }
 
 /// The first credential: its header, and its token if it is a bearer token.
@@ -157,6 +186,11 @@ impl Identities {
 }
 
 impl Identity {
+    /// Whether nothing is known of the caller.
+    pub(crate) fn is_stranger(&self) -> bool {
+        self.subject.principal().id.kind == PrincipalKind::Anonymous
+    }
+
     fn new(principal: &Arc<Principal>) -> Self {
         /// What a subject could use to break out of a header value or a list.
         const UNSAFE: AsciiSet = CONTROLS.add(b' ').add(b'"').add(b',').add(b';').add(b'%');
@@ -198,3 +232,6 @@ impl Identity {
         Some(header)
     }
 }
+
+#[cfg(test)]
+mod cost;

@@ -41,5 +41,5 @@ mod upstream;
 
 pub use filter::assertion::{AssertionSigner, InvalidKey};
 pub use gate::{Gate, GateConfig, GateError, GateHandle, GateParts, ListenerConfig};
-pub use listener::tls_config;
+pub use listener::LiveTls;
 pub use metrics::Metrics;

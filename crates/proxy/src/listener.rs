@@ -3,6 +3,7 @@
 mod balance;
 mod pace;
 mod peer;
+mod tls;
 
 use std::{
     io,
@@ -22,7 +23,6 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -34,13 +34,14 @@ use tokio_rustls::TlsAcceptor;
 pub(crate) use balance::{Arrival, Seats, seats};
 pub(crate) use pace::Serving;
 pub(crate) use peer::{Peer, Peers};
+pub use tls::LiveTls;
 
-use self::{balance::Seat, pace::Paced};
+use self::{balance::Seat, pace::Paced, tls::ClientCertificate};
 use crate::{
     canonical::Sni,
     core::Core,
     detect::{self, Detected},
-    gate::{GateError, ListenerConfig},
+    gate::ListenerConfig,
     serve::serve,
 };
 
@@ -49,17 +50,6 @@ const FIRST_BYTE: Duration = Duration::from_secs(75);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_HEAD: usize = 64 * 1024;
 const MAX_STREAMS: u32 = 100;
-
-/// A server configuration with ALPN for both protocols, from a certificate chain and its key.
-pub fn tls_config(
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-) -> Result<Arc<rustls::ServerConfig>, GateError> {
-    let config = rustls::ServerConfig::builder().with_no_client_auth();
-    let mut config = config.with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
-}
 
 /// Finds out whether `address` is free, and which port it is. With `SO_REUSEPORT` alone a second
 /// process would share the port and nobody would know.
@@ -90,12 +80,12 @@ pub(crate) struct Entrance {
     name: String,
     /// Its place among the listeners, the same on every core.
     number: usize,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<LiveTls>>,
 }
 
 impl Entrance {
     pub(crate) fn new(number: usize, config: ListenerConfig) -> Self {
-        Self { name: config.name, number, tls: config.tls.map(TlsAcceptor::from) }
+        Self { name: config.name, number, tls: config.tls }
     }
 }
 
@@ -186,7 +176,7 @@ impl Drop for Open {
 }
 
 /// Serves one client connection to its end.
-async fn drive(core: Rc<Core>, stream: TcpStream, ip: IpAddr, tls: Option<TlsAcceptor>) {
+async fn drive(core: Rc<Core>, stream: TcpStream, ip: IpAddr, tls: Option<Arc<LiveTls>>) {
     let _ = stream.set_nodelay(true);
     match tls {
         None => {
@@ -195,20 +185,28 @@ async fn drive(core: Rc<Core>, stream: TcpStream, ip: IpAddr, tls: Option<TlsAcc
             exchange(core, stream, Peer::new(ip, None), detected).await;
         }
         // Boxed, so that a connection without TLS does not reserve room for it.
-        Some(acceptor) => Box::pin(drive_tls(core, stream, ip, acceptor)).await,
+        Some(live) => Box::pin(drive_tls(core, stream, ip, live)).await,
     }
 }
 
-async fn drive_tls(core: Rc<Core>, stream: TcpStream, ip: IpAddr, acceptor: TlsAcceptor) {
-    let handshake = Box::pin(tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)));
-    let Ok(Ok(stream)) = handshake.await else { return };
+async fn drive_tls(core: Rc<Core>, stream: TcpStream, ip: IpAddr, live: Arc<LiveTls>) {
+    // Without a certificate there is no answer, and never one in clear text.
+    let Some(config) = live.config() else { return };
+    let handshake = TlsAcceptor::from(config).accept(stream);
+    let stream = match Box::pin(tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%ip, %error, "handshake failed"),
+        Err(_) => return tracing::debug!(%ip, "handshake took too long"),
+    };
     let session = stream.get_ref().1;
     let detected = match session.alpn_protocol() {
         Some(b"h2") => Detected::Http2,
         _ => Detected::Http1,
     };
     let sni = Sni(session.server_name().map(str::to_ascii_lowercase));
-    exchange(core, stream, Peer::new(ip, Some(sni)), detected).await;
+    let mut peer = Peer::new(ip, Some(sni));
+    peer.certificate = ClientCertificate::of(session.peer_certificates(), &live);
+    exchange(core, stream, peer, detected).await;
 }
 
 /// Speaks HTTP with one client until it leaves, somebody breaks it off, or the gate closes.

@@ -138,7 +138,7 @@ pub enum ConnectionEnd {
     UpstreamGone,
     /// Its grant ended.
     GrantEnded,
-    /// Its sign-in or token ended.
+    /// Its sign-in, token or certificate ended.
     SignInEnded,
     /// Policy no longer permits it.
     PolicyChanged,

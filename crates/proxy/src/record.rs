@@ -88,7 +88,8 @@ pub(crate) fn refused(
         exchange.core.journal.outcome(exchange.id, &outcome);
         return Ok(());
     }
-    if exchange.identity.is_none() && !exchange.core.anonymous.admits(exchange.now) {
+    let stranger = exchange.identity.as_ref().is_none_or(|identity| identity.is_stranger());
+    if stranger && !exchange.core.anonymous.admits(exchange.now) {
         return Ok(());
     }
     let attempt = attempt(exchange, refusal.decision(), Some(refusal.code()));

@@ -44,7 +44,10 @@ pub(crate) async fn serve(
     };
     let response = match answer {
         Ok(response) => response,
-        Err(refusal) => Box::pin(refuse::refuse(&mut exchange, refusal)).await,
+        Err(refusal) => {
+            let refusal = identify::as_told(&exchange, refusal);
+            Box::pin(refuse::refuse(&mut exchange, refusal)).await
+        }
     };
     response.map(|body| Answer::new(body, serving))
 }

@@ -2,13 +2,13 @@
 
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, DirectoryId, Event, Grant, GrantId, Principal, PrincipalId, RequestId, SignInId,
-    TokenHash,
+    AccessRequest, DirectoryId, Event, Grant, GrantId, Passkey, PasskeyId, Principal, PrincipalId,
+    RequestId, SignInId, TokenHash,
 };
 
 use crate::{
-    Person, StoredAnswer, StoredBundle, StoredDevice, StoredGroup, StoredRefusal, StoredSignIn,
-    StoredUser,
+    Person, StoredAnswer, StoredBundle, StoredChallenge, StoredDevice, StoredGroup, StoredRefusal,
+    StoredSignIn, StoredUser,
 };
 
 /// One guarded change. If its guard does not hold, the whole transaction is a conflict.
@@ -91,11 +91,44 @@ pub enum Change {
         /// Answers of this time or earlier are forgotten first.
         forget_until: Timestamp,
     },
-    /// Refusals kept before, and device sign-ins that lapsed before, are forgotten.
+    /// A new passkey. Guards: its principal has fewer than `at_most`, and nobody has its credential.
+    AddPasskey {
+        /// It.
+        passkey: Passkey,
+        /// The most that its principal may have.
+        at_most: u32,
+    },
+    /// A passkey that has signed. Guards: it is there, and its counter is the one that was seen.
+    SpendPasskey {
+        /// It, with its new counter.
+        passkey: Passkey,
+        /// The counter before.
+        seen_counter: u32,
+    },
+    /// The end of a passkey. Guard: it is there, and its principal's.
+    RemovePasskey {
+        /// Which.
+        id: PasskeyId,
+        /// Whose.
+        principal: PrincipalId,
+    },
+    /// A new challenge. Guard: nobody has the same. Forgets what lapsed until `now`, and of its
+    /// principal's all but the newest.
+    AddChallenge {
+        /// The hash of the challenge.
+        hash: TokenHash,
+        /// What it is for.
+        challenge: StoredChallenge,
+        /// The time.
+        now: Timestamp,
+    },
+    /// The end of a challenge. Guard: it is there, so that it is answered once.
+    EndChallenge(TokenHash),
+    /// Refusals kept before, and device sign-ins and challenges that lapsed before, are forgotten.
     Forget {
         /// Refusals of this time or earlier.
         refusals_until: Timestamp,
-        /// Devices that lapsed at this time or earlier.
+        /// Devices and challenges that lapsed at this time or earlier.
         devices_until: Timestamp,
     },
     /// An activation. Guard: its generation is new.

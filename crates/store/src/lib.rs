@@ -15,8 +15,8 @@ pub use change::Change;
 pub use directory::{SeenPrincipal, StoredEmail, StoredGroup, StoredName, StoredUser};
 pub use error::StoreError;
 pub use records::{
-    AccessRequests, Grants, LogMark, Person, StoredAnswer, StoredBundle, StoredDevice, StoredEvent,
-    StoredRefusal, StoredSignIn,
+    AccessRequests, ChallengePurpose, Grants, LogMark, Person, StoredAnswer, StoredBundle,
+    StoredChallenge, StoredDevice, StoredEvent, StoredRefusal, StoredSignIn,
 };
 pub use sqlite::SqliteStore;
 pub use store::Store;

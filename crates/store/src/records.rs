@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequestId, Audience, BundleDigest, OperationName, PersonId, PrincipalId, RefusalId,
-    RequestId, Resource, SignIn, TokenHash, Way,
+    AccessRequestId, Audience, Base64Url, BundleDigest, OperationName, PersonId, PrincipalId,
+    RefusalId, RequestId, Resource, SignIn, TokenHash, Way,
 };
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +79,33 @@ pub struct StoredAnswer {
     pub access_request: AccessRequestId,
     /// When.
     pub at: Timestamp,
+}
+
+/// What a passkey was asked to sign. Kept under the hash of the challenge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredChallenge {
+    /// Who was asked: nobody else's answer counts.
+    pub principal: PrincipalId,
+    /// What for.
+    #[serde(flatten)]
+    pub purpose: ChallengePurpose,
+    /// When it lapses.
+    pub expires_at: Timestamp,
+}
+
+/// What a challenge is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "purpose", rename_all = "snake_case")]
+pub enum ChallengePurpose {
+    /// Registering a passkey.
+    Register,
+    /// Reviewing.
+    Review {
+        /// What is reviewed.
+        access_request: AccessRequestId,
+        /// The random half of the challenge. The other half is what the reviewer answers.
+        nonce: Base64Url,
+    },
 }
 
 /// One activation of a bundle.

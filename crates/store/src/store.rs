@@ -5,13 +5,14 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, PersonId, Principal, PrincipalId,
-    RefusalId, TokenHash,
+    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, Passkey, PersonId, Principal,
+    PrincipalId, RefusalId, TokenHash,
 };
 
 use crate::{
     AccessRequests, Change, Grants, LogMark, SeenPrincipal, StoreError, StoredAnswer, StoredBundle,
-    StoredDevice, StoredEvent, StoredGroup, StoredRefusal, StoredSignIn, StoredUser,
+    StoredChallenge, StoredDevice, StoredEvent, StoredGroup, StoredRefusal, StoredSignIn,
+    StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -78,6 +79,12 @@ pub trait Store: Debug + Send + Sync {
 
     /// What was answered to `principal` under this key of theirs.
     async fn answer(&self, principal: &PrincipalId, key: &str) -> Result<Option<StoredAnswer>>;
+
+    /// The passkeys of `principal`, oldest first.
+    async fn passkeys(&self, principal: &PrincipalId) -> Result<Vec<Passkey>>;
+
+    /// What the challenge with this hash is for, if it has not been answered.
+    async fn challenge(&self, hash: &TokenHash) -> Result<Option<StoredChallenge>>;
 
     /// Activations, newest first, at most `limit`.
     async fn bundles(&self, limit: u32) -> Result<Vec<StoredBundle>>;

@@ -48,6 +48,8 @@ suite! {
     a_device_sign_in_is_done_once,
     e37_a_refusal_is_read_by_its_principal_only,
     an_answer_is_kept_once_for_each_key_and_the_newest_only,
+    a_passkey_is_one_principals_and_its_counter_is_guarded,
+    a_challenge_is_answered_once,
     leftovers_are_forgotten_at_their_time,
     generations_only_grow,
     events_wait_for_the_log_in_their_order,

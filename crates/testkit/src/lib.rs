@@ -13,11 +13,13 @@
 pub mod ambient;
 pub mod issuer;
 pub mod net;
+pub mod passkey;
 pub mod process;
 mod serve;
 pub mod upstream;
 
 pub use ambient::{ManualClock, SeededEntropy};
 pub use issuer::{Fault, Issuer, SigningKey, TokenDraft};
+pub use passkey::SoftPasskey;
 pub use process::Process;
 pub use tempfile::TempDir;

@@ -55,6 +55,9 @@ pub struct AccessRequestBody {
     pub reviews: Vec<ReviewBody>,
     /// Whether the caller could review it now.
     pub can_review: bool,
+    /// Whether the caller's review has to be signed by a passkey.
+    #[serde(default)]
+    pub needs_passkey: bool,
     /// Who could, by name.
     pub reviewers: Vec<String>,
 }
@@ -98,6 +101,9 @@ pub struct ReviewBody {
     /// When.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
+    /// The passkey that signed it; the signature is in the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passkey: Option<String>,
 }
 
 impl From<AccessRequestView> for AccessRequestBody {
@@ -131,6 +137,7 @@ impl From<AccessRequestView> for AccessRequestBody {
             reviews_needed,
             reviews: request.reviews.into_iter().map(ReviewBody::from).collect(),
             can_review: view.can_review,
+            needs_passkey: view.needs_passkey,
             reviewers: view.reviewers,
         }
     }
@@ -157,6 +164,7 @@ impl From<Review> for ReviewBody {
             note: review.note,
             duration: review.duration,
             at: review.at,
+            passkey: review.passkey.map(|id| id.to_string()),
         }
     }
 }

@@ -9,7 +9,7 @@ use portcullis_store::{AccessRequests, Change};
 use crate::{
     ControlError, OpContext,
     core::Core,
-    rights,
+    rights::{self, Right},
     settle::{Settlement, Unsettled},
     views::{AccessRequestFilter, AccessRequestView},
 };
@@ -71,8 +71,10 @@ pub(crate) async fn view_of(
 pub(crate) fn view(core: &Core, op: &OpContext, request: AccessRequest) -> AccessRequestView {
     let pending = request.state == AccessRequestState::Pending;
     let reviewers = if pending { rights::reviewers_of(core, op, &request) } else { Vec::new() };
-    let can_review = can_review(&core.snapshot(), op, &request);
-    AccessRequestView { request, can_review, reviewers }
+    let snapshot = core.snapshot();
+    let can_review = can_review(&snapshot, op, &request);
+    let needs_passkey = can_review && rights::review(&snapshot, op, &request) == Right::WithPasskey;
+    AccessRequestView { request, can_review, needs_passkey, reviewers }
 }
 
 /// The requester, whoever reviewed or could review, and auditors.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portcullis_model::{PrincipalKind, Resource};
+use portcullis_model::{Principal, PrincipalId, PrincipalKind, Resource};
 use portcullis_policy::{Answer, DecisionCache, Subject};
 
 use crate::{
@@ -26,8 +26,12 @@ pub(crate) fn explain(
                 let why = "explaining what others may do takes `viewAudit`";
                 return Err(ControlError::Denied(why.into()));
             }
-            let found = snapshot.principal(other);
-            Arc::clone(found.ok_or(ControlError::NotFound("the principal"))?)
+            if *other == PrincipalId::anonymous() {
+                Arc::new(Principal::anonymous())
+            } else {
+                let found = snapshot.principal(other);
+                Arc::clone(found.ok_or(ControlError::NotFound("the principal"))?)
+            }
         }
         _ => Arc::clone(caller),
     };
@@ -42,6 +46,7 @@ pub(crate) fn explain(
         (PrincipalKind::User, _) => "sign_in",
         (PrincipalKind::Workload, Some(_)) => "run",
         (PrincipalKind::Workload, None) => "jwt",
+        (PrincipalKind::Anonymous, _) => "anonymous",
     };
     let since = since.unwrap_or(op.now());
     let context = ways::ahead(op.now(), method, since);

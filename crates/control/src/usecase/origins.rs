@@ -14,6 +14,8 @@ pub(crate) fn of_caller(core: &Core, op: &OpContext) -> Result<Origins, ControlE
             let origin = caller.origin().map(|origin| origin.as_ref().clone());
             Ok(said("a JWT", principal, origin.unwrap_or_default()))
         }
+        AuthMethod::Mtls => Ok(said("a certificate", principal, by_certificate(principal))),
+        AuthMethod::Anonymous => Err(AuthError::Missing.into()),
         AuthMethod::Run => {
             let run = caller.sign_in().and_then(|id| core.publisher.sign_in(id));
             let origin = run.and_then(|run| run.run.as_ref().map(|run| run.origin.clone()));
@@ -29,6 +31,16 @@ fn said(scheme: &str, principal: &Principal, origin: Origin) -> Origins {
         subject: origin.subject,
         claims: principal.claims.clone(),
         groups: origin.groups,
+    }
+}
+
+/// A certificate's name is all that it says; configuration gives the groups.
+fn by_certificate(principal: &Principal) -> Origin {
+    let from = || format!("the rules of `{}`", principal.issuer);
+    Origin {
+        issuer: principal.issuer.clone(),
+        subject: "the SPIFFE ID".to_owned(),
+        groups: principal.groups.iter().map(|group| (group.clone(), from())).collect(),
     }
 }
 

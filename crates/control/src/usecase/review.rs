@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use portcullis_identity::passkey::AuthenticationResponse;
 use portcullis_model::{
     AccessRequest, AccessRequestId, Decision, EventType, Principal, PrincipalKind, Resource,
     Review, ReviewId, Window, access_request::InvalidTransition,
@@ -13,16 +14,19 @@ use portcullis_store::Change;
 use super::{
     access_requests,
     issue::{self, Issuable},
+    review_passkey::{self, Signed, Unsigned},
     text,
 };
 use crate::{
     ControlError, OpContext,
     core::Core,
-    rights,
+    rights::{self, Right},
     settle::{Settlement, Unsettled},
     views::{AccessRequestView, ReviewInput},
     ways::{self, Standing},
 };
+
+const NO_RIGHT: &str = "no policy lets you review this access request";
 
 type Result<T> = std::result::Result<T, ControlError>;
 
@@ -45,16 +49,54 @@ pub(crate) async fn review(
         if let Some(why) = refused(core, op, &request) {
             return refuse(core, op, &request, why).await;
         }
-        let review = answer(core, op, &request, &input)?;
+        let mut review = answer(core, op, &request, &input)?;
         let seen = request.reviews.len();
+        if let Err(why) = request.clone().review(review.clone()) {
+            return not_counted(core, op, &request, &why).await;
+        }
+        let signed = signature(core, op, &request, &review, input.passkey.as_deref()).await?;
+        review.passkey = signed.as_ref().map(|signed| signed.proof.passkey);
         let reviewed = match request.clone().review(review.clone()) {
             Ok(reviewed) => reviewed,
             Err(why) => return not_counted(core, op, &request, &why).await,
         };
-        match settle(core, op, reviewed, &review, seen).await {
+        match settle(core, op, reviewed, &review, signed, seen).await {
             Ok(request) => return Ok(access_requests::view(core, op, request)),
             Err(Unsettled::Conflict) => {}
             Err(Unsettled::Failed(error)) => return Err(error),
+        }
+    }
+}
+
+/// The signature that comes with `review`; `None` if none came and none is needed. A passkey that
+/// signs is always checked, also where policy would do without.
+async fn signature(
+    core: &Arc<Core>,
+    op: &OpContext,
+    request: &AccessRequest,
+    review: &Review,
+    response: Option<&AuthenticationResponse>,
+) -> Result<Option<Signed>> {
+    let snapshot = core.snapshot();
+    let Some(response) = response else {
+        return match rights::review(&snapshot, op, request) {
+            Right::Plain => Ok(None),
+            Right::WithPasskey => Err(review_passkey::needed(core, op, request, review).await),
+            Right::None => refuse(core, op, request, NO_RIGHT).await,
+        };
+    };
+    match review_passkey::signed(core, op, request, review, response).await? {
+        Ok(_) if !rights::may_review_by(&snapshot, op, request, true) => {
+            refuse(core, op, request, NO_RIGHT).await
+        }
+        Ok(signed) => Ok(Some(signed)),
+        Err(Unsigned { why, spent }) => {
+            let changes = spent.map(Change::EndChallenge).into_iter().collect();
+            record_refused(core, op, request, format!("by passkey: {why}"), changes).await?;
+            let again = "give the review again for a new challenge";
+            Err(ControlError::Denied(format!(
+                "the passkey's answer does not count: {why}; {again}"
+            )))
         }
     }
 }
@@ -70,7 +112,7 @@ fn refused(core: &Core, op: &OpContext, request: &AccessRequest) -> Option<&'sta
         return Some("nobody reviews their own access request");
     }
     let may = rights::may_review(&core.snapshot(), op, request);
-    (!may).then_some("no policy lets you review this access request")
+    (!may).then_some(NO_RIGHT)
 }
 
 /// A review that may not count is on record too: it may be somebody trying.
@@ -80,7 +122,7 @@ async fn refuse<T>(
     request: &AccessRequest,
     why: &'static str,
 ) -> Result<T> {
-    record_refused(core, op, request, why.to_owned()).await?;
+    record_refused(core, op, request, why.to_owned(), Vec::new()).await?;
     Err(ControlError::Denied(why.into()))
 }
 
@@ -90,7 +132,7 @@ async fn not_counted<T>(
     request: &AccessRequest,
     why: &InvalidTransition,
 ) -> Result<T> {
-    record_refused(core, op, request, why.to_string()).await?;
+    record_refused(core, op, request, why.to_string(), Vec::new()).await?;
     Err(match why {
         InvalidTransition::OwnRequest => ControlError::Denied(why.to_string()),
         InvalidTransition::NotPending(_)
@@ -105,11 +147,12 @@ async fn record_refused(
     op: &OpContext,
     request: &AccessRequest,
     why: String,
+    mut changes: Vec<Change>,
 ) -> Result<()> {
     let mut event = core.event(op, EventType::ReviewRefused);
     access_requests::describe(&mut event, request);
     event.detail = Some(why);
-    let changes = vec![Change::Record(event)];
+    changes.push(Change::Record(event));
     Ok(core.settle(Settlement { changes, ..Settlement::default() }).await?)
 }
 
@@ -138,6 +181,7 @@ fn answer(
         duration: input.duration,
         at: op.now(),
         source: op.source(),
+        passkey: None,
     })
 }
 
@@ -158,6 +202,7 @@ async fn settle(
     op: &OpContext,
     reviewed: AccessRequest,
     review: &Review,
+    signed: Option<Signed>,
     seen_reviews: usize,
 ) -> std::result::Result<AccessRequest, Unsettled> {
     let mut settlement = Settlement::default();
@@ -168,10 +213,13 @@ async fn settle(
         Decision::Decline => "decline".into(),
     });
     event.detail.clone_from(&review.note);
+    let (proof, spent) = signed.map(|signed| (signed.proof, signed.changes)).unzip();
+    event.passkey = proof.map(Box::new);
     let request = decided(core, op, reviewed, &mut settlement)
         .map_err(|error| Unsettled::Failed(ControlError::Conflict(error.to_string())))?;
     let moved = Change::MoveAccessRequest { request: request.clone(), seen_reviews };
     let mut changes = vec![moved, Change::Record(event)];
+    changes.extend(spent.into_iter().flatten());
     if request.state.as_str() != "pending" {
         changes.push(Change::Record(access_requests::ended_event(core, op, &request)));
     }
@@ -272,5 +320,6 @@ fn authentication(
             Some(since) => ("run", since),
             None => ("jwt", asked_at),
         },
+        PrincipalKind::Anonymous => ("anonymous", asked_at),
     }
 }

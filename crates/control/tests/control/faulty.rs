@@ -9,13 +9,13 @@ use std::sync::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, PersonId, Principal, PrincipalId,
-    RefusalId, TokenHash,
+    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, Passkey, PersonId, Principal,
+    PrincipalId, RefusalId, TokenHash,
 };
 use portcullis_store::{
     AccessRequests, Change, Grants, LogMark, SeenPrincipal, SqliteStore, Store, StoreError,
-    StoredAnswer, StoredBundle, StoredDevice, StoredEvent, StoredGroup, StoredRefusal,
-    StoredSignIn, StoredUser,
+    StoredAnswer, StoredBundle, StoredChallenge, StoredDevice, StoredEvent, StoredGroup,
+    StoredRefusal, StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -123,6 +123,14 @@ impl Store for FaultyStore {
 
     async fn answer(&self, principal: &PrincipalId, key: &str) -> Result<Option<StoredAnswer>> {
         self.store.answer(principal, key).await
+    }
+
+    async fn passkeys(&self, principal: &PrincipalId) -> Result<Vec<Passkey>> {
+        self.store.passkeys(principal).await
+    }
+
+    async fn challenge(&self, hash: &TokenHash) -> Result<Option<StoredChallenge>> {
+        self.store.challenge(hash).await
     }
 
     async fn bundles(&self, limit: u32) -> Result<Vec<StoredBundle>> {

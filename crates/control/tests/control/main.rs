@@ -14,6 +14,7 @@ mod bundles;
 mod crashing;
 mod faulty;
 mod granting;
+mod passkeys;
 mod racing;
 mod reviewing;
 mod signing_in;

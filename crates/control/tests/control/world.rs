@@ -21,7 +21,7 @@ use portcullis_control::{
     },
     views::{AccessRequestView, Ask, AskFor, AskOperation, DevicePoll, ReviewInput},
 };
-use portcullis_identity::{AuthError, Authenticated, Job};
+use portcullis_identity::{AuthError, Authenticated, Job, RelyingParty};
 use portcullis_model::{
     AccessRequestId, Clock, Decision, Entropy, Event, EventType, PrincipalId, Secret, Window,
 };
@@ -221,6 +221,7 @@ pub(crate) fn source(policies: &str) -> BundleSource {
         groups: BTreeMap::new(),
         max_grant: Window::minutes(8 * 60),
         strict_audit: false,
+        anonymous: false,
         place: ("portcullis.yaml".into(), None),
     };
     let (rules, house) = policies.split_once("// house\n").unwrap_or((policies, ""));
@@ -281,11 +282,18 @@ impl World {
             bundle_source: source(policies),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             entropy: Arc::new(Counted(AtomicU64::new(self.seed << 40))),
-            settings: Settings::default(),
+            settings: settings(),
             people: vec![Arc::clone(&self.provider) as Arc<dyn PeopleProvider>],
             workloads: Arc::new(NoWorkloads),
         });
         self.running = Some(started.await.unwrap());
+    }
+
+    /// The next who signs in did so by these methods, as the provider says.
+    pub(crate) async fn sign_in_by(&self, name: &str, groups: &[&str], amr: &str) -> OpContext {
+        let email = format!("{name}@example.com");
+        let token = self.token_by(name, &email, groups, amr).await;
+        self.op(&token).await
     }
 
     /// The store's file. After a crash, what ran may need a moment to let go of it.
@@ -324,6 +332,10 @@ impl World {
     }
 
     pub(crate) async fn token_of(&self, name: &str, email: &str, groups: &[&str]) -> Secret {
+        self.token_by(name, email, groups, "pwd").await
+    }
+
+    async fn token_by(&self, name: &str, email: &str, groups: &[&str], amr: &str) -> Secret {
         let person = VerifiedPerson {
             claims: std::collections::BTreeMap::new(),
             subject: name.into(),
@@ -331,7 +343,7 @@ impl World {
             email_verified: true,
             name: Some(name.into()),
             groups: groups.iter().map(|group| Arc::from(*group)).collect(),
-            amr: ["pwd".to_owned()].into(),
+            amr: [amr.to_owned()].into(),
             auth_time: Some(self.clock.now()),
         };
         *self.provider.next.lock().unwrap() = Some(DeviceOutcome::Done(Box::new(person)));
@@ -380,6 +392,13 @@ impl World {
     }
 }
 
+pub(crate) const ORIGIN: &str = "https://portcullis.example.com";
+
+fn settings() -> Settings {
+    let relying_party = RelyingParty::of(&ORIGIN.parse().unwrap());
+    Settings { relying_party, ..Settings::default() }
+}
+
 pub(crate) fn asking(operation: &str, duration: Option<Window>) -> Ask {
     let operation = AskOperation { operation: operation.parse().unwrap(), instance: None };
     Ask {
@@ -391,7 +410,7 @@ pub(crate) fn asking(operation: &str, duration: Option<Window>) -> Ask {
 }
 
 pub(crate) fn answer(decision: Decision) -> ReviewInput {
-    ReviewInput { decision, note: Some("looked at it".into()), duration: None }
+    ReviewInput { decision, note: Some("looked at it".into()), duration: None, passkey: None }
 }
 
 pub(crate) fn who(op: &OpContext) -> PrincipalId {

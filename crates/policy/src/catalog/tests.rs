@@ -29,6 +29,7 @@ fn service(name: &str, operations: OperationsSource) -> ServiceSource {
         groups: std::collections::BTreeMap::new(),
         max_grant: "8h".parse().unwrap(),
         strict_audit: false,
+        anonymous: false,
         place: ("portcullis.yaml".to_owned(), Some(7)),
     }
 }

@@ -239,3 +239,19 @@ fn asked_ahead_of_time_a_floor_raises_no_rule_that_its_own_grant_does_not_satisf
         assert_eq!(told(&snapshot, &ana, REFUND, &circumstances), "deny: ByPolicy");
     }
 }
+
+#[test]
+fn a_permit_for_everybody_is_for_strangers_only_where_they_are_let_in() {
+    let everybody = "@id(\"all\") permit (principal, action in Action::\"read\", resource in Service::\"payments\");\n\
+                     @id(\"ledger\") permit (principal, action in Action::\"read\", resource in Service::\"ledger\");";
+    let stranger = Subject::new(Arc::new(portcullis_model::Principal::anonymous()));
+    let mut source = crate::fixture::source(everybody);
+    source.services[0].anonymous = true;
+    let open = Snapshot::new(Arc::new(Bundle::load(&source).unwrap()), 1);
+    assert_eq!(told(&open, &stranger, "payments.getRefund", &context(1)), "permit");
+    assert_eq!(told(&open, &stranger, REFUND, &context(1)), "deny: ByPolicy");
+    assert_eq!(told(&open, &stranger, "ledger.getEntry", &context(1)), "deny: Invisible");
+    // The same permits, after the service has shut its door: what began before ends.
+    let shut = snapshot(everybody);
+    assert_eq!(told(&shut, &stranger, "payments.getRefund", &context(1)), "deny: Invisible");
+}

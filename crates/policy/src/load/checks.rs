@@ -9,7 +9,7 @@ use cedar_policy::{
 };
 
 use crate::{
-    Catalog,
+    Catalog, ServiceSource,
     policy::Head,
     reads::{Part, Reads, children, context_path},
     schema::GROUPS,
@@ -48,7 +48,32 @@ impl Checked<'_> {
         found.extend(self.wide_scope());
         found.extend(self.instances(catalog));
         found.extend(self.outside_of_folder());
+        found.extend(self.strangers(catalog));
         found
+    }
+
+    /// A permit for strangers where none is let in would look open and never be. A forbid may well
+    /// stand there before a service lets them in.
+    fn strangers(&self, catalog: &Catalog) -> Option<Mistake> {
+        if self.effect == Effect::Forbid || !self.names_strangers() {
+            return None;
+        }
+        let named: Vec<&str> = self.literals.iter().filter_map(service_of).collect();
+        let lets_in = |service: &ServiceSource| {
+            service.anonymous && (named.is_empty() || named.contains(&service.name.as_str()))
+        };
+        let open = catalog.services().any(|service| lets_in(service.source()));
+        let help = "say `anonymous: true` in the service, or permit somebody else";
+        (!open).then(|| mistake(STRANGER, "no service here lets strangers in", help))
+    }
+
+    fn names_strangers(&self) -> bool {
+        let in_clauses = self.clauses.iter().any(|clause| {
+            let (Clause::When(expr) | Clause::Unless(expr)) = clause;
+            asks_for_stranger(expr)
+        });
+        let by_literal = self.literals.iter().any(|uid| uid.type_name().basename() == STRANGER);
+        in_clauses || by_literal || types_of_head(self.head).iter().any(|ty| ty == STRANGER)
     }
 
     /// INVARIANT (N05): with `context has grant` as a conjunct of the right clause and nowhere under
@@ -218,7 +243,14 @@ impl Checked<'_> {
     }
 }
 
-const NO_TYPES: [&str; 4] = ["Schedule", "Incident", "DataClass", "Anonymous"];
+const STRANGER: &str = "Anonymous";
+
+fn asks_for_stranger(expr: &Expr) -> bool {
+    matches!(expr, Expr::Is { entity_type, .. } if entity_type.to_string() == STRANGER)
+        || children(expr).into_iter().any(asks_for_stranger)
+}
+
+const NO_TYPES: [&str; 3] = ["Schedule", "Incident", "DataClass"];
 const NO_ACTIONS: [&str; 3] = ["reveal", "sealCredential", "manageIncident"];
 
 fn types_of_head(head: &Head) -> Vec<String> {

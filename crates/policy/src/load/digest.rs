@@ -72,6 +72,7 @@ impl Fields {
             groups,
             max_grant,
             strict_audit,
+            anonymous,
             place: _,
         } = service;
         self.text(name.as_str());
@@ -103,6 +104,7 @@ impl Fields {
         }
         self.text(&max_grant.get().as_nanos().to_string());
         self.flag(*strict_audit);
+        self.flag(*anonymous);
     }
 
     fn operations(&mut self, operations: &OperationsSource) {

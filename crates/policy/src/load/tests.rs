@@ -332,7 +332,6 @@ fn what_this_version_does_not_carry_out_does_not_load() {
         ),
         ("when { context has clock }", "`clock` is not supported by this version"),
         ("when { resource has zone }", "`zone` is not supported by this version"),
-        ("when { principal is Anonymous }", "`Anonymous` is not supported by this version"),
     ];
     for (condition, message) in refused {
         let found = load_errors(&permit("", condition));
@@ -344,6 +343,17 @@ fn what_this_version_does_not_carry_out_does_not_load() {
         found.iter().any(|e| e.message == "`reveal` is not supported by this version"),
         "{found:?}"
     );
+}
+
+#[test]
+fn strangers_are_named_only_where_a_service_lets_them_in() {
+    let text = "@id(\"p\") permit (principal is Anonymous, action in Action::\"ledger.read\", resource == Service::\"ledger\");";
+    assert!(!load_errors(text).is_empty(), "a permit that can never apply");
+    let mut open = source(text);
+    open.services[1].anonymous = true;
+    assert!(Bundle::load(&open).is_ok());
+    open.policies[0].text = text.replace("ledger", "payments");
+    assert!(Bundle::load(&open).is_err(), "the other service does not let them in");
 }
 
 #[test]
@@ -391,11 +401,12 @@ fn the_digest_covers_every_setting_and_no_place() {
     let base = source(&permit("", ""));
     let digest = |source: &BundleSource| Bundle::load(source).unwrap().digest().clone();
     let same = digest(&base);
-    let changes: [fn(&mut BundleSource); 8] = [
+    let changes: [fn(&mut BundleSource); 9] = [
         |source| source.policies[0].text.push('\n'),
         |source| source.policies[0].path = "other.cedar".into(),
         |source| source.services[0].hosts.push("pay.example.com".into()),
         |source| source.services[0].strict_audit = true,
+        |source| source.services[0].anonymous = true,
         |source| source.services[0].max_grant = portcullis_model::Window::minutes(1),
         |source| source.services[0].addressed_only.clear(),
         |source| _ = source.services[0].labels.insert("env".into(), "test".into()),

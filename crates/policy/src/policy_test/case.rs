@@ -93,6 +93,9 @@ fn answered(snapshot: &Snapshot, case: &Case, subject: &Subject) -> Result<Verdi
 }
 
 fn principal(bundle: &Bundle, entry: &PrincipalEntry) -> Result<Principal, String> {
+    if entry.kind == PrincipalKind::Anonymous {
+        return stranger(entry);
+    }
     let (issuer, subject) = match entry.id.value.split_once(':') {
         Some((issuer, subject)) if !issuer.is_empty() && !subject.is_empty() => (issuer, subject),
         _ => return Err(format!("`{}` is no name; write it like corp:ana", entry.id.value)),
@@ -116,6 +119,16 @@ fn principal(bundle: &Bundle, entry: &PrincipalEntry) -> Result<Principal, Strin
     })
 }
 
+/// Strangers cannot be told apart: there is nothing to say about one.
+fn stranger(entry: &PrincipalEntry) -> Result<Principal, String> {
+    let stranger = Principal::anonymous();
+    let says_more = !entry.groups.is_empty() || !entry.claims.is_empty() || !entry.amr.is_empty();
+    if entry.id.value != *stranger.id.id || says_more || entry.email.is_some() {
+        return Err(format!("a stranger is {{type: Anonymous, id: {}}}", stranger.id.id));
+    }
+    Ok(stranger)
+}
+
 fn type_of(value: &AttributeValue) -> &'static str {
     match value {
         AttributeValue::Bool(_) => "Bool",
@@ -135,12 +148,16 @@ fn context(
     let now: Timestamp = now.parse().map_err(|_| format!("`{now}` is no time; write {NOW}"))?;
     let age = entry.auth_age.as_deref().map(str::parse::<Window>).transpose();
     let age = age.map_err(|error| error.to_string())?;
-    let is_person = subject.principal().id.kind == PrincipalKind::User;
+    let auth_method = match subject.principal().id.kind {
+        PrincipalKind::User => "sign_in",
+        PrincipalKind::Workload => "jwt",
+        PrincipalKind::Anonymous => "anonymous",
+    };
     let source = Source { ip: entry.source.unwrap_or(SOURCE.into()) };
     Ok(Context {
         now,
         source: Known::Value(source),
-        auth_method: if is_person { "sign_in" } else { "jwt" },
+        auth_method,
         auth_age: age.map_or(SignedDuration::ZERO, Window::signed),
         request: Known::Value(RequestId::from_bits(1)),
         http: Known::Value(http(bundle, operation, entry)),

@@ -5,7 +5,7 @@ use portcullis_api::{
     policy::{ExplainBody, ExplanationBody},
     principal::PrincipalBody,
 };
-use portcullis_model::{InstanceName, OperationName, PrincipalKind};
+use portcullis_model::{InstanceName, OperationName, PrincipalId, PrincipalKind};
 
 use super::{failure::Failure, screen::Screen, session::Session, way_table};
 
@@ -55,8 +55,12 @@ fn show(screen: &Screen, explanation: &ExplanationBody) {
     screen.line(&format!("bundle      {}", explanation.bundle));
 }
 
-/// `corp:ana` is a person; `User::"…"` and `Workload::"…"` say it as policies do.
+/// `corp:ana` is a person; `User::"…"`, `Workload::"…"` and `Anonymous::"anonymous"` say it as
+/// policies do.
 fn principal(text: &str) -> Result<PrincipalBody, String> {
+    if text == PrincipalId::anonymous().to_string() {
+        return Ok((&PrincipalId::anonymous()).into());
+    }
     let (kind, id) = match text.split_once("::") {
         Some(("User", id)) => (PrincipalKind::User, id.trim_matches('"')),
         Some(("Workload", id)) => (PrincipalKind::Workload, id.trim_matches('"')),
@@ -77,6 +81,7 @@ mod tests {
         let read = |text| principal(text).unwrap();
         assert_eq!(read("corp:ana"), read("User::\"corp:ana\""));
         assert_eq!(read("Workload::\"builds:ci\"").kind, PrincipalKind::Workload);
+        assert_eq!(read("Anonymous::\"anonymous\"").kind, PrincipalKind::Anonymous);
         assert!(principal("ana").is_err() && principal(":ana").is_err());
     }
 }

@@ -10,6 +10,9 @@ pub(crate) const WRAPPER: u8 = 125;
 /// The command that helps where there is no sign-in.
 const LOGIN: &str = "`portcullis login`";
 
+/// The problem whose page says how to go on in a browser.
+const PASSKEY_NEEDED: &str = "/problems/passkey-needed";
+
 /// Closed: every variant has its exit code.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -43,6 +46,9 @@ impl Failure {
     pub(crate) fn of_problem(problem: &Problem) -> Self {
         let detail = problem.detail.as_deref().unwrap_or(&problem.title);
         match problem.status {
+            403 if problem.kind.ends_with(PASSKEY_NEEDED) => {
+                Self::Refused(format!("{detail}, in a browser; {} says how", problem.kind))
+            }
             401 if detail.contains(LOGIN) => Self::SignInNeeded(detail.to_owned()),
             401 => Self::SignInNeeded(format!("{detail}; run {LOGIN}")),
             404 => Self::NotFound(detail.to_owned()),

@@ -34,7 +34,7 @@ impl ReviewArguments {
             Answer::Approve => (Decision::Approve, self.note),
             Answer::Decline => (Decision::Decline, Some(note(self.note, session.screen)?)),
         };
-        let body = GiveReviewBody { decision, note, duration: self.duration };
+        let body = GiveReviewBody { decision, note, duration: self.duration, passkey: None };
         let body = serde_json::to_value(body)
             .map_err(|error| Failure::local("the review cannot be written", &error))?;
         let path = format!("/v1/access-requests/{id}/reviews");

@@ -78,6 +78,7 @@ fn service_source(service: &Service, base: &Path, problems: &Problems) -> Servic
         groups: service.operations.groups.clone(),
         max_grant: service.max_grant,
         strict_audit: service.audit == AuditLevel::Strict,
+        anonymous: service.anonymous,
         place: service.place.clone(),
     }
 }

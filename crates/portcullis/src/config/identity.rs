@@ -2,14 +2,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::{Context, Result};
 use indexmap::IndexMap;
 use portcullis_control::Source;
 use portcullis_identity::{
-    CiSystem, ClaimType, IssuerUrl, JwtIssuer, OidcProvider, Rule, Template, ci::CiPreset,
+    CiSystem, ClaimType, IssuerUrl, JwtIssuer, OidcProvider, Rule, Template,
+    ci::CiPreset,
+    spiffe::{Mesh, SvidTokens, TrustDomain},
 };
 use portcullis_model::{PrincipalId, PrincipalKind, Window};
 use schemars::JsonSchema;
@@ -17,9 +20,11 @@ use serde::Serialize;
 
 use super::{
     ci::{self, Ci, ClaimRule, Wanted},
+    listener::Listener,
     scim::Scim,
     secret::SecretRef,
     section::{Field, Section},
+    spiffe::{Spiffe, workload_api},
 };
 
 /// Who vouches for whom.
@@ -27,8 +32,12 @@ use super::{
 pub(crate) struct Identity {
     /// OpenID providers of people.
     pub(crate) people: Vec<People>,
-    /// Token issuers of workloads.
+    /// Issuers and trust domains of workloads.
     pub(crate) workloads: Vec<Workload>,
+    /// The Unix socket of the SPIFFE Workload API: `unix:///run/spire/agent.sock`.
+    #[schemars(with = "Option<String>")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) workload_api: Option<PathBuf>,
     /// The identity provider that keeps users and groups here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) scim: Option<Scim>,
@@ -69,13 +78,17 @@ pub(crate) struct Oidc {
     pub(crate) endpoint_hosts: Vec<String>,
 }
 
-/// One issuer of workload tokens.
+/// Who vouches for some workloads: an issuer of tokens, or a trust domain.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct Workload {
     /// Its name: workloads are `Workload::"<name>:<subject>"`.
     pub(crate) name: String,
     /// What its tokens must look like.
-    pub(crate) jwt: Jwt,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) jwt: Option<Jwt>,
+    /// What the workloads of its trust domain present.
+    #[serde(flatten)]
+    pub(crate) spiffe: Option<Spiffe>,
 }
 
 /// What a workload's token must look like, and what it says.
@@ -127,8 +140,8 @@ impl Identity {
         let workloads = list(&mut section, "workloads");
         let workloads = workloads.into_iter().filter_map(|s| Workload::read(s, &mut names));
         let workloads: Vec<Workload> = workloads.collect();
-        let of_people = people.iter().map(|people| &people.oidc.claims);
-        let of_workloads = workloads.iter().map(|workload| &workload.jwt.claims);
+        let of_people = people.iter().flat_map(People::claims);
+        let of_workloads = workloads.iter().flat_map(Workload::claims);
         for claim in contradiction(of_people).into_iter().chain(contradiction(of_workloads)) {
             let help = Some("give it the same type everywhere".into());
             section.error(format!("the claim `{claim}` has two types"), help);
@@ -137,8 +150,57 @@ impl Identity {
         let scim = section.field("scim");
         let is_scim = scim.is_some();
         let scim = scim.and_then(|field| Scim::read(&field, demo, &providers));
+        for domain in twice(workloads.iter().filter_map(|workload| workload.spiffe.as_ref())) {
+            let help = Some("a workload has one name: keep one entry for each trust domain".into());
+            section.error(format!("the trust domain `{domain}` has two entries"), help);
+        }
+        let api = section.field("workload_api").and_then(|field| workload_api(&field));
         section.finish();
-        (scim.is_some() == is_scim).then_some(Self { people, workloads, scim })
+        let identity = Self { people, workloads, workload_api: api, scim };
+        (identity.scim.is_some() == is_scim).then_some(identity)
+    }
+
+    /// The trust domains whose certificates are accepted.
+    pub(crate) fn certified_domains(&self) -> impl Iterator<Item = &TrustDomain> {
+        let spiffe = self.workloads.iter().filter_map(|workload| workload.spiffe.as_ref());
+        spiffe.filter(|spiffe| spiffe.mtls.is_some()).map(Spiffe::domain)
+    }
+
+    /// The workloads of those domains.
+    pub(crate) fn meshes(&self) -> impl Iterator<Item = Arc<Mesh>> {
+        let named = self.workloads.iter().filter_map(|w| Some((&w.name, w.spiffe.as_ref()?)));
+        named.filter(|(_, spiffe)| spiffe.mtls.is_some()).map(|(name, spiffe)| spiffe.mesh(name))
+    }
+
+    /// The trust domains whose tokens are accepted.
+    pub(crate) fn svid_tokens(&self) -> impl Iterator<Item = SvidTokens> {
+        self.workloads.iter().filter_map(|w| w.spiffe.as_ref()?.tokens(&w.name))
+    }
+
+    /// What is configured and could never be used, with the listeners as they are.
+    pub(super) fn check_use(&self, field: &Field<'_>, listeners: &[Listener]) {
+        let tls = || listeners.iter().filter_map(|listener| listener.tls.as_ref());
+        for domain in self.certified_domains() {
+            if !tls().any(|tls| tls.believes(domain)) {
+                let help = "add `client_ca` to the `tls` of a listener";
+                let message = format!("no listener believes the authorities of `{domain}`");
+                field.error(message, Some(help.into()));
+            }
+        }
+        let svids = || self.workloads.iter().filter_map(|w| w.spiffe.as_ref()?.jwt_svid.as_ref());
+        let asks_for_keys = svids().any(|svid| svid.workload_api);
+        let used = asks_for_keys || tls().any(|tls| !tls.workload_api.is_empty());
+        match &self.workload_api {
+            Some(_) if !used => {
+                let help = "take it out, or let a listener or a `jwt_svid` use it";
+                field.error("nothing uses the Workload API".into(), Some(help.into()));
+            }
+            None if asks_for_keys => {
+                let help = "add `workload_api: unix:///run/spire/agent.sock`";
+                field.error("no Workload API is configured".into(), Some(help.into()));
+            }
+            _ => {}
+        }
     }
 
     /// Principals that are one human being by configuration.
@@ -171,8 +233,8 @@ impl Identity {
 
     /// The types of all claims of workloads that policies may read.
     pub(crate) fn claims(&self) -> BTreeMap<String, String> {
-        let claims = self.workloads.iter().flat_map(|workload| workload.jwt.claims.clone());
-        claims.collect()
+        let mapped = self.workloads.iter().flat_map(Workload::claims);
+        mapped.map(|(claim, kind)| (claim.to_owned(), kind.to_owned())).collect()
     }
 }
 
@@ -181,13 +243,17 @@ fn list<'a>(section: &mut Section<'a>, key: &'static str) -> Vec<Section<'a>> {
 }
 
 /// Policies see one schema: a claim that two issuers type differently has no place in it.
-fn contradiction<'a>(all: impl Iterator<Item = &'a BTreeMap<String, String>>) -> Option<&'a str> {
+fn contradiction<'a>(claims: impl Iterator<Item = (&'a str, &'a str)>) -> Option<&'a str> {
     let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
-    let mut claims = all.flatten();
-    let twice = claims.find(|(claim, kind)| {
-        seen.insert(claim, kind).is_some_and(|earlier| earlier != kind.as_str())
-    });
-    twice.map(|(claim, _)| claim.as_str())
+    let mut claims = claims;
+    let twice = claims
+        .find(|(claim, kind)| seen.insert(claim, kind).is_some_and(|earlier| earlier != *kind));
+    twice.map(|(claim, _)| claim)
+}
+
+fn twice<'a>(all: impl Iterator<Item = &'a Spiffe>) -> Vec<&'a TrustDomain> {
+    let mut seen = BTreeSet::new();
+    all.map(Spiffe::domain).filter(|domain| !seen.insert(*domain)).collect()
 }
 
 /// A provider's name is part of every principal's id, so it must be unique and without a colon.
@@ -218,6 +284,11 @@ impl People {
 }
 
 impl People {
+    /// The claims that policies may read, and their types.
+    fn claims(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.oidc.claims.iter().map(|(claim, kind)| (claim.as_str(), kind.as_str()))
+    }
+
     /// What the identity crate signs people in by; secrets are resolved now.
     pub(crate) fn provider(&self, base: &Path) -> Result<OidcProvider> {
         let oidc = self.oidc.clone();
@@ -279,10 +350,28 @@ impl Oidc {
 impl Workload {
     fn read(mut section: Section<'_>, names: &mut BTreeSet<String>) -> Option<Self> {
         let name = provider_name(&mut section, names);
-        section.unsupported("mtls");
-        let jwt = section.required("jwt").and_then(|field| Jwt::read(&field));
+        let given = section.field("jwt");
+        let spiffe = ["mtls", "jwt_svid"].map(|key| section.field(key).is_some()).contains(&true);
+        if given.is_some() == spiffe {
+            let help = "write `jwt`, or `mtls` and `jwt_svid` of one trust domain".into();
+            section.error("an entry is for one kind of workload".into(), Some(help));
+        }
+        let jwt = given.as_ref().map(Jwt::read);
+        let spiffe = spiffe.then(|| Spiffe::read(&mut section));
         section.finish();
-        Some(Self { name: name?, jwt: jwt? })
+        let (jwt, spiffe) = match (jwt, spiffe) {
+            (Some(jwt), None) => (Some(jwt?), None),
+            (None, Some(spiffe)) => (None, Some(spiffe?)),
+            _ => return None,
+        };
+        Some(Self { name: name?, jwt, spiffe })
+    }
+
+    /// The claims that policies may read, and their types.
+    fn claims(&self) -> impl Iterator<Item = (&str, &str)> {
+        let mapped = self.jwt.iter().flat_map(|jwt| &jwt.claims);
+        let own = self.spiffe.as_ref().map(|_| (Mesh::ATTRIBUTE, "String"));
+        mapped.map(|(claim, kind)| (claim.as_str(), kind.as_str())).chain(own)
     }
 }
 
@@ -374,25 +463,26 @@ fn check_anchor(
 }
 
 impl Workload {
-    /// What the identity crate checks tokens by.
-    pub(crate) fn issuer(&self) -> JwtIssuer {
-        let Jwt { issuer, audience, template, claims, groups, groups_claim, .. } = self.jwt.clone();
+    /// What the identity crate checks tokens by, if it is an issuer's.
+    pub(crate) fn issuer(&self) -> Option<JwtIssuer> {
+        let jwt = self.jwt.clone()?;
+        let Jwt { issuer, audience, template, claims, groups, groups_claim, .. } = jwt;
         let simple = groups.into_iter().filter_map(|(condition, groups)| {
             Rule::parse(&condition, groups.into_iter().map(Into::into).collect()).ok()
         });
-        JwtIssuer {
+        Some(JwtIssuer {
             name: self.name.clone(),
             issuer,
             audience,
             subject: template,
             claims: claim_types(claims),
-            require: ci::requirements(&self.jwt.require),
-            groups: simple.chain(self.jwt.rules.iter().map(ClaimRule::rule)).collect(),
+            require: ci::requirements(&jwt.require),
+            groups: simple.chain(jwt.rules.iter().map(ClaimRule::rule)).collect(),
             groups_claim,
-            endpoint_hosts: self.jwt.endpoint_hosts.clone(),
-            refresh_every: Some(self.jwt.refresh.get()),
-            ci: self.jwt.ci.as_ref().map(Ci::jobs),
-        }
+            endpoint_hosts: jwt.endpoint_hosts,
+            refresh_every: Some(jwt.refresh.get()),
+            ci: jwt.ci.as_ref().map(Ci::jobs),
+        })
     }
 }
 
@@ -410,7 +500,7 @@ fn claims(field: &Field<'_>) -> BTreeMap<String, String> {
     pairs.filter_map(|(claim, kind)| Some((claim, kind.one_of(&CLAIM_TYPES)?.to_owned()))).collect()
 }
 
-fn groups(field: &Field<'_>) -> IndexMap<String, Vec<String>> {
+pub(super) fn groups(field: &Field<'_>) -> IndexMap<String, Vec<String>> {
     let pairs = field.pairs().into_iter().filter(|(condition, field)| {
         let rule = Rule::parse(condition, Vec::new());
         if let Err(error) = &rule {

@@ -1,11 +1,19 @@
 //! `listeners`: where traffic enters the gate.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::PathBuf,
+};
 
+use portcullis_identity::spiffe::TrustDomain;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::section::{Field, Section};
+use super::{
+    identity::Identity,
+    section::{Field, Section},
+};
 
 /// One listener.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -17,7 +25,42 @@ pub(crate) struct Listener {
     pub(crate) address: SocketAddr,
     /// With TLS, or in clear text.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) tls: Option<Tls>,
+    pub(crate) tls: Option<ListenerTls>,
+}
+
+/// What a listener presents, and whose client certificates it believes.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct ListenerTls {
+    /// A certificate and its key from files; without them, `workload_api` holds `svid`.
+    #[serde(flatten)]
+    pub(crate) files: Option<Tls>,
+    /// The authorities of client certificates, as PEM files: one, or one for each trust domain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) client_ca: Option<ClientCa>,
+    /// What comes from the Workload API: `svid`, `bundles`, or both.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) workload_api: BTreeSet<FromWorkloadApi>,
+}
+
+/// The authorities of client certificates.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum ClientCa {
+    /// Of the only trust domain.
+    Only(PathBuf),
+    /// Of each trust domain.
+    #[schemars(with = "BTreeMap<String, PathBuf>")]
+    Each(#[serde(serialize_with = "by_name")] BTreeMap<TrustDomain, PathBuf>),
+}
+
+/// What the Workload API gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum FromWorkloadApi {
+    /// Our own certificate and key.
+    Svid,
+    /// The authorities of all trust domains.
+    Bundles,
 }
 
 /// A certificate and its key, as PEM files.
@@ -30,22 +73,140 @@ pub(crate) struct Tls {
 }
 
 impl Listener {
-    pub(super) fn read(mut section: Section<'_>) -> Option<Self> {
+    /// Reads one; `identity` says which trust domains there are.
+    pub(super) fn read(mut section: Section<'_>, identity: Option<&Identity>) -> Option<Self> {
         let name = section.required("name").and_then(|field| field.text().map(str::to_owned));
         let address = section.required("address").and_then(|field| socket_address(&field));
-        let tls = section.field("tls").and_then(|field| Tls::read(&field));
+        let tls = section.field("tls").and_then(|field| ListenerTls::read(&field, identity));
         section.finish();
         Some(Self { name: name?, address: address?, tls })
     }
 }
 
+impl ListenerTls {
+    /// Whether a certificate of `domain` may be presented here.
+    pub(crate) fn believes(&self, domain: &TrustDomain) -> bool {
+        match &self.client_ca {
+            Some(ClientCa::Only(_)) => true,
+            Some(ClientCa::Each(files)) => files.contains_key(domain),
+            None => self.takes(FromWorkloadApi::Bundles),
+        }
+    }
+
+    /// Whether the Workload API gives it `what`.
+    pub(crate) fn takes(&self, what: FromWorkloadApi) -> bool {
+        self.workload_api.contains(&what)
+    }
+
+    fn read(field: &Field<'_>, identity: Option<&Identity>) -> Option<Self> {
+        let mut section = field.section()?;
+        let api = section.field("workload_api");
+        let workload_api = api.as_ref().map(from_workload_api).unwrap_or_default();
+        let files = if workload_api.contains(&FromWorkloadApi::Svid) {
+            for key in ["certificate", "key"] {
+                if let Some(field) = section.field(key) {
+                    let help = Some("keep either the files or `svid`".into());
+                    field.error("the certificate has two sources".into(), help);
+                }
+            }
+            None
+        } else {
+            Some(Tls::in_section(&mut section)?)
+        };
+        let given = section.field("client_ca");
+        let client_ca = given.as_ref().and_then(client_ca);
+        section.finish();
+        let tls = Self { files, client_ca, workload_api };
+        if let Some(identity) = identity {
+            tls.check(identity, given.as_ref(), api.as_ref());
+        }
+        Some(tls)
+    }
+
+    /// Whose certificates are believed must be known by name, and by one source.
+    fn check(&self, identity: &Identity, given: Option<&Field<'_>>, api: Option<&Field<'_>>) {
+        let domains: Vec<&TrustDomain> = identity.certified_domains().collect();
+        let bundles = api.filter(|_| self.takes(FromWorkloadApi::Bundles));
+        if let (Some(given), Some(_)) = (given, bundles) {
+            let help = Some("keep either `client_ca` or `bundles`".into());
+            given.error("the authorities of clients have two sources".into(), help);
+        }
+        if let Some(field) = given.or(bundles)
+            && domains.is_empty()
+        {
+            let help = "add an entry with `mtls: {spiffe_trust_domain: …}` to `identity.workloads`";
+            let message = "client certificates are accepted, and no trust domain is configured";
+            field.error(message.into(), Some(help.into()));
+        }
+        if let Some(api) = api
+            && identity.workload_api.is_none()
+        {
+            let help = "add `workload_api: unix:///run/spire/agent.sock` to `identity`";
+            api.error("no Workload API is configured".into(), Some(help.into()));
+        }
+        match (&self.client_ca, given) {
+            (Some(ClientCa::Only(_)), Some(given)) if domains.len() > 1 => {
+                let names: Vec<String> =
+                    domains.iter().map(|domain| format!("{domain}: {domain}.pem")).collect();
+                let help = format!("write client_ca: {{{}}}", names.join(", "));
+                let message = "one file cannot vouch for several trust domains";
+                given.error(message.into(), Some(help));
+            }
+            (Some(ClientCa::Each(files)), Some(given)) => {
+                for domain in files.keys().filter(|domain| !domains.contains(domain)) {
+                    let help = "add an entry with `mtls` to `identity.workloads`";
+                    let message = format!("the trust domain `{domain}` is not configured");
+                    given.error(message, Some(help.into()));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn client_ca(field: &Field<'_>) -> Option<ClientCa> {
+    if let Some(path) = field.as_text().filter(|path| !path.is_empty()) {
+        return Some(ClientCa::Only(PathBuf::from(path)));
+    }
+    let files = field.pairs().into_iter().filter_map(|(domain, path)| {
+        let parsed = domain.parse::<TrustDomain>();
+        let parsed = parsed.map_err(|error| path.error(error.to_string(), None)).ok();
+        Some((parsed?, PathBuf::from(path.text()?)))
+    });
+    let files: BTreeMap<_, _> = files.collect();
+    (!files.is_empty()).then_some(ClientCa::Each(files))
+}
+
+fn from_workload_api(field: &Field<'_>) -> BTreeSet<FromWorkloadApi> {
+    let known = [("svid", FromWorkloadApi::Svid), ("bundles", FromWorkloadApi::Bundles)];
+    let found: BTreeSet<_> = field.list().iter().filter_map(|item| item.one_of(&known)).collect();
+    if found.is_empty() {
+        let help = Some("write [svid], [bundles] or [svid, bundles], or take it out".into());
+        field.error("nothing is taken from the Workload API".into(), help);
+    }
+    found
+}
+
+fn by_name<S: serde::Serializer>(
+    files: &BTreeMap<TrustDomain, PathBuf>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(files.iter().map(|(domain, path)| (domain.as_str(), path)))
+}
+
 impl Tls {
+    /// A section with a certificate and its key, and nothing else.
     pub(super) fn read(field: &Field<'_>) -> Option<Self> {
         let mut section = field.section()?;
-        let certificate = section.required("certificate").and_then(|f| f.text().map(PathBuf::from));
-        let key = section.required("key").and_then(|f| f.text().map(PathBuf::from));
+        let tls = Self::in_section(&mut section);
         section.unsupported("client_ca");
         section.finish();
+        tls
+    }
+
+    fn in_section(section: &mut Section<'_>) -> Option<Self> {
+        let certificate = section.required("certificate").and_then(|f| f.text().map(PathBuf::from));
+        let key = section.required("key").and_then(|f| f.text().map(PathBuf::from));
         Some(Self { certificate: certificate?, key: key? })
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Service {
     pub(crate) max_grant: Window,
     /// `strict`: every attempt waits for stable storage; default `standard`.
     pub(crate) audit: AuditLevel,
+    /// Lets callers without credentials in as the principal `Anonymous`; policy still decides.
+    pub(crate) anonymous: bool,
     /// The file and line of its entry.
     #[serde(skip)]
     pub(crate) place: (String, Option<usize>),
@@ -94,7 +96,7 @@ const GROUPS: [(&str, OperationGroup); 3] = [
     ("admin", OperationGroup::Admin),
 ];
 
-const UNSUPPORTED: [&str; 5] = ["sensitive", "cors", "enforcement", "anonymous", "on_store_loss"];
+const UNSUPPORTED: [&str; 4] = ["sensitive", "cors", "enforcement", "on_store_loss"];
 
 impl Service {
     pub(super) fn read(mut section: Section<'_>) -> Option<Self> {
@@ -111,6 +113,7 @@ impl Service {
         let levels = [("standard", AuditLevel::Standard), ("strict", AuditLevel::Strict)];
         let audit = section.field("audit");
         let audit = audit.map_or(Some(AuditLevel::Standard), |field| field.one_of(&levels));
+        let anonymous = section.field("anonymous").map_or(Some(false), |field| field.boolean());
         for key in UNSUPPORTED {
             section.unsupported(key);
         }
@@ -124,6 +127,7 @@ impl Service {
             operations: operations?,
             max_grant: max_grant?,
             audit: audit?,
+            anonymous: anonymous?,
             place,
         })
     }

@@ -3,7 +3,7 @@ use std::{fs, path::Path};
 use super::{Loaded, load};
 use crate::diagnostics;
 
-const SOUND: &str = r#"
+pub(super) const SOUND: &str = r#"
 listeners:
   - {name: gate, address: "127.0.0.1:8080"}
 control: {address: "127.0.0.1:8600", url: "http://127.0.0.1:8600"}
@@ -27,13 +27,13 @@ fn written(yaml: &str) -> tempfile::TempDir {
     folder
 }
 
-fn loaded(yaml: &str) -> Result<Loaded, String> {
+pub(super) fn loaded(yaml: &str) -> Result<Loaded, String> {
     let folder = written(yaml);
     load(&folder.path().join("portcullis.yaml"))
         .map_err(|errors| diagnostics::render(&errors, Path::new(".")))
 }
 
-fn refused(yaml: &str) -> String {
+pub(super) fn refused(yaml: &str) -> String {
     loaded(yaml).map(|loaded| loaded.config).expect_err("a refusal")
 }
 
@@ -110,15 +110,10 @@ fn every_kind_of_mistake_is_told_with_its_place_and_what_to_do() {
 
 #[test]
 fn sections_of_later_versions_are_errors() {
-    for key in ["sensitive: {}", "cors: {}", "enforcement: {mode: observe}", "anonymous: true"] {
+    for key in ["sensitive: {}", "cors: {}", "enforcement: {mode: observe}"] {
         let shown = refused(&format!("{SOUND}    {key}\n"));
         assert!(shown.contains("is not supported by this version"), "{shown}");
     }
-    let shown = refused(&SOUND.replace(
-        "policies: policies",
-        "  workloads:\n    - name: mesh\n      mtls: {spiffe_trust_domain: x}\npolicies: policies",
-    ));
-    assert!(shown.contains("`mtls` is not supported by this version"), "{shown}");
     let shown = refused(&format!("{SOUND}    operations: {{protobuf: x.binpb}}\n"));
     assert!(shown.contains("`protobuf` is not supported by this version"), "{shown}");
 }
@@ -248,7 +243,7 @@ fn with_ci(jwt: &str, more: &str) -> String {
 fn a_ci_system_is_read_by_its_preset() {
     let sound = with_ci("ci: github, require: {repository: a/b}", "");
     let loaded = loaded(&sound).expect("loads");
-    let jwt = &loaded.config.identity.workloads[0].jwt;
+    let jwt = loaded.config.identity.workloads[0].jwt.as_ref().expect("an issuer");
     assert_eq!(jwt.issuer.as_str(), "https://token.actions.githubusercontent.com");
     assert_eq!(jwt.subject.as_deref(), Some("{repository}"));
     assert_eq!(loaded.bundle.claims["run_id"], "String");

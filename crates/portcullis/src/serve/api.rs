@@ -7,7 +7,7 @@ use axum::{
     Router,
     serve::{Listener, ListenerExt},
 };
-use rustls::ServerConfig;
+use portcullis_proxy::LiveTls;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{mpsc, watch},
@@ -29,7 +29,7 @@ pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener> {
 /// Serves `router` until `stopping` says true, and then what is under way.
 pub(super) async fn serve(
     listener: TcpListener,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<LiveTls>>,
     router: Router,
     mut stopping: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
@@ -56,19 +56,19 @@ struct TlsListener {
 }
 
 impl TlsListener {
-    fn start(listener: TcpListener, tls: Arc<ServerConfig>) -> std::io::Result<Self> {
+    fn start(listener: TcpListener, tls: Arc<LiveTls>) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
         let (sender, accepted) = mpsc::channel(UNDER_WAY);
-        tokio::spawn(accept_all(listener, TlsAcceptor::from(tls), sender));
+        tokio::spawn(accept_all(listener, tls, sender));
         Ok(Self { address, accepted })
     }
 }
 
-async fn accept_all(mut listener: TcpListener, tls: TlsAcceptor, sender: mpsc::Sender<Accepted>) {
+async fn accept_all(mut listener: TcpListener, tls: Arc<LiveTls>, sender: mpsc::Sender<Accepted>) {
     loop {
         let Ok(place) = sender.clone().reserve_owned().await else { return };
         let (stream, address) = Listener::accept(&mut listener).await;
-        let tls = tls.clone();
+        let Some(tls) = tls.config().map(TlsAcceptor::from) else { continue };
         tokio::spawn(async move {
             match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
                 Ok(Ok(stream)) => drop(place.send((stream, address))),

@@ -1,18 +1,18 @@
 //! Opens the gate on all its listeners.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use portcullis_proxy::{
     AssertionSigner, Gate, GateConfig, GateHandle, GateParts, ListenerConfig, Metrics,
 };
 use rustls::RootCertStore;
 use tokio::runtime::Handle;
 
-use super::{Cores, house::House, tls};
+use super::{Cores, certificates::Certificates, house::House};
 use crate::{
     adapters::{ControlFeed, ControlPorts, LogJournals},
-    config::{Listener, Loaded},
+    config::Loaded,
 };
 
 /// Client connections that one core accepts at the same time.
@@ -22,15 +22,19 @@ const MAX_CONNECTIONS: usize = 16_384;
 pub(super) fn open(
     loaded: &Loaded,
     house: &House,
+    certificates: &Certificates,
     runtime: &Handle,
     signer: Arc<AssertionSigner>,
     metrics: Arc<Metrics>,
     cores: Cores,
 ) -> Result<GateHandle> {
-    let listeners = loaded.config.listeners.iter();
-    let listeners = listeners.map(|listener| listener_config(listener, &loaded.base));
+    let listeners = loaded.config.listeners.iter().map(|listener| ListenerConfig {
+        name: listener.name.clone(),
+        address: listener.address,
+        tls: certificates.listener(&listener.name),
+    });
     let config = GateConfig {
-        listeners: listeners.collect::<Result<_>>()?,
+        listeners: listeners.collect(),
         control_url: base_url(&loaded.config.control.url),
         upstream_roots: Arc::new(upstream_roots()),
         max_connections: MAX_CONNECTIONS,
@@ -56,18 +60,6 @@ pub(super) fn open(
 /// A URL as others append paths to it.
 pub(super) fn base_url(url: &url::Url) -> String {
     url.as_str().trim_end_matches('/').to_owned()
-}
-
-fn listener_config(listener: &Listener, base: &Path) -> Result<ListenerConfig> {
-    let tls = match &listener.tls {
-        Some(files) => {
-            let (chain, key) = tls::read(files, base)?;
-            let config = portcullis_proxy::tls_config(chain, key);
-            Some(config.with_context(|| format!("listener `{}`", listener.name))?)
-        }
-        None => None,
-    };
-    Ok(ListenerConfig { name: listener.name.clone(), address: listener.address, tls })
 }
 
 /// The machine's own roots; `SSL_CERT_FILE` names others.

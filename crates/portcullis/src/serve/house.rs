@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use anyhow::{Context, Result};
 use portcullis_control::{Control, ControlParts, Settings, ports::PeopleProvider};
-use portcullis_identity::{Pace, People, ProviderClient, Workloads};
+use portcullis_identity::{Pace, People, ProviderClient, RelyingParty, Workloads};
 use portcullis_log::{Log, LogOptions, Reader};
 use portcullis_model::{Clock, Entropy};
 use portcullis_policy::Bundle;
@@ -37,9 +37,10 @@ impl House {
         let log = open_log(config, base, &clock, &entropy)?;
         let store: Arc<dyn Store> = Arc::new(open_store(config.store.path()).await?);
         let client = ProviderClient::new()?;
-        let issuers = config.identity.workloads.iter().map(crate::config::Workload::issuer);
+        let issuers = config.identity.workloads.iter().filter_map(crate::config::Workload::issuer);
         let workloads =
-            Workloads::new(issuers.collect(), &client, &clock, Pace::default(), runtime)?;
+            Workloads::new(issuers.collect(), &client, &clock, Pace::default(), runtime)?
+                .with_svids(config.identity.svid_tokens().collect())?;
         workloads.keep_fresh();
         let workloads = Arc::new(workloads);
         let control = Control::start(ControlParts {
@@ -62,6 +63,7 @@ fn settings(config: &Config, base: &Path) -> Result<Settings> {
     let scim = config.identity.scim.as_ref();
     Ok(Settings {
         people: config.identity.same_people(),
+        relying_party: RelyingParty::of(&config.control.url),
         sources: config.identity.sources(),
         provisioning: scim.map(|scim| scim.provisioning(base)).transpose()?,
         ..Settings::default()

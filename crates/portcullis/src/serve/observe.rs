@@ -10,7 +10,7 @@ use portcullis_log::HealthState;
 use portcullis_store::Store;
 use prometheus_client::{encoding::text::encode, registry::Registry};
 
-use super::house::House;
+use super::{certificates::Certificates, house::House};
 
 /// A store that takes longer is as good as gone.
 const STORE_ANSWERS: Duration = Duration::from_secs(2);
@@ -31,10 +31,12 @@ pub(super) fn metrics(registry: Registry) -> RenderMetrics {
     })
 }
 
-/// What keeps the process from serving: the record, the way to it, or the store.
-pub(super) fn readiness(house: &House) -> Readiness {
+/// What keeps the process from serving: the record, the way to it, the store, or a door without a
+/// certificate.
+pub(super) fn readiness(house: &House, certificates: &Arc<Certificates>) -> Readiness {
     let (health, store) = (house.log.handle().health(), Arc::clone(&house.store));
     let control = Arc::downgrade(&house.control);
+    let certificates = Arc::clone(certificates);
     Box::new(move || {
         let record = match health.state() {
             HealthState::Working => None,
@@ -46,9 +48,10 @@ pub(super) fn readiness(house: &House) -> Readiness {
             Some(_) => Some("events do not reach the record".to_owned()),
             None => Some("the process is stopping".to_owned()),
         };
-        let store = Arc::clone(&store);
+        let (store, missing) = (Arc::clone(&store), certificates.missing());
         Box::pin(async move {
-            record.into_iter().chain(events).chain(trouble_of(store.as_ref()).await).collect()
+            let record = record.into_iter().chain(events).chain(missing);
+            record.chain(trouble_of(store.as_ref()).await).collect()
         })
     })
 }

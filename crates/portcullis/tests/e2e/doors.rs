@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use portcullis_testkit::SoftPasskey;
 use serde_json::{Value, json};
 
 use crate::{
@@ -24,8 +25,9 @@ const PUBLIC: [&str; 7] = [
 ];
 
 /// Not safe by method, and yet no change of anything that lasts.
-const CHANGES_NOTHING: [&str; 6] = [
+const CHANGES_NOTHING: [&str; 7] = [
     "POST /v1/device",
+    "POST /v1/passkeys/options",
     "POST /v1/policy/explain",
     "POST /v1/runs/{id}/heartbeat",
     "POST /scim/v2/.search",
@@ -49,7 +51,9 @@ fn operations(payments: &Payments) -> BTreeSet<String> {
 }
 
 fn open() -> Payments {
-    Payments::furnished(Upstream::start(), |plan| plan.policy("admins.cedar", ADMINS))
+    Payments::furnished(Upstream::start(), |plan| {
+        plan.control_host("localhost").policy("admins.cedar", ADMINS)
+    })
 }
 
 #[test]
@@ -183,6 +187,9 @@ fn m13_m14_every_change_through_a_door_is_on_record() {
     let made = walk(&ben, "POST /v1/sign-ins", "", gate, "signed_in");
     let sign_in = made["sign_in"]["id"].as_str().or(made["id"].as_str()).unwrap();
     walk(&ben, "DELETE /v1/sign-ins/{id}", sign_in, None, "sign_in_ended");
+    let made = passkey(&payments, &lea);
+    let made = walk(&lea, "POST /v1/passkeys", "", Some(made), "passkey_registered");
+    walk(&lea, "DELETE /v1/passkeys/{id}", id(&made), None, "passkey_removed");
     payments.house.write_policy("extra.cedar", "// another bundle\n");
     let before = count(&payments, "bundle_activated");
     payments.house.signal("HUP");
@@ -219,6 +226,15 @@ const ELSEWHERE: [&str; 10] = [
     "PATCH /scim/v2/Groups/{id}",
     "DELETE /scim/v2/Groups/{id}",
 ];
+
+/// A passkey that a browser made.
+fn passkey(payments: &Payments, who: &Visitor<'_>) -> Value {
+    let origin = format!("http://localhost:{}", payments.house.control.port());
+    let options = who.call("POST", "/v1/passkeys/options", None).json();
+    let challenge = options["publicKey"]["challenge"].as_str().unwrap();
+    let made = SoftPasskey::new(&origin, "localhost", 1).register(challenge);
+    json!({"name": "laptop", "credential": made})
+}
 
 fn count(payments: &Payments, kind: &str) -> usize {
     count_in(&payments.record(|_| true), kind)

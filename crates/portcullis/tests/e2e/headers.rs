@@ -75,6 +75,10 @@ fn c01_c02_c13_identity_headers_of_clients_are_removed_in_all_spellings() {
         "X-Remote-User",
         "Remote-User",
         "Remote_User",
+        "Client-Cert",
+        "Client_Cert-Chain",
+        "X-SSL-Client-S-DN",
+        "X-Client-Cert",
     ];
     for name in forged {
         let received = shop.forwarded(&format!("{name}: evil\r\n"));
@@ -119,6 +123,44 @@ fn c04_connection_cannot_strip_what_the_gate_sets() {
     let nominated = shop.raw("Connection: Authorization\r\n");
     assert!([200, 400].contains(&nominated.status));
     assert!(shop.upstream.take().iter().all(|r| r.headers("authorization").is_empty()));
+}
+
+#[test]
+fn c05_connection_cannot_strip_what_the_gate_sets_on_a_websocket_upgrade() {
+    let shop = Shop::with(Upstream::answering(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade, Portcullis-Request-Id, X-Hop\r\n\
+         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nX-Hop: 1\r\nX-Kept: yes\r\n\r\n",
+    ));
+    let handshake = |connection: &str| {
+        format!(
+            "Connection: {connection}\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nX-Custom: 1\r\nPortcullis-Principal: evil\r\nX_Forwarded.User: evil\r\n"
+        )
+    };
+    let nominated =
+        "Upgrade, Portcullis-Principal, X-Forwarded-For, Portcullis-Assertion, X-Custom";
+    let response = shop.raw(&handshake(nominated));
+    assert_eq!(response.status, 101, "{}", response.text());
+    let received = shop.upstream.take().remove(0);
+    assert_eq!(received.headers("portcullis-principal"), ["builds:reader"]);
+    assert_eq!(received.headers("portcullis-assertion").len(), 1);
+    assert_eq!(received.headers("x-forwarded-for"), ["127.0.0.1"]);
+    assert!(received.headers("x-custom").is_empty(), "nominated headers are hop by hop");
+    assert!(!received.head.contains("evil"), "{}", received.head);
+    assert!(!received.head.contains(&shop.token), "the credential that was used stays here");
+    // What the upstream nominates in its 101 goes no further either.
+    assert!(response.header("x-hop").is_none());
+    assert_eq!(response.header("x-kept"), Some("yes"));
+    assert!(response.header("portcullis-request-id").is_some());
+    for nominated in ["Upgrade, Authorization", "Upgrade, Sec-WebSocket-Key", "Upgrade, Host"] {
+        let status = shop.raw(&handshake(nominated)).status;
+        assert!([101, 400].contains(&status), "{nominated}: {status}");
+        for received in shop.upstream.take() {
+            assert!(received.headers("authorization").is_empty(), "{nominated}");
+            assert_eq!(received.headers("host").len(), 1, "{nominated}");
+            assert_eq!(received.headers("portcullis-principal"), ["builds:reader"]);
+        }
+    }
 }
 
 #[test]

@@ -3,10 +3,12 @@
 
 use std::{
     fs,
-    net::SocketAddr,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -16,6 +18,7 @@ use tempfile::TempDir;
 
 use crate::{
     people::{People, Person},
+    secrecy,
     wire::{Response, exchange},
 };
 
@@ -34,10 +37,10 @@ pub(crate) struct Plan {
     listeners: String,
     /// Further identity providers of people.
     people: String,
-    /// Further issuers of workload tokens.
+    /// What browsers know control by.
+    control_host: String,
+    /// Further workloads, and whatever else stands under `identity`.
     workloads: String,
-    /// Further settings of identity.
-    identity: String,
     /// Further settings of the identity provider of people.
     oidc: String,
 }
@@ -51,6 +54,10 @@ pub(crate) struct House {
     pub(crate) workloads: Issuer,
     child: Child,
     dir: TempDir,
+    /// Files that the plan brought along.
+    given: Vec<PathBuf>,
+    /// What the command line has shown.
+    shown: Mutex<Vec<u8>>,
 }
 
 impl Plan {
@@ -63,8 +70,8 @@ impl Plan {
             jwt: String::new(),
             listeners: String::new(),
             people: String::new(),
+            control_host: "127.0.0.1".to_owned(),
             workloads: String::new(),
-            identity: String::new(),
             oidc: String::new(),
         }
     }
@@ -110,7 +117,13 @@ impl Plan {
         self
     }
 
-    /// Adds an issuer of workload tokens.
+    /// Gives control a URL with a name in it, as browsers want for passkeys.
+    pub(crate) fn control_host(mut self, host: &str) -> Self {
+        host.clone_into(&mut self.control_host);
+        self
+    }
+
+    /// Adds an entry of workloads: `{name: mesh, mtls: {spiffe_trust_domain: prod.example.com}}`.
     pub(crate) fn workload(mut self, yaml: &str) -> Self {
         self.workloads.extend(["    - ", yaml, "\n"]);
         self
@@ -122,9 +135,9 @@ impl Plan {
         self
     }
 
-    /// Adds a setting of identity: `scim: {…}`.
-    pub(crate) fn identity(mut self, yaml: &str) -> Self {
-        self.identity.extend(["  ", yaml, "\n"]);
+    /// Adds a line to `identity`, after all workloads.
+    pub(crate) fn identity(mut self, line: &str) -> Self {
+        self.workloads.extend(["  ", line, "\n"]);
         self
     }
 
@@ -150,8 +163,9 @@ impl Plan {
         for (name, text) in &self.policies {
             write(&dir.path().join("policies").join(name), text);
         }
+        let given = secrecy::given(&self.files);
         let child = serve(dir.path());
-        House { gate, control, people, workloads, child, dir }
+        House { gate, control, people, workloads, child, dir, given, shown: Mutex::default() }
     }
 }
 
@@ -204,16 +218,20 @@ impl House {
         assert!(sent.unwrap().success());
     }
 
-    /// Replaces a policy file.
+    /// Replaces a policy file, in one step: half a policy is another policy.
     pub(crate) fn write_policy(&self, name: &str, text: &str) {
-        write(&self.dir().join("policies").join(name), text);
+        let new = self.dir().join("policy.new");
+        write(&new, text);
+        fs::rename(new, self.dir().join("policies").join(name)).unwrap();
     }
 
     /// A sound workload token, five minutes, in `groups`.
     pub(crate) fn workload_token(&self, subject: &str, groups: &[&str]) -> String {
         let groups: Vec<String> = groups.iter().map(|group| (*group).to_owned()).collect();
         let draft = self.workloads.token(machine_time());
-        draft.claim("sub", subject).claim("groups", groups).mint()
+        let token = draft.claim("sub", subject).claim("groups", groups).mint();
+        secrecy::handed_out(&token);
+        token
     }
 
     /// Signs `person` in by device flow and returns the control token.
@@ -275,13 +293,27 @@ impl House {
 
     /// Runs the CLI with a home of its own in this house.
     pub(crate) fn cli(&self, home: &str, args: &[&str]) -> Output {
-        Command::new(binary())
+        let output = Command::new(binary())
             .args(args)
             .env("PORTCULLIS_HOME", self.dir().join("homes").join(home))
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .output()
-            .unwrap()
+            .unwrap();
+        // One command prints a token: it is there for that.
+        if !args.contains(&"token") {
+            let mut shown = self.shown.lock().unwrap();
+            shown.extend([&output.stdout[..], &output.stderr[..]].concat());
+        }
+        output
+    }
+
+    /// Where secrets are in what the system has written so far.
+    pub(crate) fn leaks(&self) -> Vec<String> {
+        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let metrics = metrics(self.control).unwrap_or_default();
+        let written = [("the command line", shown), ("metrics", metrics)];
+        secrecy::leaks(self.dir(), &self.given, &written)
     }
 
     /// The newest entries of the record, oldest first, waiting until `enough` says so of them.
@@ -304,11 +336,14 @@ impl House {
 
 impl Drop for House {
     fn drop(&mut self) {
+        let leaks = if std::thread::panicking() { Vec::new() } else { self.leaks() };
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
             eprintln!("the binary's log:\n{}", self.log());
+            return;
         }
+        assert!(leaks.is_empty(), "secrets are in what the system wrote: {leaks:#?}");
     }
 }
 
@@ -365,7 +400,7 @@ fn configuration(
         "\
 listeners:
   - {{name: gate, address: \"{gate}\"}}
-{}control: {{address: \"{control}\", url: \"http://{control}\"}}
+{}control: {{address: \"{control}\", url: \"http://{}:{}\"}}
 store: sqlite:portcullis.db
 audit: {{directory: audit}}
 identity:
@@ -375,18 +410,29 @@ identity:
 {}  workloads:
     - name: builds
       jwt: {{issuer: \"{}\", audience: portcullis, groups_claim: groups{}}}
-{}{}policies: policies
+{}policies: policies
 services:
 {services}",
         plan.listeners,
+        plan.control_host,
+        control.port(),
         people.issuer().url(),
         plan.oidc,
         plan.people,
         workloads.url(),
         plan.jwt,
-        plan.workloads,
-        plan.identity
+        plan.workloads
     )
+}
+
+/// The metrics, if the process is there to tell them.
+fn metrics(control: SocketAddr) -> std::io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect_timeout(&control, Duration::from_secs(2))?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(answer)
 }
 
 fn write(path: &Path, text: &str) {

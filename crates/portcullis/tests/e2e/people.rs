@@ -10,6 +10,11 @@ use axum::{Form, Json, Router, extract::State, http::StatusCode, routing::post};
 use portcullis_testkit::{Issuer, ambient::machine_time};
 use serde_json::{Value, json};
 
+use crate::secrecy::handed_out;
+
+/// Of no use to anybody.
+const ACCESS_TOKEN: &str = "an-access-token-of-no-use-here";
+
 /// The provider; stops with the test's process.
 #[derive(Debug, Clone)]
 pub(crate) struct People {
@@ -117,8 +122,11 @@ async fn token(
         .claim("groups", person.groups.clone())
         .claim("auth_time", now.as_second());
     let answer = json!({
-        "access_token": "of-no-use-here", "token_type": "Bearer", "expires_in": 300,
+        "access_token": ACCESS_TOKEN, "token_type": "Bearer", "expires_in": 300,
         "id_token": id_token.mint(),
     });
+    for token in ["access_token", "id_token"] {
+        handed_out(answer[token].as_str().unwrap());
+    }
     (StatusCode::OK, Json(answer))
 }

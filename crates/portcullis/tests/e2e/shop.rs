@@ -34,10 +34,17 @@ impl Shop {
 
     /// The same, with whatever `furnish` adds to the plan.
     pub(crate) fn furnished(url: &str, furnish: impl FnOnce(Plan) -> Plan) -> Self {
+        let shop = Self::furnished_unready(url, furnish);
+        shop.house.wait_ready();
+        shop
+    }
+
+    /// The same, without waiting until it is ready.
+    pub(crate) fn furnished_unready(url: &str, furnish: impl FnOnce(Plan) -> Plan) -> Self {
         let service =
             format!("name: shop\nhosts: [{HOST}]\nupstream: {{instances: {{s-1: \"{url}\"}}}}");
         let plan = Plan::empty().service(&service).policy("shop.cedar", POLICIES);
-        let house = furnish(plan).start();
+        let house = furnish(plan).start_unready();
         let token = house.workload_token("reader", &["readers"]);
         Self { house, token }
     }

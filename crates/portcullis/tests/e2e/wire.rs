@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use crate::secrecy;
+
 /// A response as it came over the wire.
 #[derive(Debug, Clone)]
 pub(crate) struct Response {
@@ -40,6 +42,8 @@ impl Response {
 pub(crate) struct Wire {
     stream: TcpStream,
     buffer: Vec<u8>,
+    /// Credentials that went out and may come back in no refusal.
+    presented: Vec<String>,
 }
 
 impl Wire {
@@ -48,7 +52,7 @@ impl Wire {
         // Long enough for a disk that is busy with something else.
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, buffer: Vec::new() }
+        Self { stream, buffer: Vec::new(), presented: Vec::new() }
     }
 
     /// How long to wait for bytes, if not 10 s.
@@ -59,12 +63,20 @@ impl Wire {
 
     /// Sends bytes; a peer that closed already is no error, its answer is what counts.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        self.presented.extend(secrecy::of_request(bytes.as_ref()));
         let _ = self.stream.write_all(bytes.as_ref());
         self
     }
 
     /// Reads one response; `None` if the peer closed before its head was whole.
     pub(crate) fn response(&mut self) -> Option<Response> {
+        let response = self.next_response()?;
+        secrecy::of_response(&response);
+        secrecy::check_refusal(&self.presented, &response);
+        Some(response)
+    }
+
+    fn next_response(&mut self) -> Option<Response> {
         let head_end = loop {
             if let Some(end) = find(&self.buffer, b"\r\n\r\n") {
                 break end + 4;
@@ -77,7 +89,7 @@ impl Wire {
         self.buffer.drain(..head_end);
         let (status, headers) = parse_head(&head);
         if (100..200).contains(&status) && status != 101 {
-            return self.response();
+            return self.next_response();
         }
         let mut response = Response { status, headers, body: Vec::new(), closed: false };
         if status == 101 || status == 204 || status == 304 {

@@ -110,6 +110,10 @@ fn time_moved(core: &Rc<Core>) {
         if instant.duration_since(watch.started) >= YOUNG {
             register(core, &watch);
         }
+        if watch.lost_its_certificate(now) {
+            watch.cut(ConnectionEnd::SignInEnded);
+            continue;
+        }
         let end = {
             let mut standing = watch.standing.borrow_mut();
             let timed_out = standing.timed_out(now);

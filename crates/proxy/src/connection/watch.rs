@@ -8,6 +8,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use portcullis_identity::AuthMethod;
 use portcullis_model::{ConnectionId, InstanceName, RequestId};
 use tokio::sync::Notify;
 
@@ -192,6 +193,14 @@ impl Watch {
     /// Protocols whose exchanges are meant to live are registered at once.
     pub(crate) fn is_long_lived(&self) -> bool {
         self.protocol.get() != "http"
+    }
+
+    /// Whether it was opened by a certificate that is worth nothing at `now`: expired, or of an
+    /// authority that is no longer believed.
+    pub(crate) fn lost_its_certificate(&self, now: Timestamp) -> bool {
+        let method = self.standing.borrow().question().context.auth_method;
+        method == AuthMethod::Mtls.as_str()
+            && self.peer.certificate.as_ref().is_none_or(|own| own.authenticate(now).is_err())
     }
 
     /// As others see it.

@@ -7,7 +7,7 @@
 use http::HeaderName;
 
 /// Whatever starts like this, folded, speaks about identity or origin: only the gate may.
-const RESERVED_PREFIXES: [&[u8]; 16] = [
+const RESERVED_PREFIXES: [&[u8]; 18] = [
     b"portcullis",
     b"xforwarded",
     b"forwarded",
@@ -21,6 +21,9 @@ const RESERVED_PREFIXES: [&[u8]; 16] = [
     b"xremote",
     b"remoteuser",
     b"xclientcert",
+    b"xssl",
+    // RFC 9440: says which certificate a client had.
+    b"clientcert",
     b"xclientip",
     b"trueclientip",
     b"xhttpmethod",

@@ -12,7 +12,10 @@ use std::{
 
 use http::HeaderValue;
 
-use super::pace::{Pace, Serving};
+use super::{
+    pace::{Pace, Serving},
+    tls::ClientCertificate,
+};
 use crate::canonical::{LastHost, Sni};
 
 /// A client connection, as its requests see it.
@@ -25,6 +28,8 @@ pub(crate) struct Peer {
     pub(crate) forwarded: String,
     /// The server name, if the connection has TLS.
     pub(crate) tls: Option<Sni>,
+    /// The client's certificate, if it presented one.
+    pub(crate) certificate: Option<ClientCertificate>,
     /// The host that it asked for last.
     pub(crate) last_host: LastHost,
     /// How long the connection may take its time.
@@ -48,6 +53,7 @@ impl Peer {
             address: address.unwrap_or_else(|_| HeaderValue::from_static("unknown")),
             forwarded: format!("for={node};proto={scheme}"),
             tls,
+            certificate: None,
             last_host: LastHost::default(),
             pace: Pace::new(),
             is_paced: Cell::new(false),

@@ -356,6 +356,7 @@ fn service(name: &str, url: &str, operations: bundle::OperationsSource) -> Servi
         groups: BTreeMap::new(),
         max_grant: Window::minutes(480),
         strict_audit: false,
+        anonymous: false,
         place: ("services.yaml".to_owned(), None),
     }
 }

@@ -5,6 +5,7 @@
 
 mod directory;
 mod open;
+mod passkeys;
 mod read;
 mod rows;
 mod write;
@@ -18,14 +19,15 @@ use std::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, PersonId, Principal, PrincipalId,
-    RefusalId, TokenHash,
+    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, Passkey, PersonId, Principal,
+    PrincipalId, RefusalId, TokenHash,
 };
 use sqlx::SqlitePool;
 
 use crate::{
     AccessRequests, Change, Grants, LogMark, SeenPrincipal, Store, StoreError, StoredAnswer,
-    StoredBundle, StoredDevice, StoredEvent, StoredGroup, StoredRefusal, StoredSignIn, StoredUser,
+    StoredBundle, StoredChallenge, StoredDevice, StoredEvent, StoredGroup, StoredRefusal,
+    StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -127,6 +129,14 @@ impl Store for SqliteStore {
 
     async fn answer(&self, principal: &PrincipalId, key: &str) -> Result<Option<StoredAnswer>> {
         read::answer(&self.readers, principal, key).await
+    }
+
+    async fn passkeys(&self, principal: &PrincipalId) -> Result<Vec<Passkey>> {
+        passkeys::of(&self.readers, principal).await
+    }
+
+    async fn challenge(&self, hash: &TokenHash) -> Result<Option<StoredChallenge>> {
+        passkeys::asked(&self.readers, hash).await
     }
 
     async fn bundles(&self, limit: u32) -> Result<Vec<StoredBundle>> {

@@ -1,36 +1,28 @@
 //! Writing: one statement for each change, its guard in the statement.
 
 use portcullis_model::{
-    AccessRequest, Decision, Event, Grant, GrantState, Principal, RequestId, Review,
+    AccessRequest, Decision, Event, Grant, GrantState, Principal, RequestId, Review, SignInId,
 };
 use sqlx::{Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
 
 use super::{
-    Result, directory,
+    Result, directory, passkeys,
     rows::{json, micros, unreadable},
 };
-use crate::{Change, LogMark, StoreError, StoredAnswer, StoredBundle, StoredRefusal, StoredSignIn};
+use crate::{
+    Change, LogMark, Person, StoreError, StoredAnswer, StoredBundle, StoredRefusal, StoredSignIn,
+};
 
 /// Answers that are kept for one caller.
 const MOST_ANSWERS: i64 = 256;
 
 pub(super) async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<()> {
     match change {
-        Change::AddPerson(person) => {
-            let sql = "INSERT INTO people (id, email) VALUES (?, ?) \
-                       ON CONFLICT (id) DO UPDATE SET email = excluded.email";
-            let query = sqlx::query(sql).bind(person.id.to_string()).bind(person.email.clone());
-            guarded(tx, query).await
-        }
+        Change::AddPerson(person) => add_person(tx, person).await,
         Change::SeePrincipal { principal, at } => see_principal(tx, principal, micros(*at)).await,
         Change::ForgetPrincipal(id) => directory::forget_principal(tx, id).await,
         Change::AddSignIn(stored) => add_sign_in(tx, stored).await,
-        Change::EndSignIn(id) => {
-            let sql = "DELETE FROM sign_ins WHERE parent = ?";
-            sqlx::query(sql).bind(id.to_string()).execute(&mut *tx).await?;
-            let sql = "DELETE FROM sign_ins WHERE id = ?";
-            guarded(tx, sqlx::query(sql).bind(id.to_string())).await
-        }
+        Change::EndSignIn(id) => end_sign_in(tx, *id).await,
         Change::AddDevice { hash, device } => {
             let sql = "INSERT INTO devices (token_hash, expires_at, body) VALUES (?, ?, ?)";
             let query = sqlx::query(sql).bind(hash.to_string()).bind(micros(device.expires_at));
@@ -56,6 +48,15 @@ pub(super) async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<
         Change::KeepAnswer { answer, forget_until } => {
             keep_answer(tx, answer, micros(*forget_until)).await
         }
+        Change::AddPasskey { passkey, at_most } => passkeys::add(tx, passkey, *at_most).await,
+        Change::SpendPasskey { passkey, seen_counter } => {
+            passkeys::spend(tx, passkey, *seen_counter).await
+        }
+        Change::RemovePasskey { id, principal } => passkeys::remove(tx, *id, principal).await,
+        Change::AddChallenge { hash, challenge, now } => {
+            passkeys::challenge(tx, hash, challenge, *now).await
+        }
+        Change::EndChallenge(hash) => passkeys::end_challenge(tx, hash).await,
         Change::Forget { refusals_until, devices_until } => {
             forget(tx, micros(*refusals_until), micros(*devices_until)).await
         }
@@ -79,6 +80,20 @@ pub(super) async fn guarded(
         1 => Ok(()),
         _ => Err(StoreError::Conflict),
     }
+}
+
+async fn add_person(tx: &mut SqliteConnection, person: &Person) -> Result<()> {
+    let sql = "INSERT INTO people (id, email) VALUES (?, ?) \
+               ON CONFLICT (id) DO UPDATE SET email = excluded.email";
+    let query = sqlx::query(sql).bind(person.id.to_string()).bind(person.email.clone());
+    guarded(tx, query).await
+}
+
+async fn end_sign_in(tx: &mut SqliteConnection, id: SignInId) -> Result<()> {
+    let sql = "DELETE FROM sign_ins WHERE parent = ?";
+    sqlx::query(sql).bind(id.to_string()).execute(&mut *tx).await?;
+    let sql = "DELETE FROM sign_ins WHERE id = ?";
+    guarded(tx, sqlx::query(sql).bind(id.to_string())).await
 }
 
 async fn see_principal(tx: &mut SqliteConnection, principal: &Principal, at: i64) -> Result<()> {
@@ -276,6 +291,8 @@ async fn forget(tx: &mut SqliteConnection, refusals: i64, devices: i64) -> Resul
     let sql = "DELETE FROM refusals WHERE time <= ?";
     sqlx::query(sql).bind(refusals).execute(&mut *tx).await?;
     let sql = "DELETE FROM devices WHERE expires_at <= ?";
+    sqlx::query(sql).bind(devices).execute(&mut *tx).await?;
+    let sql = "DELETE FROM challenges WHERE expires_at <= ?";
     sqlx::query(sql).bind(devices).execute(tx).await?;
     Ok(())
 }

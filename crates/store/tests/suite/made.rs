@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis_model::{
-    AccessQuery, AccessRequest, AccessRequestId, AccessRequestState, Audience, BundleDigest,
-    Decision, DirectoryId, Event, EventId, EventType, Grant, GrantId, GrantKind, GrantState,
-    PersonId, Principal, PrincipalId, PrincipalKind, RefusalId, RequestId, Resource, Review,
-    ReviewId, SignIn, SignInId, TokenHash, Way, Window,
+    AccessQuery, AccessRequest, AccessRequestId, AccessRequestState, Audience, Base64Url,
+    BundleDigest, Decision, DirectoryId, Event, EventId, EventType, Grant, GrantId, GrantKind,
+    GrantState, Passkey, PasskeyId, PersonId, Principal, PrincipalId, PrincipalKind, RefusalId,
+    RequestId, Resource, Review, ReviewId, SignIn, SignInId, TokenHash, Way, Window,
 };
 use portcullis_store::{
-    Person, StoredBundle, StoredDevice, StoredEmail, StoredGroup, StoredName, StoredRefusal,
-    StoredSignIn, StoredUser,
+    ChallengePurpose, Person, StoredBundle, StoredChallenge, StoredDevice, StoredEmail,
+    StoredGroup, StoredName, StoredRefusal, StoredSignIn, StoredUser,
 };
 
 pub(crate) fn now() -> Timestamp {
@@ -77,6 +77,7 @@ pub(crate) fn review(n: u128, person: u128, decision: Decision) -> Review {
         duration: None,
         at: now(),
         source: None,
+        passkey: None,
     }
 }
 
@@ -124,6 +125,32 @@ pub(crate) fn device() -> StoredDevice {
         expires_at: now() + SignedDuration::from_mins(10),
         interval: 5,
         audience: Audience::Control,
+    }
+}
+
+pub(crate) fn passkey(n: u128, name: &str, credential: u8) -> Passkey {
+    Passkey {
+        id: PasskeyId::from_bits(n),
+        principal: id(name),
+        name: "laptop".into(),
+        credential: Base64Url(vec![credential; 16]),
+        public_key: Base64Url(vec![1, 2, 3]),
+        counter: 0,
+        backup_eligible: false,
+        transports: vec!["internal".into()],
+        created_at: now(),
+        last_used_at: None,
+    }
+}
+
+pub(crate) fn challenge(name: &str, n: i64) -> StoredChallenge {
+    StoredChallenge {
+        principal: id(name),
+        purpose: ChallengePurpose::Review {
+            access_request: AccessRequestId::from_bits(1),
+            nonce: Base64Url(vec![7; 32]),
+        },
+        expires_at: now() + SignedDuration::from_secs(n),
     }
 }
 

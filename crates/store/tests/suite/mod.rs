@@ -7,8 +7,8 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use made::now;
 use portcullis_model::{
-    AccessRequest, AccessRequestId, BundleDigest, Decision, Grant, GrantEnd, GrantId, PersonId,
-    RequestId, SignInId, TokenHash,
+    AccessRequest, AccessRequestId, BundleDigest, Decision, Grant, GrantEnd, GrantId, Passkey,
+    PasskeyId, PersonId, RequestId, SignInId, TokenHash,
 };
 use portcullis_store::{
     AccessRequests, Change, Grants, LogMark, Store, StoreError, StoredAnswer, StoredGroup,
@@ -396,4 +396,64 @@ pub(crate) async fn a_run_is_forgotten_with_its_sign_in_and_others_are_seen(stor
     store.commit(vec![Change::EndSignIn(SignInId::from_bits(1)), forget()]).await.unwrap();
     assert!(store.seen().await.unwrap().is_empty());
     assert!(is_conflict(&store.commit(vec![forget()]).await));
+}
+
+pub(crate) async fn a_passkey_is_one_principals_and_its_counter_is_guarded(store: Shared) {
+    let seen = |name| Change::SeePrincipal { principal: made::principal(name, None), at: now() };
+    store.commit(vec![seen("lea"), seen("leo")]).await.unwrap();
+    let add = |passkey| vec![Change::AddPasskey { passkey, at_most: 2 }];
+    store.commit(add(made::passkey(1, "lea", 1))).await.unwrap();
+    assert!(is_conflict(&store.commit(add(made::passkey(2, "leo", 1))).await), "it is taken");
+    store.commit(add(made::passkey(2, "lea", 2))).await.unwrap();
+    assert!(is_conflict(&store.commit(add(made::passkey(3, "lea", 3))).await), "too many");
+    assert_eq!(store.passkeys(&made::id("lea")).await.unwrap().len(), 2);
+    assert!(store.passkeys(&made::id("leo")).await.unwrap().is_empty());
+    // Of two signatures that saw the same counter, one counts.
+    let mut racing = tokio::task::JoinSet::new();
+    for counter in 1..=16 {
+        let store = Arc::clone(&store);
+        let passkey = Passkey { counter, ..made::passkey(1, "lea", 1) };
+        let spend = vec![Change::SpendPasskey { passkey, seen_counter: 0 }];
+        racing.spawn(async move { store.commit(spend).await.is_ok() });
+    }
+    assert_eq!(racing.join_all().await.into_iter().filter(|spent| *spent).count(), 1);
+    let kept = store.passkeys(&made::id("lea")).await.unwrap();
+    assert!(kept[0].counter > 0 && kept[1] == made::passkey(2, "lea", 2));
+    let remove = |name| {
+        vec![Change::RemovePasskey { id: PasskeyId::from_bits(2), principal: made::id(name) }]
+    };
+    assert!(is_conflict(&store.commit(remove("leo")).await), "it is somebody else's");
+    store.commit(remove("lea")).await.unwrap();
+    let late = Change::SpendPasskey { passkey: made::passkey(2, "lea", 2), seen_counter: 0 };
+    assert!(is_conflict(&store.commit(vec![late]).await), "a deleted passkey signs nothing");
+}
+
+pub(crate) async fn a_challenge_is_answered_once(store: Shared) {
+    let seen = |name| Change::SeePrincipal { principal: made::principal(name, None), at: now() };
+    store.commit(vec![seen("lea"), seen("leo")]).await.unwrap();
+    let hash = |name: &str, n: i64| TokenHash::of(&format!("{name}-{n}"));
+    let add = |name: &str, n: i64, now| {
+        let (hash, challenge) = (hash(name, n), made::challenge(name, n));
+        vec![Change::AddChallenge { hash, challenge, now }]
+    };
+    store.commit(add("leo", 100, now())).await.unwrap();
+    for n in 1..=12 {
+        store.commit(add("lea", n, now())).await.unwrap();
+    }
+    let asked = async |name: &str, n| store.challenge(&hash(name, n)).await.unwrap();
+    assert_eq!(asked("lea", 12).await, Some(made::challenge("lea", 12)));
+    assert_eq!(asked("lea", 4).await, None, "the newest eight are kept");
+    assert!(asked("lea", 5).await.is_some() && asked("leo", 100).await.is_some());
+    assert!(is_conflict(&store.commit(add("lea", 12, now())).await), "no two are the same");
+    let end = || vec![Change::EndChallenge(hash("lea", 12))];
+    store.commit(end()).await.unwrap();
+    assert!(is_conflict(&store.commit(end()).await));
+    assert_eq!(asked("lea", 12).await, None);
+    store.commit(add("leo", 101, now() + SignedDuration::from_secs(11))).await.unwrap();
+    assert_eq!(asked("lea", 11).await, None, "it lapsed");
+    let until = now() + SignedDuration::from_secs(100);
+    let forget = Change::Forget { refusals_until: now(), devices_until: until };
+    store.commit(vec![forget]).await.unwrap();
+    assert_eq!(asked("leo", 100).await, None);
+    assert!(asked("leo", 101).await.is_some());
 }
