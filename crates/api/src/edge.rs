@@ -51,10 +51,11 @@ fn finish_problem(api: &ApiParts, id: &str, response: &mut Response) {
     *response.body_mut() = Body::from(body);
 }
 
-/// The pages and the readiness report answer errors in a shape of their own.
+/// The pages, the readiness report and SCIM answer errors in a shape of their own.
 fn has_body_of_ours(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    kind.is_some_and(|kind| kind.starts_with("text/html") || kind.starts_with("application/json"))
+    let ours = ["text/html", "application/json", "application/scim+json"];
+    kind.is_some_and(|kind| ours.iter().any(|ours| kind.starts_with(ours)))
 }
 
 fn secure(headers: &mut HeaderMap) {

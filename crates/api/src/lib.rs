@@ -28,8 +28,11 @@ pub mod parts;
 pub mod passkeys;
 pub mod policy;
 pub mod principal;
+pub mod principals;
 pub mod problem_kind;
 pub mod refusals;
+pub mod runs;
+mod scim;
 pub mod services;
 pub mod sign_ins;
 pub mod way;
@@ -37,7 +40,12 @@ pub mod whoami;
 
 use std::sync::Arc;
 
-use axum::{Router, extract::DefaultBodyLimit, middleware, routing::get};
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    middleware,
+    routing::{any, get},
+};
 use utoipa_axum::router::OpenApiRouter;
 
 pub use parts::ApiParts;
@@ -56,6 +64,7 @@ pub fn router(parts: ApiParts) -> Router {
     routes
         .merge(pages::routes())
         .merge(browser::routes())
+        .route("/scim/v2/{*path}", any(scim::nothing))
         .route("/v1/openapi.json", get(async move || axum::Json(document)))
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .fallback(async || ApiError::NoSuchPath)
@@ -72,6 +81,9 @@ fn documented() -> OpenApiRouter<Shared> {
         .merge(access_requests::routes())
         .merge(grants::routes())
         .merge(sign_ins::routes())
+        .merge(runs::routes())
+        .merge(principals::routes())
+        .merge(scim::routes())
         .merge(passkeys::routes())
         .merge(browser::session::routes())
         .merge(connections::routes())

@@ -56,6 +56,10 @@ fn security_schemes() -> Value {
         "type": "http",
         "scheme": "bearer",
         "description": "A control sign-in, or the JWT of a configured workload issuer."
+    }, "scim": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The token of the identity provider that keeps users and groups."
     }})
 }
 

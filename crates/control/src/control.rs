@@ -10,27 +10,30 @@ use portcullis_identity::{
     passkey::{CreationOptions, RegistrationResponse},
 };
 use portcullis_model::{
-    AccessRequestId, BundleDigest, BundleStamp, ConnectionId, EventType, Grant, GrantId,
-    OperationName, Passkey, PasskeyId, RefusalId, RequestId, Secret, ServiceName, SignIn, SignInId,
+    AccessRequestId, BundleDigest, BundleStamp, ConnectionId, DirectoryId, EventType, Grant,
+    GrantId, OperationName, Passkey, PasskeyId, RefusalId, RequestId, Secret, ServiceName, SignIn,
+    SignInId,
 };
 use portcullis_policy::{Bundle, BundleSource, LoadError};
 use tokio::task::JoinSet;
 
 use crate::{
-    ControlError, ControlParts, OpContext, OpenConnection, Snapshots,
+    ControlError, ControlParts, GroupAttributes, OpContext, OpenConnection, Snapshots,
+    UserAttributes,
     browser::{Answer, Begin, Entered, Exchange, GateWish},
     core::Core,
     ports::{ConnectionInfo, ConsumeError, KeptRefusal},
     start,
     usecase::{
         access_requests, ask, authenticate, browser, bundles, connections, consume, device,
-        explain, grants, hand_over, idle, logout, once, passkeys, record, refusals, review,
-        services, sign_in,
+        directory, explain, grants, hand_over, idle, logout, once, origins, passkeys, principals,
+        record, refusals, review, runs, services, sign_in,
     },
     views::{
-        AccessRequestFilter, AccessRequestView, Ask, BundleView, ConnectionView, DevicePoll,
-        DeviceSignIn, EventFilter, EventLine, Explain, Explanation, GateSignIn, RefusalView,
-        ReviewInput, ServiceView, WhoAmI,
+        AccessRequestFilter, AccessRequestView, Ask, Beat, BundleView, ConnectionView, DevicePoll,
+        DeviceSignIn, DirectoryUser, EventFilter, EventLine, Explain, Explanation, GateSignIn,
+        NewRun, Origins, PrincipalView, RefusalView, ReviewInput, ServiceView, StoredGroup,
+        StoredUser, WhoAmI,
     },
 };
 
@@ -188,6 +191,81 @@ impl Control {
         logout::back_channel(&self.core, provider, token, source).await
     }
 
+    /// Exchanges a CI job's token, once, for a run.
+    pub async fn start_run(&self, token: Option<&str>, source: IpAddr) -> Result<NewRun> {
+        runs::start(&self.core, token, source).await
+    }
+
+    /// The caller's own run goes on.
+    pub async fn beat(&self, op: &OpContext, run: SignInId) -> Result<Beat> {
+        runs::beat(&self.core, op, run)
+    }
+
+    /// Ends the caller's own run, and everything that it opened.
+    pub async fn finish_run(&self, op: &OpContext, run: SignInId) -> Result<()> {
+        runs::finish(&self.core, op, run).await
+    }
+
+    /// The context of the identity provider that keeps the directory, if `bearer` is its token.
+    pub async fn provisioning(&self, bearer: Option<&str>, source: IpAddr) -> Result<OpContext> {
+        directory::context(&self.core, bearer, source)
+    }
+
+    /// A user of the directory. This and what follows is for [`Control::provisioning`]'s context.
+    pub async fn directory_user(&self, _op: &OpContext, id: DirectoryId) -> Result<DirectoryUser> {
+        directory::user(&self.core, id)
+    }
+
+    /// All users of the directory.
+    pub async fn directory_users(&self, _op: &OpContext) -> Vec<DirectoryUser> {
+        directory::users(&self.core)
+    }
+
+    /// Makes a user, or changes the one that was seen.
+    pub async fn put_directory_user(
+        &self,
+        op: &OpContext,
+        seen: Option<&StoredUser>,
+        attributes: UserAttributes,
+    ) -> Result<DirectoryUser> {
+        directory::put_user(&self.core, op, seen, attributes).await
+    }
+
+    /// Deletes a user, who must not sign in from now on.
+    pub async fn delete_directory_user(&self, op: &OpContext, id: DirectoryId) -> Result<()> {
+        directory::delete_user(&self.core, op, id).await
+    }
+
+    /// A group of the directory.
+    pub async fn directory_group(&self, _op: &OpContext, id: DirectoryId) -> Result<StoredGroup> {
+        directory::group(&self.core, id)
+    }
+
+    /// All groups of the directory.
+    pub async fn directory_groups(&self, _op: &OpContext) -> Vec<StoredGroup> {
+        directory::groups(&self.core)
+    }
+
+    /// Makes a group, or changes the one that was seen.
+    pub async fn put_directory_group(
+        &self,
+        op: &OpContext,
+        seen: Option<&StoredGroup>,
+        attributes: GroupAttributes,
+    ) -> Result<StoredGroup> {
+        directory::put_group(&self.core, op, seen, attributes).await
+    }
+
+    /// Deletes a group.
+    pub async fn delete_directory_group(&self, op: &OpContext, id: DirectoryId) -> Result<()> {
+        directory::delete_group(&self.core, op, id).await
+    }
+
+    /// Everybody seen, newest first; takes `viewAudit` or the right to review something.
+    pub async fn principals(&self, op: &OpContext) -> Result<Vec<PrincipalView>> {
+        principals::list(&self.core, op).await
+    }
+
     /// Who presents `bearer` at control: a control sign-in, or a workload's JWT.
     pub async fn authenticate(&self, bearer: Option<&str>) -> Result<Authenticated> {
         authenticate::authenticate(&self.core, bearer).await
@@ -225,6 +303,11 @@ impl Control {
     /// Who the caller is.
     pub async fn whoami(&self, op: &OpContext) -> Result<WhoAmI> {
         services::whoami(op)
+    }
+
+    /// Where what is known of the caller came from.
+    pub async fn origins(&self, op: &OpContext) -> Result<Origins> {
+        origins::of_caller(&self.core, op)
     }
 
     /// The services that the caller can see.

@@ -1,10 +1,12 @@
 //! What every use case works with.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use portcullis_identity::RelyingParty;
-use portcullis_model::{Clock, Entropy, Event, EventId, EventType, PrincipalId, Secret, Window};
+use portcullis_model::{
+    Clock, Entropy, Event, EventId, EventType, PrincipalId, Secret, TokenHash, Window,
+};
 use portcullis_policy::{Bundle, BundleSource, Snapshot};
 use portcullis_store::Store;
 
@@ -12,6 +14,7 @@ use crate::{
     OpContext,
     connections::Connections,
     expiry::Deadlines,
+    heartbeats::Heartbeats,
     outbox::Outbox,
     ports::{EventLog, PeopleProvider, WorkloadVerifier},
     publisher::Publisher,
@@ -42,6 +45,39 @@ pub struct Settings {
     pub people: Vec<Vec<PrincipalId>>,
     /// For whom passkeys sign; without one there are none.
     pub relying_party: Option<RelyingParty>,
+    /// Who vouches for people, by their names in configuration.
+    pub sources: BTreeMap<String, Source>,
+    /// The identity provider that may keep the directory, if one may.
+    pub provisioning: Option<Provisioning>,
+}
+
+/// Who vouches for people, as `whoami --explain` says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// As it calls itself.
+    pub issuer: String,
+    /// The claim that lists groups.
+    pub groups_claim: Option<String>,
+}
+
+/// The identity provider that keeps the directory by SCIM.
+#[derive(Debug, Clone)]
+pub struct Provisioning {
+    /// The hash of its token.
+    pub token: TokenHash,
+    /// Its people's provider: the first half of their principals' names.
+    pub provider: String,
+    /// What is the second half.
+    pub subject: ScimSubject,
+}
+
+/// Which attribute of a SCIM user is their subject when they sign in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScimSubject {
+    /// `externalId`.
+    ExternalId,
+    /// `userName`.
+    UserName,
 }
 
 impl Default for Settings {
@@ -55,6 +91,8 @@ impl Default for Settings {
             cleartext: false,
             store_key: Secret::new(""),
             people: Vec::new(),
+            sources: BTreeMap::new(),
+            provisioning: None,
             relying_party: None,
         }
     }
@@ -97,6 +135,7 @@ pub(crate) struct Core {
     pub(crate) outbox: Outbox,
     pub(crate) held_back: HeldBack,
     pub(crate) deadlines: Deadlines,
+    pub(crate) heartbeats: Heartbeats,
     pub(crate) connections: Connections,
     pub(crate) reviewer_names: ReviewerNames,
     pub(crate) refusal_rates: RateLimits,

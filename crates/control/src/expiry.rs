@@ -34,6 +34,8 @@ pub(crate) enum Ending {
     Idle(SignInId),
     /// What is known of somebody, unless their provider says it again.
     Recheck(SignInId),
+    /// A run, unless it was heard of.
+    Silence(SignInId),
     /// Refusals and device sign-ins that nobody needs any more.
     Leftovers,
 }
@@ -103,6 +105,7 @@ async fn end(core: &Arc<Core>, ending: Ending, now: Timestamp) -> Result<(), Con
             usecase::recheck::due(core, id);
             Ok(())
         }
+        Ending::Silence(id) => usecase::runs::silence(core, &op, id).await,
         Ending::Leftovers => forget(core, now).await,
     };
     match ended {

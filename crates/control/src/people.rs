@@ -1,14 +1,36 @@
 //! Which human being is behind a principal: by configuration, else by verified e-mail address, else
 //! as before, else somebody new.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
-use portcullis_model::{PersonId, Principal, PrincipalId};
-use portcullis_store::Person;
+use portcullis_model::{EventType, PersonId, Principal, PrincipalId};
+use portcullis_store::{Change, Person};
 
-use crate::{ControlError, core::Core, ports::VerifiedPerson};
+use crate::{ControlError, OpContext, core::Core, ports::VerifiedPerson, settle::Settlement};
 
-/// The person, and what has to be stored of them first.
+/// The person, and what has to be stored of them first; nobody whom the directory bars.
 pub(crate) async fn linked(
+    core: &Arc<Core>,
+    id: &PrincipalId,
+    claims: &VerifiedPerson,
+    now: Timestamp,
+) -> Result<(PersonId, Option<Person>), ControlError> {
+    let (person, add) = found(core, id, claims, now).await?;
+    if core.publisher.bars(&principal(id.clone(), person, "", claims)) {
+        let why = "this account is deactivated in the directory";
+        let mut event = core.event(&OpContext::system("sign-in", now), EventType::SignInRefused);
+        event.principal = Some(id.clone());
+        event.decision = Some("deactivated".into());
+        event.detail = Some(why.into());
+        let changes = vec![Change::Record(event)];
+        core.settle(Settlement { changes, ..Settlement::default() }).await?;
+        return Err(ControlError::Denied(why.into()));
+    }
+    Ok((person, add))
+}
+
+async fn found(
     core: &Core,
     id: &PrincipalId,
     claims: &VerifiedPerson,
@@ -66,6 +88,6 @@ pub(crate) fn principal(
         groups: claims.groups.clone(),
         amr: claims.amr.clone(),
         issuer: issuer.to_owned(),
-        claims: std::collections::BTreeMap::new(),
+        claims: claims.claims.clone(),
     }
 }

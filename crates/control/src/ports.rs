@@ -1,13 +1,18 @@
 //! What control needs from outside and does not know how to do itself.
 
-use std::{collections::BTreeSet, fmt::Debug, net::IpAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    net::IpAddr,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use portcullis_identity::{AuthError, Authenticated};
+use portcullis_identity::{AuthError, Authenticated, Job};
 use portcullis_model::{
-    ConnectionId, Event, GrantId, Group, InstanceName, OperationName, PrincipalId, RequestId,
-    Resource, Secret, ServiceName, SignInId, Way,
+    AttributeValue, ConnectionId, Event, GrantId, Group, InstanceName, OperationName, PrincipalId,
+    RequestId, Resource, Secret, ServiceName, SignInId, Way,
 };
 
 /// The log cannot be written or read at the moment.
@@ -70,6 +75,8 @@ pub struct VerifiedPerson {
     pub name: Option<String>,
     /// Their groups.
     pub groups: BTreeSet<Group>,
+    /// Claims that policies may read.
+    pub claims: BTreeMap<String, AttributeValue>,
     /// How they authenticated (RFC 8176).
     pub amr: BTreeSet<String>,
     /// When; absent if the provider does not say.
@@ -192,6 +199,9 @@ pub trait PeopleProvider: Debug + Send + Sync {
 pub trait WorkloadVerifier: Debug + Send + Sync {
     /// Who presents `token`.
     async fn authenticate(&self, token: &str, now: Timestamp) -> Result<Authenticated, AuthError>;
+
+    /// Which CI job wants to exchange `token`.
+    async fn job(&self, token: &str, now: Timestamp) -> Result<Job, AuthError>;
 }
 
 /// A requestable refusal, to be kept for an hour so that its principal can ask about it.

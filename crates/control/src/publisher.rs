@@ -5,16 +5,21 @@
 //! than what was published already is left out.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use portcullis_model::{Grant, GrantId, Principal, PrincipalId, SignIn, SignInId, TokenHash};
+use portcullis_model::{
+    DirectoryId, Grant, GrantId, Principal, PrincipalId, SignIn, SignInId, TokenHash,
+};
 use portcullis_policy::{Bundle, Snapshot};
+use portcullis_store::{StoredGroup, StoredUser};
 use tokio::sync::watch;
+
+use crate::directory::{Concerned, Directory};
 
 /// Changes that may wait are announced together after so long.
 const COALESCE: Duration = Duration::from_millis(10);
@@ -30,6 +35,14 @@ pub(crate) enum Effect {
     EndSignIn(SignInId),
     /// A principal as last seen.
     Principal(Principal),
+    /// A user of the directory.
+    User(StoredUser),
+    /// A group of the directory.
+    Group(StoredGroup),
+    /// A group of the directory that is gone.
+    NoGroup(DirectoryId),
+    /// A principal that will not come again.
+    ForgetPrincipal(PrincipalId),
     /// Another bundle.
     Bundle(Arc<Bundle>, u64),
 }
@@ -66,7 +79,13 @@ struct Live {
     grant_versions: HashMap<GrantId, (u32, Timestamp)>,
     grants: HashMap<GrantId, Arc<Grant>>,
     sign_ins: HashMap<SignInId, Arc<SignIn>>,
+    /// Ended before they came: they must not come any more.
+    ended_early: HashSet<SignInId>,
+    /// As their providers said.
+    said: BTreeMap<PrincipalId, Principal>,
+    /// As they are, with the directory's groups.
     principals: BTreeMap<PrincipalId, Arc<Principal>>,
+    directory: Directory,
     people_epoch: u64,
     announcing: bool,
 }
@@ -163,6 +182,24 @@ impl Publisher {
         (live.people_epoch, live.principals.values().cloned().collect())
     }
 
+    /// Looks something up in the directory.
+    pub(crate) fn directory<T>(&self, look: impl FnOnce(&Directory) -> T) -> T {
+        look(&self.live().directory)
+    }
+
+    /// `principal`, as the directory has it.
+    pub(crate) fn as_known(&self, principal: &Principal) -> Principal {
+        self.live().directory.as_known(principal)
+    }
+
+    /// Whether the directory bars this principal, or another of the same human being.
+    pub(crate) fn bars(&self, principal: &Principal) -> bool {
+        let live = self.live();
+        let same = |other: &&Principal| other.person.is_some() && other.person == principal.person;
+        live.directory.bars(principal)
+            || live.said.values().filter(same).any(|other| live.directory.bars(other))
+    }
+
     pub(crate) fn people_epoch(&self) -> u64 {
         self.live().people_epoch
     }
@@ -179,6 +216,23 @@ impl Live {
             Effect::SignIn(hash, sign_in) => self.sign_in(snapshot, hash, sign_in),
             Effect::EndSignIn(id) => self.end_sign_in(snapshot, id),
             Effect::Principal(principal) => self.principal(snapshot, principal),
+            Effect::User(user) => {
+                let concerned = self.directory.put_user(user);
+                self.derive(snapshot, &concerned)
+            }
+            Effect::Group(group) => {
+                let concerned = self.directory.put_group(group);
+                self.derive(snapshot, &concerned)
+            }
+            Effect::NoGroup(id) => {
+                let concerned = self.directory.remove_group(id);
+                self.derive(snapshot, &concerned)
+            }
+            Effect::ForgetPrincipal(id) => {
+                self.said.remove(&id);
+                self.principals.remove(&id);
+                snapshot.without_principal(&id)
+            }
             Effect::Bundle(bundle, generation) => snapshot.with_bundle(bundle, generation),
         }
     }
@@ -201,8 +255,12 @@ impl Live {
     }
 
     fn sign_in(&mut self, snapshot: Snapshot, hash: TokenHash, sign_in: SignIn) -> Snapshot {
+        // A deactivation ends what is stored, whether or not it has come here.
+        if self.ended_early.remove(&sign_in.id) {
+            return snapshot;
+        }
         // INVARIANT: a child never outlives its parent, also when they cross on the way here. A sign-in
-        // itself comes once, and is ended only after it came: there is no end to remember.
+        // itself comes once.
         if sign_in.parent.is_some_and(|parent| !self.sign_ins.contains_key(&parent)) {
             return snapshot;
         }
@@ -215,6 +273,9 @@ impl Live {
         let children = self.sign_ins.values().filter(|child| child.parent == Some(id));
         let mut ended: Vec<SignInId> = children.map(|child| child.id).collect();
         ended.push(id);
+        if !self.sign_ins.contains_key(&id) {
+            self.ended_early.insert(id);
+        }
         for id in ended {
             self.sign_ins.remove(&id);
             snapshot = snapshot.without_sign_in(id);
@@ -223,6 +284,22 @@ impl Live {
     }
 
     fn principal(&mut self, snapshot: Snapshot, principal: Principal) -> Snapshot {
+        let known = self.directory.as_known(&principal);
+        self.said.insert(principal.id.clone(), principal);
+        self.know(snapshot, known)
+    }
+
+    /// Gives everybody concerned what the directory has for them now.
+    fn derive(&mut self, mut snapshot: Snapshot, concerned: &Concerned) -> Snapshot {
+        let said = self.said.values().filter(|principal| concerned.concerns(principal));
+        let known: Vec<_> = said.map(|principal| self.directory.as_known(principal)).collect();
+        for principal in known {
+            snapshot = self.know(snapshot, principal);
+        }
+        snapshot
+    }
+
+    fn know(&mut self, snapshot: Snapshot, principal: Principal) -> Snapshot {
         if self.principals.get(&principal.id).is_some_and(|known| **known == principal) {
             return snapshot;
         }

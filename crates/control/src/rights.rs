@@ -122,6 +122,19 @@ fn reviewer(principal: &Arc<Principal>, passkey: bool) -> Arc<Principal> {
     Arc::new(seen)
 }
 
+/// Whether the caller could review an access request for any operation, whoever asked.
+pub(crate) fn may_review_anything(core: &Core, op: &OpContext) -> bool {
+    let snapshot = core.snapshot();
+    let mut operations = snapshot
+        .bundle()
+        .catalog()
+        .services()
+        .flat_map(portcullis_policy::catalog::Service::operations);
+    operations.any(|operation| {
+        imagined(operation.name(), op).is_some_and(|request| may_review(&snapshot, op, &request))
+    })
+}
+
 /// Whether the caller is the one who asked, under whatever name.
 pub(crate) fn is_own(snapshot: &Snapshot, op: &OpContext, request: &AccessRequest) -> bool {
     op.caller().is_some_and(|caller| asked(snapshot, caller.principal(), request))

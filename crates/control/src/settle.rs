@@ -134,7 +134,14 @@ fn bound(change: &mut Change) {
 fn deadline(effect: &Effect) -> Option<(jiff::Timestamp, Ending)> {
     match effect {
         Effect::SignIn(_, sign_in) => Some((sign_in.expires_at, Ending::SignIn(sign_in.id))),
-        Effect::Grant(_) | Effect::EndSignIn(_) | Effect::Principal(_) | Effect::Bundle(..) => None,
+        Effect::Grant(_)
+        | Effect::EndSignIn(_)
+        | Effect::Principal(_)
+        | Effect::ForgetPrincipal(_)
+        | Effect::User(_)
+        | Effect::Group(_)
+        | Effect::NoGroup(_)
+        | Effect::Bundle(..) => None,
     }
 }
 

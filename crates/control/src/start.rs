@@ -15,7 +15,7 @@ use crate::{
     publisher::{Effect, Publisher},
     rate::RateLimits,
     settle::Settlement,
-    usecase::{bundles, idle},
+    usecase::{bundles, idle, runs},
 };
 
 const REFUSALS_PER_SECOND: u32 = 10;
@@ -40,6 +40,7 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
         workloads: parts.workloads,
         held_back: crate::settle::HeldBack::default(),
         deadlines: Deadlines::default(),
+        heartbeats: crate::heartbeats::Heartbeats::default(),
         connections: Connections::default(),
         reviewer_names: crate::rights::ReviewerNames::default(),
         refusal_rates: RateLimits::new(REFUSALS_PER_SECOND),
@@ -82,6 +83,10 @@ async fn replay(core: &Core) -> Result<bool> {
 async fn bring_back(core: &Arc<Core>, recorded: bool) -> Result<()> {
     let mut effects = Vec::new();
     let mut deadlines = Vec::new();
+    // The directory first, and at once: it may bar whoever comes after it.
+    let users = core.store.directory_users().await?.into_iter().map(Effect::User);
+    let groups = core.store.directory_groups().await?.into_iter().map(Effect::Group);
+    core.publisher.publish(users.chain(groups).collect(), core.now());
     for principal in core.store.principals().await? {
         effects.push(Effect::Principal(principal));
     }
@@ -90,6 +95,10 @@ async fn bring_back(core: &Arc<Core>, recorded: bool) -> Result<()> {
     sign_ins.sort_by_key(|stored| stored.sign_in.parent.is_some());
     for stored in sign_ins {
         let SignIn { id, expires_at, created_at, .. } = stored.sign_in;
+        if let Some(by) = runs::heartbeat_end(&stored.sign_in, core.now()) {
+            core.heartbeats.heard(id, by);
+            deadlines.push((by, Ending::Silence(id)));
+        }
         deadlines.push((expires_at, Ending::SignIn(id)));
         let seen_at = stored.seen_at.unwrap_or(created_at);
         core.seen.note(id, seen_at);

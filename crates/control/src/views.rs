@@ -1,13 +1,19 @@
 //! What control answers, for the API to put on the wire.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use jiff::Timestamp;
 use portcullis_identity::passkey::{AuthenticationResponse, RequestOptions};
 use portcullis_model::{
-    AccessRequest, BundleDigest, ConnectionId, Decision, GrantId, Group, InstanceName,
-    OperationName, PolicyId, PrincipalId, RefusalId, Secret, ServiceName, SignIn, Way, Window,
+    AccessRequest, AttributeValue, BundleDigest, ConnectionId, Decision, DirectoryId, Grant,
+    GrantId, Group, InstanceName, OperationName, PolicyId, Principal, PrincipalId, RefusalId,
+    Secret, ServiceName, SignIn, Way, Window,
 };
+
+pub use portcullis_store::{StoredEmail, StoredGroup, StoredName, StoredUser};
 
 /// A device sign-in that has begun (RFC 8628, through control).
 #[derive(Debug, Clone)]
@@ -60,6 +66,21 @@ pub struct WhoAmI {
     pub authenticated_at: Timestamp,
     /// When that ends.
     pub ends_at: Timestamp,
+}
+
+/// Where what is known of the caller came from.
+#[derive(Debug, Clone)]
+pub struct Origins {
+    /// How they proved who they are, in words.
+    pub scheme: String,
+    /// The issuer or provider that vouched for them, as it calls itself.
+    pub issuer: String,
+    /// How their subject is made from claims.
+    pub subject: String,
+    /// Claims that policies may read.
+    pub claims: BTreeMap<String, AttributeValue>,
+    /// Each group, and what gave it.
+    pub groups: BTreeMap<Group, String>,
 }
 
 /// Whether an operation can be used, as far as can be told without the request itself.
@@ -268,6 +289,52 @@ pub struct GateSignIn {
     pub token: Secret,
     /// The sign-in.
     pub sign_in: SignIn,
+}
+
+/// A user of the directory, with the ids and names of their groups.
+#[derive(Debug, Clone)]
+pub struct DirectoryUser {
+    /// The user.
+    pub user: StoredUser,
+    /// Their groups.
+    pub groups: Vec<(DirectoryId, String)>,
+}
+
+/// Somebody who was seen, for reviewers and auditors.
+#[derive(Debug, Clone)]
+pub struct PrincipalView {
+    /// Who, as they are now.
+    pub principal: Principal,
+    /// When they last signed in.
+    pub last_sign_in: Timestamp,
+    /// Whether they may sign in.
+    pub active: bool,
+    /// Whether the directory knows them, and so has their groups.
+    pub is_provisioned: bool,
+    /// Their sign-ins in force.
+    pub sign_ins: Vec<SignIn>,
+    /// Their grants in force.
+    pub grants: Vec<Grant>,
+}
+
+/// A run that a CI job's token was exchanged for.
+#[derive(Debug, Clone)]
+pub struct NewRun {
+    /// Its token, for control.
+    pub token: Secret,
+    /// The sign-in.
+    pub sign_in: SignIn,
+    /// When it has to be heard of.
+    pub heartbeat_by: Timestamp,
+}
+
+/// A run that was heard of.
+#[derive(Debug, Clone, Copy)]
+pub struct Beat {
+    /// When it has to be heard of again.
+    pub heartbeat_by: Timestamp,
+    /// When it ends by itself.
+    pub expires_at: Timestamp,
 }
 
 /// A search of the record.

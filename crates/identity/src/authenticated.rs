@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use portcullis_model::{Principal, ServiceName, SignIn, SignInId};
+use portcullis_model::{Origin, Principal, ServiceName, SignIn, SignInId};
 
 /// How a caller proved who they are. Policies read it as `context.auth.method`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -12,6 +12,8 @@ pub enum AuthMethod {
     SignIn,
     /// A JWT of a configured issuer or trust domain.
     Jwt,
+    /// A CI job's run.
+    Run,
     /// A client certificate of a configured trust domain.
     Mtls,
     /// Nothing was proven: only where a service lets strangers in.
@@ -24,6 +26,7 @@ impl AuthMethod {
         match self {
             Self::SignIn => "sign_in",
             Self::Jwt => "jwt",
+            Self::Run => "run",
             Self::Mtls => "mtls",
             Self::Anonymous => "anonymous",
         }
@@ -40,26 +43,33 @@ pub struct Authenticated {
     ends_at: Timestamp,
     sign_in: Option<SignInId>,
     service: Option<ServiceName>,
+    origin: Option<Arc<Origin>>,
 }
 
 impl Authenticated {
     pub(crate) fn by_sign_in(sign_in: &SignIn, principal: Arc<Principal>) -> Self {
         Self {
             principal,
-            method: AuthMethod::SignIn,
+            method: if sign_in.run.is_some() { AuthMethod::Run } else { AuthMethod::SignIn },
             authenticated_at: sign_in.authenticated_at,
             ends_at: sign_in.expires_at,
             sign_in: Some(sign_in.id),
             service: sign_in.service.clone(),
+            // Only who asks for it pays for it: see `whoami`.
+            origin: None,
         }
     }
 
     pub(crate) fn by_jwt(
         principal: Arc<Principal>,
+        origin: Origin,
         authenticated_at: Timestamp,
         ends_at: Timestamp,
     ) -> Self {
-        Self::without_sign_in(AuthMethod::Jwt, principal, authenticated_at, ends_at)
+        Self {
+            origin: Some(Arc::new(origin)),
+            ..Self::without_sign_in(AuthMethod::Jwt, principal, authenticated_at, ends_at)
+        }
     }
 
     pub(crate) fn by_certificate(
@@ -82,7 +92,15 @@ impl Authenticated {
         authenticated_at: Timestamp,
         ends_at: Timestamp,
     ) -> Self {
-        Self { principal, method, authenticated_at, ends_at, sign_in: None, service: None }
+        Self {
+            principal,
+            method,
+            authenticated_at,
+            ends_at,
+            sign_in: None,
+            service: None,
+            origin: None,
+        }
     }
 
     /// Who.
@@ -106,9 +124,14 @@ impl Authenticated {
         self.ends_at
     }
 
-    /// The sign-in, for people.
+    /// The sign-in, for people and runs.
     pub fn sign_in(&self) -> Option<SignInId> {
         self.sign_in
+    }
+
+    /// Where what a token said came from. A sign-in keeps its own.
+    pub fn origin(&self) -> Option<&Arc<Origin>> {
+        self.origin.as_ref()
     }
 
     /// The only service that it may be used at, if it is limited to one.

@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use portcullis_model::{AttributeValue, Group, Principal, PrincipalId, PrincipalKind};
+use portcullis_model::{AttributeValue, Group, Origin, Principal, PrincipalId, PrincipalKind};
 use serde_json::{Map, Value};
 
-use crate::{AuthError, ClaimType, JwtIssuer, issuer::GroupRule};
+use crate::{AuthError, ClaimType, JwtIssuer, Rule};
 
 /// How far clocks may be apart. The same on both sides of a token's life.
 pub(crate) const LEEWAY: SignedDuration = SignedDuration::from_secs(30);
@@ -80,28 +80,45 @@ pub(crate) fn check_purpose(media_type: Option<&str>, claims: &Claims) -> Result
     Ok(())
 }
 
-/// The principal that `issuer` means.
-pub(crate) fn principal(issuer: &JwtIssuer, claims: &Claims) -> Result<Principal, AuthError> {
+/// The principal that `issuer` means, and where what is known of it came from.
+pub(crate) fn principal(
+    issuer: &JwtIssuer,
+    claims: &Claims,
+) -> Result<(Principal, Origin), AuthError> {
+    if let Some(unmet) = issuer.require.iter().find(|requirement| !requirement.is_met(claims)) {
+        tracing::debug!(issuer = issuer.name, claim = unmet.claim(), "a requirement is not met");
+        return Err(AuthError::Bad(
+            "the token does not say what is required of its issuer's tokens",
+        ));
+    }
     let subject = issuer
         .subject
         .fill(|claim| claims.get(claim)?.as_str())
         .filter(|subject| subject.len() <= MAX_SUBJECT)
         .ok_or(AuthError::Bad("the token lacks a usable claim that its subject is made from"))?;
-    let mut groups = match &issuer.groups_claim {
-        Some(claim) => groups_of(claims, claim)?,
-        None => BTreeSet::new(),
-    };
-    groups.extend(granted_by(&issuer.groups, claims));
-    Ok(Principal {
+    let mut groups = BTreeMap::new();
+    if let Some(claim) = &issuer.groups_claim {
+        let from = format!("claim `{claim}`");
+        groups.extend(groups_of(claims, claim)?.into_iter().map(|group| (group, from.clone())));
+    }
+    for rule in issuer.groups.iter().filter(|rule| rule.is_met(claims)) {
+        let from = format!("rule `{}`", rule.in_words());
+        for group in rule.groups() {
+            groups.entry(group.clone()).or_insert_with(|| from.clone());
+        }
+    }
+    let principal = Principal {
         id: PrincipalId::new(PrincipalKind::Workload, &issuer.name, &subject),
         person: None,
         name: subject,
         email: None,
-        groups,
+        groups: groups.keys().cloned().collect(),
         amr: BTreeSet::new(),
         issuer: issuer.name.clone(),
         claims: attributes(&issuer.claims, claims)?,
-    })
+    };
+    let (url, subject) = (issuer.issuer.to_string(), issuer.subject.to_string());
+    Ok((principal, Origin { issuer: url, subject, groups }))
 }
 
 /// The groups listed by `claim`. Left out, cut short or of another type, they are an error: an
@@ -120,22 +137,12 @@ pub(crate) fn groups_of(claims: &Claims, claim: &str) -> Result<BTreeSet<Group>,
 }
 
 /// The groups of all `rules` that hold for `claims`.
-pub(crate) fn granted_by(rules: &[GroupRule], claims: &Claims) -> BTreeSet<Group> {
-    let holding = rules.iter().filter(|rule| matches(rule, claims));
-    holding.flat_map(|rule| rule.groups.iter().cloned()).collect()
+pub(crate) fn granted_by(rules: &[Rule], claims: &Claims) -> BTreeSet<Group> {
+    let holding = rules.iter().filter(|rule| rule.is_met(claims));
+    holding.flat_map(|rule| rule.groups().iter().cloned()).collect()
 }
 
-fn matches(rule: &GroupRule, claims: &Claims) -> bool {
-    match claims.get(&rule.claim) {
-        Some(Value::String(text)) => *text == rule.value,
-        Some(Value::Array(list)) => list.iter().any(|one| *one == rule.value),
-        Some(Value::Bool(flag)) => rule.value == if *flag { "true" } else { "false" },
-        Some(Value::Number(number)) => number.to_string() == rule.value,
-        Some(Value::Null | Value::Object(_)) | None => false,
-    }
-}
-
-fn attributes(
+pub(crate) fn attributes(
     types: &BTreeMap<String, ClaimType>,
     claims: &Claims,
 ) -> Result<BTreeMap<String, AttributeValue>, AuthError> {

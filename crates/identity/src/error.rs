@@ -36,6 +36,14 @@ pub enum ConfigError {
     /// A rule of `groups`.
     #[error("group rule `{0}` must read `claim=value`")]
     GroupRule(String),
+    /// A glob of a rule.
+    #[error("glob `{glob}`: {why}")]
+    Glob {
+        /// As it is written.
+        glob: String,
+        /// What to change.
+        why: &'static str,
+    },
     /// Two entries would accept the same tokens.
     #[error("issuer `{0}` is configured twice; one entry per issuer decides who its tokens are")]
     DuplicateIssuer(String),

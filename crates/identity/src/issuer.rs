@@ -2,11 +2,10 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
 
-use portcullis_model::Group;
 use serde::Deserialize;
 use url::{Host, Url};
 
-use crate::{ConfigError, Template};
+use crate::{CiJobs, ConfigError, Requirement, Rule, Template};
 
 /// An issuer's identifier: the exact text of `iss`, and where its discovery document is.
 ///
@@ -85,28 +84,18 @@ pub enum ClaimType {
     Set,
 }
 
-/// `claim=value` puts a workload into groups if its claim is exactly that, or a list holding it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GroupRule {
-    pub(crate) claim: String,
-    pub(crate) value: String,
-    pub(crate) groups: Vec<Group>,
-}
+impl ClaimType {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Bool, Self::Long, Self::String, Self::Set];
 
-impl GroupRule {
-    /// Reads `claim=value`, as in `environment=production`.
-    pub fn parse(condition: &str, groups: Vec<Group>) -> Result<Self, ConfigError> {
-        match condition.split_once('=') {
-            Some((claim, value)) if !claim.is_empty() && !value.is_empty() => {
-                Ok(Self { claim: claim.to_owned(), value: value.to_owned(), groups })
-            }
-            _ => Err(ConfigError::GroupRule(condition.to_owned())),
+    /// As it is written in configuration and in schemas.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bool => "Bool",
+            Self::Long => "Long",
+            Self::String => "String",
+            Self::Set => "Set<String>",
         }
-    }
-
-    /// The claim that it asks for.
-    pub fn claim(&self) -> &str {
-        &self.claim
     }
 }
 
@@ -123,14 +112,18 @@ pub struct JwtIssuer {
     pub subject: Template,
     /// Claims that policies may read.
     pub claims: BTreeMap<String, ClaimType>,
+    /// What its tokens must say to be accepted at all.
+    pub require: Vec<Requirement>,
     /// Groups by claims.
-    pub groups: Vec<GroupRule>,
+    pub groups: Vec<Rule>,
     /// The claim that lists groups. If it is set, a token without it is refused.
     pub groups_claim: Option<String>,
     /// Hosts, besides the issuer's own, that its discovery document may point to.
     pub endpoint_hosts: Vec<String>,
     /// The time between two fetches of its keys, if not that of the pace.
     pub refresh_every: Option<Duration>,
+    /// How its jobs run, if it is a CI system: its tokens are then exchanged and never presented.
+    pub ci: Option<CiJobs>,
 }
 
 impl JwtIssuer {
@@ -142,10 +135,12 @@ impl JwtIssuer {
             audience: audience.into(),
             subject: Template::default(),
             claims: BTreeMap::new(),
+            require: Vec::new(),
             groups: Vec::new(),
             groups_claim: None,
             endpoint_hosts: Vec::new(),
             refresh_every: None,
+            ci: None,
         }
     }
 }
@@ -197,13 +192,5 @@ mod tests {
         let end = ".well-known/openid-configuration";
         assert_eq!(discovery("https://a.example"), format!("https://a.example/{end}"));
         assert_eq!(discovery("https://a.example/b/"), format!("https://a.example/b/{end}"));
-    }
-
-    #[test]
-    fn a_group_rule_needs_a_claim_and_a_value() {
-        assert!(GroupRule::parse("a=b=c", vec![]).is_ok_and(|rule| rule.value == "b=c"));
-        for bad in ["", "a", "=b", "a="] {
-            assert!(GroupRule::parse(bad, vec![]).is_err(), "{bad}");
-        }
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod authenticated;
 pub mod browser;
+pub mod ci;
 mod claims;
 pub mod error;
 pub mod issuer;
@@ -15,6 +16,7 @@ pub mod key_source;
 pub mod passkey;
 pub mod people;
 pub mod provider;
+pub mod rules;
 pub mod sign_ins;
 pub mod spiffe;
 pub mod template;
@@ -22,8 +24,9 @@ pub mod token_cache;
 pub mod workloads;
 
 pub use authenticated::{AuthMethod, Authenticated};
+pub use ci::{CiJobs, CiSystem, Job};
 pub use error::{AuthError, ConfigError};
-pub use issuer::{ClaimType, GroupRule, IssuerUrl, JwtIssuer};
+pub use issuer::{ClaimType, IssuerUrl, JwtIssuer};
 pub use key_source::Pace;
 pub use passkey::RelyingParty;
 pub use people::{
@@ -31,6 +34,7 @@ pub use people::{
     PersonClaims, Poll, Returned, SignedIn, StepUp,
 };
 pub use provider::{ProviderClient, ProviderError};
+pub use rules::{Pattern, Requirement, Rule};
 pub use sign_ins::SignIns;
 pub use template::Template;
 pub use token_cache::TokenCache;

@@ -4,17 +4,21 @@
 //! device flow (RFC 8628): a code is shown, the person confirms it in a browser, and an ID token comes
 //! back. What a person may do, and which sign-in they get for it, is control's matter.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use http::StatusCode;
 use jiff::Timestamp;
-use portcullis_model::{Clock, Group, Secret};
+use portcullis_model::{AttributeValue, Clock, Group, Secret};
 use reqwest::RequestBuilder;
 use tokio::{runtime::Handle, sync::Mutex};
 use url::{Url, form_urlencoded};
 
 use crate::{
-    AuthError, IssuerUrl, Pace, ProviderClient, ProviderError,
+    AuthError, ClaimType, IssuerUrl, Pace, ProviderClient, ProviderError,
     jws::Unproven,
     key_source::{KeySource, KeysVersion},
     provider::{Metadata, Provider, exchange},
@@ -48,6 +52,8 @@ pub struct OidcProvider {
     pub scopes: Vec<String>,
     /// The claim that lists groups. If it is set, a person without it cannot sign in.
     pub groups_claim: Option<String>,
+    /// Claims that policies may read.
+    pub claims: BTreeMap<String, ClaimType>,
     /// Hosts, besides the issuer's own, that its discovery document may point to.
     pub endpoint_hosts: Vec<String>,
     /// How somebody is asked to authenticate anew, or better.
@@ -74,6 +80,7 @@ impl OidcProvider {
             client_secret: None,
             scopes: scopes.map(str::to_owned).into(),
             groups_claim: Some("groups".to_owned()),
+            claims: BTreeMap::new(),
             endpoint_hosts: Vec::new(),
             step_up: StepUp::default(),
             recheck: None,
@@ -134,6 +141,8 @@ pub struct PersonClaims {
     pub name: String,
     /// Their groups; empty if no groups claim is configured.
     pub groups: BTreeSet<Group>,
+    /// Mapped claims.
+    pub claims: BTreeMap<String, AttributeValue>,
     /// How they authenticated (RFC 8176).
     pub amr: BTreeSet<String>,
     /// When they authenticated, if the provider says so.

@@ -7,7 +7,7 @@ use portcullis_model::Clock;
 use tokio::runtime::Handle;
 
 use crate::{
-    AuthError, Authenticated, ConfigError, JwtIssuer, Pace, ProviderClient,
+    AuthError, Authenticated, ConfigError, Job, JwtIssuer, Pace, ProviderClient, ci,
     claims::{self, Life},
     jws::Unproven,
     key_source::{KeySource, KeysVersion, Prospect},
@@ -116,17 +116,20 @@ impl Workloads {
             Ok(issuer) => issuer,
             Err(error) => return self.of_domain(&unproven, error, now),
         };
-        match issuer.verify(&unproven, now) {
-            Ok(verified) => return Ok(verified.authenticated),
-            Err(Unverified::Refused(error)) => return Err(error),
-            Err(Unverified::KeysNeeded) => issuer.keys.refresh().await,
-        }
-        match issuer.verify(&unproven, now) {
-            Ok(verified) => Ok(verified.authenticated),
-            Err(Unverified::Refused(error)) => Err(error),
-            // Waited once already: whoever waits again could be made to wait for ever.
-            Err(Unverified::KeysNeeded) => Err(issuer.unavailable()),
-        }
+        issuer.check_presented()?;
+        Ok(issuer.verify_waiting(&unproven, now).await?.authenticated)
+    }
+
+    /// Which CI job presents `token` to exchange it, waiting for the issuer's keys if they may help.
+    pub async fn job(&self, token: &str, now: Timestamp) -> Result<Job, AuthError> {
+        let unproven = Unproven::parse(token)?;
+        let issuer = self.issuer_of(&unproven)?;
+        let not_ci = AuthError::Bad("the token is not of a CI system, so it is not exchanged");
+        let jobs = issuer.config.ci.ok_or(not_ci)?;
+        let verified = issuer.verify_waiting(&unproven, now).await?;
+        let replay_key = ci::replay_key(&unproven, &issuer.config.name)?;
+        let authenticated = verified.authenticated;
+        Ok(Job { replay_key, ends_at: authenticated.ends_at(), authenticated, jobs })
     }
 
     /// Who presents `token`, without waiting for anything.
@@ -154,7 +157,10 @@ impl Workloads {
     pub(crate) fn try_verify(&self, token: &str, now: Timestamp) -> Result<Verified, Unverified> {
         let unproven = Unproven::parse(token)?;
         match self.issuer_of(&unproven) {
-            Ok(issuer) => issuer.verify(&unproven, now),
+            Ok(issuer) => {
+                issuer.check_presented()?;
+                issuer.verify(&unproven, now)
+            }
             Err(error) => {
                 self.domains.verify(&unproven, now).unwrap_or(Err(Unverified::Refused(error)))
             }
@@ -184,6 +190,34 @@ impl Workloads {
 }
 
 impl Issuer {
+    /// Refuses a CI job's token wherever it is presented instead of being exchanged.
+    fn check_presented(&self) -> Result<(), AuthError> {
+        if self.config.ci.is_none() {
+            return Ok(());
+        }
+        Err(AuthError::Bad(
+            "a CI job's token is exchanged once, at control, and only its run is accepted",
+        ))
+    }
+
+    async fn verify_waiting(
+        &self,
+        token: &Unproven<'_>,
+        now: Timestamp,
+    ) -> Result<Verified, AuthError> {
+        match self.verify(token, now) {
+            Ok(verified) => return Ok(verified),
+            Err(Unverified::Refused(error)) => return Err(error),
+            Err(Unverified::KeysNeeded) => self.keys.refresh().await,
+        }
+        match self.verify(token, now) {
+            Ok(verified) => Ok(verified),
+            Err(Unverified::Refused(error)) => Err(error),
+            // Waited once already: whoever waits again could be made to wait for ever.
+            Err(Unverified::KeysNeeded) => Err(self.unavailable()),
+        }
+    }
+
     fn verify(&self, token: &Unproven<'_>, now: Timestamp) -> Result<Verified, Unverified> {
         claims::check_purpose(token.media_type().as_deref(), &token.claims)?;
         let Some(held) = self.keys.held(now) else {
@@ -204,9 +238,10 @@ impl Issuer {
         signature?;
         claims::check_audience(&token.claims, &self.config.audience)?;
         let life = Life::check(&token.claims, now)?;
-        let principal = Arc::new(claims::principal(&self.config, &token.claims)?);
+        let (principal, origin) = claims::principal(&self.config, &token.claims)?;
         let authenticated_at = life.issued_at.unwrap_or(now);
-        let authenticated = Authenticated::by_jwt(principal, authenticated_at, life.ends_at);
+        let authenticated =
+            Authenticated::by_jwt(Arc::new(principal), origin, authenticated_at, life.ends_at);
         Ok(Verified { authenticated, good_until: life.ends_at.min(held.good_until) })
     }
 

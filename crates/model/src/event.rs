@@ -44,6 +44,8 @@ pub enum EventType {
     SignInRefused,
     /// A sign-in ended.
     SignInEnded,
+    /// The identity provider changed a user or a group of the directory.
+    DirectoryChanged,
     /// Somebody registered a passkey.
     PasskeyRegistered,
     /// Somebody deleted one of their passkeys.
@@ -75,7 +77,10 @@ impl EventType {
             | Self::AccessRequestEnded => 3004,
             Self::GrantStarted | Self::GrantUsed | Self::GrantEnded => 3003,
             Self::SignedIn | Self::SignInRefused | Self::SignInEnded => 3002,
-            Self::PersonChanged | Self::PasskeyRegistered | Self::PasskeyRemoved => 3001,
+            Self::PersonChanged
+            | Self::PasskeyRegistered
+            | Self::PasskeyRemoved
+            | Self::DirectoryChanged => 3001,
             Self::ControlRefused | Self::RecordRead => 6003,
             Self::BundleActivated | Self::BundleRefused | Self::Started | Self::Stopped => 6002,
         }

@@ -43,6 +43,8 @@ pub enum GrantEnd {
     GivenBack,
     /// The rule that issued it is no longer in force.
     RuleGone,
+    /// Its holder is gone: a run that ended, a person who was deactivated.
+    HolderGone,
 }
 
 impl GrantEnd {
@@ -54,6 +56,7 @@ impl GrantEnd {
             Self::UsedUp => "is used up",
             Self::GivenBack => "was given back",
             Self::RuleGone => "lost its rule",
+            Self::HolderGone => "lost its holder",
         }
     }
 }

@@ -82,6 +82,8 @@ ids! {
     PasskeyId,
     /// One HTTP request (or gRPC call, or upgrade) at the gate.
     RequestId,
+    /// One user or group of the directory.
+    DirectoryId,
     /// One long-lived exchange.
     ConnectionId,
     /// One entry of the record.

@@ -11,6 +11,7 @@ pub mod duration;
 pub mod event;
 pub mod grant;
 pub mod id;
+pub mod origin;
 pub mod passkey;
 pub mod principal;
 pub mod problem;
@@ -28,9 +29,10 @@ pub use duration::Window;
 pub use event::{BundleStamp, Event, EventType};
 pub use grant::{Grant, GrantEnd, GrantKind, GrantState};
 pub use id::{
-    AccessRequestId, ConnectionId, EventId, GrantId, PasskeyId, PersonId, RefusalId, RequestId,
-    ReviewId, SignInId,
+    AccessRequestId, ConnectionId, DirectoryId, EventId, GrantId, PasskeyId, PersonId, RefusalId,
+    RequestId, ReviewId, SignInId,
 };
+pub use origin::{Origin, Run};
 pub use passkey::{Passkey, PasskeyProof};
 pub use principal::{AttributeValue, Group, Principal, PrincipalId, PrincipalKind};
 pub use problem::Problem;

@@ -1,9 +1,10 @@
-//! A person's authenticated session with Portcullis: opaque, revocable, for one audience.
+//! An authenticated session with Portcullis, of a person or of a CI job's run: opaque, revocable, for
+//! one audience.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{PersonId, PrincipalId, ServiceName, SignInId};
+use crate::{PersonId, PrincipalId, Run, ServiceName, SignInId};
 
 /// Where a sign-in may be presented: never at both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -35,6 +36,10 @@ pub enum SignInEnd {
     ProviderSignedOut,
     /// The identity provider no longer vouches for the person.
     ProviderRefused,
+    /// The run was not heard of any more.
+    Silent,
+    /// The person was deactivated in the directory.
+    Deactivated,
 }
 
 impl SignInEnd {
@@ -49,6 +54,8 @@ impl SignInEnd {
             Self::Replaced => "replaced",
             Self::ProviderSignedOut => "provider_signed_out",
             Self::ProviderRefused => "provider_refused",
+            Self::Silent => "silent",
+            Self::Deactivated => "deactivated",
         }
     }
 }
@@ -83,8 +90,9 @@ pub struct SignIn {
     pub audience: Audience,
     /// Who signed in.
     pub principal: PrincipalId,
-    /// The human being.
-    pub person: PersonId,
+    /// The human being; a run has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<PersonId>,
     /// When the person proved who they are.
     pub authenticated_at: Timestamp,
     /// When this sign-in was made.
@@ -103,6 +111,9 @@ pub struct SignIn {
     /// The session at the identity provider (`sid`), as its logout tokens name it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_session: Option<String>,
+    /// What a CI job's sign-in, and those made from it, have and no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Box<Run>>,
 }
 
 impl SignIn {

@@ -10,7 +10,7 @@ use cedar_policy::{
     Effect, Entities, Entity, PartialEntities, PartialEntityUid, PartialRequest, PolicySet,
     pst::{self, Clause, Expr, Literal, SmolStr, UnaryOp, Var},
 };
-use portcullis_model::{PolicyId, Way};
+use portcullis_model::{PolicyId, PrincipalKind, Way};
 
 use crate::{
     Bundle, Snapshot,
@@ -223,12 +223,19 @@ impl<'a> Ahead<'a> {
 fn declared(bundle: &Bundle, slice: &Slice) -> Result<Entities, Failed> {
     let mut entities = Vec::new();
     for entity in slice.entities.iter() {
-        if entity.uid() != slice.principal || entity.uid().type_name() != &TYPES.workload {
+        if entity.uid() != slice.principal {
             entities.push(entity.clone());
             continue;
         }
+        let (kind, own) = if entity.uid().type_name() == &TYPES.workload {
+            (PrincipalKind::Workload, &["issuer"][..])
+        } else {
+            (PrincipalKind::User, &["email", "amr"][..])
+        };
         let (uid, mut attributes, parents) = entity.clone().into_inner();
-        attributes.retain(|name, _| name == "issuer" || bundle.claims().contains_key(name));
+        attributes.retain(|name, _| {
+            own.contains(&name.as_str()) || bundle.claims(kind).contains_key(name.as_str())
+        });
         entities.push(Entity::new(uid, attributes, parents)?);
     }
     Ok(Entities::from_entities(entities, None)?)

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use cedar_policy::{Authorizer, Entities, Schema};
 use indexmap::IndexMap;
-use portcullis_model::{BundleDigest, InstanceName, OperationName, PolicyId, ServiceName, Window};
+use portcullis_model::{
+    BundleDigest, InstanceName, OperationName, PolicyId, PrincipalKind, ServiceName, Window,
+};
 
 use crate::{
     LoadError, Subject,
@@ -102,6 +104,9 @@ pub struct BundleSource {
     pub labels: BTreeMap<String, bool>,
     /// Claims of workloads that policies may read, by name: `String`, `Long`, `Bool`, `Set<String>`.
     pub claims: BTreeMap<String, String>,
+    /// The same of people.
+    #[serde(default)]
+    pub user_claims: BTreeMap<String, String>,
 }
 
 /// What the gate has to read of a request before it can be decided.
@@ -123,6 +128,7 @@ pub struct Bundle {
     places: Places,
     errors: EvaluationErrors,
     claims: BTreeMap<String, String>,
+    user_claims: BTreeMap<String, String>,
     pub(crate) authorizer: Authorizer,
 }
 
@@ -135,6 +141,7 @@ impl Bundle {
             places: Places::new(&loaded),
             errors: EvaluationErrors::default(),
             claims: source.claims.clone(),
+            user_claims: source.user_claims.clone(),
             authorizer: Authorizer::new(),
             loaded,
         })
@@ -207,7 +214,12 @@ impl Bundle {
         &self.places
     }
 
-    pub(crate) fn claims(&self) -> &BTreeMap<String, String> {
-        &self.claims
+    pub(crate) fn claims(&self, kind: PrincipalKind) -> &BTreeMap<String, String> {
+        static NONE: BTreeMap<String, String> = BTreeMap::new();
+        match kind {
+            PrincipalKind::Anonymous => &NONE,
+            PrincipalKind::User => &self.user_claims,
+            PrincipalKind::Workload => &self.claims,
+        }
     }
 }

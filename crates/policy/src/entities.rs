@@ -91,18 +91,19 @@ pub(crate) fn principal_entity(
             }
         }
         PrincipalKind::Workload => {
-            for (name, value) in &principal.claims {
-                let value = match value {
-                    AttributeValue::Bool(value) => RestrictedExpression::new_bool(*value),
-                    AttributeValue::Long(value) => RestrictedExpression::new_long(*value),
-                    AttributeValue::String(value) => string(value),
-                    AttributeValue::Set(values) => strings(&mut values.iter().map(String::as_str)),
-                };
-                attributes.insert(name.clone(), value);
-            }
             attributes.insert("issuer".to_owned(), string(&principal.issuer));
         }
         PrincipalKind::Anonymous => {}
+    }
+    // INVARIANT: no claim takes the place of an attribute that every principal of its kind has.
+    for (name, value) in &principal.claims {
+        let value = match value {
+            AttributeValue::Bool(value) => RestrictedExpression::new_bool(*value),
+            AttributeValue::Long(value) => RestrictedExpression::new_long(*value),
+            AttributeValue::String(value) => string(value),
+            AttributeValue::Set(values) => strings(&mut values.iter().map(String::as_str)),
+        };
+        attributes.entry(name.clone()).or_insert(value);
     }
     let groups = principal.groups.iter().map(|group| uid(&TYPES.group, group)).collect();
     Entity::new(principal_uid(&principal.id), attributes, groups).map_err(Box::new)

@@ -36,6 +36,7 @@ pub(crate) fn source(policies: &str) -> BundleSource {
         services: vec![service("payments", "high"), service("ledger", "low")],
         labels: BTreeMap::new(),
         claims: BTreeMap::from([("repository".to_owned(), "String".to_owned())]),
+        user_claims: BTreeMap::new(),
     }
 }
 

@@ -20,7 +20,16 @@ pub(crate) const GROUPS: [&str; 3] = ["read", "write", "admin"];
 pub(crate) fn generate(catalog: &Catalog, source: &BundleSource) -> String {
     let mut text = String::from(TYPES);
     let _ = writeln!(text, "type Labels = {{{}}};", labels(source));
-    let _ = writeln!(text, "entity Workload in [Group] = {{ issuer: String{} }};", claims(source));
+    let _ = writeln!(
+        text,
+        "entity Workload in [Group] = {{ issuer: String{} }};",
+        claims(&source.claims)
+    );
+    let _ = writeln!(
+        text,
+        "entity User in [Group] = {{ email?: String, amr: Set<String>{} }};",
+        claims(&source.user_claims)
+    );
     text.push_str(ENTITIES);
     for service in catalog.services() {
         let name = service.source().name.as_str();
@@ -46,7 +55,6 @@ type Plain = { id: String };
 const ENTITIES: &str = "\
 entity Group;
 entity Anonymous;
-entity User in [Group] = { email?: String, amr: Set<String> };
 entity Service = { labels: Labels };
 entity Instance in [Service] = { labels: Labels };
 entity AccessRequest = {
@@ -140,8 +148,8 @@ fn labels(source: &BundleSource) -> String {
     fields.join(", ")
 }
 
-fn claims(source: &BundleSource) -> String {
-    let fields = source.claims.iter().map(|(name, ty)| format!(", {}?: {ty}", quoted(name)));
+fn claims(claims: &BTreeMap<String, String>) -> String {
+    let fields = claims.iter().map(|(name, ty)| format!(", {}?: {ty}", quoted(name)));
     fields.collect()
 }
 

@@ -105,6 +105,13 @@ impl Snapshot {
         self.moved()
     }
 
+    /// Without a principal that will not come again.
+    #[must_use]
+    pub fn without_principal(mut self, id: &PrincipalId) -> Self {
+        self.principals.remove_mut(id);
+        self.moved()
+    }
+
     /// One more sign-in.
     #[must_use]
     pub fn with_sign_in(mut self, hash: TokenHash, sign_in: Arc<SignIn>) -> Self {

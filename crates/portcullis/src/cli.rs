@@ -19,10 +19,12 @@ mod give_back;
 mod grants;
 mod login;
 mod logout;
+mod principals;
 mod profile;
 mod requests;
 mod review;
 mod revoke;
+mod run;
 mod screen;
 mod services;
 mod session;
@@ -70,7 +72,9 @@ pub(crate) enum ClientCommand {
     /// Signs out, and ends every sign-in made from this one
     Logout,
     /// Shows who I am
-    Whoami,
+    Whoami(whoami::WhoAmI),
+    /// Runs a command in a CI job, with access for exactly this command
+    Run(run::Run),
     /// Shows what I can use, and what I can ask for
     Services(services::Services),
     /// Asks for access
@@ -87,6 +91,8 @@ pub(crate) enum ClientCommand {
     Revoke(revoke::Revoke),
     /// Gives my own grant back
     GiveBack(give_back::GiveBack),
+    /// Lists the people and workloads that were seen, for reviewers and auditors
+    Principals,
     /// Lists live connections
     Connections,
     /// Closes a connection
@@ -116,7 +122,7 @@ pub(crate) fn run(
     whole: clap::Command,
 ) -> ExitCode {
     let screen = Screen::new(options.output == Output::Json);
-    let wraps = matches!(command, ClientCommand::Curl(_));
+    let wraps = matches!(command, ClientCommand::Curl(_) | ClientCommand::Run(_));
     let profile = options.profile.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done = match runtime {
@@ -147,7 +153,8 @@ async fn dispatch(
         }
         ClientCommand::Completion(completion) => completion.run(whole),
         ClientCommand::Logout => logout::run(session()?).await?,
-        ClientCommand::Whoami => whoami::run(session()?).await?,
+        ClientCommand::Whoami(whoami) => whoami.run(session()?).await?,
+        ClientCommand::Run(run) => return run.run(screen).await,
         ClientCommand::Services(services) => services.run(session()?).await?,
         ClientCommand::Ask(ask) => ask.run(session()?).await?,
         ClientCommand::Requests(requests) => requests.run(session()?).await?,
@@ -157,6 +164,7 @@ async fn dispatch(
         ClientCommand::Revoke(revoke) => revoke.run(session()?).await?,
         ClientCommand::GiveBack(give_back) => give_back.run(session()?).await?,
         ClientCommand::Connections => connections::run(session()?).await?,
+        ClientCommand::Principals => principals::run(session()?).await?,
         ClientCommand::Close(close) => close.run(session()?).await?,
         ClientCommand::Curl(curl) => return curl.run(session()?).await,
         ClientCommand::Token(token) => token.run(session()?).await?,

@@ -16,12 +16,14 @@ use serde::{Serialize, Serializer};
 
 mod audit;
 mod bundle_source;
+mod ci;
 mod control;
 mod document;
 mod identity;
 mod listener;
 #[cfg(test)]
 mod mesh_tests;
+mod scim;
 mod secret;
 mod section;
 mod service;

@@ -2,13 +2,13 @@
 
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, Event, Grant, GrantId, Passkey, PasskeyId, Principal, PrincipalId, RequestId,
-    SignInId, TokenHash,
+    AccessRequest, DirectoryId, Event, Grant, GrantId, Passkey, PasskeyId, Principal, PrincipalId,
+    RequestId, SignInId, TokenHash,
 };
 
 use crate::{
-    Person, StoredAnswer, StoredBundle, StoredChallenge, StoredCode, StoredDevice,
-    StoredProviderToken, StoredRefusal, StoredSignIn,
+    Person, StoredAnswer, StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredGroup,
+    StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
 };
 
 /// One guarded change. If its guard does not hold, the whole transaction is a conflict.
@@ -23,7 +23,10 @@ pub enum Change {
         /// When.
         at: Timestamp,
     },
-    /// A new sign-in. Guard: the one it was made from has not ended.
+    /// A principal that will not come again: that of a run. Guard: it is there, and has no sign-in.
+    ForgetPrincipal(PrincipalId),
+    /// A new sign-in. Guards: the one it was made from has not ended, and the directory does not say
+    /// that its person must not sign in.
     AddSignIn(StoredSignIn),
     /// The end of a sign-in and of all that were made from it. Guard: it has not ended.
     EndSignIn(SignInId),
@@ -155,6 +158,22 @@ pub enum Change {
     },
     /// An activation. Guard: its generation is new.
     AddBundle(StoredBundle),
+    /// A CI job's token is exchanged. Guard: it has not been. Forgets those whose time is over.
+    SpendJobToken {
+        /// What makes it the same token.
+        key: TokenHash,
+        /// When it stops being accepted anyway.
+        until: Timestamp,
+        /// Now.
+        now: Timestamp,
+    },
+    /// A user of the directory, new with version 0, or as it is now. Guards: its name is free; the
+    /// version before is the one that was seen, and not deleted.
+    PutUser(StoredUser),
+    /// A group of the directory, with the same guards.
+    PutGroup(StoredGroup),
+    /// A group of the directory is gone. Guard: it is there.
+    RemoveGroup(DirectoryId),
     /// An event, to be moved to the log.
     Record(Event),
 }

@@ -5,12 +5,14 @@
 //! the caller saw is [`StoreError::Conflict`]. Nothing here knows why something changes.
 
 pub mod change;
+pub mod directory;
 pub mod error;
 pub mod records;
 pub mod sqlite;
 mod store;
 
 pub use change::Change;
+pub use directory::{SeenPrincipal, StoredEmail, StoredGroup, StoredName, StoredUser};
 pub use error::StoreError;
 pub use records::{
     AccessRequests, ChallengePurpose, Grants, LogMark, Person, StoredAnswer, StoredBundle,

@@ -10,9 +10,9 @@ use portcullis_model::{
 };
 
 use crate::{
-    AccessRequests, Change, Grants, LogMark, StoreError, StoredAnswer, StoredBundle,
-    StoredChallenge, StoredCode, StoredDevice, StoredEvent, StoredProviderToken, StoredRefusal,
-    StoredSignIn,
+    AccessRequests, Change, Grants, LogMark, SeenPrincipal, StoreError, StoredAnswer, StoredBundle,
+    StoredChallenge, StoredCode, StoredDevice, StoredEvent, StoredGroup, StoredProviderToken,
+    StoredRefusal, StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -45,6 +45,15 @@ pub trait Store: Debug + Send + Sync {
 
     /// All principals ever seen.
     async fn principals(&self) -> Result<Vec<Principal>>;
+
+    /// The same, each with when it was last seen.
+    async fn seen(&self) -> Result<Vec<SeenPrincipal>>;
+
+    /// All users of the directory, deleted ones included.
+    async fn directory_users(&self) -> Result<Vec<StoredUser>>;
+
+    /// All groups of the directory.
+    async fn directory_groups(&self) -> Result<Vec<StoredGroup>>;
 
     /// The person whose verified e-mail address this is (lower case).
     async fn person_by_email(&self, email: &str) -> Result<Option<PersonId>>;

@@ -71,7 +71,7 @@ fn control_sign_in(
         id: SignInId::new(op.now(), core.entropy.as_ref()),
         audience: Audience::Control,
         principal: principal.id.clone(),
-        person,
+        person: Some(person),
         // A provider whose clock is ahead does not make an authentication younger than now.
         authenticated_at: claims.auth_time.unwrap_or(op.now()).min(op.now()),
         created_at: op.now(),
@@ -80,6 +80,7 @@ fn control_sign_in(
         service: None,
         held: entering.held.clone(),
         provider_session: claims.session.clone(),
+        run: None,
     }
 }
 

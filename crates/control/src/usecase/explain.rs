@@ -41,12 +41,14 @@ pub(crate) fn explain(
     let unknown = ControlError::NotFound("the service");
     let service = operation.service().parse().map_err(|_| unknown)?;
     let resource = Resource { service, instance: question.instance.clone() };
-    let method = match principal.id.kind {
-        PrincipalKind::User => "sign_in",
-        PrincipalKind::Workload => "jwt",
-        PrincipalKind::Anonymous => "anonymous",
+    let since = core.authenticated_at(&principal.id);
+    let method = match (principal.id.kind, since) {
+        (PrincipalKind::User, _) => "sign_in",
+        (PrincipalKind::Workload, Some(_)) => "run",
+        (PrincipalKind::Workload, None) => "jwt",
+        (PrincipalKind::Anonymous, _) => "anonymous",
     };
-    let since = core.authenticated_at(&principal.id).unwrap_or(op.now());
+    let since = since.unwrap_or(op.now());
     let context = ways::ahead(op.now(), method, since);
     let subject = Subject::new(principal);
     let mut cache = DecisionCache::default();

@@ -125,5 +125,6 @@ fn word(why: GrantEnd) -> &'static str {
         GrantEnd::UsedUp => "used_up",
         GrantEnd::GivenBack => "given_back",
         GrantEnd::RuleGone => "rule_gone",
+        GrantEnd::HolderGone => "holder_gone",
     }
 }

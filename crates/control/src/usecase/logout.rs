@@ -11,7 +11,6 @@ use crate::{
     ControlError, OpContext,
     core::Core,
     ports::{LoggedOut, NotVouched},
-    publisher::Effect,
     settle::{Settlement, Unsettled},
 };
 
@@ -43,7 +42,6 @@ pub(crate) async fn back_channel(
         };
         for sign_in in &ended {
             sign_in::ending(core, &op, sign_in, SignInEnd::ProviderSignedOut, &mut settlement);
-            settlement.at_once.push(Effect::EndSignIn(sign_in.id));
         }
         match core.settle(settlement).await {
             Ok(()) => return Ok(ended.len()),

@@ -105,8 +105,10 @@ async fn vouched(
     if let Some(renewal) = &claims.renewal {
         keep(core, &about, renewal, op.now(), every, &mut settlement)?;
     }
-    if let Some(known) = core.snapshot().principal(&sign_in.principal) {
-        let said = people::principal(known.id.clone(), sign_in.person, provider.name(), claims);
+    if let (Some(known), Some(person)) =
+        (core.snapshot().principal(&sign_in.principal), sign_in.person)
+    {
+        let said = people::principal(known.id.clone(), person, provider.name(), claims);
         // How they authenticated did not change by asking again.
         let principal = Principal { amr: known.amr.clone(), ..said };
         if principal != **known {

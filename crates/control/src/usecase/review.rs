@@ -316,7 +316,10 @@ fn authentication(
         PrincipalKind::User => {
             ("sign_in", core.authenticated_at(&requester.id).unwrap_or(asked_at))
         }
-        PrincipalKind::Workload => ("jwt", asked_at),
+        PrincipalKind::Workload => match core.authenticated_at(&requester.id) {
+            Some(since) => ("run", since),
+            None => ("jwt", asked_at),
+        },
         PrincipalKind::Anonymous => ("anonymous", asked_at),
     }
 }

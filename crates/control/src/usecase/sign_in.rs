@@ -8,7 +8,7 @@ use portcullis_model::{
 };
 use portcullis_store::{Change, StoredSignIn};
 
-use super::idle;
+use super::{idle, parting};
 use crate::{
     ControlError, OpContext,
     core::Core,
@@ -38,7 +38,11 @@ pub(crate) async fn for_gate(
         known.ok_or(ControlError::NotFound("the service"))?;
     }
     check_children(core, parent.id)?;
-    let ends = op.now() + core.settings.gate_sign_in.signed();
+    // What a run does at the gate takes as long as the run does, and its heartbeat ends both.
+    let ends = match parent.run {
+        Some(_) => parent.expires_at,
+        None => op.now() + core.settings.gate_sign_in.signed(),
+    };
     let sign_in = SignIn {
         id: SignInId::new(op.now(), core.entropy.as_ref()),
         audience: Audience::Gate,
@@ -51,6 +55,7 @@ pub(crate) async fn for_gate(
         service,
         held: Held::Token,
         provider_session: None,
+        run: parent.run.clone(),
     };
     let token = TokenKind::SignIn.issue(core.entropy.as_ref());
     let mut settlement = Settlement::default();
@@ -126,14 +131,28 @@ pub(crate) async fn end(
     id: SignInId,
     why: SignInEnd,
 ) -> Result<()> {
-    let sign_in = core.publisher.sign_in(id).ok_or(NOT_FOUND)?;
-    let mut settlement = Settlement::default();
-    ending(core, op, &sign_in, why, &mut settlement);
-    settlement.at_once.push(Effect::EndSignIn(id));
-    core.settle(settlement).await.map_err(|error| match error {
-        Unsettled::Conflict => NOT_FOUND,
-        Unsettled::Failed(error) => error,
-    })
+    // Somebody may be spending a use of a run's grant at this moment: then we look again.
+    for _ in 0..parting::ROUNDS {
+        let sign_in = core.publisher.sign_in(id).ok_or(NOT_FOUND)?;
+        let is_run = sign_in.run.is_some() && sign_in.parent.is_none();
+        let mut settlement = Settlement::default();
+        ending(core, op, &sign_in, why, &mut settlement);
+        if is_run {
+            parting::end_grants(core, op, &sign_in.principal, &mut settlement).await?;
+            settlement.changes.push(Change::ForgetPrincipal(sign_in.principal.clone()));
+            settlement.at_once.push(Effect::ForgetPrincipal(sign_in.principal.clone()));
+        }
+        match core.settle(settlement).await {
+            Ok(()) => {
+                core.heartbeats.over(id);
+                return Ok(());
+            }
+            Err(Unsettled::Conflict) if is_run => {}
+            Err(Unsettled::Conflict) => return Err(NOT_FOUND),
+            Err(Unsettled::Failed(error)) => return Err(error),
+        }
+    }
+    Err(ControlError::Unavailable("the run is busy; it ends in a moment".into()))
 }
 
 /// Adds what the end of a sign-in changes, and of all that were made from it.
@@ -148,6 +167,7 @@ pub(crate) fn ending(
     let children = core.publisher.children_of(sign_in.id);
     let children = children.iter().map(|child| ended(core, op, child, SignInEnd::ParentEnded));
     into.changes.extend(children);
+    into.at_once.push(Effect::EndSignIn(sign_in.id));
 }
 
 /// Ends the whole of a browser's sign-in from a gate: what it was made from, and all else that was.
@@ -172,7 +192,7 @@ fn ended(core: &Core, op: &OpContext, sign_in: &SignIn, why: SignInEnd) -> Chang
 /// The control sign-in that the caller acts under.
 pub(crate) fn own_sign_in(core: &Core, op: &OpContext) -> Result<Arc<SignIn>> {
     let id = op.caller().and_then(portcullis_identity::Authenticated::sign_in);
-    let none = "a workload has no sign-in; it presents its own token everywhere";
+    let none = "a workload that is no CI run has no sign-in; it presents its own token everywhere";
     let id = id.ok_or_else(|| ControlError::Denied(none.into()))?;
     let found = core.publisher.sign_in(id).filter(|own| own.audience == Audience::Control);
     found.ok_or(NOT_FOUND)

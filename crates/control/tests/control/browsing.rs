@@ -1,6 +1,6 @@
 //! Signing in with a browser, with a clock that is moved by hand.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::SignedDuration;
 use portcullis_control::{
@@ -22,6 +22,7 @@ fn ana(renewal: Option<&str>) -> DeviceOutcome {
         email_verified: false,
         name: None,
         groups: ["engineering".into()].into(),
+        claims: BTreeMap::new(),
         amr: ["pwd".to_owned()].into(),
         auth_time: None,
         session: Some("s-1".into()),

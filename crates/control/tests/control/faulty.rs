@@ -13,9 +13,9 @@ use portcullis_model::{
     PrincipalId, RefusalId, TokenHash,
 };
 use portcullis_store::{
-    AccessRequests, Change, Grants, LogMark, SqliteStore, Store, StoreError, StoredAnswer,
-    StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent, StoredProviderToken,
-    StoredRefusal, StoredSignIn,
+    AccessRequests, Change, Grants, LogMark, SeenPrincipal, SqliteStore, Store, StoreError,
+    StoredAnswer, StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent,
+    StoredGroup, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -79,6 +79,18 @@ impl Store for FaultyStore {
 
     async fn principals(&self) -> Result<Vec<Principal>> {
         self.store.principals().await
+    }
+
+    async fn seen(&self) -> Result<Vec<SeenPrincipal>> {
+        self.store.seen().await
+    }
+
+    async fn directory_users(&self) -> Result<Vec<StoredUser>> {
+        self.store.directory_users().await
+    }
+
+    async fn directory_groups(&self) -> Result<Vec<StoredGroup>> {
+        self.store.directory_groups().await
     }
 
     async fn person_by_email(&self, email: &str) -> Result<Option<PersonId>> {

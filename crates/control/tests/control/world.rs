@@ -22,7 +22,7 @@ use portcullis_control::{
     },
     views::{AccessRequestView, Ask, AskFor, AskOperation, DevicePoll, ReviewInput},
 };
-use portcullis_identity::{AuthError, Authenticated, RelyingParty};
+use portcullis_identity::{AuthError, Authenticated, Job, RelyingParty};
 use portcullis_model::{
     AccessRequestId, Clock, Decision, Entropy, Event, EventType, PrincipalId, Secret, Window,
 };
@@ -196,6 +196,10 @@ struct NoWorkloads;
 #[async_trait]
 impl WorkloadVerifier for NoWorkloads {
     async fn authenticate(&self, _: &str, _: Timestamp) -> Result<Authenticated, AuthError> {
+        Err(AuthError::Bad("no issuer is configured"))
+    }
+
+    async fn job(&self, _: &str, _: Timestamp) -> Result<Job, AuthError> {
         Err(AuthError::Bad("no issuer is configured"))
     }
 }
@@ -382,6 +386,7 @@ impl World {
 
     async fn token_by(&self, name: &str, email: &str, groups: &[&str], amr: &str) -> Secret {
         let person = VerifiedPerson {
+            claims: std::collections::BTreeMap::new(),
             subject: name.into(),
             email: (!email.is_empty()).then(|| email.into()),
             email_verified: true,

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{OidcProvider, PersonClaims, email};
 use crate::{
     AuthError,
-    claims::{Claims, Life, check_audience, groups_of, time},
+    claims::{Claims, Life, attributes, check_audience, groups_of, time},
     jws::Unproven,
 };
 
@@ -43,6 +43,7 @@ pub(super) fn claimed(config: &OidcProvider, claims: &Claims) -> Result<PersonCl
             Some(claim) => groups_of(claims, claim)?,
             None => BTreeSet::new(),
         },
+        claims: attributes(&config.claims, claims)?,
         amr: methods(claims)?,
         auth_time: time(claims, "auth_time")?,
         session: text(claims, "sid").filter(|sid| is_name(sid)).map(str::to_owned),

@@ -5,11 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use portcullis_model::{AttributeValue, Group, Principal, PrincipalId, PrincipalKind};
+use portcullis_model::{AttributeValue, Group, Origin, Principal, PrincipalId, PrincipalKind};
 use serde_json::{Map, Value};
 
 use super::{SpiffeId, TrustDomain};
-use crate::{claims, issuer::GroupRule};
+use crate::{claims, rules::Rule};
 
 /// The workloads of one trust domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct Mesh {
     /// The trust domain.
     pub domain: TrustDomain,
     /// Groups by `path` or `spiffe_id`, compared letter by letter.
-    pub groups: Vec<GroupRule>,
+    pub groups: Vec<Rule>,
 }
 
 impl Mesh {
@@ -46,5 +46,15 @@ impl Mesh {
             issuer: self.name.clone(),
             claims: BTreeMap::from([attribute]),
         })
+    }
+
+    /// Where what is known of `principal` came from.
+    pub(crate) fn origin(&self, principal: &Principal) -> Origin {
+        let from = || format!("the rules of `{}`", self.name);
+        Origin {
+            issuer: self.name.clone(),
+            subject: "the SPIFFE ID".to_owned(),
+            groups: principal.groups.iter().map(|group| (group.clone(), from())).collect(),
+        }
     }
 }

@@ -115,7 +115,9 @@ impl Tokens {
         claims::check_audience(&token.claims, audience)?;
         let life = Life::check(&token.claims, now)?;
         let since = life.issued_at.unwrap_or(now);
-        let authenticated = Authenticated::by_jwt(mesh.principal(id), since, life.ends_at);
+        let principal = mesh.principal(id);
+        let origin = mesh.origin(&principal);
+        let authenticated = Authenticated::by_jwt(principal, origin, since, life.ends_at);
         Ok(Verified { authenticated, good_until: life.ends_at })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use portcullis_identity::{AuthMethod, ClaimType, GroupRule};
+use portcullis_identity::{AuthMethod, ClaimType, Rule};
 use portcullis_model::{AttributeValue, PrincipalKind};
 use portcullis_testkit::Issuer;
 use serde_json::json;
@@ -19,7 +19,7 @@ fn ci() -> Scene {
             ("teams".to_owned(), ClaimType::Set),
         ]);
         let deployers = vec!["deployers".into()];
-        config.groups = vec![GroupRule::parse("environment=production", deployers).unwrap()];
+        config.groups = vec![Rule::parse("environment=production", deployers).unwrap()];
         config
     })
 }

@@ -12,7 +12,7 @@ use crate::{
 /// The digest of `source`. Places are not content; the order of files and of services is not either.
 pub(super) fn digest(source: &BundleSource) -> BundleDigest {
     // INVARIANT: every pattern below is exhaustive, so that a new field cannot be forgotten here.
-    let BundleSource { policies, services, labels, claims } = source;
+    let BundleSource { policies, services, labels, claims, user_claims } = source;
     let mut hash = Fields::default();
     let mut policies: Vec<&PolicySource> = policies.iter().collect();
     policies.sort_by(|a, b| a.path.cmp(&b.path));
@@ -32,10 +32,12 @@ pub(super) fn digest(source: &BundleSource) -> BundleDigest {
         hash.text(key);
         hash.flag(*required);
     }
-    hash.list(claims.len());
-    for (claim, ty) in claims {
-        hash.text(claim);
-        hash.text(ty);
+    for claims in [claims, user_claims] {
+        hash.list(claims.len());
+        for (claim, ty) in claims {
+            hash.text(claim);
+            hash.text(ty);
+        }
     }
     hash.finish()
 }

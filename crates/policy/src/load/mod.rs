@@ -77,10 +77,12 @@ fn configuration() -> File<'static> {
 
 fn settings(source: &BundleSource) -> Vec<LoadError> {
     let mut errors = Vec::new();
-    for (claim, ty) in &source.claims {
-        if claim == "issuer" {
+    let workloads = source.claims.iter().map(|claim| (claim, "workloads", &["issuer"][..]));
+    let people = source.user_claims.iter().map(|claim| (claim, "people", &["email", "amr"][..]));
+    for ((claim, ty), whose, taken) in workloads.chain(people) {
+        if taken.contains(&claim.as_str()) {
             let message =
-                "a claim cannot be called `issuer`: workloads have that attribute already";
+                format!("a claim cannot be called `{claim}`: {whose} have that attribute already");
             errors.push(configuration().error_of_file(message));
         }
         if !["String", "Long", "Bool", "Set<String>"].contains(&ty.as_str()) {

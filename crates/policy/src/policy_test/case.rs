@@ -100,11 +100,8 @@ fn principal(bundle: &Bundle, entry: &PrincipalEntry) -> Result<Principal, Strin
         Some((issuer, subject)) if !issuer.is_empty() && !subject.is_empty() => (issuer, subject),
         _ => return Err(format!("`{}` is no name; write it like corp:ana", entry.id.value)),
     };
-    if entry.kind == PrincipalKind::User && !entry.claims.is_empty() {
-        return Err("only workloads have claims".to_owned());
-    }
     for (name, value) in &entry.claims {
-        let declared = bundle.claims().get(name);
+        let declared = bundle.claims(entry.kind).get(name);
         let declared = declared.ok_or_else(|| format!("claim `{name}` is not declared"))?;
         if declared != type_of(value) {
             return Err(format!("claim `{name}` is a {}, not a {declared}", type_of(value)));

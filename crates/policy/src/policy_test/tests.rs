@@ -183,7 +183,10 @@ fn a_principal_that_cannot_be_is_told_once() {
     let case = "cases: [{name: n, principal: p, operation: payments.getRefund, expect: deny}]";
     let wrong = [
         ("{type: User, id: ana}", "`ana` is no name; write it like corp:ana"),
-        ("{type: User, id: \"corp:ana\", claims: {repository: x}}", "only workloads have claims"),
+        (
+            "{type: User, id: \"corp:ana\", claims: {repository: x}}",
+            "claim `repository` is not declared",
+        ),
         ("{type: Workload, id: \"ci:x\", claims: {repo: x}}", "claim `repo` is not declared"),
         (
             "{type: Workload, id: \"ci:x\", claims: {repository: 1}}",

@@ -9,7 +9,8 @@ use portcullis_control::ports::{
     PeopleProvider, ProviderUnavailable, Returned, VerifiedPerson, WorkloadVerifier,
 };
 use portcullis_identity::{
-    AuthError, Authenticated, Logout, People, PeopleError, PersonClaims, Poll, SignedIn, Workloads,
+    AuthError, Authenticated, Job, Logout, People, PeopleError, PersonClaims, Poll, SignedIn,
+    Workloads,
 };
 use portcullis_model::Secret;
 
@@ -21,6 +22,10 @@ pub(crate) struct JwtVerifier(pub(crate) Arc<Workloads>);
 impl WorkloadVerifier for JwtVerifier {
     async fn authenticate(&self, token: &str, now: Timestamp) -> Result<Authenticated, AuthError> {
         self.0.authenticate(token, now).await
+    }
+
+    async fn job(&self, token: &str, now: Timestamp) -> Result<Job, AuthError> {
+        self.0.job(token, now).await
     }
 }
 
@@ -126,7 +131,7 @@ impl OidcPeople {
 
 fn verified(signed_in: SignedIn) -> VerifiedPerson {
     let SignedIn { person, renewal } = signed_in;
-    let PersonClaims { subject, email, name, groups, amr, auth_time, session } = person;
+    let PersonClaims { subject, email, name, groups, claims, amr, auth_time, session } = person;
     // Identity hands on an address only where the provider verified it.
     let email_verified = email.is_some();
     let name = Some(name);
@@ -136,6 +141,7 @@ fn verified(signed_in: SignedIn) -> VerifiedPerson {
         email_verified,
         name,
         groups,
+        claims,
         amr,
         auth_time,
         session,

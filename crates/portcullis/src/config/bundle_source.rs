@@ -31,7 +31,11 @@ pub(super) fn read(
         problems.push(unreadable(&config.policies.to_string_lossy(), message));
     }
     paths.sort();
-    let mut source = BundleSource { claims: config.identity.claims(), ..BundleSource::default() };
+    let mut source = BundleSource {
+        claims: config.identity.claims(),
+        user_claims: config.identity.user_claims(),
+        ..BundleSource::default()
+    };
     let mut tests = Vec::new();
     for path in paths {
         let relative = path.strip_prefix(&folder).unwrap_or(&path).to_string_lossy().into_owned();

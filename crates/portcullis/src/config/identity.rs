@@ -8,8 +8,10 @@ use std::{
 
 use anyhow::{Context, Result};
 use indexmap::IndexMap;
+use portcullis_control::Source;
 use portcullis_identity::{
-    ClaimType, GroupRule, IssuerUrl, JwtIssuer, OidcProvider, Template,
+    CiSystem, ClaimType, IssuerUrl, JwtIssuer, OidcProvider, Rule, Template,
+    ci::CiPreset,
     spiffe::{Mesh, SvidTokens, TrustDomain},
 };
 use portcullis_model::{PrincipalId, PrincipalKind, Window};
@@ -17,7 +19,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
+    ci::{self, Ci, ClaimRule, Wanted},
     listener::Listener,
+    scim::Scim,
     secret::SecretRef,
     section::{Field, Section},
     sign_ins::{Recheck, SignIns, StepUp},
@@ -37,6 +41,9 @@ pub(crate) struct Identity {
     #[schemars(with = "Option<String>")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) workload_api: Option<PathBuf>,
+    /// The identity provider that keeps users and groups here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) scim: Option<Scim>,
 }
 
 /// One OpenID provider.
@@ -66,6 +73,8 @@ pub(crate) struct Oidc {
     /// The claim that lists groups.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) groups_claim: Option<String>,
+    /// Claims that policies may read: `String`, `Long`, `Bool`, `Set<String>`.
+    pub(crate) claims: BTreeMap<String, String>,
     /// Scopes to ask for; default openid, email, profile.
     pub(crate) scopes: Vec<String>,
     /// Hosts, besides the issuer's own, that its discovery document may point to.
@@ -92,7 +101,10 @@ pub(crate) struct Workload {
 /// What a workload's token must look like, and what it says.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct Jwt {
-    /// The issuer, exactly as `iss` has it.
+    /// A CI system. Its jobs' tokens are exchanged for runs, once each, and accepted nowhere else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ci: Option<Ci>,
+    /// The issuer, exactly as `iss` has it; a CI system's own may be left out.
     #[schemars(with = "String")]
     #[serde(serialize_with = "super::as_text")]
     pub(crate) issuer: IssuerUrl,
@@ -105,8 +117,12 @@ pub(crate) struct Jwt {
     template: Template,
     /// Claims that policies may read: `String`, `Long`, `Bool`, `Set<String>`.
     pub(crate) claims: BTreeMap<String, String>,
+    /// What a token must say to be accepted at all.
+    pub(crate) require: BTreeMap<String, Wanted>,
     /// Groups given by claims: `environment=production` to a list of groups.
     pub(crate) groups: IndexMap<String, Vec<String>>,
+    /// Groups given by several claims together, or by globs.
+    pub(crate) rules: Vec<ClaimRule>,
     /// The claim that lists groups.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) groups_claim: Option<String>,
@@ -126,14 +142,21 @@ impl Identity {
         let mut section = field.section()?;
         let mut names = BTreeSet::new();
         let people = list(&mut section, "people");
-        let people = people.into_iter().filter_map(|s| People::read(s, demo, &mut names)).collect();
+        let people: Vec<People> =
+            people.into_iter().filter_map(|s| People::read(s, demo, &mut names)).collect();
         let workloads = list(&mut section, "workloads");
         let workloads = workloads.into_iter().filter_map(|s| Workload::read(s, &mut names));
         let workloads: Vec<Workload> = workloads.collect();
-        if let Some(claim) = contradiction(&workloads) {
+        let of_people = people.iter().flat_map(People::claims);
+        let of_workloads = workloads.iter().flat_map(Workload::claims);
+        for claim in contradiction(of_people).into_iter().chain(contradiction(of_workloads)) {
             let help = Some("give it the same type everywhere".into());
             section.error(format!("the claim `{claim}` has two types"), help);
         }
+        let providers: Vec<_> = people.iter().map(|people| people.name.as_str()).collect();
+        let scim = section.field("scim");
+        let is_scim = scim.is_some();
+        let scim = scim.and_then(|field| Scim::read(&field, demo, &providers));
         for domain in twice(workloads.iter().filter_map(|workload| workload.spiffe.as_ref())) {
             let help = Some("a workload has one name: keep one entry for each trust domain".into());
             section.error(format!("the trust domain `{domain}` has two entries"), help);
@@ -142,7 +165,8 @@ impl Identity {
         let sign_ins = section.field("sign_ins");
         let sign_ins = sign_ins.map_or(Some(SignIns::default()), |field| SignIns::read(&field));
         section.finish();
-        Some(Self { people, workloads, workload_api: api, sign_ins: sign_ins? })
+        let identity = Self { people, workloads, workload_api: api, scim, sign_ins: sign_ins? };
+        (identity.scim.is_some() == is_scim).then_some(identity)
     }
 
     /// The trust domains whose certificates are accepted.
@@ -201,7 +225,22 @@ impl Identity {
         links.collect()
     }
 
-    /// The types of all claims that policies may read.
+    /// The types of all claims of people that policies may read.
+    pub(crate) fn user_claims(&self) -> BTreeMap<String, String> {
+        self.people.iter().flat_map(|people| people.oidc.claims.clone()).collect()
+    }
+
+    /// Who vouches for people under which name, and how their groups are found.
+    pub(crate) fn sources(&self) -> BTreeMap<String, Source> {
+        let sources = self.people.iter().map(|people| {
+            let (issuer, claim) =
+                (people.oidc.issuer.to_string(), people.oidc.groups_claim.clone());
+            (people.name.clone(), Source { issuer, groups_claim: claim })
+        });
+        sources.collect()
+    }
+
+    /// The types of all claims of workloads that policies may read.
     pub(crate) fn claims(&self) -> BTreeMap<String, String> {
         let mapped = self.workloads.iter().flat_map(Workload::claims);
         mapped.map(|(claim, kind)| (claim.to_owned(), kind.to_owned())).collect()
@@ -213,9 +252,9 @@ fn list<'a>(section: &mut Section<'a>, key: &'static str) -> Vec<Section<'a>> {
 }
 
 /// Policies see one schema: a claim that two issuers type differently has no place in it.
-fn contradiction(workloads: &[Workload]) -> Option<&str> {
+fn contradiction<'a>(claims: impl Iterator<Item = (&'a str, &'a str)>) -> Option<&'a str> {
     let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
-    let mut claims = workloads.iter().flat_map(Workload::claims);
+    let mut claims = claims;
     let twice = claims
         .find(|(claim, kind)| seen.insert(claim, kind).is_some_and(|earlier| earlier != *kind));
     twice.map(|(claim, _)| claim)
@@ -254,6 +293,11 @@ impl People {
 }
 
 impl People {
+    /// The claims that policies may read, and their types.
+    fn claims(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.oidc.claims.iter().map(|(claim, kind)| (claim.as_str(), kind.as_str()))
+    }
+
     /// What the identity crate signs people in by; secrets are resolved now.
     pub(crate) fn provider(&self, base: &Path) -> Result<OidcProvider> {
         let oidc = self.oidc.clone();
@@ -267,6 +311,7 @@ impl People {
             client_secret,
             scopes: oidc.scopes,
             groups_claim: oidc.groups_claim,
+            claims: claim_types(oidc.claims),
             endpoint_hosts: oidc.endpoint_hosts,
             step_up: portcullis_identity::StepUp { acr_values: oidc.step_up.acr_values },
             recheck: oidc.recheck.get(),
@@ -295,6 +340,7 @@ impl Oidc {
         let secret = section.field("client_secret");
         let client_secret = secret.and_then(|field| SecretRef::read(&field, demo));
         let groups_claim = section.field("groups_claim").and_then(|f| f.text().map(str::to_owned));
+        let claims = section.field("claims").map(|field| claims(&field)).unwrap_or_default();
         let scopes = section.field("scopes").map(|field| field.texts());
         let hosts = section.field("endpoint_hosts").map(|field| field.texts());
         let step_up = section.field("step_up").map(|field| StepUp::read(&field));
@@ -309,6 +355,7 @@ impl Oidc {
             client_id: client_id?,
             client_secret,
             groups_claim,
+            claims,
             scopes,
             endpoint_hosts: hosts.unwrap_or_default(),
             step_up,
@@ -348,30 +395,87 @@ impl Workload {
 impl Jwt {
     fn read(field: &Field<'_>) -> Option<Self> {
         let mut section = field.section()?;
-        let issuer = section.required("issuer").and_then(|field| field.parsed());
+        let ci = section.field("ci");
+        let is_ci = ci.is_some();
+        let ci = ci.and_then(|field| Ci::read(&field));
+        let preset = ci.as_ref().map(|ci| CiSystem::from(ci.system).preset());
+        let issuer = issuer(&mut section, preset.and_then(|preset| preset.issuer));
         let audience = section.required("audience").and_then(|f| f.text().map(str::to_owned));
-        let subject = section.field("subject");
-        let template = subject.as_ref().map_or(Some(Template::default()), Field::parsed);
-        let subject = subject.and_then(|field| field.text().map(str::to_owned));
+        let (subject, template) = subject(&mut section, preset.map(|preset| preset.subject));
         let claims = section.field("claims").map(|field| claims(&field)).unwrap_or_default();
+        let require = section.field("require").map(|field| ci::wanted(&field)).unwrap_or_default();
         let groups = section.field("groups").map(|field| groups(&field)).unwrap_or_default();
+        let rules = section.field("rules").map(|field| ci::rules(&field)).unwrap_or_default();
         let groups_claim = section.field("groups_claim").and_then(|f| f.text().map(str::to_owned));
         let endpoint_hosts = section.field("endpoint_hosts").map(|field| field.texts());
         let endpoint_hosts = endpoint_hosts.unwrap_or_default();
         let refresh = section.field("refresh");
         let refresh = refresh.map_or(Some(Window::minutes(5)), |field| field.parsed());
+        if let (Some(preset), Some(issuer)) = (preset, &issuer) {
+            check_anchor(&section, preset, issuer, &require);
+        }
         section.finish();
-        Some(Self {
+        let jwt = Self {
+            ci,
             issuer: issuer?,
             audience: audience?,
             subject,
             template: template?,
-            claims,
+            claims: with_preset(claims, preset),
+            require,
             groups,
+            rules,
             groups_claim,
             endpoint_hosts,
             refresh: refresh?,
-        })
+        };
+        (jwt.ci.is_some() == is_ci).then_some(jwt)
+    }
+}
+
+fn issuer(section: &mut Section<'_>, shared: Option<&'static str>) -> Option<IssuerUrl> {
+    match (section.field("issuer"), shared) {
+        (Some(field), _) => field.parsed(),
+        (None, Some(url)) => url.parse().ok(),
+        // Says that it is missing.
+        (None, None) => section.required("issuer").and_then(|field| field.parsed()),
+    }
+}
+
+fn subject(
+    section: &mut Section<'_>,
+    preset: Option<&'static str>,
+) -> (Option<String>, Option<Template>) {
+    match (section.field("subject"), preset) {
+        (Some(field), _) => (field.text().map(str::to_owned), field.parsed()),
+        (None, Some(text)) => (Some(text.to_owned()), text.parse().ok()),
+        (None, None) => (None, Some(Template::default())),
+    }
+}
+
+/// The preset's claims, as far as configuration does not say otherwise.
+fn with_preset(
+    mut claims: BTreeMap<String, String>,
+    preset: Option<CiPreset>,
+) -> BTreeMap<String, String> {
+    for (claim, kind) in preset.map_or(&[][..], |preset| preset.claims) {
+        claims.entry((*claim).to_owned()).or_insert_with(|| kind.as_str().to_owned());
+    }
+    claims
+}
+
+/// An issuer that many share signs for whoever has an account there.
+fn check_anchor(
+    section: &Section<'_>,
+    preset: CiPreset,
+    issuer: &IssuerUrl,
+    require: &BTreeMap<String, Wanted>,
+) {
+    let shared = preset.issuer == Some(issuer.as_str());
+    if shared && !preset.anchors.iter().any(|anchor| require.contains_key(*anchor)) {
+        let help = format!("require at least one of {}", preset.anchors.join(", "));
+        let message = format!("{issuer} signs for everybody who has an account there");
+        section.error(message, Some(help));
     }
 }
 
@@ -380,28 +484,32 @@ impl Workload {
     pub(crate) fn issuer(&self) -> Option<JwtIssuer> {
         let jwt = self.jwt.clone()?;
         let Jwt { issuer, audience, template, claims, groups, groups_claim, .. } = jwt;
-        let claim_types =
-            claims.into_iter().filter_map(|(claim, kind)| Some((claim, claim_type(&kind)?)));
-        let rules = groups.into_iter().filter_map(|(condition, groups)| {
-            GroupRule::parse(&condition, groups.into_iter().map(Into::into).collect()).ok()
+        let simple = groups.into_iter().filter_map(|(condition, groups)| {
+            Rule::parse(&condition, groups.into_iter().map(Into::into).collect()).ok()
         });
         Some(JwtIssuer {
             name: self.name.clone(),
             issuer,
             audience,
             subject: template,
-            claims: claim_types.collect(),
-            groups: rules.collect(),
+            claims: claim_types(claims),
+            require: ci::requirements(&jwt.require),
+            groups: simple.chain(jwt.rules.iter().map(ClaimRule::rule)).collect(),
             groups_claim,
             endpoint_hosts: jwt.endpoint_hosts,
             refresh_every: Some(jwt.refresh.get()),
+            ci: jwt.ci.as_ref().map(Ci::jobs),
         })
     }
 }
 
+fn claim_types(claims: BTreeMap<String, String>) -> BTreeMap<String, ClaimType> {
+    let typed = claims.into_iter().filter_map(|(claim, kind)| Some((claim, claim_type(&kind)?)));
+    typed.collect()
+}
+
 fn claim_type(text: &str) -> Option<ClaimType> {
-    let known = [ClaimType::String, ClaimType::Long, ClaimType::Bool, ClaimType::Set];
-    CLAIM_TYPES.iter().zip(known).find(|((name, _), _)| *name == text).map(|(_, kind)| kind)
+    ClaimType::ALL.into_iter().find(|kind| kind.as_str() == text)
 }
 
 fn claims(field: &Field<'_>) -> BTreeMap<String, String> {
@@ -411,7 +519,7 @@ fn claims(field: &Field<'_>) -> BTreeMap<String, String> {
 
 pub(super) fn groups(field: &Field<'_>) -> IndexMap<String, Vec<String>> {
     let pairs = field.pairs().into_iter().filter(|(condition, field)| {
-        let rule = GroupRule::parse(condition, Vec::new());
+        let rule = Rule::parse(condition, Vec::new());
         if let Err(error) = &rule {
             let help = Some("write it like \"environment=production\": [deployers]".into());
             field.error(error.to_string(), help);

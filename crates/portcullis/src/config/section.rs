@@ -183,6 +183,16 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// Whether it is a list, for values that may also be one thing.
+    pub(crate) fn is_list(&self) -> bool {
+        matches!(self.node.value, Tree::List(_))
+    }
+
+    /// Whether it is a mapping, for values that may also be text.
+    pub(crate) fn is_map(&self) -> bool {
+        matches!(self.node.value, Tree::Map(_))
+    }
+
     /// As a list of texts.
     pub(crate) fn texts(&self) -> Vec<String> {
         self.list().iter().filter_map(Self::text).map(str::to_owned).collect()

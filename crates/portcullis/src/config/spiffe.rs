@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use indexmap::IndexMap;
 use portcullis_identity::{
-    GroupRule,
+    Rule,
     spiffe::{Mesh, SvidTokens, TrustDomain},
 };
 use schemars::JsonSchema;
@@ -92,7 +92,7 @@ impl Spiffe {
     pub(crate) fn mesh(&self, name: &str) -> Arc<Mesh> {
         let rules = self.groups.iter().filter_map(|(condition, groups)| {
             let groups = groups.iter().map(|group| group.as_str().into()).collect();
-            GroupRule::parse(condition, groups).ok()
+            Rule::parse(condition, groups).ok()
         });
         let (name, domain) = (name.to_owned(), self.domain.clone());
         Arc::new(Mesh { name, domain, groups: rules.collect() })
@@ -132,8 +132,8 @@ impl JwtSvid {
 
 fn spiffe_groups(field: &Field<'_>) -> IndexMap<String, Vec<String>> {
     for (condition, value) in field.pairs() {
-        let rule = GroupRule::parse(&condition, Vec::new());
-        if rule.is_ok_and(|rule| !Mesh::CLAIMS.contains(&rule.claim())) {
+        let rule = Rule::parse(&condition, Vec::new());
+        if rule.is_ok_and(|rule| rule.claims().any(|claim| !Mesh::CLAIMS.contains(&claim))) {
             let help = Some("write it like \"path=/ns/payments/sa/api\": [callers]".into());
             value.error(format!("`{condition}` asks for neither path nor spiffe_id"), help);
         }

@@ -231,3 +231,79 @@ fn a_claim_has_one_type() {
         refused(&SOUND.replace("policies: policies", &format!("{workloads}policies: policies")));
     assert!(shown.contains("the claim `ref` has two types"), "{shown}");
 }
+
+/// A configuration with one CI system.
+fn with_ci(jwt: &str, more: &str) -> String {
+    let workloads =
+        format!("  workloads:\n    - name: ci\n      jwt: {{audience: portcullis, {jwt}}}\n{more}");
+    SOUND.replace("policies: policies", &format!("{workloads}policies: policies"))
+}
+
+#[test]
+fn a_ci_system_is_read_by_its_preset() {
+    let sound = with_ci("ci: github, require: {repository: a/b}", "");
+    let loaded = loaded(&sound).expect("loads");
+    let jwt = loaded.config.identity.workloads[0].jwt.as_ref().expect("an issuer");
+    assert_eq!(jwt.issuer.as_str(), "https://token.actions.githubusercontent.com");
+    assert_eq!(jwt.subject.as_deref(), Some("{repository}"));
+    assert_eq!(loaded.bundle.claims["run_id"], "String");
+    let shown = serde_json::to_string(jwt).expect("shown");
+    assert!(
+        shown.contains(r#""heartbeat":"1m""#) && shown.contains(r#""system":"github""#),
+        "{shown}"
+    );
+}
+
+#[test]
+fn d05_a_shared_issuer_without_an_owner_is_refused() {
+    for (system, wanted) in
+        [("github", "repository"), ("gitlab", "project_path"), ("buildkite", "organization_slug")]
+    {
+        for require in ["", ", require: {ref: main}"] {
+            let said = refused(&with_ci(&format!("ci: {system}{require}"), ""));
+            assert!(said.contains("signs for everybody") && said.contains(wanted), "{said}");
+        }
+    }
+    // An issuer of one's own signs for nobody else.
+    let own = with_ci("ci: gitlab, issuer: \"https://gitlab.example.com\"", "");
+    assert!(loaded(&own).is_ok());
+}
+
+#[test]
+fn mistakes_in_rules_about_claims_are_told() {
+    for (jwt, what) in [
+        ("ci: jenkins", "`ci` cannot be `jenkins`"),
+        ("ci: generic", "lacks `issuer`"),
+        ("ci: {system: github, heartbeat: 2h}, require: {repository: a/b}", "longer than a run"),
+        ("ci: {system: github, longest: 2h}, require: {repository: a/b}", "longer than a run"),
+        ("ci: {system: github, heartbeats: 1m}, require: {repository: a/b}", "did you mean"),
+        ("ci: github, require: {repository: {glob: \"**\"}}", "there is no `**`"),
+        ("ci: github, require: {repository: {glob: \"*/*\"}}", "whatever anybody calls"),
+        ("ci: github, require: {repository: {glob: a/b}}", "without `glob`"),
+        ("ci: github, require: {repository: {regex: \".*\"}}", "unknown key `regex`"),
+        ("ci: github, require: {repository: []}", "nothing would ever match"),
+        ("ci: github, require: {}", "no claim is named"),
+        ("ci: github, require: {repository: a/b}, rules: [{groups: [x]}]", "lacks `when`"),
+        ("ci: github, require: {repository: a/b}, rules: [{when: {}, groups: [x]}]", "no claim"),
+    ] {
+        let said = refused(&with_ci(jwt, ""));
+        assert!(said.contains(what), "{jwt}: {said}");
+    }
+}
+
+#[test]
+fn scim_names_a_provider_and_no_secret() {
+    let scim = |scim: &str| {
+        with_ci("ci: github, require: {repository: a/b}", &format!("  scim: {scim}\n"))
+    };
+    assert!(loaded(&scim("{token: {env: SCIM}, provider: corp, subject: userName}")).is_ok());
+    for (wrong, what) in [
+        ("{token: hunter2, provider: corp}", "a secret stands in the configuration"),
+        ("{token: {env: SCIM}, provider: crop}", "is no provider of people"),
+        ("{token: {env: SCIM}}", "lacks `provider`"),
+        ("{token: {env: SCIM}, provider: corp, subject: email}", "`subject` cannot be `email`"),
+    ] {
+        let said = refused(&scim(wrong));
+        assert!(said.contains(what) && !said.contains("hunter2"), "{wrong}: {said}");
+    }
+}

@@ -62,6 +62,7 @@ impl House {
 
 fn settings(config: &Config, base: &Path, entropy: &Arc<dyn Entropy>) -> Result<Settings> {
     let sign_ins = &config.identity.sign_ins;
+    let scim = config.identity.scim.as_ref();
     Ok(Settings {
         people: config.identity.same_people(),
         control_sign_in: sign_ins.absolute,
@@ -70,6 +71,8 @@ fn settings(config: &Config, base: &Path, entropy: &Arc<dyn Entropy>) -> Result<
         cleartext: config.demo,
         store_key: keys::store_key(&base.join(config.store.path()), entropy.as_ref())?,
         relying_party: RelyingParty::of(&config.control.url),
+        sources: config.identity.sources(),
+        provisioning: scim.map(|scim| scim.provisioning(base)).transpose()?,
         ..Settings::default()
     })
 }

@@ -141,6 +141,12 @@ impl Plan {
         self
     }
 
+    /// Sets something of the identity provider of people: `claims: {level: Long}`.
+    pub(crate) fn oidc(mut self, setting: &str) -> Self {
+        self.corp.extend([", ", setting]);
+        self
+    }
+
     /// Adds a line to `identity`, after all workloads.
     pub(crate) fn identity(mut self, line: &str) -> Self {
         self.workloads.extend(["  ", line, "\n"]);

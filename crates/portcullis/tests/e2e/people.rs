@@ -45,6 +45,8 @@ pub(crate) struct Person {
     pub(crate) email: String,
     pub(crate) email_verified: bool,
     pub(crate) groups: Vec<String>,
+    /// Further claims.
+    pub(crate) more: Value,
 }
 
 impl Person {
@@ -55,6 +57,7 @@ impl Person {
             email: format!("{name}@example.com"),
             email_verified: true,
             groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+            more: json!({}),
         }
     }
 }
@@ -135,7 +138,10 @@ async fn token(
 /// What the token endpoint says of `person`, and `more` claims of its ID token.
 fn tokens(state: &Shared, person: &Person, more: Option<Value>) -> Value {
     let now = machine_time();
-    let id_token = state.issuer.token(now).claim("aud", "portcullis");
+    let mut id_token = state.issuer.token(now).claim("aud", "portcullis");
+    for (name, value) in person.more.as_object().into_iter().flatten() {
+        id_token = id_token.claim(name, value.clone());
+    }
     let mut id_token = id_token
         .claim("sub", person.subject.as_str())
         .claim("name", person.subject.as_str())

@@ -45,7 +45,7 @@ struct Streams {
 }
 
 /// A child process that ends with the test.
-struct Peer(Child);
+pub(crate) struct Peer(Child);
 
 impl Drop for Peer {
     fn drop(&mut self) {
@@ -115,16 +115,18 @@ impl Streams {
     }
 }
 
-fn python(script: &str, args: &[&str], stdout: Stdio) -> Peer {
+/// Python with what the tests need, and the outsider `name`.
+pub(crate) fn script(name: &str) -> (PathBuf, PathBuf) {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
     let own = root.join(".cache/python/bin/python");
     let python = std::env::var_os("PORTCULLIS_PYTHON").map_or(own, PathBuf::from);
-    let child = Command::new(&python)
-        .arg(root.join("tests/outsiders").join(script))
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(stdout)
-        .spawn();
+    (python, root.join("tests/outsiders").join(name))
+}
+
+pub(crate) fn python(name: &str, args: &[&str], stdout: Stdio) -> Peer {
+    let (python, path) = script(name);
+    let child =
+        Command::new(&python).arg(path).args(args).stdin(Stdio::null()).stdout(stdout).spawn();
     Peer(child.unwrap_or_else(|error| {
         panic!("{}: {error}; ./scripts/test installs it", python.display())
     }))

@@ -110,7 +110,7 @@ fn signed_in(now: Timestamp) -> (Snapshot, Vec<String>) {
             id: SignInId::from_bits(n),
             audience: Audience::Gate,
             principal: principal.id.clone(),
-            person: PersonId::from_bits(n),
+            person: Some(PersonId::from_bits(n)),
             authenticated_at: now,
             created_at: now,
             expires_at: now + jiff::SignedDuration::from_mins(10),
@@ -118,6 +118,7 @@ fn signed_in(now: Timestamp) -> (Snapshot, Vec<String>) {
             service: None,
             held: portcullis_model::Held::Token,
             provider_session: None,
+            run: None,
         };
         let hash = TokenHash::of(token.expose());
         snapshot = snapshot.with_principal(principal).with_sign_in(hash, Arc::new(sign_in));

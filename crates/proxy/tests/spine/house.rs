@@ -333,7 +333,7 @@ fn snapshot(upstream: SocketAddr, now: Timestamp) -> Snapshot {
         id: SignInId::from_bits(5),
         audience: Audience::Gate,
         principal: ana().id,
-        person: PersonId::from_bits(6),
+        person: Some(PersonId::from_bits(6)),
         authenticated_at: now,
         created_at: now,
         expires_at: now + SignedDuration::from_hours(1),
@@ -341,6 +341,7 @@ fn snapshot(upstream: SocketAddr, now: Timestamp) -> Snapshot {
         service: None,
         held: Held::Token,
         provider_session: None,
+        run: None,
     };
     Snapshot::new(Arc::new(bundle), 1)
         .with_principal(Arc::new(ana()))

@@ -4,6 +4,7 @@
 //! survives a power cut. A few others read. One process owns the file; a second is refused.
 
 mod browsers;
+mod directory;
 mod open;
 mod passkeys;
 mod read;
@@ -25,9 +26,9 @@ use portcullis_model::{
 use sqlx::SqlitePool;
 
 use crate::{
-    AccessRequests, Change, Grants, LogMark, Store, StoreError, StoredAnswer, StoredBundle,
-    StoredChallenge, StoredCode, StoredDevice, StoredEvent, StoredProviderToken, StoredRefusal,
-    StoredSignIn,
+    AccessRequests, Change, Grants, LogMark, SeenPrincipal, Store, StoreError, StoredAnswer,
+    StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent, StoredGroup,
+    StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -85,6 +86,18 @@ impl Store for SqliteStore {
 
     async fn principals(&self) -> Result<Vec<Principal>> {
         read::principals(&self.readers).await
+    }
+
+    async fn seen(&self) -> Result<Vec<SeenPrincipal>> {
+        directory::seen(&self.readers).await
+    }
+
+    async fn directory_users(&self) -> Result<Vec<StoredUser>> {
+        directory::users(&self.readers).await
+    }
+
+    async fn directory_groups(&self) -> Result<Vec<StoredGroup>> {
+        directory::groups(&self.readers).await
     }
 
     async fn person_by_email(&self, email: &str) -> Result<Option<PersonId>> {

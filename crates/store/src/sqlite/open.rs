@@ -42,6 +42,7 @@ fn migrations() -> Migrator {
         (1, "first", include_str!("../../migrations/0001_first.sql")),
         (2, "answers", include_str!("../../migrations/0002_answers.sql")),
         (3, "browsers", include_str!("../../migrations/0003_browsers.sql")),
+        (5, "jobs", include_str!("../../migrations/0005_jobs.sql")),
         (6, "passkeys", include_str!("../../migrations/0006_passkeys.sql")),
     ];
     let migration = |(version, name, sql): (i64, &'static str, &'static str)| {

@@ -6,23 +6,21 @@ use portcullis_model::{
 use sqlx::{Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
 
 use super::{
-    Result, browsers, passkeys,
+    Result, browsers, directory, passkeys,
     rows::{json, micros, unreadable},
 };
-use crate::{Change, LogMark, StoreError, StoredAnswer, StoredBundle, StoredRefusal, StoredSignIn};
+use crate::{
+    Change, LogMark, Person, StoreError, StoredAnswer, StoredBundle, StoredRefusal, StoredSignIn,
+};
 
 /// Answers that are kept for one caller.
 const MOST_ANSWERS: i64 = 256;
 
 pub(super) async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<()> {
     match change {
-        Change::AddPerson(person) => {
-            let sql = "INSERT INTO people (id, email) VALUES (?, ?) \
-                       ON CONFLICT (id) DO UPDATE SET email = excluded.email";
-            let query = sqlx::query(sql).bind(person.id.to_string()).bind(person.email.clone());
-            guarded(tx, query).await
-        }
+        Change::AddPerson(person) => add_person(tx, person).await,
         Change::SeePrincipal { principal, at } => see_principal(tx, principal, micros(*at)).await,
+        Change::ForgetPrincipal(id) => directory::forget_principal(tx, id).await,
         Change::AddSignIn(stored) => add_sign_in(tx, stored).await,
         Change::EndSignIn(id) => end_sign_in(tx, *id).await,
         Change::SeeSignIn { id, at } => browsers::see(tx, *id, *at).await,
@@ -68,6 +66,12 @@ pub(super) async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<
             forget(tx, micros(*refusals_until), micros(*devices_until)).await
         }
         Change::AddBundle(bundle) => add_bundle(tx, bundle).await,
+        Change::SpendJobToken { key, until, now } => {
+            directory::spend_job_token(tx, key, micros(*until), micros(*now)).await
+        }
+        Change::PutUser(user) => directory::put_user(tx, user).await,
+        Change::PutGroup(group) => directory::put_group(tx, group).await,
+        Change::RemoveGroup(id) => directory::remove_group(tx, *id).await,
         Change::Record(event) => record(tx, event).await,
     }
 }
@@ -93,6 +97,13 @@ pub(super) async fn guarded(
     }
 }
 
+async fn add_person(tx: &mut SqliteConnection, person: &Person) -> Result<()> {
+    let sql = "INSERT INTO people (id, email) VALUES (?, ?) \
+               ON CONFLICT (id) DO UPDATE SET email = excluded.email";
+    let query = sqlx::query(sql).bind(person.id.to_string()).bind(person.email.clone());
+    guarded(tx, query).await
+}
+
 async fn see_principal(tx: &mut SqliteConnection, principal: &Principal, at: i64) -> Result<()> {
     let sql = "INSERT INTO principals (id, person, seen_at, body) VALUES (?, ?, ?, ?) \
                ON CONFLICT (id) DO UPDATE SET \
@@ -110,14 +121,18 @@ async fn add_sign_in(tx: &mut SqliteConnection, stored: &StoredSignIn) -> Result
     // A child of a sign-in that has just ended would outlive it: the guard asks for the parent.
     let sql = "INSERT INTO sign_ins (id, token_hash, principal, parent, expires_at, body) \
                SELECT ?1, ?2, ?3, ?4, ?5, ?6 \
-               WHERE ?4 IS NULL OR EXISTS (SELECT 1 FROM sign_ins WHERE id = ?4)";
+               WHERE (?4 IS NULL OR EXISTS (SELECT 1 FROM sign_ins WHERE id = ?4)) \
+               AND NOT EXISTS (SELECT 1 FROM directory_users WHERE active = 0 AND (\
+               principal = ?3 OR principal IN (SELECT id FROM principals WHERE person = ?7) \
+               OR email IN (SELECT email FROM people WHERE id = ?7)))";
     let query = sqlx::query(sql)
         .bind(sign_in.id.to_string())
         .bind(stored.hash.to_string())
         .bind(sign_in.principal.to_string())
         .bind(sign_in.parent.map(|parent| parent.to_string()))
         .bind(micros(sign_in.expires_at))
-        .bind(json("sign_ins", sign_in)?);
+        .bind(json("sign_ins", sign_in)?)
+        .bind(sign_in.person.map(|person| person.to_string()));
     guarded(tx, query).await
 }
 

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use portcullis_model::{
     AccessQuery, AccessRequest, AccessRequestId, AccessRequestState, Audience, Base64Url,
-    BundleDigest, Decision, Event, EventId, EventType, Grant, GrantId, GrantKind, GrantState, Held,
-    Passkey, PasskeyId, PersonId, Principal, PrincipalId, PrincipalKind, RefusalId, RequestId,
-    Resource, Review, ReviewId, SignIn, SignInId, TokenHash, Way, Window,
+    BundleDigest, Decision, DirectoryId, Event, EventId, EventType, Grant, GrantId, GrantKind,
+    GrantState, Held, Passkey, PasskeyId, PersonId, Principal, PrincipalId, PrincipalKind,
+    RefusalId, RequestId, Resource, Review, ReviewId, SignIn, SignInId, TokenHash, Way, Window,
 };
 use portcullis_store::{
-    ChallengePurpose, Person, StoredBundle, StoredChallenge, StoredCode, StoredDevice,
-    StoredRefusal, StoredSignIn,
+    ChallengePurpose, Person, StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEmail,
+    StoredGroup, StoredName, StoredRefusal, StoredSignIn, StoredUser,
 };
 
 pub(crate) fn now() -> Timestamp {
@@ -106,7 +106,7 @@ pub(crate) fn sign_in(n: u128, name: &str, person: u128, parent: Option<u128>) -
         id: SignInId::from_bits(n),
         audience: if parent.is_some() { Audience::Gate } else { Audience::Control },
         principal: id(name),
-        person: PersonId::from_bits(person),
+        person: Some(PersonId::from_bits(person)),
         authenticated_at: now(),
         created_at: now(),
         expires_at: now() + SignedDuration::from_hours(12),
@@ -114,6 +114,7 @@ pub(crate) fn sign_in(n: u128, name: &str, person: u128, parent: Option<u128>) -
         service: None,
         held: Held::Token,
         provider_session: None,
+        run: None,
     };
     StoredSignIn { hash: TokenHash::of(&format!("pc_sign_{n}")), sign_in, seen_at: None }
 }
@@ -190,5 +191,35 @@ pub(crate) fn code() -> StoredCode {
         origin: "https://desk.example.com".into(),
         challenge: "challenge".into(),
         expires_at: now() + SignedDuration::from_secs(60),
+    }
+}
+
+pub(crate) fn user(n: u128, name: &str, subject: Option<&str>, email: Option<&str>) -> StoredUser {
+    let email = email.map(|value| StoredEmail { value: value.into(), kind: None, primary: true });
+    StoredUser {
+        id: DirectoryId::from_bits(n),
+        user_name: name.to_owned(),
+        external_id: subject.map(str::to_owned),
+        principal: subject.map(id),
+        display_name: None,
+        name: StoredName::default(),
+        emails: email.into_iter().collect(),
+        active: true,
+        deleted: false,
+        version: 0,
+        created_at: now(),
+        changed_at: now(),
+    }
+}
+
+pub(crate) fn group(n: u128, name: &str, members: &[u128]) -> StoredGroup {
+    StoredGroup {
+        id: DirectoryId::from_bits(n),
+        name: name.to_owned(),
+        external_id: None,
+        members: members.iter().map(|member| DirectoryId::from_bits(*member)).collect(),
+        version: 0,
+        created_at: now(),
+        changed_at: now(),
     }
 }
