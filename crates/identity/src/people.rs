@@ -118,7 +118,7 @@ pub enum Poll {
     /// It took too long.
     Expired,
     /// The person is who they are.
-    Done(SignedIn),
+    Done(Box<SignedIn>),
 }
 
 /// Somebody who signed in.
@@ -210,7 +210,8 @@ impl People {
 
     /// Starts a sign-in (RFC 8628, 3.1).
     pub async fn begin_device(&self) -> Result<DeviceAuthorization, PeopleError> {
-        let url = self.keys.provider().device_endpoint(&self.metadata().await?)?;
+        let found = self.keys.provider().device_endpoint(&self.metadata().await?);
+        let url = self.unless_missing(found).await?;
         let scope = self.config.scopes.join(" ");
         let (status, body) = self.post(&url, &[("scope", &scope)]).await?;
         match status {
@@ -227,7 +228,7 @@ impl People {
         if status == StatusCode::OK {
             let tokens = answer::tokens(&url, &body)?;
             let person = self.person(tokens.id_token(&url)?.expose()).await?;
-            return Ok(Poll::Done(SignedIn { person, renewal: renew::renewal(&tokens) }));
+            return Ok(Poll::Done(Box::new(SignedIn { person, renewal: renew::renewal(&tokens) })));
         }
         match answer::refusal(&url, status, &body) {
             PeopleError::Refused { error } => match error.as_str() {
@@ -278,7 +279,19 @@ impl People {
     }
 
     async fn token_endpoint(&self) -> Result<Url, ProviderError> {
-        self.keys.provider().token_endpoint(&self.metadata().await?)
+        let found = self.keys.provider().token_endpoint(&self.metadata().await?);
+        self.unless_missing(found).await
+    }
+
+    /// A document that lacks what is needed is not kept: it may have been put right meanwhile.
+    async fn unless_missing(
+        &self,
+        found: Result<Url, ProviderError>,
+    ) -> Result<Url, ProviderError> {
+        if found.is_err() {
+            *self.known.lock().await = None;
+        }
+        found
     }
 
     async fn post(

@@ -23,6 +23,7 @@ mod identity;
 mod listener;
 #[cfg(test)]
 mod mesh_tests;
+mod people;
 mod scim;
 mod secret;
 mod section;

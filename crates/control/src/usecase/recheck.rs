@@ -111,7 +111,8 @@ async fn vouched(
         let said = people::principal(known.id.clone(), person, provider.name(), claims);
         // How they authenticated did not change by asking again.
         let principal = Principal { amr: known.amr.clone(), ..said };
-        if principal != **known {
+        // What is known has the directory's groups, where there is one; what is said has not.
+        if core.publisher.as_known(&principal) != **known {
             let mut event = core.event(&op, EventType::PersonChanged);
             event.principal = Some(principal.id.clone());
             event.sign_in = Some(sign_in.id);

@@ -58,7 +58,7 @@ impl PeopleProvider for OidcPeople {
             Poll::Pending { slow_down: true } => DeviceOutcome::SlowDown,
             Poll::Denied => DeviceOutcome::Denied,
             Poll::Expired => DeviceOutcome::Expired,
-            Poll::Done(signed_in) => DeviceOutcome::Done(Box::new(verified(signed_in))),
+            Poll::Done(signed_in) => DeviceOutcome::Done(Box::new(verified(*signed_in))),
         })
     }
 

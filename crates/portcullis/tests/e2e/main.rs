@@ -49,3 +49,4 @@ mod tokens;
 mod upstream;
 mod walls;
 mod wire;
+mod yard;

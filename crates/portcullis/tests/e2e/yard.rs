@@ -1,0 +1,205 @@
+//! A yard of CI systems: issuers whose tokens `PyJWT` mints, and a shop that their jobs deploy.
+
+use std::{
+    net::SocketAddr,
+    process::Stdio,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use portcullis_testkit::{
+    ambient::machine_time,
+    net::{free_port, wait_for_port},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    house::House,
+    people::Person,
+    shop::{HOST, Shop},
+    streams::{Peer, python},
+    upstream::Upstream,
+    wire::{Response, exchange},
+};
+
+const POLICIES: &str = r#"
+@id("deployers")
+permit (principal is Workload in Group::"deployers", action == Action::"shop.PUT", resource == Service::"shop");
+
+@id("deployers.granted") @reviews("0") @max_duration("10m")
+permit (principal is Workload in Group::"deployers", action == Action::"shop.DELETE", resource == Service::"shop")
+when { context has grant };
+
+@id("cart.attributes")
+permit (principal is Workload, action == Action::"shop.PATCH", resource == Service::"shop")
+when { principal has repository && principal.repository == "shop/cart" && principal has run_attempt
+    && principal.run_attempt == "2" && context.auth.method == "run" };
+
+@id("auditors")
+permit (principal is User in Group::"auditors", action == Action::"viewAudit", resource is System);
+"#;
+
+/// The shop, and CI systems whose jobs may read there.
+pub(crate) struct Yard {
+    pub(crate) shop: Shop,
+    pub(crate) upstream: Upstream,
+    pub(crate) issuers: SocketAddr,
+    _issuers: Peer,
+}
+
+/// A run.
+pub(crate) struct Running {
+    pub(crate) id: String,
+    pub(crate) control: String,
+    pub(crate) gate: String,
+}
+
+impl Yard {
+    pub(crate) fn open() -> Self {
+        Self::with_heartbeat("10m")
+    }
+
+    pub(crate) fn with_heartbeat(heartbeat: &str) -> Self {
+        let issuers = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let peer = python("ci_issuer.py", &[&issuers.port().to_string()], Stdio::null());
+        assert!(wait_for_port(issuers, Duration::from_secs(30)));
+        let upstream = Upstream::start();
+        let shop = Shop::furnished(&upstream.url(), |plan| {
+            plan.policy("jobs.cedar", POLICIES)
+                .workload(&format!(
+                    "{{name: github, jwt: {{ci: {{system: github, heartbeat: {heartbeat}}}, \
+                     issuer: \"http://{issuers}/github\", audience: portcullis, \
+                     require: {{repository: shop/cart, ref: [refs/heads/main, {{glob: \"refs/heads/release/*\"}}]}}, \
+                     groups: {{\"repository_owner=shop\": [readers]}}, \
+                     rules: [{{when: {{environment: production, ref: refs/heads/main}}, groups: [deployers]}}]}}}}"
+                ))
+                .workload(&format!(
+                    "{{name: gitlab, jwt: {{ci: gitlab, issuer: \"http://{issuers}/gitlab\", audience: portcullis, \
+                     require: {{project_path: shop/cart, ref_protected: \"true\"}}, \
+                     groups: {{\"namespace_path=shop\": [readers]}}}}}}"
+                ))
+                .workload(&format!(
+                    "{{name: buildkite, jwt: {{ci: buildkite, issuer: \"http://{issuers}/buildkite\", \
+                     audience: portcullis, require: {{organization_slug: shop, pipeline_slug: cart}}, \
+                     groups: {{\"build_branch=main\": [readers]}}}}}}"
+                ))
+        });
+        Self { shop, upstream, issuers, _issuers: peer }
+    }
+
+    pub(crate) fn house(&self) -> &House {
+        &self.shop.house
+    }
+
+    /// The claims of a job as its system writes them, valid for five minutes.
+    pub(crate) fn claims(&self, system: &str) -> Value {
+        let now = machine_time().as_second();
+        let mut claims = shape(system);
+        for (name, value) in [
+            ("iss", json!(format!("http://{}/{system}", self.issuers))),
+            ("aud", json!("portcullis")),
+            ("iat", json!(now)),
+            ("nbf", json!(now)),
+            ("exp", json!(now + 300)),
+        ] {
+            claims[name] = value;
+        }
+        claims
+    }
+
+    /// A token with these claims, and whatever else of it is `more`.
+    pub(crate) fn mint(&self, claims: &Value, more: Value) -> String {
+        let mut body = json!({"claims": claims});
+        for (name, value) in more.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        let body = body.to_string();
+        let length = body.len();
+        let head = format!(
+            "POST /mint HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n",
+            self.issuers
+        );
+        let minted = exchange(self.issuers, format!("{head}{body}"));
+        assert_eq!(minted.status, 200, "{}", minted.text());
+        minted.text()
+    }
+
+    /// A token that no other is the same as.
+    pub(crate) fn sound(&self, system: &str) -> String {
+        self.mint(&self.claims(system), json!({}))
+    }
+
+    pub(crate) fn exchange(&self, token: &str) -> Response {
+        self.house().api("POST", "/v1/runs", Some(token), None)
+    }
+
+    /// Exchanges `token` and makes the run's sign-in for the gate.
+    pub(crate) fn run(&self, token: &str) -> Running {
+        let answer = self.exchange(token);
+        assert_eq!(answer.status, 201, "{}\n{}", answer.text(), self.house().log());
+        let body = answer.json();
+        let text = |name: &str| body[name].as_str().unwrap().to_owned();
+        let control = text("token");
+        Running { id: text("id"), gate: self.house().gate_token(&control), control }
+    }
+
+    pub(crate) fn heartbeat(&self, run: &Running) -> u16 {
+        let path = format!("/v1/runs/{}/heartbeat", run.id);
+        self.house().api("POST", &path, Some(&run.control), None).status
+    }
+
+    pub(crate) fn gate(&self, method: &str, token: &str) -> u16 {
+        self.house().gate(HOST, method, "/page", Some(token), None).status
+    }
+
+    /// Whether any token of this run is worth anything.
+    pub(crate) fn is_over(&self, run: &Running) -> bool {
+        let whoami = self.house().api("GET", "/v1/whoami", Some(&run.control), None).status;
+        let gate = self.gate("GET", &run.gate);
+        assert!([200, 401].contains(&whoami) && [200, 401].contains(&gate), "{whoami} {gate}");
+        whoami == 401 && gate == 401
+    }
+
+    pub(crate) fn auditor(&self) -> String {
+        self.house().sign_in(&Person::new("sam", &["auditors"]))
+    }
+}
+
+/// What no other token has.
+pub(crate) fn unique() -> String {
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    format!("{}-{}", machine_time().as_second(), MADE.fetch_add(1, Ordering::Relaxed))
+}
+
+/// What each system says of a job, as its documentation has it.
+fn shape(system: &str) -> Value {
+    let id = unique();
+    match system {
+        "github" => json!({
+            "jti": id, "sub": "repo:shop/cart:environment:production", "ref": "refs/heads/main",
+            "sha": "4cf2d1", "repository": "shop/cart", "repository_owner": "shop", "actor_id": "12",
+            "repository_visibility": "private", "repository_id": "74", "repository_owner_id": "65",
+            "run_id": "5432", "run_number": "10", "run_attempt": "2", "actor": "ana", "workflow": "deploy",
+            "head_ref": "", "base_ref": "", "event_name": "push", "ref_type": "branch", "ref_protected": "true",
+            "environment": "production", "job_workflow_ref": "shop/cart/.github/workflows/d.yml@refs/heads/main",
+            "workflow_ref": "shop/cart/.github/workflows/d.yml@refs/heads/main",
+            "runner_environment": "github-hosted",
+        }),
+        "gitlab" => json!({
+            "jti": id, "sub": "project_path:shop/cart:ref_type:branch:ref:main", "namespace_id": "72",
+            "namespace_path": "shop", "project_id": "20", "project_path": "shop/cart", "user_id": "1",
+            "user_login": "ana", "user_email": "ana@example.com", "pipeline_id": "574", "job_id": "302",
+            "pipeline_source": "push", "ref": "main", "ref_type": "branch", "ref_path": "refs/heads/main",
+            "ref_protected": "true", "environment": "production", "environment_protected": "true",
+            "deployment_tier": "production", "runner_id": 1, "runner_environment": "self-hosted",
+            "groups_direct": ["shop"], "sha": "714a62",
+        }),
+        // It has no `jti`.
+        _ => json!({
+            "sub": format!("organization:shop:pipeline:cart:ref:refs/heads/main:commit:9f3182:step:{id}"),
+            "organization_slug": "shop", "organization_id": "a1", "pipeline_slug": "cart", "pipeline_id": "b2",
+            "build_number": 5, "build_branch": "main", "build_commit": "9f3182", "build_source": "webhook",
+            "step_key": "deploy", "job_id": id, "agent_id": "d4", "runner_environment": "self-hosted",
+        }),
+    }
+}
