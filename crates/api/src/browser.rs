@@ -142,9 +142,8 @@ async fn sign_in(
     if query.provider.is_none() && providers.len() > 1 {
         return Ok(choice(&query, &providers).into_response());
     }
-    let begun = api.cookie(&headers, Cookie::ControlBegun)?;
-    let begun = begun.filter(|begun| TokenKind::Browser.fits(begun.expose()));
-    let browser = begun.unwrap_or_else(|| TokenKind::Browser.issue(api.entropy.as_ref()));
+    let browser = begun(&api, &headers)?;
+    let browser = browser.unwrap_or_else(|| TokenKind::Browser.issue(api.entropy.as_ref()));
     let redirect_uri = redirect_uri(&api);
     let beginning = Begin {
         provider: query.provider.as_deref(),
@@ -155,6 +154,12 @@ async fn sign_in(
     let address = api.control.begin_browser(beginning).await?;
     let cookie = Cookie::ControlBegun.set(api.cleartext(), browser.expose(), LONGEST_SIGN_IN);
     Ok(lead_to(&address, cookie))
+}
+
+/// What this browser is known by while it signs in.
+fn begun(api: &Shared, headers: &HeaderMap) -> Result<Option<Secret>, Failed> {
+    let begun = api.cookie(headers, Cookie::ControlBegun)?;
+    Ok(begun.filter(|begun| TokenKind::Browser.fits(begun.expose())))
 }
 
 fn choice(query: &SignInQuery, providers: &[String]) -> Page {
@@ -182,9 +187,7 @@ async fn callback(
     headers: HeaderMap,
     Search(query): Search<Callback>,
 ) -> Outcome {
-    let browser = api.cookie(&headers, Cookie::ControlBegun)?;
-    let browser = browser.filter(|browser| TokenKind::Browser.fits(browser.expose()));
-    let browser = browser.ok_or(Failed::NOT_BEGUN)?;
+    let browser = begun(&api, &headers)?.ok_or(Failed::NOT_BEGUN)?;
     let code = match (&query.code, &query.error) {
         (Some(code), None) => Ok(code.as_str()),
         (None, Some(error)) => Err(error.as_str()),
