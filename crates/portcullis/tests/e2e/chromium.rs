@@ -1,7 +1,7 @@
 //! The whole way with outsiders only: Debian's Chromium in front, a certified provider behind, TLS between.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
@@ -16,23 +16,30 @@ const POLICY: &str = r#"
 permit (principal is User in Group::"engineers", action, resource in Service::"desk");
 "#;
 
-#[test]
-fn a_person_signs_in_and_out_with_chromium_at_a_certified_provider() {
+/// The folder of the programs that drive Chromium; `None` where not all that they and their tests
+/// need is installed, which is no pass where it must be.
+pub(crate) fn installed() -> Option<PathBuf> {
     let outsiders = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/outsiders");
-    let there = outsiders.join("browser/node_modules/playwright-core").is_dir()
+    let folder = outsiders.join("browser");
+    let there = folder.join("node_modules/playwright-core").is_dir()
         && outsiders.join("oidc-provider/node_modules/oidc-provider").is_dir()
         && Path::new("/usr/bin/chromium").exists();
     if !there {
         let why = "run scripts/test, which installs Chromium and what npm has, first";
         assert!(std::env::var_os("CI").is_none(), "{why}");
         eprintln!("skipped: {why}");
-        return;
     }
+    there.then_some(folder)
+}
+
+#[test]
+fn a_person_signs_in_and_out_with_chromium_at_a_certified_provider() {
+    let Some(folder) = installed() else { return };
     let (port, control) = (free_port(), free_port());
     let mut provider = Command::new("node");
     provider
         .args(["server.mjs", "0", &format!("http://127.0.0.1:{control}")])
-        .current_dir(outsiders.join("oidc-provider"))
+        .current_dir(folder.join("../oidc-provider"))
         .stderr(Stdio::null());
     let provider = Process::start(&mut provider);
     let issuer = provider.wait_for_line("listening ", Duration::from_mins(1));
@@ -54,9 +61,7 @@ fn a_person_signs_in_and_out_with_chromium_at_a_certified_provider() {
     let page = format!("https://desk.example.com:{port}/page?x=1");
     let mut visit = Command::new("node");
     let control = format!("http://127.0.0.1:{control}");
-    visit
-        .args(["visit.mjs", &page, "ana", &issuer, &control])
-        .current_dir(outsiders.join("browser"));
+    visit.args(["visit.mjs", &page, "ana", &issuer, &control]).current_dir(&folder);
     if let Some(folder) = std::env::var_os("PORTCULLIS_SCREENSHOTS") {
         visit.arg(folder);
     }

@@ -1,16 +1,13 @@
 //! Passkeys for reviewing: by authenticators in software (Yubico's `fido2`) that lie on request, and by
 //! Chromium with its virtual one.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{path::PathBuf, process::Command, time::Duration};
 
 use portcullis_testkit::Process;
 use serde_json::{Value, json};
 
 use crate::{
+    chromium,
     payments::{POLICIES, Payments, Visitor, ben, grant, id, lea, leo},
     upstream::Upstream,
     wire::Response,
@@ -52,17 +49,9 @@ impl Authenticator {
 
     /// Chromium on a page of control; `None` where it is not installed and need not be.
     fn chromium(payments: &Payments) -> Option<Self> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/outsiders/passkeys");
-        let there = folder.join("node_modules/playwright-core").is_dir()
-            && Command::new("chromium").arg("--version").output().is_ok();
-        if !there {
-            let why = "it takes chromium, and `npm ci` in tests/outsiders/passkeys";
-            assert!(std::env::var_os("CI").is_none(), "{why}");
-            eprintln!("skipped: {why}");
-            return None;
-        }
+        let folder = chromium::installed()?;
         let mut command = Command::new("node");
-        command.args(["chromium.mjs", &format!("{}/", origin(payments))]).current_dir(folder);
+        command.args(["passkeys.mjs", &format!("{}/", origin(payments))]).current_dir(folder);
         Some(Self::start(&mut command, origin(payments)))
     }
 
