@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use portcullis_control::{ControlError, OpContext, ports::ConsumeError};
 use portcullis_model::{Decision, EventType, GrantEnd, GrantState, RequestId, Window};
-use tokio::task::JoinSet;
+use tokio::{sync::Semaphore, task::JoinSet};
 
 use crate::world::{POLICIES, World, answer, asking, who};
 
@@ -144,9 +144,10 @@ async fn of_one_key_at_once_there_is_one_answer() {
     }
 }
 
-/// Ana with a grant that carries so many requests that only an end stops it.
+/// Ana with a grant that carries as many requests as a grant can: only an end stops it.
 async fn generous() -> (World, OpContext, OpContext, portcullis_model::GrantId) {
-    let world = World::with(&POLICIES.replace("@max_uses(\"1\")", "@max_uses(\"1000\")")).await;
+    let uses = format!("@max_uses(\"{}\")", u32::MAX);
+    let world = World::with(&POLICIES.replace("@max_uses(\"1\")", &uses)).await;
     let ana = world.sign_in("ana", &["engineering"]).await;
     let lea = world.sign_in("lea", &["leads"]).await;
     let id = world.ask(&ana, "payments.createRefund").await.unwrap().request.id;
@@ -159,14 +160,18 @@ async fn generous() -> (World, OpContext, OpContext, portcullis_model::GrantId) 
 async fn e25_nothing_is_spent_after_a_revocation_returned() {
     let (world, ana, lea, grant) = generous().await;
     let mut spending = JoinSet::new();
+    let under_way = Arc::new(Semaphore::new(0));
     for task in 0..MANY {
-        let control = Arc::clone(world.control());
+        let (control, under_way) = (Arc::clone(world.control()), Arc::clone(&under_way));
         spending.spawn(async move {
             let mut spent = 0_u32;
             for n in 0.. {
-                let request = RequestId::from_bits((task * 10_000 + n) as u128);
+                let request = RequestId::from_bits(((task as u128) << 64) | n);
                 match control.consume(grant, request).await {
-                    Ok(()) => spent += 1,
+                    Ok(()) => {
+                        spent += 1;
+                        under_way.add_permits(1);
+                    }
                     Err(ConsumeError::Over) => break,
                     Err(ConsumeError::Unavailable) => panic!("the store answers"),
                 }
@@ -174,7 +179,7 @@ async fn e25_nothing_is_spent_after_a_revocation_returned() {
             spent
         });
     }
-    tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+    let _some = under_way.acquire_many(2 * MANY as u32).await.unwrap();
     let ended = world.control().revoke(&lea, grant).await.unwrap();
     assert_eq!(world.holds(&who(&ana)), 0);
     let late = world.control().consume(grant, RequestId::from_bits(u128::MAX)).await;
