@@ -24,6 +24,7 @@ mod listener;
 #[cfg(test)]
 mod mesh_tests;
 mod people;
+mod proxy_protocol;
 mod scim;
 mod secret;
 mod section;

@@ -117,7 +117,8 @@ impl House {
             signer: Arc::new(signer()),
             metrics: Metrics::register(&mut prometheus_client::registry::Registry::default()),
         };
-        let listener = ListenerConfig { name: "gate".to_owned(), address, tls: None };
+        let name = "gate".to_owned();
+        let listener = ListenerConfig { name, address, tls: None, proxies: Vec::new() };
         let config = GateConfig {
             listeners: vec![listener],
             control_url: "https://control.test".to_owned(),
