@@ -57,6 +57,7 @@ suite! {
     events_wait_for_the_log_in_their_order,
     d05_a_job_token_is_spent_once_until_its_time_is_over,
     d25_whom_the_directory_bars_gets_no_sign_in,
+    d25_whom_the_directory_bars_asks_for_nothing,
     the_directory_changes_from_what_was_seen_and_names_are_unique,
     a_run_is_forgotten_with_its_sign_in_and_others_are_seen,
 }

@@ -21,7 +21,7 @@ pub struct AccessRequestBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub ended_at: Option<Timestamp>,
-    /// Why it was declined.
+    /// Why it was declined, or withdrawn by another than the requester.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     /// The grants that it ended in, one per query.
@@ -115,9 +115,8 @@ impl From<AccessRequestView> for AccessRequestBody {
             AccessRequestState::Pending => (None, None, Vec::new()),
             AccessRequestState::Approved { at, grants } => (Some(at), None, grants),
             AccessRequestState::Declined { at, why } => (Some(at), Some(why), Vec::new()),
-            AccessRequestState::Withdrawn { at } | AccessRequestState::Expired { at } => {
-                (Some(at), None, Vec::new())
-            }
+            AccessRequestState::Withdrawn { at, why } => (Some(at), why, Vec::new()),
+            AccessRequestState::Expired { at } => (Some(at), None, Vec::new()),
         };
         Self {
             id: request.id.to_string(),

@@ -144,6 +144,7 @@ fn the_standards_own_checker_finds_nothing_wrong() {
 fn d25_deactivating_a_person_ends_sign_ins_grants_and_live_streams_at_once() {
     let company = Company::open();
     let ana = Person::new("ana", &["engineering"]);
+    let lea = company.house.sign_in(&Person::new("lea", &["leads"]));
     for way in ["patch-inactive", "put-active", "delete-user"] {
         let id = company.provision(&["create-user", "ana", "ana", "ana@example.com"]);
         let group = company.provision(&["create-group", &format!("engineering-{way}"), &id]);
@@ -153,6 +154,10 @@ fn d25_deactivating_a_person_ends_sign_ins_grants_and_live_streams_at_once() {
         let asked =
             company.house.api("POST", "/v1/access-requests", Some(&entered.control), Some(ask));
         assert_eq!(asked.json()["state"], "approved", "{}", asked.text());
+        let ask = json!({"queries": [{"operation": "sse.PUT"}], "reason": "more work"});
+        let waits =
+            company.house.api("POST", "/v1/access-requests", Some(&entered.control), Some(ask));
+        assert_eq!(waits.json()["state"], "pending", "{}", waits.text());
         let mut stream = company.stream(&entered.gate);
         let arguments: &[&str] =
             if way == "put-active" { &[way, &id, "false"] } else { &[way, &id] };
@@ -161,6 +166,10 @@ fn d25_deactivating_a_person_ends_sign_ins_grants_and_live_streams_at_once() {
         assert!(stream.until_closed().is_some(), "{way}: the stream goes on");
         assert_eq!(company.whoami(&entered).status, 401, "{way}");
         assert_eq!(company.head(&entered.gate), 401, "{way}");
+        let path = format!("/v1/access-requests/{}", waits.json()["id"].as_str().unwrap());
+        let withdrawn = company.house.api("GET", &path, Some(&lea), None).json();
+        assert_eq!(withdrawn["state"], "withdrawn", "{way}: {withdrawn:#}");
+        assert_eq!(withdrawn["why"], "the requester is deactivated");
         let refused = company.refused_sign_in(&ana);
         assert_eq!(refused.status, 403, "{way}: {}", refused.text());
         assert!(refused.text().contains("deactivated"), "{}", refused.text());
@@ -205,6 +214,7 @@ fn everything_is_on_record(company: &Company) {
         ("directory_changed", "group_deleted"),
         ("sign_in_ended", "deactivated"),
         ("grant_ended", "holder_gone"),
+        ("access_request_ended", "withdrawn"),
         ("sign_in_refused", "deactivated"),
     ] {
         let there =

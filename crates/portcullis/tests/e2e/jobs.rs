@@ -231,6 +231,9 @@ fn a_run_ends_when_its_heartbeats_stop_and_takes_its_grants_with_it() {
     assert_eq!(asked.json()["state"], "approved", "{}", asked.text());
     assert_eq!(yard.gate("DELETE", &silent.gate), 200);
     assert_eq!(yard.gate("DELETE", &heard.gate), 403, "a grant is one run's");
+    let waits = json!({"queries": [{"operation": "shop.POST"}], "reason": "deploy"});
+    let waits = yard.house().api("POST", "/v1/access-requests", Some(&silent.control), Some(waits));
+    assert_eq!(waits.json()["state"], "pending", "{}", waits.text());
     let begun = Instant::now();
     while !yard.is_over(&silent) {
         assert!(begun.elapsed() < Duration::from_secs(30), "it goes on unheard");
@@ -243,6 +246,10 @@ fn a_run_ends_when_its_heartbeats_stop_and_takes_its_grants_with_it() {
         .record(&auditor, |events| events.iter().any(|event| event["type"] == "grant_ended"));
     let of = |kind: &str| events.iter().find(|event| event["type"] == kind).unwrap().clone();
     assert_eq!(of("grant_ended")["decision"], "holder_gone");
+    let path = format!("/v1/access-requests/{}", waits.json()["id"].as_str().unwrap());
+    let withdrawn = yard.house().api("GET", &path, Some(&auditor), None).json();
+    assert_eq!(withdrawn["state"], "withdrawn", "{withdrawn:#}");
+    assert_eq!(withdrawn["why"], "the run that asked has ended");
     let ended = events.iter().filter(|event| event["type"] == "sign_in_ended");
     let why: Vec<_> = ended.map(|event| event["decision"].as_str().unwrap()).collect();
     assert!(why.contains(&"silent") && why.contains(&"parent_ended"), "{why:?}");
