@@ -158,12 +158,18 @@ fn killed_after(path: &Path, while_writing: Duration) -> usize {
         .spawn()
         .unwrap();
     let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let (first, has_begun) = std::sync::mpsc::channel();
     let reading = std::thread::spawn(move || {
         let numbers = lines.map_while(Result::ok).filter_map(|line| {
             line.strip_prefix("acknowledged ").and_then(|n| n.parse::<usize>().ok())
         });
-        numbers.last()
+        let told = numbers.inspect(|_| {
+            let _ = first.send(());
+        });
+        told.last()
     });
+    // A machine that is busy takes its time until the child writes at all.
+    has_begun.recv_timeout(Duration::from_secs(60)).unwrap();
     std::thread::sleep(while_writing);
     child.kill().unwrap();
     child.wait().unwrap();

@@ -7,7 +7,10 @@ use portcullis_model::{AccessQuery, AccessRequestState, Decision, Review, Window
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{principal::PrincipalBody, way::WayBody};
+use crate::{
+    principal::{NamedPrincipalBody, PrincipalBody},
+    way::WayBody,
+};
 
 /// An access request, as the caller may see it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -28,8 +31,8 @@ pub struct AccessRequestBody {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grants: Vec<String>,
     /// Who asks.
-    pub requester: PrincipalBody,
-    /// The requester's name.
+    pub requester: NamedPrincipalBody,
+    /// The requester's name when they asked.
     pub requester_name: String,
     /// The service that all queries are about.
     pub service: String,
@@ -124,7 +127,7 @@ impl From<AccessRequestView> for AccessRequestBody {
             ended_at,
             why,
             grants: grants.iter().map(ToString::to_string).collect(),
-            requester: (&request.requester).into(),
+            requester: NamedPrincipalBody::new(&request.requester, view.requester),
             requester_name: request.requester_name,
             service: request.service.to_string(),
             queries: request.queries.into_iter().map(QueryBody::from).collect(),

@@ -6,6 +6,7 @@ use portcullis_model::{AccessRequest, AccessRequestId, AccessRequestState, Event
 use portcullis_policy::Snapshot;
 use portcullis_store::{AccessRequests, Change};
 
+use super::principals;
 use crate::{
     ControlError, OpContext,
     core::Core,
@@ -74,7 +75,8 @@ pub(crate) fn view(core: &Core, op: &OpContext, request: AccessRequest) -> Acces
     let snapshot = core.snapshot();
     let can_review = can_review(&snapshot, op, &request);
     let needs_passkey = can_review && rights::review(&snapshot, op, &request) == Right::WithPasskey;
-    AccessRequestView { request, can_review, needs_passkey, reviewers }
+    let requester = principals::known_as(core, &request.requester);
+    AccessRequestView { request, requester, can_review, needs_passkey, reviewers }
 }
 
 /// The requester, whoever reviewed or could review, and auditors.

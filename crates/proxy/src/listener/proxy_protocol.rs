@@ -4,7 +4,7 @@
 //! without a sound header is closed, since whose it is stays unknown. The header is taken off the
 //! socket to the byte, so that TLS or HTTP begins right behind it. Extensions (TLVs) are not read.
 //!
-//! Source: the specification by HAProxy, `doc/proxy-protocol.txt`.
+//! Source: <https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt>.
 
 use std::{io, net::IpAddr, time::Duration};
 
