@@ -169,7 +169,7 @@ fn killed_after(path: &Path, while_writing: Duration) -> usize {
         told.last()
     });
     // A machine that is busy takes its time until the child writes at all.
-    has_begun.recv_timeout(Duration::from_secs(60)).unwrap();
+    has_begun.recv_timeout(Duration::from_mins(1)).unwrap();
     std::thread::sleep(while_writing);
     child.kill().unwrap();
     child.wait().unwrap();

@@ -202,7 +202,7 @@ impl House {
 
     /// Waits until `/readyz` says so.
     pub(crate) fn wait_ready(&self) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while Instant::now() < deadline {
             if std::net::TcpStream::connect(self.control).is_ok()
                 && self.api("GET", "/readyz", None, None).status == 200
@@ -272,7 +272,7 @@ impl House {
     pub(crate) fn sign_in(&self, person: &Person) -> String {
         let begun = self.api("POST", "/v1/device", None, Some(json!({}))).json();
         self.people.confirm(begun["user_code"].as_str().unwrap(), person);
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while Instant::now() < deadline {
             let poll = json!({"device_token": begun["device_token"]});
             let answer = self.api("POST", "/v1/device/token", None, Some(poll));

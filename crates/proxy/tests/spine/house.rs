@@ -22,6 +22,7 @@ use portcullis_model::{
 use portcullis_policy::{Bundle, BundleSource, PolicySource, ServiceSource, Snapshot, bundle};
 use portcullis_proxy::{
     AssertionSigner, Gate, GateConfig, GateError, GateHandle, GateParts, ListenerConfig, Metrics,
+    ports::SnapshotFeed,
 };
 use portcullis_testkit::{ManualClock, SeededEntropy};
 use tokio::sync::watch;
