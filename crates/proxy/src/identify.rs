@@ -81,6 +81,7 @@ pub(crate) async fn identify(
     exchange.identity = Some(Rc::clone(&identity));
     exchange.sign_in = authenticated.sign_in();
     exchange.ends_at = authenticated.ends_at();
+    exchange.again = authenticated.again().cloned();
     Ok(Caller { identity, authenticated })
 }
 
@@ -139,7 +140,7 @@ async fn authenticate(
     match cached {
         Ok(authenticated) => Ok(authenticated),
         Err(Unverified::Refused(error)) => Err(error),
-        Err(Unverified::KeysNeeded) => {
+        Err(Unverified::IssuerNeeded) => {
             Box::pin(workloads.authenticate(token, now)).await.map(Arc::new)
         }
     }
@@ -161,6 +162,7 @@ fn refusal(error: &AuthError) -> Refusal {
         AuthError::Missing => Refusal::Unauthenticated,
         AuthError::Bad(why) => Refusal::BadCredentials(why),
         AuthError::IssuerUnavailable(_) => Refusal::Unavailable(Unavailable::Issuer),
+        AuthError::Busy(_) => Refusal::Limited { retry_after: 1 },
     }
 }
 
