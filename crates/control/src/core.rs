@@ -21,7 +21,7 @@ use crate::{
     rate::RateLimits,
     rights::ReviewerNames,
     settle::HeldBack,
-    usecase::{device::Polls, idle::Seen, recheck::ProviderTokens},
+    usecase::{device::Polls, idle::Seen, recheck::ProviderTokens, sightings::Sightings},
 };
 
 /// How long things live.
@@ -150,6 +150,7 @@ pub(crate) struct Core {
     pub(crate) held_back: HeldBack,
     pub(crate) deadlines: Deadlines,
     pub(crate) heartbeats: Heartbeats,
+    pub(crate) sightings: Sightings,
     pub(crate) connections: Connections,
     pub(crate) reviewer_names: ReviewerNames,
     pub(crate) refusal_rates: RateLimits,

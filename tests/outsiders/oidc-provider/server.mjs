@@ -18,7 +18,7 @@
 
 import Provider from 'oidc-provider';
 import { createMemoryAdapter } from 'oidc-provider/lib/adapters/memory_adapter.js';
-import { generateKeyPairSync } from 'node:crypto';
+import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
 import { createInterface } from 'node:readline';
 
@@ -56,11 +56,9 @@ const clients = [
 // The provider calls nobody on loopback unless it is told to.
 const loopback = (url, options) => { delete options.dispatcher; return fetch(url, options); };
 
-let made = 0;
 function key() {
-  made += 1;
   const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
-  return { ...privateKey.export({ format: 'jwk' }), kid: `key-${made}`, alg: 'RS256', use: 'sig' };
+  return { ...privateKey.export({ format: 'jwk' }), kid: randomUUID(), alg: 'RS256', use: 'sig' };
 }
 let keys = [key()];
 // Outlives the provider that has other keys.

@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     AuthError, Authenticated, IssuerUrl, ProviderClient, ProviderError, Unverified,
+    claims::LEEWAY,
     provider::{Provider, basic_auth, exchange},
     workloads::Verified,
 };
@@ -257,7 +258,10 @@ impl Introspector {
             Ok(vouched) => {
                 let again = Again { issuer: Arc::downgrade(self), question, token };
                 let longest = asked_at.checked_add(self.longest()).unwrap_or(Timestamp::MAX);
-                let good_until = vouched.life.ends_at.min(longest);
+                // To the token's end itself: the leeway is for clocks that differ, and after the
+                // end the issuer's own clock is asked.
+                let end = vouched.life.ends_at.checked_sub(LEEWAY).unwrap_or(longest);
+                let good_until = end.min(longest);
                 let authenticated = Authenticated::by_introspection(
                     Arc::new(vouched.principal),
                     vouched.origin,

@@ -6,6 +6,8 @@ use portcullis_testkit::{Fault, Issuer, ambient::machine_time};
 use serde_json::{Value, json};
 
 use crate::{
+    mesh::eventually,
+    people::Person,
     secrecy::handed_out,
     shop::{HOST, Shop},
     upstream::Upstream,
@@ -16,6 +18,12 @@ const PAGE: &str = "/introspect";
 /// An upstream whose answer does not end.
 const ENDLESS: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 1000\r\n\r\ndata: 1\n\n";
+
+const POLICIES: &str = r#"
+@id("auditors") permit (principal is User in Group::"auditors", action == Action::"viewAudit", resource);
+@id("by-method") permit (principal == Workload::"batch:batch-1", action in Action::"shop.write", resource == Service::"shop")
+when { context.auth.method == "introspection" };
+"#;
 
 /// A shop, and the issuer of the opaque tokens that it accepts.
 struct Kiosk {
@@ -75,7 +83,9 @@ impl Kiosk {
         let issuer = vouching();
         let entry = entry("batch", &issuer, more);
         let shop = Shop::furnished(&upstream.url(), |plan| {
-            plan.file("secret", "a-client-secret-of-the-tests\n").workload(&entry)
+            plan.file("secret", "a-client-secret-of-the-tests\n")
+                .policy("kiosk.cedar", POLICIES)
+                .workload(&entry)
         });
         Self { shop, upstream, issuer }
     }
@@ -116,6 +126,50 @@ fn an_opaque_token_opens_what_its_issuer_vouches_for_and_is_asked_about_once() {
     assert_eq!(who["explain"]["scheme"], "an opaque token of `batch`", "{who:#}");
     assert_eq!(who["explain"]["groups"]["readers"], "claim `teams`");
     assert_eq!(asked(&kiosk.issuer).len(), 1, "one answer is enough for gate and control");
+}
+
+#[test]
+fn workloads_are_listed_and_explained_once_a_gate_saw_them() {
+    let kiosk = Kiosk::open("");
+    let house = &kiosk.shop.house;
+    let auditor = house.sign_in(&Person::new("sam", &["auditors"]));
+    let list = || house.api("GET", "/v1/principals", Some(&auditor), None).json();
+    assert!(!list().to_string().contains("Workload"), "{}", list());
+    // Many requests, some at the same time: it is told once.
+    let token = token("seen");
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..10).for_each(|_| assert_eq!(kiosk.status(&token), 200)));
+        }
+    });
+    assert_eq!(kiosk.status(&kiosk.shop.token), 200);
+    eventually("both are listed", || {
+        let listed = list();
+        let all = listed["principals"].as_array().unwrap();
+        let has = |id: &str| {
+            all.iter().any(|one| {
+                one["principal"] == json!({"type": "Workload", "id": id})
+                    && one["groups"] == json!(["readers"])
+            })
+        };
+        has("batch:batch-1") && has("builds:reader")
+    });
+    let events = house.record(&auditor, |events| {
+        events.iter().filter(|event| event["type"] == "workload_seen").count() >= 2
+    });
+    let seen = events.iter().filter(|event| event["type"] == "workload_seen");
+    assert_eq!(seen.count(), 2, "{events:#?}");
+    // The rule that permits it to write reads the method.
+    let who = json!({"type": "Workload", "id": "batch:batch-1"});
+    let question = json!({"principal": who, "operation": "shop.PUT"});
+    let explained = house.api("POST", "/v1/policy/explain", Some(&auditor), Some(question)).json();
+    assert_eq!(
+        (&explained["answer"], &explained["policies"][0]),
+        (&json!("permit"), &json!("by-method"))
+    );
+    let own = json!({"operation": "shop.PUT"});
+    let explained = house.api("POST", "/v1/policy/explain", Some(&token), Some(own)).json();
+    assert_eq!(explained["policies"][0], "by-method", "{explained}");
 }
 
 #[test]

@@ -27,7 +27,8 @@ use portcullis_proxy::{
     AssertionSigner, Gate, GateConfig, GateError, GateHandle, GateParts, ListenerConfig, Metrics,
     ports::{
         ConnectionEnd, ConnectionInfo, Connections, ConsumeError, Consumption, Journal, Journals,
-        KeptRefusal, RecordBroken, Recorded, Refusals, RegisteredConnection, SnapshotFeed,
+        KeptRefusal, RecordBroken, Recorded, Refusals, RegisteredConnection, Sightings,
+        SnapshotFeed,
     },
 };
 use portcullis_testkit::{ManualClock, SeededEntropy};
@@ -110,6 +111,7 @@ impl House {
             consumption: Arc::clone(&ports) as _,
             refusals: Arc::clone(&ports) as _,
             browsers: Arc::new(crate::browsers::Nobody),
+            sightings: Arc::clone(&ports) as _,
             connections: Arc::clone(&ports) as _,
             workloads: Arc::new(workloads.unwrap()),
             entropy: Arc::clone(&ports) as _,
@@ -499,6 +501,10 @@ impl RegisteredConnection for Registered {
     fn ended(self: Box<Self>, why: ConnectionEnd, _up: u64, _down: u64) {
         self.ended.lock().unwrap().push(format!("{} {why:?}", self.protocol));
     }
+}
+
+impl Sightings for Ports {
+    fn seen(&self, _workload: &Arc<Principal>) {}
 }
 
 impl Connections for Ports {
