@@ -64,6 +64,7 @@ pub(crate) fn explain(
     }
     Ok(Explanation {
         answer,
+        auth_method: method,
         policies: verdict.policies.to_vec(),
         ways,
         to_be_checked,

@@ -102,16 +102,14 @@ impl Again {
     /// is no longer good, the issuer is asked, and has as long again to say so.
     pub fn holds(&self, now: Timestamp) -> bool {
         let Some(issuer) = self.issuer.upgrade() else { return false };
-        match issuer.said(&self.question, now) {
-            Some(said) => said.answer.is_ok(),
-            None => {
-                let grace = issuer.longest();
-                let last = issuer.vouched.get(&self.question).map(|said| said.good_until);
-                // A failure is no answer: then time decides.
-                let _asked = issuer.board(self.question, self.token.expose());
-                last.and_then(|last| last.checked_add(grace).ok()).is_some_and(|end| now < end)
-            }
+        if let Some(said) = issuer.said(&self.question, now) {
+            return said.answer.is_ok();
         }
+        let grace = issuer.longest();
+        let last = issuer.vouched.get(&self.question).map(|said| said.good_until);
+        // A failure is no answer: then time decides.
+        let _asked = issuer.board(self.question, self.token.expose());
+        last.and_then(|last| last.checked_add(grace).ok()).is_some_and(|end| now < end)
     }
 }
 
@@ -173,14 +171,13 @@ impl Introspector {
         now: Timestamp,
     ) -> Result<Authenticated, AuthError> {
         let question = self.question(token);
-        let said = match self.said(&question, now) {
-            Some(said) => said,
-            None => {
-                let mut flight = self.board(question, token)?;
-                let answered = flight.wait_for(Option::is_some).await;
-                let said = answered.ok().and_then(|said| said.clone());
-                said.ok_or_else(|| self.unavailable())?
-            }
+        let said = if let Some(said) = self.said(&question, now) {
+            said
+        } else {
+            let mut flight = self.board(question, token)?;
+            let answered = flight.wait_for(Option::is_some).await;
+            let said = answered.ok().and_then(|said| said.clone());
+            said.ok_or_else(|| self.unavailable())?
         };
         said.answer.map(|authenticated| Authenticated::clone(&authenticated))
     }
@@ -193,10 +190,8 @@ impl Introspector {
 
     /// Waits for the answer: the one under way, or a new one as far as the limits allow.
     fn board(self: &Arc<Self>, question: Question, token: &str) -> Result<Flight, AuthError> {
-        let asker = match self.vouched.contains_key(&question) {
-            true => Asker::Familiar,
-            false => Asker::Stranger,
-        };
+        let known = self.vouched.contains_key(&question);
+        let asker = if known { Asker::Familiar } else { Asker::Stranger };
         let now = self.clock.now();
         let mut asking = self.asking();
         if let Some(flight) = asking.flights.get(&question) {

@@ -160,6 +160,7 @@ pub(super) fn scopes(field: &Field<'_>) -> Vec<String> {
     plain.collect()
 }
 
+#[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
 pub(super) fn as_text<T: std::fmt::Display, S: serde::Serializer>(
     value: &Option<T>,
     serializer: S,

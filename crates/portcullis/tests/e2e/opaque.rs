@@ -159,17 +159,18 @@ fn workloads_are_listed_and_explained_once_a_gate_saw_them() {
     });
     let seen = events.iter().filter(|event| event["type"] == "workload_seen");
     assert_eq!(seen.count(), 2, "{events:#?}");
-    // The rule that permits it to write reads the method.
     let who = json!({"type": "Workload", "id": "batch:batch-1"});
     let question = json!({"principal": who, "operation": "shop.PUT"});
     let explained = house.api("POST", "/v1/policy/explain", Some(&auditor), Some(question)).json();
-    assert_eq!(
-        (&explained["answer"], &explained["policies"][0]),
-        (&json!("permit"), &json!("by-method"))
-    );
+    assert_eq!(explained["auth_method"], "introspection", "{explained:#}");
     let own = json!({"operation": "shop.PUT"});
     let explained = house.api("POST", "/v1/policy/explain", Some(&token), Some(own)).json();
-    assert_eq!(explained["policies"][0], "by-method", "{explained}");
+    assert_eq!(explained["auth_method"], "introspection", "{explained:#}");
+    // And the gate decides by it.
+    let written = house.gate(HOST, "PUT", "/page", Some(&token), None);
+    assert_eq!(written.status, 200, "{}", written.text());
+    let jwt = house.workload_token("batch-1", &["readers"]);
+    assert_eq!(house.gate(HOST, "PUT", "/page", Some(&jwt), None).status, 403);
 }
 
 #[test]

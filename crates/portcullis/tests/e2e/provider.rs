@@ -260,12 +260,18 @@ fn d09_keys_that_change_under_load_and_a_provider_that_goes_refuse_nobody_wrongl
         let response = browser.open(&back);
         assert_eq!(response.status, 200, "{}", response.text());
     }
-    let mut late = Browser::new(&house);
-    let back = returned(&house, &issuer, &mut late, "ben");
+    goes_away(provider, &house, &early);
+}
+
+/// The provider goes away: known sign-ins go on, new ones are told, and another one in its place is found.
+fn goes_away(mut provider: Provider, house: &House, early: &Browser) {
+    let issuer = provider.issuer.clone();
+    let mut late = Browser::new(house);
+    let back = returned(house, &issuer, &mut late, "ben");
     provider.kill();
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(3) {
-        assert_eq!(script(&house, &early).status, 200, "known sign-ins go on");
+        assert_eq!(script(house, early).status, 200, "known sign-ins go on");
         std::thread::sleep(Duration::from_millis(100));
     }
     let response = late.open(&back);
@@ -276,6 +282,6 @@ fn d09_keys_that_change_under_load_and_a_provider_that_goes_refuse_nobody_wrongl
     let port = issuer.rsplit(':').next().unwrap().parse().unwrap();
     let control = format!("http://{}", house.control);
     let _provider = Provider::start(port, &control).expect("it was there before");
-    let (_, response) = signed_in(&house, &issuer, "ben");
+    let (_, response) = signed_in(house, &issuer, "ben");
     assert_eq!(response.status, 200, "{}", response.text());
 }
