@@ -83,11 +83,11 @@ impl OpaqueIssuer {
 
     /// The issuer as people are told it.
     fn in_words(&self) -> String {
-        match &self.introspection {
+        let place = match &self.introspection {
             Introspection::Discovered { issuer, .. } => issuer.to_string(),
-            Introspection::At { endpoint, issuer: None } => endpoint.to_string(),
-            Introspection::At { issuer: Some(issuer), .. } => issuer.to_string(),
-        }
+            Introspection::At { endpoint, .. } => endpoint.to_string(),
+        };
+        self.issuer().map_or(place, ToString::to_string)
     }
 }
 
