@@ -85,6 +85,11 @@ impl Control {
         consume::consume(&self.core, grant, request).await
     }
 
+    /// A grant that ends unused was used. Never waits.
+    pub fn grant_used(&self, grant: GrantId) {
+        idle::used(&self.core, grant);
+    }
+
     /// Keeps a refusal for an hour and names it; `None` if its principal has too many already, they
     /// come too fast, or the store is busy.
     pub async fn keep_refusal(&self, refusal: KeptRefusal) -> Option<RefusalId> {

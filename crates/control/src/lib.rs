@@ -4,6 +4,7 @@
 //! state and event in one transaction. The event then moves to the log once; what opens something is
 //! published to gates only after that, what closes something at once.
 
+mod brought;
 pub mod browser;
 mod connections;
 mod control;

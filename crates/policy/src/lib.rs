@@ -10,6 +10,7 @@ pub mod control_action;
 pub mod counters;
 pub mod decide;
 pub mod load_error;
+pub mod notice;
 pub mod policy_test;
 pub mod snapshot;
 
@@ -34,6 +35,7 @@ mod schema;
 mod slice;
 mod subject;
 mod ways;
+mod words;
 
 pub use bundle::{Bundle, BundleSource, Demands, PolicySource, ServiceSource};
 pub use catalog::Catalog;

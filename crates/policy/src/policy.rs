@@ -8,7 +8,7 @@ use cedar_policy::{
 };
 use portcullis_model::{PolicyId, Window};
 
-use crate::reads::Reads;
+use crate::{notice::Notices, reads::Reads};
 
 /// How a rule's grants are obtained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +16,7 @@ pub(crate) struct Terms {
     pub(crate) reviews: u8,
     pub(crate) max_duration: Window,
     pub(crate) max_uses: Option<u32>,
+    pub(crate) idle: Option<Window>,
 }
 
 /// The most reviews that a floor can raise a rule to.
@@ -23,7 +24,7 @@ pub(crate) const MOST_REVIEWS: u8 = 5;
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { reviews: 1, max_duration: Window::minutes(30), max_uses: None }
+        Self { reviews: 1, max_duration: Window::minutes(30), max_uses: None, idle: None }
     }
 }
 
@@ -48,6 +49,8 @@ pub(crate) struct Policy {
     pub(crate) literals: Vec<EntityUid>,
     /// Of a rule: a permit that reads `context.grant`.
     pub(crate) terms: Option<Terms>,
+    /// Of a rule: who hears of its access requests.
+    pub(crate) notices: Notices,
 }
 
 impl Policy {

@@ -11,7 +11,7 @@ use std::{
 use http::Method;
 use jiff::Timestamp;
 use portcullis_identity::TokenCache;
-use portcullis_model::{ConnectionId, EventId, RequestId};
+use portcullis_model::{ConnectionId, EventId, GrantId, RequestId, SignInId};
 use portcullis_policy::{DecisionCache, Snapshot};
 use tokio::sync::{mpsc, watch};
 
@@ -40,7 +40,8 @@ pub(crate) struct Core {
     pub(crate) decisions: RefCell<DecisionCache>,
     pub(crate) tokens: RefCell<TokenCache>,
     pub(crate) identities: Identities,
-    pub(crate) seen: Seen,
+    pub(crate) seen: Seen<SignInId>,
+    pub(crate) grants_used: Seen<GrantId>,
     pub(crate) upstreams: Upstreams,
     pub(crate) live: Live,
     pub(crate) peers: Peers,
@@ -77,6 +78,7 @@ impl Core {
             tokens: RefCell::new(TokenCache::new(REMEMBERED_TOKENS)),
             identities: Identities::default(),
             seen: Seen::default(),
+            grants_used: Seen::default(),
             upstreams: Upstreams::new(&config.upstream_roots),
             live: Live::default(),
             peers: Peers::default(),

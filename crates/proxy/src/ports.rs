@@ -67,6 +67,9 @@ pub enum ConsumeError {
 pub trait Consumption: Debug + Send + Sync {
     /// Spends one use of `grant` on `request`.
     async fn consume(&self, grant: GrantId, request: RequestId) -> Result<(), ConsumeError>;
+
+    /// A grant that ends unused was used. Never waits.
+    fn used(&self, grant: GrantId);
 }
 
 /// A requestable refusal, to be kept for an hour so that it can be asked about.

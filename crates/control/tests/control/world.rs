@@ -17,17 +17,18 @@ use portcullis_control::{
     Control, ControlError, ControlParts, OpContext, Settings,
     ports::{
         AuthorizationRequest, DeviceAuthorization, DeviceOutcome, EventLog, LogEntry,
-        LogUnavailable, LoggedOut, NotVouched, PeopleProvider, ProviderUnavailable, Returned,
-        VerifiedPerson, WorkloadVerifier,
+        LogUnavailable, LoggedOut, NotDelivered, NotVouched, Notice, Notifier, PeopleProvider,
+        ProviderUnavailable, Returned, VerifiedPerson, WorkloadVerifier,
     },
     views::{AccessRequestView, Ask, AskFor, AskOperation, DevicePoll, ReviewInput},
 };
 use portcullis_identity::{AuthError, Authenticated, Job, RelyingParty};
 use portcullis_model::{
-    AccessRequestId, Clock, Decision, Entropy, Event, EventType, PrincipalId, Secret, Window,
+    AccessRequestId, Clock, Decision, Entropy, Event, EventType, PrincipalId, Scope, Secret, Window,
 };
 use portcullis_policy::{
     Bundle, BundleSource, PolicySource, ServiceSource, bundle::OperationsSource,
+    notice::NoticeTarget,
 };
 use portcullis_store::{SqliteStore, StoreError};
 
@@ -204,12 +205,33 @@ impl WorkloadVerifier for NoWorkloads {
     }
 }
 
+/// Who was told, and of what.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) messages: Mutex<Vec<(String, serde_json::Value)>>,
+    /// Nobody can be reached.
+    pub(crate) broken: AtomicBool,
+}
+
+#[async_trait]
+impl Notifier for Told {
+    async fn deliver(&self, target: &NoticeTarget, notice: &Notice) -> Result<(), NotDelivered> {
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(NotDelivered { why: "it does not answer".into(), again: true });
+        }
+        let body = serde_json::from_str(&notice.body).unwrap();
+        self.messages.lock().unwrap().push((target.to_string(), body));
+        Ok(())
+    }
+}
+
 pub(crate) struct World {
     running: Option<Arc<Control>>,
     pub(crate) clock: Arc<HandClock>,
     pub(crate) log: Arc<MemoryLog>,
     pub(crate) provider: Arc<Provider>,
     pub(crate) faults: Arc<Faults>,
+    pub(crate) notices: Arc<Told>,
     pub(crate) folder: tempfile::TempDir,
     seed: u64,
 }
@@ -262,9 +284,9 @@ pub(crate) fn source(policies: &str) -> BundleSource {
         hosts: vec!["payments.example.com".into()],
         path_prefix: None,
         labels: BTreeMap::new(),
-        instances: [("p-1".parse().unwrap(), "http://127.0.0.1:9".to_owned())]
-            .into_iter()
-            .collect(),
+        instances: ["p-1", "p-2"]
+            .map(|name| (name.parse().unwrap(), "http://127.0.0.1:9".to_owned()))
+            .into(),
         addressed_only: vec![],
         operations: OperationsSource::Inline(operations.into_iter().collect()),
         groups: BTreeMap::new(),
@@ -300,7 +322,9 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let (log, provider) = (Arc::new(MemoryLog::default()), Arc::new(Provider::default()));
         let faults = Arc::default();
-        let mut world = Self { running: None, clock, log, provider, faults, folder, seed: 0 };
+        let notices = Arc::default();
+        let mut world =
+            Self { running: None, clock, log, provider, faults, notices, folder, seed: 0 };
         world.start(policies).await;
         world
     }
@@ -334,6 +358,7 @@ impl World {
             settings: settings(),
             people: vec![Arc::clone(&self.provider) as Arc<dyn PeopleProvider>],
             workloads: Arc::new(NoWorkloads),
+            notifier: Arc::clone(&self.notices) as Arc<dyn Notifier>,
         });
         self.running = Some(started.await.unwrap());
     }
@@ -451,7 +476,8 @@ fn settings() -> Settings {
 }
 
 pub(crate) fn asking(operation: &str, duration: Option<Window>) -> Ask {
-    let operation = AskOperation { operation: operation.parse().unwrap(), instance: None };
+    let operation =
+        AskOperation { operation: operation.parse().unwrap(), instance: None, rule: None };
     Ask {
         what: AskFor::Operations(vec![operation]),
         rule: None,
@@ -461,7 +487,13 @@ pub(crate) fn asking(operation: &str, duration: Option<Window>) -> Ask {
 }
 
 pub(crate) fn answer(decision: Decision) -> ReviewInput {
-    ReviewInput { decision, note: Some("looked at it".into()), duration: None, passkey: None }
+    ReviewInput {
+        decision,
+        note: Some("looked at it".into()),
+        duration: None,
+        scope: Scope::default(),
+        passkey: None,
+    }
 }
 
 pub(crate) fn who(op: &OpContext) -> PrincipalId {

@@ -63,6 +63,11 @@ impl Consumption for ControlPorts {
             Ok(Err(control::ConsumeError::Unavailable)) | Err(_) => Err(ConsumeError::Unavailable),
         }
     }
+
+    fn used(&self, grant: GrantId) {
+        let control = Arc::clone(&self.control);
+        self.runtime.spawn(async move { control.grant_used(grant) });
+    }
 }
 
 #[async_trait]

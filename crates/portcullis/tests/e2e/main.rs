@@ -37,6 +37,7 @@ mod pki;
 mod provider;
 mod readme;
 mod record;
+mod reviews;
 mod secrecy;
 mod secrets;
 mod sessions;
