@@ -11,10 +11,10 @@ use portcullis_identity::{
 };
 use portcullis_model::{
     AccessRequestId, BundleDigest, BundleStamp, ConnectionId, DirectoryId, EventType, Grant,
-    GrantId, OperationName, Passkey, PasskeyId, RefusalId, RequestId, Secret, ServiceName, SignIn,
-    SignInId,
+    GrantId, OperationName, Passkey, PasskeyId, PrincipalId, RefusalId, RequestId, Secret,
+    ServiceName, SignIn, SignInId,
 };
-use portcullis_policy::{Bundle, BundleSource, LoadError};
+use portcullis_policy::{Bundle, BundleSource, LoadError, rate_limit::RateLimit};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -83,6 +83,16 @@ impl Control {
         request: RequestId,
     ) -> std::result::Result<(), ConsumeError> {
         consume::consume(&self.core, grant, request).await
+    }
+
+    /// Counts one more of `what` by `who`, exactly; or says in how many seconds it may be again.
+    pub fn admit(
+        &self,
+        who: &PrincipalId,
+        what: &OperationName,
+        limit: RateLimit,
+    ) -> std::result::Result<(), u32> {
+        self.core.exact_rates.admit(who, what, limit, self.core.now())
     }
 
     /// A grant that ends unused was used. Never waits.

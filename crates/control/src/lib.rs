@@ -19,6 +19,7 @@ mod people;
 pub mod ports;
 mod publisher;
 mod rate;
+mod rates;
 mod rights;
 mod seal;
 mod settle;

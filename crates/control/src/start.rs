@@ -50,6 +50,7 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
         reviewer_names: crate::rights::ReviewerNames::default(),
         refusal_rates: RateLimits::new(REFUSALS_PER_SECOND, 1),
         ask_rates: RateLimits::new(ASKS_PER_MINUTE, 60),
+        exact_rates: crate::rates::ExactRates::default(),
         polls: crate::usecase::device::Polls::default(),
         seen: idle::Seen::default(),
         grants_used: idle::Seen::default(),

@@ -125,7 +125,13 @@ impl<'a> Ahead<'a> {
         let is_standing = |policy: &&Policy| policy.terms.is_none();
         let standing = self.left(self.candidates().filter(is_standing), None)?;
         if standing.is_certain() {
-            return Ok(Ok(permit(query, self.slice, None, standing.permitting.into())));
+            return Ok(Ok(permit(
+                self.bundle,
+                query,
+                self.slice,
+                None,
+                standing.permitting.into(),
+            )));
         }
         for grant in snapshot.covering(query) {
             let rule = self.candidates().filter(|policy| {
@@ -134,7 +140,13 @@ impl<'a> Ahead<'a> {
             let left = self.left(rule, Some(GrantFacts::from(&**grant)))?;
             if left.is_certain() {
                 let policies = left.permitting.into();
-                return Ok(Ok(permit(query, self.slice, Some(Arc::clone(grant)), policies)));
+                return Ok(Ok(permit(
+                    self.bundle,
+                    query,
+                    self.slice,
+                    Some(Arc::clone(grant)),
+                    policies,
+                )));
             }
         }
         let (ways, to_be_checked) = self.ways(query)?;

@@ -12,6 +12,7 @@ pub mod decide;
 pub mod load_error;
 pub mod notice;
 pub mod policy_test;
+pub mod rate_limit;
 pub mod snapshot;
 
 mod ahead;

@@ -21,6 +21,7 @@ use crate::{
     connection::Live,
     gate::{GateConfig, GateParts, ListenerConfig},
     identify::Identities,
+    limit::Rates,
     listener::{self, Arrival, Entrance, Peers, Seats},
     metrics::CoreMetrics,
     ports::Journal,
@@ -42,6 +43,7 @@ pub(crate) struct Core {
     pub(crate) identities: Identities,
     pub(crate) seen: Seen<SignInId>,
     pub(crate) grants_used: Seen<GrantId>,
+    pub(crate) rates: Rates,
     pub(crate) upstreams: Upstreams,
     pub(crate) live: Live,
     pub(crate) peers: Peers,
@@ -63,6 +65,7 @@ impl Core {
         config: Arc<GateConfig>,
         parts: GateParts,
         seats: Seats,
+        rates: Rates,
     ) -> std::io::Result<Rc<Self>> {
         let journal = parts.journals.open(number)?;
         let decisions = if config.decision_cache {
@@ -79,6 +82,7 @@ impl Core {
             identities: Identities::default(),
             seen: Seen::default(),
             grants_used: Seen::default(),
+            rates,
             upstreams: Upstreams::new(&config.upstream_roots),
             live: Live::default(),
             peers: Peers::default(),

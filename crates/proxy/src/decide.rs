@@ -70,12 +70,11 @@ pub(crate) fn decide(
     let verdict = question.ask(&exchange.core, &exchange.snapshot);
     exchange.core.metrics.decided(started.elapsed());
     let pass = permitted(exchange, &question, verdict)?;
-    used(&exchange.core, &pass);
     Ok((pass, Rc::new(question)))
 }
 
 /// Grants that end unused live on by their use.
-fn used(core: &Core, pass: &Pass) {
+pub(crate) fn used(core: &Core, pass: &Pass) {
     let Some(grant) = pass.grant().filter(|grant| grant.idle.is_some()) else { return };
     if core.grants_used.is_new(core, grant.id) {
         core.parts.consumption.used(grant.id);

@@ -15,9 +15,10 @@ use tokio::sync::{mpsc, watch};
 use crate::{
     core::{self, Core},
     filter::assertion::AssertionSigner,
+    limit::Rates,
     listener::{self, Arrival, LiveTls, Seats},
     metrics::Metrics,
-    ports::{BrowserSignIns, Connections, Consumption, Journals, Refusals, SnapshotFeed},
+    ports::{BrowserSignIns, Connections, Consumption, Journals, Limits, Refusals, SnapshotFeed},
 };
 
 /// One place where traffic enters.
@@ -72,6 +73,8 @@ pub struct GateParts {
     pub journals: Arc<dyn Journals>,
     /// Spends uses of counted grants.
     pub consumption: Arc<dyn Consumption>,
+    /// Counts small rates.
+    pub limits: Arc<dyn Limits>,
     /// Keeps requestable refusals.
     pub refusals: Arc<dyn Refusals>,
     /// Browsers' sign-ins.
@@ -116,6 +119,7 @@ pub enum GateError {
 pub struct Gate {
     config: Arc<GateConfig>,
     parts: GateParts,
+    rates: Rates,
 }
 
 /// An open gate.
@@ -129,7 +133,7 @@ pub struct GateHandle {
 impl Gate {
     /// Puts a gate together; nothing is bound yet.
     pub fn new(config: GateConfig, parts: GateParts) -> Self {
-        Self { config: Arc::new(config), parts }
+        Self { config: Arc::new(config), parts, rates: Rates::default() }
     }
 
     /// Binds every listener for every core, then starts the threads. A port in use is an error here
@@ -168,6 +172,7 @@ impl Gate {
         stopping: watch::Receiver<Option<Duration>>,
     ) -> Result<JoinHandle<()>, GateError> {
         let (config, parts) = (Arc::clone(&self.config), self.parts.clone());
+        let rates = self.rates.clone();
         let (started, report) = std::sync::mpsc::sync_channel(1);
         let run = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -176,7 +181,7 @@ impl Gate {
                 // The journal starts tasks of its own, on this core.
                 let core = {
                     let (_runtime, _local) = (runtime.enter(), local.enter());
-                    Core::open(number, config, parts, seats)?
+                    Core::open(number, config, parts, seats, rates)?
                 };
                 Ok((runtime, local, core))
             });

@@ -6,6 +6,7 @@ use portcullis_model::{PolicyId, Window};
 use crate::{
     notice::{MOST_TARGETS, NoticeTarget, Notices},
     policy::{MOST_REVIEWS, Terms},
+    rate_limit::RateLimit,
 };
 
 /// What a policy's annotations say.
@@ -15,6 +16,7 @@ pub(super) struct Annotations {
     pub(super) all_services: bool,
     pub(super) terms: Terms,
     pub(super) notices: Notices,
+    pub(super) rate_limit: Option<RateLimit>,
     /// The first one that only a rule may carry.
     pub(super) of_a_rule: Option<String>,
 }
@@ -27,9 +29,9 @@ pub(super) struct Mistake {
     pub(super) help: Option<&'static str>,
 }
 
-const NOT_BUILT: [&str; 4] = ["hold", "emergency", "rate_limit", "record"];
+const NOT_BUILT: [&str; 3] = ["hold", "emergency", "record"];
 const KNOWN: &str = "this version knows @id, @reviews, @max_duration, @max_uses, @idle, @notify, \
-                     @escalate and @all_services";
+                     @escalate, @rate_limit and @all_services";
 const OF_A_RULE: [&str; 6] = ["reviews", "max_duration", "max_uses", "idle", "notify", "escalate"];
 
 /// Reads the annotations of a policy with this effect.
@@ -57,6 +59,14 @@ impl Annotations {
             "idle" => self.terms.idle = Some(window("idle", value)?),
             "notify" => self.notices.targets = targets(value)?.into(),
             "escalate" => self.notices.escalate = Some(window("escalate", value)?),
+            "rate_limit" if effect == Effect::Forbid => {
+                return Err(("@rate_limit means nothing on a forbid".to_owned(), None));
+            }
+            "rate_limit" => {
+                let limit = value.parse::<RateLimit>();
+                self.rate_limit =
+                    Some(limit.map_err(|error| (format!("@rate_limit: {error}"), None))?);
+            }
             "all_services" if value != "true" => {
                 return Err(("@all_services takes \"true\" and nothing else".to_owned(), None));
             }

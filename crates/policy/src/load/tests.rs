@@ -219,11 +219,20 @@ fn who_is_told_and_what_lies_unused_is_said_rightly_or_does_not_load() {
         ),
         ("@escalate(\"5m\")", rule, "@escalate has nobody to go on to"),
         (
+            "@rate_limit(\"5 a minute\")",
+            "",
+            "@rate_limit: `5 a minute` is no rate; write it like 5/1m, at most 1000000 in at most 1h",
+        ),
+        (
             "@notify(\"webhook:https://a.example.com/\") @escalate(\"5m\")",
             rule,
             "@escalate has nobody to go on to",
         ),
     ]);
+    let forbid = "@id(\"f\") @rate_limit(\"5/1m\") forbid (principal, action == \
+                  Action::\"payments.createRefund\", resource in Service::\"payments\");";
+    let found = load_errors(forbid);
+    assert_eq!(found[0].message, "@rate_limit means nothing on a forbid");
 }
 
 #[test]
@@ -234,7 +243,6 @@ fn an_annotation_that_means_nothing_does_not_load() {
         ("@Reviews(\"2\")", rule, "unknown annotation @Reviews"),
         ("@hold(\"60s\")", rule, "@hold is not supported by this version"),
         ("@emergency(\"true\")", rule, "@emergency is not supported by this version"),
-        ("@rate_limit(\"5/1m\")", "", "@rate_limit is not supported by this version"),
         ("@record(\"body\")", "", "@record is not supported by this version"),
         ("@reviews(\"6\")", rule, "@reviews takes a number from 0 to 5, not `6`"),
         ("@reviews(\"-1\")", rule, "@reviews takes a number from 0 to 5, not `-1`"),

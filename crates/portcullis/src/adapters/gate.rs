@@ -4,11 +4,11 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use async_trait::async_trait;
 use portcullis_control::{Control, OpenConnection, Snapshots, ports as control};
-use portcullis_model::{GrantId, OperationName, RefusalId, RequestId};
-use portcullis_policy::Snapshot;
+use portcullis_model::{GrantId, OperationName, PrincipalId, RefusalId, RequestId};
+use portcullis_policy::{Snapshot, rate_limit::RateLimit};
 use portcullis_proxy::ports::{
-    ConnectionEnd, ConnectionInfo, Connections, ConsumeError, Consumption, KeptRefusal, Refusals,
-    RegisteredConnection, SnapshotFeed,
+    ConnectionEnd, ConnectionInfo, Connections, ConsumeError, Consumption, KeptRefusal, Limits,
+    Refusals, RegisteredConnection, SnapshotFeed, TooOften,
 };
 use tokio::sync::watch;
 
@@ -67,6 +67,19 @@ impl Consumption for ControlPorts {
     fn used(&self, grant: GrantId) {
         let control = Arc::clone(&self.control);
         self.runtime.spawn(async move { control.grant_used(grant) });
+    }
+}
+
+#[async_trait]
+impl Limits for ControlPorts {
+    async fn admit(
+        &self,
+        who: &PrincipalId,
+        what: &OperationName,
+        limit: RateLimit,
+    ) -> Result<(), TooOften> {
+        let admitted = self.control.admit(who, what, limit);
+        admitted.map_err(|retry_after| TooOften { retry_after })
     }
 }
 

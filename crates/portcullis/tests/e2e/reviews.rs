@@ -383,3 +383,39 @@ fn the_command_line_asks_narrows_and_extends() {
     let refused = said("ben", &["ask", "payments.cancelRefund", "--reason", "x"], 1);
     assert!(refused.contains("no policy would open `payments.cancelRefund`"), "{refused}");
 }
+
+const LIMITED: &str = r#"
+@id("payments.sales.list") @rate_limit("3/1m")
+permit (principal is User in Group::"sales", action == Action::"payments.listRefunds", resource in Service::"payments");
+@id("payments.sales.get")
+permit (principal is User in Group::"sales", action == Action::"payments.getRefund", resource in Service::"payments");
+@id("payments.sales.events") @rate_limit("5000/1m")
+permit (principal is User in Group::"sales", action == Action::"payments.events", resource in Service::"payments");
+"#;
+
+#[test]
+fn what_a_permit_admits_so_often_is_admitted_exactly_so_often() {
+    let payments = furnished(LIMITED);
+    let sal = payments.enter(&Person::new("sal", &["sales"]));
+    let statuses = std::thread::scope(|scope| {
+        let send = || sal.send("GET", "/v1/refunds", None).status;
+        let racing: Vec<_> = (0..12).map(|_| scope.spawn(send)).collect();
+        racing.into_iter().map(|one| one.join().unwrap()).collect::<Vec<_>>()
+    });
+    let of = |wanted: u16| statuses.iter().filter(|status| **status == wanted).count();
+    assert_eq!((of(200), of(429)), (3, 9), "{statuses:?}");
+    assert_eq!(payments.upstream.take().len(), 3);
+    let limited = sal.send("GET", "/v1/refunds", None);
+    let wait: u32 = limited.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=60).contains(&wait), "{wait}");
+    payments.event("attempt", |event| event["status"] == 429);
+    assert_eq!(sal.send("GET", "/v1/refunds/7", None).status, 200, "another action");
+    assert_eq!(sal.send("GET", "/v1/events", None).status, 200, "a large rate is far from full");
+    let sid = payments.enter(&Person::new("sid", &["sales"]));
+    assert_eq!(sid.send("GET", "/v1/refunds", None).status, 200, "another principal");
+    // A permit without a limit admits without one.
+    let sue = payments.enter(&Person::new("sue", &["sales", "oncall"]));
+    for _ in 0..6 {
+        assert_eq!(sue.send("GET", "/v1/refunds", None).status, 200);
+    }
+}

@@ -19,15 +19,18 @@ use jiff::{SignedDuration, Timestamp};
 use portcullis_identity::{Pace, ProviderClient, Workloads};
 use portcullis_model::{
     AccessRequestId, Attempt, Audience, Clock, Entropy, Grant, GrantEnd, GrantId, GrantKind,
-    GrantState, Held, OperationName, Outcome, PersonId, Principal, RecordLevel, RefusalId,
-    RefusalsCounted, RequestId, Resource, SignIn, SignInId, TokenHash, Window,
+    GrantState, Held, OperationName, Outcome, PersonId, Principal, PrincipalId, RecordLevel,
+    RefusalId, RefusalsCounted, RequestId, Resource, SignIn, SignInId, TokenHash, Window,
 };
-use portcullis_policy::{Bundle, BundleSource, PolicySource, ServiceSource, Snapshot, bundle};
+use portcullis_policy::{
+    Bundle, BundleSource, PolicySource, ServiceSource, Snapshot, bundle, rate_limit::RateLimit,
+};
 use portcullis_proxy::{
     AssertionSigner, Gate, GateConfig, GateError, GateHandle, GateParts, ListenerConfig, Metrics,
     ports::{
         ConnectionEnd, ConnectionInfo, Connections, ConsumeError, Consumption, Journal, Journals,
-        KeptRefusal, RecordBroken, Recorded, Refusals, RegisteredConnection, SnapshotFeed,
+        KeptRefusal, Limits, RecordBroken, Recorded, Refusals, RegisteredConnection, SnapshotFeed,
+        TooOften,
     },
 };
 use portcullis_testkit::{ManualClock, SeededEntropy};
@@ -110,6 +113,7 @@ impl House {
             feed: Arc::clone(&ports) as _,
             journals: Arc::new(ports.records.clone()),
             consumption: Arc::clone(&ports) as _,
+            limits: Arc::clone(&ports) as _,
             refusals: Arc::clone(&ports) as _,
             browsers: Arc::new(crate::browsers::Nobody),
             connections: Arc::clone(&ports) as _,
@@ -489,6 +493,18 @@ impl Consumption for Ports {
 
     fn used(&self, _grant: GrantId) {
         self.used.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl Limits for Ports {
+    async fn admit(
+        &self,
+        _who: &PrincipalId,
+        _what: &OperationName,
+        _limit: RateLimit,
+    ) -> Result<(), TooOften> {
+        Err(TooOften { retry_after: 7 })
     }
 }
 
