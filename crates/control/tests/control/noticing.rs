@@ -1,11 +1,37 @@
 //! Telling people of access requests: in order, while nobody has answered, also after a restart.
 
-use std::sync::atomic::Ordering;
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, Ordering},
+};
 
+use async_trait::async_trait;
 use jiff::SignedDuration;
+use portcullis_control::ports::{NotDelivered, Notice, Notifier};
 use portcullis_model::EventType;
+use portcullis_policy::notice::NoticeTarget;
 
 use crate::world::{POLICIES, World};
+
+/// Who was told, and of what.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) messages: Mutex<Vec<(String, serde_json::Value)>>,
+    /// Nobody can be reached.
+    pub(crate) broken: AtomicBool,
+}
+
+#[async_trait]
+impl Notifier for Told {
+    async fn deliver(&self, target: &NoticeTarget, notice: &Notice) -> Result<(), NotDelivered> {
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(NotDelivered { why: "it does not answer".into(), again: true });
+        }
+        let body = serde_json::from_str(&notice.body).unwrap();
+        self.messages.lock().unwrap().push((target.to_string(), body));
+        Ok(())
+    }
+}
 
 const ONE: &str = "webhook:https://one.example.com/hook-1";
 const TWO: &str = "webhook:https://two.example.com/";

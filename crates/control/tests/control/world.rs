@@ -17,8 +17,8 @@ use portcullis_control::{
     Control, ControlError, ControlParts, OpContext, Settings,
     ports::{
         AuthorizationRequest, DeviceAuthorization, DeviceOutcome, EventLog, LogEntry,
-        LogUnavailable, LoggedOut, NotDelivered, NotVouched, Notice, Notifier, PeopleProvider,
-        ProviderUnavailable, Returned, VerifiedPerson, WorkloadVerifier,
+        LogUnavailable, LoggedOut, NotVouched, Notifier, PeopleProvider, ProviderUnavailable,
+        Returned, VerifiedPerson, WorkloadVerifier,
     },
     views::{AccessRequestView, Ask, AskFor, AskOperation, DevicePoll, ReviewInput},
 };
@@ -28,11 +28,13 @@ use portcullis_model::{
 };
 use portcullis_policy::{
     Bundle, BundleSource, PolicySource, ServiceSource, bundle::OperationsSource,
-    notice::NoticeTarget,
 };
 use portcullis_store::{SqliteStore, StoreError};
 
-use crate::faulty::{Faults, FaultyStore};
+use crate::{
+    faulty::{Faults, FaultyStore},
+    noticing::Told,
+};
 
 pub(crate) const HOME: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -202,26 +204,6 @@ impl WorkloadVerifier for NoWorkloads {
 
     async fn job(&self, _: &str, _: Timestamp) -> Result<Job, AuthError> {
         Err(AuthError::Bad("no issuer is configured"))
-    }
-}
-
-/// Who was told, and of what.
-#[derive(Debug, Default)]
-pub(crate) struct Told {
-    pub(crate) messages: Mutex<Vec<(String, serde_json::Value)>>,
-    /// Nobody can be reached.
-    pub(crate) broken: AtomicBool,
-}
-
-#[async_trait]
-impl Notifier for Told {
-    async fn deliver(&self, target: &NoticeTarget, notice: &Notice) -> Result<(), NotDelivered> {
-        if self.broken.load(Ordering::SeqCst) {
-            return Err(NotDelivered { why: "it does not answer".into(), again: true });
-        }
-        let body = serde_json::from_str(&notice.body).unwrap();
-        self.messages.lock().unwrap().push((target.to_string(), body));
-        Ok(())
     }
 }
 

@@ -253,7 +253,7 @@ fn e27_an_extension_moves_the_end_of_a_grant_and_its_stream_lives_on() {
         call(&lea, &path, json!({"decision": "approve"}))
     };
     let queries = json!([{"operation": "ticks.GET"}]);
-    let body = json!({"queries": queries, "reason": "watching", "duration": "8s"});
+    let body = json!({"queries": queries, "reason": "watching", "duration": "10s"});
     let asked = call(&ben, "/v1/access-requests", body);
     let approved_at = Instant::now();
     let granted = grant(&approve(&asked));
@@ -266,7 +266,7 @@ fn e27_an_extension_moves_the_end_of_a_grant_and_its_stream_lives_on() {
     let more = call(&ben, &path, json!({"reason": "still watching", "duration": "10m"}));
     assert_eq!((&more["state"], &more["extends"]), (&json!("pending"), &json!(granted)));
     assert_eq!(grant(&approve(&more)), granted, "the same grant");
-    while approved_at.elapsed() < Duration::from_secs(10) {
+    while approved_at.elapsed() < Duration::from_secs(12) {
         wire.read_until(b"data: tick");
     }
     let held = house.api("GET", &format!("/v1/grants/{granted}"), Some(&ben), None).json();
