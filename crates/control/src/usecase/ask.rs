@@ -225,11 +225,13 @@ fn extendable(
     let Some(way) = queries.first().map(|query| &query.way) else { return Ok(()) };
     let longest = issue::longest(snapshot, grant, way);
     if longest <= grant.expires_at {
+        let longest = text::time(longest);
         let why = format!("grant `{}` ends at {longest} at the latest; ask anew then", grant.id);
         return Err(ControlError::Conflict(why));
     }
     if op.now() + duration.signed() <= grant.expires_at {
-        let message = format!("`{duration}` from now is not after its end: {}", grant.expires_at);
+        let end = text::time(grant.expires_at);
+        let message = format!("`{duration}` from now is not after its end, {end}");
         return Err(ControlError::Invalid { field: "duration", message });
     }
     Ok(())

@@ -236,7 +236,8 @@ async fn granted(session: &mut Session<'_>, request: &AccessRequestBody) -> Resu
         };
         let short = short_id::shown(id);
         let on = grant.instance.map_or_else(String::new, |instance| format!(" on {instance}"));
-        let line = format!("granted {}{on}: {until}{uses} (grant {short})", grant.operation);
+        let word = if request.extends.is_some() { "extended" } else { "granted" };
+        let line = format!("{word} {}{on}: {until}{uses} (grant {short})", grant.operation);
         session.screen.line(&line);
     }
     let conditions: Vec<_> = requests::to_be_checked(request).collect();
