@@ -25,6 +25,16 @@ pub struct AccessQuery {
     pub way: Way,
 }
 
+impl AccessQuery {
+    /// Whether both ask for the very same, by the same rule: one grant is enough.
+    pub fn asks_the_same(&self, other: &Self) -> bool {
+        self.operation == other.operation
+            && self.instance == other.instance
+            && self.digest == other.digest
+            && self.way.rule == other.way.rule
+    }
+}
+
 /// What a reviewer answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -252,10 +262,10 @@ impl AccessRequest {
         let narrowed = |query: &AccessQuery| {
             approvals().try_fold(query.clone(), |query, review| review.scope.narrow(query))
         };
-        let mut agreed = Vec::new();
+        let mut agreed: Vec<AccessQuery> = Vec::new();
         // Two instances of one operation may have become the same one.
         for query in self.queries.iter().filter_map(narrowed) {
-            if !agreed.contains(&query) {
+            if !agreed.iter().any(|other| other.asks_the_same(&query)) {
                 agreed.push(query);
             }
         }

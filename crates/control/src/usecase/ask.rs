@@ -314,13 +314,10 @@ async fn same_pending(
 /// The same as the guard of the store: what is asked for and under which rules, not what the rules
 /// say at the moment.
 fn asks_the_same(one: &AccessRequest, other: &AccessRequest) -> bool {
-    fn what(query: &AccessQuery) -> impl PartialEq + use<'_> {
-        (&query.operation, &query.instance, &query.digest, &query.way.rule)
-    }
     one.duration == other.duration
         && one.extends == other.extends
         && one.queries.len() == other.queries.len()
-        && one.queries.iter().zip(&other.queries).all(|(one, other)| what(one) == what(other))
+        && one.queries.iter().zip(&other.queries).all(|(one, other)| one.asks_the_same(other))
 }
 
 /// Policy approves by itself. What is held already is not given again: asking twice, one after the

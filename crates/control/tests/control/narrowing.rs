@@ -102,3 +102,19 @@ async fn a_scope_that_is_none_is_refused() {
         );
     }
 }
+
+#[tokio::test]
+async fn two_that_become_the_same_are_issued_once() {
+    let world = World::with(&reviewed()).await;
+    let ana = world.sign_in("ana", &["ops"]).await;
+    let (lea, tom) =
+        (world.sign_in("lea", &["leads"]).await, world.sign_in("tom", &["leads"]).await);
+    let mut twice = both();
+    let AskFor::Operations(wanted) = &mut twice.what else { panic!() };
+    wanted[1] = AskOperation { instance: Some("p-2".parse().unwrap()), ..wanted[0].clone() };
+    let id = world.control().ask(&ana, twice).await.unwrap().request.id;
+    world.control().review(&lea, id, only(&[], Some("p-2"))).await.unwrap();
+    let view = world.control().review(&tom, id, answer(Decision::Approve)).await.unwrap();
+    let AccessRequestState::Approved { grants: ids, .. } = view.request.state else { panic!() };
+    assert_eq!((ids.len(), world.holds(&who(&ana))), (1, 1));
+}
