@@ -14,6 +14,7 @@ mod brought;
 mod browsing;
 mod bundles;
 mod crashing;
+mod departing;
 mod extending;
 mod faulty;
 mod granting;
