@@ -11,8 +11,8 @@ use portcullis_identity::{
 };
 use portcullis_model::{
     AccessRequestId, BundleDigest, BundleStamp, ConnectionId, DirectoryId, EventType, Grant,
-    GrantId, OperationName, Passkey, PasskeyId, PrincipalId, RefusalId, RequestId, Secret,
-    ServiceName, SignIn, SignInId,
+    GrantId, OperationName, Passkey, PasskeyId, Principal, PrincipalId, RefusalId, RequestId,
+    Secret, ServiceName, SignIn, SignInId,
 };
 use portcullis_policy::{Bundle, BundleSource, LoadError, rate_limit::RateLimit};
 use tokio::task::JoinSet;
@@ -27,7 +27,7 @@ use crate::{
     usecase::{
         access_requests, ask, authenticate, browser, bundles, connections, consume, device,
         directory, explain, grants, hand_over, idle, logout, once, origins, passkeys, principals,
-        record, refusals, review, runs, services, sign_in,
+        record, refusals, review, runs, services, sightings, sign_in,
     },
     views::{
         AccessRequestFilter, AccessRequestView, Ask, Beat, BundleView, ConnectionView, DevicePoll,
@@ -109,6 +109,11 @@ impl Control {
     /// Who could review an access request for `operation` now, by name.
     pub fn reviewers(&self, operation: &OperationName) -> Vec<String> {
         self.core.reviewers(operation)
+    }
+
+    /// A gate saw a workload that presents a token or a certificate. Never waits.
+    pub fn workload_seen(&self, workload: &Arc<Principal>) {
+        sightings::seen(&self.core, workload);
     }
 
     /// Registers a live connection.

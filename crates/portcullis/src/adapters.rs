@@ -12,6 +12,6 @@ mod notices;
 
 pub(crate) use events::LogEvents;
 pub(crate) use gate::{ControlFeed, ControlPorts};
-pub(crate) use identity::{JwtVerifier, OidcPeople};
+pub(crate) use identity::{ProvidedPeople, TokenVerifier};
 pub(crate) use journals::LogJournals;
 pub(crate) use notices::Webhooks;

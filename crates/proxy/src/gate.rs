@@ -19,7 +19,10 @@ use crate::{
     limit::Rates,
     listener::{self, Arrival, LiveTls, Seats},
     metrics::Metrics,
-    ports::{BrowserSignIns, Connections, Consumption, Journals, Limits, Refusals, SnapshotFeed},
+    ports::{
+        BrowserSignIns, Connections, Consumption, Journals, Limits, Refusals, Sightings,
+        SnapshotFeed,
+    },
 };
 
 /// One place where traffic enters.
@@ -83,6 +86,8 @@ pub struct GateParts {
     pub refusals: Arc<dyn Refusals>,
     /// Browsers' sign-ins.
     pub browsers: Arc<dyn BrowserSignIns>,
+    /// Hears of workloads.
+    pub sightings: Arc<dyn Sightings>,
     /// Live connections, as others see them.
     pub connections: Arc<dyn Connections>,
     /// The issuers of workload tokens.

@@ -4,11 +4,11 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use async_trait::async_trait;
 use portcullis_control::{Control, OpenConnection, Snapshots, ports as control};
-use portcullis_model::{GrantId, OperationName, PrincipalId, RefusalId, RequestId};
+use portcullis_model::{GrantId, OperationName, Principal, PrincipalId, RefusalId, RequestId};
 use portcullis_policy::{Snapshot, rate_limit::RateLimit};
 use portcullis_proxy::ports::{
     ConnectionEnd, ConnectionInfo, Connections, ConsumeError, Consumption, KeptRefusal, Limits,
-    Refusals, RegisteredConnection, SnapshotFeed, TooOften,
+    Refusals, RegisteredConnection, Sightings, SnapshotFeed, TooOften,
 };
 use tokio::sync::watch;
 
@@ -104,6 +104,12 @@ impl Refusals for ControlPorts {
 
     fn reviewers(&self, operation: &OperationName) -> Vec<String> {
         self.control.reviewers(operation)
+    }
+}
+
+impl Sightings for ControlPorts {
+    fn seen(&self, workload: &Arc<Principal>) {
+        self.control.workload_seen(workload);
     }
 }
 

@@ -108,6 +108,7 @@ impl House {
             limits: Arc::clone(&ports) as _,
             refusals: Arc::clone(&ports) as _,
             browsers: Arc::new(crate::browsers::Nobody),
+            sightings: Arc::clone(&ports) as _,
             connections: Arc::clone(&ports) as _,
             workloads: Arc::new(workloads.unwrap()),
             entropy: Arc::clone(&ports) as _,

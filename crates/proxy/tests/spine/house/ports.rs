@@ -13,14 +13,14 @@ use std::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    Attempt, Clock, Entropy, Grant, GrantId, OperationName, Outcome, PrincipalId, RecordLevel,
-    RefusalId, RefusalsCounted, RequestId,
+    Attempt, Clock, Entropy, Grant, GrantId, OperationName, Outcome, Principal, PrincipalId,
+    RecordLevel, RefusalId, RefusalsCounted, RequestId,
 };
 use portcullis_policy::{Snapshot, rate_limit::RateLimit};
 use portcullis_proxy::ports::{
     ConnectionEnd, ConnectionInfo, Connections, ConsumeError, Consumption, Journal, Journals,
-    KeptRefusal, Limits, RecordBroken, Recorded, Refusals, RegisteredConnection, SnapshotFeed,
-    TooOften,
+    KeptRefusal, Limits, RecordBroken, Recorded, Refusals, RegisteredConnection, Sightings,
+    SnapshotFeed, TooOften,
 };
 use tokio::sync::watch;
 
@@ -162,6 +162,10 @@ impl RegisteredConnection for Registered {
     fn ended(self: Box<Self>, why: ConnectionEnd, _up: u64, _down: u64) {
         self.ended.lock().unwrap().push(format!("{} {why:?}", self.protocol));
     }
+}
+
+impl Sightings for Ports {
+    fn seen(&self, _workload: &Arc<Principal>) {}
 }
 
 impl Connections for Ports {
