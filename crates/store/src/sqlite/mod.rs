@@ -5,6 +5,7 @@
 
 mod browsers;
 mod directory;
+mod lifecycle;
 mod open;
 mod passkeys;
 mod read;
@@ -20,15 +21,15 @@ use std::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, Passkey, PersonId, Principal,
-    PrincipalId, RefusalId, TokenHash,
+    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, NoticeId, Passkey, PersonId,
+    Principal, PrincipalId, RefusalId, TokenHash,
 };
 use sqlx::SqlitePool;
 
 use crate::{
     AccessRequests, Change, Grants, LogMark, SeenPrincipal, Store, StoreError, StoredAnswer,
     StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent, StoredGroup,
-    StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
+    StoredNotice, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -78,6 +79,18 @@ impl Store for SqliteStore {
 
     async fn grants(&self, which: Grants, limit: u32) -> Result<Vec<Grant>> {
         read::grants(&self.readers, &which, limit).await
+    }
+
+    async fn grants_used(&self) -> Result<Vec<(GrantId, Timestamp)>> {
+        lifecycle::grants_used(&self.readers).await
+    }
+
+    async fn notice(&self, id: NoticeId) -> Result<Option<StoredNotice>> {
+        lifecycle::notice(&self.readers, id).await
+    }
+
+    async fn notices(&self) -> Result<Vec<StoredNotice>> {
+        lifecycle::notices(&self.readers).await
     }
 
     async fn sign_ins(&self) -> Result<Vec<StoredSignIn>> {
