@@ -18,6 +18,8 @@ pub enum ProblemKind {
     Denied,
     /// Policy says not yet.
     Requestable,
+    /// It waited, and somebody said no.
+    Declined,
     /// Nothing there for this caller.
     NotFound,
     /// A body or head over its limit.
@@ -63,7 +65,7 @@ pub struct Facts {
 
 impl ProblemKind {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Malformed,
         Self::MethodNotAllowed,
         Self::Unauthenticated,
@@ -71,6 +73,7 @@ impl ProblemKind {
         Self::CrossOrigin,
         Self::Denied,
         Self::Requestable,
+        Self::Declined,
         Self::NotFound,
         Self::TooLarge,
         Self::Misdirected,
@@ -119,6 +122,7 @@ impl ProblemKind {
             | Self::CrossOrigin
             | Self::Denied
             | Self::Requestable
+            | Self::Declined
             | Self::NotFound
             | Self::NoWay
             | Self::PasskeyNeeded => self.of_access(),
@@ -195,6 +199,13 @@ impl ProblemKind {
                 401,
                 "No credentials came with the request.",
                 "People run portcullis login, and then portcullis curl in place of curl. Workloads send their token as Authorization: Bearer.",
+            ),
+            Self::Declined => facts(
+                "declined",
+                "A reviewer said no",
+                403,
+                "The request waited at the gate, and its access request was declined. It was not sent, and it will not be.",
+                "The detail of the answer says why. Talk to the reviewer before you send it again.",
             ),
             Self::BadCredentials => facts(
                 "bad-credentials",
@@ -296,7 +307,7 @@ const fn facts(
 mod tests {
     use portcullis_model::{
         BundleDigest, Refusal,
-        refusal::{Denial, Requestable, Unavailable, UpstreamTrouble},
+        refusal::{Declined, Denial, Requestable, Unavailable, UpstreamTrouble},
     };
 
     use super::*;
@@ -319,12 +330,18 @@ mod tests {
             Refusal::CrossOrigin,
             Refusal::Denied(Denial { service: service.clone(), operation: None }),
             Refusal::Requestable(Box::new(Requestable {
-                service,
+                service: service.clone(),
                 operation: "payments.refund".parse().unwrap(),
                 ways: Vec::new(),
                 digest: None,
                 id: None,
                 bundle: BundleDigest("sha256:0".into()),
+                waited: None,
+            })),
+            Refusal::Declined(Box::new(Declined {
+                service,
+                operation: "payments.refund".parse().unwrap(),
+                why: String::new(),
             })),
             Refusal::NotFound,
             Refusal::TooLarge(""),

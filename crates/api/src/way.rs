@@ -20,6 +20,10 @@ pub struct WayBody {
     /// How many requests a grant may carry; any number if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_uses: Option<u32>,
+    /// How long a request may wait at the gate for it, like `2m`; only one that prefers to if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub hold: Option<Window>,
     /// Who could review, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reviewers: Vec<String>,
@@ -33,6 +37,7 @@ impl From<Way> for WayBody {
             reviews: way.reviews,
             max_duration: way.max_duration,
             max_uses: way.max_uses,
+            hold: way.hold,
             reviewers: way.reviewers,
         }
     }

@@ -12,6 +12,7 @@ mod directory;
 pub mod error;
 mod expiry;
 mod heartbeats;
+mod holds;
 pub mod op_context;
 mod outbox;
 mod people;
@@ -32,4 +33,7 @@ pub use core::{ControlParts, Provisioning, ScimSubject, Settings, Source};
 pub use error::ControlError;
 pub use op_context::OpContext;
 pub use publisher::Snapshots;
-pub use usecase::directory::{GroupAttributes, UserAttributes};
+pub use usecase::{
+    directory::{GroupAttributes, UserAttributes},
+    hold::Waiting,
+};

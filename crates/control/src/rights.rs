@@ -261,6 +261,7 @@ fn imagined(operation: &OperationName, op: &OpContext) -> Option<AccessRequest> 
         reviews: 1,
         max_duration: Window::minutes(1),
         max_uses: None,
+        hold: None,
         reviewers: Vec::new(),
     };
     Some(AccessRequest {
@@ -278,6 +279,7 @@ fn imagined(operation: &OperationName, op: &OpContext) -> Option<AccessRequest> 
         reason: String::new(),
         duration: Window::minutes(1),
         refusal: None,
+        held: None,
         created_at: op.now(),
         expires_at: op.now(),
         reviews: Vec::new(),

@@ -84,6 +84,7 @@ fn way(max_uses: Option<u32>) -> Way {
         reviews: NEEDED,
         max_duration: Window::minutes(30),
         max_uses,
+        hold: None,
         reviewers: vec![],
     }
 }
@@ -100,6 +101,7 @@ fn asked() -> AccessRequest {
         reason: "why not".into(),
         duration: Window::minutes(30),
         refusal: None,
+        held: None,
         created_at: start(),
         expires_at: start() + SignedDuration::from_hours(1),
         reviews: vec![],
@@ -145,7 +147,7 @@ fn apply(request: AccessRequest, step: &Step, n: usize, now: Timestamp) -> Optio
             .ok(),
         Step::Approve => request.approve(now, vec![GrantId::from_bits(1)]).ok(),
         Step::DeclineByPolicy => request.decline_by_policy(now, "policy".into()).ok(),
-        Step::Withdraw => request.withdraw(now).ok(),
+        Step::Withdraw => request.withdraw(now, None).ok(),
         Step::Expire => request.expire(now).ok(),
         Step::Wait { .. } => None,
     }

@@ -1,13 +1,13 @@
 //! Access requests: asked once, answered by people or by policy, over exactly once.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     AccessRequestId, GrantId, InstanceName, OperationName, PasskeyId, PersonId, PrincipalId,
-    RefusalId, ReviewId, ServiceName, Way, Window,
+    RefusalId, RequestId, ReviewId, ServiceName, Way, Window,
 };
 
 /// One thing asked for, and the way that was taken to it.
@@ -84,10 +84,13 @@ pub enum AccessRequestState {
         /// Who or what, in words.
         why: String,
     },
-    /// The requester took it back.
+    /// The requester took it back, or nobody waits for it any more.
     Withdrawn {
         /// When.
         at: Timestamp,
+        /// Why, in words, where it was not the requester.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<Arc<str>>,
     },
     /// Nobody answered in time.
     Expired {
@@ -134,6 +137,22 @@ pub enum InvalidTransition {
     },
 }
 
+/// The request that waits at the gate for an answer, as reviewers see it: nothing of its payload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Its id.
+    pub request: RequestId,
+    /// Method and path.
+    pub summary: String,
+    /// Declared parameters by name, as text.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<String, String>,
+    /// Bytes of its body.
+    pub size: u64,
+    /// It is refused then.
+    pub until: Timestamp,
+}
+
 /// A person or workload asks for access.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessRequest {
@@ -157,6 +176,9 @@ pub struct AccessRequest {
     /// The refusal that it answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<RefusalId>,
+    /// The request that waits at the gate for it, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Box<Held>>,
     /// When it was asked.
     pub created_at: Timestamp,
     /// When it goes unanswered.
@@ -232,10 +254,10 @@ impl AccessRequest {
         Ok(Self { state: AccessRequestState::Declined { at, why }, ..self })
     }
 
-    /// The requester takes it back.
-    pub fn withdraw(self, at: Timestamp) -> Result<Self, InvalidTransition> {
+    /// The requester takes it back, or the system for them, which says why.
+    pub fn withdraw(self, at: Timestamp, why: Option<Arc<str>>) -> Result<Self, InvalidTransition> {
         self.pending()?;
-        Ok(Self { state: AccessRequestState::Withdrawn { at }, ..self })
+        Ok(Self { state: AccessRequestState::Withdrawn { at, why }, ..self })
     }
 
     /// Nobody answered in time.

@@ -18,6 +18,9 @@ pub struct Way {
     /// How many requests a grant may carry; without it, any number in its window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_uses: Option<u32>,
+    /// How long a request may wait at the gate for it; without it, only one that prefers to wait does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Window>,
     /// Who could review, by name, for people to read; filled in by control.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reviewers: Vec<String>,

@@ -28,6 +28,7 @@ fn pending(reviews: u8) -> AccessRequest {
         reviews,
         max_duration: Window::minutes(30),
         max_uses: None,
+        hold: None,
         reviewers: Vec::new(),
     };
     let operation = "payments.createRefund".parse().unwrap();
@@ -41,6 +42,7 @@ fn pending(reviews: u8) -> AccessRequest {
         reason: "because".to_owned(),
         duration: Window::minutes(30),
         refusal: None,
+        held: None,
         created_at: START,
         expires_at: later(3600),
         reviews: Vec::new(),
@@ -118,7 +120,7 @@ proptest! {
                     before.review(review(person, alias, decision, later(now)))
                 }
                 Step::Approve => before.approve(later(now), vec![GrantId::from_bits(1)]),
-                Step::Withdraw => before.withdraw(later(now)),
+                Step::Withdraw => before.withdraw(later(now), None),
                 Step::Expire => before.expire(later(now)),
                 Step::Wait(seconds) => {
                     now += seconds;

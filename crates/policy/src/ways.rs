@@ -34,6 +34,7 @@ pub(crate) fn candidates(rule: &Policy, slice: &Slice, now: Timestamp) -> Vec<Ca
                 reviews,
                 max_duration,
                 max_uses: terms.max_uses,
+                hold: terms.hold,
                 reviewers: Vec::new(),
             };
             Candidate { way, grant: GrantFacts { kind, reviews, expires } }

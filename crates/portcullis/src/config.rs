@@ -19,6 +19,7 @@ mod bundle_source;
 mod ci;
 mod control;
 mod document;
+mod holding;
 mod identity;
 mod listener;
 #[cfg(test)]
@@ -29,6 +30,7 @@ mod secret;
 mod section;
 mod service;
 mod sign_ins;
+mod size;
 mod spiffe;
 #[cfg(test)]
 mod tests;
@@ -40,6 +42,7 @@ pub(crate) use listener::{ClientCa, FromWorkloadApi, Listener, ListenerTls, Tls}
 pub(crate) use service::Service;
 
 use document::Document;
+use holding::Holding;
 use section::{Field, Problems, Section};
 
 /// All settings.
@@ -56,6 +59,8 @@ pub(crate) struct Config {
     pub(crate) store: Store,
     /// The record.
     pub(crate) audit: Audit,
+    /// How many requests may wait at the gate for an approval.
+    pub(crate) holding: Holding,
     /// Who vouches for whom.
     pub(crate) identity: Identity,
     /// The folder of policies and their tests.
@@ -143,6 +148,8 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
     let control = section.required("control").and_then(|field| ControlSection::read(&field));
     let store = section.required("store").and_then(|field| store(&field, base));
     let audit = section.required("audit").and_then(|field| Audit::read(&field));
+    let holding = section.field("holding");
+    let holding = holding.map_or(Some(Holding::default()), |field| Holding::read(&field));
     let given = section.field("identity");
     let identity = given
         .as_ref()
@@ -167,6 +174,7 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
         control: control?,
         store: store?,
         audit: audit?,
+        holding: holding?,
         identity: identity?,
         policies: policies?,
         include: include.map(|field| field.texts()).unwrap_or_default(),

@@ -15,9 +15,12 @@ use tokio::sync::{mpsc, watch};
 use crate::{
     core::{self, Core},
     filter::assertion::AssertionSigner,
+    hold::{HoldLimits, Holds},
     listener::{self, Arrival, LiveTls, Seats},
     metrics::Metrics,
-    ports::{BrowserSignIns, Connections, Consumption, Journals, Refusals, SnapshotFeed},
+    ports::{
+        Approvals, BrowserSignIns, Connections, Consumption, Journals, Refusals, SnapshotFeed,
+    },
 };
 
 /// One place where traffic enters.
@@ -54,6 +57,8 @@ pub struct GateConfig {
     pub decision_cache: bool,
     /// How long a core with quick work looks for more before it sleeps; `None`: not at all.
     pub busy_poll: Option<Duration>,
+    /// How many requests may wait at the gate.
+    pub holds: HoldLimits,
 }
 
 /// How browsers sign in.
@@ -74,6 +79,8 @@ pub struct GateParts {
     pub consumption: Arc<dyn Consumption>,
     /// Keeps requestable refusals.
     pub refusals: Arc<dyn Refusals>,
+    /// Opens access requests for requests that wait.
+    pub approvals: Arc<dyn Approvals>,
     /// Browsers' sign-ins.
     pub browsers: Arc<dyn BrowserSignIns>,
     /// Live connections, as others see them.
@@ -116,6 +123,7 @@ pub enum GateError {
 pub struct Gate {
     config: Arc<GateConfig>,
     parts: GateParts,
+    holds: Arc<Holds>,
 }
 
 /// An open gate.
@@ -129,7 +137,8 @@ pub struct GateHandle {
 impl Gate {
     /// Puts a gate together; nothing is bound yet.
     pub fn new(config: GateConfig, parts: GateParts) -> Self {
-        Self { config: Arc::new(config), parts }
+        let holds = Arc::new(Holds::new(config.holds, parts.entropy.as_ref()));
+        Self { config: Arc::new(config), parts, holds }
     }
 
     /// Binds every listener for every core, then starts the threads. A port in use is an error here
@@ -168,6 +177,7 @@ impl Gate {
         stopping: watch::Receiver<Option<Duration>>,
     ) -> Result<JoinHandle<()>, GateError> {
         let (config, parts) = (Arc::clone(&self.config), self.parts.clone());
+        let holds = Arc::clone(&self.holds);
         let (started, report) = std::sync::mpsc::sync_channel(1);
         let run = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -176,7 +186,7 @@ impl Gate {
                 // The journal starts tasks of its own, on this core.
                 let core = {
                     let (_runtime, _local) = (runtime.enter(), local.enter());
-                    Core::open(number, config, parts, seats)?
+                    Core::open(number, config, parts, seats, holds)?
                 };
                 Ok((runtime, local, core))
             });

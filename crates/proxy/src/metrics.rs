@@ -25,6 +25,12 @@ struct RefusalLabels {
     code: &'static str,
 }
 
+/// One request that waited, or could not.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HoldLabels {
+    end: &'static str,
+}
+
 /// All metrics of the gate, shared by its cores.
 #[derive(Debug)]
 pub struct Metrics {
@@ -34,6 +40,8 @@ pub struct Metrics {
     open: Gauge,
     watched: Gauge,
     turned_away: Counter,
+    waiting: Gauge,
+    holds: Family<HoldLabels, Counter>,
 }
 
 impl Metrics {
@@ -47,6 +55,8 @@ impl Metrics {
             open: Gauge::default(),
             watched: Gauge::default(),
             turned_away: Counter::default(),
+            waiting: Gauge::default(),
+            holds: Family::default(),
         };
         let registry = registry.sub_registry_with_prefix("portcullis_gate");
         let requests = "Requests by service, decision and class of status";
@@ -58,6 +68,10 @@ impl Metrics {
         registry.register("connections", watched, metrics.watched.clone());
         let turned_away = "Client connections over the limit";
         registry.register("connections_turned_away", turned_away, metrics.turned_away.clone());
+        let waiting = "Requests that wait for an approval";
+        registry.register("held", waiting, metrics.waiting.clone());
+        let holds = "Requests that waited for an approval, by how it ended";
+        registry.register("holds", holds, metrics.holds.clone());
         Arc::new(metrics)
     }
 }
@@ -121,6 +135,16 @@ impl CoreMetrics {
 
     pub(crate) fn connection_refused(&self) {
         self.shared.turned_away.inc();
+    }
+
+    /// So many requests wait more or less.
+    pub(crate) fn waiting(&self, more: i64) {
+        self.shared.waiting.inc_by(more);
+    }
+
+    /// A request does not wait any longer, or not at all.
+    pub(crate) fn held(&self, end: &'static str) {
+        self.shared.holds.get_or_create(&HoldLabels { end }).inc();
     }
 
     /// So many registered connections more or less.

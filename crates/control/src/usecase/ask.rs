@@ -40,17 +40,17 @@ type Result<T> = std::result::Result<T, ControlError>;
 
 /// One thing asked for, before its way is known.
 #[derive(Debug)]
-struct Wanted {
-    operation: OperationName,
-    instance: Option<InstanceName>,
-    digest: Option<Arc<str>>,
+pub(super) struct Wanted {
+    pub(super) operation: OperationName,
+    pub(super) instance: Option<InstanceName>,
+    pub(super) digest: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
-struct Subject {
-    service: ServiceName,
-    wanted: Vec<Wanted>,
-    refusal: Option<RefusalId>,
+pub(super) struct Subject {
+    pub(super) service: ServiceName,
+    pub(super) wanted: Vec<Wanted>,
+    pub(super) refusal: Option<RefusalId>,
 }
 
 /// Asks; `once` is the key under which the answer is kept, if the caller named one.
@@ -118,7 +118,7 @@ async fn subject(core: &Core, op: &OpContext, what: AskFor) -> Result<Subject> {
     }
 }
 
-fn queries(
+pub(super) fn queries(
     snapshot: &Snapshot,
     op: &OpContext,
     subject: &Subject,
@@ -181,7 +181,7 @@ fn chosen(standing: Standing, operation: &OperationName, rule: Option<&PolicyId>
 }
 
 /// As long as was asked for, or as all ways allow.
-fn duration(queries: &[AccessQuery], asked: Option<Window>) -> Result<Window> {
+pub(super) fn duration(queries: &[AccessQuery], asked: Option<Window>) -> Result<Window> {
     let invalid = |message: String| ControlError::Invalid { field: "duration", message };
     let longest = queries.iter().map(|query| query.way.max_duration).min();
     let longest = longest.ok_or_else(|| invalid("nothing is asked for".into()))?;
@@ -223,7 +223,7 @@ fn all(held: &[Option<Arc<Grant>>]) -> Option<&Arc<Grant>> {
     if held.iter().all(Option::is_some) { held.last()?.as_ref() } else { None }
 }
 
-fn request(
+pub(super) fn request(
     core: &Core,
     op: &OpContext,
     subject: Subject,
@@ -242,6 +242,7 @@ fn request(
         reason,
         duration,
         refusal: subject.refusal,
+        held: None,
         created_at: op.now(),
         expires_at: op.now() + core.settings.access_request.signed(),
         reviews: Vec::new(),
@@ -249,7 +250,7 @@ fn request(
     })
 }
 
-async fn same_pending(
+pub(super) async fn same_pending(
     core: &Arc<Core>,
     op: &OpContext,
     wanted: &AccessRequest,
@@ -283,7 +284,7 @@ fn asks_the_same(one: &AccessRequest, other: &AccessRequest) -> bool {
 
 /// Policy approves by itself. What is held already is not given again: asking twice, one after the
 /// other or at the same moment, stretches nothing.
-async fn automatic(
+pub(super) async fn automatic(
     core: &Arc<Core>,
     op: &OpContext,
     request: &AccessRequest,
@@ -309,7 +310,7 @@ async fn automatic(
 }
 
 /// Publishes what the store has of somebody's grants and the snapshot may not have yet.
-async fn catch_up(core: &Core, principal: &PrincipalId) -> Result<()> {
+pub(super) async fn catch_up(core: &Core, principal: &PrincipalId) -> Result<()> {
     let grants = core.store.grants(Grants::Of(principal.clone()), LISTED).await?;
     // INVARIANT: on record first. The start of each was committed before it could be read.
     core.outbox.drain().await.map_err(|_| settle::no_record())?;
@@ -346,7 +347,7 @@ async fn approve_at_once(
     Ok(approved)
 }
 
-async fn wait_for_reviews(
+pub(super) async fn wait_for_reviews(
     core: &Arc<Core>,
     op: &OpContext,
     request: AccessRequest,

@@ -1,7 +1,9 @@
 //! Annotations: how a grant is obtained, never whether access is allowed.
 
+use std::time::Duration;
+
 use cedar_policy::Effect;
-use portcullis_model::PolicyId;
+use portcullis_model::{PolicyId, Window};
 
 use crate::policy::{MOST_REVIEWS, Terms};
 
@@ -23,9 +25,9 @@ pub(super) struct Mistake {
     pub(super) help: Option<&'static str>,
 }
 
-const NOT_BUILT: [&str; 7] =
-    ["hold", "idle", "emergency", "notify", "escalate", "rate_limit", "record"];
-const KNOWN: &str = "this version knows @id, @reviews, @max_duration, @max_uses and @all_services";
+const NOT_BUILT: [&str; 6] = ["idle", "emergency", "notify", "escalate", "rate_limit", "record"];
+const KNOWN: &str =
+    "this version knows @id, @reviews, @max_duration, @max_uses, @hold and @all_services";
 
 /// Reads the annotations of a policy with this effect.
 pub(super) fn annotations(policy: &cedar_policy::Policy) -> (Annotations, Vec<Mistake>) {
@@ -52,6 +54,7 @@ impl Annotations {
                     window.map_err(|error| (format!("@max_duration: {error}"), None))?;
             }
             "max_uses" => self.terms.max_uses = Some(max_uses(value)?),
+            "hold" => self.terms.hold = Some(hold(value)?),
             "all_services" if value != "true" => {
                 return Err(("@all_services takes \"true\" and nothing else".to_owned(), None));
             }
@@ -64,7 +67,7 @@ impl Annotations {
             }
             name => return Err((format!("unknown annotation @{name}"), Some(KNOWN))),
         }
-        if ["reviews", "max_duration", "max_uses"].contains(&name) {
+        if ["reviews", "max_duration", "max_uses", "hold"].contains(&name) {
             self.of_a_rule.get_or_insert_with(|| name.to_owned());
         }
         Ok(())
@@ -82,6 +85,17 @@ fn reviews(value: &str) -> Result<u8, Wrong> {
         let message = format!("@reviews takes a number from 0 to {MOST_REVIEWS}, not `{value}`");
         (message, Some("0 means that the policy approves by itself"))
     })
+}
+
+/// A request that waits longer than an access request lives would wait for nothing.
+fn hold(value: &str) -> Result<Window, Wrong> {
+    const LONGEST: Duration = Duration::from_hours(1);
+    let window: Window = value.parse().map_err(|error| (format!("@hold: {error}"), None))?;
+    if window.get() > LONGEST {
+        let help = "leave @hold out: what is refused can be asked for and sent again";
+        return Err((format!("@hold: `{value}` is longer than 1h"), Some(help)));
+    }
+    Ok(window)
 }
 
 fn max_uses(value: &str) -> Result<u32, Wrong> {

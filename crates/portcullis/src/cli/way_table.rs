@@ -35,13 +35,15 @@ pub(crate) fn kind(way: &WayBody) -> String {
     }
 }
 
-/// `15m, 1 use`.
+/// `15m, 1 use, waits 2m`.
 pub(crate) fn limits(way: &WayBody) -> String {
-    match way.max_uses {
-        None => way.max_duration.to_string(),
-        Some(1) => format!("{}, 1 use", way.max_duration),
-        Some(uses) => format!("{}, {uses} uses", way.max_duration),
-    }
+    let uses = match way.max_uses {
+        None => String::new(),
+        Some(1) => ", 1 use".to_owned(),
+        Some(uses) => format!(", {uses} uses"),
+    };
+    let hold = way.hold.map_or_else(String::new, |hold| format!(", waits {hold}"));
+    format!("{}{uses}{hold}", way.max_duration)
 }
 
 fn row(number: usize, way: &WayBody) -> [String; 5] {
@@ -65,13 +67,15 @@ mod tests {
             reviews: 1,
             max_duration: "15m".parse().unwrap(),
             max_uses: Some(1),
+            hold: Some("2m".parse().unwrap()),
             reviewers: vec!["lea".to_owned()],
         };
         assert_eq!(
             row(2, &way),
-            ["2", "one review", "lea", "15m, 1 use", "payments.refund.reviewed"]
+            ["2", "one review", "lea", "15m, 1 use, waits 2m", "payments.refund.reviewed"]
         );
-        let automatic = WayBody { kind: "automatic".to_owned(), reviews: 0, max_uses: None, ..way };
+        let automatic =
+            WayBody { kind: "automatic".to_owned(), reviews: 0, max_uses: None, hold: None, ..way };
         assert_eq!(row(1, &automatic)[1..4], ["automatic", "at once", "15m"]);
     }
 
@@ -83,6 +87,7 @@ mod tests {
             reviews,
             max_duration: "15m".parse().unwrap(),
             max_uses: None,
+            hold: None,
             reviewers: vec!["lea".to_owned()],
         };
         let expected = ["  1  automatic   at once  15m  r", "  2  one review  lea      15m  r"];

@@ -41,6 +41,7 @@ pub(super) fn open(
         max_connections: MAX_CONNECTIONS,
         decision_cache: cores.decision_cache,
         busy_poll: cores.busy_poll,
+        holds: loaded.config.holding.limits(),
     };
     let ports = Arc::new(ControlPorts::new(Arc::clone(&house.control), runtime.clone()));
     let given = GateParts {
@@ -48,6 +49,7 @@ pub(super) fn open(
         journals: Arc::new(LogJournals(house.log.handle())),
         consumption: Arc::clone(&ports) as _,
         refusals: Arc::clone(&ports) as _,
+        approvals: Arc::clone(&ports) as _,
         browsers: Arc::clone(&ports) as _,
         connections: ports,
         workloads: Arc::clone(&house.workloads),

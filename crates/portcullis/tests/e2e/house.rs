@@ -47,6 +47,8 @@ pub(crate) struct Plan {
     no_corp: bool,
     /// Where control listens, if that matters.
     control_port: Option<u16>,
+    /// Further lines at the top level.
+    settings: String,
 }
 
 /// A running binary. Killed when dropped.
@@ -79,6 +81,7 @@ impl Plan {
             corp: String::new(),
             no_corp: false,
             control_port: None,
+            settings: String::new(),
         }
     }
 
@@ -159,6 +162,12 @@ impl Plan {
         self.people(yaml)
     }
 
+    /// Adds a line at the top level: `holding: {requests: 1}`.
+    pub(crate) fn setting(mut self, line: &str) -> Self {
+        self.settings.extend([line, "\n"]);
+        self
+    }
+
     /// Where control listens.
     pub(crate) fn control_port(mut self, port: u16) -> Self {
         self.control_port = Some(port);
@@ -222,6 +231,11 @@ impl House {
     /// Ends the process at once, as `kill -9` does, and waits for its end.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for the end of a process that was told to stop.
+    pub(crate) fn wait_stopped(&mut self) {
         self.child.wait().unwrap();
     }
 
@@ -439,7 +453,7 @@ identity:
 {corp}{}  workloads:
     - name: builds
       jwt: {{issuer: \"{}\", audience: portcullis, groups_claim: groups{}}}
-{}policies: policies
+{}{}policies: policies
 services:
 {services}",
         plan.listeners,
@@ -448,7 +462,8 @@ services:
         plan.people,
         workloads.url(),
         plan.jwt,
-        plan.workloads
+        plan.workloads,
+        plan.settings
     )
 }
 

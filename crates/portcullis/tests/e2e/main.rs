@@ -22,6 +22,7 @@ mod desk;
 mod directory;
 mod doors;
 mod headers;
+mod held;
 mod house;
 mod issuers;
 mod jobs;

@@ -46,6 +46,7 @@ pub(crate) fn request(n: u128, name: &str, operation: &str) -> AccessRequest {
         reviews: 2,
         max_duration: Window::minutes(30),
         max_uses: None,
+        hold: None,
         reviewers: vec![],
     };
     let operation = operation.parse().unwrap();
@@ -59,6 +60,7 @@ pub(crate) fn request(n: u128, name: &str, operation: &str) -> AccessRequest {
         reason: "refunds stuck".into(),
         duration: Window::minutes(15),
         refusal: None,
+        held: None,
         created_at: now(),
         expires_at: now() + SignedDuration::from_hours(1),
         reviews: vec![],

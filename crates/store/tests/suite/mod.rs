@@ -44,7 +44,7 @@ pub(crate) async fn the_same_is_asked_once_while_it_waits(store: Shared) {
     assert!(is_conflict(&store.commit(vec![add(again.clone())]).await));
     store.commit(vec![add(made::request(3, "ben", "payments.createRefund"))]).await.unwrap();
     store.commit(vec![add(made::request(4, "ana", "payments.getRefund"))]).await.unwrap();
-    let withdrawn = first.withdraw(now()).unwrap();
+    let withdrawn = first.withdraw(now(), None).unwrap();
     let moved = Change::MoveAccessRequest { request: withdrawn, seen_reviews: 0 };
     store.commit(vec![moved]).await.unwrap();
     store.commit(vec![add(again)]).await.unwrap();
@@ -89,7 +89,7 @@ pub(crate) async fn e25_of_many_transitions_at_once_exactly_one_wins(store: Shar
         let (store, request) = (Arc::clone(&store), request.clone());
         racing.spawn(async move {
             let moved = match n % 3 {
-                0 => request.withdraw(now()),
+                0 => request.withdraw(now(), None),
                 1 => request.expire(now()),
                 _ => request.decline_by_policy(now(), "policy".into()),
             };
