@@ -131,16 +131,18 @@ impl Snapshot {
         cache: &mut DecisionCache,
     ) -> Verdict {
         let (bundle, slice) = (&**self.bundle(), &remembered.slice);
-        let standing = cache.outcome(remembered, Asked::Standing, query.context, || {
-            let context = cedar_context(&slice.reads, query.context, None);
-            Outcome::Found(evaluate(bundle, slice, &slice.standing, context))
-        });
-        let Outcome::Found(standing) = standing else {
-            return self.denied(query, cache, Findings::none());
+        let standing = |cache: &mut DecisionCache| {
+            let found = cache.outcome(remembered, Asked::Standing, query.context, || {
+                let context = cedar_context(&slice.reads, query.context, None);
+                Outcome::Found(evaluate(bundle, slice, &slice.standing, context))
+            });
+            if let Outcome::Found(found) = found { found } else { Findings::none() }
         };
-        if standing.permitted {
-            return permit(query, slice, None, standing.policies);
-        }
+        // Where only forbids stand, a grant is looked for first: it is judged under them all anyway.
+        let stood = match slice.may_stand.then(|| standing(cache)) {
+            Some(found) if found.permitted => return permit(query, slice, None, found.policies),
+            stood => stood,
+        };
         for grant in self.covering(query) {
             let asked = Asked::Grant(grant.id, grant.version);
             let outcome = cache.outcome(remembered, asked, query.context, || {
@@ -150,6 +152,7 @@ impl Snapshot {
                 return permit(query, slice, Some(Arc::clone(grant)), policies);
             }
         }
+        let standing = stood.unwrap_or_else(|| standing(cache));
         let outcome = cache.outcome(remembered, Asked::Ways, query.context, || {
             Outcome::Ways(ways(bundle, slice, query.context).into())
         });
@@ -250,17 +253,11 @@ fn lets_strangers_in(bundle: &Bundle, service: &ServiceName) -> bool {
 
 /// All forbids and the one rule that issued `grant`.
 fn under_grant(bundle: &Bundle, slice: &Slice, context: &Context, grant: &Grant) -> Findings {
-    let rule = bundle.policies().lookup(grant.rule.as_str());
-    let Some((_, rule)) = rule.filter(|(at, _)| slice.rules.contains(at)) else {
+    let Some(policies) = slice.guarded(bundle, grant.rule.as_str()) else {
         return Findings::none();
     };
-    let facts = || cedar_context(&slice.reads, context, Some(GrantFacts::from(grant)));
-    let permitting = evaluate(bundle, slice, &rule.alone, facts());
-    if !permitting.permitted {
-        return permitting;
-    }
-    let forbidding = evaluate(bundle, slice, &slice.forbids, facts());
-    if forbidding.forbids() { forbidding } else { permitting }
+    let context = cedar_context(&slice.reads, context, Some(GrantFacts::from(grant)));
+    evaluate(bundle, slice, policies, context)
 }
 
 /// The only place that makes a pass.

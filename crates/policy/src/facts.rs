@@ -2,7 +2,7 @@
 //!
 //! Only what the policies of a slice read is ever built or compared.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use cedar_policy::{RestrictedExpression, pst::SmolStr};
 use jiff::{SignedDuration, Timestamp};
@@ -36,9 +36,8 @@ pub(crate) fn cedar_context(
     context: &Context,
     grant: Option<GrantFacts>,
 ) -> Result<cedar_policy::Context, NoContext> {
-    let parts: BTreeSet<Part> = reads.attributes.iter().map(|read| read.part).collect();
-    let mut pairs = Vec::with_capacity(parts.len());
-    for part in parts {
+    let mut pairs = Vec::new();
+    for part in reads.parts() {
         let value = match part {
             Part::Now => Some(datetime(context.now)),
             Part::Source => match &context.source {
@@ -59,7 +58,7 @@ pub(crate) fn cedar_context(
             },
             Part::Params => inspected(&context.params)?,
             Part::Body => inspected(&context.body)?,
-            Part::Grant => grant.map(grant_record).transpose()?,
+            Part::Grant => grant.map(|grant| grant_record(grant, reads)).transpose()?,
         };
         pairs.extend(value.map(|value| (part.as_str().to_owned(), value)));
     }
@@ -105,12 +104,15 @@ fn http_record(http: &Http) -> Result<RestrictedExpression, NoContext> {
     Ok(RestrictedExpression::new_record(fields)?)
 }
 
-fn grant_record(grant: GrantFacts) -> Result<RestrictedExpression, NoContext> {
-    let fields = [
-        ("kind".to_owned(), string(grant.kind.as_str())),
-        ("reviews".to_owned(), RestrictedExpression::new_long(i64::from(grant.reviews))),
-        ("expires".to_owned(), datetime(grant.expires)),
-    ];
+/// The end is read from text each time: it is there only if some policy asks for it.
+fn grant_record(grant: GrantFacts, reads: &Reads) -> Result<RestrictedExpression, NoContext> {
+    let kind = || string(grant.kind.as_str());
+    let reviews = || RestrictedExpression::new_long(i64::from(grant.reviews));
+    let expires = || datetime(grant.expires);
+    let fields: [(&str, &dyn Fn() -> RestrictedExpression); 3] =
+        [("kind", &kind), ("reviews", &reviews), ("expires", &expires)];
+    let read = fields.iter().filter(|(name, _)| reads.includes_field(Part::Grant, name));
+    let fields: Vec<_> = read.map(|(name, value)| ((*name).to_owned(), value())).collect();
     Ok(RestrictedExpression::new_record(fields)?)
 }
 

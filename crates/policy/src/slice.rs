@@ -1,6 +1,6 @@
 //! Slices: the policies and entities that can matter to one principal, action and resource.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::OnceLock};
 
 use cedar_policy::{Entities, Entity, EntityUid, PolicySet};
 use portcullis_model::Window;
@@ -24,10 +24,14 @@ pub(crate) struct Slice {
     pub(crate) entities: Entities,
     /// Standing permits and all forbids.
     pub(crate) standing: PolicySet,
+    /// Whether there are standing permits among them.
+    pub(crate) may_stand: bool,
     /// All forbids.
     pub(crate) forbids: PolicySet,
     /// The rules, by their places in the bundle.
     pub(crate) rules: Vec<u32>,
+    /// Each rule with all forbids, in the order of `rules`, made when first a grant of it is used.
+    guarded: Vec<OnceLock<PolicySet>>,
     /// Every policy in it.
     pub(crate) candidates: Vec<u32>,
     pub(crate) reads: Reads,
@@ -89,6 +93,8 @@ impl Slice {
         let is_rule = |at: &u32| policies.at(*at).is_some_and(|policy| policy.terms.is_some());
         let forbids_read_grant =
             chosen.iter().any(|policy| policy.is_forbid() && policy.reads.includes(Part::Grant));
+        let stands = |policy: &&Policy| policy.terms.is_none() && !policy.is_forbid();
+        let rules: Vec<u32> = candidates.iter().copied().filter(is_rule).collect();
         let keyed_by = reads.attributes.iter().filter(|read| read.part != Part::Grant);
         Ok(Self {
             principal: subject.uid.clone(),
@@ -97,13 +103,28 @@ impl Slice {
             entities: entities(bundle, subject, action, resource, extra, &chosen)?,
             standing,
             forbids,
-            rules: candidates.iter().copied().filter(is_rule).collect(),
+            may_stand: chosen.iter().any(stands),
+            guarded: rules.iter().map(|_| OnceLock::new()).collect(),
+            rules,
             keyed_by: keyed_by.cloned().collect(),
             reads,
             candidates,
             forbids_read_grant,
             max_grant,
         })
+    }
+
+    /// The rule with this id and all forbids; `None` if it is no rule of this slice.
+    pub(crate) fn guarded(&self, bundle: &Bundle, rule: &str) -> Option<&PolicySet> {
+        let (at, rule) = bundle.policies().lookup(rule)?;
+        let place = self.rules.iter().position(|rule| *rule == at)?;
+        let guarded = self.guarded.get(place)?;
+        if let Some(made) = guarded.get() {
+            return Some(made);
+        }
+        let mut policies = self.forbids.clone();
+        policies.add(rule.cedar.clone()).ok()?;
+        Some(guarded.get_or_init(|| policies))
     }
 
     /// Whether outcomes may be remembered.
