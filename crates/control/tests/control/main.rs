@@ -15,6 +15,7 @@ mod bundles;
 mod crashing;
 mod faulty;
 mod granting;
+mod holding;
 mod passkeys;
 mod racing;
 mod reviewing;

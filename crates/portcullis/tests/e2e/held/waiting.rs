@@ -192,3 +192,33 @@ fn e22_n16_e28_an_approval_under_policies_that_have_changed_sends_nothing() {
     assert_eq!(answer.status, 403, "{}", answer.text());
     assert!(payments.upstream.take().is_empty());
 }
+
+#[test]
+fn portcullis_curl_waits_with_curl_itself() {
+    let payments = open();
+    let (ben, lea) = (payments.enter(&ben()), payments.enter(&lea()));
+    payments.house.profile("ben", &ben.control);
+    let gate = format!("http://{}", payments.house.gate);
+    let address = "http://payments.example.com/v1/refunds/7";
+    let arguments = [
+        "curl",
+        "--gate",
+        &gate,
+        "--wait",
+        "90s",
+        "-sS",
+        "--http2-prior-knowledge",
+        "-X",
+        "DELETE",
+        address,
+    ];
+    let output = std::thread::scope(|scope| {
+        let curl = scope.spawn(|| payments.house.cli("ben", &arguments));
+        let request = held(&lea);
+        assert_eq!(request["held"]["parameters"], json!({"id": "7"}));
+        assert!(lea.approve(&request).status < 300);
+        curl.join().unwrap()
+    });
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "upstream", "{output:?}");
+    assert_eq!(output.status.code(), Some(0));
+}
