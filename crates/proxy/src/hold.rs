@@ -17,7 +17,7 @@ mod wish;
 
 use std::{rc::Rc, time::Duration};
 
-use http::{HeaderMap, HeaderValue};
+use http::HeaderValue;
 use jiff::SignedDuration;
 use portcullis_identity::AuthMethod;
 use portcullis_model::{
@@ -98,7 +98,7 @@ pub(crate) async fn hold(
         exchange.core.metrics.held("turned-away");
         return Err(Refusal::Requestable(refused));
     };
-    exchange.applied = wish.preferred.then(|| wish.time.as_secs());
+    exchange.applied = wish.preferred.then_some(wish.time.as_secs());
     without_wait(&mut request.headers);
     let resource =
         Resource { service: refused.service.clone(), instance: exchange.instance.clone() };
@@ -114,6 +114,7 @@ impl Held<'_> {
             Payload::Streaming => self.read().await?,
             whole @ Payload::Whole(..) => whole,
         };
+        let payload = payload.without_trailers();
         let body = payload.whole().unwrap_or_default();
         seat.fit(body.len() as u64);
         let principal = &self.caller.identity.subject.principal().id;
@@ -124,16 +125,14 @@ impl Held<'_> {
             Err(Refusal::Requestable(refused)) => self.refused = refused,
             Err(refusal) => return Err(refusal),
         }
-        let (size, sealed, trailers) = self.seal(payload)?;
-        let event = {
-            let _waiting = Waiting::begin(&self.exchange.core);
-            self.wait(size).await?
-        };
+        let (size, sealed) = self.seal(payload)?;
+        let waiting = Waiting::begin(&self.exchange.core);
+        let event = self.wait(size).await;
+        waiting.ended(event.as_ref().map_or("unavailable", word));
         self.exchange.recorded.set(Recorded::Nothing);
         self.exchange.now = self.exchange.core.now();
-        self.exchange.core.metrics.held(word(&event));
-        match event {
-            Event::Answered(HoldAnswer::Approved) => self.release(&sealed, trailers),
+        match event? {
+            Event::Answered(HoldAnswer::Approved) => self.release(&sealed),
             Event::Answered(HoldAnswer::Declined(why)) => Err(self.declined(why)),
             Event::Answered(HoldAnswer::Over) => Err(Refusal::Requestable(self.refused)),
             Event::Ended(why) => Err(self.ended(why)),
@@ -151,12 +150,12 @@ impl Held<'_> {
         Err(self.ended(HoldEnd::Unanswered))
     }
 
-    fn seal(&self, payload: Payload) -> Result<(u64, Sealed, Option<HeaderMap>), Refusal> {
+    fn seal(&self, payload: Payload) -> Result<(u64, Sealed), Refusal> {
         let internal = Refusal::Unavailable(Unavailable::Internal);
-        let Payload::Whole(body, trailers) = payload else { return Err(internal) };
+        let Payload::Whole(body, _) = payload else { return Err(internal) };
         let (core, size) = (&self.exchange.core, body.len() as u64);
         let sealed = core.holds.key.seal(body, &self.digest, core.random()).ok_or(internal)?;
-        Ok((size, sealed, trailers))
+        Ok((size, sealed))
     }
 
     /// Opens the access request and waits for what becomes of it.
@@ -232,11 +231,7 @@ impl Held<'_> {
 
     /// It was approved: everything is asked again, as it is now. Whether it is forwarded, the decision
     /// says and not the approval.
-    fn release(
-        mut self,
-        sealed: &Sealed,
-        trailers: Option<HeaderMap>,
-    ) -> Result<Released, Refusal> {
+    fn release(mut self, sealed: &Sealed) -> Result<Released, Refusal> {
         self.exchange.snapshot = self.exchange.core.snapshot();
         if self.has_lost_its_caller() {
             return Err(self.ended(HoldEnd::SignInEnded));
@@ -244,7 +239,7 @@ impl Held<'_> {
         self.know_the_caller_again();
         let body = self.exchange.core.holds.key.open(sealed, &self.digest);
         let body = body.ok_or(Refusal::Unavailable(Unavailable::Internal))?;
-        let payload = Payload::Whole(body, trailers);
+        let payload = Payload::Whole(body, None);
         let (pass, question) = self.decide(&payload)?;
         self.shorten();
         Ok((pass, question, payload))
@@ -334,18 +329,27 @@ fn word(event: &Event) -> &'static str {
     }
 }
 
-/// Counted for as long as it waits.
-struct Waiting(Rc<Core>);
+/// Counted for as long as it waits, and then by how it ended.
+struct Waiting {
+    core: Rc<Core>,
+    end: &'static str,
+}
 
 impl Waiting {
     fn begin(core: &Rc<Core>) -> Self {
         core.metrics.waiting(1);
-        Self(Rc::clone(core))
+        // A client that leaves drops this, and nobody says how it ended.
+        Self { core: Rc::clone(core), end: "client-gone" }
+    }
+
+    fn ended(mut self, end: &'static str) {
+        self.end = end;
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.metrics.waiting(-1);
+        self.core.metrics.waiting(-1);
+        self.core.metrics.held(self.end);
     }
 }

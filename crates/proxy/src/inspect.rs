@@ -12,8 +12,12 @@ use portcullis_policy::{
     Record, ServiceSource, Snapshot,
     catalog::{InspectError, Operation as Declared},
 };
+use zeroize::Zeroize;
 
 use crate::{canonical::Canonical, digest, exchange::Exchange, identify::Caller, route::Operation};
+
+/// Room for what a client announces, before it comes.
+const AT_FIRST: usize = 64 * 1024;
 
 /// What will be sent as the body.
 #[derive(Debug)]
@@ -30,6 +34,15 @@ impl Payload {
         match self {
             Self::Whole(bytes, _) => Some(bytes),
             Self::Streaming => None,
+        }
+    }
+
+    /// A digest covers no trailers, so none are sent with what is bound to one (RFC 9110 section 6.5.1
+    /// lets them be discarded).
+    pub(crate) fn without_trailers(self) -> Self {
+        match self {
+            Self::Whole(bytes, _) => Self::Whole(bytes, None),
+            Self::Streaming => Self::Streaming,
         }
     }
 }
@@ -66,11 +79,13 @@ pub(crate) async fn inspect(
         Payload::Streaming
     };
     let mut facts = facts(&exchange.snapshot, operation, request, &payload)?;
-    if let (true, Payload::Whole(bytes, _)) = (demands.digest, &payload) {
-        let principal = &caller.identity.subject.principal().id;
-        facts.digest = Some(digest::of(principal, &operation.resource, request, bytes));
+    if !demands.digest {
+        return Ok(Inspected { facts, payload });
     }
-    Ok(Inspected { facts, payload })
+    let principal = &caller.identity.subject.principal().id;
+    let body = payload.whole().unwrap_or_default();
+    facts.digest = Some(digest::of(principal, &operation.resource, request, body));
+    Ok(Inspected { facts, payload: payload.without_trailers() })
 }
 
 /// Parameters and body as the policies of `snapshot` ask for them, without a digest.
@@ -139,13 +154,13 @@ pub(crate) async fn read(exchange: &mut Exchange, request: &Canonical) -> Result
     }
     let most = usize::try_from(most).unwrap_or(usize::MAX);
     let room = announced.and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
-    let mut whole = BytesMut::with_capacity(room);
+    let mut whole = BytesMut::with_capacity(room.min(AT_FIRST));
     let mut trailers = None;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Refusal::Malformed("the body broke off"))?;
         match frame.into_data() {
             Ok(data) if whole.len() + data.len() > most => return Err(TOO_LARGE),
-            Ok(data) => whole.extend_from_slice(&data),
+            Ok(data) => append(&mut whole, &data),
             Err(frame) => trailers = frame.into_trailers().ok(),
         }
         if body.is_end_stream() {
@@ -154,6 +169,18 @@ pub(crate) async fn read(exchange: &mut Exchange, request: &Canonical) -> Result
     }
     exchange.body = None;
     Ok(Payload::Whole(whole.freeze(), trailers))
+}
+
+/// Grows without leaving a copy behind: what is read may be sealed and wiped later.
+fn append(whole: &mut BytesMut, data: &[u8]) {
+    let needed = whole.len() + data.len();
+    if needed > whole.capacity() {
+        let mut larger = BytesMut::with_capacity(needed.max(whole.capacity() * 2));
+        larger.extend_from_slice(whole);
+        whole.zeroize();
+        *whole = larger;
+    }
+    whole.extend_from_slice(data);
 }
 
 /// The bytes of body that are read at most.

@@ -371,13 +371,25 @@ fn asked(core: &Core, op: &OpContext, request: &AccessRequest, once: Option<&Onc
     }
     let mut event = core.event(op, EventType::AccessRequested);
     access_requests::describe(&mut event, request);
-    event.detail = Some(request.reason.clone());
+    event.detail = Some(detail(request));
     settlement
         .changes
         .push(Change::AddAccessRequest { request: request.clone(), at_most: MOST_OPEN });
     settlement.changes.extend(once.map(|once| once.change(op, request.id)));
     settlement.changes.push(Change::Record(event));
     settlement
+}
+
+/// The reason; of a request that waits, which one as well.
+fn detail(request: &AccessRequest) -> String {
+    let digest = request.queries.iter().find_map(|query| query.digest.as_deref());
+    match (&request.held, digest) {
+        (Some(held), Some(digest)) => {
+            let (reason, summary, size) = (&request.reason, &held.summary, held.size);
+            format!("{reason}: {summary}, {size} bytes, {digest}")
+        }
+        (Some(_) | None, _) => request.reason.clone(),
+    }
 }
 
 /// A guard of the store refused: the same was asked at the same moment, or too much waits.

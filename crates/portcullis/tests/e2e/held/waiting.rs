@@ -40,6 +40,9 @@ fn e19_a_request_that_waits_is_sent_once_when_it_is_approved() {
     let sent = request["held"]["request"].as_str().unwrap();
     let asked = payments.event("access_requested", |event| event["request"] == sent);
     assert_eq!(asked["access_request"], id(&request));
+    let digest = request["queries"][0]["digest"].as_str().unwrap();
+    let detail = asked["detail"].as_str().unwrap();
+    assert!(detail.contains("POST /v1/refunds") && detail.ends_with(digest), "{detail}");
     let attempt = payments.event("attempt", |event| event["request"] == sent);
     assert_eq!((&attempt["decision"], &attempt["status"]), (&json!("permit"), &json!(200)));
     assert_eq!(attempt["grant"], granted.as_str());
