@@ -6,7 +6,11 @@ use std::sync::Arc;
 use cedar_policy::{AuthorizationError, Decision, PolicySet, Request};
 use portcullis_model::PolicyId;
 
-use crate::{Bundle, facts::NoContext, slice::Slice};
+use crate::{
+    Bundle, Context,
+    facts::{NoContext, cedar_context},
+    slice::Slice,
+};
 
 /// What an evaluation found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +35,17 @@ impl Findings {
     }
 }
 
+/// Evaluates the standing permits and all forbids of `slice`.
+pub(crate) fn evaluate_standing(bundle: &Bundle, slice: &Slice, context: &Context) -> Findings {
+    match &slice.bare {
+        Some(request) => put(bundle, slice, &slice.standing, request),
+        None => {
+            let context = cedar_context(&slice.reads, context, None);
+            evaluate(bundle, slice, &slice.standing, context)
+        }
+    }
+}
+
 /// Evaluates `policies`, which belong to `slice`.
 pub(crate) fn evaluate(
     bundle: &Bundle,
@@ -38,18 +53,17 @@ pub(crate) fn evaluate(
     policies: &PolicySet,
     context: Result<cedar_policy::Context, NoContext>,
 ) -> Findings {
-    let request = context.and_then(|context| {
-        let (principal, action) = (slice.principal.clone(), slice.action.clone());
-        Ok(Request::new(principal, action, slice.resource.clone(), context, None)?)
-    });
-    let request = match request {
-        Ok(request) => request,
+    match context.and_then(|context| slice.request(context)) {
+        Ok(request) => put(bundle, slice, policies, &request),
         Err(error) => {
             tracing::error!(%error, action = %slice.action, "a query cannot be put to Cedar; denied");
-            return Findings::none();
+            Findings::none()
         }
-    };
-    let response = bundle.authorizer.is_authorized(&request, policies, &slice.entities);
+    }
+}
+
+fn put(bundle: &Bundle, slice: &Slice, policies: &PolicySet, request: &Request) -> Findings {
+    let response = bundle.authorizer.is_authorized(request, policies, &slice.entities);
     let erring = erring_forbids(bundle, response.diagnostics().errors());
     let reasons = response.diagnostics().reason();
     let known = |id: &cedar_policy::PolicyId| {

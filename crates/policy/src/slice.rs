@@ -2,13 +2,13 @@
 
 use std::{collections::HashMap, sync::OnceLock};
 
-use cedar_policy::{Entities, Entity, EntityUid, PolicySet};
+use cedar_policy::{Entities, Entity, EntityUid, PolicySet, Request};
 use portcullis_model::Window;
 
 use crate::{
     Bundle, Context,
     entities::closure,
-    facts::is_unknown,
+    facts::{NoContext, is_unknown},
     places::{Action, OperationPlace, ResourcePlace},
     policy::{Policy, Scoped},
     reads::{Part, Read, Reads},
@@ -22,6 +22,9 @@ pub(crate) struct Slice {
     pub(crate) action: EntityUid,
     pub(crate) resource: EntityUid,
     pub(crate) entities: Entities,
+    /// The request to Cedar, if no standing permit and no forbid reads the context: then it is
+    /// always the same.
+    pub(crate) bare: Option<Request>,
     /// Standing permits and all forbids.
     pub(crate) standing: PolicySet,
     /// Whether there are standing permits among them.
@@ -96,10 +99,13 @@ impl Slice {
         let stands = |policy: &&Policy| policy.terms.is_none() && !policy.is_forbid();
         let rules: Vec<u32> = candidates.iter().copied().filter(is_rule).collect();
         let keyed_by = reads.attributes.iter().filter(|read| read.part != Part::Grant);
-        Ok(Self {
+        let blind =
+            |policy: &&Policy| policy.terms.is_some() || policy.reads.parts().next().is_none();
+        let mut slice = Self {
             principal: subject.uid.clone(),
             action: action.uid.clone(),
             resource: resource.uid.clone(),
+            bare: None,
             entities: entities(bundle, subject, action, resource, extra, &chosen)?,
             standing,
             forbids,
@@ -111,7 +117,17 @@ impl Slice {
             candidates,
             forbids_read_grant,
             max_grant,
-        })
+        };
+        if chosen.iter().all(blind) {
+            slice.bare = Some(slice.request(cedar_policy::Context::empty())?);
+        }
+        Ok(slice)
+    }
+
+    /// The query as Cedar has it.
+    pub(crate) fn request(&self, context: cedar_policy::Context) -> Result<Request, NoContext> {
+        let (principal, action) = (self.principal.clone(), self.action.clone());
+        Ok(Request::new(principal, action, self.resource.clone(), context, None)?)
     }
 
     /// The rule with this id and all forbids; `None` if it is no rule of this slice.
