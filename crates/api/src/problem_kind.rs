@@ -122,10 +122,9 @@ impl ProblemKind {
             | Self::CrossOrigin
             | Self::Denied
             | Self::Requestable
-            | Self::Declined
             | Self::NotFound
-            | Self::NoWay
-            | Self::PasskeyNeeded => self.of_access(),
+            | Self::NoWay => self.of_access(),
+            Self::Declined | Self::PasskeyNeeded => self.of_reviews(),
             Self::Limited | Self::Unavailable | Self::Upstream | Self::Internal => self.of_ours(),
         }
     }
@@ -200,13 +199,6 @@ impl ProblemKind {
                 "No credentials came with the request.",
                 "People run portcullis login, and then portcullis curl in place of curl. Workloads send their token as Authorization: Bearer.",
             ),
-            Self::Declined => facts(
-                "declined",
-                "A reviewer said no",
-                403,
-                "The request waited at the gate, and its access request was declined. It was not sent, and it will not be.",
-                "The detail of the answer says why. Talk to the reviewer before you send it again.",
-            ),
             Self::BadCredentials => facts(
                 "bad-credentials",
                 "The credentials are worth nothing here",
@@ -242,6 +234,18 @@ impl ProblemKind {
                 "There is no rule under which a grant would permit this to you, or not the one that you named.",
                 "portcullis policy explain says which policies decide. Another rule may be listed in the answer.",
             ),
+            _ => facts(
+                "denied",
+                "Denied",
+                403,
+                "Policy says no, and nothing that you could ask for would change that.",
+                "portcullis policy explain says which policies decide. The owner of the service can change them.",
+            ),
+        }
+    }
+
+    const fn of_reviews(self) -> Facts {
+        match self {
             Self::PasskeyNeeded => facts(
                 "passkey-needed",
                 "A passkey is needed",
@@ -250,11 +254,11 @@ impl ProblemKind {
                 "A passkey signs in a browser, on a page of this server: give its answer to the challenge with the same review, as the member passkey. If you have none yet, register one with /v1/passkeys/options and /v1/passkeys, within ten minutes of signing in.",
             ),
             _ => facts(
-                "denied",
-                "Denied",
+                "declined",
+                "A reviewer said no",
                 403,
-                "Policy says no, and nothing that you could ask for would change that.",
-                "portcullis policy explain says which policies decide. The owner of the service can change them.",
+                "The request waited at the gate, and its access request was declined. It was not sent, and it will not be.",
+                "The detail of the answer says why. Talk to the reviewer before you send it again.",
             ),
         }
     }
