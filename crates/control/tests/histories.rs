@@ -147,7 +147,7 @@ fn apply(request: AccessRequest, step: &Step, n: usize, now: Timestamp) -> Optio
             .ok(),
         Step::Approve => request.approve(now, vec![GrantId::from_bits(1)]).ok(),
         Step::DeclineByPolicy => request.decline_by_policy(now, "policy".into()).ok(),
-        Step::Withdraw => request.withdraw(now, None).ok(),
+        Step::Withdraw => request.withdraw(now).ok(),
         Step::Expire => request.expire(now).ok(),
         Step::Wait { .. } => None,
     }

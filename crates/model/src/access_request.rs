@@ -84,13 +84,13 @@ pub enum AccessRequestState {
         /// Who or what, in words.
         why: String,
     },
-    /// The requester took it back, or nobody waits for it any more.
+    /// The requester took it back, or is gone.
     Withdrawn {
         /// When.
         at: Timestamp,
-        /// Why, in words, where it was not the requester.
+        /// Why, if it was not the requester.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        why: Option<Arc<str>>,
+        why: Option<String>,
     },
     /// Nobody answered in time.
     Expired {
@@ -254,10 +254,16 @@ impl AccessRequest {
         Ok(Self { state: AccessRequestState::Declined { at, why }, ..self })
     }
 
-    /// The requester takes it back, or the system for them, which says why.
-    pub fn withdraw(self, at: Timestamp, why: Option<Arc<str>>) -> Result<Self, InvalidTransition> {
+    /// The requester takes it back.
+    pub fn withdraw(self, at: Timestamp) -> Result<Self, InvalidTransition> {
         self.pending()?;
-        Ok(Self { state: AccessRequestState::Withdrawn { at, why }, ..self })
+        Ok(Self { state: AccessRequestState::Withdrawn { at, why: None }, ..self })
+    }
+
+    /// The requester is gone, or the request that waited for it: nobody could use an answer.
+    pub fn abandon(self, at: Timestamp, why: String) -> Result<Self, InvalidTransition> {
+        self.pending()?;
+        Ok(Self { state: AccessRequestState::Withdrawn { at, why: Some(why) }, ..self })
     }
 
     /// Nobody answered in time.

@@ -120,7 +120,7 @@ proptest! {
                     before.review(review(person, alias, decision, later(now)))
                 }
                 Step::Approve => before.approve(later(now), vec![GrantId::from_bits(1)]),
-                Step::Withdraw => before.withdraw(later(now), None),
+                Step::Withdraw => before.withdraw(later(now)),
                 Step::Expire => before.expire(later(now)),
                 Step::Wait(seconds) => {
                     now += seconds;

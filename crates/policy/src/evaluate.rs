@@ -37,13 +37,11 @@ impl Findings {
 
 /// Evaluates the standing permits and all forbids of `slice`.
 pub(crate) fn evaluate_standing(bundle: &Bundle, slice: &Slice, context: &Context) -> Findings {
-    match &slice.bare {
-        Some(request) => put(bundle, slice, &slice.standing, request),
-        None => {
-            let context = cedar_context(&slice.reads, context, None);
-            evaluate(bundle, slice, &slice.standing, context)
-        }
+    if let Some(request) = &slice.bare {
+        return put(bundle, slice, &slice.standing, request);
     }
+    let context = cedar_context(&slice.reads, context, None);
+    evaluate(bundle, slice, &slice.standing, context)
 }
 
 /// Evaluates `policies`, which belong to `slice`.

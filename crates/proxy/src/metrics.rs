@@ -31,6 +31,21 @@ struct HoldLabels {
     end: &'static str,
 }
 
+/// One client connection that was closed before it was served.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TurnedAwayLabels {
+    reason: &'static str,
+}
+
+/// Why a client connection was closed before it was served.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum TurnedAway {
+    /// There are too many.
+    Limit,
+    /// A trusted proxy did not say whose it is.
+    ProxyProtocol,
+}
+
 /// All metrics of the gate, shared by its cores.
 #[derive(Debug)]
 pub struct Metrics {
@@ -39,7 +54,7 @@ pub struct Metrics {
     decisions: Histogram,
     open: Gauge,
     watched: Gauge,
-    turned_away: Counter,
+    turned_away: Family<TurnedAwayLabels, Counter>,
     waiting: Gauge,
     holds: Family<HoldLabels, Counter>,
 }
@@ -54,7 +69,7 @@ impl Metrics {
             decisions: Histogram::new(buckets),
             open: Gauge::default(),
             watched: Gauge::default(),
-            turned_away: Counter::default(),
+            turned_away: Family::default(),
             waiting: Gauge::default(),
             holds: Family::default(),
         };
@@ -66,7 +81,7 @@ impl Metrics {
         registry.register("client_connections", "Open client connections", metrics.open.clone());
         let watched = "Registered long-lived connections";
         registry.register("connections", watched, metrics.watched.clone());
-        let turned_away = "Client connections over the limit";
+        let turned_away = "Client connections closed before they were served, by reason";
         registry.register("connections_turned_away", turned_away, metrics.turned_away.clone());
         let waiting = "Requests that wait for an approval";
         registry.register("held", waiting, metrics.waiting.clone());
@@ -133,8 +148,12 @@ impl CoreMetrics {
         self.shared.open.dec();
     }
 
-    pub(crate) fn connection_refused(&self) {
-        self.shared.turned_away.inc();
+    pub(crate) fn turned_away(&self, reason: TurnedAway) {
+        let reason = match reason {
+            TurnedAway::Limit => "limit",
+            TurnedAway::ProxyProtocol => "proxy_protocol",
+        };
+        self.shared.turned_away.get_or_create(&TurnedAwayLabels { reason }).inc();
     }
 
     /// So many requests wait more or less.

@@ -9,6 +9,7 @@ use portcullis_model::{
 use portcullis_policy::Snapshot;
 use portcullis_store::{AccessRequests, Change};
 
+use super::principals;
 use crate::{
     ControlError, OpContext,
     core::Core,
@@ -77,7 +78,8 @@ pub(crate) fn view(core: &Core, op: &OpContext, request: AccessRequest) -> Acces
     let snapshot = core.snapshot();
     let can_review = can_review(&snapshot, op, &request);
     let needs_passkey = can_review && rights::review(&snapshot, op, &request) == Right::WithPasskey;
-    AccessRequestView { request, can_review, needs_passkey, reviewers }
+    let requester = principals::known_as(core, &request.requester);
+    AccessRequestView { request, requester, can_review, needs_passkey, reviewers }
 }
 
 /// The requester, whoever reviewed or could review, and auditors.
@@ -111,7 +113,7 @@ pub(crate) async fn withdraw(
         }
         let seen = request.reviews.len();
         let over = |error: InvalidTransition| ControlError::Conflict(error.to_string());
-        let withdrawn = request.withdraw(op.now(), None).map_err(over)?;
+        let withdrawn = request.withdraw(op.now()).map_err(over)?;
         match end(core, op, withdrawn, seen).await {
             Err(Unsettled::Conflict) => {}
             other => return other.map(|ended| view(core, op, ended)).map_err(Into::into),
@@ -130,7 +132,7 @@ pub(crate) async fn take_back(
     id: AccessRequestId,
     why: &'static str,
 ) -> Result<()> {
-    end_pending(core, op, id, |request| request.withdraw(op.now(), Some(why.into()))).await
+    end_pending(core, op, id, |request| request.abandon(op.now(), why.to_owned())).await
 }
 
 async fn end_pending(
@@ -157,11 +159,20 @@ async fn end(
     request: AccessRequest,
     seen_reviews: usize,
 ) -> std::result::Result<AccessRequest, Unsettled> {
-    let event = ended_event(core, op, &request);
-    let moved = Change::MoveAccessRequest { request: request.clone(), seen_reviews };
-    let changes = vec![moved, Change::Record(event)];
+    let changes = ending(core, op, &request, seen_reviews).into();
     core.settle(Settlement { changes, ..Settlement::default() }).await?;
     Ok(request)
+}
+
+/// What the end of an access request changes.
+pub(crate) fn ending(
+    core: &Core,
+    op: &OpContext,
+    ended: &AccessRequest,
+    seen_reviews: usize,
+) -> [Change; 2] {
+    let moved = Change::MoveAccessRequest { request: ended.clone(), seen_reviews };
+    [moved, Change::Record(ended_event(core, op, ended))]
 }
 
 /// The event of an access request that is over, however it ended.
@@ -171,12 +182,9 @@ pub(crate) fn ended_event(core: &Core, op: &OpContext, request: &AccessRequest) 
     event.decision = Some(request.state.as_str().into());
     match &request.state {
         AccessRequestState::Declined { why, .. } => event.detail = Some(why.clone()),
-        AccessRequestState::Withdrawn { why: Some(why), .. } => {
-            event.detail = Some(why.to_string());
-        }
+        AccessRequestState::Withdrawn { why, .. } => event.detail.clone_from(why),
         AccessRequestState::Pending
         | AccessRequestState::Approved { .. }
-        | AccessRequestState::Withdrawn { why: None, .. }
         | AccessRequestState::Expired { .. } => {}
     }
     event

@@ -61,7 +61,8 @@ async fn e25_e38_of_approving_and_leaving_at_once_exactly_one_wins() {
         let expected = if approved { Some(HoldAnswer::Approved) } else { None };
         assert_eq!((left, grants), (expected, usize::from(approved)));
         let state = world.control().access_request(&ana, id).await.unwrap().request.state;
-        let withdrawn = matches!(&state, AccessRequestState::Withdrawn { why: Some(why), .. } if **why == *GONE);
+        let withdrawn =
+            matches!(&state, AccessRequestState::Withdrawn { why: Some(why), .. } if why == GONE);
         assert_eq!(withdrawn, !approved, "{state:?}");
         world.until(|world| world.log.count(EventType::AccessRequestEnded) == 1).await;
     }

@@ -107,7 +107,7 @@ fn l12_a_gate_that_stops_lets_nobody_wait_and_takes_the_requests_back() {
     payments.house.signal("TERM");
     let answer = wire.response().unwrap();
     assert_eq!(answer.status, 503, "{}", answer.text());
-    payments.house.wait_stopped();
+    payments.house.wait_end();
     payments.house.restart();
     let path = format!("/v1/access-requests/{}", id(&request));
     let found = payments.house.api("GET", &path, Some(&control), None).json();
