@@ -11,8 +11,8 @@ use portcullis_identity::{
 };
 use portcullis_model::{
     AccessRequestId, BundleDigest, BundleStamp, ConnectionId, DirectoryId, EventType, Grant,
-    GrantId, OperationName, Passkey, PasskeyId, PrincipalId, RefusalId, RequestId, Secret,
-    ServiceName, SignIn, SignInId,
+    GrantId, OperationName, Passkey, PasskeyId, Principal, PrincipalId, RefusalId, RequestId,
+    Secret, ServiceName, SignIn, SignInId,
 };
 use portcullis_policy::{Bundle, BundleSource, LoadError};
 use tokio::task::JoinSet;
@@ -29,7 +29,7 @@ use crate::{
         directory, explain, grants, hand_over,
         hold::{self, Waiting},
         idle, logout, once, origins, passkeys, principals, record, refusals, review, runs,
-        services, sign_in,
+        services, sightings, sign_in,
     },
     views::{
         AccessRequestFilter, AccessRequestView, Ask, Beat, BundleView, ConnectionView, DevicePoll,
@@ -107,6 +107,11 @@ impl Control {
     /// Who could review an access request for `operation` now, by name.
     pub fn reviewers(&self, operation: &OperationName) -> Vec<String> {
         self.core.reviewers(operation)
+    }
+
+    /// A gate saw a workload that presents a token or a certificate. Never waits.
+    pub fn workload_seen(&self, workload: &Arc<Principal>) {
+        sightings::seen(&self.core, workload);
     }
 
     /// Registers a live connection.

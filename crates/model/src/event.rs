@@ -52,6 +52,8 @@ pub enum EventType {
     PasskeyRemoved,
     /// What the identity provider says of a person changed.
     PersonChanged,
+    /// A gate saw a workload for the first time, or its issuer says something else of it than before.
+    WorkloadSeen,
     /// Somebody used the control API in a way that changes nothing but is worth knowing.
     ControlRefused,
     /// Somebody closed a connection.
@@ -78,6 +80,7 @@ impl EventType {
             Self::GrantStarted | Self::GrantUsed | Self::GrantEnded => 3003,
             Self::SignedIn | Self::SignInRefused | Self::SignInEnded => 3002,
             Self::PersonChanged
+            | Self::WorkloadSeen
             | Self::PasskeyRegistered
             | Self::PasskeyRemoved
             | Self::DirectoryChanged => 3001,

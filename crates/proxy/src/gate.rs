@@ -20,7 +20,8 @@ use crate::{
     listener::{self, Arrival, LiveTls, Seats},
     metrics::Metrics,
     ports::{
-        Approvals, BrowserSignIns, Connections, Consumption, Journals, Refusals, SnapshotFeed,
+        Approvals, BrowserSignIns, Connections, Consumption, Journals, Refusals, Sightings,
+        SnapshotFeed,
     },
 };
 
@@ -87,6 +88,8 @@ pub struct GateParts {
     pub approvals: Arc<dyn Approvals>,
     /// Browsers' sign-ins.
     pub browsers: Arc<dyn BrowserSignIns>,
+    /// Hears of workloads.
+    pub sightings: Arc<dyn Sightings>,
     /// Live connections, as others see them.
     pub connections: Arc<dyn Connections>,
     /// The issuers of workload tokens.

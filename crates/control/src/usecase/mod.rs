@@ -29,5 +29,6 @@ pub(crate) mod review;
 mod review_passkey;
 pub(crate) mod runs;
 pub(crate) mod services;
+pub(crate) mod sightings;
 pub(crate) mod sign_in;
 pub(crate) mod text;

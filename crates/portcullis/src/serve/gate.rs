@@ -52,6 +52,7 @@ pub(super) fn open(
         refusals: Arc::clone(&ports) as _,
         approvals: Arc::clone(&ports) as _,
         browsers: Arc::clone(&ports) as _,
+        sightings: Arc::clone(&ports) as _,
         connections: ports,
         workloads: Arc::clone(&house.workloads),
         entropy: Arc::clone(&house.entropy),

@@ -3,6 +3,7 @@
 use std::{rc::Rc, sync::Arc};
 
 use jiff::Timestamp;
+use portcullis_identity::introspection::Again;
 use portcullis_model::{Grant, GrantId, SignInId};
 use portcullis_policy::{Answer, Pass, Snapshot, Subject};
 
@@ -15,6 +16,8 @@ pub(crate) struct Standing {
     grant: Option<Used>,
     sign_in: Option<SignInId>,
     ends_at: Timestamp,
+    /// Whoever vouched may change their mind before that.
+    again: Option<Arc<Again>>,
     generation: u64,
     rereads_time: bool,
 }
@@ -42,6 +45,7 @@ impl Standing {
         pass: &Pass,
         sign_in: Option<SignInId>,
         ends_at: Timestamp,
+        again: Option<Arc<Again>>,
         generation: u64,
     ) -> Self {
         let used = |grant: &Grant| Used {
@@ -50,7 +54,8 @@ impl Standing {
             before_use: grant.max_uses.is_some().then(|| Arc::new(grant.clone())),
         };
         let grant = pass.grant().map(used);
-        Self { question, grant, sign_in, ends_at, generation, rereads_time: pass.rereads_time() }
+        let rereads_time = pass.rereads_time();
+        Self { question, grant, sign_in, ends_at, again, generation, rereads_time }
     }
 
     pub(crate) fn question(&self) -> &Question {
@@ -65,12 +70,14 @@ impl Standing {
         self.sign_in
     }
 
-    /// Why the connection must end at `now`, by the clock alone.
+    /// Why the connection must end at `now`, whatever policy says.
     pub(crate) fn timed_out(&self, now: Timestamp) -> Option<ConnectionEnd> {
         if self.grant.as_ref().is_some_and(|grant| now >= grant.expires_at) {
             return Some(ConnectionEnd::GrantEnded);
         }
-        (now >= self.ends_at).then_some(ConnectionEnd::SignInEnded)
+        let over =
+            now >= self.ends_at || self.again.as_ref().is_some_and(|again| !again.holds(now));
+        over.then_some(ConnectionEnd::SignInEnded)
     }
 
     /// Why the connection must end in `snapshot`.

@@ -106,6 +106,7 @@ impl House {
             refusals: Arc::clone(&ports) as _,
             approvals: Arc::new(crate::approvals::Nobody),
             browsers: Arc::new(crate::browsers::Nobody),
+            sightings: Arc::clone(&ports) as _,
             connections: Arc::clone(&ports) as _,
             workloads: Arc::new(workloads.unwrap()),
             entropy: Arc::clone(&ports) as _,
