@@ -23,6 +23,7 @@ mod desk;
 mod directory;
 mod doors;
 mod headers;
+mod held;
 mod house;
 mod issuers;
 mod jobs;
