@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccessRequestId, GrantId, InstanceName, OperationName, PasskeyId, PersonId, PrincipalId,
-    RefusalId, ReviewId, ServiceName, Way, Window,
+    AccessRequestId, GrantId, IncidentId, InstanceName, OperationName, PasskeyId, PersonId,
+    PrincipalId, RefusalId, ReviewId, ServiceName, Way, Window,
 };
 
 /// One thing asked for, and the way that was taken to it.
@@ -172,6 +172,11 @@ impl AccessRequest {
     /// The reviews needed: the largest number that any of its ways asks for.
     pub fn reviews_needed(&self) -> u8 {
         self.queries.iter().map(|query| query.way.reviews).max().unwrap_or(1)
+    }
+
+    /// The incident that it names, if one of its ways is for one.
+    pub fn incident(&self) -> Option<&IncidentId> {
+        self.queries.iter().find_map(|query| query.way.incident.as_ref())
     }
 
     /// Distinct people who approved.

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccessRequestId, GrantId, OperationName, PersonId, PolicyId, PrincipalId, RequestId, Resource,
+    AccessRequestId, GrantId, IncidentId, OperationName, PersonId, PolicyId, PrincipalId,
+    RequestId, Resource,
 };
 
 /// How a grant was obtained. Cedar reads it as `context.grant.kind`.
@@ -43,6 +44,8 @@ pub enum GrantEnd {
     GivenBack,
     /// The rule that issued it is no longer in force.
     RuleGone,
+    /// The incident that it was for is over.
+    IncidentResolved,
     /// Its holder is gone: a run that ended, a person who was deactivated.
     HolderGone,
 }
@@ -56,6 +59,7 @@ impl GrantEnd {
             Self::UsedUp => "is used up",
             Self::GivenBack => "was given back",
             Self::RuleGone => "lost its rule",
+            Self::IncidentResolved => "ended with its incident",
             Self::HolderGone => "lost its holder",
         }
     }
@@ -105,6 +109,9 @@ pub struct Grant {
     pub operation: OperationName,
     /// Where: the service, or one addressed instance.
     pub resource: Resource,
+    /// The incident that it is for: it ends with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<IncidentId>,
     /// The only request that it admits, if it is bound to one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Arc<str>>,

@@ -127,6 +127,7 @@ pub struct Bundle {
     index: Index,
     places: Places,
     errors: EvaluationErrors,
+    asks_on_call: bool,
     claims: BTreeMap<String, String>,
     user_claims: BTreeMap<String, String>,
     pub(crate) authorizer: Authorizer,
@@ -136,10 +137,12 @@ impl Bundle {
     /// Loads and validates all of `source`; reports every mistake at once.
     pub fn load(source: &BundleSource) -> Result<Self, Vec<LoadError>> {
         let loaded = load::load(source)?;
+        let asks_on_call = loaded.policies.iter().any(|(_, policy)| policy.facts.on_call());
         Ok(Self {
             index: Index::new(&loaded.policies),
             places: Places::new(&loaded),
             errors: EvaluationErrors::default(),
+            asks_on_call,
             claims: source.claims.clone(),
             user_claims: source.user_claims.clone(),
             authorizer: Authorizer::new(),
@@ -175,6 +178,11 @@ impl Bundle {
     /// What must be read before a query on `operation` can be decided.
     pub fn demands(&self, operation: &OperationName) -> Demands {
         self.places.operation(operation).map(|place| place.demands).unwrap_or_default()
+    }
+
+    /// Whether some policy asks who is on call.
+    pub(crate) fn asks_who_is_on_call(&self) -> bool {
+        self.asks_on_call
     }
 
     /// Whether `rule` exists, so that grants that it issued may still be worth something.

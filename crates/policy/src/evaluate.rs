@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use cedar_policy::{AuthorizationError, Decision, PolicySet, Request};
-use portcullis_model::PolicyId;
+use portcullis_model::{Incident, PolicyId};
 
 use crate::{Bundle, facts::NoContext, slice::Slice};
 
@@ -31,25 +31,27 @@ impl Findings {
     }
 }
 
-/// Evaluates `policies`, which belong to `slice`.
+/// Evaluates `policies`, which belong to `slice`, under a grant that is for `incident`.
 pub(crate) fn evaluate(
     bundle: &Bundle,
     slice: &Slice,
     policies: &PolicySet,
     context: Result<cedar_policy::Context, NoContext>,
+    incident: Option<&Incident>,
 ) -> Findings {
     let request = context.and_then(|context| {
         let (principal, action) = (slice.principal.clone(), slice.action.clone());
-        Ok(Request::new(principal, action, slice.resource.clone(), context, None)?)
+        let request = Request::new(principal, action, slice.resource.clone(), context, None)?;
+        Ok((request, slice.entities_with(incident)?))
     });
-    let request = match request {
+    let (request, entities) = match request {
         Ok(request) => request,
         Err(error) => {
             tracing::error!(%error, action = %slice.action, "a query cannot be put to Cedar; denied");
             return Findings::none();
         }
     };
-    let response = bundle.authorizer.is_authorized(&request, policies, &slice.entities);
+    let response = bundle.authorizer.is_authorized(&request, policies, &entities);
     let erring = erring_forbids(bundle, response.diagnostics().errors());
     let reasons = response.diagnostics().reason();
     let known = |id: &cedar_policy::PolicyId| {

@@ -6,24 +6,28 @@ use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use cedar_policy::{RestrictedExpression, pst::SmolStr};
 use jiff::{SignedDuration, Timestamp};
-use portcullis_model::{Grant, GrantKind};
+use portcullis_model::{Grant, GrantKind, Incident};
 
 use crate::{
     context::{Context, Http, Known, Record, Value},
+    entities::{TYPES, uid},
     reads::{Part, Read, Reads},
 };
 
 /// A grant as policies see it, and nothing else of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct GrantFacts {
+pub(crate) struct GrantFacts<'a> {
     pub(crate) kind: GrantKind,
     pub(crate) reviews: u8,
     pub(crate) expires: Timestamp,
+    pub(crate) incident: Option<&'a Incident>,
 }
 
-impl From<&Grant> for GrantFacts {
-    fn from(grant: &Grant) -> Self {
-        Self { kind: grant.kind, reviews: grant.reviews, expires: grant.expires_at }
+impl<'a> GrantFacts<'a> {
+    /// Of a grant that is for `incident`.
+    pub(crate) fn of(grant: &Grant, incident: Option<&'a Incident>) -> Self {
+        let (kind, reviews, expires) = (grant.kind, grant.reviews, grant.expires_at);
+        Self { kind, reviews, expires, incident }
     }
 }
 
@@ -34,7 +38,7 @@ pub(crate) type NoContext = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) fn cedar_context(
     reads: &Reads,
     context: &Context,
-    grant: Option<GrantFacts>,
+    grant: Option<GrantFacts<'_>>,
 ) -> Result<cedar_policy::Context, NoContext> {
     let parts: BTreeSet<Part> = reads.attributes.iter().map(|read| read.part).collect();
     let mut pairs = Vec::with_capacity(parts.len());
@@ -105,12 +109,16 @@ fn http_record(http: &Http) -> Result<RestrictedExpression, NoContext> {
     Ok(RestrictedExpression::new_record(fields)?)
 }
 
-fn grant_record(grant: GrantFacts) -> Result<RestrictedExpression, NoContext> {
-    let fields = [
+fn grant_record(grant: GrantFacts<'_>) -> Result<RestrictedExpression, NoContext> {
+    let mut fields = vec![
         ("kind".to_owned(), string(grant.kind.as_str())),
         ("reviews".to_owned(), RestrictedExpression::new_long(i64::from(grant.reviews))),
         ("expires".to_owned(), datetime(grant.expires)),
     ];
+    if let Some(incident) = grant.incident {
+        let incident = uid(&TYPES.incident, incident.id.as_str());
+        fields.push(("incident".to_owned(), RestrictedExpression::new_entity_uid(incident)));
+    }
     Ok(RestrictedExpression::new_record(fields)?)
 }
 

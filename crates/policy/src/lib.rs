@@ -22,6 +22,7 @@ mod facts;
 mod fixture;
 #[cfg(test)]
 mod guide;
+mod incidents;
 mod index;
 mod load;
 mod place;
@@ -30,9 +31,11 @@ mod policy;
 #[cfg(test)]
 mod properties;
 mod reads;
+mod schedules;
 mod schema;
 mod slice;
 mod subject;
+mod unknown;
 mod ways;
 
 pub use bundle::{Bundle, BundleSource, Demands, PolicySource, ServiceSource};

@@ -27,7 +27,7 @@ pub(crate) fn generate(catalog: &Catalog, source: &BundleSource) -> String {
     );
     let _ = writeln!(
         text,
-        "entity User in [Group] = {{ email?: String, amr: Set<String>{} }};",
+        "entity User in [Group] = {{ email?: String, onCall?: Set<Schedule>, amr: Set<String>{} }};",
         claims(&source.user_claims)
     );
     text.push_str(ENTITIES);
@@ -45,7 +45,7 @@ pub(crate) fn generate(catalog: &Catalog, source: &BundleSource) -> String {
 }
 
 const TYPES: &str = "\
-type Grant = { kind: String, reviews: Long, expires: datetime };
+type Grant = { kind: String, reviews: Long, expires: datetime, incident?: Incident };
 type Source = { ip: ipaddr };
 type Auth = { method: String, age: duration };
 type Http = { method: String, path: String, host: String };
@@ -54,11 +54,17 @@ type Plain = { id: String };
 
 const ENTITIES: &str = "\
 entity Group;
+entity Schedule;
+entity Incident = {
+  open: Bool, severity: String, services: Set<Service>, source: String, openedBy?: User,
+  responders: Set<User>,
+};
 entity Anonymous;
 entity Service = { labels: Labels };
 entity Instance in [Service] = { labels: Labels };
 entity AccessRequest = {
   requester: User, service: Service, actions: Set<String>, waited: duration, kind: String,
+  incident?: Incident,
 };
 entity System;
 action review appliesTo {
@@ -69,7 +75,7 @@ action revoke, viewConnections appliesTo {
   principal: [User], resource: [Service],
   context: { now: datetime, source: Source, auth: Auth },
 };
-action viewAudit, administer appliesTo {
+action manageIncident, viewAudit, administer appliesTo {
   principal: [User, Workload], resource: [Service, System],
   context: { now: datetime, source: Source, auth: Auth },
 };

@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 use cedar_policy::Schema;
 use portcullis_model::BundleDigest;
 
+pub(crate) use checks::conjuncts;
+
 use crate::{BundleSource, Catalog, LoadError, entities, place::File, policy::Policies, schema};
 
 /// A file larger than this is no policy file.
@@ -78,7 +80,8 @@ fn configuration() -> File<'static> {
 fn settings(source: &BundleSource) -> Vec<LoadError> {
     let mut errors = Vec::new();
     let workloads = source.claims.iter().map(|claim| (claim, "workloads", &["issuer"][..]));
-    let people = source.user_claims.iter().map(|claim| (claim, "people", &["email", "amr"][..]));
+    let people =
+        source.user_claims.iter().map(|claim| (claim, "people", &["email", "amr", "onCall"][..]));
     for ((claim, ty), whose, taken) in workloads.chain(people) {
         if taken.contains(&claim.as_str()) {
             let message =

@@ -316,12 +316,7 @@ fn a_policy_in_a_services_folder_is_about_that_service_only() {
 #[test]
 fn what_this_version_does_not_carry_out_does_not_load() {
     let refused = [
-        ("when { principal has onCall }", "`onCall` is not supported by this version"),
         ("when { context.source has country }", "`country` is not supported by this version"),
-        (
-            "when { context has grant && context.grant has incident }",
-            "`incident` is not supported by this version",
-        ),
         (
             "when { context has grant && context.grant.kind == \"emergency\" }",
             "`emergency` is not supported by this version",

@@ -88,6 +88,7 @@ fn answered(snapshot: &Snapshot, case: &Case, subject: &Subject) -> Result<Verdi
         resource: &resource,
         context: &context,
         digest: None,
+        incident: None,
     };
     Ok(snapshot.decide(&query, &mut DecisionCache::disabled()))
 }
@@ -267,6 +268,7 @@ fn grant(
         reviews,
         operation: operation.name().clone(),
         resource: resource.clone(),
+        incident: None,
         digest: None,
         starts_at: now,
         expires_at: now + terms.max_duration.min(longest).signed(),
