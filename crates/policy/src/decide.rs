@@ -3,7 +3,7 @@
 //! Standing policy first, then each grant in force that covers the query under the one rule that
 //! issued it, then what would open it. Anything that goes wrong on the way ends in Deny.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use jiff::Timestamp;
 use portcullis_model::{
@@ -134,16 +134,20 @@ impl Snapshot {
         cache: &mut DecisionCache,
     ) -> Verdict {
         let (bundle, slice) = (&**self.bundle(), &remembered.slice);
-        let standing = cache.outcome(remembered, Asked::Standing, query.context, || {
-            let context = cedar_context(&slice.reads, query.context, None);
-            Outcome::Found(evaluate(bundle, slice, &slice.standing, context, None))
-        });
-        let Outcome::Found(standing) = standing else {
-            return self.denied(query, cache, Findings::none());
+        let standing = |cache: &mut DecisionCache| {
+            let found = cache.outcome(remembered, Asked::Standing, query.context, || {
+                let context = cedar_context(&slice.reads, query.context, None);
+                Outcome::Found(evaluate(bundle, slice, &slice.standing, context, None))
+            });
+            if let Outcome::Found(found) = found { found } else { Findings::none() }
         };
-        if standing.permitted {
-            return permit(self, query, slice, None, standing.policies);
-        }
+        // Where only forbids stand, a grant is looked for first: it is judged under them all anyway.
+        let stood = match slice.may_stand.then(|| standing(cache)) {
+            Some(found) if found.permitted => {
+                return permit(self, query, slice, None, found.policies);
+            }
+            stood => stood,
+        };
         for grant in self.covering(query) {
             let incident = self.incident_of(grant);
             let is_fresh = |incident: &Incident| incident.is_fresh(query.context.now);
@@ -159,6 +163,7 @@ impl Snapshot {
                 return permit(self, query, slice, Some(Arc::clone(grant)), policies);
             }
         }
+        let standing = stood.unwrap_or_else(|| standing(cache));
         let ask_ways = || {
             let incidents = self.incidents_for(query, slice);
             Outcome::Ways(ways(bundle, slice, query.context, &incidents).into())
@@ -308,22 +313,17 @@ fn under_grant(
     grant: &Grant,
     incident: Option<&Incident>,
 ) -> Findings {
-    let rule = bundle.policies().lookup(grant.rule.as_str());
-    let Some((_, rule)) = rule.filter(|(at, _)| slice.rules.contains(at)) else {
-        return Findings::none();
+    let is_known = incident.is_none_or(|incident| incident.is_fresh(context.now));
+    let rule = grant.rule.as_str();
+    let policies = if is_known {
+        slice.guarded(bundle, rule).map(Cow::Borrowed)
+    } else {
+        slice.guarded_unread(bundle, rule).map(Cow::Owned)
     };
-    let is_unknown = incident.is_some_and(|incident| !incident.is_fresh(context.now));
-    if is_unknown && rule.facts.incident {
-        return Findings::none();
-    }
-    let facts = || cedar_context(&slice.reads, context, Some(GrantFacts::of(grant, incident)));
-    let permitting = evaluate(bundle, slice, &rule.alone, facts(), incident);
-    if !permitting.permitted {
-        return permitting;
-    }
-    let forbids = if is_unknown { &slice.forbids_unread } else { &slice.forbids };
-    let forbidding = evaluate(bundle, slice, forbids, facts(), incident);
-    if forbidding.forbids() { forbidding } else { permitting }
+    let Some(policies) = policies else { return Findings::none() };
+    let facts = GrantFacts::of(grant, incident);
+    let context = cedar_context(&slice.reads, context, Some(facts));
+    evaluate(bundle, slice, &policies, context, incident)
 }
 
 /// The only place that makes a pass.

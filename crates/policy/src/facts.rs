@@ -2,7 +2,7 @@
 //!
 //! Only what the policies of a slice read is ever built or compared.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use cedar_policy::{RestrictedExpression, pst::SmolStr};
 use jiff::{SignedDuration, Timestamp};
@@ -40,9 +40,8 @@ pub(crate) fn cedar_context(
     context: &Context,
     grant: Option<GrantFacts<'_>>,
 ) -> Result<cedar_policy::Context, NoContext> {
-    let parts: BTreeSet<Part> = reads.attributes.iter().map(|read| read.part).collect();
-    let mut pairs = Vec::with_capacity(parts.len());
-    for part in parts {
+    let mut pairs = Vec::new();
+    for part in reads.parts() {
         let value = match part {
             Part::Now => Some(datetime(context.now)),
             Part::Source => match &context.source {
@@ -63,7 +62,7 @@ pub(crate) fn cedar_context(
             },
             Part::Params => inspected(&context.params)?,
             Part::Body => inspected(&context.body)?,
-            Part::Grant => grant.map(grant_record).transpose()?,
+            Part::Grant => grant.map(|grant| grant_record(grant, reads)).transpose()?,
         };
         pairs.extend(value.map(|value| (part.as_str().to_owned(), value)));
     }
@@ -109,16 +108,20 @@ fn http_record(http: &Http) -> Result<RestrictedExpression, NoContext> {
     Ok(RestrictedExpression::new_record(fields)?)
 }
 
-fn grant_record(grant: GrantFacts<'_>) -> Result<RestrictedExpression, NoContext> {
-    let mut fields = vec![
-        ("kind".to_owned(), string(grant.kind.as_str())),
-        ("reviews".to_owned(), RestrictedExpression::new_long(i64::from(grant.reviews))),
-        ("expires".to_owned(), datetime(grant.expires)),
-    ];
-    if let Some(incident) = grant.incident {
-        let incident = uid(&TYPES.incident, incident.id.as_str());
-        fields.push(("incident".to_owned(), RestrictedExpression::new_entity_uid(incident)));
-    }
+/// The end is read from text each time: it is there only if some policy asks for it.
+fn grant_record(grant: GrantFacts<'_>, reads: &Reads) -> Result<RestrictedExpression, NoContext> {
+    let kind = || Some(string(grant.kind.as_str()));
+    let reviews = || Some(RestrictedExpression::new_long(i64::from(grant.reviews)));
+    let expires = || Some(datetime(grant.expires));
+    let incident = || {
+        let incident = uid(&TYPES.incident, grant.incident?.id.as_str());
+        Some(RestrictedExpression::new_entity_uid(incident))
+    };
+    let fields: [(&str, &dyn Fn() -> Option<RestrictedExpression>); 4] =
+        [("kind", &kind), ("reviews", &reviews), ("expires", &expires), ("incident", &incident)];
+    let read = fields.iter().filter(|(name, _)| reads.includes_field(Part::Grant, name));
+    let fields: Vec<_> =
+        read.filter_map(|(name, value)| Some(((*name).to_owned(), value()?))).collect();
     Ok(RestrictedExpression::new_record(fields)?)
 }
 

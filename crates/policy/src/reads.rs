@@ -21,6 +21,17 @@ pub(crate) enum Part {
 }
 
 impl Part {
+    const ALL: [Self; 8] = [
+        Self::Now,
+        Self::Source,
+        Self::Auth,
+        Self::Request,
+        Self::Http,
+        Self::Params,
+        Self::Body,
+        Self::Grant,
+    ];
+
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Now => "now",
@@ -36,17 +47,7 @@ impl Part {
 
     /// `None` for what no schema has: validation reports it.
     fn lookup(name: &str) -> Option<Self> {
-        let all = [
-            Self::Now,
-            Self::Source,
-            Self::Auth,
-            Self::Request,
-            Self::Http,
-            Self::Params,
-            Self::Body,
-            Self::Grant,
-        ];
-        all.into_iter().find(|part| part.as_str() == name)
+        Self::ALL.into_iter().find(|part| part.as_str() == name)
     }
 }
 
@@ -88,6 +89,21 @@ impl Reads {
 
     pub(crate) fn includes(&self, part: Part) -> bool {
         self.whole || self.attributes.iter().any(|read| read.part == part)
+    }
+
+    /// The parts that must be in the context.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Part> {
+        Part::ALL.into_iter().filter(|part| self.includes(*part))
+    }
+
+    /// Whether `name` of `part`, or all of `part`, is read.
+    pub(crate) fn includes_field(&self, part: Part, name: &str) -> bool {
+        let mut of_part = self.attributes.iter().filter(|read| read.part == part);
+        let is_read = |read: &Read| match read.path.first() {
+            Some(first) => first == name,
+            None => !read.presence,
+        };
+        self.whole || of_part.any(is_read)
     }
 
     pub(crate) fn merge(&mut self, other: &Self) {

@@ -1,6 +1,6 @@
 //! Slices: the policies and entities that can matter to one principal, action and resource.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{borrow::Cow, collections::HashMap, sync::OnceLock};
 
 use cedar_policy::{Entities, Entity, EntityUid, PolicySet};
 use portcullis_model::{Incident, Window};
@@ -27,12 +27,16 @@ pub(crate) struct Slice {
     pub(crate) entities: Entities,
     /// Standing permits and all forbids.
     pub(crate) standing: PolicySet,
+    /// Whether there are standing permits among them.
+    pub(crate) may_stand: bool,
     /// All forbids.
     pub(crate) forbids: PolicySet,
     /// The same where the incident of a grant is not known any more.
     pub(crate) forbids_unread: PolicySet,
     /// The rules, by their places in the bundle.
     pub(crate) rules: Vec<u32>,
+    /// Each rule with all forbids, in the order of `rules`, made when first a grant of it is used.
+    guarded: Vec<OnceLock<PolicySet>>,
     /// Every policy in it.
     pub(crate) candidates: Vec<Candidate>,
     pub(crate) reads: Reads,
@@ -141,20 +145,24 @@ impl Slice {
             }
             candidates.push(candidate);
         }
-        let rules = chosen.iter().filter(|(_, policy)| policy.terms.is_some());
+        let is_rule = |(_, policy): &&(u32, &Policy)| policy.terms.is_some();
         let forbids_read_grant = chosen
             .iter()
             .any(|(_, policy)| policy.is_forbid() && policy.reads.includes(Part::Grant));
+        let stands = |(_, policy): &(u32, &Policy)| policy.terms.is_none() && !policy.is_forbid();
+        let rules: Vec<u32> = chosen.iter().filter(is_rule).map(|(at, _)| *at).collect();
         let keyed_by = reads.attributes.iter().filter(|read| read.part != Part::Grant);
         Ok(Self {
             principal: subject.uid.clone(),
             action: action.uid.clone(),
             resource: resource.uid.clone(),
-            rules: rules.map(|(at, _)| *at).collect(),
             entities: entities(bundle, subject, about, world, extra, &chosen)?,
             standing,
             forbids,
             forbids_unread,
+            may_stand: chosen.iter().any(stands),
+            guarded: rules.iter().map(|_| OnceLock::new()).collect(),
+            rules,
             keyed_by: keyed_by.cloned().collect(),
             reads,
             facts,
@@ -176,6 +184,30 @@ impl Slice {
                 Ok(Cow::Owned(self.entities.clone().add_entities([incident], None)?))
             }
         }
+    }
+
+    /// The same as [`Self::guarded`] where the incident of the grant is not known any more.
+    pub(crate) fn guarded_unread(&self, bundle: &Bundle, rule: &str) -> Option<PolicySet> {
+        let (at, rule) = bundle.policies().lookup(rule)?;
+        if !self.rules.contains(&at) || rule.facts.incident {
+            return None;
+        }
+        let mut policies = self.forbids_unread.clone();
+        policies.add(rule.cedar.clone()).ok()?;
+        Some(policies)
+    }
+
+    /// The rule with this id and all forbids; `None` if it is no rule of this slice.
+    pub(crate) fn guarded(&self, bundle: &Bundle, rule: &str) -> Option<&PolicySet> {
+        let (at, rule) = bundle.policies().lookup(rule)?;
+        let place = self.rules.iter().position(|rule| *rule == at)?;
+        let guarded = self.guarded.get(place)?;
+        if let Some(made) = guarded.get() {
+            return Some(made);
+        }
+        let mut policies = self.forbids.clone();
+        policies.add(rule.cedar.clone()).ok()?;
+        Some(guarded.get_or_init(|| policies))
     }
 
     /// Whether outcomes may be remembered.

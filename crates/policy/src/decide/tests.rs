@@ -256,3 +256,19 @@ fn a_permit_for_everybody_is_for_strangers_only_where_they_are_let_in() {
     let shut = snapshot(everybody);
     assert_eq!(told(&shut, &stranger, "payments.getRefund", &context(1)), "deny: Invisible");
 }
+
+#[test]
+fn the_end_of_a_grant_is_there_for_who_reads_it() {
+    let policies = r#"@id("short") permit (principal, action == Action::"payments.createRefund", resource in Service::"payments")
+           when { context has grant && context.grant.expires > datetime("2026-03-01T12:00:00Z") };
+           @id("light") permit (principal, action == Action::"payments.getRefund", resource in Service::"payments")
+           when { context has grant && context.grant.kind == "review" };"#;
+    let ana = subject("ana", &[]);
+    let held = |rule: &str, operation: &str, context: &Context| {
+        let grant = Grant { operation: operation.parse().unwrap(), ..grant(&ana, rule, 1) };
+        let snapshot = snapshot(policies).with_grant(Arc::new(grant), now());
+        told(&snapshot, &ana, operation, context)
+    };
+    assert_eq!(held("short", REFUND, &context(1)), "permit by grant");
+    assert_eq!(held("light", "payments.getRefund", &context(1)), "permit by grant");
+}
