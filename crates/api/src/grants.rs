@@ -33,7 +33,8 @@ pub struct GrantBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub ended_at: Option<Timestamp>,
-    /// Why: `expired`, `revoked`, `used_up`, `given_back` or `rule_gone`.
+    /// Why: `expired`, `revoked`, `used_up`, `given_back`, `rule_gone`, `incident_resolved` or
+    /// `holder_gone`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub end: Option<GrantEnd>,
@@ -54,6 +55,9 @@ pub struct GrantBody {
     /// On one addressed instance only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
+    /// The incident that it is for: it ends with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<String>,
     /// The digest of the only request that it admits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
@@ -93,6 +97,7 @@ impl GrantBody {
                 operation: grant.operation.to_string(),
                 service: grant.resource.service.to_string(),
                 instance: grant.resource.instance.map(|name| name.to_string()),
+                incident: grant.incident.map(|id| id.to_string()),
                 digest: grant.digest.map(|digest| digest.to_string()),
                 starts_at: grant.starts_at,
                 expires_at: grant.expires_at,

@@ -20,6 +20,9 @@ pub struct WayBody {
     /// How many requests a grant may carry; any number if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_uses: Option<u32>,
+    /// The open incident that the grant would be for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<String>,
     /// Who could review, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reviewers: Vec<String>,
@@ -33,6 +36,7 @@ impl From<Way> for WayBody {
             reviews: way.reviews,
             max_duration: way.max_duration,
             max_uses: way.max_uses,
+            incident: way.incident.map(|id| id.to_string()),
             reviewers: way.reviewers,
         }
     }

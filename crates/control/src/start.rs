@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use portcullis_model::{EventType, SignIn};
-use portcullis_store::{AccessRequests, Change, Grants};
+use portcullis_store::{AccessRequests, Change, Grants, Incidents};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -109,6 +109,9 @@ async fn bring_back(core: &Arc<Core>, recorded: bool) -> Result<()> {
         deadlines.push((token.due_at, Ending::Recheck(token.sign_in)));
         core.provider_tokens.keep(token);
     }
+    let schedules = core.store.schedules().await?.into_iter().map(Effect::Schedule);
+    let incidents = core.store.incidents(Incidents::Open, u32::MAX).await?;
+    effects.extend(schedules.chain(incidents.into_iter().map(Effect::Incident)));
     for grant in core.store.grants(Grants::InForce, u32::MAX).await? {
         deadlines.push((grant.expires_at, Ending::Grant(grant.id)));
         effects.push(Effect::Grant(grant));

@@ -84,6 +84,7 @@ fn way(max_uses: Option<u32>) -> Way {
         reviews: NEEDED,
         max_duration: Window::minutes(30),
         max_uses,
+        incident: None,
         reviewers: vec![],
     }
 }
@@ -118,6 +119,7 @@ fn granted(max_uses: Option<u32>) -> Grant {
         reviews: 2,
         operation: "payments.createRefund".parse().unwrap(),
         resource: Resource { service: "payments".parse().unwrap(), instance: None },
+        incident: None,
         digest: None,
         starts_at: start(),
         expires_at: start() + SignedDuration::from_mins(30),

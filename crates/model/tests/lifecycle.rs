@@ -28,6 +28,7 @@ fn pending(reviews: u8) -> AccessRequest {
         reviews,
         max_duration: Window::minutes(30),
         max_uses: None,
+        incident: None,
         reviewers: Vec::new(),
     };
     let operation = "payments.createRefund".parse().unwrap();
@@ -75,6 +76,7 @@ fn grant(max_uses: Option<u32>) -> Grant {
         reviews: 0,
         operation: "payments.createRefund".parse().unwrap(),
         resource: Resource { service: "payments".parse().unwrap(), instance: None },
+        incident: None,
         digest: None,
         starts_at: START,
         expires_at: later(1800),

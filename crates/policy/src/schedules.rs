@@ -58,6 +58,10 @@ impl Schedules {
         self.all.get(name)
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Schedule>> {
+        self.all.values()
+    }
+
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch
     }

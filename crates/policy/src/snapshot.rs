@@ -104,6 +104,11 @@ impl Snapshot {
         self.schedules.lookup(name)
     }
 
+    /// All schedules, as far as they are known at `now`.
+    pub fn schedules_at(&self, _now: Timestamp) -> Vec<Schedule> {
+        self.schedules.iter().map(|schedule| Schedule::clone(schedule)).collect()
+    }
+
     /// Changes whenever an incident or a schedule does.
     pub fn facts_epoch(&self) -> (u64, u64) {
         (self.schedules.epoch(), self.incidents.epoch())

@@ -7,7 +7,7 @@ use portcullis_model::{AccessQuery, AccessRequestState, Decision, Review, Window
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{principal::PrincipalBody, way::WayBody};
+use crate::{incidents::IncidentBody, principal::PrincipalBody, way::WayBody};
 
 /// An access request, as the caller may see it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -60,6 +60,9 @@ pub struct AccessRequestBody {
     pub needs_passkey: bool,
     /// Who could, by name.
     pub reviewers: Vec<String>,
+    /// The incident that it is for, as long as that is open: who opened it, and by which door.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<IncidentBody>,
 }
 
 /// One operation of an access request.
@@ -139,6 +142,7 @@ impl From<AccessRequestView> for AccessRequestBody {
             can_review: view.can_review,
             needs_passkey: view.needs_passkey,
             reviewers: view.reviewers,
+            incident: view.incident.as_deref().map(IncidentBody::from),
         }
     }
 }

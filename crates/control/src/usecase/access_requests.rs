@@ -74,7 +74,8 @@ pub(crate) fn view(core: &Core, op: &OpContext, request: AccessRequest) -> Acces
     let snapshot = core.snapshot();
     let can_review = can_review(&snapshot, op, &request);
     let needs_passkey = can_review && rights::review(&snapshot, op, &request) == Right::WithPasskey;
-    AccessRequestView { request, can_review, needs_passkey, reviewers }
+    let incident = request.incident().and_then(|id| snapshot.incident(id)).cloned();
+    AccessRequestView { request, can_review, needs_passkey, reviewers, incident }
 }
 
 /// The requester, whoever reviewed or could review, and auditors.
@@ -161,6 +162,7 @@ pub(crate) fn ended_event(core: &Core, op: &OpContext, request: &AccessRequest) 
 pub(crate) fn describe(event: &mut Event, request: &AccessRequest) {
     event.service = Some(request.service.clone());
     event.access_request = Some(request.id);
+    event.incident = request.incident().cloned();
     event.policies = request.queries.iter().map(|query| query.way.rule.clone()).collect();
     if let [only] = request.queries.as_slice() {
         event.operation = Some(only.operation.clone());

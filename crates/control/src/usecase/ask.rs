@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use portcullis_identity::Authenticated;
 use portcullis_model::{
-    AccessQuery, AccessRequest, AccessRequestId, AccessRequestState, EventType, Grant,
+    AccessQuery, AccessRequest, AccessRequestId, AccessRequestState, EventType, Grant, IncidentId,
     InstanceName, OperationName, PolicyId, PrincipalId, PrincipalKind, RefusalId, Resource,
     ServiceName, Way, Window,
 };
@@ -46,6 +46,13 @@ struct Wanted {
     digest: Option<Arc<str>>,
 }
 
+/// Which way shall be taken.
+#[derive(Debug, Clone, Copy)]
+struct Wish<'a> {
+    rule: Option<&'a PolicyId>,
+    incident: Option<&'a IncidentId>,
+}
+
 #[derive(Debug)]
 struct Subject {
     service: ServiceName,
@@ -63,7 +70,8 @@ pub(crate) async fn ask(
     let reason = text::checked("reason", &ask.reason)?;
     let subject = subject(core, op, ask.what).await?;
     let snapshot = core.snapshot();
-    let queries = queries(&snapshot, op, &subject, ask.rule.as_ref())?;
+    let wish = Wish { rule: ask.rule.as_ref(), incident: ask.incident.as_ref() };
+    let queries = queries(&snapshot, op, &subject, wish)?;
     let duration = duration(&queries, ask.duration)?;
     if let Some(grant) = all(&held(&snapshot, op, &queries)?) {
         return access_requests::view_of(core, op, grant.access_request).await;
@@ -122,8 +130,15 @@ fn queries(
     snapshot: &Snapshot,
     op: &OpContext,
     subject: &Subject,
-    rule: Option<&PolicyId>,
+    wish: Wish<'_>,
 ) -> Result<Vec<AccessQuery>> {
+    if let Some(id) = wish.incident {
+        let incident = snapshot.incident(id);
+        if incident.is_none_or(|incident| !incident.services.contains(&subject.service)) {
+            let message = format!("`{id}` is no open incident of `{}`", subject.service);
+            return Err(ControlError::Invalid { field: "incident", message });
+        }
+    }
     let caller = authenticated(op)?;
     let context = ways::ahead(op.now(), caller.method().as_str(), caller.authenticated_at());
     let mut queries = Vec::new();
@@ -132,8 +147,10 @@ fn queries(
         let resource =
             Resource { service: subject.service.clone(), instance: wanted.instance.clone() };
         let principal = caller.principal();
-        let standing = ways::standing(snapshot, principal, &wanted.operation, &resource, &context);
-        let way = chosen(standing, &wanted.operation, rule)?;
+        let (operation, incident) = (&wanted.operation, wish.incident);
+        let standing =
+            ways::standing(snapshot, principal, operation, &resource, &context, incident);
+        let way = chosen(standing, operation, wish)?;
         // A grant that counts uses admits the refused request again and no other.
         let digest = wanted.digest.clone().filter(|_| way.max_uses.is_some());
         let (operation, instance) = (wanted.operation.clone(), wanted.instance.clone());
@@ -156,7 +173,7 @@ fn known(snapshot: &Snapshot, service: &ServiceName, wanted: &Wanted) -> Result<
     }
 }
 
-fn chosen(standing: Standing, operation: &OperationName, rule: Option<&PolicyId>) -> Result<Way> {
+fn chosen(standing: Standing, operation: &OperationName, wish: Wish<'_>) -> Result<Way> {
     let ways = match standing {
         Standing::Ways(ways) => ways,
         Standing::Open => {
@@ -169,13 +186,16 @@ fn chosen(standing: Standing, operation: &OperationName, rule: Option<&PolicyId>
             return Err(ControlError::NoWay { reason, ways: Vec::new() });
         }
     };
-    let way = match rule {
-        Some(rule) => ways.iter().find(|way| way.rule == *rule),
-        None => ways.first(),
-    };
+    let way = ways.iter().find(|way| {
+        wish.rule.is_none_or(|rule| way.rule == *rule)
+            && wish.incident.is_none_or(|incident| way.incident.as_ref() == Some(incident))
+    });
     way.cloned().map(|way| Way { reviewers: Vec::new(), ..way }).ok_or_else(|| {
-        let rule = rule.map_or("that", PolicyId::as_str);
-        let reason = format!("rule `{rule}` would not open `{operation}` to you");
+        let rule = wish.rule.map_or("that".to_owned(), |rule| format!("rule `{rule}`"));
+        let reason = match wish.incident {
+            Some(id) => format!("no way to `{operation}` for you needs incident `{id}`"),
+            None => format!("{rule} would not open `{operation}` to you"),
+        };
         ControlError::NoWay { reason, ways }
     })
 }
@@ -212,6 +232,7 @@ fn held(
                 && grant.operation == query.operation
                 && grant.resource.instance == query.instance
                 && grant.digest == query.digest
+                && grant.incident == query.way.incident
         })
         .cloned()
     };
@@ -274,7 +295,7 @@ async fn same_pending(
 /// say at the moment.
 fn asks_the_same(one: &AccessRequest, other: &AccessRequest) -> bool {
     fn what(query: &AccessQuery) -> impl PartialEq + use<'_> {
-        (&query.operation, &query.instance, &query.digest, &query.way.rule)
+        (&query.operation, &query.instance, &query.digest, &query.way.rule, &query.way.incident)
     }
     one.duration == other.duration
         && one.queries.len() == other.queries.len()

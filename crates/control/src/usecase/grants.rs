@@ -125,6 +125,7 @@ fn word(why: GrantEnd) -> &'static str {
         GrantEnd::UsedUp => "used_up",
         GrantEnd::GivenBack => "given_back",
         GrantEnd::RuleGone => "rule_gone",
+        GrantEnd::IncidentResolved => "incident_resolved",
         GrantEnd::HolderGone => "holder_gone",
     }
 }

@@ -46,6 +46,7 @@ fn grant(
         reviews: u8::try_from(approvals).unwrap_or(u8::MAX).max(way.reviews),
         operation: query.operation.clone(),
         resource: Resource { service: request.service.clone(), instance: query.instance.clone() },
+        incident: way.incident.clone(),
         digest: query.digest.clone(),
         starts_at: op.now(),
         expires_at: op.now() + window.signed(),
@@ -84,5 +85,6 @@ pub(crate) fn describe(event: &mut portcullis_model::Event, grant: &Grant) {
     event.operation = Some(grant.operation.clone());
     event.policies = vec![grant.rule.clone()];
     event.grant = Some(grant.id);
+    event.incident.clone_from(&grant.incident);
     event.access_request = Some(grant.access_request);
 }

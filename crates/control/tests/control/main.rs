@@ -15,6 +15,7 @@ mod bundles;
 mod crashing;
 mod faulty;
 mod granting;
+mod incidents;
 mod passkeys;
 mod racing;
 mod reviewing;

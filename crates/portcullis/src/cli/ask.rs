@@ -11,7 +11,7 @@ use portcullis_api::{
     grants::GrantBody,
     way::WayBody,
 };
-use portcullis_model::{InstanceName, PolicyId, Window};
+use portcullis_model::{IncidentId, InstanceName, PolicyId, Window};
 
 use self::target::Target;
 use super::{
@@ -37,6 +37,9 @@ pub(crate) struct Ask {
     /// On this addressed instance only
     #[arg(long)]
     instance: Option<InstanceName>,
+    /// For this open incident
+    #[arg(long)]
+    incident: Option<IncidentId>,
     /// Wait until it is answered
     #[arg(long)]
     wait: bool,
@@ -46,13 +49,14 @@ impl Ask {
     pub(crate) async fn run(self, mut session: Session<'_>) -> Result<(), Failure> {
         let target = Target::read(&self.targets, self.instance.as_ref())?;
         let hint = target.hint();
-        let rule = match self.rule {
-            Some(rule) => Some(rule),
-            None if session.screen.is_interactive() => choose(&mut session, &target).await?,
-            None => None,
+        let named = self.rule.is_some() || self.incident.is_some();
+        let (rule, incident) = if named || !session.screen.is_interactive() {
+            (self.rule, self.incident)
+        } else {
+            choose(&mut session, &target).await?
         };
         let reason = reason(self.reason, session.screen)?;
-        let body = body(target, rule, reason, self.duration);
+        let body = AskBody { incident, ..body(target, rule, reason, self.duration) };
         let body = serde_json::to_value(body)
             .map_err(|error| Failure::local("the access request cannot be written", &error))?;
         let answer = session.post("/v1/access-requests", Some(body)).await;
@@ -66,7 +70,10 @@ impl Ask {
 }
 
 /// Shows the ways and asks for one.
-async fn choose(session: &mut Session<'_>, target: &Target) -> Result<Option<PolicyId>, Failure> {
+async fn choose(
+    session: &mut Session<'_>,
+    target: &Target,
+) -> Result<(Option<PolicyId>, Option<IncidentId>), Failure> {
     let (title, ways) = target.ways(session).await?;
     let Some(first) = ways.first() else {
         return Err(Failure::Refused(format!("{title}: nothing that you could ask for opens it")));
@@ -74,7 +81,10 @@ async fn choose(session: &mut Session<'_>, target: &Target) -> Result<Option<Pol
     session.screen.line(&format!("{title}: you can get this"));
     way_table::show(session.screen, &ways);
     let way = if ways.len() == 1 { first } else { pick(&ways)? };
-    way.rule.parse().map(Some).map_err(|error| Failure::local("the server's rule", &error))
+    let rule = way.rule.parse().map_err(|error| Failure::local("the server's rule", &error))?;
+    let incident = way.incident.as_ref().map(|id| id.parse()).transpose();
+    let incident = incident.map_err(|error| Failure::local("the server's incident", &error))?;
+    Ok((Some(rule), incident))
 }
 
 fn pick(ways: &[WayBody]) -> Result<&WayBody, Failure> {
@@ -114,7 +124,7 @@ fn body(
             (None, Some(operations.into_iter().map(query).collect()))
         }
     };
-    AskBody { refusal, queries, rule, reason, duration }
+    AskBody { refusal, queries, rule, incident: None, reason, duration }
 }
 
 /// Looks until it is answered, in either way.

@@ -46,7 +46,10 @@ pub(crate) fn limits(way: &WayBody) -> String {
 
 fn row(number: usize, way: &WayBody) -> [String; 5] {
     let by = match (way.reviews, way.reviewers.as_slice()) {
-        (0, _) => "at once".to_owned(),
+        (0, _) => match &way.incident {
+            Some(id) => format!("at once, for {id}"),
+            None => "at once".to_owned(),
+        },
         (_, []) => "a reviewer".to_owned(),
         (_, names) => names.join(", "),
     };
@@ -65,6 +68,7 @@ mod tests {
             reviews: 1,
             max_duration: "15m".parse().unwrap(),
             max_uses: Some(1),
+            incident: None,
             reviewers: vec!["lea".to_owned()],
         };
         assert_eq!(
@@ -73,6 +77,8 @@ mod tests {
         );
         let automatic = WayBody { kind: "automatic".to_owned(), reviews: 0, max_uses: None, ..way };
         assert_eq!(row(1, &automatic)[1..4], ["automatic", "at once", "15m"]);
+        let broken = WayBody { incident: Some("PD-1".to_owned()), ..automatic };
+        assert_eq!(row(1, &broken)[2], "at once, for PD-1");
     }
 
     #[test]
@@ -83,6 +89,7 @@ mod tests {
             reviews,
             max_duration: "15m".parse().unwrap(),
             max_uses: None,
+            incident: None,
             reviewers: vec!["lea".to_owned()],
         };
         let expected = ["  1  automatic   at once  15m  r", "  2  one review  lea      15m  r"];

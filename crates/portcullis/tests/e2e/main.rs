@@ -23,6 +23,7 @@ mod directory;
 mod doors;
 mod headers;
 mod house;
+mod incidents;
 mod issuers;
 mod jobs;
 mod lifecycle;

@@ -16,6 +16,7 @@ pub(crate) struct Standing {
     sign_in: Option<SignInId>,
     ends_at: Timestamp,
     generation: u64,
+    facts: (u64, u64),
     rereads_time: bool,
 }
 
@@ -50,7 +51,8 @@ impl Standing {
             before_use: grant.max_uses.is_some().then(|| Arc::new(grant.clone())),
         };
         let grant = pass.grant().map(used);
-        Self { question, grant, sign_in, ends_at, generation, rereads_time: pass.rereads_time() }
+        let rereads_time = pass.rereads_time();
+        Self { question, grant, sign_in, ends_at, generation, facts: (0, 0), rereads_time }
     }
 
     pub(crate) fn question(&self) -> &Question {
@@ -91,7 +93,10 @@ impl Standing {
         }
         let generation = snapshot.stamp().generation;
         let subject = self.changed_subject(snapshot);
-        if generation == self.generation && subject.is_none() {
+        // Whether policies read facts or only time: who reads neither does not care.
+        let told = std::mem::replace(&mut self.facts, snapshot.facts_epoch()) != self.facts;
+        let told = told && self.rereads_time;
+        if generation == self.generation && subject.is_none() && !told {
             return None;
         }
         self.generation = generation;

@@ -12,6 +12,7 @@ fn requestable() -> Refusal {
         reviews: 1,
         max_duration: Window::minutes(15),
         max_uses: Some(1),
+        incident: None,
         reviewers: vec!["<script>lea".to_owned()],
     };
     Refusal::Requestable(Box::new(Requestable {

@@ -5,6 +5,7 @@
 
 mod browsers;
 mod directory;
+mod facts;
 mod open;
 mod passkeys;
 mod read;
@@ -20,15 +21,15 @@ use std::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, Passkey, PersonId, Principal,
-    PrincipalId, RefusalId, TokenHash,
+    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, Incident, IncidentId, Passkey,
+    PersonId, Principal, PrincipalId, RefusalId, Schedule, TokenHash,
 };
 use sqlx::SqlitePool;
 
 use crate::{
-    AccessRequests, Change, Grants, LogMark, SeenPrincipal, Store, StoreError, StoredAnswer,
-    StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent, StoredGroup,
-    StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
+    AccessRequests, Change, Grants, Incidents, LogMark, SeenPrincipal, Store, StoreError,
+    StoredAnswer, StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent,
+    StoredGroup, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -78,6 +79,18 @@ impl Store for SqliteStore {
 
     async fn grants(&self, which: Grants, limit: u32) -> Result<Vec<Grant>> {
         read::grants(&self.readers, &which, limit).await
+    }
+
+    async fn incident(&self, id: &IncidentId) -> Result<Option<Incident>> {
+        facts::incident(&self.readers, id).await
+    }
+
+    async fn incidents(&self, which: Incidents, limit: u32) -> Result<Vec<Incident>> {
+        facts::incidents(&self.readers, which, limit).await
+    }
+
+    async fn schedules(&self) -> Result<Vec<Schedule>> {
+        facts::schedules(&self.readers).await
     }
 
     async fn sign_ins(&self) -> Result<Vec<StoredSignIn>> {

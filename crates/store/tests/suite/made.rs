@@ -46,6 +46,7 @@ pub(crate) fn request(n: u128, name: &str, operation: &str) -> AccessRequest {
         reviews: 2,
         max_duration: Window::minutes(30),
         max_uses: None,
+        incident: None,
         reviewers: vec![],
     };
     let operation = operation.parse().unwrap();
@@ -92,6 +93,7 @@ pub(crate) fn grant(n: u128, request: u128, max_uses: Option<u32>) -> Grant {
         reviews: 1,
         operation: "payments.createRefund".parse().unwrap(),
         resource: Resource { service: "payments".parse().unwrap(), instance: None },
+        incident: None,
         digest: None,
         starts_at: now(),
         expires_at: now() + SignedDuration::from_mins(15),

@@ -1,9 +1,11 @@
 //! What every store promises, whatever is behind it. Each check gets an empty store.
 
+pub(crate) mod facts;
 pub(crate) mod made;
 
 use std::sync::Arc;
 
+pub(crate) use facts::*;
 use jiff::SignedDuration;
 use made::now;
 use portcullis_model::{
