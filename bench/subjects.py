@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from . import measure
 
 HERE = pathlib.Path(__file__).parent
-BINARY = HERE.parent / "target/release/portcullis"
+BINARY = HERE.parent / "target/shipped/release/portcullis"
 HOST = "bench.example.com"
 TOKENS = 64
 

@@ -16,7 +16,7 @@ use crate::{
     Bundle, Snapshot, ahead,
     cache::{Asked, IncidentSeen, Outcome, Remembered, SliceKey, VisibleKey},
     context::{Context, Subject},
-    evaluate::{Findings, evaluate},
+    evaluate::{Findings, evaluate, evaluate_standing},
     facts::{GrantFacts, cedar_context},
     slice::Slice,
     ways::ways,
@@ -136,8 +136,7 @@ impl Snapshot {
         let (bundle, slice) = (&**self.bundle(), &remembered.slice);
         let standing = |cache: &mut DecisionCache| {
             let found = cache.outcome(remembered, Asked::Standing, query.context, || {
-                let context = cedar_context(&slice.reads, query.context, None);
-                Outcome::Found(evaluate(bundle, slice, &slice.standing, context, None))
+                Outcome::Found(evaluate_standing(bundle, slice, query.context))
             });
             if let Outcome::Found(found) = found { found } else { Findings::none() }
         };

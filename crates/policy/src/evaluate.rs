@@ -3,10 +3,14 @@
 
 use std::sync::Arc;
 
-use cedar_policy::{AuthorizationError, Decision, PolicySet, Request};
+use cedar_policy::{AuthorizationError, Decision, Entities, PolicySet, Request};
 use portcullis_model::{Incident, PolicyId};
 
-use crate::{Bundle, facts::NoContext, slice::Slice};
+use crate::{
+    Bundle, Context,
+    facts::{NoContext, cedar_context},
+    slice::Slice,
+};
 
 /// What an evaluation found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +35,17 @@ impl Findings {
     }
 }
 
+/// Evaluates the standing permits and all forbids of `slice`.
+pub(crate) fn evaluate_standing(bundle: &Bundle, slice: &Slice, context: &Context) -> Findings {
+    match &slice.bare {
+        Some(request) => put(bundle, &slice.standing, request, &slice.entities),
+        None => {
+            let context = cedar_context(&slice.reads, context, None);
+            evaluate(bundle, slice, &slice.standing, context, None)
+        }
+    }
+}
+
 /// Evaluates `policies`, which belong to `slice`, under a grant that is for `incident`.
 pub(crate) fn evaluate(
     bundle: &Bundle,
@@ -39,19 +54,19 @@ pub(crate) fn evaluate(
     context: Result<cedar_policy::Context, NoContext>,
     incident: Option<&Incident>,
 ) -> Findings {
-    let request = context.and_then(|context| {
-        let (principal, action) = (slice.principal.clone(), slice.action.clone());
-        let request = Request::new(principal, action, slice.resource.clone(), context, None)?;
-        Ok((request, slice.entities_with(incident)?))
-    });
-    let (request, entities) = match request {
-        Ok(request) => request,
+    let request =
+        context.and_then(|context| Ok((slice.request(context)?, slice.entities_with(incident)?)));
+    match request {
+        Ok((request, entities)) => put(bundle, policies, &request, &entities),
         Err(error) => {
             tracing::error!(%error, action = %slice.action, "a query cannot be put to Cedar; denied");
-            return Findings::none();
+            Findings::none()
         }
-    };
-    let response = bundle.authorizer.is_authorized(&request, policies, &entities);
+    }
+}
+
+fn put(bundle: &Bundle, policies: &PolicySet, request: &Request, entities: &Entities) -> Findings {
+    let response = bundle.authorizer.is_authorized(request, policies, entities);
     let erring = erring_forbids(bundle, response.diagnostics().errors());
     let reasons = response.diagnostics().reason();
     let known = |id: &cedar_policy::PolicyId| {

@@ -2,13 +2,13 @@
 
 use std::{borrow::Cow, collections::HashMap, sync::OnceLock};
 
-use cedar_policy::{Entities, Entity, EntityUid, PolicySet};
+use cedar_policy::{Entities, Entity, EntityUid, PolicySet, Request};
 use portcullis_model::{Incident, Window};
 
 use crate::{
     Bundle, Context,
     entities::{closure, on_call},
-    facts::is_unknown,
+    facts::{NoContext, is_unknown},
     incidents::incident_entity,
     places::{Action, OperationPlace, ResourcePlace},
     policy::{Policy, Scoped},
@@ -25,6 +25,9 @@ pub(crate) struct Slice {
     pub(crate) action: EntityUid,
     pub(crate) resource: EntityUid,
     pub(crate) entities: Entities,
+    /// The request to Cedar, if no standing permit and no forbid reads the context: then it is
+    /// always the same.
+    pub(crate) bare: Option<Request>,
     /// Standing permits and all forbids.
     pub(crate) standing: PolicySet,
     /// Whether there are standing permits among them.
@@ -152,10 +155,14 @@ impl Slice {
         let stands = |(_, policy): &(u32, &Policy)| policy.terms.is_none() && !policy.is_forbid();
         let rules: Vec<u32> = chosen.iter().filter(is_rule).map(|(at, _)| *at).collect();
         let keyed_by = reads.attributes.iter().filter(|read| read.part != Part::Grant);
-        Ok(Self {
+        let blind = |(_, policy): &(u32, &Policy)| {
+            policy.terms.is_some() || policy.reads.parts().next().is_none()
+        };
+        let mut slice = Self {
             principal: subject.uid.clone(),
             action: action.uid.clone(),
             resource: resource.uid.clone(),
+            bare: None,
             entities: entities(bundle, subject, about, world, extra, &chosen)?,
             standing,
             forbids,
@@ -169,7 +176,17 @@ impl Slice {
             candidates,
             forbids_read_grant,
             max_grant,
-        })
+        };
+        if chosen.iter().all(blind) {
+            slice.bare = Some(slice.request(cedar_policy::Context::empty())?);
+        }
+        Ok(slice)
+    }
+
+    /// The query as Cedar has it.
+    pub(crate) fn request(&self, context: cedar_policy::Context) -> Result<Request, NoContext> {
+        let (principal, action) = (self.principal.clone(), self.action.clone());
+        Ok(Request::new(principal, action, self.resource.clone(), context, None)?)
     }
 
     /// Its entities, and `incident` if a policy may look at it.
