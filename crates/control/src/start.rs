@@ -31,6 +31,7 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
     let core = Arc::new(Core {
         outbox: Outbox::new(Arc::clone(&parts.store), Arc::clone(&parts.log)),
         publisher: Arc::new(Publisher::new(Arc::clone(&bundle), generation)),
+        deadlines: Deadlines::new(Arc::clone(&parts.clock)),
         store: parts.store,
         log: parts.log,
         clock: parts.clock,
@@ -39,7 +40,6 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
         people: parts.people,
         workloads: parts.workloads,
         held_back: crate::settle::HeldBack::default(),
-        deadlines: Deadlines::default(),
         heartbeats: crate::heartbeats::Heartbeats::default(),
         connections: Connections::default(),
         reviewer_names: crate::rights::ReviewerNames::default(),

@@ -94,7 +94,8 @@ impl DecisionCache {
         let Some(outcomes) = self.outcomes.as_mut().filter(|_| slice.remembers(asked)) else {
             return make();
         };
-        let looks = || slice.slice.keyed_by.iter().map(|read| look(read, context));
+        let looks =
+            || slice.slice.keyed_by.iter().map(|read| look(read, context, &slice.slice.clocks));
         let mut hasher = self.hasher.build_hasher();
         looks().for_each(|look| look.hash(&mut hasher));
         let key = OutcomeKey { slice: slice.serial, asked, values: hasher.finish() };

@@ -15,6 +15,7 @@ use portcullis_model::{AccessRequest, GrantKind, PolicyId, PrincipalKind, Servic
 
 use crate::{
     Snapshot, Subject,
+    clocks::Clocks,
     entities::{TYPES, on_call, principal_entity, principal_uid, uid},
     evaluate::{Findings, evaluate},
     facts::{NoContext, auth_record, datetime, duration, source_record, string},
@@ -126,14 +127,14 @@ impl Snapshot {
         let (resource, extra) = self.control_entities(on, at.now)?;
         let about = About { action, resource: Scoped { uid: &resource, ancestors: &[] } };
         let world = World {
-            on_call: &self.schedules().on_call(&subject.principal().id, at.now),
+            on_call: &self.schedules().on_call(&subject.principal().id, bundle.rotations(), at.now),
             request_incident_unknown: self.is_incident_unknown(on, at.now),
         };
         let slice = Slice::of_control(bundle, prepared, about, world, extra)?;
         if slice.reads.requester && !self.knows_requester(on) {
             return Err("policies ask who the requester is, whom nobody knows".into());
         }
-        Ok(evaluate(bundle, &slice, &slice.standing, at.facts(), None))
+        Ok(evaluate(bundle, &slice, &slice.standing, at.facts(bundle.clocks()), None))
     }
 
     /// Whether an access request names an incident that is closed, or of which nothing is known any
@@ -177,7 +178,8 @@ impl Snapshot {
                 let mut extra = vec![access_request(request, waited)?];
                 extra.extend(self.bundle().entities().get(&service).cloned());
                 if let Some(requester) = self.principal(&request.requester) {
-                    let known = self.schedules().on_call(&requester.id, now);
+                    let rotations = self.bundle().rotations();
+                    let known = self.schedules().on_call(&requester.id, rotations, now);
                     extra.push(on_call(principal_entity(requester)?, &known.on)?);
                 }
                 if let Some(incident) = request.incident().and_then(|id| self.incident(id)) {
@@ -190,11 +192,12 @@ impl Snapshot {
 }
 
 impl ControlContext {
-    fn facts(&self) -> Result<cedar_policy::Context, NoContext> {
+    fn facts(&self, clocks: &Clocks) -> Result<cedar_policy::Context, NoContext> {
         let mut pairs = vec![
             ("now".to_owned(), datetime(self.now)),
             ("auth".to_owned(), auth_record(self.auth_method, self.auth_age)?),
         ];
+        pairs.extend(clocks.record(self.now)?.map(|clock| ("clock".to_owned(), clock)));
         if let Some(ip) = self.source {
             pairs.push(("source".to_owned(), source_record(ip)?));
         }

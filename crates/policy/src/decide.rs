@@ -220,11 +220,12 @@ impl Snapshot {
     /// Until when the same question has the same answer by waiting; windows of grants excepted.
     fn valid_until(&self, slice: &Slice, now: Timestamp) -> Option<Timestamp> {
         let time = slice.reads.time().then_some(now);
-        let on_call = || self.schedules().next_change(now);
+        let minute = slice.reads.clock().then(|| slice.clocks.next_minute(now)).flatten();
+        let on_call = || self.schedules().next_change(self.bundle().rotations(), now);
         let incidents = || self.incidents().next_change(now);
         let on_call = slice.facts.on_call().then(on_call).flatten();
         let incidents = slice.facts.incident.then(incidents).flatten();
-        [time, on_call, incidents].into_iter().flatten().min()
+        [time, minute, on_call, incidents].into_iter().flatten().min()
     }
 
     /// `None` if the principal cannot be prepared, the operation or resource is unknown, or they do
@@ -247,12 +248,14 @@ impl Snapshot {
         let key = SliceKey {
             generation: self.stamp().generation,
             epoch: prepared.epoch,
-            on_call: asks.then(|| self.schedules().key(principal, now)).unwrap_or_default(),
+            on_call: asks
+                .then(|| self.schedules().key(principal, bundle.rotations(), now))
+                .unwrap_or_default(),
             operation: operation.number,
             resource: resource.number,
         };
         let made = cache.slice(key, || {
-            let on_call = self.schedules().on_call(principal, now);
+            let on_call = self.schedules().on_call(principal, bundle.rotations(), now);
             Slice::of_operation(bundle, prepared, operation, resource, &on_call)
         });
         made.inspect_err(|error| {
@@ -321,7 +324,7 @@ fn under_grant(
     };
     let Some(policies) = policies else { return Findings::none() };
     let facts = GrantFacts::of(grant, incident);
-    let context = cedar_context(&slice.reads, context, Some(facts));
+    let context = cedar_context(&slice.clocks, &slice.reads, context, Some(facts));
     evaluate(bundle, slice, &policies, context, incident)
 }
 
@@ -335,7 +338,7 @@ pub(crate) fn permit(
 ) -> Verdict {
     // Facts may lapse without anybody saying so.
     let reads_facts = slice.facts.on_call() || slice.facts.incident;
-    let rereads_time = slice.reads.time() || reads_facts;
+    let rereads_time = slice.reads.time() || slice.reads.clock() || reads_facts;
     let pass = Pass {
         principal: query.subject.principal().id.clone(),
         operation: query.operation.clone(),

@@ -40,7 +40,7 @@ pub(crate) fn evaluate_standing(bundle: &Bundle, slice: &Slice, context: &Contex
     match &slice.bare {
         Some(request) => put(bundle, &slice.standing, request, &slice.entities),
         None => {
-            let context = cedar_context(&slice.reads, context, None);
+            let context = cedar_context(&slice.clocks, &slice.reads, context, None);
             evaluate(bundle, slice, &slice.standing, context, None)
         }
     }

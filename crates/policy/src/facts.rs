@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use portcullis_model::{Grant, GrantKind, Incident};
 
 use crate::{
+    clocks::{Clocks, Shown},
     context::{Context, Http, Known, Record, Value},
     entities::{TYPES, uid},
     reads::{Part, Read, Reads},
@@ -36,6 +37,7 @@ pub(crate) type NoContext = Box<dyn std::error::Error + Send + Sync>;
 
 /// The parts of `context` that `reads` names, and the grant.
 pub(crate) fn cedar_context(
+    clocks: &Clocks,
     reads: &Reads,
     context: &Context,
     grant: Option<GrantFacts<'_>>,
@@ -60,6 +62,7 @@ pub(crate) fn cedar_context(
                 Known::Value(http) => Some(http_record(http)?),
                 Known::Unknown => None,
             },
+            Part::Clock => clocks.record(context.now)?,
             Part::Params => inspected(&context.params)?,
             Part::Body => inspected(&context.body)?,
             Part::Grant => grant.map(|grant| grant_record(grant, reads)).transpose()?,
@@ -158,7 +161,7 @@ pub(crate) fn is_unknown(read: &Read, context: &Context) -> bool {
     // the request nor how its sender will have authenticated is known.
     let ahead = context.source == Known::Unknown;
     match read.part {
-        Part::Now | Part::Source | Part::Auth => ahead,
+        Part::Now | Part::Source | Part::Auth | Part::Clock => ahead,
         Part::Request => context.request == Known::Unknown,
         Part::Http => context.http == Known::Unknown,
         Part::Params => context.params == Known::Unknown,
@@ -177,6 +180,7 @@ pub(crate) enum Look<'a> {
     Http(&'a Http),
     Record(&'a Record),
     Value(&'a Value),
+    Clock(Shown),
 }
 
 /// The same, kept in a cache.
@@ -189,6 +193,7 @@ pub(crate) enum Kept {
     Http(Http),
     Record(Record),
     Value(Value),
+    Clock(Shown),
 }
 
 impl Kept {
@@ -200,6 +205,7 @@ impl Kept {
             (Self::Http(kept), Look::Http(http)) => kept == http,
             (Self::Record(kept), Look::Record(record)) => kept == record,
             (Self::Value(kept), Look::Value(value)) => kept == value,
+            (Self::Clock(kept), Look::Clock(shown)) => *kept == shown,
             _ => false,
         }
     }
@@ -215,6 +221,7 @@ impl From<Look<'_>> for Kept {
             Look::Http(http) => Self::Http(http.clone()),
             Look::Record(record) => Self::Record(record.clone()),
             Look::Value(value) => Self::Value(value.clone()),
+            Look::Clock(shown) => Self::Clock(shown),
         }
     }
 }
@@ -223,7 +230,7 @@ impl Look<'_> {
     /// Roughly how many bytes keeping it takes: bodies can be large.
     pub(crate) fn weight(&self) -> usize {
         match self {
-            Look::Absent | Look::Present | Look::Ip(_) => 0,
+            Look::Absent | Look::Present | Look::Ip(_) | Look::Clock(_) => 0,
             Look::Text(text) => text.len(),
             Look::Http(http) => http.method.len() + http.path.len() + http.host.len(),
             Look::Record(record) => record_weight(record),
@@ -247,7 +254,7 @@ fn value_weight(value: &Value) -> usize {
 
 /// What `read` finds in `context`. Time, the request's id and unknown parts never come here: slices
 /// that read them are not cached.
-pub(crate) fn look<'a>(read: &Read, context: &'a Context) -> Look<'a> {
+pub(crate) fn look<'a>(read: &Read, context: &'a Context, clocks: &Clocks) -> Look<'a> {
     match read.part {
         Part::Now | Part::Request | Part::Grant => Look::Present,
         Part::Source => match &context.source {
@@ -262,6 +269,11 @@ pub(crate) fn look<'a>(read: &Read, context: &'a Context) -> Look<'a> {
             Known::Value(http) => http_field(read, http),
             Known::Unknown => Look::Absent,
         },
+        Part::Clock if read.presence => Look::Present,
+        Part::Clock => {
+            let name = read.path.first().map_or("", SmolStr::as_str);
+            clocks.shown(name, context.now).map_or(Look::Absent, Look::Clock)
+        }
         Part::Params => inspected_field(read, &context.params),
         Part::Body => inspected_field(read, &context.body),
     }

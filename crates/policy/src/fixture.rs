@@ -41,6 +41,8 @@ pub(crate) fn source(policies: &str) -> BundleSource {
         labels: BTreeMap::new(),
         claims: BTreeMap::from([("repository".to_owned(), "String".to_owned())]),
         user_claims: BTreeMap::new(),
+        clocks: BTreeMap::from([("office".to_owned(), "Europe/Lisbon".to_owned())]),
+        rotations: BTreeMap::new(),
     }
 }
 

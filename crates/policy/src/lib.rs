@@ -15,6 +15,7 @@ pub mod snapshot;
 
 mod ahead;
 mod cache;
+mod clocks;
 mod entities;
 mod evaluate;
 mod facts;
@@ -31,6 +32,7 @@ mod policy;
 #[cfg(test)]
 mod properties;
 mod reads;
+mod rotations;
 mod schedules;
 mod schema;
 mod slice;

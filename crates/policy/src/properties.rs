@@ -128,7 +128,7 @@ impl History {
 fn the_world_has_every_answer() {
     let mut runner = TestRunner::deterministic();
     let mut times: BTreeMap<&str, usize> = BTreeMap::new();
-    for _ in 0..100 {
+    for _ in 0..300 {
         let town = town().new_tree(&mut runner).unwrap().current();
         let snapshot = Snapshot::new(Arc::clone(&town.bundle), 1);
         for _ in 0..20 {

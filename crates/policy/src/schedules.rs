@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use portcullis_model::{PrincipalId, Schedule, ScheduleName};
 use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
 
+use crate::rotations::Rotations;
+
 /// All schedules. Cloning is cheap.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Schedules {
@@ -27,6 +29,8 @@ pub(crate) struct Schedules {
 pub(crate) struct OnCallKey {
     moved: u64,
     named: u64,
+    /// How often people have taken turns.
+    turns: i64,
     /// The epoch, and how many schedules are not known yet and not known any more.
     unknown: Option<(u64, u32, u32)>,
 }
@@ -58,10 +62,6 @@ impl Schedules {
         self.all.get(name)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Schedule>> {
-        self.all.values()
-    }
-
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch
     }
@@ -91,9 +91,14 @@ impl Schedules {
     }
 
     /// What stands for all that [`Self::on_call`] says.
-    pub(crate) fn key(&self, principal: &PrincipalId, now: Timestamp) -> OnCallKey {
+    pub(crate) fn key(
+        &self,
+        principal: &PrincipalId,
+        rotations: &Rotations,
+        now: Timestamp,
+    ) -> OnCallKey {
         let (mut early, mut late) = (0, 0);
-        for schedule in self.all.values() {
+        for schedule in self.said(rotations) {
             match when(schedule, now) {
                 Ordering::Less => early += 1,
                 Ordering::Equal => {}
@@ -103,13 +108,19 @@ impl Schedules {
         OnCallKey {
             moved: self.moved.get(principal).copied().unwrap_or(0),
             named: self.named,
+            turns: rotations.turns(now),
             unknown: (early + late > 0).then_some((self.epoch, early, late)),
         }
     }
 
-    pub(crate) fn on_call(&self, principal: &PrincipalId, now: Timestamp) -> OnCall {
+    pub(crate) fn on_call(
+        &self,
+        principal: &PrincipalId,
+        rotations: &Rotations,
+        now: Timestamp,
+    ) -> OnCall {
         let mut found = OnCall::default();
-        for schedule in self.all.values() {
+        for schedule in self.at(rotations, now) {
             if !schedule.is_known(now) {
                 found.lapsed.insert(schedule.name.clone());
                 continue;
@@ -122,9 +133,23 @@ impl Schedules {
         found
     }
 
+    /// Every schedule, known or not, whoever keeps it.
+    pub(crate) fn at(&self, rotations: &Rotations, now: Timestamp) -> Vec<Arc<Schedule>> {
+        let mut all: Vec<_> = self.said(rotations).map(Arc::clone).collect();
+        all.extend(rotations.at(now));
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    /// What was said of schedules that configuration does not keep.
+    fn said<'a>(&'a self, rotations: &'a Rotations) -> impl Iterator<Item = &'a Arc<Schedule>> {
+        self.all.values().filter(|schedule| !rotations.keeps(&schedule.name))
+    }
+
     /// When what is known changes next by waiting.
-    pub(crate) fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
-        let times = self.all.values().flat_map(|schedule| [schedule.since, schedule.until]);
+    pub(crate) fn next_change(&self, rotations: &Rotations, now: Timestamp) -> Option<Timestamp> {
+        let all = self.at(rotations, now);
+        let times = all.iter().flat_map(|schedule| [schedule.since, schedule.until]);
         times.flatten().filter(|at| now < *at).min()
     }
 }

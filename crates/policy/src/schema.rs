@@ -30,7 +30,8 @@ pub(crate) fn generate(catalog: &Catalog, source: &BundleSource) -> String {
         "entity User in [Group] = {{ email?: String, onCall?: Set<Schedule>, amr: Set<String>{} }};",
         claims(&source.user_claims)
     );
-    text.push_str(ENTITIES);
+    let clock = clock(source);
+    text.push_str(&ENTITIES.replace("auth: Auth }", &format!("auth: Auth{clock} }}")));
     for service in catalog.services() {
         let name = service.source().name.as_str();
         let principals = principals(service.source());
@@ -38,7 +39,7 @@ pub(crate) fn generate(catalog: &Catalog, source: &BundleSource) -> String {
             let _ = writeln!(text, "action {} in [{group}];", quoted(&format!("{name}.{group}")));
         }
         for operation in service.operations() {
-            action(&mut text, name, principals, operation);
+            action(&mut text, name, principals, operation, &clock);
         }
     }
     text
@@ -49,6 +50,7 @@ type Grant = { kind: String, reviews: Long, expires: datetime, incident?: Incide
 type Source = { ip: ipaddr };
 type Auth = { method: String, age: duration };
 type Http = { method: String, path: String, host: String };
+type Clock = { weekday: Long, minute: Long };
 type Plain = { id: String };
 ";
 
@@ -97,17 +99,24 @@ const fn principals(service: &ServiceSource) -> &'static str {
     if service.anonymous { "User, Workload, Anonymous" } else { "User, Workload" }
 }
 
-fn action(text: &mut String, service: &str, principals: &str, operation: &Operation) {
+fn action(text: &mut String, service: &str, principals: &str, operation: &Operation, clock: &str) {
     let group = format!("{service}.{}", group_name(operation.group()));
     let _ = writeln!(
         text,
         "action {} in [{}] appliesTo {{\n  principal: [{principals}], resource: [Service, Instance],\n  \
-         context: {{ now: datetime, source: Source, auth: Auth, request: Plain, http: Http, grant?: Grant{}{} }},\n}};",
+         context: {{ now: datetime, source: Source, auth: Auth, request: Plain, http: Http, grant?: Grant{clock}{}{} }},\n}};",
         quoted(operation.name().as_str()),
         quoted(&group),
         inspected("params", operation.params_type()),
         inspected("body", operation.body_type()),
     );
+}
+
+/// The named clocks, as one more attribute of a context.
+fn clock(source: &BundleSource) -> String {
+    let clocks: Vec<_> =
+        source.clocks.keys().map(|name| format!("{}: Clock", quoted(name))).collect();
+    if clocks.is_empty() { String::new() } else { format!(", clock: {{ {} }}", clocks.join(", ")) }
 }
 
 fn inspected(name: &str, ty: Option<&RecordType>) -> String {

@@ -1,12 +1,17 @@
 //! Slices: the policies and entities that can matter to one principal, action and resource.
 
-use std::{borrow::Cow, collections::HashMap, sync::OnceLock};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 
 use cedar_policy::{Entities, Entity, EntityUid, PolicySet, Request};
 use portcullis_model::{Incident, Window};
 
 use crate::{
     Bundle, Context,
+    clocks::Clocks,
     entities::{closure, on_call},
     facts::{NoContext, is_unknown},
     incidents::incident_entity,
@@ -43,6 +48,7 @@ pub(crate) struct Slice {
     /// Every policy in it.
     pub(crate) candidates: Vec<Candidate>,
     pub(crate) reads: Reads,
+    pub(crate) clocks: Arc<Clocks>,
     /// What its policies read that may be unknown.
     pub(crate) facts: FactReads,
     /// What a cached outcome must be keyed by: `reads` without grants.
@@ -172,6 +178,7 @@ impl Slice {
             rules,
             keyed_by: keyed_by.cloned().collect(),
             reads,
+            clocks: Arc::clone(bundle.clocks()),
             facts,
             candidates,
             forbids_read_grant,

@@ -105,8 +105,9 @@ impl Snapshot {
     }
 
     /// All schedules, as far as they are known at `now`.
-    pub fn schedules_at(&self, _now: Timestamp) -> Vec<Schedule> {
-        self.schedules.iter().map(|schedule| Schedule::clone(schedule)).collect()
+    pub fn schedules_at(&self, now: Timestamp) -> Vec<Schedule> {
+        let all = self.schedules.at(self.bundle.rotations(), now);
+        all.iter().map(|schedule| Schedule::clone(schedule)).collect()
     }
 
     /// Changes whenever an incident or a schedule does.

@@ -86,7 +86,7 @@ fn way(
 ) -> Option<Way> {
     let candidates = candidates(rule, slice, context.now, incident);
     for (raised, candidate) in candidates.into_iter().enumerate() {
-        let facts = || cedar_context(&slice.reads, context, Some(candidate.grant));
+        let facts = || cedar_context(&slice.clocks, &slice.reads, context, Some(candidate.grant));
         if !evaluate(bundle, slice, &rule.alone, facts(), incident).permitted {
             // What its own grant does not open, no floor is to blame for.
             if raised == 0 {

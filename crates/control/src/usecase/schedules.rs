@@ -41,6 +41,10 @@ pub(crate) async fn put(
             "no policy lets you say who is on call; that takes `manageIncident` on the system";
         return Err(ControlError::Denied(why.into()));
     }
+    if snapshot.bundle().keeps_schedule(name) {
+        let why = format!("configuration says who is on call for `{name}`");
+        return Err(ControlError::Conflict(why));
+    }
     checked(op, &input)?;
     for _ in 0..ROUNDS {
         let known = core.store.schedules().await?;

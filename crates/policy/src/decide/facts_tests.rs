@@ -317,3 +317,99 @@ fn what_facts_say_is_valid_until_their_limit() {
     let Answer::Permit(pass) = verdict.answer else { panic!("no permit") };
     assert!(pass.rereads_time(), "a live connection is decided again");
 }
+
+const NIGHT: &str = r#"@id("night") permit (principal, action, resource in Service::"payments")
+    when { context.clock.office.minute >= 1320 || context.clock.office.minute < 360 };"#;
+
+fn at(time: &str) -> Context {
+    Context { now: time.parse().unwrap(), ..context(1) }
+}
+
+#[test]
+fn m08_a_window_from_ten_at_night_to_six_is_open_at_one() {
+    let snapshot = snapshot(NIGHT);
+    let ana = subject("ana", &[]);
+    let cache = &mut DecisionCache::default();
+    let mut told = |time: &str| {
+        let remembered = tell(&ask(&snapshot, &ana, REFUND, &at(time), cache));
+        let evaluated = ask(&snapshot, &ana, REFUND, &at(time), &mut DecisionCache::disabled());
+        assert_eq!(remembered, tell(&evaluated), "{time}");
+        remembered == "permit"
+    };
+    // In winter Lisbon is UTC, in summer an hour ahead.
+    for (time, open) in [
+        ("2026-01-10T21:59:59Z", false),
+        ("2026-01-10T22:00:00Z", true),
+        ("2026-01-11T01:00:00Z", true),
+        ("2026-01-11T05:59:59Z", true),
+        ("2026-01-11T06:00:00Z", false),
+        ("2026-07-10T20:59:59Z", false),
+        ("2026-07-10T21:00:00Z", true),
+        ("2026-07-11T05:00:00Z", false),
+        ("2026-01-11T01:00:00Z", true),
+    ] {
+        assert_eq!(told(time), open, "{time}");
+    }
+}
+
+#[test]
+fn e31_windows_over_an_hour_that_is_missing_or_comes_twice() {
+    let window = r#"@id("early") permit (principal, action, resource in Service::"payments")
+        when { context.clock.office.weekday == 7 && context.clock.office.minute >= 60 && context.clock.office.minute < 120 };"#;
+    let snapshot = snapshot(window);
+    let ana = subject("ana", &[]);
+    let cache = &mut DecisionCache::default();
+    let mut told = |time: &str| tell(&ask(&snapshot, &ana, REFUND, &at(time), cache));
+    // Sunday, and the hour from one to two is not there.
+    for time in ["2026-03-29T00:59:59Z", "2026-03-29T01:00:00Z", "2026-03-29T01:30:00Z"] {
+        assert_eq!(told(time), "deny: ByPolicy", "{time}");
+    }
+    // Sunday, and it is there twice.
+    for time in ["2026-10-25T00:00:00Z", "2026-10-25T00:59:59Z", "2026-10-25T01:59:59Z"] {
+        assert_eq!(told(time), "permit", "{time}");
+    }
+    assert_eq!(told("2026-10-25T02:00:00Z"), "deny: ByPolicy");
+}
+
+#[test]
+fn what_a_clock_opens_is_valid_to_the_end_of_the_minute_and_unknown_ahead() {
+    let snapshot = snapshot(NIGHT);
+    let ana = subject("ana", &[]);
+    let cache = &mut DecisionCache::default();
+    let verdict = ask(&snapshot, &ana, REFUND, &at("2026-01-10T22:00:30Z"), cache);
+    assert_eq!(verdict.valid_until, Some("2026-01-10T22:01:00Z".parse().unwrap()));
+    let Answer::Permit(pass) = verdict.answer else { panic!("no permit") };
+    assert!(pass.rereads_time(), "a live connection is decided again");
+    let before = Context { now: "2026-01-10T12:00:00Z".parse().unwrap(), ..ahead() };
+    let verdict = ask(&snapshot, &ana, REFUND, &before, cache);
+    assert_eq!(verdict.to_be_checked.len(), 1, "{verdict:?}");
+    assert!(verdict.to_be_checked[0].contains("clock"), "{verdict:?}");
+}
+
+#[test]
+fn people_of_a_rotation_are_on_call_when_it_is_their_turn() {
+    let policy = r#"@id("read") permit (principal, action, resource in Service::"payments")
+        when { principal is User && principal has onCall && principal.onCall.contains(Schedule::"primary") };"#;
+    let mut source = crate::fixture::source(policy);
+    let rotation = crate::bundle::RotationSource {
+        people: ["corp:ana", "corp:ben"].map(str::to_owned).into(),
+        zone: "UTC".to_owned(),
+        from: "2026-03-01T12:00".to_owned(),
+        every_days: 1,
+    };
+    source.rotations.insert("primary".parse().unwrap(), rotation);
+    let bundle = Arc::new(Bundle::load(&source).unwrap());
+    let said = schedule("primary", &["ben"], None);
+    let snapshot = Snapshot::new(bundle, 1).with_schedule(said);
+    let cache = &mut DecisionCache::default();
+    let (ana, ben) = (subject("ana", &[]), subject("ben", &[]));
+    for (hours, ana_is, ben_is) in
+        [(0, true, false), (25, false, true), (49, true, false), (1, true, false)]
+    {
+        assert_eq!(told(&snapshot, &ana, &later(hours), cache) == "permit", ana_is, "{hours}");
+        assert_eq!(told(&snapshot, &ben, &later(hours), cache) == "permit", ben_is, "{hours}");
+    }
+    assert_eq!(told(&snapshot, &ben, &later(-1), cache), "deny: ByPolicy", "not begun");
+    let verdict = ask(&snapshot, &ana, REFUND, &later(1), cache);
+    assert_eq!(verdict.valid_until, Some(now() + SignedDuration::from_hours(24)));
+}

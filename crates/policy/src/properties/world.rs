@@ -50,7 +50,7 @@ const RESOURCES: [&str; 9] = [
     "resource is Instance in Service::\"payments\"",
 ];
 
-const CONDITIONS: [&str; 19] = [
+const CONDITIONS: [&str; 20] = [
     "true",
     "context has body && context.body.amount <= 10",
     "context has body && context.body == {amount: 5, currency: \"EUR\"}",
@@ -70,6 +70,7 @@ const CONDITIONS: [&str; 19] = [
     "resource in Service::\"payments\"",
     "action in Action::\"write\"",
     "principal in Group::\"b\"",
+    "context.clock.office.weekday == 7 && context.clock.office.minute < 740",
     ON_PRIMARY,
     ON_ANY,
 ];

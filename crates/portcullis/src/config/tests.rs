@@ -77,9 +77,9 @@ const MISTAKES: [(&str, &str, &str, &str); 17] = [
     ),
     (
         "policies: policies",
-        "policies: policies\nclocks: {office: UTC}",
-        "`clocks` is not supported",
-        "",
+        "policies: policies\nschedules: {primary: {people: [a], zone: UTC, from: x, every: 36h}}",
+        "is not whole days",
+        "write 1d or 7d",
     ),
     ("name: payments", "name: Pay_ments", "is not a service name", ""),
     ("{url: \"http://127.0.0.1:9000\"}", "{dns: payments.local}", "`dns` is not supported", ""),

@@ -153,6 +153,12 @@ impl Plan {
         self
     }
 
+    /// Adds a line of its own to the configuration: `clocks: {office: UTC}`.
+    pub(crate) fn setting(mut self, line: &str) -> Self {
+        self.workloads.extend([line, "\n"]);
+        self
+    }
+
     /// Adds a provider of people and leaves the house's own out.
     pub(crate) fn only_people(mut self, yaml: &str) -> Self {
         self.no_corp = true;
@@ -234,6 +240,13 @@ impl House {
     /// The process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Sets the wall clock that the process sees, if it was started with a file `faketime`: `+2h`.
+    pub(crate) fn set_clock(&self, offset: &str) {
+        let new = self.dir().join("faketime.new");
+        write(&new, offset);
+        fs::rename(new, self.dir().join("faketime")).unwrap();
     }
 
     /// Sends a signal by name: `HUP`, `TERM`.
@@ -381,7 +394,17 @@ fn serve(dir: &Path) -> Child {
     let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("serve.log")).unwrap();
     // Files that reach a limit of size shall fail to grow, and not end the process: a test of what
     // happens when the record cannot be written needs that.
-    Command::new("sh")
+    let mut command = Command::new("sh");
+    let offset = dir.join("faketime");
+    if offset.exists() {
+        // The wall clock is what the file says; the clock that nobody sets stays as it is.
+        command
+            .env("LD_PRELOAD", crate::clocks::library())
+            .env("FAKETIME_TIMESTAMP_FILE", offset)
+            .env("FAKETIME_NO_CACHE", "1")
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    }
+    command
         .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
         .arg(binary())
         .args(["serve", "--config"])

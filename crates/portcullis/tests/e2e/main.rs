@@ -17,6 +17,7 @@ mod browser;
 mod browsers;
 mod bundles;
 mod chromium;
+mod clocks;
 mod crash;
 mod desk;
 mod directory;

@@ -1,12 +1,19 @@
 //! What a connection stands on, and whether it still does.
 
-use std::{rc::Rc, sync::Arc};
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use portcullis_model::{Grant, GrantId, SignInId};
 use portcullis_policy::{Answer, Pass, Snapshot, Subject};
 
 use crate::{core::Core, decide::Question, ports::ConnectionEnd};
+
+/// Nothing is open for longer by the clock that nobody sets.
+const LONGEST: Duration = Duration::from_hours(366 * 24);
 
 /// What a connection was permitted by.
 #[derive(Debug, Clone)]
@@ -15,6 +22,8 @@ pub(crate) struct Standing {
     grant: Option<Used>,
     sign_in: Option<SignInId>,
     ends_at: Timestamp,
+    /// The same by a clock that nobody sets: whichever is first ends it.
+    ends_by: Instant,
     generation: u64,
     facts: (u64, u64),
     rereads_time: bool,
@@ -52,7 +61,11 @@ impl Standing {
         };
         let grant = pass.grant().map(used);
         let rereads_time = pass.rereads_time();
-        Self { question, grant, sign_in, ends_at, generation, facts: (0, 0), rereads_time }
+        let now = question.context.now;
+        let earliest = grant.as_ref().map_or(ends_at, |grant: &Used| grant.expires_at.min(ends_at));
+        let left = Duration::try_from(earliest.duration_since(now)).unwrap_or_default();
+        let ends_by = Instant::now() + left.min(LONGEST);
+        Self { question, grant, sign_in, ends_at, ends_by, generation, facts: (0, 0), rereads_time }
     }
 
     pub(crate) fn question(&self) -> &Question {
@@ -67,8 +80,15 @@ impl Standing {
         self.sign_in
     }
 
-    /// Why the connection must end at `now`, by the clock alone.
-    pub(crate) fn timed_out(&self, now: Timestamp) -> Option<ConnectionEnd> {
+    /// Why the connection must end at `now`, by the clock alone: by that on the wall, or by the one that
+    /// nobody sets.
+    pub(crate) fn timed_out(&self, now: Timestamp, uptime: Instant) -> Option<ConnectionEnd> {
+        if uptime >= self.ends_by {
+            let by_grant =
+                self.grant.as_ref().is_some_and(|grant| grant.expires_at <= self.ends_at);
+            let end = if by_grant { ConnectionEnd::GrantEnded } else { ConnectionEnd::SignInEnded };
+            return Some(end);
+        }
         if self.grant.as_ref().is_some_and(|grant| now >= grant.expires_at) {
             return Some(ConnectionEnd::GrantEnded);
         }
