@@ -8,7 +8,7 @@ use axum::{
     http::StatusCode,
 };
 use jiff::Timestamp;
-use portcullis_control::views::ConnectionView;
+use portcullis_control::views::{ConnectionView, KnownAs};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -19,7 +19,7 @@ use crate::{
     extract::{Search, named},
     page::{self, PageQuery},
     parts::Shared,
-    principal::PrincipalBody,
+    principal::NamedPrincipalBody,
 };
 
 /// A live connection.
@@ -29,7 +29,7 @@ pub struct ConnectionBody {
     /// Its id.
     pub id: String,
     /// Who.
-    pub principal: PrincipalBody,
+    pub principal: NamedPrincipalBody,
     /// Where.
     pub service: String,
     /// Which instance.
@@ -49,11 +49,11 @@ pub struct ConnectionBody {
     pub since: Timestamp,
 }
 
-impl From<ConnectionView> for ConnectionBody {
-    fn from(view: ConnectionView) -> Self {
+impl ConnectionBody {
+    fn new(view: &ConnectionView, known_as: KnownAs) -> Self {
         Self {
             id: view.id.to_string(),
-            principal: (&view.principal).into(),
+            principal: NamedPrincipalBody::new(&view.principal, known_as),
             service: view.service.to_string(),
             instance: view.instance.to_string(),
             operation: view.operation.to_string(),
@@ -89,7 +89,11 @@ pub(crate) async fn list(
     Search(query): Search<PageQuery>,
 ) -> Answer<Json<ConnectionsBody>> {
     let all = api.control.connections(&op).await?;
-    let part = page::cut(&query, all, |view| view.id, ConnectionBody::from)?;
+    let body = |view: ConnectionView| {
+        let known_as = api.control.known_as(&op, &view.principal);
+        ConnectionBody::new(&view, known_as)
+    };
+    let part = page::cut(&query, all, |view| view.id, body)?;
     Ok(Json(ConnectionsBody { connections: part.items, next: part.next }))
 }
 

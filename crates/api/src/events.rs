@@ -86,7 +86,7 @@ impl Watch {
             now.insert(("access-request", body.id.clone()), json(&body));
         }
         for grant in self.api.control.grants(&op).await? {
-            let body = GrantBody::at(op.now())(grant);
+            let body = GrantBody::seen_by(&self.api.control, &op)(grant);
             now.insert(("grant", body.id.clone()), json(&body));
         }
         let changed = now.iter().filter(|(key, body)| self.seen.get(*key) != Some(*body));

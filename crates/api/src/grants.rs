@@ -5,6 +5,7 @@ use axum::{
     extract::{Path, State},
 };
 use jiff::Timestamp;
+use portcullis_control::{Control, OpContext};
 use portcullis_model::{Grant, GrantEnd, GrantId, GrantState};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -16,7 +17,7 @@ use crate::{
     extract::{Search, named},
     page::{self, PageQuery},
     parts::Shared,
-    principal::PrincipalBody,
+    principal::NamedPrincipalBody,
 };
 
 /// A grant.
@@ -41,7 +42,7 @@ pub struct GrantBody {
     /// The access request that it came from.
     pub access_request: String,
     /// Who holds it.
-    pub principal: PrincipalBody,
+    pub principal: NamedPrincipalBody,
     /// The rule that issued it.
     pub rule: String,
     /// `automatic` or `review`.
@@ -75,10 +76,14 @@ pub struct GrantBody {
 }
 
 impl GrantBody {
-    /// As it is at `now`.
-    pub(crate) fn at(now: Timestamp) -> impl Fn(Grant) -> Self {
+    /// As it is now, for one who may see it.
+    pub(crate) fn seen_by<'a>(
+        control: &'a Control,
+        op: &'a OpContext,
+    ) -> impl Fn(Grant) -> Self + 'a {
         move |grant| {
-            let in_force = grant.in_force(now);
+            let in_force = grant.in_force(op.now());
+            let known_as = control.known_as(op, &grant.principal);
             let (state, ended_at, end) = match grant.state {
                 GrantState::InForce => ("in_force", None, None),
                 GrantState::Ended { at, why, by: _ } => ("ended", Some(at), Some(why)),
@@ -90,7 +95,7 @@ impl GrantBody {
                 ended_at,
                 end,
                 access_request: grant.access_request.to_string(),
-                principal: (&grant.principal).into(),
+                principal: NamedPrincipalBody::new(&grant.principal, known_as),
                 rule: grant.rule.to_string(),
                 kind: grant.kind.as_str().to_owned(),
                 reviews: grant.reviews,
@@ -136,7 +141,7 @@ pub(crate) async fn list(
     Search(query): Search<PageQuery>,
 ) -> Answer<Json<GrantsBody>> {
     let all = api.control.grants(&op).await?;
-    let part = page::cut(&query, all, |grant| grant.id, GrantBody::at(op.now()))?;
+    let part = page::cut(&query, all, |grant| grant.id, GrantBody::seen_by(&api.control, &op))?;
     Ok(Json(GrantsBody { grants: part.items, next: part.next }))
 }
 
@@ -149,7 +154,7 @@ pub(crate) async fn grant(
     Path(id): Path<String>,
 ) -> Answer<Json<GrantBody>> {
     let grant = api.control.grant(&op, id_of(&id)?).await?;
-    Ok(Json(GrantBody::at(op.now())(grant)))
+    Ok(Json(GrantBody::seen_by(&api.control, &op)(grant)))
 }
 
 /// Revoke a grant; answered once no gate of this process uses it any more
@@ -161,7 +166,7 @@ pub(crate) async fn revoke(
     Path(id): Path<String>,
 ) -> Answer<Json<GrantBody>> {
     let grant = api.control.revoke(&op, id_of(&id)?).await?;
-    Ok(Json(GrantBody::at(op.now())(grant)))
+    Ok(Json(GrantBody::seen_by(&api.control, &op)(grant)))
 }
 
 /// Give my own grant back
@@ -173,7 +178,7 @@ pub(crate) async fn give_back(
     Path(id): Path<String>,
 ) -> Answer<Json<GrantBody>> {
     let grant = api.control.give_back(&op, id_of(&id)?).await?;
-    Ok(Json(GrantBody::at(op.now())(grant)))
+    Ok(Json(GrantBody::seen_by(&api.control, &op)(grant)))
 }
 
 fn id_of(text: &str) -> Answer<GrantId> {

@@ -2,7 +2,7 @@
 
 use axum::{Json, extract::State};
 use jiff::Timestamp;
-use portcullis_control::views::PrincipalView;
+use portcullis_control::{Control, OpContext, views::PrincipalView};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -71,7 +71,7 @@ pub(crate) async fn list(
     Search(query): Search<PageQuery>,
 ) -> Answer<Json<SeenPrincipalsBody>> {
     let all = api.control.principals(&op).await?;
-    let part = page::cut(&query, all, key, |seen| body(seen, op.now()))?;
+    let part = page::cut(&query, all, key, |seen| body(&api.control, &op, seen))?;
     Ok(Json(SeenPrincipalsBody { principals: part.items, next: part.next }))
 }
 
@@ -80,7 +80,7 @@ fn key(seen: &PrincipalView) -> String {
     format!("{:020}-{}", seen.last_sign_in.as_microsecond(), seen.principal.id)
 }
 
-fn body(seen: PrincipalView, now: Timestamp) -> SeenPrincipalBody {
+fn body(control: &Control, op: &OpContext, seen: PrincipalView) -> SeenPrincipalBody {
     let principal = seen.principal;
     SeenPrincipalBody {
         principal: (&principal.id).into(),
@@ -92,6 +92,6 @@ fn body(seen: PrincipalView, now: Timestamp) -> SeenPrincipalBody {
         provisioned: seen.is_provisioned,
         last_sign_in: seen.last_sign_in,
         sign_ins: seen.sign_ins.iter().map(SignInBody::from).collect(),
-        grants: seen.grants.into_iter().map(GrantBody::at(now)).collect(),
+        grants: seen.grants.into_iter().map(GrantBody::seen_by(control, op)).collect(),
     }
 }

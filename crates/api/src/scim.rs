@@ -218,6 +218,23 @@ pub(crate) fn bad(kind: &'static str, detail: impl Into<String>) -> ScimError {
     ScimError::Bad { kind, detail: detail.into() }
 }
 
+/// Tries again what somebody else changed between the look and the commit. A name that is taken stays
+/// so, and is the answer in the end.
+pub(crate) async fn retried<T, F>(mut attempt: impl FnMut() -> F) -> Answer<T>
+where
+    F: Future<Output = Answer<Result<T, ControlError>>>,
+{
+    const ROUNDS: usize = 8;
+    let mut round = 1;
+    loop {
+        match attempt().await? {
+            Ok(done) => return Ok(done),
+            Err(ControlError::Conflict(_)) if round < ROUNDS => round += 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 /// A part of a list, in the order in which its resources were made.
 pub(crate) fn list(query: &ListQuery, mut all: Vec<Value>) -> Scim {
     let total = all.len();

@@ -11,8 +11,8 @@ use portcullis_identity::{
 };
 use portcullis_model::{
     AccessRequestId, BundleDigest, BundleStamp, ConnectionId, DirectoryId, EventType, Grant,
-    GrantId, Incident, IncidentId, OperationName, Passkey, PasskeyId, RefusalId, RequestId,
-    Schedule, ScheduleName, Secret, ServiceName, SignIn, SignInId,
+    GrantId, Incident, IncidentId, OperationName, Passkey, PasskeyId, PrincipalId, RefusalId,
+    RequestId, Schedule, ScheduleName, Secret, ServiceName, SignIn, SignInId,
 };
 use portcullis_policy::{Bundle, BundleSource, LoadError};
 use tokio::task::JoinSet;
@@ -32,8 +32,8 @@ use crate::{
     views::{
         AccessRequestFilter, AccessRequestView, Ask, Beat, BundleView, ConnectionView, DevicePoll,
         DeviceSignIn, DirectoryUser, EventFilter, EventLine, Explain, Explanation, GateSignIn,
-        IncidentChange, NewIncident, NewRun, OnCallInput, Origins, PrincipalView, RefusalView,
-        ReviewInput, ServiceView, StoredGroup, StoredUser, WhoAmI,
+        IncidentChange, KnownAs, NewIncident, NewRun, OnCallInput, Origins, PrincipalView,
+        RefusalView, ReviewInput, ServiceView, StoredGroup, StoredUser, WhoAmI,
     },
 };
 
@@ -314,6 +314,11 @@ impl Control {
     /// Everybody seen, newest first; takes `viewAudit` or the right to review something.
     pub async fn principals(&self, op: &OpContext) -> Result<Vec<PrincipalView>> {
         principals::list(&self.core, op).await
+    }
+
+    /// What a principal is called that the caller has been shown.
+    pub fn known_as(&self, _op: &OpContext, principal: &PrincipalId) -> KnownAs {
+        principals::known_as(&self.core, principal)
     }
 
     /// Who presents `bearer` at control: a control sign-in, or a workload's JWT.

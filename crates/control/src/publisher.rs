@@ -20,7 +20,10 @@ use portcullis_policy::{Bundle, Snapshot};
 use portcullis_store::{StoredGroup, StoredUser};
 use tokio::sync::watch;
 
-use crate::directory::{Concerned, Directory};
+use crate::{
+    directory::{Concerned, Directory},
+    views::KnownAs,
+};
 
 /// Changes that may wait are announced together after so long.
 const COALESCE: Duration = Duration::from_millis(10);
@@ -197,6 +200,16 @@ impl Publisher {
     /// `principal`, as the directory has it.
     pub(crate) fn as_known(&self, principal: &Principal) -> Principal {
         self.live().directory.as_known(principal)
+    }
+
+    /// What a principal is called, if it is known; the directory knows better than its provider.
+    pub(crate) fn known_as(&self, id: &PrincipalId) -> Option<KnownAs> {
+        let live = self.live();
+        let principal = live.principals.get(id)?;
+        let user = live.directory.user_of(principal);
+        let name = user.and_then(StoredUser::shown_name).unwrap_or(&principal.name);
+        let email = principal.email.as_deref().or_else(|| user.and_then(StoredUser::email));
+        Some(KnownAs { name: Some(name.to_owned()), email: email.map(str::to_owned) })
     }
 
     /// Whether the directory bars this principal, or another of the same human being.

@@ -238,11 +238,22 @@ pub struct PasskeyChallenge {
     pub expires_at: Timestamp,
 }
 
+/// What a principal is called, as far as it is known now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KnownAs {
+    /// What the directory calls them, else what their provider does.
+    pub name: Option<String>,
+    /// A verified e-mail address, or the directory's.
+    pub email: Option<String>,
+}
+
 /// An access request as one viewer may see it.
 #[derive(Debug, Clone)]
 pub struct AccessRequestView {
     /// The access request.
     pub request: AccessRequest,
+    /// What the requester is called now.
+    pub requester: KnownAs,
     /// Whether this viewer could review it now.
     pub can_review: bool,
     /// Whether their right to review it holds with a passkey only.

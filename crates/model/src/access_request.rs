@@ -84,10 +84,13 @@ pub enum AccessRequestState {
         /// Who or what, in words.
         why: String,
     },
-    /// The requester took it back.
+    /// The requester took it back, or is gone.
     Withdrawn {
         /// When.
         at: Timestamp,
+        /// Why, if it was not the requester.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
     },
     /// Nobody answered in time.
     Expired {
@@ -240,7 +243,13 @@ impl AccessRequest {
     /// The requester takes it back.
     pub fn withdraw(self, at: Timestamp) -> Result<Self, InvalidTransition> {
         self.pending()?;
-        Ok(Self { state: AccessRequestState::Withdrawn { at }, ..self })
+        Ok(Self { state: AccessRequestState::Withdrawn { at, why: None }, ..self })
+    }
+
+    /// The requester is gone, and nobody is left who could use an answer.
+    pub fn abandon(self, at: Timestamp, why: String) -> Result<Self, InvalidTransition> {
+        self.pending()?;
+        Ok(Self { state: AccessRequestState::Withdrawn { at, why: Some(why) }, ..self })
     }
 
     /// Nobody answered in time.

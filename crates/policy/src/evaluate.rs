@@ -37,13 +37,11 @@ impl Findings {
 
 /// Evaluates the standing permits and all forbids of `slice`.
 pub(crate) fn evaluate_standing(bundle: &Bundle, slice: &Slice, context: &Context) -> Findings {
-    match &slice.bare {
-        Some(request) => put(bundle, &slice.standing, request, &slice.entities),
-        None => {
-            let context = cedar_context(&slice.clocks, &slice.reads, context, None);
-            evaluate(bundle, slice, &slice.standing, context, None)
-        }
+    if let Some(request) = &slice.bare {
+        return put(bundle, &slice.standing, request, &slice.entities);
     }
+    let context = cedar_context(&slice.clocks, &slice.reads, context, None);
+    evaluate(bundle, slice, &slice.standing, context, None)
 }
 
 /// Evaluates `policies`, which belong to `slice`, under a grant that is for `incident`.

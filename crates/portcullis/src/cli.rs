@@ -34,6 +34,7 @@ mod short_id;
 mod token;
 mod way_table;
 mod when;
+mod who;
 mod whoami;
 mod withdraw;
 

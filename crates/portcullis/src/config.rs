@@ -25,6 +25,7 @@ mod listener;
 #[cfg(test)]
 mod mesh_tests;
 mod people;
+mod proxy_protocol;
 mod scim;
 mod secret;
 mod section;

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use portcullis_identity::Workloads;
 use portcullis_model::{Clock, Entropy};
 use tokio::sync::{mpsc, watch};
@@ -29,6 +30,9 @@ pub struct ListenerConfig {
     pub address: SocketAddr,
     /// With TLS: what it presents and whom it believes.
     pub tls: Option<Arc<LiveTls>>,
+    /// Networks of proxies that begin each connection with a PROXY protocol header, and are
+    /// believed. Others are not.
+    pub proxies: Vec<IpNet>,
 }
 
 impl fmt::Debug for ListenerConfig {

@@ -3,6 +3,7 @@
 mod balance;
 mod pace;
 mod peer;
+mod proxy_protocol;
 mod tls;
 
 use std::{
@@ -23,6 +24,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use ipnet::IpNet;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -42,6 +44,7 @@ use crate::{
     core::Core,
     detect::{self, Detected},
     gate::ListenerConfig,
+    metrics::TurnedAway,
     serve::serve,
 };
 
@@ -81,11 +84,13 @@ pub(crate) struct Entrance {
     /// Its place among the listeners, the same on every core.
     number: usize,
     tls: Option<Arc<LiveTls>>,
+    /// Who says whose connections they pass on.
+    proxies: Vec<IpNet>,
 }
 
 impl Entrance {
     pub(crate) fn new(number: usize, config: ListenerConfig) -> Self {
-        Self { name: config.name, number, tls: config.tls }
+        Self { name: config.name, number, tls: config.tls, proxies: config.proxies }
     }
 }
 
@@ -152,11 +157,12 @@ fn seat(core: &Rc<Core>, entrance: &Entrance, stream: TcpStream, ip: IpAddr) {
 
 fn serve_on(core: &Rc<Core>, entrance: &Entrance, stream: TcpStream, ip: IpAddr, seat: Seat) {
     if core.seats.taken() > core.config.max_connections {
-        return core.metrics.connection_refused();
+        return core.metrics.turned_away(TurnedAway::Limit);
     }
     core.metrics.connection_opened();
     let core = Rc::clone(core);
-    let driven = drive(Rc::clone(&core), stream, ip, entrance.tls.clone());
+    let is_proxied = proxy_protocol::believes(&entrance.proxies, ip);
+    let driven = drive(Rc::clone(&core), stream, ip, is_proxied, entrance.tls.clone());
     tokio::task::spawn_local(async move {
         let _open = Open { core, _seat: seat };
         driven.await;
@@ -176,8 +182,24 @@ impl Drop for Open {
 }
 
 /// Serves one client connection to its end.
-async fn drive(core: Rc<Core>, stream: TcpStream, ip: IpAddr, tls: Option<Arc<LiveTls>>) {
+async fn drive(
+    core: Rc<Core>,
+    mut stream: TcpStream,
+    mut ip: IpAddr,
+    is_proxied: bool,
+    tls: Option<Arc<LiveTls>>,
+) {
     let _ = stream.set_nodelay(true);
+    if is_proxied {
+        // Boxed, so that other connections do not reserve room for it.
+        match Box::pin(proxy_protocol::read(&mut stream, ip)).await {
+            Ok(client) => ip = client,
+            Err(defect) => {
+                core.metrics.turned_away(TurnedAway::ProxyProtocol);
+                return tracing::warn!(%ip, %defect, "connection closed: whose it is, is unknown");
+            }
+        }
+    }
     match tls {
         None => {
             let detected = tokio::time::timeout(FIRST_BYTE, detect::detect(&stream)).await;

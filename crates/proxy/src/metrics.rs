@@ -25,6 +25,21 @@ struct RefusalLabels {
     code: &'static str,
 }
 
+/// One client connection that was closed before it was served.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TurnedAwayLabels {
+    reason: &'static str,
+}
+
+/// Why a client connection was closed before it was served.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum TurnedAway {
+    /// There are too many.
+    Limit,
+    /// A trusted proxy did not say whose it is.
+    ProxyProtocol,
+}
+
 /// All metrics of the gate, shared by its cores.
 #[derive(Debug)]
 pub struct Metrics {
@@ -33,7 +48,7 @@ pub struct Metrics {
     decisions: Histogram,
     open: Gauge,
     watched: Gauge,
-    turned_away: Counter,
+    turned_away: Family<TurnedAwayLabels, Counter>,
 }
 
 impl Metrics {
@@ -46,7 +61,7 @@ impl Metrics {
             decisions: Histogram::new(buckets),
             open: Gauge::default(),
             watched: Gauge::default(),
-            turned_away: Counter::default(),
+            turned_away: Family::default(),
         };
         let registry = registry.sub_registry_with_prefix("portcullis_gate");
         let requests = "Requests by service, decision and class of status";
@@ -56,7 +71,7 @@ impl Metrics {
         registry.register("client_connections", "Open client connections", metrics.open.clone());
         let watched = "Registered long-lived connections";
         registry.register("connections", watched, metrics.watched.clone());
-        let turned_away = "Client connections over the limit";
+        let turned_away = "Client connections closed before they were served, by reason";
         registry.register("connections_turned_away", turned_away, metrics.turned_away.clone());
         Arc::new(metrics)
     }
@@ -119,8 +134,12 @@ impl CoreMetrics {
         self.shared.open.dec();
     }
 
-    pub(crate) fn connection_refused(&self) {
-        self.shared.turned_away.inc();
+    pub(crate) fn turned_away(&self, reason: TurnedAway) {
+        let reason = match reason {
+            TurnedAway::Limit => "limit",
+            TurnedAway::ProxyProtocol => "proxy_protocol",
+        };
+        self.shared.turned_away.get_or_create(&TurnedAwayLabels { reason }).inc();
     }
 
     /// So many registered connections more or less.

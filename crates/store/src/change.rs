@@ -64,8 +64,8 @@ pub enum Change {
     },
     /// What the identity provider is asked with again about a sign-in. Guard: it has not ended.
     KeepProviderToken(StoredProviderToken),
-    /// A new access request. Guards: fewer than `at_most` of its requester wait, and none of them
-    /// asks for the same.
+    /// A new access request. Guards: fewer than `at_most` of its requester wait, none of them asks
+    /// for the same, and the directory does not bar the requester.
     AddAccessRequest {
         /// It.
         request: AccessRequest,

@@ -98,6 +98,11 @@ pub struct SeenPrincipal {
 }
 
 impl StoredUser {
+    /// What to show people.
+    pub fn shown_name(&self) -> Option<&str> {
+        self.display_name.as_deref().or(self.name.formatted.as_deref())
+    }
+
     /// The address that links them, if they have one.
     pub fn email(&self) -> Option<&str> {
         let primary = self.emails.iter().find(|email| email.primary);

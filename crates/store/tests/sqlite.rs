@@ -59,6 +59,7 @@ suite! {
     events_wait_for_the_log_in_their_order,
     d05_a_job_token_is_spent_once_until_its_time_is_over,
     d25_whom_the_directory_bars_gets_no_sign_in,
+    d25_whom_the_directory_bars_asks_for_nothing,
     the_directory_changes_from_what_was_seen_and_names_are_unique,
     a_run_is_forgotten_with_its_sign_in_and_others_are_seen,
 }
@@ -159,12 +160,18 @@ fn killed_after(path: &Path, while_writing: Duration) -> usize {
         .spawn()
         .unwrap();
     let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let (first, has_begun) = std::sync::mpsc::channel();
     let reading = std::thread::spawn(move || {
         let numbers = lines.map_while(Result::ok).filter_map(|line| {
             line.strip_prefix("acknowledged ").and_then(|n| n.parse::<usize>().ok())
         });
-        numbers.last()
+        let told = numbers.inspect(|_| {
+            let _ = first.send(());
+        });
+        told.last()
     });
+    // A machine that is busy takes its time until the child writes at all.
+    has_begun.recv_timeout(Duration::from_mins(1)).unwrap();
     std::thread::sleep(while_writing);
     child.kill().unwrap();
     child.wait().unwrap();

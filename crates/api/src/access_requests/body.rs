@@ -7,7 +7,11 @@ use portcullis_model::{AccessQuery, AccessRequestState, Decision, Review, Window
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{incidents::IncidentBody, principal::PrincipalBody, way::WayBody};
+use crate::{
+    incidents::IncidentBody,
+    principal::{NamedPrincipalBody, PrincipalBody},
+    way::WayBody,
+};
 
 /// An access request, as the caller may see it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -21,15 +25,15 @@ pub struct AccessRequestBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub ended_at: Option<Timestamp>,
-    /// Why it was declined.
+    /// Why it was declined, or withdrawn by another than the requester.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     /// The grants that it ended in, one per query.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grants: Vec<String>,
     /// Who asks.
-    pub requester: PrincipalBody,
-    /// The requester's name.
+    pub requester: NamedPrincipalBody,
+    /// The requester's name when they asked.
     pub requester_name: String,
     /// The service that all queries are about.
     pub service: String,
@@ -118,9 +122,8 @@ impl From<AccessRequestView> for AccessRequestBody {
             AccessRequestState::Pending => (None, None, Vec::new()),
             AccessRequestState::Approved { at, grants } => (Some(at), None, grants),
             AccessRequestState::Declined { at, why } => (Some(at), Some(why), Vec::new()),
-            AccessRequestState::Withdrawn { at } | AccessRequestState::Expired { at } => {
-                (Some(at), None, Vec::new())
-            }
+            AccessRequestState::Withdrawn { at, why } => (Some(at), why, Vec::new()),
+            AccessRequestState::Expired { at } => (Some(at), None, Vec::new()),
         };
         Self {
             id: request.id.to_string(),
@@ -128,7 +131,7 @@ impl From<AccessRequestView> for AccessRequestBody {
             ended_at,
             why,
             grants: grants.iter().map(ToString::to_string).collect(),
-            requester: (&request.requester).into(),
+            requester: NamedPrincipalBody::new(&request.requester, view.requester),
             requester_name: request.requester_name,
             service: request.service.to_string(),
             queries: request.queries.into_iter().map(QueryBody::from).collect(),

@@ -4,24 +4,23 @@ use axum::{
     extract::{Path, Query, State},
     http::StatusCode,
 };
-use portcullis_control::{ControlError, GroupAttributes, OpContext, views::StoredGroup};
+use portcullis_control::{GroupAttributes, OpContext, views::StoredGroup};
 use portcullis_model::DirectoryId;
 use serde_json::{Value, json};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Answer, GROUP, ListQuery, Message, Provisioner, Scim, ScimError, bad,
+    Answer, GROUP, ListQuery, Message, Provisioner, Scim, bad,
     filter::Filter,
     list, meta, patch,
     read::{Attributes, check_schema, objects, text},
+    retried,
     users::present,
 };
 use crate::{error::ApiError, extract::named, parts::Shared};
 
 /// What a patch may change.
 const KNOWN: &[&str] = &["displayName", "externalId", "members"];
-/// How often somebody else may change the same group just then.
-const ROUNDS: usize = 8;
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(find, create)).routes(routes!(one, replace, change, delete))
@@ -102,18 +101,15 @@ pub(crate) async fn change(
     message: Message,
 ) -> Answer<Scim> {
     let id = id_of(&id)?;
-    let mut last = None;
-    for _ in 0..ROUNDS {
+    let group = retried(|| async {
         let seen = api.control.directory_group(&op, id).await?;
-        let Value::Object(before) = body(&api.base_url, &seen) else { break };
+        let Value::Object(before) = body(&api.base_url, &seen) else {
+            return Err(ApiError::NoSuchPath.into());
+        };
         let wanted = attributes(&patch::apply(before, &message, KNOWN)?)?;
-        match api.control.put_directory_group(&op, Some(&seen), wanted).await {
-            Ok(group) => return Ok(Scim(StatusCode::OK, body(&api.base_url, &group))),
-            Err(error @ ControlError::Conflict(_)) => last = Some(error),
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(last.map_or_else(|| ApiError::NoSuchPath.into(), ScimError::from))
+        Ok(api.control.put_directory_group(&op, Some(&seen), wanted).await)
+    });
+    Ok(Scim(StatusCode::OK, body(&api.base_url, &group.await?)))
 }
 
 /// Delete a group

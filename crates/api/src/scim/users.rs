@@ -5,7 +5,7 @@ use axum::{
     http::StatusCode,
 };
 use portcullis_control::{
-    ControlError, OpContext, UserAttributes,
+    OpContext, UserAttributes,
     views::{DirectoryUser, StoredEmail, StoredName},
 };
 use portcullis_model::DirectoryId;
@@ -13,17 +13,16 @@ use serde_json::{Value, json};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Answer, ListQuery, Message, Provisioner, Scim, ScimError, USER, bad,
+    Answer, ListQuery, Message, Provisioner, Scim, USER, bad,
     filter::Filter,
     list, meta, patch,
     read::{Attributes, check_schema, flag, object, objects, text},
+    retried,
 };
 use crate::{error::ApiError, extract::named, parts::Shared};
 
 /// What a patch may change.
 const KNOWN: &[&str] = &["userName", "externalId", "displayName", "name", "emails", "active"];
-/// How often somebody else may change the same user just then.
-const ROUNDS: usize = 8;
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(find, create)).routes(routes!(one, replace, change, delete))
@@ -105,19 +104,15 @@ pub(crate) async fn change(
     message: Message,
 ) -> Answer<Scim> {
     let id = id_of(&id)?;
-    let mut last = None;
-    for _ in 0..ROUNDS {
+    let user = retried(|| async {
         let seen = api.control.directory_user(&op, id).await?;
-        let Value::Object(before) = body(&api.base_url, &seen) else { break };
+        let Value::Object(before) = body(&api.base_url, &seen) else {
+            return Err(ApiError::NoSuchPath.into());
+        };
         let wanted = attributes(&patch::apply(before, &message, KNOWN)?)?;
-        match api.control.put_directory_user(&op, Some(&seen.user), wanted).await {
-            Ok(user) => return Ok(Scim(StatusCode::OK, body(&api.base_url, &user))),
-            // Somebody changed it between the two; or the name is taken, and stays so.
-            Err(error @ ControlError::Conflict(_)) => last = Some(error),
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(last.map_or_else(|| ApiError::NoSuchPath.into(), ScimError::from))
+        Ok(api.control.put_directory_user(&op, Some(&seen.user), wanted).await)
+    });
+    Ok(Scim(StatusCode::OK, body(&api.base_url, &user.await?)))
 }
 
 /// Delete a user

@@ -6,6 +6,7 @@ use portcullis_model::{AccessRequest, AccessRequestId, AccessRequestState, Event
 use portcullis_policy::Snapshot;
 use portcullis_store::{AccessRequests, Change};
 
+use super::principals;
 use crate::{
     ControlError, OpContext,
     core::Core,
@@ -74,8 +75,9 @@ pub(crate) fn view(core: &Core, op: &OpContext, request: AccessRequest) -> Acces
     let snapshot = core.snapshot();
     let can_review = can_review(&snapshot, op, &request);
     let needs_passkey = can_review && rights::review(&snapshot, op, &request) == Right::WithPasskey;
+    let requester = principals::known_as(core, &request.requester);
     let incident = request.incident().and_then(|id| snapshot.incident(id)).cloned();
-    AccessRequestView { request, can_review, needs_passkey, reviewers, incident }
+    AccessRequestView { request, requester, can_review, needs_passkey, reviewers, incident }
 }
 
 /// The requester, whoever reviewed or could review, and auditors.
@@ -140,11 +142,20 @@ async fn end(
     request: AccessRequest,
     seen_reviews: usize,
 ) -> std::result::Result<AccessRequest, Unsettled> {
-    let event = ended_event(core, op, &request);
-    let moved = Change::MoveAccessRequest { request: request.clone(), seen_reviews };
-    let changes = vec![moved, Change::Record(event)];
+    let changes = ending(core, op, &request, seen_reviews).into();
     core.settle(Settlement { changes, ..Settlement::default() }).await?;
     Ok(request)
+}
+
+/// What the end of an access request changes.
+pub(crate) fn ending(
+    core: &Core,
+    op: &OpContext,
+    ended: &AccessRequest,
+    seen_reviews: usize,
+) -> [Change; 2] {
+    let moved = Change::MoveAccessRequest { request: ended.clone(), seen_reviews };
+    [moved, Change::Record(ended_event(core, op, ended))]
 }
 
 /// The event of an access request that is over, however it ended.
@@ -152,8 +163,12 @@ pub(crate) fn ended_event(core: &Core, op: &OpContext, request: &AccessRequest) 
     let mut event = core.event(op, EventType::AccessRequestEnded);
     describe(&mut event, request);
     event.decision = Some(request.state.as_str().into());
-    if let AccessRequestState::Declined { why, .. } = &request.state {
-        event.detail = Some(why.clone());
+    match &request.state {
+        AccessRequestState::Declined { why, .. } => event.detail = Some(why.clone()),
+        AccessRequestState::Withdrawn { why, .. } => event.detail.clone_from(why),
+        AccessRequestState::Pending
+        | AccessRequestState::Approved { .. }
+        | AccessRequestState::Expired { .. } => {}
     }
     event
 }

@@ -321,6 +321,7 @@ async fn automatic(
                 if let Some(answered) = answered(core, op, once).await? {
                     return Ok(answered);
                 }
+                refuse_barred(core, op)?;
                 catch_up(core, &request.requester).await?;
             }
             Err(Unsettled::Failed(error)) => return Err(error),
@@ -410,6 +411,7 @@ async fn raced(
     if let Some(answered) = answered(core, op, once).await? {
         return Ok(answered);
     }
+    refuse_barred(core, op)?;
     match same_pending(core, op, request).await? {
         Some(same) => Ok(access_requests::view(core, op, same)),
         None => Err(ControlError::Limited {
@@ -419,6 +421,14 @@ async fn raced(
             retry_after: 60,
         }),
     }
+}
+
+/// Somebody who was deactivated while asking.
+fn refuse_barred(core: &Core, op: &OpContext) -> Result<()> {
+    if core.publisher.bars(rights::caller(op)?) {
+        return Err(ControlError::Denied("this account is deactivated in the directory".into()));
+    }
+    Ok(())
 }
 
 async fn answered(

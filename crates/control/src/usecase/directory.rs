@@ -1,7 +1,8 @@
 //! Provisioning: an identity provider keeps users and groups here, by SCIM.
 //!
 //! Whoever is deactivated loses their sign-ins and grants in the same transaction, under whatever
-//! names they have, and the store itself refuses them new ones. Groups of the directory take effect
+//! names they have, nobody is asked to review for them any more, and the store itself refuses them
+//! new ones. Groups of the directory take effect
 //! on live connections as any change of a principal does.
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
@@ -22,6 +23,7 @@ use crate::{
 const NO_USER: ControlError = ControlError::NotFound("the user");
 const NO_GROUP: ControlError = ControlError::NotFound("the group");
 const LONGEST: usize = 256;
+const DEACTIVATED: &str = "the requester is deactivated";
 
 type Result<T> = std::result::Result<T, ControlError>;
 
@@ -200,7 +202,7 @@ async fn settle_user(
                 let why = format!("`{}` is taken, or has changed meanwhile", user.user_name);
                 return Err(ControlError::Conflict(why));
             }
-            // Somebody spent a use or signed out just then.
+            // Somebody spent a use, reviewed or signed out just then.
             Err(Unsettled::Conflict) => {}
             Err(Unsettled::Failed(error)) => return Err(error),
         }
@@ -220,7 +222,7 @@ async fn is_stale(core: &Core, user: &StoredUser) -> Result<bool> {
     Ok(version != expected || all.iter().any(|kept| taken(&kept)))
 }
 
-/// A sign-in that was committed between the look and the commit: no further one can come.
+/// A sign-in or access request that was committed between the look and the commit: no further one can come.
 async fn end_the_rest(core: &Arc<Core>, op: &OpContext, user: &StoredUser) -> Result<()> {
     for _ in 0..parting::ROUNDS {
         let mut settlement = Settlement::default();
@@ -236,7 +238,7 @@ async fn end_the_rest(core: &Arc<Core>, op: &OpContext, user: &StoredUser) -> Re
     Err(ControlError::Unavailable("they are too busy to be stopped; ask again".into()))
 }
 
-/// Adds the end of every sign-in and grant of the human being behind `user`.
+/// Adds the end of every sign-in, grant and access request of the human being behind `user`.
 async fn end_everything(
     core: &Core,
     op: &OpContext,
@@ -251,7 +253,7 @@ async fn end_everything(
         }
     }
     for name in &names {
-        parting::end_grants(core, op, name, into).await?;
+        parting::end_all(core, op, name, DEACTIVATED, into).await?;
     }
     Ok(())
 }

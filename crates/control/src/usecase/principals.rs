@@ -5,7 +5,12 @@ use std::collections::HashMap;
 use portcullis_model::{PrincipalId, PrincipalKind, SignIn, SignInId};
 use portcullis_store::Grants;
 
-use crate::{ControlError, OpContext, core::Core, rights, views::PrincipalView};
+use crate::{
+    ControlError, OpContext,
+    core::Core,
+    rights,
+    views::{KnownAs, PrincipalView},
+};
 
 /// Everybody, newest first. Takes `viewAudit`, or the right to review something.
 pub(crate) async fn list(core: &Core, op: &OpContext) -> Result<Vec<PrincipalView>, ControlError> {
@@ -46,6 +51,12 @@ pub(crate) async fn list(core: &Core, op: &OpContext) -> Result<Vec<PrincipalVie
         (other.last_sign_in, &one.principal.id).cmp(&(one.last_sign_in, &other.principal.id))
     });
     Ok(all)
+}
+
+/// What a principal is called; a run that is over is called as its job is.
+pub(crate) fn known_as(core: &Core, id: &PrincipalId) -> KnownAs {
+    let known = core.publisher.known_as(id);
+    known.or_else(|| core.publisher.known_as(&workload_of(id))).unwrap_or_default()
 }
 
 /// A run belongs to the job that it is one of.

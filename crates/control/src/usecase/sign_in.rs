@@ -138,7 +138,8 @@ pub(crate) async fn end(
         let mut settlement = Settlement::default();
         ending(core, op, &sign_in, why, &mut settlement);
         if is_run {
-            parting::end_grants(core, op, &sign_in.principal, &mut settlement).await?;
+            let (who, why) = (&sign_in.principal, "the run that asked has ended");
+            parting::end_all(core, op, who, why, &mut settlement).await?;
             settlement.changes.push(Change::ForgetPrincipal(sign_in.principal.clone()));
             settlement.at_once.push(Effect::ForgetPrincipal(sign_in.principal.clone()));
         }

@@ -1,6 +1,6 @@
 //! Signing in with a browser, with a clock that is moved by hand.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
 
 use jiff::SignedDuration;
 use portcullis_control::{
@@ -84,10 +84,11 @@ async fn a_browsers_sign_in_ends_after_an_hour_without_use_also_across_a_restart
     let state = begun(&world).await;
     let token = finish(&world, &state).await.unwrap().token;
     for _ in 0..3 {
+        let before = world.faults.uses_seen.load(Ordering::SeqCst);
         world.wait(SignedDuration::from_mins(50));
         assert!(world.control().authenticate_cookie(token.expose(), ORIGIN).await.is_ok());
         // Uses are stored in the background.
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        world.until(|world| world.faults.uses_seen.load(Ordering::SeqCst) > before).await;
         world.restart(crate::world::POLICIES).await;
     }
     world.wait(SignedDuration::from_mins(60));

@@ -3,7 +3,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use async_trait::async_trait;
@@ -29,6 +29,8 @@ pub(crate) struct Faults {
     pub(crate) forgets_to_answer: AtomicBool,
     /// What is in the log is not marked.
     pub(crate) does_not_mark: AtomicBool,
+    /// How many uses of sign-ins were committed: nothing fails, and nobody else tells.
+    pub(crate) uses_seen: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -49,7 +51,10 @@ fn fails(fault: &AtomicBool) -> Result<()> {
 impl Store for FaultyStore {
     async fn commit(&self, changes: Vec<Change>) -> Result<()> {
         fails(&self.faults.refuses)?;
+        let uses = changes.iter().filter(|change| matches!(change, Change::SeeSignIn { .. }));
+        let uses = uses.count();
         self.store.commit(changes).await?;
+        self.faults.uses_seen.fetch_add(uses, Ordering::SeqCst);
         fails(&self.faults.forgets_to_answer)
     }
 

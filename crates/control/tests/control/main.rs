@@ -13,6 +13,7 @@ mod asking;
 mod browsing;
 mod bundles;
 mod crashing;
+mod departing;
 mod faulty;
 mod granting;
 mod incidents;

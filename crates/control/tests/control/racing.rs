@@ -179,7 +179,7 @@ async fn e25_nothing_is_spent_after_a_revocation_returned() {
             spent
         });
     }
-    let _some = under_way.acquire_many(2 * MANY as u32).await.unwrap();
+    let _some = under_way.acquire_many(u32::try_from(2 * MANY).unwrap()).await.unwrap();
     let ended = world.control().revoke(&lea, grant).await.unwrap();
     assert_eq!(world.holds(&who(&ana)), 0);
     let late = world.control().consume(grant, RequestId::from_bits(u128::MAX)).await;

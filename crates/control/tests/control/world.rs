@@ -14,7 +14,7 @@ use std::{
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_control::{
-    Control, ControlError, ControlParts, OpContext, Settings,
+    Control, ControlError, ControlParts, OpContext, Provisioning, ScimSubject, Settings,
     ports::{
         AuthorizationRequest, DeviceAuthorization, DeviceOutcome, EventLog, LogEntry,
         LogUnavailable, LoggedOut, NotVouched, PeopleProvider, ProviderUnavailable, Returned,
@@ -24,7 +24,8 @@ use portcullis_control::{
 };
 use portcullis_identity::{AuthError, Authenticated, Job, RelyingParty};
 use portcullis_model::{
-    AccessRequestId, Clock, Decision, Entropy, Event, EventType, PrincipalId, Secret, Window,
+    AccessRequestId, Clock, Decision, Entropy, Event, EventType, PrincipalId, Secret, TokenHash,
+    Window,
 };
 use portcullis_policy::{
     Bundle, BundleSource, PolicySource, ServiceSource, bundle::OperationsSource,
@@ -348,7 +349,7 @@ impl World {
     /// The store's file. After a crash, what ran may need a moment to let go of it.
     async fn store(&self) -> SqliteStore {
         let path = self.folder.path().join("portcullis.db");
-        for _ in 0..200 {
+        for _ in 0..3000 {
             match SqliteStore::open(&path).await {
                 Err(StoreError::InUse(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
                 opened => return opened.unwrap(),
@@ -427,13 +428,11 @@ impl World {
 
     /// Waits (in real time) until `done`, for what the background does.
     pub(crate) async fn until(&self, done: impl Fn(&Self) -> bool) {
-        for _ in 0..200 {
-            if done(self) {
-                return;
-            }
+        let begun = std::time::Instant::now();
+        while !done(self) {
+            assert!(begun.elapsed() < Duration::from_secs(30), "it did not happen within 30 s");
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
-        panic!("it did not happen within five seconds");
     }
 
     pub(crate) fn holds(&self, principal: &PrincipalId) -> usize {
@@ -443,11 +442,18 @@ impl World {
     }
 }
 
+/// What keeps the directory.
+pub(crate) const DIRECTORY_TOKEN: &str = "a-token-of-the-directory";
 pub(crate) const ORIGIN: &str = "https://portcullis.example.com";
 
 fn settings() -> Settings {
     let relying_party = RelyingParty::of(&ORIGIN.parse().unwrap());
-    Settings { relying_party, ..Settings::default() }
+    let provisioning = Provisioning {
+        token: TokenHash::of(DIRECTORY_TOKEN),
+        provider: "corp".into(),
+        subject: ScimSubject::ExternalId,
+    };
+    Settings { relying_party, provisioning: Some(provisioning), ..Settings::default() }
 }
 
 pub(crate) fn asking(operation: &str, duration: Option<Window>) -> Ask {

@@ -62,7 +62,7 @@ fn workloads(issuers: Vec<JwtIssuer>, clock: &Arc<ManualClock>, pace: Pace) -> W
 
 /// Waits, in real time, until `holds`.
 async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..500 {
+    for _ in 0..3000 {
         if holds() {
             return;
         }

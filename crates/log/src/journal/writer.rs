@@ -129,10 +129,7 @@ impl CoreJournal {
     /// Completes the attempt of `request`. Written with the next tick; never waited for.
     pub fn outcome(&self, request: RequestId, outcome: &Outcome<'_>) {
         // If it is lost, the attempt stays in the record with an unknown outcome.
-        self.shared.append(Kind::Outcome, request, |out| {
-            text::outcome(out, outcome);
-            true
-        });
+        self.shared.append(Kind::Outcome, request, |out| text::outcome(out, outcome));
         self.shared.flush_soon();
     }
 
@@ -157,8 +154,9 @@ impl CoreJournal {
         }
         // A frame needs a number of its own; nothing looks for this one.
         let number = RequestId::from_bits(refusals.id.to_bits());
-        let write = |text: &mut Vec<u8>| write_open_object(text, refusals);
-        let written = self.shared.append(Kind::Whole, number, write);
+        let mut text = Vec::new();
+        let written = write_open_object(&mut text, refusals)
+            && self.shared.append(Kind::Whole, number, |out| out.append(&mut text));
         self.shared.flush_soon();
         written.then_some(()).ok_or(RecordBroken)
     }
@@ -189,18 +187,12 @@ impl Inner {
                 out.push(b',');
                 text::outcome(out, outcome);
             }
-            true
         };
         self.append(kind, attempt.request, |out| write(out, attempt))
             || self.append(kind, attempt.request, |out| write(out, &shortened(attempt)))
     }
 
-    fn append(
-        &self,
-        kind: Kind,
-        request: RequestId,
-        write: impl FnOnce(&mut Vec<u8>) -> bool,
-    ) -> bool {
+    fn append(&self, kind: Kind, request: RequestId, write: impl FnOnce(&mut Vec<u8>)) -> bool {
         frame::append(&mut self.buffer.borrow_mut(), kind, request.to_bits(), write)
     }
 

@@ -5,7 +5,7 @@ use portcullis_api::connections::ConnectionBody;
 use super::{
     failure::Failure,
     session::{Listed, Session},
-    short_id, when,
+    short_id, when, who,
 };
 
 pub(crate) async fn run(mut session: Session<'_>) -> Result<(), Failure> {
@@ -18,7 +18,7 @@ pub(crate) async fn run(mut session: Session<'_>) -> Result<(), Failure> {
     let rows = listed.items.iter().map(|connection| {
         vec![
             short_id::shown(&connection.id),
-            connection.principal.id.clone(),
+            who::shown(&connection.principal),
             connection.operation.clone(),
             connection.instance.clone(),
             connection.protocol.clone(),

@@ -34,7 +34,7 @@ impl GiveBack {
 async fn only(session: &mut Session<'_>) -> Result<String, Failure> {
     let who: WhoAmIBody = session.get("/v1/whoami").await?.read()?;
     let listed: Listed<GrantBody> = session.list("/v1/grants", "grants").await?;
-    let mine = |grant: &&GrantBody| grant.in_force && grant.principal == who.principal;
+    let mine = |grant: &&GrantBody| grant.in_force && grant.principal.is(&who.principal);
     let mine: Vec<_> = listed.items.iter().filter(mine).collect();
     match mine.as_slice() {
         [grant] => Ok(grant.id.clone()),

@@ -6,7 +6,7 @@ use portcullis_api::grants::GrantBody;
 use super::{
     failure::Failure,
     session::{Listed, Session},
-    short_id, when,
+    short_id, when, who,
 };
 
 pub(crate) async fn run(mut session: Session<'_>) -> Result<(), Failure> {
@@ -31,7 +31,7 @@ fn row(grant: &GrantBody, now: Timestamp) -> Vec<String> {
         None => "any".to_owned(),
     };
     let short = short_id::shown(&grant.id);
-    vec![short, grant.principal.id.clone(), what, grant.kind.clone(), uses, state(grant, now)]
+    vec![short, who::shown(&grant.principal), what, grant.kind.clone(), uses, state(grant, now)]
 }
 
 /// `until 14:32, 12m left`, or why it is over.

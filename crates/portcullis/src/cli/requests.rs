@@ -6,7 +6,7 @@ use portcullis_api::access_requests::AccessRequestBody;
 use super::{
     failure::Failure,
     session::{Listed, Session},
-    short_id, way_table, when,
+    short_id, way_table, when, who,
 };
 
 #[derive(Debug, Args)]
@@ -63,7 +63,7 @@ fn row(request: &AccessRequestBody, now: jiff::Timestamp) -> Vec<String> {
     };
     vec![
         short_id::shown(&request.id),
-        request.requester_name.clone(),
+        who::shown(&request.requester),
         what.collect::<Vec<_>>().join(", "),
         way.unwrap_or_default(),
         request.duration.to_string(),

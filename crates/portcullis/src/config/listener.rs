@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::{
     identity::Identity,
+    proxy_protocol::ProxyProtocol,
     section::{Field, Section},
 };
 
@@ -26,6 +27,9 @@ pub(crate) struct Listener {
     /// With TLS, or in clear text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls: Option<ListenerTls>,
+    /// Load balancers that say whose connections they pass on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) proxy_protocol: Option<ProxyProtocol>,
 }
 
 /// What a listener presents, and whose client certificates it believes.
@@ -78,8 +82,10 @@ impl Listener {
         let name = section.required("name").and_then(|field| field.text().map(str::to_owned));
         let address = section.required("address").and_then(|field| socket_address(&field));
         let tls = section.field("tls").and_then(|field| ListenerTls::read(&field, identity));
+        let proxies = section.field("proxy_protocol");
+        let proxy_protocol = proxies.and_then(|field| ProxyProtocol::read(&field));
         section.finish();
-        Some(Self { name: name?, address: address?, tls })
+        Some(Self { name: name?, address: address?, tls, proxy_protocol })
     }
 }
 

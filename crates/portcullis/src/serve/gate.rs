@@ -32,6 +32,7 @@ pub(super) fn open(
         name: listener.name.clone(),
         address: listener.address,
         tls: certificates.listener(&listener.name),
+        proxies: listener.proxy_protocol.as_ref().map(|it| it.from.clone()).unwrap_or_default(),
     });
     let config = GateConfig {
         listeners: listeners.collect(),

@@ -1,7 +1,6 @@
 //! Clocks: windows in time zones, turns that configuration keeps, and a wall clock that is set.
 
 use std::{
-    path::PathBuf,
     process::Command,
     time::{Duration, Instant},
 };
@@ -18,18 +17,13 @@ use crate::{
     wire::Wire,
 };
 
-/// libfaketime, wherever this system keeps it.
-pub(crate) fn library() -> PathBuf {
-    let asked = Command::new("faketime").args(["+0", "env"]).output();
+/// What the linker has to load for a wall clock that can be set.
+pub(crate) fn library() -> String {
+    let asked = Command::new("faketime").args(["-f", "+0", "env"]).output();
     let asked = asked.expect("faketime is there; ./scripts/test installs it");
     let said = String::from_utf8_lossy(&asked.stdout).into_owned();
-    let path = said.lines().find_map(|line| line.strip_prefix("LD_PRELOAD="));
-    let path = path.unwrap_or_else(|| panic!("faketime preloads nothing: {said}"));
-    // The wrapper may name the directory by a variable of the linker.
-    let library = path.rsplit('/').next().unwrap_or_default();
-    let known = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib"];
-    let known = known.map(|folder| PathBuf::from(folder).join("faketime").join(library));
-    [PathBuf::from(path)].into_iter().chain(known).find(|path| path.exists()).unwrap()
+    let library = said.lines().find_map(|line| line.strip_prefix("LD_PRELOAD="));
+    library.unwrap_or_else(|| panic!("faketime preloads nothing: {said}")).to_owned()
 }
 
 /// Minutes since midnight in Kolkata, which is half an hour off everybody else's hours.

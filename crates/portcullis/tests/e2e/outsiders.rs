@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Whether `tool` is installed; where everything must be, it is.
-fn has(tool: &str) -> bool {
+pub(crate) fn has(tool: &str) -> bool {
     let found = Command::new(tool).arg("--help").output().is_ok();
     assert!(found || std::env::var_os("CI").is_none(), "{tool} is not installed");
     if !found {
@@ -76,7 +76,7 @@ impl Certified {
 }
 
 /// A certificate and its key, as PEM.
-fn self_signed() -> (String, String) {
+pub(crate) fn self_signed() -> (String, String) {
     let folder = portcullis_testkit::TempDir::new().unwrap();
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])

@@ -69,7 +69,7 @@ permit (principal is User in Group::"engineering", action == Action::"payments.c
 when { context has grant };
 
 @id("payments.cancel.brief")
-@reviews("0") @max_duration("2s")
+@reviews("0") @max_duration("6s")
 permit (principal is User in Group::"oncall", action == Action::"payments.cancelRefund", resource in Service::"payments")
 when { context has grant };
 

@@ -84,7 +84,7 @@ fn visit(shop: &Shop, times: usize) {
 
 /// Waits until a signed checkpoint speaks of at least `entries`.
 fn wait_until_sealed(shop: &Shop, entries: usize) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(30);
     let checkpoint = shop.house.dir().join("audit/log/checkpoint");
     let size = || fs::read_to_string(&checkpoint).ok()?.lines().nth(1)?.parse::<usize>().ok();
     while size().is_none_or(|size| size < entries) {

@@ -227,10 +227,10 @@ fn n15_a_sign_in_outlives_the_identity_token_that_it_came_from() {
     let desk = Desk::open();
     let now = portcullis_testkit::ambient::machine_time().as_second();
     // Skew makes a token good for 30 s more at most: this one is in its last ones.
-    desk.house.people.browsers().claim(json!({"iat": now - 60, "exp": now - 15}));
+    desk.house.people.browsers().claim(json!({"iat": now - 60, "exp": now - 10}));
     let mut browser = Browser::new(&desk.house);
     assert_eq!(browser.open(PAGE).status, 200);
-    std::thread::sleep(Duration::from_secs(17));
+    std::thread::sleep(Duration::from_secs(22));
     let headers = format!("{}{OWN}", cookie(&browser));
     assert_eq!(desk.script("GET", &headers).status, 200);
 }
@@ -238,12 +238,12 @@ fn n15_a_sign_in_outlives_the_identity_token_that_it_came_from() {
 #[test]
 fn a_sign_in_that_nobody_uses_ends_and_one_in_use_does_not() {
     let desk = Desk::furnished(Upstream::start(), |plan| {
-        plan.identity("sign_ins: {idle: 8s, absolute: 1h}")
+        plan.identity("sign_ins: {idle: 10s, absolute: 1h}")
     });
     let (used, idle) = (desk.browser(), desk.browser());
     let headers = |browser: &Browser| format!("{}{OWN}", cookie(browser));
     let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(12) {
+    while begun.elapsed() < Duration::from_secs(15) {
         assert_eq!(desk.script("GET", &headers(&used)).status, 200, "{:?}", begun.elapsed());
         std::thread::sleep(Duration::from_millis(200));
     }

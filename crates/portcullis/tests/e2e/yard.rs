@@ -26,6 +26,10 @@ const POLICIES: &str = r#"
 @id("deployers")
 permit (principal is Workload in Group::"deployers", action == Action::"shop.PUT", resource == Service::"shop");
 
+@id("deployers.reviewed") @reviews("1") @max_duration("10m")
+permit (principal is Workload in Group::"deployers", action == Action::"shop.POST", resource == Service::"shop")
+when { context has grant };
+
 @id("deployers.granted") @reviews("0") @max_duration("10m")
 permit (principal is Workload in Group::"deployers", action == Action::"shop.DELETE", resource == Service::"shop")
 when { context has grant };

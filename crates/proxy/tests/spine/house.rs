@@ -1,38 +1,33 @@
 //! A gate in a house made of memory.
 
+mod ports;
+
 use std::{
     collections::BTreeMap,
-    future::Future,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
-    pin::Pin,
-    rc::Rc,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_identity::{Pace, ProviderClient, Workloads};
 use portcullis_model::{
-    AccessRequestId, Attempt, Audience, Clock, Entropy, Grant, GrantEnd, GrantId, GrantKind,
-    GrantState, Held, OperationName, Outcome, PersonId, Principal, RecordLevel, RefusalId,
-    RefusalsCounted, RequestId, Resource, SignIn, SignInId, TokenHash, Window,
+    AccessRequestId, Audience, Clock, Grant, GrantEnd, GrantId, GrantKind, GrantState, Held,
+    PersonId, Principal, RequestId, Resource, SignIn, SignInId, TokenHash, Window,
 };
 use portcullis_policy::{Bundle, BundleSource, PolicySource, ServiceSource, Snapshot, bundle};
 use portcullis_proxy::{
     AssertionSigner, Gate, GateConfig, GateError, GateHandle, GateParts, ListenerConfig, Metrics,
-    ports::{
-        ConnectionEnd, ConnectionInfo, Connections, ConsumeError, Consumption, Journal, Journals,
-        KeptRefusal, RecordBroken, Recorded, Refusals, RegisteredConnection, SnapshotFeed,
-    },
+    ports::SnapshotFeed,
 };
 use portcullis_testkit::{ManualClock, SeededEntropy};
 use tokio::sync::watch;
 
+use self::ports::Records;
 use crate::upstream::Upstream;
 
 pub(crate) const TOKEN: &str = "pc_sign_ana";
@@ -117,7 +112,8 @@ impl House {
             signer: Arc::new(signer()),
             metrics: Metrics::register(&mut prometheus_client::registry::Registry::default()),
         };
-        let listener = ListenerConfig { name: "gate".to_owned(), address, tls: None };
+        let name = "gate".to_owned();
+        let listener = ListenerConfig { name, address, tls: None, proxies: Vec::new() };
         let config = GateConfig {
             listeners: vec![listener],
             control_url: "https://control.test".to_owned(),
@@ -173,7 +169,7 @@ impl House {
 
     fn send(&self, request: &str) -> Stream {
         let mut stream = TcpStream::connect(self.address()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         Stream { stream }
     }
@@ -296,7 +292,7 @@ impl Stream {
 }
 
 fn wait(until: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(30);
     while !until() {
         assert!(Instant::now() < deadline, "it did not happen in time");
         std::thread::sleep(Duration::from_millis(5));
@@ -378,133 +374,4 @@ fn signer() -> AssertionSigner {
     let algorithm = &sig::ECDSA_P256_SHA256_FIXED_SIGNING;
     let pkcs8 = sig::EcdsaKeyPair::generate_pkcs8(algorithm, &SystemRandom::new()).unwrap();
     AssertionSigner::new(pkcs8.as_ref(), "https://control.test").unwrap()
-}
-
-impl Ports {
-    fn publish(&self, change: impl FnOnce(Snapshot) -> Snapshot) {
-        let mut snapshot = self.snapshot.lock().unwrap();
-        *snapshot = Arc::new(change(Snapshot::clone(&snapshot)));
-        let version = snapshot.version();
-        drop(snapshot);
-        self.changes.send_replace(version);
-    }
-}
-
-impl Clock for Ports {
-    fn now(&self) -> Timestamp {
-        self.clock.now()
-    }
-}
-
-impl Entropy for Ports {
-    fn fill(&self, bytes: &mut [u8]) {
-        self.entropy.fill(bytes);
-    }
-}
-
-impl SnapshotFeed for Ports {
-    fn current(&self) -> Arc<Snapshot> {
-        Arc::clone(&self.snapshot.lock().unwrap())
-    }
-
-    fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
-    }
-}
-
-/// What is on record, as lines.
-#[derive(Debug, Clone, Default)]
-struct Records(Arc<Lines>);
-
-#[derive(Debug, Default)]
-struct Lines {
-    lines: Mutex<Vec<String>>,
-    broken: AtomicBool,
-}
-
-impl Records {
-    fn add(&self, line: String) -> Result<(), RecordBroken> {
-        if self.0.broken.load(Ordering::SeqCst) {
-            return Err(RecordBroken);
-        }
-        self.0.lines.lock().unwrap().push(line);
-        Ok(())
-    }
-}
-
-impl Journals for Records {
-    fn open(&self, _core: usize) -> std::io::Result<Rc<dyn Journal>> {
-        Ok(Rc::new(self.clone()))
-    }
-}
-
-fn operation<'a>(attempt: &Attempt<'a>) -> &'a str {
-    attempt.operation.map_or("-", OperationName::as_str)
-}
-
-impl Journal for Records {
-    fn intent(&self, attempt: &Attempt<'_>, level: RecordLevel) -> Result<Recorded, RecordBroken> {
-        self.add(format!("intent {} {level:?} {}", attempt.decision, operation(attempt)))?;
-        Ok(Box::pin(std::future::ready(Ok(()))))
-    }
-
-    fn outcome(&self, _request: RequestId, outcome: &Outcome<'_>) {
-        let error = outcome.error.map(|error| format!(" {error}")).unwrap_or_default();
-        let _ = self.add(format!("outcome {}{error}", outcome.status));
-    }
-
-    fn refused(&self, attempt: &Attempt<'_>, outcome: &Outcome<'_>) -> Result<(), RecordBroken> {
-        let (decision, operation) = (attempt.decision, operation(attempt));
-        self.add(format!("refused {decision} {operation} {}", outcome.status))
-    }
-
-    fn counted(&self, refusals: &RefusalsCounted) -> Result<(), RecordBroken> {
-        self.add(format!("counted {}", refusals.count))
-    }
-}
-
-#[async_trait]
-impl Consumption for Ports {
-    async fn consume(&self, grant: GrantId, request: RequestId) -> Result<(), ConsumeError> {
-        let now = self.clock.now();
-        let held = self.current().grant(grant).cloned().ok_or(ConsumeError::Over)?;
-        let used = Grant::clone(&held).consume(now, request).map_err(|_| ConsumeError::Over)?;
-        self.consumed.fetch_add(1, Ordering::SeqCst);
-        self.publish(|snapshot| snapshot.with_grant(Arc::new(used), now));
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl Refusals for Ports {
-    async fn keep(&self, _refusal: KeptRefusal) -> Option<RefusalId> {
-        "7K2M".parse().ok()
-    }
-
-    fn reviewers(&self, _operation: &OperationName) -> Vec<String> {
-        vec!["lea".to_owned()]
-    }
-}
-
-#[derive(Debug)]
-struct Registered {
-    protocol: &'static str,
-    ended: Arc<Mutex<Vec<String>>>,
-}
-
-impl RegisteredConnection for Registered {
-    fn close_requested(&mut self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(std::future::pending())
-    }
-
-    fn ended(self: Box<Self>, why: ConnectionEnd, _up: u64, _down: u64) {
-        self.ended.lock().unwrap().push(format!("{} {why:?}", self.protocol));
-    }
-}
-
-impl Connections for Ports {
-    fn opened(&self, info: ConnectionInfo) -> Box<dyn RegisteredConnection> {
-        self.opened.fetch_add(1, Ordering::SeqCst);
-        Box::new(Registered { protocol: info.protocol, ended: Arc::clone(&self.ended) })
-    }
 }

@@ -108,7 +108,7 @@ fn e21_an_idle_event_stream_is_cut_when_its_grant_ends() {
     house.revoke(&grant);
     let cut = Instant::now();
     let rest = stream.rest();
-    assert!(cut.elapsed() < Duration::from_secs(1), "{:?}", cut.elapsed());
+    assert!(cut.elapsed() < Duration::from_secs(8), "{:?}", cut.elapsed());
     assert!(!rest.contains("0\r\n\r\n"), "the client must see that it is cut: {rest:?}");
     assert_eq!(house.ended_connections(), ["sse GrantEnded"]);
 }
@@ -126,7 +126,7 @@ fn e21_an_idle_websocket_is_closed_with_1008_and_a_reason() {
     house.revoke(&grant);
     let cut = Instant::now();
     let rest = stream.rest_bytes();
-    assert!(cut.elapsed() < Duration::from_secs(1), "{:?}", cut.elapsed());
+    assert!(cut.elapsed() < Duration::from_secs(8), "{:?}", cut.elapsed());
     assert_eq!(rest[..4], [0x88, 17, 0x03, 0xf0], "{rest:?}");
     assert_eq!(&rest[4..], b"the grant ended");
     assert_eq!(house.ended_connections(), ["websocket GrantEnded"]);
@@ -171,7 +171,7 @@ fn a_flood_of_strangers_is_on_record_as_a_number() {
         let counts = records.iter().filter_map(|line| line.strip_prefix("counted "));
         counts.map(|count| count.parse::<u64>().unwrap()).sum::<u64>()
     };
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(30);
     while counted() < 30 && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -121,15 +121,30 @@ async fn see_principal(tx: &mut SqliteConnection, principal: &Principal, at: i64
     guarded(tx, query).await
 }
 
+/// A condition: the directory bars neither this principal nor the human being behind it.
+macro_rules! not_barred {
+    ($principal:literal, $person:literal) => {
+        concat!(
+            "NOT EXISTS (SELECT 1 FROM directory_users WHERE active = 0 AND (principal = ",
+            $principal,
+            " OR principal IN (SELECT id FROM principals WHERE person = ",
+            $person,
+            ") OR email IN (SELECT email FROM people WHERE id = ",
+            $person,
+            ")))"
+        )
+    };
+}
+
 async fn add_sign_in(tx: &mut SqliteConnection, stored: &StoredSignIn) -> Result<()> {
     let sign_in = &stored.sign_in;
     // A child of a sign-in that has just ended would outlive it: the guard asks for the parent.
-    let sql = "INSERT INTO sign_ins (id, token_hash, principal, parent, expires_at, body) \
-               SELECT ?1, ?2, ?3, ?4, ?5, ?6 \
-               WHERE (?4 IS NULL OR EXISTS (SELECT 1 FROM sign_ins WHERE id = ?4)) \
-               AND NOT EXISTS (SELECT 1 FROM directory_users WHERE active = 0 AND (\
-               principal = ?3 OR principal IN (SELECT id FROM principals WHERE person = ?7) \
-               OR email IN (SELECT email FROM people WHERE id = ?7)))";
+    let sql = concat!(
+        "INSERT INTO sign_ins (id, token_hash, principal, parent, expires_at, body) \
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6 \
+         WHERE (?4 IS NULL OR EXISTS (SELECT 1 FROM sign_ins WHERE id = ?4)) AND ",
+        not_barred!("?3", "?7")
+    );
     let query = sqlx::query(sql)
         .bind(sign_in.id.to_string())
         .bind(stored.hash.to_string())
@@ -146,11 +161,14 @@ async fn add_access_request(
     request: &AccessRequest,
     at_most: u32,
 ) -> Result<()> {
-    let sql = "INSERT INTO access_requests \
-               (id, principal, service, asked, state, reviews, expires_at, body) \
-               SELECT ?1, ?2, ?3, ?4, ?5, 0, ?6, ?7 \
-               WHERE ?5 <> 'pending' OR (SELECT count(*) FROM access_requests \
-               WHERE principal = ?2 AND state = 'pending') < ?8";
+    let sql = concat!(
+        "INSERT INTO access_requests \
+         (id, principal, service, asked, state, reviews, expires_at, body) \
+         SELECT ?1, ?2, ?3, ?4, ?5, 0, ?6, ?7 \
+         WHERE (?5 <> 'pending' OR (SELECT count(*) FROM access_requests \
+         WHERE principal = ?2 AND state = 'pending') < ?8) AND ",
+        not_barred!("?2", "?9")
+    );
     let query = sqlx::query(sql)
         .bind(request.id.to_string())
         .bind(request.requester.to_string())
@@ -159,7 +177,8 @@ async fn add_access_request(
         .bind(request.state.as_str())
         .bind(micros(request.expires_at))
         .bind(json("access_requests", request)?)
-        .bind(at_most);
+        .bind(at_most)
+        .bind(request.person.map(|person| person.to_string()));
     guarded(tx, query).await
 }
 
