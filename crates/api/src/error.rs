@@ -167,6 +167,10 @@ fn unauthenticated(error: &AuthError) -> (Unfinished, Header) {
         AuthError::IssuerUnavailable(_) => {
             (plain(ProblemKind::Unavailable, error.to_string()), None)
         }
+        AuthError::Busy(_) => (
+            plain(ProblemKind::Limited, error.to_string()),
+            Some((RETRY_AFTER, HeaderValue::from_static("1"))),
+        ),
     }
 }
 

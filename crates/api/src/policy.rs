@@ -38,6 +38,8 @@ pub struct ExplainBody {
 pub struct ExplanationBody {
     /// `permit`, `requestable` or `deny`.
     pub answer: String,
+    /// How the principal is taken to authenticate: what `context.auth.method` is.
+    pub auth_method: String,
     /// The policies that decide.
     pub policies: Vec<String>,
     /// What would open it.
@@ -68,6 +70,7 @@ pub(crate) async fn explain(
     let explanation = api.control.explain(&op, question).await?;
     Ok(Json(ExplanationBody {
         answer: explanation.answer.to_owned(),
+        auth_method: explanation.auth_method.to_owned(),
         policies: explanation.policies.iter().map(ToString::to_string).collect(),
         ways: way::all(explanation.ways),
         to_be_checked: explanation.to_be_checked,

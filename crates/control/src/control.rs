@@ -11,8 +11,8 @@ use portcullis_identity::{
 };
 use portcullis_model::{
     AccessRequestId, BundleDigest, BundleStamp, ConnectionId, DirectoryId, EventType, Grant,
-    GrantId, Incident, IncidentId, OperationName, Passkey, PasskeyId, PrincipalId, RefusalId,
-    RequestId, Schedule, ScheduleName, Secret, ServiceName, SignIn, SignInId,
+    GrantId, Incident, IncidentId, OperationName, Passkey, PasskeyId, Principal, PrincipalId,
+    RefusalId, RequestId, Schedule, ScheduleName, Secret, ServiceName, SignIn, SignInId,
 };
 use portcullis_policy::{Bundle, BundleSource, LoadError};
 use tokio::task::JoinSet;
@@ -27,7 +27,7 @@ use crate::{
     usecase::{
         access_requests, ask, authenticate, browser, bundles, connections, consume, device,
         directory, explain, grants, hand_over, idle, incidents, logout, once, origins, passkeys,
-        principals, record, refusals, review, runs, schedules, services, sign_in,
+        principals, record, refusals, review, runs, schedules, services, sightings, sign_in,
     },
     views::{
         AccessRequestFilter, AccessRequestView, Ask, Beat, BundleView, ConnectionView, DevicePoll,
@@ -94,6 +94,11 @@ impl Control {
     /// Who could review an access request for `operation` now, by name.
     pub fn reviewers(&self, operation: &OperationName) -> Vec<String> {
         self.core.reviewers(operation)
+    }
+
+    /// A gate saw a workload that presents a token or a certificate. Never waits.
+    pub fn workload_seen(&self, workload: &Arc<Principal>) {
+        sightings::seen(&self.core, workload);
     }
 
     /// Registers a live connection.
@@ -298,7 +303,7 @@ impl Control {
 
     /// Who is on call, on all schedules.
     pub async fn schedules(&self, op: &OpContext) -> Result<Vec<Schedule>> {
-        schedules::list(&self.core, op).await
+        schedules::list(&self.core, op)
     }
 
     /// Says who is on call; takes `manageIncident` on the system.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
-use portcullis_identity::RelyingParty;
+use portcullis_identity::{AuthMethod, RelyingParty};
 use portcullis_model::{
     Clock, Entropy, Event, EventId, EventType, PrincipalId, Secret, TokenHash, Window,
 };
@@ -21,7 +21,7 @@ use crate::{
     rate::RateLimits,
     rights::ReviewerNames,
     settle::HeldBack,
-    usecase::{device::Polls, idle::Seen, recheck::ProviderTokens},
+    usecase::{device::Polls, idle::Seen, recheck::ProviderTokens, sightings::Sightings},
 };
 
 /// How long things live.
@@ -47,6 +47,8 @@ pub struct Settings {
     pub relying_party: Option<RelyingParty>,
     /// Who vouches for people, by their names in configuration.
     pub sources: BTreeMap<String, Source>,
+    /// How workloads prove who they are, by the names of their entries in configuration.
+    pub methods: BTreeMap<String, AuthMethod>,
     /// The identity provider that may keep the directory, if one may.
     pub provisioning: Option<Provisioning>,
 }
@@ -58,6 +60,17 @@ pub struct Source {
     pub issuer: String,
     /// The claim that lists groups.
     pub groups_claim: Option<String>,
+    /// How.
+    pub by: Vouching,
+}
+
+/// How somebody vouches for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vouching {
+    /// By ID tokens.
+    OpenIdConnect,
+    /// By what is said of access tokens (RFC 7662).
+    Introspection,
 }
 
 /// The identity provider that keeps the directory by SCIM.
@@ -92,6 +105,7 @@ impl Default for Settings {
             store_key: Secret::new(""),
             people: Vec::new(),
             sources: BTreeMap::new(),
+            methods: BTreeMap::new(),
             provisioning: None,
             relying_party: None,
         }
@@ -136,6 +150,7 @@ pub(crate) struct Core {
     pub(crate) held_back: HeldBack,
     pub(crate) deadlines: Deadlines,
     pub(crate) heartbeats: Heartbeats,
+    pub(crate) sightings: Sightings,
     pub(crate) connections: Connections,
     pub(crate) reviewer_names: ReviewerNames,
     pub(crate) refusal_rates: RateLimits,

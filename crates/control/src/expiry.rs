@@ -203,7 +203,7 @@ mod tests {
             queue.add(in_an_hour, grant, uptime + hour);
             queue
         };
-        let almost = uptime + hour - Duration::from_secs(1);
+        let almost = uptime + Duration::from_secs(3_599);
         assert_eq!(queue().due(in_an_hour - SignedDuration::from_secs(1), almost), None);
         // Two hours ahead at once, or an hour back when the hour is over.
         assert_eq!(queue().due(in_an_hour + SignedDuration::from_hours(1), uptime), Some(grant));

@@ -28,7 +28,7 @@ mod ways;
 
 pub use connections::OpenConnection;
 pub use control::Control;
-pub use core::{ControlParts, Provisioning, ScimSubject, Settings, Source};
+pub use core::{ControlParts, Provisioning, ScimSubject, Settings, Source, Vouching};
 pub use error::ControlError;
 pub use op_context::OpContext;
 pub use publisher::Snapshots;

@@ -41,6 +41,7 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
         workloads: parts.workloads,
         held_back: crate::settle::HeldBack::default(),
         heartbeats: crate::heartbeats::Heartbeats::default(),
+        sightings: crate::usecase::sightings::Sightings::default(),
         connections: Connections::default(),
         reviewer_names: crate::rights::ReviewerNames::default(),
         refusal_rates: RateLimits::new(REFUSALS_PER_SECOND),
@@ -136,6 +137,7 @@ pub(crate) fn background(core: &Arc<Core>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(expiry::run(Arc::clone(core)));
     tasks.spawn(connections::run(Arc::clone(core)));
+    tasks.spawn(crate::usecase::sightings::run(Arc::clone(core)));
     tasks.spawn(crate::settle::run(Arc::clone(core)));
     tasks
 }

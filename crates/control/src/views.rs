@@ -329,6 +329,8 @@ pub struct Explain {
 pub struct Explanation {
     /// `permit`, `requestable`, `deny`.
     pub answer: &'static str,
+    /// How the principal is taken to authenticate, as policies see it.
+    pub auth_method: &'static str,
     /// The determining policies.
     pub policies: Vec<PolicyId>,
     /// What would open it.

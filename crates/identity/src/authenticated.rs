@@ -5,6 +5,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use portcullis_model::{Origin, Principal, ServiceName, SignIn, SignInId};
 
+use crate::introspection::Again;
+
 /// How a caller proved who they are. Policies read it as `context.auth.method`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AuthMethod {
@@ -12,6 +14,8 @@ pub enum AuthMethod {
     SignIn,
     /// A JWT of a configured issuer or trust domain.
     Jwt,
+    /// An opaque token that its issuer vouched for.
+    Introspection,
     /// A CI job's run.
     Run,
     /// A client certificate of a configured trust domain.
@@ -26,6 +30,7 @@ impl AuthMethod {
         match self {
             Self::SignIn => "sign_in",
             Self::Jwt => "jwt",
+            Self::Introspection => "introspection",
             Self::Run => "run",
             Self::Mtls => "mtls",
             Self::Anonymous => "anonymous",
@@ -44,6 +49,7 @@ pub struct Authenticated {
     sign_in: Option<SignInId>,
     service: Option<ServiceName>,
     origin: Option<Arc<Origin>>,
+    again: Option<Arc<Again>>,
 }
 
 impl Authenticated {
@@ -57,6 +63,7 @@ impl Authenticated {
             service: sign_in.service.clone(),
             // Only who asks for it pays for it: see `whoami`.
             origin: None,
+            again: None,
         }
     }
 
@@ -69,6 +76,21 @@ impl Authenticated {
         Self {
             origin: Some(Arc::new(origin)),
             ..Self::without_sign_in(AuthMethod::Jwt, principal, authenticated_at, ends_at)
+        }
+    }
+
+    pub(crate) fn by_introspection(
+        principal: Arc<Principal>,
+        origin: Origin,
+        authenticated_at: Timestamp,
+        ends_at: Timestamp,
+        again: Again,
+    ) -> Self {
+        let (method, at) = (AuthMethod::Introspection, authenticated_at);
+        Self {
+            origin: Some(Arc::new(origin)),
+            again: Some(Arc::new(again)),
+            ..Self::without_sign_in(method, principal, at, ends_at)
         }
     }
 
@@ -100,6 +122,7 @@ impl Authenticated {
             sign_in: None,
             service: None,
             origin: None,
+            again: None,
         }
     }
 
@@ -127,6 +150,11 @@ impl Authenticated {
     /// The sign-in, for people and runs.
     pub fn sign_in(&self) -> Option<SignInId> {
         self.sign_in
+    }
+
+    /// Asks again whoever vouches, where they may change their mind before the end.
+    pub fn again(&self) -> Option<&Arc<Again>> {
+        self.again.as_ref()
     }
 
     /// Where what a token said came from. A sign-in keeps its own.

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use portcullis_model::{AttributeValue, Group, Origin, Principal, PrincipalId, PrincipalKind};
 use serde_json::{Map, Value};
 
-use crate::{AuthError, ClaimType, JwtIssuer, Rule};
+use crate::{AuthError, ClaimType, Mapping, Rule};
 
 /// How far clocks may be apart. The same on both sides of a token's life.
 pub(crate) const LEEWAY: SignedDuration = SignedDuration::from_secs(30);
@@ -30,10 +30,18 @@ pub(crate) struct Life {
 impl Life {
     /// Checks `exp` (required), `nbf` and `iat` (RFC 7519, 4.1).
     pub(crate) fn check(claims: &Claims, now: Timestamp) -> Result<Self, AuthError> {
-        let exp = time(claims, "exp")?.ok_or(AuthError::Bad("the token never expires"))?;
-        let ends_at = exp
-            .checked_add(LEEWAY)
-            .map_err(|_| AuthError::Bad("the token's expiry is out of range"))?;
+        time(claims, "exp")?.ok_or(AuthError::Bad("the token never expires"))?;
+        Self::check_said(claims, now)
+    }
+
+    /// The same where whoever vouches is asked again, so that `exp` may be absent (RFC 7662, 2.2).
+    pub(crate) fn check_said(claims: &Claims, now: Timestamp) -> Result<Self, AuthError> {
+        let ends_at = match time(claims, "exp")? {
+            None => Timestamp::MAX,
+            Some(exp) => exp
+                .checked_add(LEEWAY)
+                .map_err(|_| AuthError::Bad("the token's expiry is out of range"))?,
+        };
         if now >= ends_at {
             return Err(AuthError::Bad("the token has expired"));
         }
@@ -73,52 +81,55 @@ pub(crate) fn check_purpose(media_type: Option<&str>, claims: &Claims) -> Result
     }
     // Providers that sign all their tokens alike say here what each is for.
     let said = ["token_use", "typ"].iter().filter_map(|name| claims.get(*name)?.as_str());
-    let purposes = ["id", "refresh", "offline", "logout"];
+    let purposes = ["id", "id_token", "refresh", "refresh_token", "offline", "logout"];
     if said.into_iter().any(|said| purposes.contains(&said.to_ascii_lowercase().as_str())) {
         return Err(other);
     }
     Ok(())
 }
 
-/// The principal that `issuer` means, and where what is known of it came from.
+/// The principal that `claims` are about as `mapping` says, under the issuer's `name`, and where what
+/// is known of it came from: `vouches` is what the issuer calls itself.
 pub(crate) fn principal(
-    issuer: &JwtIssuer,
+    name: &str,
+    vouches: &str,
+    mapping: &Mapping,
     claims: &Claims,
 ) -> Result<(Principal, Origin), AuthError> {
-    if let Some(unmet) = issuer.require.iter().find(|requirement| !requirement.is_met(claims)) {
-        tracing::debug!(issuer = issuer.name, claim = unmet.claim(), "a requirement is not met");
+    if let Some(unmet) = mapping.require.iter().find(|requirement| !requirement.is_met(claims)) {
+        tracing::debug!(issuer = name, claim = unmet.claim(), "a requirement is not met");
         return Err(AuthError::Bad(
             "the token does not say what is required of its issuer's tokens",
         ));
     }
-    let subject = issuer
+    let subject = mapping
         .subject
         .fill(|claim| claims.get(claim)?.as_str())
         .filter(|subject| subject.len() <= MAX_SUBJECT)
         .ok_or(AuthError::Bad("the token lacks a usable claim that its subject is made from"))?;
     let mut groups = BTreeMap::new();
-    if let Some(claim) = &issuer.groups_claim {
+    if let Some(claim) = &mapping.groups_claim {
         let from = format!("claim `{claim}`");
         groups.extend(groups_of(claims, claim)?.into_iter().map(|group| (group, from.clone())));
     }
-    for rule in issuer.groups.iter().filter(|rule| rule.is_met(claims)) {
+    for rule in mapping.groups.iter().filter(|rule| rule.is_met(claims)) {
         let from = format!("rule `{}`", rule.in_words());
         for group in rule.groups() {
             groups.entry(group.clone()).or_insert_with(|| from.clone());
         }
     }
     let principal = Principal {
-        id: PrincipalId::new(PrincipalKind::Workload, &issuer.name, &subject),
+        id: PrincipalId::new(PrincipalKind::Workload, name, &subject),
         person: None,
         name: subject,
         email: None,
         groups: groups.keys().cloned().collect(),
         amr: BTreeSet::new(),
-        issuer: issuer.name.clone(),
-        claims: attributes(&issuer.claims, claims)?,
+        issuer: name.to_owned(),
+        claims: attributes(&mapping.claims, claims)?,
     };
-    let (url, subject) = (issuer.issuer.to_string(), issuer.subject.to_string());
-    Ok((principal, Origin { issuer: url, subject, groups }))
+    let (issuer, subject) = (vouches.to_owned(), mapping.subject.to_string());
+    Ok((principal, Origin { issuer, subject, groups }))
 }
 
 /// The groups listed by `claim`. Left out, cut short or of another type, they are an error: an

@@ -1,6 +1,6 @@
 //! Why a caller is not who they may claim to be, and why a configuration cannot be used.
 
-/// The answer depends on the variant: 401, or 503 for what may work later.
+/// The answer depends on the variant: 401; or 503 and 429 for what may work later.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
     /// Nothing was presented.
@@ -9,9 +9,12 @@ pub enum AuthError {
     /// What was presented is worth nothing. The words betray no secret and no neighbour's state.
     #[error("{0}")]
     Bad(&'static str),
-    /// The issuer's keys are not known yet, and may be later.
-    #[error("the keys of issuer `{0}` cannot be fetched at the moment")]
+    /// The issuer cannot be asked for its keys, or about a token, and may be later.
+    #[error("issuer `{0}` does not answer at the moment")]
     IssuerUnavailable(String),
+    /// Too many tokens that nobody knows are presented: 429, for a second.
+    #[error("issuer `{0}` is asked about too many unknown tokens at the moment")]
+    Busy(String),
 }
 
 /// A configured issuer or provider that cannot be used as it is written.
@@ -21,6 +24,22 @@ pub enum ConfigError {
     #[error("issuer `{issuer}`: {why}")]
     IssuerUrl {
         /// As it is written.
+        issuer: String,
+        /// What to change.
+        why: &'static str,
+    },
+    /// The address of an endpoint.
+    #[error("endpoint `{endpoint}`: {why}")]
+    Endpoint {
+        /// As it is written.
+        endpoint: String,
+        /// What to change.
+        why: &'static str,
+    },
+    /// What tells the opaque tokens of several issuers apart.
+    #[error("introspection of `{issuer}`: {why}")]
+    Prefix {
+        /// The issuer's name in configuration.
         issuer: String,
         /// What to change.
         why: &'static str,

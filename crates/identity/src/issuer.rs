@@ -70,6 +70,45 @@ impl fmt::Debug for IssuerUrl {
     }
 }
 
+/// An endpoint that configuration names. `https`, except on loopback.
+#[derive(Clone, PartialEq, Eq)]
+pub struct EndpointUrl(Url);
+
+impl EndpointUrl {
+    /// The address.
+    pub fn url(&self) -> &Url {
+        &self.0
+    }
+}
+
+impl FromStr for EndpointUrl {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let refused = |why| ConfigError::Endpoint { endpoint: text.to_owned(), why };
+        let url = Url::parse(text).map_err(|_| refused("it must be an absolute URL"))?;
+        if !is_private_enough(&url) {
+            return Err(refused("it must start with https:// unless it is on loopback"));
+        }
+        if url.fragment().is_some() || has_userinfo(&url) {
+            return Err(refused("it must have no fragment and no user name"));
+        }
+        Ok(Self(url))
+    }
+}
+
+impl fmt::Display for EndpointUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str())
+    }
+}
+
+impl fmt::Debug for EndpointUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EndpointUrl({self})")
+    }
+}
+
 /// What type a mapped claim has, in tokens and in policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 pub enum ClaimType {
@@ -99,6 +138,21 @@ impl ClaimType {
     }
 }
 
+/// What becomes of the claims that an issuer vouches for, however it does.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mapping {
+    /// How principals are named.
+    pub subject: Template,
+    /// Claims that policies may read.
+    pub claims: BTreeMap<String, ClaimType>,
+    /// What must be said for anybody to be accepted at all.
+    pub require: Vec<Requirement>,
+    /// Groups by claims.
+    pub groups: Vec<Rule>,
+    /// The claim that lists groups. If it is set, a caller without it is refused.
+    pub groups_claim: Option<String>,
+}
+
 /// One issuer of workload tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JwtIssuer {
@@ -108,16 +162,8 @@ pub struct JwtIssuer {
     pub issuer: IssuerUrl,
     /// What `aud` must be or hold.
     pub audience: String,
-    /// How its principals are named.
-    pub subject: Template,
-    /// Claims that policies may read.
-    pub claims: BTreeMap<String, ClaimType>,
-    /// What its tokens must say to be accepted at all.
-    pub require: Vec<Requirement>,
-    /// Groups by claims.
-    pub groups: Vec<Rule>,
-    /// The claim that lists groups. If it is set, a token without it is refused.
-    pub groups_claim: Option<String>,
+    /// What its principals are called, and what is known of them.
+    pub mapping: Mapping,
     /// Hosts, besides the issuer's own, that its discovery document may point to.
     pub endpoint_hosts: Vec<String>,
     /// The time between two fetches of its keys, if not that of the pace.
@@ -133,11 +179,7 @@ impl JwtIssuer {
             name: name.into(),
             issuer,
             audience: audience.into(),
-            subject: Template::default(),
-            claims: BTreeMap::new(),
-            require: Vec::new(),
-            groups: Vec::new(),
-            groups_claim: None,
+            mapping: Mapping::default(),
             endpoint_hosts: Vec::new(),
             refresh_every: None,
             ci: None,
@@ -183,6 +225,16 @@ mod tests {
             "",
         ] {
             assert!(bad.parse::<IssuerUrl>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_https_or_loopback_is_an_endpoint() {
+        for good in ["https://id.example.com/introspect?tenant=1", "http://127.0.0.1:9/x"] {
+            assert_eq!(good.parse::<EndpointUrl>().unwrap().to_string(), good);
+        }
+        for bad in ["http://id.example.com/x", "/x", "https://a/x#b", "https://u:p@a/x", ""] {
+            assert!(bad.parse::<EndpointUrl>().is_err(), "{bad}");
         }
     }
 

@@ -60,9 +60,22 @@ impl<'a> Unproven<'a> {
     }
 }
 
+/// Whether `token` is in the form of RFC 7515 or RFC 7516: what comes before its first dot is an
+/// object. Nobody but its signature vouches for it then, however damaged the rest is.
+pub(crate) fn is_jose(token: &str) -> bool {
+    token.split_once('.').is_some_and(|(header, _)| {
+        let json = URL_SAFE_NO_PAD.decode(header).ok();
+        json.is_some_and(|json| serde_json::from_slice::<Map<String, Value>>(&json).is_ok())
+    })
+}
+
+/// An object in which every name stands once.
+pub(crate) fn unique_object(json: &[u8]) -> Option<Map<String, Value>> {
+    serde_json::from_slice::<UniqueMap>(json).ok().map(|map| map.0)
+}
+
 fn object(part: &str) -> Option<Map<String, Value>> {
-    let json = URL_SAFE_NO_PAD.decode(part).ok()?;
-    serde_json::from_slice::<UniqueMap>(&json).ok().map(|map| map.0)
+    unique_object(&URL_SAFE_NO_PAD.decode(part).ok()?)
 }
 
 /// An object in which every name stands once: of two `aud`, two readers might take one each.
@@ -115,6 +128,16 @@ mod tests {
         assert!(Unproven::parse(&twice).is_err());
         assert!(Unproven::parse(&token(r#"{"alg":"none","alg":"ES256"}"#, "{}")).is_err());
         assert!(Unproven::parse(&token(r#"{"alg":"ES256"}"#, "{}")).is_ok());
+    }
+
+    #[test]
+    fn what_begins_with_a_header_is_a_jwt_and_nothing_else_is() {
+        for jose in [&token("{}", "{}"), "e30.", "e30.x", "eyJhbGciOiJub25lIn0.e30.", "IHt9.a"] {
+            assert!(is_jose(jose), "{jose}");
+        }
+        for other in ["", "e30", ".e30", "a.b", "ory_at_abc.def", "v4.public.eyJ9", "W10.e30.x"] {
+            assert!(!is_jose(other), "{other}");
+        }
     }
 
     #[test]

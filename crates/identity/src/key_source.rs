@@ -153,6 +153,18 @@ impl KeySource {
         }
     }
 
+    /// Waits for a fetch, however lately there was one. Not for what anybody can cause.
+    pub(crate) async fn refresh_at_once(self: &Arc<Self>) {
+        if let Some(mut flight) = self.board(true) {
+            let _ = flight.changed().await;
+        }
+    }
+
+    /// Whether the last fetch failed.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.attempts().failures > 0
+    }
+
     /// Fetches in the background for as long as this source is in use.
     pub(crate) fn keep_fresh(self: &Arc<Self>) {
         let source = Arc::downgrade(self);

@@ -2,13 +2,15 @@
 //!
 //! Turns what a caller presents into an [`Authenticated`], or says why not. People present opaque
 //! sign-ins that control issued; workloads present JWTs, checked against the key sets of their
-//! issuers, or the SPIFFE certificates and tokens of a trust domain. Decides nothing about access.
+//! issuers, opaque tokens, about which their issuers are asked, or the SPIFFE certificates and tokens
+//! of a trust domain. Decides nothing about access.
 
 pub mod authenticated;
 pub mod browser;
 pub mod ci;
 mod claims;
 pub mod error;
+pub mod introspection;
 pub mod issuer;
 mod jwks;
 mod jws;
@@ -26,12 +28,13 @@ pub mod workloads;
 pub use authenticated::{AuthMethod, Authenticated};
 pub use ci::{CiJobs, CiSystem, Job};
 pub use error::{AuthError, ConfigError};
-pub use issuer::{ClaimType, IssuerUrl, JwtIssuer};
+pub use introspection::{Introspection, OpaqueIssuer};
+pub use issuer::{ClaimType, EndpointUrl, IssuerUrl, JwtIssuer, Mapping};
 pub use key_source::Pace;
 pub use passkey::RelyingParty;
 pub use people::{
-    AuthorizationRequest, DeviceAuthorization, Logout, OidcProvider, People, PeopleError,
-    PersonClaims, Poll, Returned, SignedIn, StepUp,
+    AuthorizationRequest, DeviceAuthorization, Logout, OAuth2Endpoints, OAuth2Provider,
+    OidcProvider, People, PeopleError, PersonClaims, Poll, Returned, SignedIn, StepUp,
 };
 pub use provider::{ProviderClient, ProviderError};
 pub use rules::{Pattern, Requirement, Rule};

@@ -1,8 +1,9 @@
 //! People: who they are, as the organisation's identity provider says.
 //!
-//! The client of one OpenID provider. For browsers the code flow with PKCE; for command lines the
-//! device flow (RFC 8628): a code is shown, the person confirms it in a browser, and an ID token comes
-//! back. What a person may do, and which sign-in they get for it, is control's matter.
+//! The client of one OpenID provider, or of one that speaks OAuth 2.0 only. For browsers the code flow
+//! with PKCE; for command lines the device flow (RFC 8628): a code is shown, the person confirms it in
+//! a browser, and an ID token comes back, or an access token about which the provider is asked. What a
+//! person may do, and which sign-in they get for it, is control's matter.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,15 +14,18 @@ use std::{
 use http::StatusCode;
 use jiff::Timestamp;
 use portcullis_model::{AttributeValue, Clock, Group, Secret};
-use reqwest::RequestBuilder;
-use tokio::{runtime::Handle, sync::Mutex};
-use url::{Url, form_urlencoded};
+use tokio::runtime::Handle;
+use url::Url;
 
+use self::{
+    answer::Tokens,
+    id_token::Reads,
+    oauth2::OAuth2,
+    openid::{Endpoint, OpenId},
+};
 use crate::{
-    AuthError, ClaimType, IssuerUrl, Pace, ProviderClient, ProviderError,
-    jws::Unproven,
-    key_source::{KeySource, KeysVersion},
-    provider::{Metadata, Provider, exchange},
+    AuthError, ClaimType, IssuerUrl, Pace, ProviderClient, ProviderError, Template,
+    provider::{basic_auth, exchange},
 };
 
 mod answer;
@@ -29,10 +33,13 @@ mod code;
 mod email;
 mod id_token;
 mod logout;
+mod oauth2;
+mod openid;
 mod renew;
 
 pub use code::{AuthorizationRequest, Returned};
 pub use logout::Logout;
+pub use oauth2::{OAuth2Endpoints, OAuth2Provider};
 
 /// The grant type of RFC 8628, 3.4.
 const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
@@ -163,19 +170,47 @@ pub enum PeopleError {
         /// Its error code (RFC 6749, 5.2).
         error: String,
     },
-    /// The provider's ID token is not acceptable.
-    #[error("the identity provider's ID token is refused: {0}")]
+    /// The provider's ID token, or what it says of its access token, is not acceptable.
+    #[error("what the identity provider says is refused: {0}")]
     IdToken(#[from] AuthError),
 }
 
 /// The client of one identity provider.
 #[derive(Debug)]
 pub struct People {
-    config: OidcProvider,
+    registration: Registration,
     client: ProviderClient,
     clock: Arc<dyn Clock>,
-    keys: Arc<KeySource>,
-    known: Mutex<Option<(Metadata, Timestamp)>>,
+    vouches: Vouches,
+}
+
+/// Who Portcullis is at a provider, and what it reads there.
+#[derive(Debug)]
+struct Registration {
+    name: String,
+    client_id: String,
+    client_secret: Option<Secret>,
+    scopes: Vec<String>,
+    step_up: StepUp,
+    recheck: Option<Duration>,
+    reads: Reads,
+}
+
+/// How a provider says who somebody is.
+#[derive(Debug)]
+enum Vouches {
+    /// By ID tokens.
+    OpenId(OpenId),
+    /// By what it answers about its access tokens.
+    OAuth2(OAuth2),
+}
+
+/// A person as a provider vouches for them at one moment.
+#[derive(Debug)]
+struct Vouched {
+    person: PersonClaims,
+    /// How strongly they authenticated, if it says so.
+    acr: Option<String>,
 }
 
 impl People {
@@ -187,32 +222,64 @@ impl People {
         pace: Pace,
         control: &Handle,
     ) -> Self {
-        let provider = Provider {
-            issuer: config.issuer.clone(),
-            endpoint_hosts: config.endpoint_hosts.clone(),
-            client: client.clone(),
+        let (issuer, hosts) = (config.issuer, config.endpoint_hosts);
+        let vouches = OpenId::new(issuer, hosts, client, clock, pace, control);
+        let registration = Registration {
+            name: config.name,
+            client_id: config.client_id,
+            client_secret: config.client_secret,
+            scopes: config.scopes,
+            step_up: config.step_up,
+            recheck: config.recheck,
+            reads: Reads {
+                subject: Template::default(),
+                groups_claim: config.groups_claim,
+                groups: Vec::new(),
+                claims: config.claims,
+            },
         };
-        let version = Arc::new(KeysVersion::new());
-        let keys = KeySource::new(provider, pace, Arc::clone(clock), control.clone(), version);
         let (client, clock) = (client.clone(), Arc::clone(clock));
-        Self { config, client, clock, keys, known: Mutex::default() }
+        Self { registration, client, clock, vouches: Vouches::OpenId(vouches) }
+    }
+
+    /// The client of a provider without ID tokens.
+    pub fn by_introspection(
+        config: OAuth2Provider,
+        client: &ProviderClient,
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
+        let registration = Registration {
+            name: config.name,
+            client_id: config.client_id,
+            client_secret: Some(config.client_secret),
+            scopes: config.scopes,
+            step_up: config.step_up,
+            recheck: config.recheck,
+            reads: Reads {
+                subject: config.subject,
+                groups_claim: config.groups_claim,
+                groups: config.groups,
+                claims: config.claims,
+            },
+        };
+        let vouches = Vouches::OAuth2(OAuth2::new(config.issuer, config.endpoints));
+        Self { registration, client: client.clone(), clock: Arc::clone(clock), vouches }
     }
 
     /// How often it is asked again about those who are signed in.
     pub fn recheck(&self) -> Option<Duration> {
-        self.config.recheck
+        self.registration.recheck
     }
 
     /// The provider's name in configuration.
     pub fn name(&self) -> &str {
-        &self.config.name
+        &self.registration.name
     }
 
     /// Starts a sign-in (RFC 8628, 3.1).
     pub async fn begin_device(&self) -> Result<DeviceAuthorization, PeopleError> {
-        let found = self.keys.provider().device_endpoint(&self.metadata().await?);
-        let url = self.unless_missing(found).await?;
-        let scope = self.config.scopes.join(" ");
+        let url = self.endpoint(Endpoint::Device).await?;
+        let scope = self.registration.scopes.join(" ");
         let (status, body) = self.post(&url, &[("scope", &scope)]).await?;
         match status {
             StatusCode::OK => Ok(answer::device_authorization(&url, &body)?),
@@ -222,12 +289,12 @@ impl People {
 
     /// Asks what has become of it (RFC 8628, 3.4 and 3.5).
     pub async fn poll_device(&self, device_code: &Secret) -> Result<Poll, PeopleError> {
-        let url = self.token_endpoint().await?;
+        let url = self.endpoint(Endpoint::Token).await?;
         let form = [("grant_type", DEVICE_GRANT), ("device_code", device_code.expose())];
         let (status, body) = self.post(&url, &form).await?;
         if status == StatusCode::OK {
             let tokens = answer::tokens(&url, &body)?;
-            let person = self.person(tokens.id_token(&url)?.expose()).await?;
+            let Vouched { person, .. } = self.vouched(&url, &tokens, None).await?;
             return Ok(Poll::Done(Box::new(SignedIn { person, renewal: renew::renewal(&tokens) })));
         }
         match answer::refusal(&url, status, &body) {
@@ -242,56 +309,30 @@ impl People {
         }
     }
 
-    /// Checks an ID token (OpenID Connect Core 1.0, 3.1.3.7) and reads the person from it.
-    async fn person(&self, id_token: &str) -> Result<PersonClaims, AuthError> {
-        let token = self.proven(id_token).await?;
-        id_token::person(&self.config, &token, self.clock.now())
-    }
-
-    /// Checks a token's signature, and nothing else.
-    async fn proven<'a>(&self, token: &'a str) -> Result<Unproven<'a>, AuthError> {
-        let token = Unproven::parse(token)?;
-        let now = self.clock.now();
-        let unavailable = || AuthError::IssuerUnavailable(self.config.name.clone());
-        let proven = |token| self.keys.held(now).map(|held| held.keys.verify(token));
-        let signature = if let Some(Ok(signature)) = proven(&token) {
-            signature
-        } else {
-            self.keys.refresh().await;
-            let signature = proven(&token).ok_or_else(unavailable)?;
-            signature.map_err(|_| AuthError::Bad("its key is not one of the provider's"))?
-        };
-        signature?;
-        Ok(token)
-    }
-
-    /// The discovery document, read again from time to time.
-    async fn metadata(&self) -> Result<Metadata, ProviderError> {
-        let mut known = self.known.lock().await;
-        let now = self.clock.now();
-        if let Some((metadata, _)) =
-            known.as_ref().filter(|(_, since)| self.keys.is_fresh(*since, now))
-        {
-            return Ok(metadata.clone());
-        }
-        let metadata = self.keys.provider().metadata().await?;
-        Ok(known.insert((metadata, now)).0.clone())
-    }
-
-    async fn token_endpoint(&self) -> Result<Url, ProviderError> {
-        let found = self.keys.provider().token_endpoint(&self.metadata().await?);
-        self.unless_missing(found).await
-    }
-
-    /// A document that lacks what is needed is not kept: it may have been put right meanwhile.
-    async fn unless_missing(
+    /// Whom `tokens`, which came from the provider's own `url`, are about. An ID token has to name
+    /// `nonce`, if there is one.
+    async fn vouched(
         &self,
-        found: Result<Url, ProviderError>,
-    ) -> Result<Url, ProviderError> {
-        if found.is_err() {
-            *self.known.lock().await = None;
+        url: &Url,
+        tokens: &Tokens,
+        nonce: Option<&str>,
+    ) -> Result<Vouched, PeopleError> {
+        match &self.vouches {
+            Vouches::OpenId(provider) => {
+                let id_token = tokens.id_token(url)?.expose();
+                Ok(provider.vouched(&self.registration, id_token, nonce).await?)
+            }
+            Vouches::OAuth2(provider) => {
+                self.introspected(provider, tokens.access_token(url)?.expose()).await
+            }
         }
-        found
+    }
+
+    async fn endpoint(&self, wanted: Endpoint) -> Result<Url, ProviderError> {
+        match &self.vouches {
+            Vouches::OpenId(provider) => provider.endpoint(wanted).await,
+            Vouches::OAuth2(provider) => provider.endpoint(wanted, &self.registration.name),
+        }
     }
 
     async fn post(
@@ -299,21 +340,13 @@ impl People {
         url: &Url,
         form: &[(&str, &str)],
     ) -> Result<(StatusCode, Vec<u8>), ProviderError> {
-        let client_id = ("client_id", self.config.client_id.as_str());
+        let client_id = ("client_id", self.registration.client_id.as_str());
         let form: Vec<_> = form.iter().copied().chain([client_id]).collect();
-        let request = self.identify(self.client.post(url).form(&form));
-        exchange(request, url).await
-    }
-
-    /// HTTP Basic, with both halves encoded as forms are (RFC 6749, 2.3.1).
-    fn identify(&self, request: RequestBuilder) -> RequestBuilder {
-        let encode =
-            |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-        match &self.config.client_secret {
-            Some(secret) => {
-                request.basic_auth(encode(&self.config.client_id), Some(encode(secret.expose())))
-            }
+        let request = self.client.post(url).form(&form);
+        let request = match &self.registration.client_secret {
+            Some(secret) => basic_auth(request, &self.registration.client_id, secret),
             None => request,
-        }
+        };
+        exchange(request, url).await
     }
 }

@@ -6,9 +6,10 @@
 use std::time::Duration;
 
 use http::header::{ACCEPT, HeaderValue};
+use portcullis_model::Secret;
 use reqwest::{Client, RequestBuilder, StatusCode, redirect::Policy};
 use serde::Deserialize;
-use url::Url;
+use url::{Url, form_urlencoded};
 
 use crate::{
     ConfigError, IssuerUrl,
@@ -71,6 +72,16 @@ pub(crate) async fn exchange(
     Ok((response.status(), body))
 }
 
+/// HTTP Basic, with both halves encoded as forms are (RFC 6749, 2.3.1).
+pub(crate) fn basic_auth(
+    request: RequestBuilder,
+    client_id: &str,
+    secret: &Secret,
+) -> RequestBuilder {
+    let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+    request.basic_auth(encode(client_id), Some(encode(secret.expose())))
+}
+
 /// What went wrong with an identity provider. For the log and the operator, not for callers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProviderError {
@@ -120,6 +131,12 @@ pub enum ProviderError {
         /// Which field.
         field: &'static str,
     },
+    /// A provider whose device flow is not configured.
+    #[error("provider `{provider}` has no device flow: sign in with a browser")]
+    NoDeviceFlow {
+        /// Its name in configuration.
+        provider: String,
+    },
 }
 
 /// One identity provider.
@@ -139,6 +156,8 @@ pub(crate) struct Metadata {
     authorization_endpoint: Option<String>,
     device_authorization_endpoint: Option<String>,
     userinfo_endpoint: Option<String>,
+    /// RFC 8414, 2.
+    introspection_endpoint: Option<String>,
     /// RFC 9207, 3.
     #[serde(default)]
     authorization_response_iss_parameter_supported: bool,
@@ -181,6 +200,10 @@ impl Provider {
 
     pub(crate) fn authorization_endpoint(&self, metadata: &Metadata) -> Result<Url, ProviderError> {
         self.endpoint("authorization_endpoint", metadata.authorization_endpoint.as_deref())
+    }
+
+    pub(crate) fn introspection_endpoint(&self, metadata: &Metadata) -> Result<Url, ProviderError> {
+        self.endpoint("introspection_endpoint", metadata.introspection_endpoint.as_deref())
     }
 
     /// Where there is one.

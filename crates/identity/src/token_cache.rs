@@ -1,7 +1,8 @@
-//! Tokens that one core has verified already, so that each costs its signature once.
+//! Tokens that one core has verified already, so that each costs its signature, or a question, once.
 //!
 //! A hit proves as much as a verification: the whole token is compared, and what was remembered
-//! is forgotten at the token's end, when its key must be confirmed, and when any key changes.
+//! is forgotten at the token's end, when its key must be confirmed or its issuer asked again, and
+//! when any key changes.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -10,7 +11,8 @@ use jiff::Timestamp;
 
 use crate::{Authenticated, Unverified, Workloads};
 
-/// The end of a token: part of its signature, so tokens that differ at all differ here.
+/// The end of a token: part of its signature, so tokens that differ at all differ here; of an opaque
+/// one, where they need not, so that one of two is found and the other is looked up anew.
 /// Only verified ones are kept, so nobody can fill a map with keys of their choice.
 type Tail = [u8; 32];
 

@@ -1,4 +1,4 @@
-//! Workloads: callers that present a JWT of a configured issuer or trust domain.
+//! Workloads: callers that present a JWT of a configured issuer or trust domain, or an opaque token.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -7,8 +7,9 @@ use portcullis_model::Clock;
 use tokio::runtime::Handle;
 
 use crate::{
-    AuthError, Authenticated, ConfigError, Job, JwtIssuer, Pace, ProviderClient, ci,
+    AuthError, Authenticated, ConfigError, Job, JwtIssuer, OpaqueIssuer, Pace, ProviderClient, ci,
     claims::{self, Life},
+    introspection::Introspectors,
     jws::Unproven,
     key_source::{KeySource, KeysVersion, Prospect},
     provider::Provider,
@@ -20,6 +21,7 @@ use crate::{
 pub struct Workloads {
     issuers: HashMap<String, Issuer>,
     domains: TokenDomains,
+    opaque: Introspectors,
     version: Arc<KeysVersion>,
 }
 
@@ -34,8 +36,8 @@ struct Issuer {
 pub enum Unverified {
     /// It is an answer: refuse.
     Refused(AuthError),
-    /// Only fetching the issuer's keys can tell: await [`Workloads::authenticate`].
-    KeysNeeded,
+    /// Only the issuer can tell, by its keys or its answer: await [`Workloads::authenticate`].
+    IssuerNeeded,
 }
 
 impl From<AuthError> for Unverified {
@@ -82,7 +84,7 @@ impl Workloads {
             }
         }
         let domains = TokenDomains::new(Vec::new(), Arc::clone(&version))?;
-        Ok(Self { issuers: by_url, domains, version })
+        Ok(Self { issuers: by_url, domains, opaque: Introspectors::default(), version })
     }
 
     /// Also accepts the tokens of `domains` (JWT-SVID), whose keys are put in by
@@ -90,6 +92,22 @@ impl Workloads {
     pub fn with_svids(self, domains: Vec<SvidTokens>) -> Result<Self, ConfigError> {
         let domains = TokenDomains::new(domains, Arc::clone(&self.version))?;
         Ok(Self { domains, ..self })
+    }
+
+    /// Also accepts opaque tokens of `issuers`, who are asked on `control`.
+    pub fn with_opaque(
+        self,
+        issuers: Vec<OpaqueIssuer>,
+        client: &ProviderClient,
+        clock: &Arc<dyn Clock>,
+        control: &Handle,
+    ) -> Result<Self, ConfigError> {
+        let opaque = Introspectors::new(issuers, client, clock, control)?;
+        let known = |name: &&str| self.issuers.values().any(|issuer| issuer.config.name == *name);
+        if let Some(twice) = opaque.names().find(known) {
+            return Err(ConfigError::DuplicateName(twice.to_owned()));
+        }
+        Ok(Self { opaque, ..self })
     }
 
     /// Puts the keys of `domain`, a JWKS, in force. False if none of them could be used; then what
@@ -105,12 +123,15 @@ impl Workloads {
         }
     }
 
-    /// Who presents `token`, waiting for the issuer's keys if they may help.
+    /// Who presents `token`, waiting for its issuer if that may help.
     pub async fn authenticate(
         &self,
         token: &str,
         now: Timestamp,
     ) -> Result<Authenticated, AuthError> {
+        if let Some(found) = self.opaque.authenticate(token, now).await {
+            return found;
+        }
         let unproven = Unproven::parse(token)?;
         let issuer = match self.issuer_of(&unproven) {
             Ok(issuer) => issuer,
@@ -151,10 +172,13 @@ impl Workloads {
     pub fn unavailable(&self, now: Timestamp) -> Vec<&str> {
         let without = self.issuers.values().filter(|issuer| issuer.keys.held(now).is_none());
         let without = without.map(|issuer| issuer.config.name.as_str());
-        without.chain(self.domains.unavailable()).collect()
+        without.chain(self.domains.unavailable()).chain(self.opaque.unavailable()).collect()
     }
 
     pub(crate) fn try_verify(&self, token: &str, now: Timestamp) -> Result<Verified, Unverified> {
+        if let Some(found) = self.opaque.try_verify(token, now) {
+            return found;
+        }
         let unproven = Unproven::parse(token)?;
         match self.issuer_of(&unproven) {
             Ok(issuer) => {
@@ -178,7 +202,7 @@ impl Workloads {
             Some(Ok(verified)) => Ok(verified.authenticated),
             Some(Err(Unverified::Refused(error))) => Err(error),
             // Their keys are put in by others: there is nothing to wait for.
-            Some(Err(Unverified::KeysNeeded)) | None => Err(otherwise),
+            Some(Err(Unverified::IssuerNeeded)) | None => Err(otherwise),
         }
     }
 
@@ -208,13 +232,13 @@ impl Issuer {
         match self.verify(token, now) {
             Ok(verified) => return Ok(verified),
             Err(Unverified::Refused(error)) => return Err(error),
-            Err(Unverified::KeysNeeded) => self.keys.refresh().await,
+            Err(Unverified::IssuerNeeded) => self.keys.refresh().await,
         }
         match self.verify(token, now) {
             Ok(verified) => Ok(verified),
             Err(Unverified::Refused(error)) => Err(error),
             // Waited once already: whoever waits again could be made to wait for ever.
-            Err(Unverified::KeysNeeded) => Err(self.unavailable()),
+            Err(Unverified::IssuerNeeded) => Err(self.unavailable()),
         }
     }
 
@@ -222,13 +246,13 @@ impl Issuer {
         claims::check_purpose(token.media_type().as_deref(), &token.claims)?;
         let Some(held) = self.keys.held(now) else {
             return Err(match self.keys.prospect(now) {
-                Prospect::Fetch => Unverified::KeysNeeded,
+                Prospect::Fetch => Unverified::IssuerNeeded,
                 Prospect::None | Prospect::Unavailable => self.unavailable().into(),
             });
         };
         let Ok(signature) = held.keys.verify(token) else {
             return Err(match self.keys.prospect(now) {
-                Prospect::Fetch => Unverified::KeysNeeded,
+                Prospect::Fetch => Unverified::IssuerNeeded,
                 Prospect::None => {
                     AuthError::Bad("the token's key is not one of its issuer's").into()
                 }
@@ -238,7 +262,12 @@ impl Issuer {
         signature?;
         claims::check_audience(&token.claims, &self.config.audience)?;
         let life = Life::check(&token.claims, now)?;
-        let (principal, origin) = claims::principal(&self.config, &token.claims)?;
+        let (principal, origin) = claims::principal(
+            &self.config.name,
+            self.config.issuer.as_str(),
+            &self.config.mapping,
+            &token.claims,
+        )?;
         let authenticated_at = life.issued_at.unwrap_or(now);
         let authenticated =
             Authenticated::by_jwt(Arc::new(principal), origin, authenticated_at, life.ends_at);

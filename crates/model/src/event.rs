@@ -60,6 +60,8 @@ pub enum EventType {
     IncidentClosed,
     /// Who is on call changed, or was said again.
     ScheduleChanged,
+    /// A gate saw a workload for the first time, or its issuer says something else of it than before.
+    WorkloadSeen,
     /// Somebody used the control API in a way that changes nothing but is worth knowing.
     ControlRefused,
     /// Somebody closed a connection.
@@ -90,6 +92,7 @@ impl EventType {
             Self::GrantStarted | Self::GrantUsed | Self::GrantEnded => 3003,
             Self::SignedIn | Self::SignInRefused | Self::SignInEnded => 3002,
             Self::PersonChanged
+            | Self::WorkloadSeen
             | Self::PasskeyRegistered
             | Self::PasskeyRemoved
             | Self::DirectoryChanged => 3001,

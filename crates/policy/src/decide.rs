@@ -18,6 +18,8 @@ use crate::{
     context::{Context, Subject},
     evaluate::{Findings, evaluate, evaluate_standing},
     facts::{GrantFacts, cedar_context},
+    incidents::IncidentsKey,
+    schedules::OnCallKey,
     slice::Slice,
     ways::ways,
 };
@@ -172,7 +174,8 @@ impl Snapshot {
             ask_ways()
         } else {
             let reads = slice.facts.incident;
-            let seen = reads.then(|| self.incidents().key(query.context.now)).unwrap_or_default();
+            let now = query.context.now;
+            let seen = if reads { self.incidents().key(now) } else { IncidentsKey::default() };
             cache.outcome(remembered, Asked::Ways(seen), query.context, ask_ways)
         };
         match outcome {
@@ -245,12 +248,15 @@ impl Snapshot {
         let resource = bundle.places().resource(query.resource)?;
         let (principal, now) = (&query.subject.principal().id, query.context.now);
         let asks = bundle.asks_who_is_on_call();
+        let on_call = if asks {
+            self.schedules().key(principal, bundle.rotations(), now)
+        } else {
+            OnCallKey::default()
+        };
         let key = SliceKey {
             generation: self.stamp().generation,
             epoch: prepared.epoch,
-            on_call: asks
-                .then(|| self.schedules().key(principal, bundle.rotations(), now))
-                .unwrap_or_default(),
+            on_call,
             operation: operation.number,
             resource: resource.number,
         };

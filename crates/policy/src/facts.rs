@@ -262,14 +262,13 @@ pub(crate) fn look<'a>(read: &Read, context: &'a Context, clocks: &Clocks) -> Lo
             Known::Value(source) => Look::Ip(source.ip),
             Known::Unknown => Look::Absent,
         },
-        Part::Auth if read.presence => Look::Present,
+        Part::Auth | Part::Clock if read.presence => Look::Present,
         Part::Auth => Look::Text(context.auth_method),
         Part::Http => match &context.http {
             Known::Value(_) if read.presence => Look::Present,
             Known::Value(http) => http_field(read, http),
             Known::Unknown => Look::Absent,
         },
-        Part::Clock if read.presence => Look::Present,
         Part::Clock => {
             let name = read.path.first().map_or("", SmolStr::as_str);
             clocks.shown(name, context.now).map_or(Look::Absent, Look::Clock)

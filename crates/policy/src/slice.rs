@@ -126,15 +126,7 @@ impl Slice {
         max_grant: Window,
     ) -> Result<Self, NoSlice> {
         let About { action, resource } = about;
-        let policies = bundle.policies();
-        let principal = subject.scoped();
-        let found = bundle.index().candidates(policies, principal, action.scoped(), resource);
-        let found = found.iter().filter_map(|at| policies.at(*at).map(|policy| (*at, policy)));
-        // INVARIANT: a permit that reads what is unknown is not in any slice.
-        let unknown = world.unknown(false);
-        let chosen: Vec<(u32, &Policy)> = found
-            .filter(|(_, policy)| policy.is_forbid() || !policy.facts.touches(unknown))
-            .collect();
+        let chosen = chosen(bundle, subject, about, world.unknown(false));
         let mut candidates = Vec::with_capacity(chosen.len());
         let (mut standing, mut forbids) = (PolicySet::new(), PolicySet::new());
         let mut forbids_unread = PolicySet::new();
@@ -257,6 +249,22 @@ impl Candidate {
         let cedar = left(false)?.unwrap_or_else(|| policy.cedar.clone());
         Ok(Self { at, cedar, unread: left(true)? })
     }
+}
+
+/// The policies whose heads admit all three.
+///
+/// INVARIANT: a permit that reads what is unknown is not among them.
+fn chosen<'a>(
+    bundle: &'a Bundle,
+    subject: &Prepared,
+    about: About<'_>,
+    unknown: Unknown<'_>,
+) -> Vec<(u32, &'a Policy)> {
+    let policies = bundle.policies();
+    let (principal, action) = (subject.scoped(), about.action.scoped());
+    let found = bundle.index().candidates(policies, principal, action, about.resource);
+    let found = found.into_iter().filter_map(|at| policies.at(at).map(|policy| (at, policy)));
+    found.filter(|(_, policy)| policy.is_forbid() || !policy.facts.touches(unknown)).collect()
 }
 
 fn entities(

@@ -11,5 +11,5 @@ mod journals;
 
 pub(crate) use events::LogEvents;
 pub(crate) use gate::{ControlFeed, ControlPorts};
-pub(crate) use identity::{JwtVerifier, OidcPeople};
+pub(crate) use identity::{ProvidedPeople, TokenVerifier};
 pub(crate) use journals::LogJournals;

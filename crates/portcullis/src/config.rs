@@ -21,9 +21,14 @@ mod control;
 mod document;
 mod facts;
 mod identity;
+mod introspection;
 mod listener;
+mod mapping;
 #[cfg(test)]
 mod mesh_tests;
+mod oauth2;
+#[cfg(test)]
+mod opaque_tests;
 mod people;
 mod proxy_protocol;
 mod scim;

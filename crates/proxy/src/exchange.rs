@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Version, header, request::Parts, uri::PathAndQuery};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use jiff::Timestamp;
+use portcullis_identity::introspection::Again;
 use portcullis_model::{
     GrantId, InstanceName, OperationName, PolicyId, RequestId, ServiceName, SignInId,
 };
@@ -62,6 +63,8 @@ pub(crate) struct Exchange {
     /// The sign-in that identified the caller, and when what identified them ends.
     pub(crate) sign_in: Option<SignInId>,
     pub(crate) ends_at: Timestamp,
+    /// Asks again whoever vouches for the caller, where they may change their mind.
+    pub(crate) again: Option<Arc<Again>>,
     pub(crate) service: Option<ServiceName>,
     pub(crate) instance: Option<InstanceName>,
     pub(crate) operation: Option<OperationName>,
@@ -102,6 +105,7 @@ impl Exchange {
             identity: None,
             sign_in: None,
             ends_at: now,
+            again: None,
             service: None,
             instance: None,
             operation: None,

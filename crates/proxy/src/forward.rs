@@ -64,8 +64,14 @@ pub(crate) fn opening(
     protocol: &'static str,
 ) -> Opening {
     let generation = exchange.snapshot.stamp().generation;
-    let standing =
-        Standing::new(Rc::clone(question), pass, exchange.sign_in, exchange.ends_at, generation);
+    let standing = Standing::new(
+        Rc::clone(question),
+        pass,
+        exchange.sign_in,
+        exchange.ends_at,
+        exchange.again.clone(),
+        generation,
+    );
     Opening {
         core: Rc::clone(&exchange.core),
         peer: Rc::clone(&exchange.peer),

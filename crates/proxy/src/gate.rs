@@ -18,7 +18,9 @@ use crate::{
     filter::assertion::AssertionSigner,
     listener::{self, Arrival, LiveTls, Seats},
     metrics::Metrics,
-    ports::{BrowserSignIns, Connections, Consumption, Journals, Refusals, SnapshotFeed},
+    ports::{
+        BrowserSignIns, Connections, Consumption, Journals, Refusals, Sightings, SnapshotFeed,
+    },
 };
 
 /// One place where traffic enters.
@@ -80,6 +82,8 @@ pub struct GateParts {
     pub refusals: Arc<dyn Refusals>,
     /// Browsers' sign-ins.
     pub browsers: Arc<dyn BrowserSignIns>,
+    /// Hears of workloads.
+    pub sightings: Arc<dyn Sightings>,
     /// Live connections, as others see them.
     pub connections: Arc<dyn Connections>,
     /// The issuers of workload tokens.

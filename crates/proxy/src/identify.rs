@@ -1,7 +1,12 @@
 //! Who asks: the first credential that is there decides (header, then certificate), and one that
 //! fails never falls through to another. What was used is removed, so that no upstream can replay it.
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    sync::Arc,
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jiff::Timestamp;
@@ -24,6 +29,10 @@ use crate::{
 /// Identities remembered by one core. One more than this, and all are forgotten: they are cheap.
 const REMEMBERED: usize = 16_384;
 
+/// A workload that goes on is told of again after so many seconds: what could not be kept then may be
+/// kept now.
+const TELL_AGAIN: i64 = 600;
+
 /// What a core keeps per principal, so that it is made once and not per request.
 #[derive(Debug)]
 pub(crate) struct Identity {
@@ -31,6 +40,8 @@ pub(crate) struct Identity {
     /// `Portcullis-Principal`.
     pub(crate) header: HeaderValue,
     assertions: RefCell<Vec<Assertion>>,
+    /// When others were told of it last, in seconds.
+    told: Cell<Option<i64>>,
 }
 
 #[derive(Debug)]
@@ -78,9 +89,13 @@ pub(crate) async fn identify(
         None => without_header(exchange)?,
     };
     let identity = core.identities.of(authenticated.principal());
+    if authenticated.sign_in().is_none() && identity.is_to_be_told(exchange.now) {
+        core.parts.sightings.seen(authenticated.principal());
+    }
     exchange.identity = Some(Rc::clone(&identity));
     exchange.sign_in = authenticated.sign_in();
     exchange.ends_at = authenticated.ends_at();
+    exchange.again = authenticated.again().cloned();
     Ok(Caller { identity, authenticated })
 }
 
@@ -139,7 +154,7 @@ async fn authenticate(
     match cached {
         Ok(authenticated) => Ok(authenticated),
         Err(Unverified::Refused(error)) => Err(error),
-        Err(Unverified::KeysNeeded) => {
+        Err(Unverified::IssuerNeeded) => {
             Box::pin(workloads.authenticate(token, now)).await.map(Arc::new)
         }
     }
@@ -161,6 +176,7 @@ fn refusal(error: &AuthError) -> Refusal {
         AuthError::Missing => Refusal::Unauthenticated,
         AuthError::Bad(why) => Refusal::BadCredentials(why),
         AuthError::IssuerUnavailable(_) => Refusal::Unavailable(Unavailable::Issuer),
+        AuthError::Busy(_) => Refusal::Limited { retry_after: 1 },
     }
 }
 
@@ -195,6 +211,17 @@ impl Identity {
         self.subject.principal().id.kind == PrincipalKind::Anonymous
     }
 
+    /// Whether a workload was not told of for a while. Says so once.
+    fn is_to_be_told(&self, now: Timestamp) -> bool {
+        let now = now.as_second();
+        let told = self.told.get().is_some_and(|told| (0..TELL_AGAIN).contains(&(now - told)));
+        if told || self.is_stranger() {
+            return false;
+        }
+        self.told.set(Some(now));
+        true
+    }
+
     fn new(principal: &Arc<Principal>) -> Self {
         /// What a subject could use to break out of a header value or a list.
         const UNSAFE: AsciiSet = CONTROLS.add(b' ').add(b'"').add(b',').add(b';').add(b'%');
@@ -204,6 +231,7 @@ impl Identity {
             subject: Arc::new(Subject::new(Arc::clone(principal))),
             header: header.unwrap_or_else(|_| HeaderValue::from_static("")),
             assertions: RefCell::default(),
+            told: Cell::new(None),
         }
     }
 

@@ -6,8 +6,9 @@ use std::{fmt::Debug, future::Future, net::IpAddr, pin::Pin, rc::Rc, sync::Arc};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    Attempt, ConnectionId, GrantId, InstanceName, OperationName, Outcome, PrincipalId, RecordLevel,
-    RefusalId, RefusalsCounted, RequestId, Resource, Secret, ServiceName, SignInId, Way,
+    Attempt, ConnectionId, GrantId, InstanceName, OperationName, Outcome, Principal, PrincipalId,
+    RecordLevel, RefusalId, RefusalsCounted, RequestId, Resource, Secret, ServiceName, SignInId,
+    Way,
 };
 use portcullis_policy::Snapshot;
 use tokio::sync::watch;
@@ -146,6 +147,12 @@ pub trait BrowserSignIns: Debug + Send + Sync {
 
     /// It was used. Never waits.
     fn seen(&self, id: SignInId);
+}
+
+/// Hears of workloads that nobody signed in.
+pub trait Sightings: Debug + Send + Sync {
+    /// One presented a token or a certificate of its own. Never waits.
+    fn seen(&self, workload: &Arc<Principal>);
 }
 
 /// A connection as others see it.

@@ -245,11 +245,16 @@ async fn page(request: Request<Incoming>, state: &State) -> io::Result<Response<
     let authorization = head.headers.get(header::AUTHORIZATION);
     let authorization = authorization.and_then(|value| value.to_str().ok()).map(str::to_owned);
     let body = String::from_utf8_lossy(&body).into_owned();
-    let mut inner = state.lock();
-    let (status, answer) =
-        inner.pages.get(&path).cloned().unwrap_or((StatusCode::NOT_FOUND, json!({})));
-    inner.calls.push(Call { path, authorization, body });
-    Ok(reply(status, "application/json", answer.to_string()))
+    let (fault, (status, answer)) = {
+        let mut inner = state.lock();
+        let found = inner.pages.get(&path).cloned();
+        inner.calls.push(Call { path, authorization, body });
+        (inner.fault.clone(), found.unwrap_or((StatusCode::NOT_FOUND, json!({}))))
+    };
+    Ok(match fault {
+        None => reply(status, "application/json", answer.to_string()),
+        fault => spoil(fault, answer.to_string()).await,
+    })
 }
 
 async fn spoil(fault: Option<Fault>, document: String) -> Response<Full<Bytes>> {

@@ -3,10 +3,13 @@
 //
 //   node confirm.mjs VERIFICATION_URI_COMPLETE LOGIN          confirms
 //   node confirm.mjs VERIFICATION_URI_COMPLETE LOGIN --deny   presses "abort" on the first page
+//   node confirm.mjs AUTHORIZATION_URL LOGIN --until PREFIX   stops before the first address that begins
+//                                                             so, and prints it: `back ADDRESS`
 //
-// Ends with 0 once the provider's last page has no form any more.
+// Ends with 0 once the provider's last page has no form any more, or at that address.
 
-const [start, login, deny] = process.argv.slice(2);
+const [start, login, option, prefix] = process.argv.slice(2);
+const deny = option === '--deny';
 const cookies = new Map();
 
 async function visit(url, form) {
@@ -24,6 +27,10 @@ async function visit(url, form) {
     const location = response.headers.get('location');
     if (!location) return { url, status: response.status, html: await response.text() };
     url = new URL(location, url).href;
+    if (prefix && url.startsWith(prefix)) {
+      console.log(`back ${url}`);
+      process.exit(0);
+    }
     form = undefined;
   }
   throw new Error('too many redirects');

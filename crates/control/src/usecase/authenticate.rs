@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use portcullis_identity::{AuthError, Authenticated, SignIns, sign_ins};
-use portcullis_model::{Audience, Principal, PrincipalId, SignIn, TokenHash, TokenKind};
+use portcullis_identity::{AuthError, AuthMethod, Authenticated, SignIns, sign_ins};
+use portcullis_model::{
+    Audience, Principal, PrincipalId, PrincipalKind, SignIn, TokenHash, TokenKind,
+};
 use portcullis_policy::Snapshot;
 
 use crate::{ControlError, core::Core};
@@ -49,5 +51,25 @@ impl Core {
     pub(crate) fn authenticated_at(&self, principal: &PrincipalId) -> Option<jiff::Timestamp> {
         let own = self.publisher.sign_ins_of(principal);
         own.iter().map(|sign_in| sign_in.authenticated_at).max()
+    }
+
+    /// How `principal` proves who they are, as far as control knows, and since when if it does.
+    ///
+    /// A trust domain of which certificates and tokens are accepted counts as one of certificates.
+    pub(crate) fn authentication(
+        &self,
+        principal: &Principal,
+    ) -> (AuthMethod, Option<jiff::Timestamp>) {
+        let since = self.authenticated_at(&principal.id);
+        let method = match principal.id.kind {
+            PrincipalKind::User => AuthMethod::SignIn,
+            PrincipalKind::Workload if since.is_some() => AuthMethod::Run,
+            PrincipalKind::Workload => {
+                let configured = self.settings.methods.get(&principal.issuer);
+                configured.copied().unwrap_or(AuthMethod::Jwt)
+            }
+            PrincipalKind::Anonymous => AuthMethod::Anonymous,
+        };
+        (method, since)
     }
 }

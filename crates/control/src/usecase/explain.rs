@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use portcullis_model::{Principal, PrincipalId, PrincipalKind, Resource};
+use portcullis_identity::Authenticated;
+use portcullis_model::{Principal, PrincipalId, Resource};
 use portcullis_policy::{Answer, DecisionCache, Subject};
 
 use crate::{
@@ -41,13 +42,10 @@ pub(crate) fn explain(
     let unknown = ControlError::NotFound("the service");
     let service = operation.service().parse().map_err(|_| unknown)?;
     let resource = Resource { service, instance: question.instance.clone() };
-    let since = core.authenticated_at(&principal.id);
-    let method = match (principal.id.kind, since) {
-        (PrincipalKind::User, _) => "sign_in",
-        (PrincipalKind::Workload, Some(_)) => "run",
-        (PrincipalKind::Workload, None) => "jwt",
-        (PrincipalKind::Anonymous, _) => "anonymous",
-    };
+    // Of the caller more is known than of others: what they present right now.
+    let presented = op.caller().filter(|caller| caller.principal().id == principal.id);
+    let (known, since) = core.authentication(&principal);
+    let method = presented.map_or(known, Authenticated::method).as_str();
     let since = since.unwrap_or(op.now());
     let context = ways::ahead(op.now(), method, since);
     let subject = Subject::new(principal);
@@ -66,6 +64,7 @@ pub(crate) fn explain(
     }
     Ok(Explanation {
         answer,
+        auth_method: method,
         policies: verdict.policies.to_vec(),
         ways,
         to_be_checked,

@@ -30,5 +30,6 @@ mod review_passkey;
 pub(crate) mod runs;
 pub(crate) mod schedules;
 pub(crate) mod services;
+pub(crate) mod sightings;
 pub(crate) mod sign_in;
 pub(crate) mod text;

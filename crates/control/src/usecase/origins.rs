@@ -3,7 +3,11 @@
 use portcullis_identity::{AuthError, AuthMethod};
 use portcullis_model::{Origin, Principal};
 
-use crate::{ControlError, OpContext, core::Core, views::Origins};
+use crate::{
+    ControlError, OpContext,
+    core::{Core, Vouching},
+    views::Origins,
+};
 
 pub(crate) fn of_caller(core: &Core, op: &OpContext) -> Result<Origins, ControlError> {
     let caller = op.caller().ok_or(AuthError::Missing)?;
@@ -13,6 +17,10 @@ pub(crate) fn of_caller(core: &Core, op: &OpContext) -> Result<Origins, ControlE
         AuthMethod::Jwt => {
             let origin = caller.origin().map(|origin| origin.as_ref().clone());
             Ok(said("a JWT", principal, origin.unwrap_or_default()))
+        }
+        AuthMethod::Introspection => {
+            let origin = caller.origin().map(|origin| origin.as_ref().clone());
+            Ok(said("an opaque token", principal, origin.unwrap_or_default()))
         }
         AuthMethod::Mtls => Ok(said("a certificate", principal, by_certificate(principal))),
         AuthMethod::Anonymous => Err(AuthError::Missing.into()),
@@ -53,8 +61,12 @@ fn of_person(core: &Core, principal: &Principal) -> Origins {
         Some(claim) => format!("claim `{claim}`"),
         None => "sign-in".to_owned(),
     };
+    let by = match source.map(|source| source.by) {
+        Some(Vouching::Introspection) => "OAuth 2.0 and introspection",
+        Some(Vouching::OpenIdConnect) | None => "OpenID Connect",
+    };
     Origins {
-        scheme: format!("a sign-in through `{}`, by OpenID Connect", principal.issuer),
+        scheme: format!("a sign-in through `{}`, by {by}", principal.issuer),
         issuer: source.map(|source| source.issuer.clone()).unwrap_or_default(),
         subject: "{sub}".to_owned(),
         claims: principal.claims.clone(),

@@ -320,14 +320,6 @@ fn authentication(
     requester: &Arc<Principal>,
     asked_at: Timestamp,
 ) -> (&'static str, Timestamp) {
-    match requester.id.kind {
-        PrincipalKind::User => {
-            ("sign_in", core.authenticated_at(&requester.id).unwrap_or(asked_at))
-        }
-        PrincipalKind::Workload => match core.authenticated_at(&requester.id) {
-            Some(since) => ("run", since),
-            None => ("jwt", asked_at),
-        },
-        PrincipalKind::Anonymous => ("anonymous", asked_at),
-    }
+    let (method, since) = core.authentication(requester);
+    (method.as_str(), since.unwrap_or(asked_at))
 }

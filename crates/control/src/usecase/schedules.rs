@@ -22,7 +22,7 @@ const MOST_SCHEDULES: usize = 1_000;
 type Result<T> = std::result::Result<T, ControlError>;
 
 /// All schedules, whoever keeps them, as they are now.
-pub(crate) async fn list(core: &Core, op: &OpContext) -> Result<Vec<Schedule>> {
+pub(crate) fn list(core: &Core, op: &OpContext) -> Result<Vec<Schedule>> {
     rights::caller(op)?;
     Ok(core.snapshot().schedules_at(op.now()))
 }

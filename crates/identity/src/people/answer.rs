@@ -38,6 +38,10 @@ impl Tokens {
     pub(super) fn id_token(&self, url: &Url) -> Result<&Secret, ProviderError> {
         self.id_token.as_ref().ok_or_else(|| unreadable(url, "an ID token"))
     }
+
+    pub(super) fn access_token(&self, url: &Url) -> Result<&Secret, ProviderError> {
+        self.access_token.as_ref().ok_or_else(|| unreadable(url, "an access token"))
+    }
 }
 
 #[derive(Deserialize)]

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use portcullis_model::Secret;
 use url::Url;
 
-use super::{People, PeopleError, SignedIn, answer, id_token, renew};
+use super::{Endpoint, People, PeopleError, SignedIn, Vouched, Vouches, answer, renew};
 use crate::{AuthError, claims::LEEWAY};
 
 /// What a browser is sent to the provider with.
@@ -46,20 +46,21 @@ impl People {
         &self,
         asked: &AuthorizationRequest<'_>,
     ) -> Result<Url, PeopleError> {
-        let metadata = self.metadata().await?;
-        let mut url = self.keys.provider().authorization_endpoint(&metadata)?;
-        let scope = self.config.scopes.join(" ");
+        let mut url = self.endpoint(Endpoint::Authorization).await?;
+        let scope = self.registration.scopes.join(" ");
         url.query_pairs_mut()
             .append_pair("response_type", "code")
-            .append_pair("client_id", &self.config.client_id)
+            .append_pair("client_id", &self.registration.client_id)
             .append_pair("redirect_uri", asked.redirect_uri)
             .append_pair("scope", &scope)
             .append_pair("state", asked.state)
-            .append_pair("nonce", asked.nonce)
             .append_pair("code_challenge", asked.challenge)
             .append_pair("code_challenge_method", "S256");
+        if let Vouches::OpenId(_) = self.vouches {
+            url.query_pairs_mut().append_pair("nonce", asked.nonce);
+        }
         // Providers give refresh tokens for offline access only where the person agreed to it.
-        let offline = self.config.scopes.iter().any(|scope| scope == "offline_access");
+        let offline = self.registration.scopes.iter().any(|scope| scope == "offline_access");
         let prompt = match (asked.fresh, offline) {
             (true, true) => Some("login consent"),
             (true, false) => Some("login"),
@@ -71,7 +72,7 @@ impl People {
         }
         if asked.fresh {
             url.query_pairs_mut().append_pair("max_age", "0");
-            let wanted = self.config.step_up.acr_values.join(" ");
+            let wanted = self.registration.step_up.acr_values.join(" ");
             if !wanted.is_empty() {
                 url.query_pairs_mut().append_pair("acr_values", &wanted);
             }
@@ -81,9 +82,10 @@ impl People {
 
     /// Whether an answer that names `issuer` (RFC 9207) may be this provider's.
     pub async fn check_issuer(&self, issuer: Option<&str>) -> Result<(), PeopleError> {
-        let answered = match issuer {
-            Some(issuer) => issuer == self.config.issuer.as_str(),
-            None => !self.metadata().await?.names_issuer(),
+        let answered = match (&self.vouches, issuer) {
+            (Vouches::OpenId(provider), Some(issuer)) => issuer == provider.issuer().as_str(),
+            (Vouches::OpenId(provider), None) => !provider.metadata().await?.names_issuer(),
+            (Vouches::OAuth2(provider), issuer) => provider.is_answer_of(issuer),
         };
         let other = AuthError::Bad("the answer is another provider's");
         if answered { Ok(()) } else { Err(other.into()) }
@@ -92,7 +94,7 @@ impl People {
     /// Exchanges what a browser came back with for a person.
     pub async fn redeem(&self, returned: &Returned<'_>) -> Result<SignedIn, PeopleError> {
         self.check_issuer(returned.issuer).await?;
-        let url = self.token_endpoint().await?;
+        let url = self.endpoint(Endpoint::Token).await?;
         let form = [
             ("grant_type", "authorization_code"),
             ("code", returned.code.expose()),
@@ -104,13 +106,9 @@ impl People {
             return Err(answer::refusal(&url, status, &body));
         }
         let tokens = answer::tokens(&url, &body)?;
-        let token = self.proven(tokens.id_token(&url)?.expose()).await?;
-        if id_token::text(&token.claims, "nonce") != Some(returned.nonce) {
-            return Err(AuthError::Bad("it was made for another sign-in").into());
-        }
-        let person = id_token::person(&self.config, &token, self.clock.now())?;
+        let Vouched { person, acr } = self.vouched(&url, &tokens, Some(returned.nonce)).await?;
         if let Some(since) = returned.fresh_since {
-            self.check_fresh(id_token::text(&token.claims, "acr"), person.auth_time, since)?;
+            self.check_fresh(acr.as_deref(), person.auth_time, since)?;
         }
         Ok(SignedIn { person, renewal: renew::renewal(&tokens) })
     }
@@ -127,7 +125,7 @@ impl People {
         if since.duration_since(auth_time) > LEEWAY {
             return Err(AuthError::Bad("the provider did not ask you to authenticate anew"));
         }
-        let wanted = &self.config.step_up.acr_values;
+        let wanted = &self.registration.step_up.acr_values;
         if wanted.is_empty() || acr.is_some_and(|acr| wanted.iter().any(|one| one == acr)) {
             return Ok(());
         }

@@ -1,58 +1,72 @@
 //! What a proven ID token says of a person.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{OidcProvider, PersonClaims, email};
+use super::{PersonClaims, email};
 use crate::{
-    AuthError,
-    claims::{Claims, Life, attributes, check_audience, groups_of, time},
+    AuthError, ClaimType, IssuerUrl, Rule, Template,
+    claims::{Claims, Life, attributes, check_audience, granted_by, groups_of, time},
     jws::Unproven,
 };
 
+/// What is read of a person.
+#[derive(Debug, Clone)]
+pub(super) struct Reads {
+    /// How they are named.
+    pub(super) subject: Template,
+    /// The claim that lists groups.
+    pub(super) groups_claim: Option<String>,
+    /// Groups by claims.
+    pub(super) groups: Vec<Rule>,
+    /// Claims that policies may read.
+    pub(super) claims: BTreeMap<String, ClaimType>,
+}
+
 /// Reads a person from a token whose signature has been checked.
 pub(super) fn person(
-    config: &OidcProvider,
+    issuer: &IssuerUrl,
+    client_id: &str,
+    reads: &Reads,
     token: &Unproven<'_>,
     now: Timestamp,
 ) -> Result<PersonClaims, AuthError> {
     let claims = &token.claims;
-    if text(claims, "iss") != Some(config.issuer.as_str()) {
+    if text(claims, "iss") != Some(issuer.as_str()) {
         return Err(AuthError::Bad("it is of another issuer"));
     }
     if !matches!(token.media_type().as_deref(), None | Some("jwt")) {
         return Err(AuthError::Bad("it is no ID token"));
     }
-    check_audience(claims, &config.client_id)?;
-    check_authorized_party(claims, &config.client_id)?;
+    check_audience(claims, client_id)?;
+    check_authorized_party(claims, client_id)?;
     let life = Life::check(claims, now)?;
     life.issued_at.ok_or(AuthError::Bad("it does not say when it was made"))?;
-    claimed(config, claims)
+    claimed(reads, claims)
 }
 
 /// Reads a person from what the provider says, whoever has checked that it does.
-pub(super) fn claimed(config: &OidcProvider, claims: &Claims) -> Result<PersonClaims, AuthError> {
-    let subject = subject(claims).ok_or(AuthError::Bad("it names no usable subject"))?;
+pub(super) fn claimed(reads: &Reads, claims: &Claims) -> Result<PersonClaims, AuthError> {
+    let subject =
+        reads.subject.fill(|claim| text(claims, claim)).filter(|subject| is_name(subject));
+    let subject = subject.ok_or(AuthError::Bad("it names no usable subject"))?;
+    let mut groups = match &reads.groups_claim {
+        Some(claim) => groups_of(claims, claim)?,
+        None => BTreeSet::new(),
+    };
+    groups.extend(granted_by(&reads.groups, claims));
     Ok(PersonClaims {
-        subject: subject.to_owned(),
         email: verified_email(claims),
-        name: name(claims).unwrap_or(subject).to_owned(),
-        groups: match &config.groups_claim {
-            Some(claim) => groups_of(claims, claim)?,
-            None => BTreeSet::new(),
-        },
-        claims: attributes(&config.claims, claims)?,
+        name: name(claims).map_or_else(|| subject.clone(), str::to_owned),
+        subject,
+        groups,
+        claims: attributes(&reads.claims, claims)?,
         amr: methods(claims)?,
         auth_time: time(claims, "auth_time")?,
         session: text(claims, "sid").filter(|sid| is_name(sid)).map(str::to_owned),
     })
-}
-
-/// The provider's name for somebody.
-pub(super) fn subject(claims: &Claims) -> Option<&str> {
-    text(claims, "sub").filter(|sub| is_name(sub))
 }
 
 pub(super) fn is_name(text: &str) -> bool {
@@ -76,7 +90,8 @@ fn verified_email(claims: &Claims) -> Option<String> {
 }
 
 fn name(claims: &Claims) -> Option<&str> {
-    let names = ["name", "preferred_username"].into_iter().filter_map(|claim| text(claims, claim));
+    let names = ["name", "preferred_username", "username"];
+    let names = names.into_iter().filter_map(|claim| text(claims, claim));
     names
         .into_iter()
         .find(|name| (1..=200).contains(&name.len()) && !name.chars().any(char::is_control))

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{People, id_token};
+use super::{People, Vouches, id_token, openid::Came};
 use crate::{
     AuthError,
     claims::{Life, check_audience},
@@ -27,15 +27,18 @@ pub struct Logout {
 impl People {
     /// Checks a logout token.
     pub async fn logout(&self, token: &str) -> Result<Logout, AuthError> {
-        let token = self.proven(token).await?;
+        let Vouches::OpenId(provider) = &self.vouches else {
+            return Err(AuthError::Bad("this identity provider has no logout tokens"));
+        };
+        let token = provider.proven(token, Came::FromAnybody).await?;
         let claims = &token.claims;
-        if id_token::text(claims, "iss") != Some(self.config.issuer.as_str()) {
+        if id_token::text(claims, "iss") != Some(provider.issuer().as_str()) {
             return Err(AuthError::Bad("it is of another issuer"));
         }
         if !matches!(token.media_type().as_deref(), None | Some("jwt" | "logout+jwt")) {
             return Err(AuthError::Bad("it is no logout token"));
         }
-        check_audience(claims, &self.config.client_id)?;
+        check_audience(claims, &self.registration.client_id)?;
         let life = Life::check(claims, self.clock.now())?;
         life.issued_at.ok_or(AuthError::Bad("it does not say when it was made"))?;
         // An ID token has a nonce or lacks the event; it must never pass for one of these.

@@ -1,10 +1,14 @@
 //! Asking the provider again about somebody who is signed in: are they still there, and in which
-//! groups?
+//! groups? With a refresh token; or with an access token for as long as it lives, at the userinfo or the
+//! introspection endpoint.
 
 use http::StatusCode;
 use portcullis_model::Secret;
 
-use super::{People, PeopleError, SignedIn, answer, answer::Tokens, id_token};
+use super::{
+    Endpoint, People, PeopleError, PersonClaims, SignedIn, Vouches, answer, answer::Tokens,
+    id_token, openid::OpenId,
+};
 use crate::{AuthError, provider::exchange};
 
 const REFRESH: &str = "refresh ";
@@ -25,7 +29,7 @@ impl People {
         let signed_in = match renewal.expose().split_once(' ') {
             Some(("refresh", token)) => self.refresh(token).await?,
             Some(("access", token)) => {
-                let person = self.userinfo(token).await?;
+                let person = self.as_known(token).await?;
                 SignedIn { person, renewal: Some(renewal.clone()) }
             }
             _ => return Err(PeopleError::Refused { error: "no_token".to_owned() }),
@@ -37,26 +41,35 @@ impl People {
     }
 
     async fn refresh(&self, token: &str) -> Result<SignedIn, PeopleError> {
-        let url = self.token_endpoint().await?;
+        let url = self.endpoint(Endpoint::Token).await?;
         let form = [("grant_type", "refresh_token"), ("refresh_token", token)];
         let (status, body) = self.post(&url, &form).await?;
         if status != StatusCode::OK {
             return Err(answer::refusal(&url, status, &body));
         }
         let tokens = answer::tokens(&url, &body)?;
-        let person = match (tokens.id_token(&url), &tokens.access_token) {
-            (Ok(id_token), _) => self.person(id_token.expose()).await?,
-            (Err(_), Some(access)) => self.userinfo(access.expose()).await?,
-            (Err(error), None) => return Err(error.into()),
+        let has_id_token = tokens.id_token(&url).is_ok();
+        let person = match (&self.vouches, &tokens.access_token) {
+            (Vouches::OpenId(_), Some(access)) if !has_id_token => {
+                self.as_known(access.expose()).await?
+            }
+            _ => self.vouched(&url, &tokens, None).await?.person,
         };
         let kept = || Some(Secret::new(format!("{REFRESH}{token}")));
         let renewal = if tokens.refresh_token.is_some() { renewal(&tokens) } else { kept() };
         Ok(SignedIn { person, renewal })
     }
 
-    async fn userinfo(&self, token: &str) -> Result<super::PersonClaims, PeopleError> {
-        let metadata = self.metadata().await?;
-        let Some(url) = self.keys.provider().userinfo_endpoint(&metadata)? else {
+    /// Whom an access token is about, as the provider says now.
+    async fn as_known(&self, token: &str) -> Result<PersonClaims, PeopleError> {
+        match &self.vouches {
+            Vouches::OpenId(provider) => self.userinfo(provider, token).await,
+            Vouches::OAuth2(provider) => Ok(self.introspected(provider, token).await?.person),
+        }
+    }
+
+    async fn userinfo(&self, provider: &OpenId, token: &str) -> Result<PersonClaims, PeopleError> {
+        let Some(url) = provider.userinfo().await? else {
             return Err(PeopleError::Refused { error: "no_userinfo".to_owned() });
         };
         let (status, body) = exchange(self.client.get(&url).bearer_auth(token), &url).await?;
@@ -64,7 +77,7 @@ impl People {
             StatusCode::OK => {
                 let claims = serde_json::from_slice(&body);
                 let claims = claims.map_err(|_| answer::unreadable(&url, "claims in JSON"))?;
-                Ok(id_token::claimed(&self.config, &claims)?)
+                Ok(id_token::claimed(&self.registration.reads, &claims)?)
             }
             // RFC 6750, 3.1: the token is worth nothing any more.
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
 
+mod oauth2;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -197,4 +199,43 @@ async fn a_provider_without_device_flow_or_that_is_down_is_an_error_that_says_so
     scene.issuer.set_fault(Some(Fault::Down));
     let error = scene.people.begin_device().await.unwrap_err().to_string();
     assert!(error.contains("does not answer"), "{error}");
+}
+
+#[tokio::test]
+async fn d09_a_provider_that_changes_its_keys_refuses_nobody_who_signs_in_at_that_moment() {
+    let scene = Scene::new();
+    scene.person(&scene.ana()).await;
+    // The clock stands still: every change comes within the least time between two fetches.
+    for at in 0..5 {
+        let fetched = scene.issuer.key_fetches();
+        scene.issuer.rotate(SigningKey::generate(&format!("new-{at}"), "ES256"));
+        scene.person(&scene.ana()).await;
+        scene.person(&scene.ana()).await;
+        assert_eq!(scene.issuer.key_fetches(), fetched + 1);
+    }
+    // What anybody can send causes no such fetch.
+    let fetched = scene.issuer.key_fetches();
+    let stranger = SigningKey::generate("stranger", "ES256");
+    for _ in 0..20 {
+        assert!(
+            scene
+                .people
+                .logout(&scene.ana().header("kid", "x").signed_by(&stranger))
+                .await
+                .is_err()
+        );
+    }
+    assert_eq!(scene.issuer.key_fetches(), fetched);
+}
+
+#[tokio::test]
+async fn a_new_key_that_cannot_be_fetched_is_no_refusal() {
+    let scene = Scene::new();
+    scene.person(&scene.ana()).await;
+    scene.issuer.rotate(SigningKey::generate("new", "ES256"));
+    let token = scene.ana().mint();
+    scene.issuer.set_discovery("jwks_uri", "http://127.0.0.1:1/jwks");
+    let away = scene.present(&token).await.unwrap_err();
+    let unavailable = portcullis_identity::AuthError::IssuerUnavailable;
+    assert_eq!(away, PeopleError::IdToken(unavailable(scene.issuer.url().to_owned())));
 }

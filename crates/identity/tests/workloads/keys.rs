@@ -53,7 +53,7 @@ async fn a_new_key_is_found_by_the_first_token_it_signs() {
     scene.clock.advance(SignedDuration::from_secs(11));
     assert_eq!(
         scene.workloads.try_authenticate(&new, scene.now()).unwrap_err(),
-        Unverified::KeysNeeded
+        Unverified::IssuerNeeded
     );
     scene.present(&new).await.unwrap();
     scene.present(&old).await.unwrap();
@@ -121,7 +121,7 @@ async fn d10_the_age_of_keys_bounds_cached_tokens_too() {
     scene.clock.advance(SignedDuration::from_mins(61));
     assert_eq!(
         cache.try_authenticate(&scene.workloads, &token, scene.now()).unwrap_err(),
-        Unverified::KeysNeeded
+        Unverified::IssuerNeeded
     );
 }
 

@@ -5,6 +5,7 @@
 mod defects;
 mod keys;
 mod mapping;
+mod opaque;
 
 use std::{sync::Arc, time::Duration};
 

@@ -11,15 +11,15 @@ use crate::Scene;
 
 fn ci() -> Scene {
     Scene::with(Issuer::start(), |mut config| {
-        config.subject = "ci:{repository}".parse().unwrap();
-        config.claims = BTreeMap::from([
+        config.mapping.subject = "ci:{repository}".parse().unwrap();
+        config.mapping.claims = BTreeMap::from([
             ("ref".to_owned(), ClaimType::String),
             ("attempt".to_owned(), ClaimType::Long),
             ("protected".to_owned(), ClaimType::Bool),
             ("teams".to_owned(), ClaimType::Set),
         ]);
         let deployers = vec!["deployers".into()];
-        config.groups = vec![Rule::parse("environment=production", deployers).unwrap()];
+        config.mapping.groups = vec![Rule::parse("environment=production", deployers).unwrap()];
         config
     })
 }
@@ -91,7 +91,7 @@ async fn a_subject_that_is_missing_or_no_text_names_nobody() {
 #[tokio::test]
 async fn n12_groups_that_were_left_out_are_an_error_that_says_so() {
     let scene = Scene::with(Issuer::start(), |mut config| {
-        config.groups_claim = Some("groups".to_owned());
+        config.mapping.groups_claim = Some("groups".to_owned());
         config
     });
     let token = scene.issuer.token(scene.now());

@@ -4,11 +4,11 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use async_trait::async_trait;
 use portcullis_control::{Control, OpenConnection, Snapshots, ports as control};
-use portcullis_model::{GrantId, OperationName, RefusalId, RequestId};
+use portcullis_model::{GrantId, OperationName, Principal, RefusalId, RequestId};
 use portcullis_policy::Snapshot;
 use portcullis_proxy::ports::{
     ConnectionEnd, ConnectionInfo, Connections, ConsumeError, Consumption, KeptRefusal, Refusals,
-    RegisteredConnection, SnapshotFeed,
+    RegisteredConnection, Sightings, SnapshotFeed,
 };
 use tokio::sync::watch;
 
@@ -86,6 +86,12 @@ impl Refusals for ControlPorts {
 
     fn reviewers(&self, operation: &OperationName) -> Vec<String> {
         self.control.reviewers(operation)
+    }
+}
+
+impl Sightings for ControlPorts {
+    fn seen(&self, workload: &Arc<Principal>) {
+        self.control.workload_seen(workload);
     }
 }
 

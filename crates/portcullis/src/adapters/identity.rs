@@ -16,10 +16,10 @@ use portcullis_model::Secret;
 
 /// Checks workloads' tokens.
 #[derive(Debug)]
-pub(crate) struct JwtVerifier(pub(crate) Arc<Workloads>);
+pub(crate) struct TokenVerifier(pub(crate) Arc<Workloads>);
 
 #[async_trait]
-impl WorkloadVerifier for JwtVerifier {
+impl WorkloadVerifier for TokenVerifier {
     async fn authenticate(&self, token: &str, now: Timestamp) -> Result<Authenticated, AuthError> {
         self.0.authenticate(token, now).await
     }
@@ -31,10 +31,10 @@ impl WorkloadVerifier for JwtVerifier {
 
 /// An identity provider of people.
 #[derive(Debug)]
-pub(crate) struct OidcPeople(pub(crate) People);
+pub(crate) struct ProvidedPeople(pub(crate) People);
 
 #[async_trait]
-impl PeopleProvider for OidcPeople {
+impl PeopleProvider for ProvidedPeople {
     fn name(&self) -> &str {
         self.0.name()
     }
@@ -109,7 +109,7 @@ impl PeopleProvider for OidcPeople {
     }
 }
 
-impl OidcPeople {
+impl ProvidedPeople {
     fn unavailable(&self, error: &PeopleError) -> ProviderUnavailable {
         tracing::warn!(provider = self.0.name(), %error, "nobody can sign in");
         ProviderUnavailable(error.to_string())

@@ -43,6 +43,7 @@ impl Explain {
 
 fn show(screen: &Screen, explanation: &ExplanationBody) {
     screen.line(&format!("answer      {}", explanation.answer));
+    screen.line(&format!("signed in   {}", explanation.auth_method));
     for policy in &explanation.policies {
         screen.line(&format!("decided by  {policy}"));
     }

@@ -2,14 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
-use indexmap::IndexMap;
+use anyhow::Result;
 use portcullis_control::Source;
 use portcullis_identity::{
-    CiSystem, ClaimType, IssuerUrl, JwtIssuer, Rule, Template,
+    AuthMethod, CiSystem, IssuerUrl, JwtIssuer, OpaqueIssuer,
     ci::CiPreset,
     spiffe::{Mesh, SvidTokens, TrustDomain},
 };
@@ -18,9 +18,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
-    ci::{self, Ci, ClaimRule, Wanted},
+    ci::{Ci, Wanted},
+    introspection::{Introspection, check_prefixes},
     listener::Listener,
-    people::People,
+    mapping::Mapping,
+    people::{self, People},
     scim::Scim,
     section::{Field, Section},
     sign_ins::SignIns,
@@ -30,7 +32,7 @@ use super::{
 /// Who vouches for whom.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub(crate) struct Identity {
-    /// OpenID providers of people.
+    /// Providers of people.
     pub(crate) people: Vec<People>,
     /// Issuers and trust domains of workloads.
     pub(crate) workloads: Vec<Workload>,
@@ -45,7 +47,7 @@ pub(crate) struct Identity {
     pub(crate) scim: Option<Scim>,
 }
 
-/// Who vouches for some workloads: an issuer of tokens, or a trust domain.
+/// Who vouches for some workloads: an issuer of JWTs or of opaque tokens, or a trust domain.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct Workload {
     /// Its name: workloads are `Workload::"<name>:<subject>"`.
@@ -53,6 +55,9 @@ pub(crate) struct Workload {
     /// What its tokens must look like.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) jwt: Option<Jwt>,
+    /// Where its opaque tokens are asked about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) introspection: Option<Introspection>,
     /// What the workloads of its trust domain present.
     #[serde(flatten)]
     pub(crate) spiffe: Option<Spiffe>,
@@ -70,22 +75,9 @@ pub(crate) struct Jwt {
     pub(crate) issuer: IssuerUrl,
     /// The audience that `aud` must hold.
     pub(crate) audience: String,
-    /// The subject, from claims: `ci:{repository}`; default `{sub}`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) subject: Option<String>,
-    #[serde(skip)]
-    template: Template,
-    /// Claims that policies may read: `String`, `Long`, `Bool`, `Set<String>`.
-    pub(crate) claims: BTreeMap<String, String>,
-    /// What a token must say to be accepted at all.
-    pub(crate) require: BTreeMap<String, Wanted>,
-    /// Groups given by claims: `environment=production` to a list of groups.
-    pub(crate) groups: IndexMap<String, Vec<String>>,
-    /// Groups given by several claims together, or by globs.
-    pub(crate) rules: Vec<ClaimRule>,
-    /// The claim that lists groups.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) groups_claim: Option<String>,
+    /// How its principals are named, and what is known of them.
+    #[serde(flatten)]
+    pub(crate) mapping: Mapping,
     /// Hosts, besides the issuer's own, that its discovery document may point to.
     pub(crate) endpoint_hosts: Vec<String>,
     /// How often its keys are fetched, and so how long a key that it removed is still accepted: `5m`.
@@ -93,9 +85,6 @@ pub(crate) struct Jwt {
     #[serde(serialize_with = "super::as_text")]
     pub(crate) refresh: Window,
 }
-
-const CLAIM_TYPES: [(&str, &str); 4] =
-    [("String", "String"), ("Long", "Long"), ("Bool", "Bool"), ("Set<String>", "Set<String>")];
 
 impl Identity {
     pub(super) fn read(field: &Field<'_>, demo: bool) -> Option<Self> {
@@ -105,7 +94,7 @@ impl Identity {
         let people: Vec<People> =
             people.into_iter().filter_map(|s| People::read(s, demo, &mut names)).collect();
         let workloads = list(&mut section, "workloads");
-        let workloads = workloads.into_iter().filter_map(|s| Workload::read(s, &mut names));
+        let workloads = workloads.into_iter().filter_map(|s| Workload::read(s, demo, &mut names));
         let workloads: Vec<Workload> = workloads.collect();
         let of_people = people.iter().flat_map(People::claims);
         let of_workloads = workloads.iter().flat_map(Workload::claims);
@@ -117,6 +106,10 @@ impl Identity {
         let scim = section.field("scim");
         let is_scim = scim.is_some();
         let scim = scim.and_then(|field| Scim::read(&field, demo, &providers));
+        let opaque =
+            workloads.iter().filter_map(|w| Some((w.name.as_str(), w.introspection.as_ref()?)));
+        check_prefixes(&section, opaque);
+        people::check_issuers(&section, &people);
         for domain in twice(workloads.iter().filter_map(|workload| workload.spiffe.as_ref())) {
             let help = Some("a workload has one name: keep one entry for each trust domain".into());
             section.error(format!("the trust domain `{domain}` has two entries"), help);
@@ -144,6 +137,18 @@ impl Identity {
     /// The trust domains whose tokens are accepted.
     pub(crate) fn svid_tokens(&self) -> impl Iterator<Item = SvidTokens> {
         self.workloads.iter().filter_map(|w| w.spiffe.as_ref()?.tokens(&w.name))
+    }
+
+    /// The issuers of opaque tokens; secrets are resolved now.
+    pub(crate) fn opaque_issuers(&self, base: &Path) -> Result<Vec<OpaqueIssuer>> {
+        let opaque =
+            self.workloads.iter().filter_map(|w| Some((&w.name, w.introspection.as_ref()?)));
+        opaque.map(|(name, introspection)| introspection.opaque(name, base)).collect()
+    }
+
+    /// How workloads prove who they are, by the names of their entries.
+    pub(crate) fn methods(&self) -> BTreeMap<String, AuthMethod> {
+        self.workloads.iter().map(|one| (one.name.clone(), one.method())).collect()
     }
 
     /// What is configured and could never be used, with the listeners as they are.
@@ -187,16 +192,13 @@ impl Identity {
 
     /// The types of all claims of people that policies may read.
     pub(crate) fn user_claims(&self) -> BTreeMap<String, String> {
-        self.people.iter().flat_map(|people| people.oidc.claims.clone()).collect()
+        let claims = self.people.iter().flat_map(People::claims);
+        claims.map(|(claim, kind)| (claim.to_owned(), kind.to_owned())).collect()
     }
 
     /// Who vouches for people under which name, and how their groups are found.
     pub(crate) fn sources(&self) -> BTreeMap<String, Source> {
-        let sources = self.people.iter().map(|people| {
-            let (issuer, claim) =
-                (people.oidc.issuer.to_string(), people.oidc.groups_claim.clone());
-            (people.name.clone(), Source { issuer, groups_claim: claim })
-        });
+        let sources = self.people.iter().map(|people| (people.name.clone(), people.source()));
         sources.collect()
     }
 
@@ -246,28 +248,44 @@ pub(super) fn provider_name(
 }
 
 impl Workload {
-    fn read(mut section: Section<'_>, names: &mut BTreeSet<String>) -> Option<Self> {
+    fn read(mut section: Section<'_>, demo: bool, names: &mut BTreeSet<String>) -> Option<Self> {
         let name = provider_name(&mut section, names);
-        let given = section.field("jwt");
+        let (jwt, opaque) = (section.field("jwt"), section.field("introspection"));
         let spiffe = ["mtls", "jwt_svid"].map(|key| section.field(key).is_some()).contains(&true);
-        if given.is_some() == spiffe {
-            let help = "write `jwt`, or `mtls` and `jwt_svid` of one trust domain".into();
-            section.error("an entry is for one kind of workload".into(), Some(help));
+        let kinds = [jwt.is_some(), opaque.is_some(), spiffe];
+        let is_one = kinds.into_iter().filter(|there| *there).count() == 1;
+        if !is_one {
+            let help = "write `jwt`, `introspection`, or `mtls` and `jwt_svid` of one trust domain";
+            section.error("an entry is for one kind of workload".into(), Some(help.into()));
         }
-        let jwt = given.as_ref().map(Jwt::read);
+        let jwt = jwt.as_ref().map(Jwt::read);
+        let introspection = opaque.as_ref().map(|field| Introspection::read(field, demo));
         let spiffe = spiffe.then(|| Spiffe::read(&mut section));
         section.finish();
-        let (jwt, spiffe) = match (jwt, spiffe) {
-            (Some(jwt), None) => (Some(jwt?), None),
-            (None, Some(spiffe)) => (None, Some(spiffe?)),
-            _ => return None,
-        };
-        Some(Self { name: name?, jwt, spiffe })
+        // What is there and has a mistake is not the same as what is not there.
+        let sound = !matches!(jwt, Some(None))
+            && !matches!(introspection, Some(None))
+            && !matches!(spiffe, Some(None));
+        let (jwt, introspection, spiffe) =
+            (jwt.flatten(), introspection.flatten(), spiffe.flatten());
+        let workload = Self { name: name?, jwt, introspection, spiffe };
+        (is_one && sound).then_some(workload)
+    }
+
+    /// How its workloads prove who they are, as policies see it.
+    fn method(&self) -> AuthMethod {
+        match &self.spiffe {
+            Some(spiffe) if spiffe.mtls.is_some() => AuthMethod::Mtls,
+            None if self.introspection.is_some() => AuthMethod::Introspection,
+            Some(_) | None => AuthMethod::Jwt,
+        }
     }
 
     /// The claims that policies may read, and their types.
     fn claims(&self) -> impl Iterator<Item = (&str, &str)> {
-        let mapped = self.jwt.iter().flat_map(|jwt| &jwt.claims);
+        let opaque = self.introspection.iter().map(|opaque| &opaque.mapping);
+        let mapping = self.jwt.iter().map(|jwt| &jwt.mapping).chain(opaque);
+        let mapped = mapping.flat_map(|mapping| &mapping.claims);
         let own = self.spiffe.as_ref().map(|_| (Mesh::ATTRIBUTE, "String"));
         mapped.map(|(claim, kind)| (claim.as_str(), kind.as_str())).chain(own)
     }
@@ -282,31 +300,20 @@ impl Jwt {
         let preset = ci.as_ref().map(|ci| CiSystem::from(ci.system).preset());
         let issuer = issuer(&mut section, preset.and_then(|preset| preset.issuer));
         let audience = section.required("audience").and_then(|f| f.text().map(str::to_owned));
-        let (subject, template) = subject(&mut section, preset.map(|preset| preset.subject));
-        let claims = section.field("claims").map(|field| claims(&field)).unwrap_or_default();
-        let require = section.field("require").map(|field| ci::wanted(&field)).unwrap_or_default();
-        let groups = section.field("groups").map(|field| groups(&field)).unwrap_or_default();
-        let rules = section.field("rules").map(|field| ci::rules(&field)).unwrap_or_default();
-        let groups_claim = section.field("groups_claim").and_then(|f| f.text().map(str::to_owned));
+        let mapping = Mapping::read(&mut section, preset);
         let endpoint_hosts = section.field("endpoint_hosts").map(|field| field.texts());
         let endpoint_hosts = endpoint_hosts.unwrap_or_default();
         let refresh = section.field("refresh");
         let refresh = refresh.map_or(Some(Window::minutes(5)), |field| field.parsed());
-        if let (Some(preset), Some(issuer)) = (preset, &issuer) {
-            check_anchor(&section, preset, issuer, &require);
+        if let (Some(preset), Some(issuer), Some(mapping)) = (preset, &issuer, &mapping) {
+            check_anchor(&section, preset, issuer, &mapping.require);
         }
         section.finish();
         let jwt = Self {
             ci,
             issuer: issuer?,
             audience: audience?,
-            subject,
-            template: template?,
-            claims: with_preset(claims, preset),
-            require,
-            groups,
-            rules,
-            groups_claim,
+            mapping: mapping?,
             endpoint_hosts,
             refresh: refresh?,
         };
@@ -321,28 +328,6 @@ fn issuer(section: &mut Section<'_>, shared: Option<&'static str>) -> Option<Iss
         // Says that it is missing.
         (None, None) => section.required("issuer").and_then(|field| field.parsed()),
     }
-}
-
-fn subject(
-    section: &mut Section<'_>,
-    preset: Option<&'static str>,
-) -> (Option<String>, Option<Template>) {
-    match (section.field("subject"), preset) {
-        (Some(field), _) => (field.text().map(str::to_owned), field.parsed()),
-        (None, Some(text)) => (Some(text.to_owned()), text.parse().ok()),
-        (None, None) => (None, Some(Template::default())),
-    }
-}
-
-/// The preset's claims, as far as configuration does not say otherwise.
-fn with_preset(
-    mut claims: BTreeMap<String, String>,
-    preset: Option<CiPreset>,
-) -> BTreeMap<String, String> {
-    for (claim, kind) in preset.map_or(&[][..], |preset| preset.claims) {
-        claims.entry((*claim).to_owned()).or_insert_with(|| kind.as_str().to_owned());
-    }
-    claims
 }
 
 /// An issuer that many share signs for whoever has an account there.
@@ -364,48 +349,14 @@ impl Workload {
     /// What the identity crate checks tokens by, if it is an issuer's.
     pub(crate) fn issuer(&self) -> Option<JwtIssuer> {
         let jwt = self.jwt.clone()?;
-        let Jwt { issuer, audience, template, claims, groups, groups_claim, .. } = jwt;
-        let simple = groups.into_iter().filter_map(|(condition, groups)| {
-            Rule::parse(&condition, groups.into_iter().map(Into::into).collect()).ok()
-        });
         Some(JwtIssuer {
             name: self.name.clone(),
-            issuer,
-            audience,
-            subject: template,
-            claims: claim_types(claims),
-            require: ci::requirements(&jwt.require),
-            groups: simple.chain(jwt.rules.iter().map(ClaimRule::rule)).collect(),
-            groups_claim,
+            issuer: jwt.issuer,
+            audience: jwt.audience,
+            mapping: jwt.mapping.mapping(),
             endpoint_hosts: jwt.endpoint_hosts,
             refresh_every: Some(jwt.refresh.get()),
             ci: jwt.ci.as_ref().map(Ci::jobs),
         })
     }
-}
-
-pub(super) fn claim_types(claims: BTreeMap<String, String>) -> BTreeMap<String, ClaimType> {
-    let typed = claims.into_iter().filter_map(|(claim, kind)| Some((claim, claim_type(&kind)?)));
-    typed.collect()
-}
-
-fn claim_type(text: &str) -> Option<ClaimType> {
-    ClaimType::ALL.into_iter().find(|kind| kind.as_str() == text)
-}
-
-pub(super) fn claims(field: &Field<'_>) -> BTreeMap<String, String> {
-    let pairs = field.pairs().into_iter();
-    pairs.filter_map(|(claim, kind)| Some((claim, kind.one_of(&CLAIM_TYPES)?.to_owned()))).collect()
-}
-
-pub(super) fn groups(field: &Field<'_>) -> IndexMap<String, Vec<String>> {
-    let pairs = field.pairs().into_iter().filter(|(condition, field)| {
-        let rule = Rule::parse(condition, Vec::new());
-        if let Err(error) = &rule {
-            let help = Some("write it like \"environment=production\": [deployers]".into());
-            field.error(error.to_string(), help);
-        }
-        rule.is_ok()
-    });
-    pairs.map(|(condition, field)| (condition, field.texts())).collect()
 }

@@ -1,29 +1,39 @@
-//! `identity.people`: the OpenID providers of people.
+//! `identity.people`: the providers of people.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    sync::Arc,
 };
 
 use anyhow::{Context, Result};
-use portcullis_identity::{IssuerUrl, OidcProvider};
+use portcullis_control::{Source, Vouching};
+use portcullis_identity::{IssuerUrl, OidcProvider, Pace, ProviderClient};
+use portcullis_model::Clock;
 use schemars::JsonSchema;
 use serde::Serialize;
+use tokio::runtime::Handle;
 
 use super::{
-    identity::{claim_types, claims, provider_name},
+    identity::provider_name,
+    mapping::{claim_types, claims},
+    oauth2::OAuth2,
     secret::SecretRef,
     section::{Field, Section},
     sign_ins::{Recheck, StepUp},
 };
 
-/// One OpenID provider.
+/// One provider.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct People {
     /// Its name: people are `User::"<name>:<subject>"`.
     pub(crate) name: String,
-    /// How to talk to it.
-    pub(crate) oidc: Oidc,
+    /// How to talk to it, if it speaks OpenID Connect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) oidc: Option<Oidc>,
+    /// How to talk to it, if it speaks OAuth 2.0 only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) oauth2: Option<OAuth2>,
     /// Subjects of this provider who are the same human being as one of another:
     /// `ana-admin: corp:ana`. Verified e-mail links without this.
     pub(crate) link: BTreeMap<String, String>,
@@ -63,35 +73,74 @@ impl People {
         names: &mut BTreeSet<String>,
     ) -> Option<Self> {
         let name = provider_name(&mut section, names);
-        let oidc = section.required("oidc").and_then(|field| Oidc::read(&field, demo));
+        let (oidc, oauth2) = (section.field("oidc"), section.field("oauth2"));
+        let is_one = oidc.is_some() != oauth2.is_some();
+        if !is_one {
+            let help = Some("write `oidc`, or `oauth2` if it has no ID tokens".into());
+            section.error("a provider of people is of one kind".into(), help);
+        }
+        let oidc = oidc.map(|field| Oidc::read(&field, demo));
+        let oauth2 = oauth2.map(|field| OAuth2::read(&field, demo));
         let link = section.field("link").map(|field| links(&field)).unwrap_or_default();
         section.finish();
-        Some(Self { name: name?, oidc: oidc?, link })
+        // What is there and has a mistake is not the same as what is not there.
+        let sound = !matches!(oidc, Some(None)) && !matches!(oauth2, Some(None));
+        let people = Self { name: name?, oidc: oidc.flatten(), oauth2: oauth2.flatten(), link };
+        (is_one && sound).then_some(people)
     }
 
     /// The claims that policies may read, and their types.
     pub(super) fn claims(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.oidc.claims.iter().map(|(claim, kind)| (claim.as_str(), kind.as_str()))
+        let oauth2 = self.oauth2.iter().flat_map(|oauth2| &oauth2.claims);
+        let claims = self.oidc.iter().flat_map(|oidc| &oidc.claims).chain(oauth2);
+        claims.map(|(claim, kind)| (claim.as_str(), kind.as_str()))
     }
 
-    /// What the identity crate signs people in by; secrets are resolved now.
-    pub(crate) fn provider(&self, base: &Path) -> Result<OidcProvider> {
-        let oidc = self.oidc.clone();
-        let secret = oidc.client_secret.as_ref().map(|secret| secret.resolve(base)).transpose();
-        let client_secret =
-            secret.with_context(|| format!("the client secret of provider `{}`", self.name))?;
-        Ok(OidcProvider {
-            name: self.name.clone(),
-            issuer: oidc.issuer,
-            client_id: oidc.client_id,
-            client_secret,
-            scopes: oidc.scopes,
-            groups_claim: oidc.groups_claim,
-            claims: claim_types(oidc.claims),
-            endpoint_hosts: oidc.endpoint_hosts,
-            step_up: portcullis_identity::StepUp { acr_values: oidc.step_up.acr_values },
-            recheck: oidc.recheck.get(),
-        })
+    /// Who vouches, and how groups are found.
+    pub(super) fn source(&self) -> Source {
+        let (issuer, groups_claim, by) = match (&self.oidc, &self.oauth2) {
+            (Some(oidc), _) => {
+                (oidc.issuer.to_string(), &oidc.groups_claim, Vouching::OpenIdConnect)
+            }
+            (None, Some(oauth2)) => {
+                (oauth2.in_words(), &oauth2.groups_claim, Vouching::Introspection)
+            }
+            (None, None) => (String::new(), &None, Vouching::OpenIdConnect),
+        };
+        Source { issuer, groups_claim: groups_claim.clone(), by }
+    }
+
+    /// The client that signs people in; secrets are resolved now.
+    pub(crate) fn client(
+        &self,
+        base: &Path,
+        client: &ProviderClient,
+        clock: &Arc<dyn Clock>,
+        runtime: &Handle,
+    ) -> Result<portcullis_identity::People> {
+        use portcullis_identity::People;
+        match (&self.oidc, &self.oauth2) {
+            (Some(oidc), _) => {
+                let provider = oidc.provider(&self.name, base)?;
+                Ok(People::new(provider, client, clock, Pace::default(), runtime))
+            }
+            (None, Some(oauth2)) => {
+                let provider = oauth2.provider(&self.name, base)?;
+                Ok(People::by_introspection(provider, client, clock))
+            }
+            (None, None) => anyhow::bail!("provider `{}` is of no kind", self.name),
+        }
+    }
+}
+
+/// Beside others, a provider's answers to browsers must name it, or one could pass another's code off
+/// as its own (RFC 9700, 4.4). What OpenID providers say of that is in their discovery documents.
+pub(super) fn check_issuers(section: &Section<'_>, people: &[People]) {
+    let nameless = |one: &&People| one.oauth2.as_ref().is_some_and(|one| one.issuer.is_none());
+    if let (Some(nameless), true) = (people.iter().find(nameless), people.len() > 1) {
+        let help = Some("write what its answers to browsers have as `iss` (RFC 9207)".into());
+        section
+            .error(format!("beside other providers, `{}` needs an `issuer`", nameless.name), help);
     }
 }
 
@@ -109,6 +158,26 @@ fn links(field: &Field<'_>) -> BTreeMap<String, String> {
 }
 
 impl Oidc {
+    /// What the identity crate signs people in by, under the name of its entry.
+    fn provider(&self, name: &str, base: &Path) -> Result<OidcProvider> {
+        let oidc = self.clone();
+        let secret = oidc.client_secret.as_ref().map(|secret| secret.resolve(base)).transpose();
+        let client_secret =
+            secret.with_context(|| format!("the client secret of provider `{name}`"))?;
+        Ok(OidcProvider {
+            name: name.to_owned(),
+            issuer: oidc.issuer,
+            client_id: oidc.client_id,
+            client_secret,
+            scopes: oidc.scopes,
+            groups_claim: oidc.groups_claim,
+            claims: claim_types(oidc.claims),
+            endpoint_hosts: oidc.endpoint_hosts,
+            step_up: portcullis_identity::StepUp { acr_values: oidc.step_up.acr_values },
+            recheck: oidc.recheck.get(),
+        })
+    }
+
     fn read(field: &Field<'_>, demo: bool) -> Option<Self> {
         let mut section = field.section()?;
         let issuer = section.required("issuer").and_then(|field| field.parsed());

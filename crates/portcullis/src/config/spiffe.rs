@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
-    identity::groups,
+    mapping::{group_rules, groups},
     section::{Field, Section},
 };
 
@@ -90,12 +90,8 @@ impl Spiffe {
 
     /// How its workloads are named, under the name of its entry.
     pub(crate) fn mesh(&self, name: &str) -> Arc<Mesh> {
-        let rules = self.groups.iter().filter_map(|(condition, groups)| {
-            let groups = groups.iter().map(|group| group.as_str().into()).collect();
-            Rule::parse(condition, groups).ok()
-        });
         let (name, domain) = (name.to_owned(), self.domain.clone());
-        Arc::new(Mesh { name, domain, groups: rules.collect() })
+        Arc::new(Mesh { name, domain, groups: group_rules(&self.groups) })
     }
 
     /// The tokens that are accepted, if any.

@@ -245,7 +245,7 @@ fn a_ci_system_is_read_by_its_preset() {
     let loaded = loaded(&sound).expect("loads");
     let jwt = loaded.config.identity.workloads[0].jwt.as_ref().expect("an issuer");
     assert_eq!(jwt.issuer.as_str(), "https://token.actions.githubusercontent.com");
-    assert_eq!(jwt.subject.as_deref(), Some("{repository}"));
+    assert_eq!(jwt.mapping.subject.as_deref(), Some("{repository}"));
     assert_eq!(loaded.bundle.claims["run_id"], "String");
     let shown = serde_json::to_string(jwt).expect("shown");
     assert!(

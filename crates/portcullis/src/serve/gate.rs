@@ -50,6 +50,7 @@ pub(super) fn open(
         consumption: Arc::clone(&ports) as _,
         refusals: Arc::clone(&ports) as _,
         browsers: Arc::clone(&ports) as _,
+        sightings: Arc::clone(&ports) as _,
         connections: ports,
         workloads: Arc::clone(&house.workloads),
         entropy: Arc::clone(&house.entropy),

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use anyhow::{Context, Result};
 use portcullis_control::{Control, ControlParts, Settings, ports::PeopleProvider};
-use portcullis_identity::{Pace, People, ProviderClient, RelyingParty, Workloads};
+use portcullis_identity::{Pace, ProviderClient, RelyingParty, Workloads};
 use portcullis_log::{Log, LogOptions, Reader};
 use portcullis_model::{Clock, Entropy};
 use portcullis_policy::Bundle;
@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 
 use super::keys;
 use crate::{
-    adapters::{JwtVerifier, LogEvents, OidcPeople},
+    adapters::{LogEvents, ProvidedPeople, TokenVerifier},
     ambient::{SystemClock, SystemEntropy},
     config::{Config, Loaded},
 };
@@ -41,7 +41,8 @@ impl House {
         let issuers = config.identity.workloads.iter().filter_map(crate::config::Workload::issuer);
         let workloads =
             Workloads::new(issuers.collect(), &client, &clock, Pace::default(), runtime)?
-                .with_svids(config.identity.svid_tokens().collect())?;
+                .with_svids(config.identity.svid_tokens().collect())?
+                .with_opaque(config.identity.opaque_issuers(base)?, &client, &clock, runtime)?;
         workloads.keep_fresh();
         let workloads = Arc::new(workloads);
         let control = Control::start(ControlParts {
@@ -53,7 +54,7 @@ impl House {
             entropy: Arc::clone(&entropy),
             settings: settings(config, base, &entropy)?,
             people: people(loaded, &client, &clock, runtime)?,
-            workloads: Arc::new(JwtVerifier(Arc::clone(&workloads))),
+            workloads: Arc::new(TokenVerifier(Arc::clone(&workloads))),
         });
         let control = control.await.context("control cannot start")?;
         Ok(Self { control, workloads, clock, entropy, store, log })
@@ -72,6 +73,7 @@ fn settings(config: &Config, base: &Path, entropy: &Arc<dyn Entropy>) -> Result<
         store_key: keys::store_key(&base.join(config.store.path()), entropy.as_ref())?,
         relying_party: RelyingParty::of(&config.control.url),
         sources: config.identity.sources(),
+        methods: config.identity.methods(),
         provisioning: scim.map(|scim| scim.provisioning(base)).transpose()?,
         ..Settings::default()
     })
@@ -84,9 +86,8 @@ fn people(
     runtime: &Handle,
 ) -> Result<Vec<Arc<dyn PeopleProvider>>> {
     let providers = loaded.config.identity.people.iter().map(|people| {
-        let provider = people.provider(&loaded.base)?;
-        let people = People::new(provider, client, clock, Pace::default(), runtime);
-        Ok(Arc::new(OidcPeople(people)) as Arc<dyn PeopleProvider>)
+        let people = people.client(&loaded.base, client, clock, runtime)?;
+        Ok(Arc::new(ProvidedPeople(people)) as Arc<dyn PeopleProvider>)
     });
     providers.collect()
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use portcullis_testkit::net::free_port;
+use serde_json::json;
 
 use crate::{
     people::Person,
@@ -123,10 +124,36 @@ fn a_certificate_names_a_workload_of_its_trust_domain() {
     assert!(mesh.upstream.take().is_empty());
     let auditor = mesh.shop.house.sign_in(&Person::new("sam", &["auditors"]));
     let events = mesh.shop.house.record(&auditor, |events| {
-        events.iter().any(|event| event["principal"]["id"] == "mesh:/ns/shop/sa/other")
+        events.iter().any(|event| {
+            event["type"] == "attempt" && event["principal"]["id"] == "mesh:/ns/shop/sa/other"
+        })
     });
-    let admitted = events.iter().find(|event| event["principal"]["id"] == "mesh:/ns/shop/sa/api");
+    let admitted = events.iter().find(|event| {
+        event["type"] == "attempt" && event["principal"]["id"] == "mesh:/ns/shop/sa/api"
+    });
     assert_eq!(admitted.unwrap()["decision"], "permit");
+}
+
+#[test]
+fn a_workload_is_listed_and_explained_by_its_own_scheme_once_a_gate_saw_it() {
+    let mesh = Mesh::open();
+    let web = mesh.svid("web-svid", "spiffe://prod.example.com/ns/shop/sa/web");
+    let auditor = mesh.shop.house.sign_in(&Person::new("sam", &["auditors"]));
+    let name = json!({"type": "Workload", "id": "mesh:/ns/shop/sa/web"});
+    let question = json!({"principal": name, "operation": "shop.GET"});
+    let explain = || {
+        let (house, body) = (&mesh.shop.house, Some(question.clone()));
+        house.api("POST", "/v1/policy/explain", Some(&auditor), body)
+    };
+    assert_eq!(explain().status, 404, "nobody has seen it");
+    assert_eq!(mesh.get(Some(&web), &[]).status, 200);
+    eventually("it is listed", || {
+        let listed = mesh.shop.house.api("GET", "/v1/principals", Some(&auditor), None).json();
+        let all = listed["principals"].as_array().unwrap();
+        all.iter().any(|one| one["principal"] == name)
+    });
+    let explained = explain().json();
+    assert_eq!(explained["auth_method"], "mtls", "{explained:#}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use portcullis_identity::introspection::Again;
 use portcullis_model::{Grant, GrantId, SignInId};
 use portcullis_policy::{Answer, Pass, Snapshot, Subject};
 
@@ -24,6 +25,8 @@ pub(crate) struct Standing {
     ends_at: Timestamp,
     /// The same by a clock that nobody sets: whichever is first ends it.
     ends_by: Instant,
+    /// Whoever vouched may change their mind before that.
+    again: Option<Arc<Again>>,
     generation: u64,
     facts: (u64, u64),
     rereads_time: bool,
@@ -52,6 +55,7 @@ impl Standing {
         pass: &Pass,
         sign_in: Option<SignInId>,
         ends_at: Timestamp,
+        again: Option<Arc<Again>>,
         generation: u64,
     ) -> Self {
         let used = |grant: &Grant| Used {
@@ -65,7 +69,8 @@ impl Standing {
         let earliest = grant.as_ref().map_or(ends_at, |grant: &Used| grant.expires_at.min(ends_at));
         let left = Duration::try_from(earliest.duration_since(now)).unwrap_or_default();
         let ends_by = Instant::now() + left.min(LONGEST);
-        Self { question, grant, sign_in, ends_at, ends_by, generation, facts: (0, 0), rereads_time }
+        let facts = (0, 0);
+        Self { question, grant, sign_in, ends_at, ends_by, again, generation, facts, rereads_time }
     }
 
     pub(crate) fn question(&self) -> &Question {
@@ -80,8 +85,8 @@ impl Standing {
         self.sign_in
     }
 
-    /// Why the connection must end at `now`, by the clock alone: by that on the wall, or by the one that
-    /// nobody sets.
+    /// Why the connection must end at `now`, whatever policy says: by the clock on the wall, or by the
+    /// one that nobody sets.
     pub(crate) fn timed_out(&self, now: Timestamp, uptime: Instant) -> Option<ConnectionEnd> {
         if uptime >= self.ends_by {
             let by_grant =
@@ -92,7 +97,9 @@ impl Standing {
         if self.grant.as_ref().is_some_and(|grant| now >= grant.expires_at) {
             return Some(ConnectionEnd::GrantEnded);
         }
-        (now >= self.ends_at).then_some(ConnectionEnd::SignInEnded)
+        let over =
+            now >= self.ends_at || self.again.as_ref().is_some_and(|again| !again.holds(now));
+        over.then_some(ConnectionEnd::SignInEnded)
     }
 
     /// Why the connection must end in `snapshot`.

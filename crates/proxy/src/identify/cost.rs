@@ -7,7 +7,9 @@
 use std::{hint::black_box, time::Instant};
 
 use http::HeaderMap;
-use portcullis_identity::{JwtIssuer, Pace, ProviderClient, TokenCache, Workloads};
+use portcullis_identity::{
+    Introspection, JwtIssuer, Mapping, OpaqueIssuer, Pace, ProviderClient, TokenCache, Workloads,
+};
 use portcullis_model::{Clock, PersonId, PrincipalKind, Secret, SignInId};
 use portcullis_policy::{Bundle, BundleSource};
 use portcullis_testkit::{Issuer, ManualClock, ambient::machine_time};
@@ -30,6 +32,18 @@ fn identity_cost() {
     report("workload token", &tokens, |headers| {
         let (name, token) = presented(headers)?;
         let known = cache.try_authenticate(&workloads, token.ok()?, now).ok()?;
+        headers.remove(name);
+        Some(known)
+    });
+    let opaque = opaque(&issuer, runtime.handle());
+    let tokens: Vec<String> = (0..CONNECTIONS).map(|n| format!("at_{n:043}")).collect();
+    for token in &tokens {
+        runtime.block_on(opaque.authenticate(token, now)).unwrap();
+    }
+    let mut cache = TokenCache::new(1024);
+    report("opaque token", &tokens, |headers| {
+        let (name, token) = presented(headers)?;
+        let known = cache.try_authenticate(&opaque, token.ok()?, now).ok()?;
         headers.remove(name);
         Some(known)
     });
@@ -91,6 +105,31 @@ fn workloads(issuer: &Issuer, control: &tokio::runtime::Handle) -> Workloads {
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::stopped_now());
     let client = ProviderClient::new().unwrap();
     Workloads::new(vec![config], &client, &clock, Pace::default(), control).unwrap()
+}
+
+/// Workloads of an issuer that vouches for every opaque token.
+fn opaque(issuer: &Issuer, control: &tokio::runtime::Handle) -> Workloads {
+    let page = "/introspect";
+    let answer = serde_json::json!({"active": true, "token_type": "Bearer", "sub": "job"});
+    issuer.set_page(page, 200, answer);
+    let config = OpaqueIssuer {
+        name: "batch".to_owned(),
+        introspection: Introspection::At {
+            endpoint: format!("{}{page}", issuer.url()).parse().unwrap(),
+            issuer: None,
+        },
+        client_id: "portcullis".to_owned(),
+        client_secret: Secret::new("s"),
+        prefix: None,
+        audience: None,
+        scopes: Vec::new(),
+        mapping: Mapping::default(),
+        answer: std::time::Duration::from_secs(30),
+    };
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::stopped_now());
+    let client = ProviderClient::new().unwrap();
+    let workloads = Workloads::new(Vec::new(), &client, &clock, Pace::default(), control).unwrap();
+    workloads.with_opaque(vec![config], &client, &clock, control).unwrap()
 }
 
 fn minted(issuer: &Issuer, n: usize, now: Timestamp) -> String {

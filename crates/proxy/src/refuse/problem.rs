@@ -68,7 +68,7 @@ fn detail(refusal: &Refusal) -> Option<String> {
         Refusal::Unavailable(what) => match what {
             Unavailable::Record => "the record cannot be written, so nothing is forwarded",
             Unavailable::Store => "the store does not answer; try again",
-            Unavailable::Issuer => "the keys of the token's issuer are not known yet; try again",
+            Unavailable::Issuer => "the token's issuer cannot be asked at the moment; try again",
             Unavailable::ShuttingDown => "the gate is shutting down",
             Unavailable::Internal => "a fault of the gate's own",
         }

@@ -105,6 +105,7 @@ impl House {
             consumption: Arc::clone(&ports) as _,
             refusals: Arc::clone(&ports) as _,
             browsers: Arc::new(crate::browsers::Nobody),
+            sightings: Arc::clone(&ports) as _,
             connections: Arc::clone(&ports) as _,
             workloads: Arc::new(workloads.unwrap()),
             entropy: Arc::clone(&ports) as _,

@@ -2,6 +2,7 @@
 
 use portcullis_model::{
     AccessRequest, Decision, Event, Grant, GrantState, Principal, RequestId, Review, SignInId,
+    TokenHash,
 };
 use sqlx::{Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
 
@@ -10,7 +11,8 @@ use super::{
     rows::{json, micros, unreadable},
 };
 use crate::{
-    Change, LogMark, Person, StoreError, StoredAnswer, StoredBundle, StoredRefusal, StoredSignIn,
+    Change, LogMark, Person, StoreError, StoredAnswer, StoredBundle, StoredDevice, StoredRefusal,
+    StoredSignIn,
 };
 
 /// Answers that are kept for one caller.
@@ -28,11 +30,7 @@ pub(super) async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<
         Change::EndCode(hash) => browsers::end_code(tx, hash).await,
         Change::SeeOnce { hash, until } => browsers::see_once(tx, hash, *until).await,
         Change::KeepProviderToken(token) => browsers::keep_provider_token(tx, token).await,
-        Change::AddDevice { hash, device } => {
-            let sql = "INSERT INTO devices (token_hash, expires_at, body) VALUES (?, ?, ?)";
-            let query = sqlx::query(sql).bind(hash.to_string()).bind(micros(device.expires_at));
-            guarded(tx, query.bind(json("devices", device)?)).await
-        }
+        Change::AddDevice { hash, device } => add_device(tx, hash, device).await,
         Change::EndDevice(hash) => {
             let sql = "DELETE FROM devices WHERE token_hash = ?";
             guarded(tx, sqlx::query(sql).bind(hash.to_string())).await
@@ -79,6 +77,16 @@ pub(super) async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<
         Change::PutSchedule(schedule) => facts::put_schedule(tx, schedule).await,
         Change::Record(event) => record(tx, event).await,
     }
+}
+
+async fn add_device(
+    tx: &mut SqliteConnection,
+    hash: &TokenHash,
+    device: &StoredDevice,
+) -> Result<()> {
+    let sql = "INSERT INTO devices (token_hash, expires_at, body) VALUES (?, ?, ?)";
+    let query = sqlx::query(sql).bind(hash.to_string()).bind(micros(device.expires_at));
+    guarded(tx, query.bind(json("devices", device)?)).await
 }
 
 async fn end_sign_in(tx: &mut SqliteConnection, id: SignInId) -> Result<()> {

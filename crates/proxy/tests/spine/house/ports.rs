@@ -13,13 +13,13 @@ use std::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    Attempt, Clock, Entropy, Grant, GrantId, OperationName, Outcome, RecordLevel, RefusalId,
-    RefusalsCounted, RequestId,
+    Attempt, Clock, Entropy, Grant, GrantId, OperationName, Outcome, Principal, RecordLevel,
+    RefusalId, RefusalsCounted, RequestId,
 };
 use portcullis_policy::Snapshot;
 use portcullis_proxy::ports::{
     ConnectionEnd, ConnectionInfo, Connections, ConsumeError, Consumption, Journal, Journals,
-    KeptRefusal, RecordBroken, Recorded, Refusals, RegisteredConnection, SnapshotFeed,
+    KeptRefusal, RecordBroken, Recorded, Refusals, RegisteredConnection, Sightings, SnapshotFeed,
 };
 use tokio::sync::watch;
 
@@ -145,6 +145,10 @@ impl RegisteredConnection for Registered {
     fn ended(self: Box<Self>, why: ConnectionEnd, _up: u64, _down: u64) {
         self.ended.lock().unwrap().push(format!("{} {why:?}", self.protocol));
     }
+}
+
+impl Sightings for Ports {
+    fn seen(&self, _workload: &Arc<Principal>) {}
 }
 
 impl Connections for Ports {
