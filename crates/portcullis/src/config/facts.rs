@@ -55,7 +55,7 @@ fn rotation(field: &Field<'_>) -> Option<Rotation> {
     let from = section.required("from").and_then(|field| field.text().map(str::to_owned));
     let every = section.required("every").and_then(|field| {
         let every: Window = field.parsed()?;
-        if every.get().as_secs() % DAY == 0 {
+        if every.get().as_secs().is_multiple_of(DAY) {
             return Some(every);
         }
         field.error(format!("a turn of {every} is not whole days"), Some("write 1d or 7d".into()));
