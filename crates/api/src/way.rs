@@ -23,6 +23,13 @@ pub struct WayBody {
     /// The open incident that the grant would be for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incident: Option<String>,
+    /// A grant that nobody uses for so long ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub idle: Option<Window>,
+    /// Asked ahead of time: what the gate will still check when the request comes, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub to_be_checked: Vec<String>,
     /// Who could review, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reviewers: Vec<String>,
@@ -37,6 +44,8 @@ impl From<Way> for WayBody {
             max_duration: way.max_duration,
             max_uses: way.max_uses,
             incident: way.incident.map(|id| id.to_string()),
+            idle: way.idle,
+            to_be_checked: way.to_be_checked,
             reviewers: way.reviewers,
         }
     }

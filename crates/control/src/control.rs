@@ -1,5 +1,7 @@
 //! The one door to every use case.
 
+mod facts;
+
 use std::{
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
@@ -11,10 +13,10 @@ use portcullis_identity::{
 };
 use portcullis_model::{
     AccessRequestId, BundleDigest, BundleStamp, ConnectionId, DirectoryId, EventType, Grant,
-    GrantId, Incident, IncidentId, OperationName, Passkey, PasskeyId, Principal, PrincipalId,
-    RefusalId, RequestId, Schedule, ScheduleName, Secret, ServiceName, SignIn, SignInId,
+    GrantId, OperationName, Passkey, PasskeyId, Principal, PrincipalId, RefusalId, RequestId,
+    Secret, ServiceName, SignIn, SignInId,
 };
-use portcullis_policy::{Bundle, BundleSource, LoadError};
+use portcullis_policy::{Bundle, BundleSource, LoadError, rate_limit::RateLimit};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -26,14 +28,14 @@ use crate::{
     start,
     usecase::{
         access_requests, ask, authenticate, browser, bundles, connections, consume, device,
-        directory, explain, grants, hand_over, idle, incidents, logout, once, origins, passkeys,
-        principals, record, refusals, review, runs, schedules, services, sightings, sign_in,
+        directory, explain, grants, hand_over, idle, logout, once, origins, passkeys, principals,
+        record, refusals, review, runs, services, sightings, sign_in,
     },
     views::{
         AccessRequestFilter, AccessRequestView, Ask, Beat, BundleView, ConnectionView, DevicePoll,
         DeviceSignIn, DirectoryUser, EventFilter, EventLine, Explain, Explanation, GateSignIn,
-        IncidentChange, KnownAs, NewIncident, NewRun, OnCallInput, Origins, PrincipalView,
-        RefusalView, ReviewInput, ServiceView, StoredGroup, StoredUser, WhoAmI,
+        KnownAs, NewRun, Origins, PrincipalView, RefusalView, ReviewInput, ServiceView,
+        StoredGroup, StoredUser, WhoAmI,
     },
 };
 
@@ -83,6 +85,21 @@ impl Control {
         request: RequestId,
     ) -> std::result::Result<(), ConsumeError> {
         consume::consume(&self.core, grant, request).await
+    }
+
+    /// Counts one more of `what` by `who`, exactly; or says in how many seconds it may be again.
+    pub fn admit(
+        &self,
+        who: &PrincipalId,
+        what: &OperationName,
+        limit: RateLimit,
+    ) -> std::result::Result<(), u32> {
+        self.core.exact_rates.admit(who, what, limit, self.core.now())
+    }
+
+    /// A grant that ends unused was used. Never waits.
+    pub fn grant_used(&self, grant: GrantId) {
+        idle::used(&self.core, grant);
     }
 
     /// Keeps a refusal for an hour and names it; `None` if its principal has too many already, they
@@ -264,56 +281,6 @@ impl Control {
     /// Deletes a group.
     pub async fn delete_directory_group(&self, op: &OpContext, id: DirectoryId) -> Result<()> {
         directory::delete_group(&self.core, op, id).await
-    }
-
-    /// Incidents that the caller may see, newest first.
-    pub async fn incidents(&self, op: &OpContext) -> Result<Vec<Incident>> {
-        incidents::list(&self.core, op).await
-    }
-
-    /// One incident.
-    pub async fn incident(&self, op: &OpContext, id: &IncidentId) -> Result<Incident> {
-        incidents::one(&self.core, op, id).await
-    }
-
-    /// Opens an incident; takes `manageIncident` on all its services, as does what follows.
-    pub async fn open_incident(&self, op: &OpContext, new: NewIncident) -> Result<Incident> {
-        incidents::open(&self.core, op, new).await
-    }
-
-    /// Says something about an incident, or the same again.
-    pub async fn change_incident(
-        &self,
-        op: &OpContext,
-        id: &IncidentId,
-        change: IncidentChange,
-    ) -> Result<Incident> {
-        incidents::change(&self.core, op, id, change).await
-    }
-
-    /// Closes an incident; returns once no gate of this process uses a grant for it any more.
-    pub async fn close_incident(&self, op: &OpContext, id: &IncidentId) -> Result<Incident> {
-        incidents::close(&self.core, op, id).await
-    }
-
-    /// Opens a closed incident again; what it opened before stays shut.
-    pub async fn reopen_incident(&self, op: &OpContext, id: &IncidentId) -> Result<Incident> {
-        incidents::reopen(&self.core, op, id).await
-    }
-
-    /// Who is on call, on all schedules.
-    pub async fn schedules(&self, op: &OpContext) -> Result<Vec<Schedule>> {
-        schedules::list(&self.core, op)
-    }
-
-    /// Says who is on call; takes `manageIncident` on the system.
-    pub async fn put_schedule(
-        &self,
-        op: &OpContext,
-        name: &ScheduleName,
-        input: OnCallInput,
-    ) -> Result<Schedule> {
-        schedules::put(&self.core, op, name, input).await
     }
 
     /// Everybody seen, newest first; takes `viewAudit` or the right to review something.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use portcullis_model::{AccessRequestId, Clock, GrantEnd, GrantId, SignInEnd, SignInId};
+use portcullis_model::{AccessRequestId, Clock, Grant, GrantId, NoticeId, SignInEnd, SignInId};
 use portcullis_store::Change;
 use tokio::sync::Notify;
 
@@ -28,8 +28,13 @@ const REFUSALS_LIVE: SignedDuration = SignedDuration::from_hours(1);
 /// What ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Ending {
-    Grant(GrantId),
+    /// A grant whose window is over at that time, unless that has moved since.
+    Grant(GrantId, Timestamp),
+    /// A grant that ends unused, unless somebody used it.
+    Unused(GrantId),
     AccessRequest(AccessRequestId),
+    /// Somebody is to be told of an access request.
+    Notice(NoticeId),
     SignIn(SignInId),
     /// A browser's sign-in, unless somebody uses it.
     Idle(SignInId),
@@ -152,8 +157,11 @@ pub(crate) async fn run(core: Arc<Core>) {
 async fn end(core: &Arc<Core>, ending: Ending, now: Timestamp) -> Result<(), ControlError> {
     let op = OpContext::system("expiry", now);
     let ended = match ending {
-        Ending::Grant(id) => {
-            usecase::grants::end_grant(core, &op, id, GrantEnd::Expired).await.map(drop)
+        Ending::Grant(id, at) => usecase::grants::expire(core, &op, id, at).await,
+        Ending::Unused(id) => usecase::idle::unused_for_long(core, &op, id).await,
+        Ending::Notice(id) => {
+            usecase::notices::due(core, id);
+            Ok(())
         }
         Ending::AccessRequest(id) => usecase::access_requests::expire(core, &op, id).await,
         Ending::SignIn(id) => usecase::sign_in::end(core, &op, id, SignInEnd::Expired).await,
@@ -178,6 +186,11 @@ async fn forget(core: &Arc<Core>, now: Timestamp) -> Result<(), ControlError> {
     settled.map_err(Unsettled::into)
 }
 
+/// When the window of `grant` is over.
+pub(crate) fn grant_end(grant: &Grant) -> (Timestamp, Ending) {
+    (grant.expires_at, Ending::Grant(grant.id, grant.expires_at))
+}
+
 /// When leftovers have to be looked at for something that is made at `now` and lives until `end`.
 pub(crate) fn leftover(end: Timestamp) -> (Timestamp, Ending) {
     (end, Ending::Leftovers)
@@ -197,7 +210,7 @@ mod tests {
         let now: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
         let (uptime, hour) = (Instant::now(), Duration::from_hours(1));
         let in_an_hour = now + SignedDuration::from_hours(1);
-        let grant = Ending::Grant(GrantId::from_bits(1));
+        let grant = Ending::Grant(GrantId::from_bits(1), in_an_hour);
         let queue = || {
             let mut queue = Queue::default();
             queue.add(in_an_hour, grant, uptime + hour);

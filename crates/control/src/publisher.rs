@@ -153,6 +153,10 @@ impl Publisher {
         self.live().grants.values().cloned().collect()
     }
 
+    pub(crate) fn grant(&self, id: GrantId) -> Option<Arc<Grant>> {
+        self.live().grants.get(&id).cloned()
+    }
+
     pub(crate) fn sign_in(&self, id: SignInId) -> Option<Arc<SignIn>> {
         self.live().sign_ins.get(&id).cloned()
     }

@@ -21,6 +21,12 @@ pub struct Way {
     /// The open incident that the grant would be for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incident: Option<IncidentId>,
+    /// A grant that nobody uses for so long ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Window>,
+    /// Asked ahead of time: what the gate will still check when the request comes, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub to_be_checked: Vec<String>,
     /// Who could review, by name, for people to read; filled in by control.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reviewers: Vec<String>,

@@ -19,6 +19,7 @@ use crate::{
     evaluate::{Findings, evaluate, evaluate_standing},
     facts::{GrantFacts, cedar_context},
     incidents::IncidentsKey,
+    rate_limit::RateLimit,
     schedules::OnCallKey,
     slice::Slice,
     ways::ways,
@@ -49,6 +50,7 @@ pub struct Pass {
     resource: Resource,
     grant: Option<Arc<Grant>>,
     rereads_time: bool,
+    rate_limit: Option<RateLimit>,
 }
 
 impl Pass {
@@ -71,6 +73,11 @@ impl Pass {
     /// must be consumed durably before anything is sent.
     pub fn grant(&self) -> Option<&Grant> {
         self.grant.as_deref()
+    }
+
+    /// How often the permits that determined it admit this principal, if they say so.
+    pub fn rate_limit(&self) -> Option<RateLimit> {
+        self.rate_limit
     }
 
     /// Whether the policies read time, so that a live connection must be decided again every second.
@@ -345,12 +352,14 @@ pub(crate) fn permit(
     // Facts may lapse without anybody saying so.
     let reads_facts = slice.facts.on_call() || slice.facts.incident;
     let rereads_time = slice.reads.time() || slice.reads.clock() || reads_facts;
+    let rate_limit = snapshot.bundle().policies().rate_limit(&policies);
     let pass = Pass {
         principal: query.subject.principal().id.clone(),
         operation: query.operation.clone(),
         resource: query.resource.clone(),
         grant,
         rereads_time,
+        rate_limit,
     };
     Verdict {
         answer: Answer::Permit(pass),

@@ -42,6 +42,8 @@ pub(crate) fn candidates<'a>(
                 max_duration,
                 max_uses: terms.max_uses,
                 incident: incident.map(|incident| incident.id.clone()),
+                idle: terms.idle,
+                to_be_checked: Vec::new(),
                 reviewers: Vec::new(),
             };
             Candidate { way, grant: GrantFacts { kind, reviews, expires, incident } }

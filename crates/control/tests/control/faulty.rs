@@ -9,13 +9,13 @@ use std::sync::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, Incident, IncidentId, Passkey,
-    PersonId, Principal, PrincipalId, RefusalId, Schedule, TokenHash,
+    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, Incident, IncidentId, NoticeId,
+    Passkey, PersonId, Principal, PrincipalId, RefusalId, Schedule, TokenHash,
 };
 use portcullis_store::{
     AccessRequests, Change, Grants, Incidents, LogMark, SeenPrincipal, SqliteStore, Store,
     StoreError, StoredAnswer, StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent,
-    StoredGroup, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
+    StoredGroup, StoredNotice, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -88,6 +88,18 @@ impl Store for FaultyStore {
 
     async fn schedules(&self) -> Result<Vec<Schedule>> {
         self.store.schedules().await
+    }
+
+    async fn grants_used(&self) -> Result<Vec<(GrantId, Timestamp)>> {
+        self.store.grants_used().await
+    }
+
+    async fn notice(&self, id: NoticeId) -> Result<Option<StoredNotice>> {
+        self.store.notice(id).await
+    }
+
+    async fn notices(&self) -> Result<Vec<StoredNotice>> {
+        self.store.notices().await
     }
 
     async fn sign_ins(&self) -> Result<Vec<StoredSignIn>> {

@@ -3,9 +3,11 @@
 use jiff::SignedDuration;
 use portcullis_control::{
     ControlError, OpContext,
-    views::{Ask, IncidentChange, NewIncident, OnCallInput},
+    views::{Ask, AskFor, AskOperation, IncidentChange, NewIncident, OnCallInput},
 };
-use portcullis_model::{EventType, GrantEnd, GrantState, Incident, IncidentId, IncidentState};
+use portcullis_model::{
+    EventType, GrantEnd, GrantState, Incident, IncidentId, IncidentState, Window,
+};
 
 use crate::world::{World, asking, who};
 
@@ -153,6 +155,63 @@ async fn an_incident_can_be_named_and_reviewers_see_it() {
     let approved = world.approve(&ana, asked.request.id).await.unwrap();
     assert_eq!(approved.request.state.as_str(), "approved");
     assert_eq!(world.holds(&who(&ben)), 1);
+}
+
+#[tokio::test]
+async fn more_of_a_grant_is_for_the_same_incident() {
+    let world = World::with(POLICIES).await;
+    let [lea, ana, _] = people(&world).await;
+    let minutes = |n| Some(Window::minutes(n));
+    let control = world.control();
+    control.open_incident(&lea, new("PD-1")).await.unwrap();
+    control.ask(&ana, asking(REFUND, minutes(10))).await.unwrap();
+    let first = control.grants(&ana).await.unwrap().remove(0);
+    world.wait(SignedDuration::from_mins(1));
+    // The newest comes first where none is named.
+    control.open_incident(&world.later(&lea), new("PD-2")).await.unwrap();
+    let more = || Ask { what: AskFor::Extension(first.id), ..asking(REFUND, minutes(20)) };
+    let extended = control.ask(&world.later(&ana), more()).await.unwrap();
+    assert_eq!(extended.request.incident(), Some(&id("PD-1")));
+    let longer = control.grant(&ana, first.id).await.unwrap();
+    assert_eq!(longer.expires_at, first.starts_at + SignedDuration::from_mins(21));
+    assert_eq!(longer.incident, Some(id("PD-1")));
+
+    let other = Ask { incident: Some(id("PD-2")), ..asking(REFUND, minutes(10)) };
+    control.ask(&world.later(&ana), other).await.unwrap();
+    assert_eq!(world.holds(&who(&ana)), 2, "what is held for one incident is not for another");
+    control.close_incident(&lea, &id("PD-1")).await.unwrap();
+    assert_eq!(world.holds(&who(&ana)), 1);
+    let over = control.ask(&world.later(&ana), more()).await;
+    assert!(over.is_err(), "{over:?}");
+}
+
+#[tokio::test]
+async fn of_several_operations_some_may_need_no_incident_and_none_needs_another() {
+    let free = r#"
+@id("free") @reviews("1")
+permit (principal is User in Group::"engineering", action == Action::"payments.deleteRefund", resource in Service::"payments")
+when { context has grant };
+"#;
+    let world = World::with(&format!("{free}{POLICIES}")).await;
+    let [lea, _, ben] = people(&world).await;
+    for name in ["PD-1", "PD-2"] {
+        world.control().open_incident(&lea, new(name)).await.unwrap();
+    }
+    let wanted = |names: &[&str]| {
+        let one = |name: &&str| AskOperation {
+            operation: name.parse().unwrap(),
+            instance: None,
+            rule: None,
+        };
+        let what = AskFor::Operations(names.iter().map(one).collect());
+        Ask { what, incident: Some(id("PD-1")), ..asking(REFUND, None) }
+    };
+    let needless = world.control().ask(&ben, wanted(&["payments.deleteRefund"])).await;
+    assert!(matches!(needless, Err(ControlError::NoWay { .. })), "{needless:?}");
+    let both = wanted(&["payments.deleteRefund", REFUND]);
+    let asked = world.control().ask(&ben, both).await.unwrap().request;
+    let incidents: Vec<_> = asked.queries.into_iter().map(|query| query.way.incident).collect();
+    assert_eq!(incidents, [None, Some(id("PD-1"))]);
 }
 
 #[tokio::test]

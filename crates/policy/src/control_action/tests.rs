@@ -34,6 +34,8 @@ fn request(reviews: u8) -> AccessRequest {
         max_duration: Window::minutes(15),
         max_uses: None,
         incident: None,
+        idle: None,
+        to_be_checked: Vec::new(),
         reviewers: Vec::new(),
     };
     let operation = "payments.createRefund".parse().unwrap();
@@ -47,6 +49,7 @@ fn request(reviews: u8) -> AccessRequest {
         reason: "refunds stuck".to_owned(),
         duration: Window::minutes(15),
         refusal: None,
+        extends: None,
         created_at: now(),
         expires_at: now() + SignedDuration::from_hours(1),
         reviews: Vec::new(),

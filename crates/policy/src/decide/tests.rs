@@ -272,3 +272,31 @@ fn the_end_of_a_grant_is_there_for_who_reads_it() {
     assert_eq!(held("short", REFUND, &context(1)), "permit by grant");
     assert_eq!(held("light", "payments.getRefund", &context(1)), "permit by grant");
 }
+
+#[test]
+fn a_rate_limit_applies_if_all_determining_permits_carry_one_and_the_largest_wins() {
+    let permit = |id: &str, annotation: &str, group: &str| {
+        format!(
+            "@id(\"{id}\") {annotation} permit (principal is User in Group::\"{group}\", action == \
+             Action::\"payments.createRefund\", resource in Service::\"payments\");\n"
+        )
+    };
+    let policies = permit("few", "@rate_limit(\"3/1m\")", "a")
+        + &permit("more", "@rate_limit(\"5/1m\")", "b")
+        + &permit("any", "", "c");
+    let snapshot = snapshot(&policies);
+    let limit = |groups: &[&str]| {
+        let verdict = ask(
+            &snapshot,
+            &subject("ana", groups),
+            REFUND,
+            &context(1),
+            &mut DecisionCache::disabled(),
+        );
+        let Answer::Permit(pass) = verdict.answer else { panic!("{verdict:?}") };
+        pass.rate_limit().map(|limit| limit.to_string())
+    };
+    assert_eq!(limit(&["a"]).as_deref(), Some("3/1m"));
+    assert_eq!(limit(&["a", "b"]).as_deref(), Some("5/1m"));
+    assert_eq!(limit(&["a", "b", "c"]), None);
+}

@@ -211,7 +211,18 @@ impl Place<'_> {
         let literals = cedar.entity_literals();
         let terms = is_rule.then_some(annotations.terms);
         let facts = FactReads::of_all(body.body().clauses());
-        Ok(Policy { id, cedar, alone, head, reads, facts, literals, terms })
+        Ok(Policy {
+            id,
+            cedar,
+            alone,
+            head,
+            reads,
+            facts,
+            literals,
+            terms,
+            rate_limit: annotations.rate_limit,
+            notices: annotations.notices,
+        })
     }
 
     fn checks(

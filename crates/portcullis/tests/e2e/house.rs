@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use crate::{
     people::{People, Person},
     secrecy,
-    wire::{Response, exchange},
+    wire::{Response, request},
 };
 
 /// How a house is furnished.
@@ -47,6 +47,7 @@ pub(crate) struct Plan {
     no_corp: bool,
     /// Where control listens, if that matters.
     control_port: Option<u16>,
+    settings: String,
 }
 
 /// A running binary. Killed when dropped.
@@ -79,6 +80,7 @@ impl Plan {
             corp: String::new(),
             no_corp: false,
             control_port: None,
+            settings: String::new(),
         }
     }
 
@@ -102,6 +104,12 @@ impl Plan {
     /// Adds a file beside the configuration.
     pub(crate) fn file(mut self, name: &str, text: &str) -> Self {
         self.files.push((name.to_owned(), text.to_owned()));
+        self
+    }
+
+    /// Adds a line at the top of the configuration: `access_requests: {expire_after: 2s}`.
+    pub(crate) fn setting(mut self, line: &str) -> Self {
+        self.settings.extend([line, "\n"]);
         self
     }
 
@@ -150,12 +158,6 @@ impl Plan {
     /// Adds a line to `identity`, after all workloads.
     pub(crate) fn identity(mut self, line: &str) -> Self {
         self.workloads.extend(["  ", line, "\n"]);
-        self
-    }
-
-    /// Adds a line of its own to the configuration: `clocks: {office: UTC}`.
-    pub(crate) fn setting(mut self, line: &str) -> Self {
-        self.workloads.extend([line, "\n"]);
         self
     }
 
@@ -426,25 +428,6 @@ fn serve(dir: &Path) -> Child {
         .unwrap()
 }
 
-fn request(
-    address: SocketAddr,
-    host: &str,
-    method: &str,
-    path: &str,
-    token: Option<&str>,
-    body: Option<&Value>,
-) -> Response {
-    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
-    if let Some(token) = token {
-        head += &format!("Authorization: Bearer {token}\r\n");
-    }
-    let body = body.map(Value::to_string).unwrap_or_default();
-    if !body.is_empty() || method == "POST" {
-        head += &format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
-    }
-    exchange(address, format!("{head}\r\n{body}"))
-}
-
 fn configuration(
     plan: &Plan,
     gate: SocketAddr,
@@ -471,7 +454,7 @@ identity:
 {corp}{}  workloads:
     - name: builds
       jwt: {{issuer: \"{}\", audience: portcullis, groups_claim: groups{}}}
-{}policies: policies
+{}{}policies: policies
 services:
 {services}",
         plan.listeners,
@@ -480,7 +463,8 @@ services:
         plan.people,
         workloads.url(),
         plan.jwt,
-        plan.workloads
+        plan.workloads,
+        plan.settings
     )
 }
 

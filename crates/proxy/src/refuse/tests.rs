@@ -13,6 +13,8 @@ fn requestable() -> Refusal {
         max_duration: Window::minutes(15),
         max_uses: Some(1),
         incident: None,
+        idle: None,
+        to_be_checked: Vec::new(),
         reviewers: vec!["<script>lea".to_owned()],
     };
     Refusal::Requestable(Box::new(Requestable {

@@ -6,6 +6,7 @@
 mod browsers;
 mod directory;
 mod facts;
+mod lifecycle;
 mod open;
 mod passkeys;
 mod read;
@@ -21,15 +22,15 @@ use std::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, Incident, IncidentId, Passkey,
-    PersonId, Principal, PrincipalId, RefusalId, Schedule, TokenHash,
+    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, Incident, IncidentId, NoticeId,
+    Passkey, PersonId, Principal, PrincipalId, RefusalId, Schedule, TokenHash,
 };
 use sqlx::SqlitePool;
 
 use crate::{
     AccessRequests, Change, Grants, Incidents, LogMark, SeenPrincipal, Store, StoreError,
     StoredAnswer, StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent,
-    StoredGroup, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
+    StoredGroup, StoredNotice, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -91,6 +92,18 @@ impl Store for SqliteStore {
 
     async fn schedules(&self) -> Result<Vec<Schedule>> {
         facts::schedules(&self.readers).await
+    }
+
+    async fn grants_used(&self) -> Result<Vec<(GrantId, Timestamp)>> {
+        lifecycle::grants_used(&self.readers).await
+    }
+
+    async fn notice(&self, id: NoticeId) -> Result<Option<StoredNotice>> {
+        lifecycle::notice(&self.readers, id).await
+    }
+
+    async fn notices(&self) -> Result<Vec<StoredNotice>> {
+        lifecycle::notices(&self.readers).await
     }
 
     async fn sign_ins(&self) -> Result<Vec<StoredSignIn>> {

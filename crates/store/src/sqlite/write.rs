@@ -7,7 +7,7 @@ use portcullis_model::{
 use sqlx::{Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
 
 use super::{
-    Result, browsers, directory, facts, passkeys,
+    Result, browsers, directory, facts, lifecycle, passkeys,
     rows::{json, micros, unreadable},
 };
 use crate::{
@@ -47,6 +47,8 @@ pub(super) async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<
         Change::SpendUse { grant, request, at } => {
             spend_use(tx, &grant.to_string(), *request, micros(*at)).await
         }
+        Change::SeeGrant { id, at } => lifecycle::see_grant(tx, *id, *at).await,
+        Change::Notice(change) => lifecycle::notice_change(tx, change).await,
         Change::KeepRefusal { refusal, at_most } => keep_refusal(tx, refusal, *at_most).await,
         Change::KeepAnswer { answer, forget_until } => {
             keep_answer(tx, answer, micros(*forget_until)).await
@@ -200,7 +202,10 @@ fn asked(request: &AccessRequest) -> Result<String> {
             (&query.operation, &query.instance, &query.digest, &way.rule, &way.incident)
         })
         .collect();
-    json("access_requests", &(queries, request.duration))
+    match request.extends {
+        None => json("access_requests", &(queries, request.duration)),
+        Some(grant) => json("access_requests", &(queries, request.duration, grant)),
+    }
 }
 
 async fn move_access_request(
@@ -271,11 +276,12 @@ async fn add_grant(tx: &mut SqliteConnection, grant: &Grant, once: bool) -> Resu
 }
 
 async fn move_grant(tx: &mut SqliteConnection, grant: &Grant, seen_version: u32) -> Result<()> {
-    let sql = "UPDATE grants SET state = ?, version = ?, body = ? \
+    let sql = "UPDATE grants SET state = ?, version = ?, expires_at = ?, body = ? \
                WHERE id = ? AND state = 'in_force' AND version = ?";
     let query = sqlx::query(sql)
         .bind(state(grant))
         .bind(grant.version)
+        .bind(micros(grant.expires_at))
         .bind(json("grants", grant)?)
         .bind(grant.id.to_string())
         .bind(seen_version);
