@@ -15,7 +15,8 @@ use portcullis_control::{
 };
 use portcullis_identity::passkey::AuthenticationResponse;
 use portcullis_model::{
-    AccessRequestId, Decision, InstanceName, OperationName, PolicyId, RefusalId, Scope, Window,
+    AccessRequestId, Decision, IncidentId, InstanceName, OperationName, PolicyId, RefusalId, Scope,
+    Window,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -48,6 +49,10 @@ pub struct AskBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub rule: Option<PolicyId>,
+    /// The open incident that it is for; any, or none, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub incident: Option<IncidentId>,
     /// Why; must not be empty.
     pub reason: String,
     /// For how long, like `30m`; the way's longest if absent.
@@ -151,7 +156,8 @@ impl AskBody {
             (Some(_), Some(_)) => return Err(invalid("queries", "a refusal is named already")),
             (None, None) => return Err(invalid("refusal", "name a refusal, or queries")),
         };
-        Ok(Ask { what, rule: self.rule, reason: self.reason, duration: self.duration })
+        let Self { rule, incident, reason, duration, .. } = self;
+        Ok(Ask { what, rule, incident, reason, duration })
     }
 }
 

@@ -39,7 +39,8 @@ pub struct GrantBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub ended_at: Option<Timestamp>,
-    /// Why: `expired`, `revoked`, `used_up`, `given_back`, `idle`, `rule_gone` or `holder_gone`.
+    /// Why: `expired`, `revoked`, `used_up`, `given_back`, `idle`, `rule_gone`,
+    /// `incident_resolved` or `holder_gone`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub end: Option<GrantEnd>,
@@ -60,6 +61,9 @@ pub struct GrantBody {
     /// On one addressed instance only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
+    /// The incident that it is for: it ends with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<String>,
     /// The digest of the only request that it admits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
@@ -107,6 +111,7 @@ impl GrantBody {
                 operation: grant.operation.to_string(),
                 service: grant.resource.service.to_string(),
                 instance: grant.resource.instance.map(|name| name.to_string()),
+                incident: grant.incident.map(|id| id.to_string()),
                 digest: grant.digest.map(|digest| digest.to_string()),
                 starts_at: grant.starts_at,
                 expires_at: grant.expires_at,
@@ -212,7 +217,8 @@ pub(crate) async fn extend(
     Body(body): Body<ExtendBody>,
 ) -> Answer<(StatusCode, Json<AccessRequestBody>)> {
     let ExtendBody { reason, duration } = body;
-    let ask = Ask { what: AskFor::Extension(id_of(&id)?), rule: None, reason, duration };
+    let ask =
+        Ask { what: AskFor::Extension(id_of(&id)?), rule: None, incident: None, reason, duration };
     let view = match idempotency_key(&headers)? {
         Some(key) => api.control.ask_once(&op, key, ask).await?,
         None => api.control.ask(&op, ask).await?,

@@ -20,6 +20,7 @@ pub(crate) mod error;
 pub mod events;
 pub(crate) mod extract;
 pub mod grants;
+pub mod incidents;
 mod openapi;
 pub mod operations;
 pub mod page;
@@ -32,6 +33,7 @@ pub mod principals;
 pub mod problem_kind;
 pub mod refusals;
 pub mod runs;
+pub mod schedules;
 mod scim;
 pub mod services;
 pub mod sign_ins;
@@ -80,6 +82,8 @@ fn documented() -> OpenApiRouter<Shared> {
         .merge(refusals::routes())
         .merge(access_requests::routes())
         .merge(grants::routes())
+        .merge(incidents::routes())
+        .merge(schedules::routes())
         .merge(sign_ins::routes())
         .merge(runs::routes())
         .merge(principals::routes())

@@ -20,6 +20,9 @@ pub struct WayBody {
     /// How many requests a grant may carry; any number if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_uses: Option<u32>,
+    /// The open incident that the grant would be for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<String>,
     /// A grant that nobody uses for so long ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -44,6 +47,7 @@ impl From<Way> for WayBody {
             reviews: way.reviews,
             max_duration: way.max_duration,
             max_uses: way.max_uses,
+            incident: way.incident.map(|id| id.to_string()),
             idle: way.idle,
             to_be_checked: way.to_be_checked,
             hold: way.hold,

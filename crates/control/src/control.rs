@@ -1,5 +1,7 @@
 //! The one door to every use case.
 
+mod facts;
+
 use std::{
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},

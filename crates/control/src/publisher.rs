@@ -13,7 +13,8 @@ use std::{
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use portcullis_model::{
-    DirectoryId, Grant, GrantId, Principal, PrincipalId, SignIn, SignInId, TokenHash,
+    DirectoryId, Grant, GrantId, Incident, IncidentId, Principal, PrincipalId, Schedule, SignIn,
+    SignInId, TokenHash,
 };
 use portcullis_policy::{Bundle, Snapshot};
 use portcullis_store::{StoredGroup, StoredUser};
@@ -46,6 +47,10 @@ pub(crate) enum Effect {
     NoGroup(DirectoryId),
     /// A principal that will not come again.
     ForgetPrincipal(PrincipalId),
+    /// An incident as it is now.
+    Incident(Incident),
+    /// A schedule as it is now.
+    Schedule(Schedule),
     /// Another bundle.
     Bundle(Arc<Bundle>, u64),
 }
@@ -88,6 +93,8 @@ struct Live {
     said: BTreeMap<PrincipalId, Principal>,
     /// As they are, with the directory's groups.
     principals: BTreeMap<PrincipalId, Arc<Principal>>,
+    /// The newest version published of each incident.
+    incident_versions: HashMap<IncidentId, u32>,
     directory: Directory,
     people_epoch: u64,
     announcing: bool,
@@ -249,6 +256,23 @@ impl Live {
                 self.said.remove(&id);
                 self.principals.remove(&id);
                 snapshot.without_principal(&id)
+            }
+            Effect::Incident(incident) => {
+                let newest = self.incident_versions.entry(incident.id.clone());
+                let newest = newest.or_insert(incident.version);
+                // INVARIANT: an incident never goes back to an earlier version.
+                if *newest > incident.version {
+                    return snapshot;
+                }
+                *newest = incident.version;
+                snapshot.with_incident(Arc::new(incident))
+            }
+            Effect::Schedule(schedule) => {
+                let known = snapshot.schedule(&schedule.name);
+                if known.is_some_and(|known| known.version >= schedule.version) {
+                    return snapshot;
+                }
+                snapshot.with_schedule(Arc::new(schedule))
             }
             Effect::Bundle(bundle, generation) => snapshot.with_bundle(bundle, generation),
         }

@@ -245,20 +245,22 @@ pub(crate) fn reviewers_of(core: &Core, op: &OpContext, request: &AccessRequest)
     names
 }
 
-/// What names were found for an operation, as long as neither policies nor people have changed.
+/// What names were found for an operation, as long as neither policies, people nor facts have changed.
 #[derive(Debug, Default)]
 pub(crate) struct ReviewerNames(Mutex<Remembered>);
 
 #[derive(Debug, Default)]
 struct Remembered {
-    stamp: (u64, u64),
+    stamp: (u64, u64, (u64, u64)),
     names: HashMap<OperationName, Vec<String>>,
 }
 
 impl Core {
     /// Names of people who could review an access request for `operation`, whoever asks.
     pub(crate) fn reviewers(&self, operation: &OperationName) -> Vec<String> {
-        let stamp = (self.snapshot().stamp().generation, self.publisher.people_epoch());
+        let snapshot = self.snapshot();
+        let people = self.publisher.people_epoch();
+        let stamp = (snapshot.stamp().generation, people, snapshot.facts_epoch());
         let remembered = {
             let mut cache = self.reviewer_names.0.lock().unwrap_or_else(PoisonError::into_inner);
             if cache.stamp != stamp {
@@ -290,6 +292,7 @@ fn imagined(operation: &OperationName, op: &OpContext) -> Option<AccessRequest> 
         reviews: 1,
         max_duration: Window::minutes(1),
         max_uses: None,
+        incident: None,
         idle: None,
         to_be_checked: Vec::new(),
         hold: None,

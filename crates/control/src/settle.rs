@@ -145,6 +145,8 @@ fn deadline(effect: &Effect) -> Option<(jiff::Timestamp, Ending)> {
         | Effect::User(_)
         | Effect::Group(_)
         | Effect::NoGroup(_)
+        | Effect::Incident(_)
+        | Effect::Schedule(_)
         | Effect::Bundle(..) => None,
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use portcullis_model::{EventType, SignIn};
-use portcullis_store::{AccessRequests, Change, Grants};
+use portcullis_store::{AccessRequests, Change, Grants, Incidents};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -36,6 +36,7 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
     let core = Arc::new(Core {
         outbox: Outbox::new(Arc::clone(&parts.store), Arc::clone(&parts.log)),
         publisher: Arc::new(Publisher::new(Arc::clone(&bundle), generation)),
+        deadlines: Deadlines::new(Arc::clone(&parts.clock)),
         store: parts.store,
         log: parts.log,
         clock: parts.clock,
@@ -44,7 +45,6 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
         people: parts.people,
         workloads: parts.workloads,
         held_back: crate::settle::HeldBack::default(),
-        deadlines: Deadlines::default(),
         heartbeats: crate::heartbeats::Heartbeats::default(),
         holds: crate::holds::Holds::default(),
         sightings: crate::usecase::sightings::Sightings::default(),
@@ -125,11 +125,14 @@ async fn bring_back(core: &Arc<Core>, recorded: bool) -> Result<()> {
         deadlines.push((token.due_at, Ending::Recheck(token.sign_in)));
         core.provider_tokens.keep(token);
     }
+    let schedules = core.store.schedules().await?.into_iter().map(Effect::Schedule);
+    let incidents = core.store.incidents(Incidents::Open, u32::MAX).await?;
+    effects.extend(schedules.chain(incidents.into_iter().map(Effect::Incident)));
     for (grant, at) in core.store.grants_used().await? {
         core.grants_used.note(grant, at);
     }
     for grant in core.store.grants(Grants::InForce, u32::MAX).await? {
-        deadlines.push((grant.expires_at, Ending::Grant(grant.id)));
+        deadlines.push(expiry::grant_end(&grant));
         deadlines.extend(idle::unused(&grant, core.now()));
         effects.push(Effect::Grant(grant));
     }

@@ -3,14 +3,15 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 use jiff::Timestamp;
 use portcullis_identity::passkey::{AuthenticationResponse, RequestOptions};
 use portcullis_model::{
     AccessRequest, AttributeValue, BundleDigest, ConnectionId, Decision, DirectoryId, Grant,
-    GrantId, Group, InstanceName, OperationName, PolicyId, Principal, PrincipalId, RefusalId,
-    Scope, Secret, ServiceName, SignIn, Way, Window,
+    GrantId, Group, Incident, IncidentId, InstanceName, OperationName, PolicyId, Principal,
+    PrincipalId, RefusalId, Scope, Secret, ServiceName, Severity, SignIn, Way, Window,
 };
 
 pub use portcullis_store::{StoredEmail, StoredGroup, StoredName, StoredUser};
@@ -170,8 +171,51 @@ pub struct Ask {
     pub rule: Option<PolicyId>,
     /// Why; must not be empty.
     pub reason: String,
+    /// The open incident that it is for; any, or none, if absent.
+    pub incident: Option<IncidentId>,
     /// For how long; the way's longest if absent.
     pub duration: Option<Window>,
+}
+
+/// An incident to be opened.
+#[derive(Debug, Clone)]
+pub struct NewIncident {
+    /// Its id; a new one if absent.
+    pub id: Option<IncidentId>,
+    /// What it is about.
+    pub title: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The services that it is about; not empty.
+    pub services: BTreeSet<ServiceName>,
+    /// Who works on it.
+    pub responders: BTreeSet<PrincipalId>,
+    /// For how long that is known, unless it is said again.
+    pub fresh_for: Option<Window>,
+}
+
+/// What is said about an incident; what is absent stays as it is.
+#[derive(Debug, Clone, Default)]
+pub struct IncidentChange {
+    /// What it is about.
+    pub title: Option<String>,
+    /// How bad it is.
+    pub severity: Option<Severity>,
+    /// The services that it is about; not empty.
+    pub services: Option<BTreeSet<ServiceName>>,
+    /// Who works on it.
+    pub responders: Option<BTreeSet<PrincipalId>>,
+    /// For how long that is known; as long as before if absent.
+    pub fresh_for: Option<Window>,
+}
+
+/// Who is on call from now on.
+#[derive(Debug, Clone)]
+pub struct OnCallInput {
+    /// Who; nobody if empty.
+    pub people: BTreeSet<PrincipalId>,
+    /// Until when that is known; until something else is said if absent.
+    pub until: Option<Timestamp>,
 }
 
 /// A review to be given.
@@ -222,6 +266,8 @@ pub struct AccessRequestView {
     pub needs_passkey: bool,
     /// Who could, by name.
     pub reviewers: Vec<String>,
+    /// The incident that it is for, as long as it is open.
+    pub incident: Option<Arc<Incident>>,
 }
 
 /// Which access requests to list.

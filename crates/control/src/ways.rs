@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use portcullis_model::{OperationName, Principal, Resource, Way};
+use portcullis_model::{IncidentId, OperationName, Principal, Resource, Way};
 use portcullis_policy::{
     Answer, Context, DecisionCache, Denial, Known, Query, Snapshot, Subject, Verdict,
 };
@@ -37,7 +37,7 @@ pub(crate) fn decide(
     digest: Option<&str>,
     cache: &mut DecisionCache,
 ) -> Verdict {
-    let query = Query { subject, operation, resource, context, digest };
+    let query = Query { subject, operation, resource, context, digest, incident: None };
     snapshot.decide(&query, cache)
 }
 
@@ -54,20 +54,21 @@ pub(crate) enum Standing {
     Invisible,
 }
 
-/// The ways to an operation as policy has them now. Grants already held play no part: a way is the
-/// same whether or not its holder has been down it before.
+/// The ways to an operation as policy has them now, for `incident` if one is named. Grants already held
+/// play no part: a way is the same whether or not its holder has been down it before.
 pub(crate) fn standing(
     snapshot: &Snapshot,
     principal: &Arc<Principal>,
     operation: &OperationName,
     resource: &Resource,
     context: &Context,
+    incident: Option<&IncidentId>,
 ) -> Standing {
     let subject = Subject::new(Arc::clone(principal));
-    let bare = Snapshot::new(Arc::clone(snapshot.bundle()), snapshot.stamp().generation)
-        .with_principal(Arc::clone(principal));
+    let bare = snapshot.clone().without_grants();
     let mut cache = DecisionCache::default();
-    match decide(&bare, &subject, operation, resource, context, None, &mut cache).answer {
+    let query = Query { subject: &subject, operation, resource, context, digest: None, incident };
+    match bare.decide(&query, &mut cache).answer {
         Answer::Permit(_) => Standing::Open,
         Answer::Requestable(ways) => Standing::Ways(ways),
         Answer::Deny(Denial::Invisible) => Standing::Invisible,

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccessRequestId, GrantId, InstanceName, OperationName, PasskeyId, PersonId, PrincipalId,
-    RefusalId, RequestId, ReviewId, ServiceName, Way, Window,
+    AccessRequestId, GrantId, IncidentId, InstanceName, OperationName, PasskeyId, PersonId,
+    PrincipalId, RefusalId, RequestId, ReviewId, ServiceName, Way, Window,
 };
 
 /// One thing asked for, and the way that was taken to it.
@@ -30,12 +30,14 @@ pub struct AccessQuery {
 }
 
 impl AccessQuery {
-    /// Whether both ask for the very same, by the same rule: one grant is enough.
+    /// Whether both ask for the very same, by the same rule and for the same incident: one grant is
+    /// enough.
     pub fn asks_the_same(&self, other: &Self) -> bool {
         self.operation == other.operation
             && self.instance == other.instance
             && self.digest == other.digest
             && self.way.rule == other.way.rule
+            && self.way.incident == other.way.incident
     }
 }
 
@@ -258,6 +260,11 @@ impl AccessRequest {
     /// The reviews needed: the largest number that any of its ways asks for.
     pub fn reviews_needed(&self) -> u8 {
         self.queries.iter().map(|query| query.way.reviews).max().unwrap_or(1)
+    }
+
+    /// The incident that it names, if one of its ways is for one.
+    pub fn incident(&self) -> Option<&IncidentId> {
+        self.queries.iter().find_map(|query| query.way.incident.as_ref())
     }
 
     /// Distinct people who approved.

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccessRequestId, BundleDigest, ConnectionId, EventId, GrantId, InstanceName, OperationName,
-    PasskeyProof, PolicyId, PrincipalId, RequestId, ServiceName, SignInId,
+    AccessRequestId, BundleDigest, ConnectionId, EventId, GrantId, IncidentId, InstanceName,
+    OperationName, PasskeyProof, PolicyId, PrincipalId, RequestId, ServiceName, SignInId,
 };
 
 /// What happened.
@@ -58,6 +58,14 @@ pub enum EventType {
     PasskeyRemoved,
     /// What the identity provider says of a person changed.
     PersonChanged,
+    /// Somebody opened an incident.
+    IncidentOpened,
+    /// What is known of an incident changed, or was said again.
+    IncidentChanged,
+    /// Somebody closed an incident; grants for it ended.
+    IncidentClosed,
+    /// Who is on call changed, or was said again.
+    ScheduleChanged,
     /// A gate saw a workload for the first time, or its issuer says something else of it than before.
     WorkloadSeen,
     /// Somebody used the control API in a way that changes nothing but is worth knowing.
@@ -79,7 +87,11 @@ impl EventType {
         match self {
             Self::Attempt | Self::RefusalsCounted => 4002,
             Self::ConnectionEnded | Self::ConnectionClosed => 4001,
-            Self::AccessRequested
+            Self::IncidentOpened
+            | Self::IncidentChanged
+            | Self::IncidentClosed
+            | Self::ScheduleChanged
+            | Self::AccessRequested
             | Self::Reviewed
             | Self::ReviewRefused
             | Self::AccessRequestEnded => 3004,
@@ -145,6 +157,9 @@ pub struct Event {
     /// The grant concerned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<GrantId>,
+    /// The incident concerned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<IncidentId>,
     /// The access request concerned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_request: Option<AccessRequestId>,
@@ -184,6 +199,7 @@ impl Event {
             policies: Vec::new(),
             bundle: None,
             grant: None,
+            incident: None,
             access_request: None,
             sign_in: None,
             connection: None,

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccessRequestId, GrantId, OperationName, PersonId, PolicyId, PrincipalId, RequestId, Resource,
-    Window,
+    AccessRequestId, GrantId, IncidentId, OperationName, PersonId, PolicyId, PrincipalId,
+    RequestId, Resource, Window,
 };
 
 /// How a grant was obtained. Cedar reads it as `context.grant.kind`.
@@ -46,6 +46,8 @@ pub enum GrantEnd {
     Idle,
     /// The rule that issued it is no longer in force.
     RuleGone,
+    /// The incident that it was for is over.
+    IncidentResolved,
     /// Its holder is gone: a run that ended, a person who was deactivated.
     HolderGone,
 }
@@ -60,6 +62,7 @@ impl GrantEnd {
             Self::GivenBack => "was given back",
             Self::Idle => "was not used",
             Self::RuleGone => "lost its rule",
+            Self::IncidentResolved => "ended with its incident",
             Self::HolderGone => "lost its holder",
         }
     }
@@ -109,6 +112,9 @@ pub struct Grant {
     pub operation: OperationName,
     /// Where: the service, or one addressed instance.
     pub resource: Resource,
+    /// The incident that it is for: it ends with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<IncidentId>,
     /// The only request that it admits, if it is bound to one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Arc<str>>,

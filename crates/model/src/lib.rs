@@ -9,6 +9,7 @@ pub mod attempt;
 pub mod base64url;
 pub mod duration;
 pub mod event;
+pub mod fact;
 pub mod grant;
 pub mod id;
 pub mod origin;
@@ -27,6 +28,9 @@ pub use attempt::{Attempt, Outcome, RecordLevel, RefusalsCounted};
 pub use base64url::Base64Url;
 pub use duration::Window;
 pub use event::{BundleStamp, Event, EventType};
+pub use fact::{
+    Incident, IncidentId, IncidentSource, IncidentState, Schedule, ScheduleName, Severity,
+};
 pub use grant::{Grant, GrantEnd, GrantKind, GrantState};
 pub use id::{
     AccessRequestId, ConnectionId, DirectoryId, EventId, GrantId, NoticeId, PasskeyId, PersonId,

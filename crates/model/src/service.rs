@@ -60,6 +60,8 @@ macro_rules! names {
     )+};
 }
 
+pub(crate) use names;
+
 names! {
     /// A service: `payments`. Lower-case letters, digits and single hyphens inside, so that it can be a DNS
     /// label and `payments--p-2` can address an instance.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{GrantKind, PolicyId, Window};
+use crate::{GrantKind, IncidentId, PolicyId, Window};
 
 /// One thing that would open the gate: the rule that would issue a grant, and on what terms.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -18,6 +18,9 @@ pub struct Way {
     /// How many requests a grant may carry; without it, any number in its window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_uses: Option<u32>,
+    /// The open incident that the grant would be for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<IncidentId>,
     /// A grant that nobody uses for so long ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle: Option<Window>,

@@ -68,6 +68,7 @@ impl Question {
             resource: &self.resource,
             context: &self.context,
             digest: None,
+            incident: None,
         }
     }
 }
@@ -212,6 +213,7 @@ fn snapshot(bundle: Arc<Bundle>) -> Result<Snapshot, Failed> {
                 reviews: 0,
                 operation: format!("shop.create{}", (team + held) % OPERATIONS).parse()?,
                 resource: Resource { service: "shop".parse()?, instance: None },
+                incident: None,
                 digest: None,
                 starts_at: now(),
                 expires_at: now() + SignedDuration::from_mins(30),

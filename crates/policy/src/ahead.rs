@@ -4,13 +4,13 @@
 //! type-aware partial evaluation says what is left of each policy. What is left of a permit is a
 //! condition that the gate will check; so is the contrary of what is left of a forbid.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use cedar_policy::{
     Effect, Entities, Entity, PartialEntities, PartialEntityUid, PartialRequest, PolicySet,
-    pst::{self, Clause, Expr, Literal, SmolStr, UnaryOp, Var},
+    pst::{self, Clause, EntityType, EntityUID, Expr, Literal, Name, SmolStr, UnaryOp},
 };
-use portcullis_model::{PolicyId, PrincipalKind, Way};
+use portcullis_model::{Incident, PolicyId, PrincipalKind, Way};
 
 use crate::{
     Bundle, Snapshot,
@@ -18,10 +18,11 @@ use crate::{
     entities::TYPES,
     evaluate::Findings,
     facts::{GrantFacts, datetime_text},
+    incidents::incident_entity,
     policy::Policy,
     reads::context_path,
     slice::Slice,
-    ways::candidates,
+    ways::{candidates, with_incidents},
     words::words,
 };
 
@@ -35,7 +36,7 @@ pub(crate) fn decide(
     slice: &Slice,
 ) -> Result<Verdict, Findings> {
     let bundle = snapshot.bundle();
-    let found = Ahead::new(bundle, slice).and_then(|ahead| ahead.decide(snapshot, query));
+    let found = Ahead::new(snapshot, bundle, slice, query).and_then(|ahead| ahead.decide(query));
     found.unwrap_or_else(|error| {
         tracing::error!(%error, operation = %query.operation, "cannot be decided ahead of time; denied");
         Err(Findings::none())
@@ -97,14 +98,23 @@ impl Left {
 }
 
 struct Ahead<'a> {
+    snapshot: &'a Snapshot,
     bundle: &'a Bundle,
     slice: &'a Slice,
+    /// The incidents that ways are tried with.
+    incidents: Vec<&'a Arc<Incident>>,
     request: PartialRequest,
     entities: PartialEntities,
 }
 
 impl<'a> Ahead<'a> {
-    fn new(bundle: &'a Bundle, slice: &'a Slice) -> Result<Self, Failed> {
+    fn new(
+        snapshot: &'a Snapshot,
+        bundle: &'a Bundle,
+        slice: &'a Slice,
+        query: &Query<'_>,
+    ) -> Result<Self, Failed> {
+        let incidents = snapshot.incidents_for(query, slice);
         let schema = bundle.schema();
         let request = PartialRequest::new(
             PartialEntityUid::from_concrete(slice.principal.clone()),
@@ -113,40 +123,32 @@ impl<'a> Ahead<'a> {
             None,
             schema,
         )?;
-        let entities = PartialEntities::from_concrete(declared(bundle, slice)?, schema)?;
-        Ok(Self { bundle, slice, request, entities })
+        let held = snapshot.covering(query).filter_map(|grant| snapshot.incident_of(grant));
+        let wanted = incidents.iter().map(|incident| &***incident).chain(held);
+        let concrete = declared(bundle, slice, wanted)?;
+        let entities = PartialEntities::from_concrete(concrete, schema)?;
+        Ok(Self { snapshot, bundle, slice, incidents, request, entities })
     }
 
-    fn decide(
-        &self,
-        snapshot: &Snapshot,
-        query: &Query<'_>,
-    ) -> Result<Result<Verdict, Findings>, Failed> {
-        let is_standing = |policy: &&Policy| policy.terms.is_none();
-        let standing = self.left(self.candidates().filter(is_standing), None)?;
+    fn decide(&self, query: &Query<'_>) -> Result<Result<Verdict, Findings>, Failed> {
+        let is_standing = |policy: &Policy| policy.terms.is_none();
+        let standing = self.left(is_standing, None, true)?;
+        let permit = |grant, left: Left| {
+            let policies = left.permitting.into();
+            Ok(Ok(permit(self.snapshot, query, self.slice, grant, policies)))
+        };
         if standing.is_certain() {
-            return Ok(Ok(permit(
-                self.bundle,
-                query,
-                self.slice,
-                None,
-                standing.permitting.into(),
-            )));
+            return permit(None, standing);
         }
-        for grant in snapshot.covering(query) {
-            let rule = self.candidates().filter(|policy| {
+        for grant in self.snapshot.covering(query) {
+            let incident = self.snapshot.incident_of(grant);
+            let is_known = incident.is_none_or(|incident| incident.is_fresh(query.context.now));
+            let rule = |policy: &Policy| {
                 policy.is_forbid() || (policy.terms.is_some() && policy.id == grant.rule)
-            });
-            let left = self.left(rule, Some(GrantFacts::from(&**grant)))?;
+            };
+            let left = self.left(rule, Some(GrantFacts::of(grant, incident)), is_known)?;
             if left.is_certain() {
-                let policies = left.permitting.into();
-                return Ok(Ok(permit(
-                    self.bundle,
-                    query,
-                    self.slice,
-                    Some(Arc::clone(grant)),
-                    policies,
-                )));
+                return permit(Some(Arc::clone(grant)), left);
             }
         }
         let (ways, to_be_checked) = self.ways(query)?;
@@ -174,21 +176,17 @@ impl<'a> Ahead<'a> {
         let mut found: Vec<(Way, Vec<String>)> = Vec::new();
         for at in &self.slice.rules {
             let Some(rule) = self.bundle.policies().at(*at) else { continue };
-            let raised = candidates(rule, self.slice, query.context.now).into_iter().enumerate();
-            for (raised, candidate) in raised {
-                let policies =
-                    self.candidates().filter(|policy| policy.is_forbid() || policy.id == rule.id);
-                let left = self.left(policies, Some(candidate.grant))?;
-                if left.is_open() {
-                    let way = Way { to_be_checked: left.in_words(), ..candidate.way };
-                    found.push((way, left.conditions().cloned().collect()));
-                    break;
-                }
-                // What its own grant does not open, no floor is to blame for.
-                if raised == 0 && !left.permits() {
-                    break;
-                }
+            let mut failed = None;
+            let ways = with_incidents(&self.incidents, |incident| {
+                self.way(rule, query, incident).unwrap_or_else(|error| {
+                    failed = Some(error);
+                    None
+                })
+            });
+            if let Some(error) = failed {
+                return Err(error);
             }
+            found.extend(ways);
         }
         found.sort_by(|(a, _), (b, _)| a.order(b));
         let (ways, conditions): (Vec<_>, Vec<_>) = found.into_iter().unzip();
@@ -198,19 +196,44 @@ impl<'a> Ahead<'a> {
         Ok((ways, to_be_checked))
     }
 
-    fn candidates(&self) -> impl Iterator<Item = &'a Policy> {
-        self.slice.candidates.iter().filter_map(|at| self.bundle.policies().at(*at))
+    /// The way that `rule` opens for `incident`, and what is left to be checked.
+    fn way(
+        &self,
+        rule: &Policy,
+        query: &Query<'_>,
+        incident: Option<&Incident>,
+    ) -> Result<Option<(Way, Vec<String>)>, Failed> {
+        let candidates = candidates(rule, self.slice, query.context.now, incident);
+        for (raised, candidate) in candidates.into_iter().enumerate() {
+            let policies = |policy: &Policy| policy.is_forbid() || policy.id == rule.id;
+            let left = self.left(policies, Some(candidate.grant), true)?;
+            if left.is_open() {
+                let way = Way { to_be_checked: left.in_words(), ..candidate.way };
+                return Ok(Some((way, left.conditions().cloned().collect())));
+            }
+            // What its own grant does not open, no floor is to blame for.
+            if raised == 0 && !left.permits() {
+                break;
+            }
+        }
+        Ok(None)
     }
 
-    /// Partially evaluates `policies` under `grant`.
+    /// Partially evaluates the policies that are `wanted` under `grant`, whose incident may not be
+    /// known any more.
     fn left(
         &self,
-        policies: impl Iterator<Item = &'a Policy>,
-        grant: Option<GrantFacts>,
+        wanted: impl Fn(&Policy) -> bool,
+        grant: Option<GrantFacts<'_>>,
+        is_known: bool,
     ) -> Result<Left, Failed> {
         let mut set = PolicySet::new();
-        for policy in policies {
-            set.add(under(&policy.cedar, grant)?)?;
+        for candidate in &self.slice.candidates {
+            let policy = self.bundle.policies().at(candidate.at).filter(|policy| wanted(policy));
+            let cedar = if is_known { Some(&candidate.cedar) } else { candidate.unread.as_ref() };
+            if let (Some(_), Some(cedar)) = (policy, cedar) {
+                set.add(under(cedar, grant)?)?;
+            }
         }
         let response = set.tpe(&self.request, &self.entities, self.bundle.schema())?;
         let ours = |id: &cedar_policy::PolicyId| {
@@ -250,8 +273,14 @@ impl<'a> Ahead<'a> {
 
 /// The entities of `slice`, without the claims that no policy can name: partial evaluation refuses what
 /// is not in the schema.
-fn declared(bundle: &Bundle, slice: &Slice) -> Result<Entities, Failed> {
-    let mut entities = Vec::new();
+fn declared<'a>(
+    bundle: &Bundle,
+    slice: &Slice,
+    incidents: impl Iterator<Item = &'a Incident>,
+) -> Result<Entities, Failed> {
+    let incidents: BTreeMap<_, _> = incidents.map(|one| (one.id.clone(), one)).collect();
+    let mut entities: Vec<Entity> =
+        incidents.values().map(|incident| incident_entity(incident)).collect::<Result<_, _>>()?;
     for entity in slice.entities.iter() {
         if entity.uid() != slice.principal {
             entities.push(entity.clone());
@@ -260,7 +289,7 @@ fn declared(bundle: &Bundle, slice: &Slice) -> Result<Entities, Failed> {
         let (kind, own) = if entity.uid().type_name() == &TYPES.workload {
             (PrincipalKind::Workload, &["issuer"][..])
         } else {
-            (PrincipalKind::User, &["email", "amr"][..])
+            (PrincipalKind::User, &["email", "amr", "onCall"][..])
         };
         let (uid, mut attributes, parents) = entity.clone().into_inner();
         attributes.retain(|name, _| {
@@ -293,7 +322,7 @@ fn condition(policy: &cedar_policy::Policy) -> Result<(String, String), Failed> 
 /// `policy` with everything it says about the grant replaced by what is so.
 fn under(
     policy: &cedar_policy::Policy,
-    grant: Option<GrantFacts>,
+    grant: Option<GrantFacts<'_>>,
 ) -> Result<cedar_policy::Policy, Failed> {
     let body = policy.to_pst()?;
     let template = body.body();
@@ -313,36 +342,55 @@ fn under(
     Ok(cedar_policy::Policy::from_pst(pst::Policy::Static(replaced))?)
 }
 
-fn replace(expr: &Arc<Expr>, grant: Option<GrantFacts>) -> Arc<Expr> {
+fn replace(expr: &Arc<Expr>, grant: Option<GrantFacts<'_>>) -> Arc<Expr> {
     if let Expr::HasAttr { expr: base, attrs } = &**expr
-        && matches!(**base, Expr::Var(Var::Context))
-        && attrs.head == "grant"
+        && let Some(mut path) = context_path(base)
     {
-        let has = grant.is_some()
-            && attrs.tail.first().is_none_or(|name| FIELDS.contains(&name.as_str()));
-        return Arc::new(Expr::Literal(Literal::Bool(has)));
+        path.extend(attrs.iter());
+        if let [part, of_grant @ ..] = path.as_slice()
+            && *part == "grant"
+        {
+            let value = grant.and_then(|grant| field(grant, of_grant.first()?));
+            return match (of_grant, value) {
+                ([], _) => literal(Literal::Bool(grant.is_some())),
+                (_, None) => literal(Literal::Bool(false)),
+                ([_], Some(_)) => literal(Literal::Bool(true)),
+                // Of the incident: the rest is its own.
+                ([_, head, tail @ ..], Some(expr)) => {
+                    let mut attrs = attrs.clone();
+                    attrs.head = (*head).clone();
+                    attrs.tail = tail.iter().map(|name| (*name).clone()).collect();
+                    Arc::new(Expr::HasAttr { expr, attrs })
+                }
+            };
+        }
     }
     if let (Some(path), Some(grant)) = (context_path(expr), grant)
         && let [part, rest @ ..] = path.as_slice()
         && *part == "grant"
     {
-        return match rest.first().map(|name| name.as_str()) {
-            None => record(grant),
-            Some(name) => field(grant, name).unwrap_or_else(|| Arc::clone(expr)),
-        };
+        match rest {
+            [] => return record(grant),
+            [name] => return field(grant, name).unwrap_or_else(|| Arc::clone(expr)),
+            // Of the incident: the rest is its own.
+            [_, ..] => {}
+        }
     }
     rebuild(expr, grant)
 }
 
-const FIELDS: [&str; 3] = ["kind", "reviews", "expires"];
+fn literal(value: Literal) -> Arc<Expr> {
+    Arc::new(Expr::Literal(value))
+}
 
-fn record(grant: GrantFacts) -> Arc<Expr> {
+const FIELDS: [&str; 4] = ["kind", "reviews", "expires", "incident"];
+
+fn record(grant: GrantFacts<'_>) -> Arc<Expr> {
     let fields = FIELDS.iter().filter_map(|name| Some(((*name).to_owned(), field(grant, name)?)));
     Arc::new(Expr::Record(fields.collect()))
 }
 
-fn field(grant: GrantFacts, name: &str) -> Option<Arc<Expr>> {
-    let literal = |literal| Arc::new(Expr::Literal(literal));
+fn field(grant: GrantFacts<'_>, name: &str) -> Option<Arc<Expr>> {
     match name {
         "kind" => Some(literal(Literal::String(SmolStr::from(grant.kind.as_str())))),
         "reviews" => Some(literal(Literal::Long(i64::from(grant.reviews)))),
@@ -350,12 +398,17 @@ fn field(grant: GrantFacts, name: &str) -> Option<Arc<Expr>> {
             let text = literal(Literal::String(SmolStr::from(datetime_text(grant.expires))));
             Some(Arc::new(Expr::UnaryOp { op: UnaryOp::Datetime, expr: text }))
         }
+        "incident" => {
+            let ty = EntityType::from_name(Name::unqualified("Incident").ok()?);
+            let eid = SmolStr::from(grant.incident?.id.as_str());
+            Some(literal(Literal::EntityUID(EntityUID { ty, eid })))
+        }
         _ => None,
     }
 }
 
 /// The same expression over replaced ones.
-fn rebuild(expr: &Arc<Expr>, grant: Option<GrantFacts>) -> Arc<Expr> {
+fn rebuild(expr: &Arc<Expr>, grant: Option<GrantFacts<'_>>) -> Arc<Expr> {
     let new = |expr: &Arc<Expr>| replace(expr, grant);
     Arc::new(match &**expr {
         Expr::UnaryOp { op, expr } => Expr::UnaryOp { op: *op, expr: new(expr) },

@@ -1,22 +1,25 @@
 //! Bundles: policies, schema, services and settings, loaded whole or not at all.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use cedar_policy::{Authorizer, Entities, Schema};
 use indexmap::IndexMap;
 use portcullis_model::{
-    BundleDigest, InstanceName, OperationName, PolicyId, PrincipalKind, ServiceName, Window,
+    BundleDigest, InstanceName, OperationName, PolicyId, PrincipalKind, ScheduleName, ServiceName,
+    Window,
 };
 
 use crate::{
     LoadError, Subject,
     catalog::Catalog,
+    clocks::Clocks,
     counters::EvaluationErrors,
     index::Index,
     load::{self, Loaded},
     notice::Notices,
     places::Places,
     policy::Policies,
+    rotations::Rotations,
 };
 
 /// The text of one policy file.
@@ -129,6 +132,25 @@ pub struct BundleSource {
     /// The same of people.
     #[serde(default)]
     pub user_claims: BTreeMap<String, String>,
+    /// Named clocks that policies may read, and their time zones.
+    #[serde(default)]
+    pub clocks: BTreeMap<String, String>,
+    /// Schedules of people who take turns.
+    #[serde(default)]
+    pub rotations: BTreeMap<ScheduleName, RotationSource>,
+}
+
+/// People who take turns being on call.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct RotationSource {
+    /// Who, in their order: `corp:ana`.
+    pub people: Vec<String>,
+    /// The time zone of `from`.
+    pub zone: String,
+    /// When the first turn begins, and at which time of day every other: `2026-01-05T09:00`.
+    pub from: String,
+    /// How many days a turn lasts.
+    pub every_days: u32,
 }
 
 /// What the gate has to read of a request before it can be decided.
@@ -149,6 +171,7 @@ pub struct Bundle {
     index: Index,
     places: Places,
     errors: EvaluationErrors,
+    asks_on_call: bool,
     claims: BTreeMap<String, String>,
     user_claims: BTreeMap<String, String>,
     pub(crate) authorizer: Authorizer,
@@ -158,10 +181,12 @@ impl Bundle {
     /// Loads and validates all of `source`; reports every mistake at once.
     pub fn load(source: &BundleSource) -> Result<Self, Vec<LoadError>> {
         let loaded = load::load(source)?;
+        let asks_on_call = loaded.policies.iter().any(|(_, policy)| policy.facts.on_call());
         Ok(Self {
             index: Index::new(&loaded.policies),
             places: Places::new(&loaded),
             errors: EvaluationErrors::default(),
+            asks_on_call,
             claims: source.claims.clone(),
             user_claims: source.user_claims.clone(),
             authorizer: Authorizer::new(),
@@ -197,6 +222,24 @@ impl Bundle {
     /// What must be read before a query on `operation` can be decided.
     pub fn demands(&self, operation: &OperationName) -> Demands {
         self.places.operation(operation).map(|place| place.demands).unwrap_or_default()
+    }
+
+    /// Whether configuration keeps this schedule.
+    pub fn keeps_schedule(&self, name: &ScheduleName) -> bool {
+        self.loaded.rotations.keeps(name)
+    }
+
+    pub(crate) fn clocks(&self) -> &Arc<Clocks> {
+        &self.loaded.clocks
+    }
+
+    pub(crate) fn rotations(&self) -> &Rotations {
+        &self.loaded.rotations
+    }
+
+    /// Whether some policy asks who is on call.
+    pub(crate) fn asks_who_is_on_call(&self) -> bool {
+        self.asks_on_call
     }
 
     /// Whether `rule` exists, so that grants that it issued may still be worth something.

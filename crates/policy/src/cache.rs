@@ -1,8 +1,9 @@
 //! What one core remembers of its decisions.
 //!
-//! Sound by its keys. A slice is keyed by bundle generation, principal epoch, operation and resource;
-//! an outcome by its slice, the grant and its version if one was used, and the values of exactly the
-//! context attributes that the slice reads, compared in full, not by their hash. Windows and uses of
+//! Sound by its keys. A slice is keyed by bundle generation, principal epoch, what is known of who is
+//! on call, operation and resource; an outcome by its slice, the grant and its version if one was used,
+//! the incidents that matter, and the values of exactly the context attributes that the slice reads,
+//! compared in full, not by their hash. Windows and uses of
 //! grants are never remembered: they are checked each time.
 
 use std::{
@@ -17,6 +18,8 @@ use crate::{
     Context,
     evaluate::Findings,
     facts::{Kept, Look, look},
+    incidents::IncidentsKey,
+    schedules::OnCallKey,
     slice::Slice,
 };
 
@@ -91,7 +94,8 @@ impl DecisionCache {
         let Some(outcomes) = self.outcomes.as_mut().filter(|_| slice.remembers(asked)) else {
             return make();
         };
-        let looks = || slice.slice.keyed_by.iter().map(|read| look(read, context));
+        let looks =
+            || slice.slice.keyed_by.iter().map(|read| look(read, context, &slice.slice.clocks));
         let mut hasher = self.hasher.build_hasher();
         looks().for_each(|look| look.hash(&mut hasher));
         let key = OutcomeKey { slice: slice.serial, asked, values: hasher.finish() };
@@ -130,6 +134,7 @@ impl DecisionCache {
 pub(crate) struct SliceKey {
     pub(crate) generation: u64,
     pub(crate) epoch: u128,
+    pub(crate) on_call: OnCallKey,
     pub(crate) operation: u32,
     pub(crate) resource: u32,
 }
@@ -151,8 +156,16 @@ pub(crate) struct Remembered {
 
 impl Remembered {
     fn remembers(&self, asked: Asked) -> bool {
-        self.slice.is_cacheable() && (asked != Asked::Ways || !self.slice.reads.grant_end())
+        self.slice.is_cacheable()
+            && (!matches!(asked, Asked::Ways(_)) || !self.slice.reads.grant_end())
     }
+}
+
+/// An incident as it was at one version, and whether it was known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct IncidentSeen {
+    pub(crate) version: u32,
+    pub(crate) is_fresh: bool,
 }
 
 /// Which of the questions that make a decision.
@@ -160,10 +173,10 @@ impl Remembered {
 pub(crate) enum Asked {
     /// Standing permits and all forbids.
     Standing,
-    /// One grant, as it was at this version.
-    Grant(GrantId, u32),
-    /// What would open it.
-    Ways,
+    /// One grant, as it was at this version, and its incident.
+    Grant(GrantId, u32, Option<IncidentSeen>),
+    /// What would open it, with the incidents as they were.
+    Ways(IncidentsKey),
 }
 
 /// Its answer.

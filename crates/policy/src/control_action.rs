@@ -15,11 +15,13 @@ use portcullis_model::{AccessRequest, GrantKind, PolicyId, PrincipalKind, Servic
 
 use crate::{
     Snapshot, Subject,
-    entities::{TYPES, principal_entity, principal_uid, uid},
+    clocks::Clocks,
+    entities::{TYPES, on_call, principal_entity, principal_uid, uid},
     evaluate::{Findings, evaluate},
     facts::{NoContext, auth_record, datetime, duration, source_record, string},
+    incidents::incident_entity,
     policy::Scoped,
-    slice::{NoSlice, Slice},
+    slice::{About, NoSlice, Slice, World},
 };
 
 /// What people do at the control plane.
@@ -31,6 +33,8 @@ pub enum ControlAction {
     Revoke,
     /// See who is connected.
     ViewConnections,
+    /// Say which incidents are open, and who is on call.
+    ManageIncident,
     /// Read the record.
     ViewAudit,
     /// Change the bundle, people and keys.
@@ -44,6 +48,7 @@ impl ControlAction {
             Self::Review => "review",
             Self::Revoke => "revoke",
             Self::ViewConnections => "viewConnections",
+            Self::ManageIncident => "manageIncident",
             Self::ViewAudit => "viewAudit",
             Self::Administer => "administer",
         }
@@ -119,13 +124,25 @@ impl Snapshot {
         let bundle = self.bundle();
         let prepared = subject.prepared().ok_or("the principal cannot be prepared")?;
         let action = bundle.places().control(action).ok_or("the action is not in the schema")?;
-        let (resource, extra) = self.control_entities(on)?;
-        let scoped = Scoped { uid: &resource, ancestors: &[] };
-        let slice = Slice::of_control(bundle, prepared, action, scoped, extra)?;
+        let (resource, extra) = self.control_entities(on, at.now)?;
+        let about = About { action, resource: Scoped { uid: &resource, ancestors: &[] } };
+        let world = World {
+            on_call: &self.schedules().on_call(&subject.principal().id, bundle.rotations(), at.now),
+            request_incident_unknown: self.is_incident_unknown(on, at.now),
+        };
+        let slice = Slice::of_control(bundle, prepared, about, world, extra)?;
         if slice.reads.requester && !self.knows_requester(on) {
             return Err("policies ask who the requester is, whom nobody knows".into());
         }
-        Ok(evaluate(bundle, &slice, &slice.standing, at.facts()))
+        Ok(evaluate(bundle, &slice, &slice.standing, at.facts(bundle.clocks()), None))
+    }
+
+    /// Whether an access request names an incident that is closed, or of which nothing is known any
+    /// more.
+    fn is_incident_unknown(&self, on: ControlResource<'_>, now: Timestamp) -> bool {
+        let ControlResource::AccessRequest { request, .. } = on else { return false };
+        let known = |id| self.incident(id).is_some_and(|incident| incident.is_fresh(now));
+        request.incident().is_some_and(|id| !known(id))
     }
 
     /// Whether the requester's groups and attributes are known: those of a workload are in its token
@@ -143,6 +160,7 @@ impl Snapshot {
     fn control_entities(
         &self,
         on: ControlResource<'_>,
+        now: Timestamp,
     ) -> Result<(EntityUid, Vec<Entity>), NoSlice> {
         match on {
             ControlResource::System => {
@@ -160,7 +178,12 @@ impl Snapshot {
                 let mut extra = vec![access_request(request, waited)?];
                 extra.extend(self.bundle().entities().get(&service).cloned());
                 if let Some(requester) = self.principal(&request.requester) {
-                    extra.push(principal_entity(requester)?);
+                    let rotations = self.bundle().rotations();
+                    let known = self.schedules().on_call(&requester.id, rotations, now);
+                    extra.push(on_call(principal_entity(requester)?, &known.on)?);
+                }
+                if let Some(incident) = request.incident().and_then(|id| self.incident(id)) {
+                    extra.push(incident_entity(incident)?);
                 }
                 Ok((uid(&TYPES.access_request, &request.id.to_string()), extra))
             }
@@ -169,11 +192,12 @@ impl Snapshot {
 }
 
 impl ControlContext {
-    fn facts(&self) -> Result<cedar_policy::Context, NoContext> {
+    fn facts(&self, clocks: &Clocks) -> Result<cedar_policy::Context, NoContext> {
         let mut pairs = vec![
             ("now".to_owned(), datetime(self.now)),
             ("auth".to_owned(), auth_record(self.auth_method, self.auth_age)?),
         ];
+        pairs.extend(clocks.record(self.now)?.map(|clock| ("clock".to_owned(), clock)));
         if let Some(ip) = self.source {
             pairs.push(("source".to_owned(), source_record(ip)?));
         }
@@ -186,7 +210,9 @@ fn is_excluded(subject: &Subject, action: ControlAction, on: ControlResource<'_>
     let principal = subject.principal();
     let people_only = match action {
         ControlAction::Review | ControlAction::Revoke | ControlAction::ViewConnections => true,
-        ControlAction::ViewAudit | ControlAction::Administer => false,
+        ControlAction::ManageIncident | ControlAction::ViewAudit | ControlAction::Administer => {
+            false
+        }
     };
     if people_only && principal.id.kind != PrincipalKind::User {
         return true;
@@ -196,9 +222,10 @@ fn is_excluded(subject: &Subject, action: ControlAction, on: ControlResource<'_>
             action != ControlAction::Review || principal.same_as(&request.requester, request.person)
         }
         ControlResource::Service(_) => action == ControlAction::Review,
-        ControlResource::System => {
-            !matches!(action, ControlAction::ViewAudit | ControlAction::Administer)
-        }
+        ControlResource::System => !matches!(
+            action,
+            ControlAction::ManageIncident | ControlAction::ViewAudit | ControlAction::Administer
+        ),
     }
 }
 
@@ -207,13 +234,17 @@ fn access_request(request: &AccessRequest, waited: SignedDuration) -> Result<Ent
     let actions = request.queries.iter().map(|query| string(query.operation.as_str()));
     let requester = RestrictedExpression::new_entity_uid(principal_uid(&request.requester));
     let service = uid(&TYPES.service, request.service.as_str());
-    let attributes = HashMap::from([
+    let mut attributes = HashMap::from([
         ("requester".to_owned(), requester),
         ("service".to_owned(), RestrictedExpression::new_entity_uid(service)),
         ("actions".to_owned(), RestrictedExpression::new_set(actions.collect::<Vec<_>>())),
         ("waited".to_owned(), duration(waited)),
         ("kind".to_owned(), string(kind.as_str())),
     ]);
+    if let Some(id) = request.incident() {
+        let incident = RestrictedExpression::new_entity_uid(uid(&TYPES.incident, id.as_str()));
+        attributes.insert("incident".to_owned(), incident);
+    }
     let uid = uid(&TYPES.access_request, &request.id.to_string());
     Ok(Entity::new(uid, attributes, HashSet::new())?)
 }

@@ -3,21 +3,24 @@
 //! Standing policy first, then each grant in force that covers the query under the one rule that
 //! issued it, then what would open it. Anything that goes wrong on the way ends in Deny.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use jiff::Timestamp;
 use portcullis_model::{
-    Grant, OperationName, PolicyId, PrincipalId, PrincipalKind, Resource, ServiceName, Way,
+    Grant, Incident, IncidentId, OperationName, PolicyId, PrincipalId, PrincipalKind, Resource,
+    ServiceName, Way,
 };
 
 pub use crate::cache::DecisionCache;
 use crate::{
     Bundle, Snapshot, ahead,
-    cache::{Asked, Outcome, Remembered, SliceKey, VisibleKey},
+    cache::{Asked, IncidentSeen, Outcome, Remembered, SliceKey, VisibleKey},
     context::{Context, Subject},
     evaluate::{Findings, evaluate, evaluate_standing},
     facts::{GrantFacts, cedar_context},
+    incidents::IncidentsKey,
     rate_limit::RateLimit,
+    schedules::OnCallKey,
     slice::Slice,
     ways::ways,
 };
@@ -35,6 +38,8 @@ pub struct Query<'a> {
     pub context: &'a Context,
     /// The digest of the request at hand, if it was computed: grants may be bound to one.
     pub digest: Option<&'a str>,
+    /// The only incident that ways shall be for, if the asker named one.
+    pub incident: Option<&'a IncidentId>,
 }
 
 /// Proof of one decision to permit. Only the PDP makes one; it is never stored.
@@ -147,28 +152,44 @@ impl Snapshot {
         // Where only forbids stand, a grant is looked for first: it is judged under them all anyway.
         let stood = match slice.may_stand.then(|| standing(cache)) {
             Some(found) if found.permitted => {
-                return permit(bundle, query, slice, None, found.policies);
+                return permit(self, query, slice, None, found.policies);
             }
             stood => stood,
         };
         for grant in self.covering(query) {
-            let asked = Asked::Grant(grant.id, grant.version);
+            let incident = self.incident_of(grant);
+            let is_fresh = |incident: &Incident| incident.is_fresh(query.context.now);
+            let seen = incident.map(|incident| IncidentSeen {
+                version: incident.version,
+                is_fresh: is_fresh(incident),
+            });
+            let asked = Asked::Grant(grant.id, grant.version, seen);
             let outcome = cache.outcome(remembered, asked, query.context, || {
-                Outcome::Found(under_grant(bundle, slice, query.context, grant))
+                Outcome::Found(under_grant(bundle, slice, query.context, grant, incident))
             });
             if let Outcome::Found(Findings { permitted: true, policies, .. }) = outcome {
-                return permit(bundle, query, slice, Some(Arc::clone(grant)), policies);
+                return permit(self, query, slice, Some(Arc::clone(grant)), policies);
             }
         }
         let standing = stood.unwrap_or_else(|| standing(cache));
-        let outcome = cache.outcome(remembered, Asked::Ways, query.context, || {
-            Outcome::Ways(ways(bundle, slice, query.context).into())
-        });
+        let ask_ways = || {
+            let incidents = self.incidents_for(query, slice);
+            Outcome::Ways(ways(bundle, slice, query.context, &incidents).into())
+        };
+        // Whoever names an incident asks something else.
+        let outcome = if query.incident.is_some() {
+            ask_ways()
+        } else {
+            let reads = slice.facts.incident;
+            let now = query.context.now;
+            let seen = if reads { self.incidents().key(now) } else { IncidentsKey::default() };
+            cache.outcome(remembered, Asked::Ways(seen), query.context, ask_ways)
+        };
         match outcome {
             Outcome::Ways(ways) if !ways.is_empty() => Verdict {
                 answer: Answer::Requestable(ways.to_vec()),
                 policies: standing.policies,
-                valid_until: slice.reads.time().then_some(query.context.now),
+                valid_until: self.valid_until(slice, query.context.now),
                 to_be_checked: Vec::new(),
             },
             Outcome::Ways(_) | Outcome::Found(_) => self.denied(query, cache, standing),
@@ -185,7 +206,36 @@ impl Snapshot {
                 && (instance.is_none() || *instance == query.resource.instance)
                 && (grant.digest.is_none() || grant.digest.as_deref() == query.digest)
                 && grant.in_force(query.context.now)
+                // INVARIANT: a grant for an incident is worth nothing when that is over, or is about
+                // another service.
+                && (grant.incident.is_none() || self.incident_of(grant).is_some())
         })
+    }
+
+    /// The incident that `grant` is for, if it is open and about its service.
+    pub(crate) fn incident_of(&self, grant: &Grant) -> Option<&Incident> {
+        let incident = self.incident(grant.incident.as_ref()?)?;
+        incident.services.contains(&grant.resource.service).then_some(incident)
+    }
+
+    /// The incidents that ways to `query` are tried with, if its policies ask for any.
+    pub(crate) fn incidents_for(&self, query: &Query<'_>, slice: &Slice) -> Vec<&Arc<Incident>> {
+        if !slice.facts.incident {
+            return Vec::new();
+        }
+        let (service, now) = (&query.resource.service, query.context.now);
+        self.incidents().of_service(service, query.incident, now)
+    }
+
+    /// Until when the same question has the same answer by waiting; windows of grants excepted.
+    fn valid_until(&self, slice: &Slice, now: Timestamp) -> Option<Timestamp> {
+        let time = slice.reads.time().then_some(now);
+        let minute = slice.reads.clock().then(|| slice.clocks.next_minute(now)).flatten();
+        let on_call = || self.schedules().next_change(self.bundle().rotations(), now);
+        let incidents = || self.incidents().next_change(now);
+        let on_call = slice.facts.on_call().then(on_call).flatten();
+        let incidents = slice.facts.incident.then(incidents).flatten();
+        [time, minute, on_call, incidents].into_iter().flatten().min()
     }
 
     /// `None` if the principal cannot be prepared, the operation or resource is unknown, or they do
@@ -203,13 +253,24 @@ impl Snapshot {
         let prepared = query.subject.prepared()?;
         let operation = bundle.places().operation(query.operation)?;
         let resource = bundle.places().resource(query.resource)?;
+        let (principal, now) = (&query.subject.principal().id, query.context.now);
+        let asks = bundle.asks_who_is_on_call();
+        let on_call = if asks {
+            self.schedules().key(principal, bundle.rotations(), now)
+        } else {
+            OnCallKey::default()
+        };
         let key = SliceKey {
             generation: self.stamp().generation,
             epoch: prepared.epoch,
+            on_call,
             operation: operation.number,
             resource: resource.number,
         };
-        let made = cache.slice(key, || Slice::of_operation(bundle, prepared, operation, resource));
+        let made = cache.slice(key, || {
+            let on_call = self.schedules().on_call(principal, bundle.rotations(), now);
+            Slice::of_operation(bundle, prepared, operation, resource, &on_call)
+        });
         made.inspect_err(|error| {
             tracing::error!(%error, operation = %query.operation, "no slice can be made; denied");
         })
@@ -259,25 +320,39 @@ fn lets_strangers_in(bundle: &Bundle, service: &ServiceName) -> bool {
     bundle.catalog().service(service).is_some_and(|service| service.source().anonymous)
 }
 
-/// All forbids and the one rule that issued `grant`.
-fn under_grant(bundle: &Bundle, slice: &Slice, context: &Context, grant: &Grant) -> Findings {
-    let Some(policies) = slice.guarded(bundle, grant.rule.as_str()) else {
-        return Findings::none();
+/// All forbids and the one rule that issued `grant`, which is for `incident`.
+fn under_grant(
+    bundle: &Bundle,
+    slice: &Slice,
+    context: &Context,
+    grant: &Grant,
+    incident: Option<&Incident>,
+) -> Findings {
+    let is_known = incident.is_none_or(|incident| incident.is_fresh(context.now));
+    let rule = grant.rule.as_str();
+    let policies = if is_known {
+        slice.guarded(bundle, rule).map(Cow::Borrowed)
+    } else {
+        slice.guarded_unread(bundle, rule).map(Cow::Owned)
     };
-    let context = cedar_context(&slice.reads, context, Some(GrantFacts::from(grant)));
-    evaluate(bundle, slice, policies, context)
+    let Some(policies) = policies else { return Findings::none() };
+    let facts = GrantFacts::of(grant, incident);
+    let context = cedar_context(&slice.clocks, &slice.reads, context, Some(facts));
+    evaluate(bundle, slice, &policies, context, incident)
 }
 
 /// The only place that makes a pass.
 pub(crate) fn permit(
-    bundle: &Bundle,
+    snapshot: &Snapshot,
     query: &Query<'_>,
     slice: &Slice,
     grant: Option<Arc<Grant>>,
     policies: Arc<[PolicyId]>,
 ) -> Verdict {
-    let rereads_time = slice.reads.time();
-    let rate_limit = bundle.policies().rate_limit(&policies);
+    // Facts may lapse without anybody saying so.
+    let reads_facts = slice.facts.on_call() || slice.facts.incident;
+    let rereads_time = slice.reads.time() || slice.reads.clock() || reads_facts;
+    let rate_limit = snapshot.bundle().policies().rate_limit(&policies);
     let pass = Pass {
         principal: query.subject.principal().id.clone(),
         operation: query.operation.clone(),
@@ -289,10 +364,12 @@ pub(crate) fn permit(
     Verdict {
         answer: Answer::Permit(pass),
         policies,
-        valid_until: rereads_time.then_some(query.context.now),
+        valid_until: snapshot.valid_until(slice, query.context.now),
         to_be_checked: Vec::new(),
     }
 }
 
+#[cfg(test)]
+mod facts_tests;
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,9 @@ use cedar_policy::{
     Entities, Entity, EntityAttrEvaluationError, EntityId, EntityTypeName, EntityUid,
     RestrictedExpression, Schema,
 };
-use portcullis_model::{AttributeValue, Principal, PrincipalId, PrincipalKind, Resource};
+use portcullis_model::{
+    AttributeValue, Principal, PrincipalId, PrincipalKind, Resource, ScheduleName,
+};
 
 use crate::Catalog;
 
@@ -29,6 +31,8 @@ pub(crate) struct TypeNames {
     pub(crate) instance: EntityTypeName,
     pub(crate) access_request: EntityTypeName,
     pub(crate) system: EntityTypeName,
+    pub(crate) schedule: EntityTypeName,
+    pub(crate) incident: EntityTypeName,
 }
 
 /// Parsed once: a name costs more to parse than a small decision takes.
@@ -42,6 +46,8 @@ pub(crate) static TYPES: LazyLock<TypeNames> = LazyLock::new(|| TypeNames {
     instance: type_name("Instance"),
     access_request: type_name("AccessRequest"),
     system: type_name("System"),
+    schedule: type_name("Schedule"),
+    incident: type_name("Incident"),
 });
 
 #[expect(
@@ -96,7 +102,7 @@ pub(crate) fn principal_entity(
         PrincipalKind::Anonymous => {}
     }
     // INVARIANT: no claim takes the place of an attribute that every principal of its kind has.
-    for (name, value) in &principal.claims {
+    for (name, value) in principal.claims.iter().filter(|(name, _)| *name != ON_CALL) {
         let value = match value {
             AttributeValue::Bool(value) => RestrictedExpression::new_bool(*value),
             AttributeValue::Long(value) => RestrictedExpression::new_long(*value),
@@ -107,6 +113,24 @@ pub(crate) fn principal_entity(
     }
     let groups = principal.groups.iter().map(|group| uid(&TYPES.group, group)).collect();
     Entity::new(principal_uid(&principal.id), attributes, groups).map_err(Box::new)
+}
+
+/// The attribute that says on which schedules a person is. No token says it.
+const ON_CALL: &str = "onCall";
+
+/// `user`, who is on call on these schedules.
+pub(crate) fn on_call(
+    user: Entity,
+    schedules: &[ScheduleName],
+) -> Result<Entity, Box<EntityAttrEvaluationError>> {
+    if schedules.is_empty() || user.uid().type_name() != &TYPES.user {
+        return Ok(user);
+    }
+    let (id, mut attributes, parents) = user.into_inner();
+    let uids = schedules.iter().map(|name| uid(&TYPES.schedule, name.as_str()));
+    let uids = uids.map(RestrictedExpression::new_entity_uid).collect::<Vec<_>>();
+    attributes.insert(ON_CALL.to_owned(), RestrictedExpression::new_set(uids));
+    Entity::new(id, attributes, parents).map_err(Box::new)
 }
 
 fn string(text: &str) -> RestrictedExpression {

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use cedar_policy::{AuthorizationError, Decision, PolicySet, Request};
-use portcullis_model::PolicyId;
+use cedar_policy::{AuthorizationError, Decision, Entities, PolicySet, Request};
+use portcullis_model::{Incident, PolicyId};
 
 use crate::{
     Bundle, Context,
@@ -38,21 +38,24 @@ impl Findings {
 /// Evaluates the standing permits and all forbids of `slice`.
 pub(crate) fn evaluate_standing(bundle: &Bundle, slice: &Slice, context: &Context) -> Findings {
     if let Some(request) = &slice.bare {
-        return put(bundle, slice, &slice.standing, request);
+        return put(bundle, &slice.standing, request, &slice.entities);
     }
-    let context = cedar_context(&slice.reads, context, None);
-    evaluate(bundle, slice, &slice.standing, context)
+    let context = cedar_context(&slice.clocks, &slice.reads, context, None);
+    evaluate(bundle, slice, &slice.standing, context, None)
 }
 
-/// Evaluates `policies`, which belong to `slice`.
+/// Evaluates `policies`, which belong to `slice`, under a grant that is for `incident`.
 pub(crate) fn evaluate(
     bundle: &Bundle,
     slice: &Slice,
     policies: &PolicySet,
     context: Result<cedar_policy::Context, NoContext>,
+    incident: Option<&Incident>,
 ) -> Findings {
-    match context.and_then(|context| slice.request(context)) {
-        Ok(request) => put(bundle, slice, policies, &request),
+    let request =
+        context.and_then(|context| Ok((slice.request(context)?, slice.entities_with(incident)?)));
+    match request {
+        Ok((request, entities)) => put(bundle, policies, &request, &entities),
         Err(error) => {
             tracing::error!(%error, action = %slice.action, "a query cannot be put to Cedar; denied");
             Findings::none()
@@ -60,8 +63,8 @@ pub(crate) fn evaluate(
     }
 }
 
-fn put(bundle: &Bundle, slice: &Slice, policies: &PolicySet, request: &Request) -> Findings {
-    let response = bundle.authorizer.is_authorized(request, policies, &slice.entities);
+fn put(bundle: &Bundle, policies: &PolicySet, request: &Request, entities: &Entities) -> Findings {
+    let response = bundle.authorizer.is_authorized(request, policies, entities);
     let erring = erring_forbids(bundle, response.diagnostics().errors());
     let reasons = response.diagnostics().reason();
     let known = |id: &cedar_policy::PolicyId| {

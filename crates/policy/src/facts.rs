@@ -6,24 +6,29 @@ use std::{net::IpAddr, sync::Arc};
 
 use cedar_policy::{RestrictedExpression, pst::SmolStr};
 use jiff::{SignedDuration, Timestamp};
-use portcullis_model::{Grant, GrantKind};
+use portcullis_model::{Grant, GrantKind, Incident};
 
 use crate::{
+    clocks::{Clocks, Shown},
     context::{Context, Http, Known, Record, Value},
+    entities::{TYPES, uid},
     reads::{Part, Read, Reads},
 };
 
 /// A grant as policies see it, and nothing else of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct GrantFacts {
+pub(crate) struct GrantFacts<'a> {
     pub(crate) kind: GrantKind,
     pub(crate) reviews: u8,
     pub(crate) expires: Timestamp,
+    pub(crate) incident: Option<&'a Incident>,
 }
 
-impl From<&Grant> for GrantFacts {
-    fn from(grant: &Grant) -> Self {
-        Self { kind: grant.kind, reviews: grant.reviews, expires: grant.expires_at }
+impl<'a> GrantFacts<'a> {
+    /// Of a grant that is for `incident`.
+    pub(crate) fn of(grant: &Grant, incident: Option<&'a Incident>) -> Self {
+        let (kind, reviews, expires) = (grant.kind, grant.reviews, grant.expires_at);
+        Self { kind, reviews, expires, incident }
     }
 }
 
@@ -32,9 +37,10 @@ pub(crate) type NoContext = Box<dyn std::error::Error + Send + Sync>;
 
 /// The parts of `context` that `reads` names, and the grant.
 pub(crate) fn cedar_context(
+    clocks: &Clocks,
     reads: &Reads,
     context: &Context,
-    grant: Option<GrantFacts>,
+    grant: Option<GrantFacts<'_>>,
 ) -> Result<cedar_policy::Context, NoContext> {
     let mut pairs = Vec::new();
     for part in reads.parts() {
@@ -56,6 +62,7 @@ pub(crate) fn cedar_context(
                 Known::Value(http) => Some(http_record(http)?),
                 Known::Unknown => None,
             },
+            Part::Clock => clocks.record(context.now)?,
             Part::Params => inspected(&context.params)?,
             Part::Body => inspected(&context.body)?,
             Part::Grant => grant.map(|grant| grant_record(grant, reads)).transpose()?,
@@ -105,14 +112,19 @@ fn http_record(http: &Http) -> Result<RestrictedExpression, NoContext> {
 }
 
 /// The end is read from text each time: it is there only if some policy asks for it.
-fn grant_record(grant: GrantFacts, reads: &Reads) -> Result<RestrictedExpression, NoContext> {
-    let kind = || string(grant.kind.as_str());
-    let reviews = || RestrictedExpression::new_long(i64::from(grant.reviews));
-    let expires = || datetime(grant.expires);
-    let fields: [(&str, &dyn Fn() -> RestrictedExpression); 3] =
-        [("kind", &kind), ("reviews", &reviews), ("expires", &expires)];
+fn grant_record(grant: GrantFacts<'_>, reads: &Reads) -> Result<RestrictedExpression, NoContext> {
+    let kind = || Some(string(grant.kind.as_str()));
+    let reviews = || Some(RestrictedExpression::new_long(i64::from(grant.reviews)));
+    let expires = || Some(datetime(grant.expires));
+    let incident = || {
+        let incident = uid(&TYPES.incident, grant.incident?.id.as_str());
+        Some(RestrictedExpression::new_entity_uid(incident))
+    };
+    let fields: [(&str, &dyn Fn() -> Option<RestrictedExpression>); 4] =
+        [("kind", &kind), ("reviews", &reviews), ("expires", &expires), ("incident", &incident)];
     let read = fields.iter().filter(|(name, _)| reads.includes_field(Part::Grant, name));
-    let fields: Vec<_> = read.map(|(name, value)| ((*name).to_owned(), value())).collect();
+    let fields: Vec<_> =
+        read.filter_map(|(name, value)| Some(((*name).to_owned(), value()?))).collect();
     Ok(RestrictedExpression::new_record(fields)?)
 }
 
@@ -149,7 +161,7 @@ pub(crate) fn is_unknown(read: &Read, context: &Context) -> bool {
     // the request nor how its sender will have authenticated is known.
     let ahead = context.source == Known::Unknown;
     match read.part {
-        Part::Now | Part::Source | Part::Auth => ahead,
+        Part::Now | Part::Source | Part::Auth | Part::Clock => ahead,
         Part::Request => context.request == Known::Unknown,
         Part::Http => context.http == Known::Unknown,
         Part::Params => context.params == Known::Unknown,
@@ -168,6 +180,7 @@ pub(crate) enum Look<'a> {
     Http(&'a Http),
     Record(&'a Record),
     Value(&'a Value),
+    Clock(Shown),
 }
 
 /// The same, kept in a cache.
@@ -180,6 +193,7 @@ pub(crate) enum Kept {
     Http(Http),
     Record(Record),
     Value(Value),
+    Clock(Shown),
 }
 
 impl Kept {
@@ -191,6 +205,7 @@ impl Kept {
             (Self::Http(kept), Look::Http(http)) => kept == http,
             (Self::Record(kept), Look::Record(record)) => kept == record,
             (Self::Value(kept), Look::Value(value)) => kept == value,
+            (Self::Clock(kept), Look::Clock(shown)) => *kept == shown,
             _ => false,
         }
     }
@@ -206,6 +221,7 @@ impl From<Look<'_>> for Kept {
             Look::Http(http) => Self::Http(http.clone()),
             Look::Record(record) => Self::Record(record.clone()),
             Look::Value(value) => Self::Value(value.clone()),
+            Look::Clock(shown) => Self::Clock(shown),
         }
     }
 }
@@ -214,7 +230,7 @@ impl Look<'_> {
     /// Roughly how many bytes keeping it takes: bodies can be large.
     pub(crate) fn weight(&self) -> usize {
         match self {
-            Look::Absent | Look::Present | Look::Ip(_) => 0,
+            Look::Absent | Look::Present | Look::Ip(_) | Look::Clock(_) => 0,
             Look::Text(text) => text.len(),
             Look::Http(http) => http.method.len() + http.path.len() + http.host.len(),
             Look::Record(record) => record_weight(record),
@@ -238,7 +254,7 @@ fn value_weight(value: &Value) -> usize {
 
 /// What `read` finds in `context`. Time, the request's id and unknown parts never come here: slices
 /// that read them are not cached.
-pub(crate) fn look<'a>(read: &Read, context: &'a Context) -> Look<'a> {
+pub(crate) fn look<'a>(read: &Read, context: &'a Context, clocks: &Clocks) -> Look<'a> {
     match read.part {
         Part::Now | Part::Request | Part::Grant => Look::Present,
         Part::Source => match &context.source {
@@ -246,13 +262,17 @@ pub(crate) fn look<'a>(read: &Read, context: &'a Context) -> Look<'a> {
             Known::Value(source) => Look::Ip(source.ip),
             Known::Unknown => Look::Absent,
         },
-        Part::Auth if read.presence => Look::Present,
+        Part::Auth | Part::Clock if read.presence => Look::Present,
         Part::Auth => Look::Text(context.auth_method),
         Part::Http => match &context.http {
             Known::Value(_) if read.presence => Look::Present,
             Known::Value(http) => http_field(read, http),
             Known::Unknown => Look::Absent,
         },
+        Part::Clock => {
+            let name = read.path.first().map_or("", SmolStr::as_str);
+            clocks.shown(name, context.now).map_or(Look::Absent, Look::Clock)
+        }
         Part::Params => inspected_field(read, &context.params),
         Part::Body => inspected_field(read, &context.body),
     }

@@ -1,12 +1,16 @@
 //! What the tests of this crate decide about.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use indexmap::IndexMap;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_model::{
-    AccessRequestId, AttributeValue, Grant, GrantId, GrantKind, GrantState, OperationName,
-    PolicyId, Principal, PrincipalId, PrincipalKind, RequestId, Resource, Way, Window,
+    AccessRequestId, AttributeValue, Grant, GrantId, GrantKind, GrantState, Incident,
+    IncidentSource, IncidentState, OperationName, PolicyId, Principal, PrincipalId, PrincipalKind,
+    RequestId, Resource, Schedule, Way, Window,
 };
 
 use crate::{
@@ -37,6 +41,8 @@ pub(crate) fn source(policies: &str) -> BundleSource {
         labels: BTreeMap::new(),
         claims: BTreeMap::from([("repository".to_owned(), "String".to_owned())]),
         user_claims: BTreeMap::new(),
+        clocks: BTreeMap::from([("office".to_owned(), "Europe/Lisbon".to_owned())]),
+        rotations: BTreeMap::new(),
     }
 }
 
@@ -157,6 +163,7 @@ pub(crate) fn grant(holder: &Subject, rule: &str, reviews: u8) -> Grant {
         reviews,
         operation: "payments.createRefund".parse().unwrap(),
         resource: Resource { service: "payments".parse().unwrap(), instance: None },
+        incident: None,
         digest: None,
         starts_at: now(),
         expires_at: now() + SignedDuration::from_mins(15),
@@ -165,6 +172,37 @@ pub(crate) fn grant(holder: &Subject, rule: &str, reviews: u8) -> Grant {
         idle: None,
         state: GrantState::InForce,
     }
+}
+
+/// An incident of `services`, opened by lea.
+pub(crate) fn incident(id: &str, services: &[&str]) -> Incident {
+    let principal = PrincipalId::new(PrincipalKind::User, "corp", "lea");
+    Incident {
+        id: id.parse().unwrap(),
+        version: 0,
+        title: "refunds are stuck".to_owned(),
+        severity: "sev1".parse().unwrap(),
+        services: services.iter().map(|name| name.parse().unwrap()).collect(),
+        source: IncidentSource { door: "api".to_owned(), principal },
+        responders: BTreeSet::new(),
+        opened_at: now(),
+        updated_at: now(),
+        fresh_until: None,
+        state: IncidentState::Open,
+    }
+}
+
+/// A schedule that these people are on.
+pub(crate) fn schedule(name: &str, people: &[&str], until: Option<Timestamp>) -> Arc<Schedule> {
+    let id = |name: &&str| PrincipalId::new(PrincipalKind::User, "corp", name);
+    Arc::new(Schedule {
+        name: name.parse().unwrap(),
+        version: 0,
+        people: people.iter().map(id).collect(),
+        since: None,
+        until,
+        source: "test".to_owned(),
+    })
 }
 
 /// Asks about one operation of the service that its name says.
@@ -178,8 +216,14 @@ pub(crate) fn ask(
     let operation: OperationName = operation.parse().unwrap();
     let service = operation.service().parse().unwrap();
     let resource = Resource { service, instance: None };
-    let query =
-        Query { subject, operation: &operation, resource: &resource, context, digest: None };
+    let query = Query {
+        subject,
+        operation: &operation,
+        resource: &resource,
+        context,
+        digest: None,
+        incident: None,
+    };
     snapshot.decide(&query, cache)
 }
 
@@ -198,7 +242,11 @@ pub(crate) fn tell(verdict: &Verdict) -> String {
         Answer::Permit(pass) if pass.grant().is_some() => "permit by grant".to_owned(),
         Answer::Permit(_) => "permit".to_owned(),
         Answer::Requestable(ways) => {
-            let way = |way: &Way| format!(" {}/{}/{}", way.rule, way.kind.as_str(), way.reviews);
+            let way = |way: &Way| {
+                let incident = way.incident.as_ref().map(|id| format!("@{id}"));
+                let incident = incident.unwrap_or_default();
+                format!(" {}/{}/{}{incident}", way.rule, way.kind.as_str(), way.reviews)
+            };
             format!("requestable:{}", ways.iter().map(way).collect::<String>())
         }
         Answer::Deny(denial) => format!("deny: {denial:?}"),

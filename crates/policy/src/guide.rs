@@ -102,6 +102,8 @@ fn the_policies_of_the_guide_load_together_and_its_tests_pass() {
         labels: BTreeMap::new(),
         claims: BTreeMap::from([("repository".to_owned(), "String".to_owned())]),
         user_claims: BTreeMap::new(),
+        clocks: BTreeMap::from([("office".to_owned(), "Europe/Lisbon".to_owned())]),
+        rotations: BTreeMap::new(),
     };
     let bundle = Arc::new(Bundle::load(&source).unwrap_or_else(|errors| panic!("{errors:#?}")));
     let tests = blocks("yaml").into_iter().filter(|(_, text)| text.contains("expect:"));

@@ -17,6 +17,7 @@ pub mod snapshot;
 
 mod ahead;
 mod cache;
+mod clocks;
 mod entities;
 mod evaluate;
 mod facts;
@@ -24,6 +25,7 @@ mod facts;
 mod fixture;
 #[cfg(test)]
 mod guide;
+mod incidents;
 mod index;
 mod load;
 mod place;
@@ -32,9 +34,12 @@ mod policy;
 #[cfg(test)]
 mod properties;
 mod reads;
+mod rotations;
+mod schedules;
 mod schema;
 mod slice;
 mod subject;
+mod unknown;
 mod ways;
 mod words;
 

@@ -8,7 +8,7 @@ use cedar_policy::{
 };
 use portcullis_model::{PolicyId, Window};
 
-use crate::{notice::Notices, rate_limit::RateLimit, reads::Reads};
+use crate::{notice::Notices, rate_limit::RateLimit, reads::Reads, unknown::FactReads};
 
 /// How a rule's grants are obtained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub(crate) struct Policy {
     pub(crate) alone: PolicySet,
     pub(crate) head: Head,
     pub(crate) reads: Reads,
+    /// What it reads that may be unknown.
+    pub(crate) facts: FactReads,
     /// Every entity that it names.
     pub(crate) literals: Vec<EntityUid>,
     /// Of a rule: a permit that reads `context.grant`.

@@ -13,6 +13,7 @@ mod case;
 mod file;
 #[cfg(test)]
 mod tests;
+mod world;
 
 /// What came of running tests.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use portcullis_model::{Grant, GrantEnd, RequestId, Window};
+use portcullis_model::{Grant, GrantEnd, IncidentId, RequestId, Way, Window};
 use proptest::{
     prelude::*,
     strategy::ValueTree,
@@ -20,7 +20,7 @@ mod oracle;
 mod world;
 
 use oracle::Oracle;
-use world::{Asking, Draft, Step, Town, asking, numbered, steps, town};
+use world::{Asking, Draft, Fact, Step, Town, asking, fact, incident_id, numbered, steps, town};
 
 fn config() -> Config {
     let mut config = Config { failure_persistence: None, ..Config::default() };
@@ -39,6 +39,10 @@ fn held(snapshot: &Snapshot, grant: Grant) -> Snapshot {
     snapshot.clone().with_grant(Arc::new(grant), from)
 }
 
+fn said(snapshot: Snapshot, facts: &[Fact]) -> Snapshot {
+    (0..).zip(facts).fold(snapshot, |snapshot, (number, fact)| fact.said(snapshot, number))
+}
+
 /// All that a verdict says.
 fn all_of(verdict: &Verdict) -> String {
     let grant = match &verdict.answer {
@@ -54,12 +58,13 @@ struct History {
     towns: [Town; 2],
     snapshot: Snapshot,
     grants: Vec<Grant>,
+    told: u32,
 }
 
 impl History {
     fn new(towns: [Town; 2]) -> Self {
         let snapshot = Snapshot::new(Arc::clone(&towns[0].bundle), 1);
-        Self { towns, snapshot, grants: Vec::new() }
+        Self { towns, snapshot, grants: Vec::new(), told: 0 }
     }
 
     fn step(&mut self, step: &Step) {
@@ -70,10 +75,15 @@ impl History {
                 let bundle = Arc::clone(&self.towns[*town].bundle);
                 self.snapshot = self.snapshot.clone().with_bundle(bundle, generation);
             }
-            Step::Issue(asking, rule, reviews, max_uses) => {
+            Step::Say(fact) => {
+                self.told += 1;
+                self.snapshot = fact.said(self.snapshot.clone(), self.told);
+            }
+            Step::Issue(asking, rule, reviews, max_uses, incident) => {
                 let grant = asking.grant(&Draft::id(*rule), *reviews, Window::minutes(20));
                 let number = self.grants.len();
-                self.grants.push(Grant { max_uses: *max_uses, ..numbered(grant, number) });
+                let grant = Grant { incident: incident.clone(), ..numbered(grant, number) };
+                self.grants.push(Grant { max_uses: *max_uses, ..grant });
                 self.publish(number);
             }
             Step::Extend(at, minutes) => self.change(*at, |grant| {
@@ -118,7 +128,7 @@ impl History {
 fn the_world_has_every_answer() {
     let mut runner = TestRunner::deterministic();
     let mut times: BTreeMap<&str, usize> = BTreeMap::new();
-    for _ in 0..100 {
+    for _ in 0..300 {
         let town = town().new_tree(&mut runner).unwrap().current();
         let snapshot = Snapshot::new(Arc::clone(&town.bundle), 1);
         for _ in 0..20 {
@@ -152,13 +162,15 @@ proptest! {
     fn a_slice_answers_as_all_policies_do(
         town in town(),
         questions in proptest::collection::vec(asking(), 12),
-        grants in proptest::collection::vec((asking(), 0..10_usize, 0..=3_u8), 0..4),
+        grants in proptest::collection::vec((asking(), 0..10_usize, 0..=3_u8, incident_id()), 0..4),
+        facts in proptest::collection::vec(fact(), 0..5),
     ) {
         let oracle = Oracle::of(&town);
-        let mut snapshot = Snapshot::new(Arc::clone(&town.bundle), 1);
-        for (number, (asking, rule, reviews)) in grants.iter().enumerate() {
+        let mut snapshot = said(Snapshot::new(Arc::clone(&town.bundle), 1), &facts);
+        for (number, (asking, rule, reviews, incident)) in grants.iter().enumerate() {
             let grant = asking.grant(&Draft::id(*rule), *reviews, Window::minutes(20));
-            snapshot = held(&snapshot, numbered(grant, number));
+            let grant = Grant { incident: incident.clone(), ..numbered(grant, number) };
+            snapshot = held(&snapshot, grant);
         }
         for asking in &questions {
             let verdict = decide(&snapshot, asking);
@@ -207,28 +219,38 @@ proptest! {
     fn n09_a_way_opens_what_it_promises_and_none_is_hidden(
         town in town(),
         questions in proptest::collection::vec(asking(), 8),
+        facts in proptest::collection::vec(fact(), 0..5),
     ) {
-        let snapshot = Snapshot::new(Arc::clone(&town.bundle), 1);
+        let snapshot = said(Snapshot::new(Arc::clone(&town.bundle), 1), &facts);
         for asking in &questions {
             let Answer::Requestable(ways) = decide(&snapshot, asking).answer else { continue };
-            let opens = |rule: &str, reviews: u8, window: Window| {
-                let grant = asking.grant(rule, reviews, window);
+            let opens = |rule: &str, reviews: u8, window: Window, incident: Option<&IncidentId>| {
+                let incident = incident.cloned();
+                let grant = Grant { incident, ..asking.grant(rule, reviews, window) };
                 tell(&decide(&held(&snapshot, grant), asking)) == "permit by grant"
             };
             for way in &ways {
                 let rule = way.rule.as_str();
-                let opened = opens(rule, way.reviews, way.max_duration);
+                let incident = way.incident.as_ref();
+                let opened = opens(rule, way.reviews, way.max_duration, incident);
                 prop_assert!(opened, "{way:?}\n{}\n{asking:?}", town.text);
             }
             for (number, draft) in town.drafts.iter().enumerate().filter(|(_, d)| d.is_rule()) {
                 let (id, window) = (Draft::id(number), Window::minutes(draft.minutes));
                 let way = ways.iter().find(|way| way.rule.as_str() == id);
-                let own = opens(&id, draft.reviews, window);
-                let as_it_is = way.is_some_and(|way| way.reviews == draft.reviews);
+                let own = opens(&id, draft.reviews, window, None);
+                let plain = |way: &Way| way.reviews == draft.reviews && way.incident.is_none();
+                let as_it_is = way.is_some_and(plain);
                 prop_assert_eq!(own, as_it_is, "{}\n{}\n{:?}", id, town.text, asking);
                 if let Some(way) = way {
-                    let fewer = (draft.reviews..way.reviews).find(|n| opens(&id, *n, window));
+                    let incident = way.incident.as_ref();
+                    let mut fewer = draft.reviews..way.reviews;
+                    let fewer = fewer.find(|n| opens(&id, *n, window, incident));
                     prop_assert_eq!(fewer, None, "{}\n{}\n{:?}", id, town.text, asking);
+                    // An incident is asked for only where nothing goes without one.
+                    let without = (draft.reviews..=5).find(|n| opens(&id, *n, window, None));
+                    let needless = incident.is_some() && without.is_some();
+                    prop_assert!(!needless, "{}\n{}\n{:?}", id, town.text, asking);
                     prop_assert_eq!(way.max_uses, draft.max_uses);
                     prop_assert_eq!(way.max_duration, window);
                 }
@@ -240,8 +262,9 @@ proptest! {
     fn n09_what_is_said_ahead_holds_for_the_request_that_comes(
         town in town(),
         questions in proptest::collection::vec(asking(), 8),
+        facts in proptest::collection::vec(fact(), 0..5),
     ) {
-        let snapshot = Snapshot::new(Arc::clone(&town.bundle), 1);
+        let snapshot = said(Snapshot::new(Arc::clone(&town.bundle), 1), &facts);
         for asking in &questions {
             let ahead = decide(&snapshot, &asking.ahead());
             let later = decide(&snapshot, asking);

@@ -15,18 +15,20 @@ pub(crate) enum Part {
     Auth,
     Request,
     Http,
+    Clock,
     Params,
     Body,
     Grant,
 }
 
 impl Part {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Now,
         Self::Source,
         Self::Auth,
         Self::Request,
         Self::Http,
+        Self::Clock,
         Self::Params,
         Self::Body,
         Self::Grant,
@@ -39,6 +41,7 @@ impl Part {
             Self::Auth => "auth",
             Self::Request => "request",
             Self::Http => "http",
+            Self::Clock => "clock",
             Self::Params => "params",
             Self::Body => "body",
             Self::Grant => "grant",
@@ -118,6 +121,8 @@ impl Reads {
             || self.attributes.iter().any(|read| match read.part {
                 Part::Now => true,
                 Part::Auth => !read.presence && path_may_be(read, "age"),
+                // What one clock shows is part of the key; all of them at once are not.
+                Part::Clock => !read.presence && read.path.is_empty(),
                 Part::Source
                 | Part::Request
                 | Part::Http
@@ -125,6 +130,11 @@ impl Reads {
                 | Part::Body
                 | Part::Grant => false,
             })
+    }
+
+    /// The answer may change with the minute.
+    pub(crate) fn clock(&self) -> bool {
+        self.includes(Part::Clock)
     }
 
     /// The end of the grant that a way would give moves with the time of asking.

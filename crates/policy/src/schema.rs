@@ -27,10 +27,11 @@ pub(crate) fn generate(catalog: &Catalog, source: &BundleSource) -> String {
     );
     let _ = writeln!(
         text,
-        "entity User in [Group] = {{ email?: String, amr: Set<String>{} }};",
+        "entity User in [Group] = {{ email?: String, onCall?: Set<Schedule>, amr: Set<String>{} }};",
         claims(&source.user_claims)
     );
-    text.push_str(ENTITIES);
+    let clock = clock(source);
+    text.push_str(&ENTITIES.replace("auth: Auth }", &format!("auth: Auth{clock} }}")));
     for service in catalog.services() {
         let name = service.source().name.as_str();
         let principals = principals(service.source());
@@ -38,27 +39,34 @@ pub(crate) fn generate(catalog: &Catalog, source: &BundleSource) -> String {
             let _ = writeln!(text, "action {} in [{group}];", quoted(&format!("{name}.{group}")));
         }
         for operation in service.operations() {
-            action(&mut text, name, principals, operation);
+            action(&mut text, name, principals, operation, &clock);
         }
     }
     text
 }
 
 const TYPES: &str = "\
-type Grant = { kind: String, reviews: Long, expires: datetime };
+type Grant = { kind: String, reviews: Long, expires: datetime, incident?: Incident };
 type Source = { ip: ipaddr };
 type Auth = { method: String, age: duration };
 type Http = { method: String, path: String, host: String };
+type Clock = { weekday: Long, minute: Long };
 type Plain = { id: String };
 ";
 
 const ENTITIES: &str = "\
 entity Group;
+entity Schedule;
+entity Incident = {
+  open: Bool, severity: String, services: Set<Service>, source: String, openedBy?: User,
+  responders: Set<User>,
+};
 entity Anonymous;
 entity Service = { labels: Labels };
 entity Instance in [Service] = { labels: Labels };
 entity AccessRequest = {
   requester: User, service: Service, actions: Set<String>, waited: duration, kind: String,
+  incident?: Incident,
 };
 entity System;
 action review appliesTo {
@@ -69,7 +77,7 @@ action revoke, viewConnections appliesTo {
   principal: [User], resource: [Service],
   context: { now: datetime, source: Source, auth: Auth },
 };
-action viewAudit, administer appliesTo {
+action manageIncident, viewAudit, administer appliesTo {
   principal: [User, Workload], resource: [Service, System],
   context: { now: datetime, source: Source, auth: Auth },
 };
@@ -91,17 +99,24 @@ const fn principals(service: &ServiceSource) -> &'static str {
     if service.anonymous { "User, Workload, Anonymous" } else { "User, Workload" }
 }
 
-fn action(text: &mut String, service: &str, principals: &str, operation: &Operation) {
+fn action(text: &mut String, service: &str, principals: &str, operation: &Operation, clock: &str) {
     let group = format!("{service}.{}", group_name(operation.group()));
     let _ = writeln!(
         text,
         "action {} in [{}] appliesTo {{\n  principal: [{principals}], resource: [Service, Instance],\n  \
-         context: {{ now: datetime, source: Source, auth: Auth, request: Plain, http: Http, grant?: Grant{}{} }},\n}};",
+         context: {{ now: datetime, source: Source, auth: Auth, request: Plain, http: Http, grant?: Grant{clock}{}{} }},\n}};",
         quoted(operation.name().as_str()),
         quoted(&group),
         inspected("params", operation.params_type()),
         inspected("body", operation.body_type()),
     );
+}
+
+/// The named clocks, as one more attribute of a context.
+fn clock(source: &BundleSource) -> String {
+    let clocks: Vec<_> =
+        source.clocks.keys().map(|name| format!("{}: Clock", quoted(name))).collect();
+    if clocks.is_empty() { String::new() } else { format!(", clock: {{ {} }}", clocks.join(", ")) }
 }
 
 fn inspected(name: &str, ty: Option<&RecordType>) -> String {

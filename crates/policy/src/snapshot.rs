@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use portcullis_model::{
-    BundleStamp, Grant, GrantEnd, GrantId, GrantState, Principal, PrincipalId, SignIn, SignInId,
-    TokenHash,
+    BundleStamp, Grant, GrantEnd, GrantId, GrantState, Incident, IncidentId, Principal,
+    PrincipalId, Schedule, ScheduleName, SignIn, SignInId, TokenHash,
 };
 use rpds::{HashTrieMapSync, RedBlackTreeSetSync};
 
-use crate::Bundle;
+use crate::{Bundle, incidents::Incidents, schedules::Schedules};
 
 /// One consistent state. Cloning is cheap; the maps are persistent.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub struct Snapshot {
     held: HashTrieMapSync<PrincipalId, Arc<[GrantId]>>,
     /// Grants without a use left whose window is still open, by the end of their window.
     used_up: RedBlackTreeSetSync<(Timestamp, GrantId)>,
+    schedules: Schedules,
+    incidents: Incidents,
 }
 
 impl Snapshot {
@@ -40,6 +42,8 @@ impl Snapshot {
             grants: HashTrieMapSync::default(),
             held: HashTrieMapSync::default(),
             used_up: RedBlackTreeSetSync::default(),
+            schedules: Schedules::default(),
+            incidents: Incidents::default(),
         }
     }
 
@@ -88,6 +92,64 @@ impl Snapshot {
     pub fn grants_of(&self, principal: &PrincipalId) -> impl Iterator<Item = &Arc<Grant>> {
         let held = self.held.get(principal);
         held.into_iter().flat_map(|ids| ids.iter()).filter_map(|id| self.grants.get(id))
+    }
+
+    /// An incident that is open.
+    pub fn incident(&self, id: &IncidentId) -> Option<&Arc<Incident>> {
+        self.incidents.lookup(id)
+    }
+
+    /// What was last said of a schedule, known or not any more.
+    pub fn schedule(&self, name: &ScheduleName) -> Option<&Arc<Schedule>> {
+        self.schedules.lookup(name)
+    }
+
+    /// All schedules, as far as they are known at `now`.
+    pub fn schedules_at(&self, now: Timestamp) -> Vec<Schedule> {
+        let all = self.schedules.at(self.bundle.rotations(), now);
+        all.iter().map(|schedule| Schedule::clone(schedule)).collect()
+    }
+
+    /// Changes whenever an incident or a schedule does.
+    pub fn facts_epoch(&self) -> (u64, u64) {
+        (self.schedules.epoch(), self.incidents.epoch())
+    }
+
+    pub(crate) fn schedules(&self) -> &Schedules {
+        &self.schedules
+    }
+
+    pub(crate) fn incidents(&self) -> &Incidents {
+        &self.incidents
+    }
+
+    /// The same without anybody's grants: what there is to ask for, whatever was given already.
+    #[must_use]
+    pub fn without_grants(mut self) -> Self {
+        self.grants = HashTrieMapSync::default();
+        self.held = HashTrieMapSync::default();
+        self
+    }
+
+    /// An incident as it is from now on.
+    #[must_use]
+    pub fn with_incident(mut self, incident: Arc<Incident>) -> Self {
+        self.incidents.put(incident);
+        self.moved()
+    }
+
+    /// A schedule as it is from now on.
+    #[must_use]
+    pub fn with_schedule(mut self, schedule: Arc<Schedule>) -> Self {
+        self.schedules.put(schedule);
+        self.moved()
+    }
+
+    /// Without a schedule that nobody keeps any more.
+    #[must_use]
+    pub fn without_schedule(mut self, name: &ScheduleName) -> Self {
+        self.schedules.remove(name);
+        self.moved()
     }
 
     /// The same state under another bundle.

@@ -1,7 +1,9 @@
 //! Ways: for each rule, whether exactly the grant that it would issue opens the gate.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
-use portcullis_model::{GrantKind, Way, Window};
+use portcullis_model::{GrantKind, Incident, Way, Window};
 
 use crate::{
     Bundle, Context,
@@ -13,14 +15,19 @@ use crate::{
 
 /// A grant that a rule could issue, and the way to it.
 #[derive(Debug, Clone)]
-pub(crate) struct Candidate {
+pub(crate) struct Candidate<'a> {
     pub(crate) way: Way,
-    pub(crate) grant: GrantFacts,
+    pub(crate) grant: GrantFacts<'a>,
 }
 
 /// What `rule` can issue on this slice, fewest reviews first. The first is what it asks for; the
 /// others are for floors: forbids that more reviews lift.
-pub(crate) fn candidates(rule: &Policy, slice: &Slice, now: Timestamp) -> Vec<Candidate> {
+pub(crate) fn candidates<'a>(
+    rule: &Policy,
+    slice: &Slice,
+    now: Timestamp,
+    incident: Option<&'a Incident>,
+) -> Vec<Candidate<'a>> {
     let Some(terms) = rule.terms else { return Vec::new() };
     let max_duration: Window = terms.max_duration.min(slice.max_grant);
     let highest = if slice.forbids_read_grant { MOST_REVIEWS } else { terms.reviews };
@@ -34,35 +41,63 @@ pub(crate) fn candidates(rule: &Policy, slice: &Slice, now: Timestamp) -> Vec<Ca
                 reviews,
                 max_duration,
                 max_uses: terms.max_uses,
+                incident: incident.map(|incident| incident.id.clone()),
                 idle: terms.idle,
                 to_be_checked: Vec::new(),
                 hold: terms.hold,
                 reviewers: Vec::new(),
             };
-            Candidate { way, grant: GrantFacts { kind, reviews, expires } }
+            Candidate { way, grant: GrantFacts { kind, reviews, expires, incident } }
         })
         .collect()
 }
 
 /// All ways to what `slice` is about, best first.
-pub(crate) fn ways(bundle: &Bundle, slice: &Slice, context: &Context) -> Vec<Way> {
+pub(crate) fn ways(
+    bundle: &Bundle,
+    slice: &Slice,
+    context: &Context,
+    incidents: &[&Arc<Incident>],
+) -> Vec<Way> {
     let rules = slice.rules.iter().filter_map(|at| bundle.policies().at(*at));
-    let mut ways: Vec<Way> = rules.filter_map(|rule| way(bundle, slice, rule, context)).collect();
+    let mut ways: Vec<Way> = rules
+        .flat_map(|rule| {
+            with_incidents(incidents, |incident| way(bundle, slice, rule, context, incident))
+        })
+        .collect();
     ways.sort_by(Way::order);
     ways
 }
 
-fn way(bundle: &Bundle, slice: &Slice, rule: &Policy, context: &Context) -> Option<Way> {
-    for (raised, candidate) in candidates(rule, slice, context.now).into_iter().enumerate() {
-        let facts = || cedar_context(&slice.reads, context, Some(candidate.grant));
-        if !evaluate(bundle, slice, &rule.alone, facts()).permitted {
+/// What `find` finds without an incident, or else with each of `incidents`.
+pub(crate) fn with_incidents<T>(
+    incidents: &[&Arc<Incident>],
+    mut find: impl FnMut(Option<&Incident>) -> Option<T>,
+) -> Vec<T> {
+    match find(None) {
+        Some(found) => vec![found],
+        None => incidents.iter().filter_map(|incident| find(Some(incident))).collect(),
+    }
+}
+
+fn way(
+    bundle: &Bundle,
+    slice: &Slice,
+    rule: &Policy,
+    context: &Context,
+    incident: Option<&Incident>,
+) -> Option<Way> {
+    let candidates = candidates(rule, slice, context.now, incident);
+    for (raised, candidate) in candidates.into_iter().enumerate() {
+        let facts = || cedar_context(&slice.clocks, &slice.reads, context, Some(candidate.grant));
+        if !evaluate(bundle, slice, &rule.alone, facts(), incident).permitted {
             // What its own grant does not open, no floor is to blame for.
             if raised == 0 {
                 return None;
             }
             continue;
         }
-        if !evaluate(bundle, slice, &slice.forbids, facts()).forbids() {
+        if !evaluate(bundle, slice, &slice.forbids, facts(), incident).forbids() {
             return Some(candidate.way);
         }
     }

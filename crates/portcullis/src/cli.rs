@@ -18,6 +18,7 @@ mod extend;
 mod failure;
 mod give_back;
 mod grants;
+mod incidents;
 mod login;
 mod logout;
 mod principals;
@@ -26,6 +27,7 @@ mod requests;
 mod review;
 mod revoke;
 mod run;
+mod schedules;
 mod screen;
 mod services;
 mod session;
@@ -97,6 +99,10 @@ pub(crate) enum ClientCommand {
     GiveBack(give_back::GiveBack),
     /// Lists the people and workloads that were seen, for reviewers and auditors
     Principals,
+    /// Lists incidents, opens and closes them
+    Incidents(incidents::Incidents),
+    /// Shows who is on call, and says so
+    Schedules(schedules::Schedules),
     /// Lists live connections
     Connections,
     /// Closes a connection
@@ -169,6 +175,8 @@ async fn dispatch(
         ClientCommand::Extend(extend) => extend.run(session()?).await?,
         ClientCommand::GiveBack(give_back) => give_back.run(session()?).await?,
         ClientCommand::Connections => connections::run(session()?).await?,
+        ClientCommand::Incidents(incidents) => incidents.run(session()?).await?,
+        ClientCommand::Schedules(schedules) => schedules.run(session()?).await?,
         ClientCommand::Principals => principals::run(session()?).await?,
         ClientCommand::Close(close) => close.run(session()?).await?,
         ClientCommand::Curl(curl) => return curl.run(session()?).await,

@@ -20,6 +20,7 @@ mod bundle_source;
 mod ci;
 mod control;
 mod document;
+mod facts;
 mod holding;
 mod identity;
 mod introspection;
@@ -73,6 +74,10 @@ pub(crate) struct Config {
     pub(crate) holding: Holding,
     /// Who vouches for whom.
     pub(crate) identity: Identity,
+    /// Named clocks that policies read, and their time zones: `{office: Europe/Lisbon}`.
+    pub(crate) clocks: BTreeMap<String, String>,
+    /// Schedules of people who take turns being on call.
+    pub(crate) schedules: BTreeMap<String, facts::Rotation>,
     /// The folder of policies and their tests.
     pub(crate) policies: PathBuf,
     /// Further files with services: `services/*.yaml`.
@@ -173,7 +178,8 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
     }
     let policies = section.required("policies").and_then(|f| f.text().map(PathBuf::from));
     let include = section.field("include");
-    section.unsupported("clocks");
+    let clocks = section.field("clocks").map(|field| facts::clocks(&field));
+    let schedules = section.field("schedules").map(|field| facts::schedules(&field));
     let own = section.field("services").map(|field| field.sections()).unwrap_or_default();
     let mut services: Vec<_> = own.into_iter().filter_map(Service::read).collect();
     section.finish();
@@ -190,6 +196,8 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
         access_requests: access_requests?,
         holding: holding?,
         identity: identity?,
+        clocks: clocks.unwrap_or_default(),
+        schedules: schedules.unwrap_or_default(),
         policies: policies?,
         include: include.map(|field| field.texts()).unwrap_or_default(),
         services,

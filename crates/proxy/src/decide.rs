@@ -31,6 +31,7 @@ impl Question {
             resource: &self.resource,
             context: &self.context,
             digest: self.digest.as_deref(),
+            incident: None,
         };
         snapshot.decide(&query, &mut core.decisions.borrow_mut())
     }

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, DirectoryId, Event, Grant, GrantId, NoticeId, Passkey, PasskeyId, Principal,
-    PrincipalId, RequestId, SignInId, TokenHash,
+    AccessRequest, DirectoryId, Event, Grant, GrantId, Incident, NoticeId, Passkey, PasskeyId,
+    Principal, PrincipalId, RequestId, Schedule, SignInId, TokenHash,
 };
 
 use crate::{
@@ -80,7 +80,7 @@ pub enum Change {
         /// The reviews that it had before.
         seen_reviews: usize,
     },
-    /// A new grant.
+    /// A new grant. Guard: if it is for an incident, that is open.
     AddGrant(Grant),
     /// A new grant that policy approved by itself. Guard: its principal holds none in force for the
     /// same, under the same rule.
@@ -183,6 +183,19 @@ pub enum Change {
     PutGroup(StoredGroup),
     /// A group of the directory is gone. Guard: it is there.
     RemoveGroup(DirectoryId),
+    /// A new incident. Guard: its id is free.
+    AddIncident(Incident),
+    /// An incident as it is now. Guards: of the version seen; one that is closed has no grant in
+    /// force.
+    MoveIncident {
+        /// It, moved.
+        incident: Incident,
+        /// The version before.
+        seen_version: u32,
+    },
+    /// A schedule, new with version 0, or as it is now. Guard: the version before is the one that was
+    /// seen.
+    PutSchedule(Schedule),
     /// An event, to be moved to the log.
     Record(Event),
 }

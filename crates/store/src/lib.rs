@@ -15,9 +15,9 @@ pub use change::{Change, NoticeChange};
 pub use directory::{SeenPrincipal, StoredEmail, StoredGroup, StoredName, StoredUser};
 pub use error::StoreError;
 pub use records::{
-    AccessRequests, ChallengePurpose, Grants, LogMark, Person, StoredAnswer, StoredBundle,
-    StoredChallenge, StoredCode, StoredDevice, StoredEvent, StoredNotice, StoredProviderToken,
-    StoredRefusal, StoredSignIn,
+    AccessRequests, ChallengePurpose, Grants, Incidents, LogMark, Person, StoredAnswer,
+    StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent, StoredNotice,
+    StoredProviderToken, StoredRefusal, StoredSignIn,
 };
 pub use sqlite::SqliteStore;
 pub use store::Store;

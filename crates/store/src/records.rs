@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequestId, Audience, Base64Url, BundleDigest, NoticeId, OperationName, PersonId,
-    PrincipalId, RefusalId, RequestId, Resource, SignIn, SignInId, TokenHash, Way,
+    AccessRequestId, Audience, Base64Url, BundleDigest, IncidentId, NoticeId, OperationName,
+    PersonId, PrincipalId, RefusalId, RequestId, Resource, SignIn, SignInId, TokenHash, Way,
 };
 use serde::{Deserialize, Serialize};
 
@@ -203,11 +203,22 @@ pub enum AccessRequests {
     Newest,
 }
 
+/// Which incidents to read, newest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Incidents {
+    /// Those that are open.
+    Open,
+    /// The newest of all.
+    Newest,
+}
+
 /// Which grants to read, newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Grants {
     /// Those that have not ended.
     InForce,
+    /// Those that have not ended and are for one incident.
+    InForceFor(IncidentId),
     /// One principal's.
     Of(PrincipalId),
     /// The newest of all.

@@ -5,14 +5,14 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, NoticeId, Passkey, PersonId,
-    Principal, PrincipalId, RefusalId, TokenHash,
+    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, Incident, IncidentId, NoticeId,
+    Passkey, PersonId, Principal, PrincipalId, RefusalId, Schedule, TokenHash,
 };
 
 use crate::{
-    AccessRequests, Change, Grants, LogMark, SeenPrincipal, StoreError, StoredAnswer, StoredBundle,
-    StoredChallenge, StoredCode, StoredDevice, StoredEvent, StoredGroup, StoredNotice,
-    StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
+    AccessRequests, Change, Grants, Incidents, LogMark, SeenPrincipal, StoreError, StoredAnswer,
+    StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent, StoredGroup,
+    StoredNotice, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -39,6 +39,15 @@ pub trait Store: Debug + Send + Sync {
 
     /// Grants, newest first, at most `limit`.
     async fn grants(&self, which: Grants, limit: u32) -> Result<Vec<Grant>>;
+
+    /// An incident by id.
+    async fn incident(&self, id: &IncidentId) -> Result<Option<Incident>>;
+
+    /// Incidents, newest first, at most `limit`.
+    async fn incidents(&self, which: Incidents, limit: u32) -> Result<Vec<Incident>>;
+
+    /// All schedules that were set.
+    async fn schedules(&self) -> Result<Vec<Schedule>>;
 
     /// When grants in force were last used, where that is known.
     async fn grants_used(&self) -> Result<Vec<(GrantId, Timestamp)>>;

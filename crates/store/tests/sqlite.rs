@@ -55,6 +55,8 @@ suite! {
     an_answer_is_kept_once_for_each_key_and_the_newest_only,
     a_passkey_is_one_principals_and_its_counter_is_guarded,
     a_challenge_is_answered_once,
+    n07_a_closed_incident_has_no_grant_in_force,
+    a_schedule_is_put_from_what_was_seen,
     leftovers_are_forgotten_at_their_time,
     generations_only_grow,
     events_wait_for_the_log_in_their_order,

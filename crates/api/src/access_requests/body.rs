@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
+    incidents::IncidentBody,
     principal::{NamedPrincipalBody, PrincipalBody},
     way::WayBody,
 };
@@ -73,6 +74,9 @@ pub struct AccessRequestBody {
     pub needs_passkey: bool,
     /// Who could, by name.
     pub reviewers: Vec<String>,
+    /// The incident that it is for, as long as that is open: who opened it, and by which door.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<IncidentBody>,
 }
 
 /// A request that waits at the gate. Its body is shown to nobody.
@@ -177,6 +181,7 @@ impl From<AccessRequestView> for AccessRequestBody {
             can_review: view.can_review,
             needs_passkey: view.needs_passkey,
             reviewers: view.reviewers,
+            incident: view.incident.as_deref().map(IncidentBody::from),
         }
     }
 }

@@ -80,7 +80,8 @@ pub(crate) fn view(core: &Core, op: &OpContext, request: AccessRequest) -> Acces
     let needs_passkey =
         can_review && rights::review(core, &snapshot, op, &request) == Right::WithPasskey;
     let requester = principals::known_as(core, &request.requester);
-    AccessRequestView { request, requester, can_review, needs_passkey, reviewers }
+    let incident = request.incident().and_then(|id| snapshot.incident(id)).cloned();
+    AccessRequestView { request, requester, can_review, needs_passkey, reviewers, incident }
 }
 
 /// The requester, whoever reviewed or could review, and auditors.
@@ -196,6 +197,7 @@ pub(crate) fn describe(event: &mut Event, request: &AccessRequest) {
     event.service = Some(request.service.clone());
     event.access_request = Some(request.id);
     event.request = request.held.as_ref().map(|held| held.request);
+    event.incident = request.incident().cloned();
     event.policies = request.queries.iter().map(|query| query.way.rule.clone()).collect();
     if let [only] = request.queries.as_slice() {
         event.operation = Some(only.operation.clone());

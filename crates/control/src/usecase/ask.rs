@@ -1,22 +1,25 @@
 //! Asking for access: from a refusal, for named operations of one service, or for more of a grant.
 
+mod subject;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use portcullis_identity::Authenticated;
 use portcullis_model::{
     AccessQuery, AccessRequest, AccessRequestId, AccessRequestState, EventType, Grant, GrantId,
-    InstanceName, OperationName, PolicyId, PrincipalKind, RefusalId, Resource, ServiceName, Way,
-    Window,
+    IncidentId, PolicyId, PrincipalKind, Resource, ServiceName, Way, Window,
 };
 use portcullis_policy::Snapshot;
 use portcullis_store::{AccessRequests, Change};
 
+use self::subject::subject;
+pub(super) use self::subject::{Subject, Wanted};
 use super::{
-    grants, held,
+    held,
     issue::{self, Issuable, Issue},
     notices,
     once::Once,
-    refusals, text,
+    text,
 };
 use crate::{
     ControlError, OpContext,
@@ -26,34 +29,22 @@ use crate::{
     rights,
     settle::{Settlement, Unsettled},
     usecase::access_requests,
-    views::{AccessRequestView, Ask, AskFor, AskOperation},
+    views::{AccessRequestView, Ask},
     ways::{self, Standing},
 };
 
 /// The most access requests of one requester that may wait.
 const MOST_OPEN: u32 = 32;
-const MOST_QUERIES: usize = 32;
 /// How often policy tries to approve what somebody else is given parts of at the same moment.
 const ROUNDS: usize = 8;
 
 type Result<T> = std::result::Result<T, ControlError>;
 
-/// One thing asked for, before its way is known.
-#[derive(Debug)]
-pub(super) struct Wanted {
-    pub(super) operation: OperationName,
-    pub(super) instance: Option<InstanceName>,
-    pub(super) digest: Option<Arc<str>>,
-    /// The only ways that count, by their rules; all if there is none.
-    pub(super) rules: Vec<PolicyId>,
-}
-
-#[derive(Debug)]
-pub(super) struct Subject {
-    pub(super) service: ServiceName,
-    pub(super) wanted: Vec<Wanted>,
-    pub(super) refusal: Option<RefusalId>,
-    pub(super) extends: Option<Grant>,
+/// Which way shall be taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wish<'a> {
+    pub(super) rule: Option<&'a PolicyId>,
+    pub(super) incident: Option<&'a IncidentId>,
 }
 
 /// Asks; `once` is the key under which the answer is kept, if the caller named one.
@@ -64,9 +55,12 @@ pub(crate) async fn ask(
     once: Option<&Once>,
 ) -> Result<AccessRequestView> {
     let reason = text::checked("reason", &ask.reason)?;
-    let subject = subject(core, op, ask.what).await?;
+    let subject = subject(core, op, ask.what, ask.incident.is_some()).await?;
     let snapshot = core.snapshot();
-    let queries = queries(core, &snapshot, op, &subject, ask.rule.as_ref())?;
+    let extends = subject.extends.as_ref();
+    let incident = ask.incident.as_ref().or(extends.and_then(|grant| grant.incident.as_ref()));
+    let wish = Wish { rule: ask.rule.as_ref(), incident };
+    let queries = queries(core, &snapshot, op, &subject, wish)?;
     let duration = duration(&queries, ask.duration)?;
     if let Some(grant) = &subject.extends {
         extendable(&snapshot, op, grant, &queries, duration)?;
@@ -87,64 +81,20 @@ pub(crate) async fn ask(
     }
 }
 
-async fn subject(core: &Core, op: &OpContext, what: AskFor) -> Result<Subject> {
-    match what {
-        AskFor::Refusal(id) => {
-            let refusal = refusals::own(core, op, &id).await?;
-            let digest = refusal.digest.map(Arc::from);
-            // What would not have opened the refused request is no way to it.
-            let rules = refusal.ways.into_iter().map(|way| way.rule).collect();
-            let Resource { service, instance } = refusal.resource;
-            let wanted = vec![Wanted { operation: refusal.operation, instance, digest, rules }];
-            Ok(Subject { service, wanted, refusal: Some(id), extends: None })
-        }
-        AskFor::Operations(operations) => named(operations),
-        AskFor::Extension(id) => {
-            let grant = grants::one(core, op, id).await?;
-            if !rights::holds(op, &grant) {
-                let why = "only its holder asks for more of a grant";
-                return Err(ControlError::Denied(why.into()));
-            }
-            let Grant { operation, digest, rule, .. } = grant.clone();
-            let Resource { service, instance } = grant.resource.clone();
-            let wanted = vec![Wanted { operation, instance, digest, rules: vec![rule] }];
-            Ok(Subject { service, wanted, refusal: None, extends: Some(grant) })
-        }
-    }
-}
-
-fn named(operations: Vec<AskOperation>) -> Result<Subject> {
-    let invalid = |message: String| ControlError::Invalid { field: "queries", message };
-    let first = operations.first();
-    let first = first.ok_or_else(|| invalid("must name an operation".into()))?;
-    if operations.len() > MOST_QUERIES {
-        return Err(invalid(format!("names more than {MOST_QUERIES} operations")));
-    }
-    let service = first.operation.service().to_owned();
-    let mut seen = BTreeSet::new();
-    let mut wanted = Vec::new();
-    for AskOperation { operation, instance, rule } in operations {
-        if operation.service() != service {
-            let message = "all operations must be of one service; ask for each service alone";
-            return Err(invalid(message.into()));
-        }
-        if !seen.insert((operation.clone(), instance.clone())) {
-            return Err(invalid(format!("names `{operation}` twice")));
-        }
-        let rules = rule.into_iter().collect();
-        wanted.push(Wanted { operation, instance, digest: None, rules });
-    }
-    let service = service.parse().map_err(|_| ControlError::NotFound("the service"))?;
-    Ok(Subject { service, wanted, refusal: None, extends: None })
-}
-
 pub(super) fn queries(
     core: &Core,
     snapshot: &Snapshot,
     op: &OpContext,
     subject: &Subject,
-    rule: Option<&PolicyId>,
+    wish: Wish<'_>,
 ) -> Result<Vec<AccessQuery>> {
+    if let Some(id) = wish.incident {
+        let incident = snapshot.incident(id);
+        if incident.is_none_or(|incident| !incident.services.contains(&subject.service)) {
+            let message = format!("`{id}` is no open incident of `{}`", subject.service);
+            return Err(ControlError::Invalid { field: "incident", message });
+        }
+    }
     let caller = authenticated(op)?;
     let context = ways::ahead(op.now(), caller.method().as_str(), caller.authenticated_at());
     let mut queries = Vec::new();
@@ -154,8 +104,10 @@ pub(super) fn queries(
         let resource =
             Resource { service: subject.service.clone(), instance: wanted.instance.clone() };
         let principal = caller.principal();
-        let standing = ways::standing(snapshot, principal, &wanted.operation, &resource, &context);
-        let mut way = chosen(standing, wanted, rule)?;
+        let (operation, incident) = (&wanted.operation, wish.incident);
+        let standing =
+            ways::standing(snapshot, principal, operation, &resource, &context, incident);
+        let mut way = chosen(standing, subject, wanted, wish)?;
         // As many people as stand behind a grant are needed to go on with it.
         let behind = subject.extends.as_ref().map_or(0, |grant| grant.reviews);
         way.reviews = way.reviews.max(behind).max(u8::from(brought));
@@ -165,7 +117,22 @@ pub(super) fn queries(
         let (operation, instance) = (wanted.operation.clone(), wanted.instance.clone());
         queries.push(AccessQuery { operation, instance, digest, way });
     }
+    for_one_incident(&queries, wish)?;
     Ok(queries)
+}
+
+/// Who reviews sees one incident, and a wish for one is not passed over.
+fn for_one_incident(queries: &[AccessQuery], wish: Wish<'_>) -> Result<()> {
+    let invalid = |message: String| Err(ControlError::Invalid { field: "incident", message });
+    let named: BTreeSet<_> =
+        queries.iter().filter_map(|query| query.way.incident.as_ref()).collect();
+    match wish.incident {
+        Some(id) if named.is_empty() => invalid(format!("nothing of this needs incident `{id}`")),
+        _ if named.len() > 1 => {
+            invalid("the ways are for several incidents; name one, or ask for each alone".into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What is asked for must exist. Who cannot see the service learns the same as if it did not.
@@ -182,7 +149,7 @@ fn known(snapshot: &Snapshot, service: &ServiceName, wanted: &Wanted) -> Result<
     }
 }
 
-fn chosen(standing: Standing, wanted: &Wanted, rule: Option<&PolicyId>) -> Result<Way> {
+fn chosen(standing: Standing, subject: &Subject, wanted: &Wanted, wish: Wish<'_>) -> Result<Way> {
     let operation = &wanted.operation;
     let ways = match standing {
         Standing::Ways(ways) => ways,
@@ -198,13 +165,24 @@ fn chosen(standing: Standing, wanted: &Wanted, rule: Option<&PolicyId>) -> Resul
     };
     let counts = |way: &&Way| {
         (wanted.rules.is_empty() || wanted.rules.contains(&way.rule))
-            && rule.is_none_or(|rule| way.rule == *rule)
+            && wish.rule.is_none_or(|rule| way.rule == *rule)
+            && subject.extends.as_ref().is_none_or(|grant| way.incident == grant.incident)
     };
-    let way = ways.iter().find(counts);
+    let is_for = |way: &&Way| way.incident.as_ref() == wish.incident;
+    let way = match wish.incident {
+        None => ways.iter().find(counts),
+        // Beside what is for the incident, something that needs none may be asked for.
+        Some(_) => ways.iter().filter(counts).find(is_for).or_else(|| {
+            let several = subject.wanted.len() > 1;
+            ways.iter().filter(counts).find(|way| several && way.incident.is_none())
+        }),
+    };
     way.cloned().map(|way| Way { reviewers: Vec::new(), ..way }).ok_or_else(|| {
-        let reason = match rule.or(wanted.rules.first()) {
-            Some(rule) => format!("rule `{rule}` would not open `{operation}` to you"),
-            None => format!("nothing would open `{operation}` to you"),
+        let rule = wish.rule.or(wanted.rules.first());
+        let reason = match (wish.incident, rule) {
+            (Some(id), _) => format!("no way to `{operation}` for you needs incident `{id}`"),
+            (None, Some(rule)) => format!("rule `{rule}` would not open `{operation}` to you"),
+            (None, None) => format!("nothing would open `{operation}` to you"),
         };
         ControlError::NoWay { reason, ways }
     })

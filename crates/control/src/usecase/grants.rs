@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use portcullis_model::{EventType, Grant, GrantEnd, GrantId, GrantState};
 use portcullis_policy::ControlAction;
 use portcullis_store::{Change, Grants};
@@ -10,7 +11,7 @@ use super::issue;
 use crate::{
     ControlError, OpContext,
     core::Core,
-    expiry::Ending,
+    expiry,
     publisher::Effect,
     rights,
     settle::{Settlement, Unsettled},
@@ -69,11 +70,17 @@ pub(crate) async fn give_back(core: &Arc<Core>, op: &OpContext, id: GrantId) -> 
     end_grant(core, op, id, GrantEnd::GivenBack).await
 }
 
-/// The end of a grant's window has come, unless it was extended since.
-pub(crate) async fn expire(core: &Arc<Core>, op: &OpContext, id: GrantId) -> Result<()> {
+/// The window of a grant that ended at `at` is over, by the wall clock or by the one that nobody sets.
+/// If its end moved since, nothing is over: its new end is awaited as well.
+pub(crate) async fn expire(
+    core: &Arc<Core>,
+    op: &OpContext,
+    id: GrantId,
+    at: Timestamp,
+) -> Result<()> {
     let grant = core.store.grant(id).await?.ok_or(NOT_FOUND)?;
-    if grant.state == GrantState::InForce && op.now() < grant.expires_at {
-        core.deadlines.add([(grant.expires_at, Ending::Grant(id))]);
+    if grant.state == GrantState::InForce && grant.expires_at > at {
+        core.deadlines.add([expiry::grant_end(&grant)]);
         return Ok(());
     }
     end_grant(core, op, id, GrantEnd::Expired).await.map(drop)
@@ -137,6 +144,7 @@ fn word(why: GrantEnd) -> &'static str {
         GrantEnd::GivenBack => "given_back",
         GrantEnd::Idle => "idle",
         GrantEnd::RuleGone => "rule_gone",
+        GrantEnd::IncidentResolved => "incident_resolved",
         GrantEnd::HolderGone => "holder_gone",
     }
 }

@@ -23,6 +23,7 @@ pub(crate) fn covering(
         let instance = &grant.resource.instance;
         grant.in_force(now)
             && grant.rule == query.way.rule
+            && grant.incident == query.way.incident
             && grant.operation == query.operation
             && (instance.is_none() || *instance == query.instance)
             && (grant.digest.is_none() || grant.digest == query.digest)
@@ -51,6 +52,7 @@ pub(crate) fn same(
         grant.in_force(now)
             && grant.max_uses.is_none()
             && grant.rule == query.way.rule
+            && grant.incident == query.way.incident
             && grant.operation == query.operation
             && grant.resource.instance == query.instance
             && grant.digest == query.digest

@@ -13,7 +13,7 @@ use tokio::{runtime::Handle, sync::watch};
 
 use super::{
     access_requests,
-    ask::{self, Subject, Wanted},
+    ask::{self, Subject, Wanted, Wish},
     held,
 };
 use crate::{
@@ -92,7 +92,13 @@ fn request(core: &Core, op: &OpContext, asked: HeldRequest) -> Result<AccessRequ
     };
     let subject =
         Subject { service: resource.service, wanted: vec![wanted], refusal: None, extends: None };
-    let mut queries = ask::queries(core, &core.snapshot(), op, &subject, Some(&rule))?;
+    let mut queries = ask::queries(
+        core,
+        &core.snapshot(),
+        op,
+        &subject,
+        Wish { rule: Some(&rule), incident: None },
+    )?;
     for query in &mut queries {
         query.digest = Some(Arc::clone(&digest));
         query.way.max_uses = Some(1);

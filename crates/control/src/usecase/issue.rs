@@ -14,7 +14,7 @@ use portcullis_policy::Snapshot;
 use portcullis_store::Change;
 
 use super::idle;
-use crate::{OpContext, core::Core, expiry::Ending, publisher::Effect, settle::Settlement};
+use crate::{OpContext, core::Core, expiry, publisher::Effect, settle::Settlement};
 
 /// One query with the way to it as policy has it now.
 #[derive(Debug)]
@@ -86,6 +86,7 @@ fn grant(
         reviews,
         operation: query.operation,
         resource: Resource { service: request.service.clone(), instance: query.instance },
+        incident: way.incident,
         digest: query.digest,
         starts_at: op.now(),
         expires_at: op.now() + window.signed(),
@@ -173,7 +174,7 @@ fn event(core: &Core, op: &OpContext, kind: EventType, grant: &Grant) -> portcul
 }
 
 fn begin(grant: Grant, now: Timestamp, into: &mut Settlement) {
-    into.deadlines.push((grant.expires_at, Ending::Grant(grant.id)));
+    into.deadlines.push(expiry::grant_end(&grant));
     into.deadlines.extend(idle::unused(&grant, now));
     into.once_recorded.push(Effect::Grant(grant));
 }
@@ -185,5 +186,6 @@ pub(crate) fn describe(event: &mut portcullis_model::Event, grant: &Grant) {
     event.operation = Some(grant.operation.clone());
     event.policies = vec![grant.rule.clone()];
     event.grant = Some(grant.id);
+    event.incident.clone_from(&grant.incident);
     event.access_request = Some(grant.access_request);
 }

@@ -121,7 +121,7 @@ fn digest(ask: &Ask) -> Result<String> {
         AskFor::Extension(id) => serde_json::json!({ "extends": id }),
     };
     let duration = ask.duration.map(|window| window.get().as_nanos().to_string());
-    let text = serde_json::to_vec(&(what, &ask.rule, &ask.reason, duration));
+    let text = serde_json::to_vec(&(what, &ask.rule, &ask.incident, &ask.reason, duration));
     let text = text.map_err(|error| ControlError::Internal(Box::new(error)))?;
     Ok(URL_SAFE_NO_PAD.encode(Sha256::digest(text)))
 }

@@ -92,7 +92,7 @@ fn current_ways(core: &Core, op: &OpContext, refusal: &StoredRefusal) -> Vec<Way
     let context = ways::ahead(op.now(), caller.method().as_str(), caller.authenticated_at());
     let (operation, resource) = (&refusal.operation, &refusal.resource);
     let snapshot = core.snapshot();
-    match ways::standing(&snapshot, caller.principal(), operation, resource, &context) {
+    match ways::standing(&snapshot, caller.principal(), operation, resource, &context, None) {
         Standing::Ways(ways) => named(core, operation, ways),
         Standing::Open | Standing::Closed | Standing::Invisible => Vec::new(),
     }

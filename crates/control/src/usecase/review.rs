@@ -314,15 +314,23 @@ fn issuable(
         let resource =
             Resource { service: request.service.clone(), instance: query.instance.clone() };
         let (operation, rule) = (&query.operation, &query.way.rule);
-        let ways = match ways::standing(snapshot, requester, operation, &resource, &context) {
+        let incident = query.way.incident.as_ref();
+        let standing =
+            ways::standing(snapshot, requester, operation, &resource, &context, incident);
+        let ways = match standing {
             Standing::Ways(ways) => ways,
             Standing::Open => return Err(format!("policy: `{operation}` needs no grant any more")),
             Standing::Closed | Standing::Invisible => {
                 return Err(format!("policy: nothing would open `{operation}` any more"));
             }
         };
-        let way = ways.into_iter().find(|way| way.rule == *rule);
-        let way = way.ok_or_else(|| format!("policy: rule `{rule}` is no way any more"))?;
+        let same =
+            |way: &portcullis_model::Way| way.rule == *rule && way.incident.as_ref() == incident;
+        let way = ways.into_iter().find(same);
+        let way = way.ok_or_else(|| match incident {
+            Some(id) => format!("policy: rule `{rule}` is no way for incident `{id}` any more"),
+            None => format!("policy: rule `{rule}` is no way any more"),
+        })?;
         if usize::from(way.reviews) > approvals {
             return Err(format!("policy: rule `{rule}` asks for {} reviews now", way.reviews));
         }

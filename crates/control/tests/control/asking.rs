@@ -23,7 +23,13 @@ fn refusal_of(world: &World, op: &portcullis_control::OpContext, n: u128) -> Kep
 }
 
 fn from_refusal(id: portcullis_model::RefusalId) -> Ask {
-    Ask { what: AskFor::Refusal(id), rule: None, reason: "refunds stuck".into(), duration: None }
+    Ask {
+        what: AskFor::Refusal(id),
+        rule: None,
+        incident: None,
+        reason: "refunds stuck".into(),
+        duration: None,
+    }
 }
 
 #[tokio::test]

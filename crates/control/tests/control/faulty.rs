@@ -9,12 +9,12 @@ use std::sync::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, NoticeId, Passkey, PersonId,
-    Principal, PrincipalId, RefusalId, TokenHash,
+    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, Incident, IncidentId, NoticeId,
+    Passkey, PersonId, Principal, PrincipalId, RefusalId, Schedule, TokenHash,
 };
 use portcullis_store::{
-    AccessRequests, Change, Grants, LogMark, SeenPrincipal, SqliteStore, Store, StoreError,
-    StoredAnswer, StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent,
+    AccessRequests, Change, Grants, Incidents, LogMark, SeenPrincipal, SqliteStore, Store,
+    StoreError, StoredAnswer, StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent,
     StoredGroup, StoredNotice, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
 };
 
@@ -76,6 +76,18 @@ impl Store for FaultyStore {
 
     async fn grants(&self, which: Grants, limit: u32) -> Result<Vec<Grant>> {
         self.store.grants(which, limit).await
+    }
+
+    async fn incident(&self, id: &IncidentId) -> Result<Option<Incident>> {
+        self.store.incident(id).await
+    }
+
+    async fn incidents(&self, which: Incidents, limit: u32) -> Result<Vec<Incident>> {
+        self.store.incidents(which, limit).await
+    }
+
+    async fn schedules(&self) -> Result<Vec<Schedule>> {
+        self.store.schedules().await
     }
 
     async fn grants_used(&self) -> Result<Vec<(GrantId, Timestamp)>> {

@@ -19,6 +19,7 @@ mod extending;
 mod faulty;
 mod granting;
 mod holding;
+mod incidents;
 mod narrowing;
 mod noticing;
 mod passkeys;

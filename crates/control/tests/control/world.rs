@@ -471,6 +471,7 @@ pub(crate) fn asking(operation: &str, duration: Option<Window>) -> Ask {
     Ask {
         what: AskFor::Operations(vec![operation]),
         rule: None,
+        incident: None,
         reason: "refunds stuck".into(),
         duration,
     }

@@ -33,6 +33,7 @@ fn request(reviews: u8) -> AccessRequest {
         reviews,
         max_duration: Window::minutes(15),
         max_uses: None,
+        incident: None,
         idle: None,
         to_be_checked: Vec::new(),
         hold: None,

@@ -80,6 +80,7 @@ fn what_is_not_in_the_catalogue_is_denied() {
             resource: &resource,
             context: &context,
             digest: None,
+            incident: None,
         };
         tell(&snapshot.decide(&query, cache))
     };

@@ -250,8 +250,8 @@ fn asks_for_stranger(expr: &Expr) -> bool {
         || children(expr).into_iter().any(asks_for_stranger)
 }
 
-const NO_TYPES: [&str; 3] = ["Schedule", "Incident", "DataClass"];
-const NO_ACTIONS: [&str; 3] = ["reveal", "sealCredential", "manageIncident"];
+const NO_TYPES: [&str; 1] = ["DataClass"];
+const NO_ACTIONS: [&str; 2] = ["reveal", "sealCredential"];
 
 fn types_of_head(head: &Head) -> Vec<String> {
     use cedar_policy::PrincipalConstraint as P;
@@ -278,7 +278,7 @@ fn service_of(uid: &EntityUid) -> Option<&str> {
 }
 
 /// `a && b && c` taken apart.
-pub(super) fn conjuncts(expr: &Expr) -> Vec<&Expr> {
+pub(crate) fn conjuncts(expr: &Expr) -> Vec<&Expr> {
     match expr {
         Expr::BinaryOp { op: BinaryOp::And, left, right } => {
             let mut all = conjuncts(left);
@@ -356,11 +356,8 @@ fn words(expr: &Expr, report: &mut dyn FnMut(&str, &str)) {
 
 fn not_built_attribute<'a>(base: &Expr, names: &[&'a SmolStr]) -> Option<&'a str> {
     let not_built: &[&str] = match base {
-        Expr::Var(Var::Principal) => &["onCall"],
-        Expr::Var(Var::Resource) => &["incident", "zone"],
-        Expr::Var(Var::Context) => &["clock"],
+        Expr::Var(Var::Resource) => &["zone"],
         other => match context_path(other)?.as_slice() {
-            [part] if *part == "grant" => &["incident"],
             [part] if *part == "source" => &["country"],
             _ => &[],
         },
@@ -369,7 +366,7 @@ fn not_built_attribute<'a>(base: &Expr, names: &[&'a SmolStr]) -> Option<&'a str
     let second = || match (base, names) {
         (Expr::Var(Var::Context), [first, second, ..]) => {
             let pair = (first.as_str(), second.as_str());
-            [("grant", "incident"), ("source", "country")].contains(&pair).then(|| second.as_str())
+            (pair == ("source", "country")).then(|| second.as_str())
         }
         _ => None,
     };

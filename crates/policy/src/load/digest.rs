@@ -2,17 +2,20 @@
 
 use std::fmt::Write;
 
-use portcullis_model::BundleDigest;
+use portcullis_model::{BundleDigest, ScheduleName};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    BundleSource, PolicySource, ServiceSource, bundle::OperationsSource, schema::group_name,
+    BundleSource, PolicySource, ServiceSource,
+    bundle::{OperationsSource, RotationSource},
+    schema::group_name,
 };
 
 /// The digest of `source`. Places are not content; the order of files and of services is not either.
 pub(super) fn digest(source: &BundleSource) -> BundleDigest {
     // INVARIANT: every pattern below is exhaustive, so that a new field cannot be forgotten here.
-    let BundleSource { policies, services, labels, claims, user_claims } = source;
+    let BundleSource { policies, services, labels, claims, user_claims, clocks, rotations } =
+        source;
     let mut hash = Fields::default();
     let mut policies: Vec<&PolicySource> = policies.iter().collect();
     policies.sort_by(|a, b| a.path.cmp(&b.path));
@@ -32,12 +35,16 @@ pub(super) fn digest(source: &BundleSource) -> BundleDigest {
         hash.text(key);
         hash.flag(*required);
     }
-    for claims in [claims, user_claims] {
+    for claims in [claims, user_claims, clocks] {
         hash.list(claims.len());
         for (claim, ty) in claims {
             hash.text(claim);
             hash.text(ty);
         }
+    }
+    hash.list(rotations.len());
+    for (name, rotation) in rotations {
+        hash.rotation(name, rotation);
     }
     hash.finish()
 }
@@ -58,6 +65,18 @@ impl Fields {
 
     fn flag(&mut self, flag: bool) {
         self.0.update([u8::from(flag)]);
+    }
+
+    fn rotation(&mut self, name: &ScheduleName, rotation: &RotationSource) {
+        let RotationSource { people, zone, from, every_days } = rotation;
+        self.text(name.as_str());
+        self.list(people.len());
+        for person in people {
+            self.text(person);
+        }
+        for text in [zone, from, &every_days.to_string()] {
+            self.text(text);
+        }
     }
 
     fn service(&mut self, service: &ServiceSource) {

@@ -9,12 +9,17 @@ mod digest;
 mod policies;
 mod statements;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use cedar_policy::Schema;
 use portcullis_model::BundleDigest;
 
-use crate::{BundleSource, Catalog, LoadError, entities, place::File, policy::Policies, schema};
+pub(crate) use checks::conjuncts;
+
+use crate::{
+    BundleSource, Catalog, LoadError, clocks::Clocks, entities, place::File, policy::Policies,
+    rotations::Rotations, schema,
+};
 
 /// A file larger than this is no policy file.
 const MAX_FILE: usize = 1 << 20;
@@ -32,11 +37,20 @@ pub(crate) struct Loaded {
     pub(crate) schema_text: String,
     pub(crate) policies: Policies,
     pub(crate) entities: cedar_policy::Entities,
+    pub(crate) clocks: Arc<Clocks>,
+    pub(crate) rotations: Rotations,
 }
 
 /// Loads `source`.
 pub(crate) fn load(source: &BundleSource) -> Result<Loaded, Vec<LoadError>> {
     let mut errors = settings(source);
+    let told = |wrong: Vec<String>| {
+        wrong.into_iter().map(|message| configuration().error_of_file(message)).collect::<Vec<_>>()
+    };
+    let clocks = Clocks::read(&source.clocks).map_err(told);
+    let rotations = Rotations::read(&source.rotations).map_err(told);
+    errors.extend(clocks.as_ref().err().into_iter().flatten().cloned());
+    errors.extend(rotations.as_ref().err().into_iter().flatten().cloned());
     let catalog = match Catalog::load(&source.services) {
         Ok(catalog) => catalog,
         Err(more) => {
@@ -67,7 +81,9 @@ pub(crate) fn load(source: &BundleSource) -> Result<Loaded, Vec<LoadError>> {
         ]
     })?;
     let digest = digest::digest(source);
-    Ok(Loaded { digest, catalog, schema, schema_text, policies: Policies::new(policies), entities })
+    let (clocks, rotations) = (Arc::new(clocks?), rotations?);
+    let policies = Policies::new(policies);
+    Ok(Loaded { digest, catalog, schema, schema_text, policies, entities, clocks, rotations })
 }
 
 /// Settings that are not in a file of their own.
@@ -78,7 +94,8 @@ fn configuration() -> File<'static> {
 fn settings(source: &BundleSource) -> Vec<LoadError> {
     let mut errors = Vec::new();
     let workloads = source.claims.iter().map(|claim| (claim, "workloads", &["issuer"][..]));
-    let people = source.user_claims.iter().map(|claim| (claim, "people", &["email", "amr"][..]));
+    let people =
+        source.user_claims.iter().map(|claim| (claim, "people", &["email", "amr", "onCall"][..]));
     for ((claim, ty), whose, taken) in workloads.chain(people) {
         if taken.contains(&claim.as_str()) {
             let message =

@@ -10,6 +10,7 @@ use crate::{
     place::File,
     policy::{Head, Policy},
     reads::{Part, Reads},
+    unknown::FactReads,
 };
 
 /// Deeper brackets than this are no policy that a person wrote.
@@ -209,12 +210,14 @@ impl Place<'_> {
             .map_err(|error| vec![self.error("", error.to_string())])?;
         let literals = cedar.entity_literals();
         let terms = is_rule.then_some(annotations.terms);
+        let facts = FactReads::of_all(body.body().clauses());
         Ok(Policy {
             id,
             cedar,
             alone,
             head,
             reads,
+            facts,
             literals,
             terms,
             rate_limit: annotations.rate_limit,

@@ -365,12 +365,7 @@ fn a_policy_in_a_services_folder_is_about_that_service_only() {
 #[test]
 fn what_this_version_does_not_carry_out_does_not_load() {
     let refused = [
-        ("when { principal has onCall }", "`onCall` is not supported by this version"),
         ("when { context.source has country }", "`country` is not supported by this version"),
-        (
-            "when { context has grant && context.grant has incident }",
-            "`incident` is not supported by this version",
-        ),
         (
             "when { context has grant && context.grant.kind == \"emergency\" }",
             "`emergency` is not supported by this version",
@@ -379,7 +374,6 @@ fn what_this_version_does_not_carry_out_does_not_load() {
             "when { context has grant && context.grant.kind == \"reviewed\" }",
             "a grant's kind is `automatic` or `review`, never `reviewed`",
         ),
-        ("when { context has clock }", "`clock` is not supported by this version"),
         ("when { resource has zone }", "`zone` is not supported by this version"),
     ];
     for (condition, message) in refused {

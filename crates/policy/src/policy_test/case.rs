@@ -15,6 +15,7 @@ use serde_json::Value as Json;
 use super::{
     CaseFailure, Report,
     file::{Case, ContextEntry, Expected, GrantEntry, PrincipalEntry, Tests, at_line, line},
+    world,
 };
 use crate::{
     Answer, Bundle, Context, DecisionCache, Known, Query, Record, Snapshot, Source, Subject, Value,
@@ -31,6 +32,7 @@ const SOURCE: [u8; 4] = [192, 0, 2, 1];
 
 /// Runs all cases of one file.
 pub(super) fn run_all(snapshot: &Snapshot, file: File<'_>, tests: &Tests, report: &mut Report) {
+    let snapshot = &world::told(snapshot, tests);
     let mut subjects = BTreeMap::new();
     for (name, entry) in &tests.principals {
         let known = principal(snapshot.bundle(), entry);
@@ -88,6 +90,7 @@ fn answered(snapshot: &Snapshot, case: &Case, subject: &Subject) -> Result<Verdi
         resource: &resource,
         context: &context,
         digest: None,
+        incident: None,
     };
     Ok(snapshot.decide(&query, &mut DecisionCache::disabled()))
 }
@@ -267,6 +270,7 @@ fn grant(
         reviews,
         operation: operation.name().clone(),
         resource: resource.clone(),
+        incident: entry.incident.clone(),
         digest: None,
         starts_at: now,
         expires_at: now + terms.max_duration.min(longest).signed(),
@@ -296,7 +300,9 @@ fn failure(
         && case.ways.as_ref().is_none_or(|wanted| {
             wanted.len() == ways.len()
                 && wanted.iter().zip(ways).all(|(wanted, way)| {
-                    wanted.rule == way.rule && wanted.reviews.is_none_or(|n| n == way.reviews)
+                    wanted.rule == way.rule
+                        && wanted.reviews.is_none_or(|n| n == way.reviews)
+                        && (wanted.incident.is_none() || wanted.incident == way.incident)
                 })
         });
     (!holds).then(|| CaseFailure {

@@ -1,9 +1,13 @@
 //! Test files as they are written.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use portcullis_model::{
-    AttributeValue, GrantKind, InstanceName, OperationName, PolicyId, PrincipalKind,
+    AttributeValue, GrantKind, IncidentId, InstanceName, OperationName, PolicyId, PrincipalKind,
+    ScheduleName, ServiceName, Severity,
 };
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
@@ -15,7 +19,20 @@ use crate::{LoadError, place::File};
 #[serde(deny_unknown_fields)]
 pub(super) struct Tests {
     pub(super) principals: BTreeMap<String, PrincipalEntry>,
+    /// Those that are open.
+    #[serde(default)]
+    pub(super) incidents: BTreeMap<IncidentId, IncidentEntry>,
     pub(super) cases: Vec<Case>,
+}
+
+/// An open incident.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct IncidentEntry {
+    pub(super) services: BTreeSet<ServiceName>,
+    pub(super) severity: Severity,
+    /// Who opened it, like `corp:lea`.
+    pub(super) opened_by: Option<String>,
 }
 
 /// Somebody who asks.
@@ -30,6 +47,8 @@ pub(super) struct PrincipalEntry {
     pub(super) email: Option<String>,
     #[serde(default)]
     pub(super) amr: Vec<String>,
+    #[serde(default)]
+    pub(super) on_call: BTreeSet<ScheduleName>,
     #[serde(default)]
     pub(super) claims: BTreeMap<String, AttributeValue>,
 }
@@ -68,6 +87,7 @@ pub(super) struct GrantEntry {
     pub(super) rule: PolicyId,
     pub(super) reviews: Option<u8>,
     pub(super) kind: Option<GrantKind>,
+    pub(super) incident: Option<IncidentId>,
 }
 
 /// One way among those that are expected, best first.
@@ -76,6 +96,7 @@ pub(super) struct GrantEntry {
 pub(super) struct WayEntry {
     pub(super) rule: PolicyId,
     pub(super) reviews: Option<u8>,
+    pub(super) incident: Option<IncidentId>,
 }
 
 /// The three answers.

@@ -1,11 +1,13 @@
 //! What the answer should be, found the slow way: all policies, all entities, whole contexts that
 //! the schema validates, no index, no slices, nothing remembered, and none of the code that is tested.
 
+use std::sync::Arc;
+
 use cedar_policy::{
-    Authorizer, Context, Decision, Entities, EntityUid, Policy, PolicySet, Request,
+    Authorizer, Context, Decision, Entities, Entity, EntityUid, Policy, PolicySet, Request,
 };
 use jiff::Timestamp;
-use portcullis_model::{Grant, GrantKind, OperationName, Principal};
+use portcullis_model::{Grant, GrantKind, Incident, IncidentId, OperationName, Principal};
 use serde_json::{Value as Json, json};
 
 use super::world::{Asking, Draft, Town};
@@ -43,19 +45,20 @@ impl<'a> Oracle<'a> {
         if !self.exists(asking) {
             return denied("ByPolicy");
         }
-        let standing = self.ask(asking, None, |_, draft| draft.forbid || !draft.is_rule());
+        let standing = |_: &str, draft: &Draft| draft.forbid || !draft.is_rule();
+        let standing = self.ask(snapshot, asking, None, standing);
         if standing.permitted {
             return ("permit".to_owned(), standing.reasons);
         }
         for grant in snapshot.grants_of(&asking.subject.principal().id) {
-            if covers(grant, asking) {
-                let said = self.under(asking, grant);
+            if covers(snapshot, grant, asking) {
+                let said = self.under(snapshot, asking, grant);
                 if said.permitted {
                     return ("permit by grant".to_owned(), said.reasons);
                 }
             }
         }
-        let ways = self.ways(asking);
+        let ways = self.ways(snapshot, asking);
         if !ways.is_empty() {
             return (format!("requestable:{ways}"), Vec::new());
         }
@@ -100,50 +103,92 @@ impl<'a> Oracle<'a> {
         known && catalog.operation(&asking.operation).is_some()
     }
 
-    fn under(&self, asking: &Asking, grant: &Grant) -> Said {
-        let grant_facts = (grant.kind, grant.reviews, grant.expires_at);
-        self.ask(asking, Some(grant_facts), |id, draft| {
+    fn under(&self, snapshot: &Snapshot, asking: &Asking, grant: &Grant) -> Said {
+        let incident = grant.incident.clone();
+        let grant_facts = (grant.kind, grant.reviews, grant.expires_at, incident);
+        self.ask(snapshot, asking, Some(grant_facts), |id, draft| {
             draft.forbid || (draft.is_rule() && id == grant.rule.as_str())
         })
     }
 
-    fn ways(&self, asking: &Asking) -> String {
+    fn ways(&self, snapshot: &Snapshot, asking: &Asking) -> String {
+        let now = asking.context.now;
+        let known = |id: &IncidentId| {
+            snapshot.incident(id).is_some_and(|incident| {
+                incident.services.contains(&asking.resource.service)
+                    && incident.fresh_until.is_none_or(|until| now < until)
+            })
+        };
+        let incidents = ["PD-1", "PD-2"].map(|id| id.parse().unwrap());
+        let incidents: Vec<IncidentId> = incidents.into_iter().filter(known).collect();
         let mut ways = Vec::new();
         for (number, rule) in self.town.drafts.iter().enumerate().filter(|(_, d)| d.is_rule()) {
-            let id = Draft::id(number);
-            let expires = asking.context.now + jiff::SignedDuration::from_mins(rule.minutes.into());
-            let facts = |reviews: u8| {
-                let kind = if reviews == 0 { GrantKind::Automatic } else { GrantKind::Review };
-                Some((kind, reviews, expires))
+            let way = |incident: Option<&IncidentId>| {
+                let reviews = self.reviews(snapshot, asking, number, rule, incident)?;
+                Some((
+                    reviews,
+                    std::cmp::Reverse(rule.minutes),
+                    Draft::id(number),
+                    incident.cloned(),
+                ))
             };
-            let alone = |reviews| self.ask(asking, facts(reviews), |other, _| other == id);
-            let all =
-                |reviews| self.ask(asking, facts(reviews), |other, d| d.forbid || other == id);
-            // Only forbids raise a rule; what its own grant does not open, it does not issue.
-            if !alone(rule.reviews).permitted {
-                continue;
-            }
-            if let Some(reviews) = (rule.reviews..=5).find(|reviews| all(*reviews).permitted) {
-                ways.push((reviews, std::cmp::Reverse(rule.minutes), id));
+            match way(None) {
+                Some(found) => ways.push(found),
+                None => ways.extend(incidents.iter().filter_map(|id| way(Some(id)))),
             }
         }
         ways.sort();
-        let told = ways.into_iter().map(|(reviews, _, id)| {
+        let told = ways.into_iter().map(|(reviews, _, id, incident)| {
             let kind = if reviews == 0 { "automatic" } else { "review" };
-            format!(" {id}/{kind}/{reviews}")
+            let incident = incident.map(|id| format!("@{id}")).unwrap_or_default();
+            format!(" {id}/{kind}/{reviews}{incident}")
         });
         told.collect()
     }
 
+    /// How many reviews `rule` takes for `incident`.
+    fn reviews(
+        &self,
+        snapshot: &Snapshot,
+        asking: &Asking,
+        number: usize,
+        rule: &Draft,
+        incident: Option<&IncidentId>,
+    ) -> Option<u8> {
+        let id = Draft::id(number);
+        let expires = asking.context.now + jiff::SignedDuration::from_mins(rule.minutes.into());
+        let facts = |reviews: u8| {
+            let kind = if reviews == 0 { GrantKind::Automatic } else { GrantKind::Review };
+            Some((kind, reviews, expires, incident.cloned()))
+        };
+        let alone = |reviews| self.ask(snapshot, asking, facts(reviews), |other, _| other == id);
+        let all = |reviews| {
+            self.ask(snapshot, asking, facts(reviews), |other, d| d.forbid || other == id)
+        };
+        // Only forbids raise a rule; what its own grant does not open, it does not issue.
+        if !alone(rule.reviews).permitted {
+            return None;
+        }
+        (rule.reviews..=5).find(|reviews| all(*reviews).permitted)
+    }
+
     fn ask(
         &self,
+        snapshot: &Snapshot,
         asking: &Asking,
-        grant: Option<(GrantKind, u8, Timestamp)>,
+        grant: Option<GrantTold>,
         chosen: impl Fn(&str, &Draft) -> bool,
     ) -> Said {
-        let all = self.policies.iter().zip(&self.town.drafts);
-        let chosen = all.filter(|(policy, draft)| chosen(policy.id().as_ref(), draft));
-        let policies = PolicySet::from_policies(chosen.map(|(policy, _)| policy.clone())).unwrap();
+        let now = asking.context.now;
+        let incident = grant.as_ref().and_then(|(.., id)| snapshot.incident(id.as_ref()?));
+        let stale = incident.is_some_and(|one| one.fresh_until.is_some_and(|until| until <= now));
+        let all = self.town.drafts.iter().enumerate();
+        let chosen = all.filter(|(number, draft)| chosen(&Draft::id(*number), draft));
+        let left = chosen.filter_map(|(number, draft)| {
+            let text = draft.where_unknown(number, snapshot, now, stale)?;
+            Some(Policy::parse(Some(Draft::id(number).parse().unwrap()), text).unwrap())
+        });
+        let policies = PolicySet::from_policies(left).unwrap();
         let action = action(&asking.operation);
         let schema = self.town.bundle.schema();
         let facts = facts(&asking.context, grant);
@@ -155,6 +200,8 @@ impl<'a> Oracle<'a> {
         let resource = resource.parse().unwrap();
         let request = Request::new(principal(asking), action, resource, context, Some(schema));
         let entities = self.entities(asking.subject.principal());
+        let entities =
+            entities.upsert_entities(of_facts(snapshot, asking, incident), None).unwrap();
         let said = Authorizer::new().is_authorized(&request.unwrap(), &policies, &entities);
         let is_forbid = |id: &cedar_policy::PolicyId| {
             let at = self.policies.iter().position(|policy| policy.id() == id).unwrap();
@@ -178,9 +225,50 @@ impl<'a> Oracle<'a> {
     }
 }
 
-fn covers(grant: &Grant, asking: &Asking) -> bool {
+type GrantTold = (GrantKind, u8, Timestamp, Option<IncidentId>);
+
+/// The principal as on call, and the incident of the grant.
+fn of_facts(snapshot: &Snapshot, asking: &Asking, incident: Option<&Arc<Incident>>) -> Vec<Entity> {
+    let who = asking.subject.principal();
+    let on: Vec<Json> = ["primary", "other"]
+        .into_iter()
+        .filter(|name| {
+            snapshot.schedule(&name.parse().unwrap()).is_some_and(|schedule| {
+                schedule.until.is_none_or(|until| asking.context.now < until)
+                    && schedule.people.contains(&who.id)
+            })
+        })
+        .map(|name| json!({"__entity": {"type": "Schedule", "id": name}}))
+        .collect();
+    let mut plain = principal_entity(who).unwrap().to_json_value().unwrap();
+    if !on.is_empty() {
+        plain["attrs"]["onCall"] = Json::Array(on);
+    }
+    let mut entities = vec![Entity::from_json_value(plain, None).unwrap()];
+    if let Some(incident) = incident {
+        let entity = |ty: &str, id: &str| json!({"__entity": {"type": ty, "id": id}});
+        let services: Vec<Json> =
+            incident.services.iter().map(|name| entity("Service", name.as_str())).collect();
+        let attributes = json!({
+            "open": true, "severity": incident.severity, "services": services, "responders": [],
+            "source": format!("api:{}", incident.source.principal.id),
+            "openedBy": entity("User", &incident.source.principal.id),
+        });
+        let whole = json!({
+            "uid": {"type": "Incident", "id": incident.id}, "attrs": attributes, "parents": [],
+        });
+        entities.push(Entity::from_json_value(whole, None).unwrap());
+    }
+    entities
+}
+
+fn covers(snapshot: &Snapshot, grant: &Grant, asking: &Asking) -> bool {
     let now = asking.context.now;
-    grant.operation == asking.operation
+    let concerns = |id: &IncidentId| {
+        snapshot.incident(id).is_some_and(|one| one.services.contains(&grant.resource.service))
+    };
+    grant.incident.as_ref().is_none_or(concerns)
+        && grant.operation == asking.operation
         && grant.resource.service == asking.resource.service
         && (grant.resource.instance.is_none() || grant.resource == asking.resource)
         && grant.starts_at <= now
@@ -204,7 +292,7 @@ fn datetime(at: Timestamp) -> Json {
     extension("datetime", &at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
-fn facts(context: &Facts, grant: Option<(GrantKind, u8, Timestamp)>) -> Json {
+fn facts(context: &Facts, grant: Option<GrantTold>) -> Json {
     let (Known::Value(source), Known::Value(request), Known::Value(http)) =
         (&context.source, &context.request, &context.http)
     else {
@@ -217,6 +305,8 @@ fn facts(context: &Facts, grant: Option<(GrantKind, u8, Timestamp)>) -> Json {
             "method": context.auth_method,
             "age": extension("duration", &format!("{}s", context.auth_age.as_secs())),
         },
+        // That day is a Sunday, and Lisbon keeps the time of UTC on it.
+        "clock": {"office": {"weekday": 7, "minute": context.now.as_second() / 60 % 1440}},
         "request": {"id": request.to_string()},
         "http": {"method": &*http.method, "path": &*http.path, "host": &*http.host},
     });
@@ -226,9 +316,12 @@ fn facts(context: &Facts, grant: Option<(GrantKind, u8, Timestamp)>) -> Json {
             facts[name] = Json::Object(fields.collect());
         }
     }
-    if let Some((kind, reviews, expires)) = grant {
+    if let Some((kind, reviews, expires, incident)) = grant {
         facts["grant"] =
             json!({"kind": kind.as_str(), "reviews": reviews, "expires": datetime(expires)});
+        if let Some(id) = incident {
+            facts["grant"]["incident"] = json!({"__entity": {"type": "Incident", "id": id}});
+        }
     }
     facts
 }

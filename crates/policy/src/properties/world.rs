@@ -5,14 +5,15 @@ use std::{fmt::Write, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis_model::{
-    Grant, GrantId, GrantKind, OperationName, Principal, RequestId, Resource, Window,
+    Grant, GrantId, GrantKind, Incident, IncidentId, IncidentState, OperationName, Principal,
+    PrincipalId, PrincipalKind, RequestId, Resource, Schedule, Window,
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use crate::{
-    Bundle, Context, Known, Query, Source, Subject, Value,
+    Bundle, Context, Known, Query, Snapshot, Source, Subject, Value,
     context::Http,
-    fixture::{bundle, context, grant, now, person, workload},
+    fixture::{bundle, context, grant, incident, now, person, schedule, workload},
 };
 
 const PRINCIPALS: [&str; 8] = [
@@ -49,7 +50,7 @@ const RESOURCES: [&str; 9] = [
     "resource is Instance in Service::\"payments\"",
 ];
 
-const CONDITIONS: [&str; 17] = [
+const CONDITIONS: [&str; 20] = [
     "true",
     "context has body && context.body.amount <= 10",
     "context has body && context.body == {amount: 5, currency: \"EUR\"}",
@@ -69,13 +70,25 @@ const CONDITIONS: [&str; 17] = [
     "resource in Service::\"payments\"",
     "action in Action::\"write\"",
     "principal in Group::\"b\"",
+    "context.clock.office.weekday == 7 && context.clock.office.minute < 740",
+    ON_PRIMARY,
+    ON_ANY,
 ];
 
-const GRANTS: [&str; 4] = [
+const ON_PRIMARY: &str =
+    "principal is User && principal has onCall && principal.onCall.contains(Schedule::\"primary\")";
+const ON_ANY: &str = "principal is User && principal has onCall";
+const INCIDENT: &str = "context has grant && context.grant has incident && context.grant.incident.severity == \"sev1\"";
+
+const GRANTS: [&str; 6] = [
     "context has grant",
     "context has grant && context.grant.reviews >= 2",
     "context has grant && context.grant.kind == \"automatic\"",
     "context has grant && context.grant.expires < datetime(\"2026-03-01T12:45:00Z\")",
+    INCIDENT,
+    "context has grant && context.grant has incident && \
+     context.grant.incident.services.contains(Service::\"payments\") && \
+     context.grant.incident has openedBy && !(context.grant.incident.openedBy == principal)",
 ];
 
 const MINUTES: [u32; 2] = [10, 30];
@@ -107,6 +120,45 @@ impl Draft {
     }
 
     fn text(&self, number: usize) -> String {
+        self.text_with(number, self.condition, self.grant)
+    }
+
+    /// What is left of it where its facts may be unknown.
+    pub(super) fn where_unknown(
+        &self,
+        number: usize,
+        snapshot: &Snapshot,
+        now: Timestamp,
+        incident_unknown: bool,
+    ) -> Option<String> {
+        let known = |name: &str| {
+            let schedule = snapshot.schedule(&name.parse().unwrap());
+            schedule.is_some_and(|schedule| schedule.until.is_none_or(|until| now < until))
+        };
+        let lapsed =
+            |name: &&&str| snapshot.schedule(&name.parse().unwrap()).is_some() && !known(name);
+        let condition_unknown = match self.condition {
+            ON_PRIMARY => !known("primary"),
+            ON_ANY => SCHEDULES.iter().find(lapsed).is_some(),
+            _ => false,
+        };
+        let grant = self.grant.filter(|grant| incident_unknown && grant.contains("incident"));
+        if !condition_unknown && grant.is_none() {
+            return Some(self.text(number));
+        }
+        if !self.forbid {
+            return None;
+        }
+        let condition = match (condition_unknown, self.negated) {
+            (false, _) => self.condition,
+            (true, false) => "true",
+            (true, true) => "false",
+        };
+        let grant = grant.map_or(self.grant, |_| Some("false"));
+        Some(self.text_with(number, condition, grant))
+    }
+
+    fn text_with(&self, number: usize, condition: &str, grant: Option<&str>) -> String {
         let mut text = format!("@id(\"{}\") ", Self::id(number));
         if !self.forbid {
             text.push_str("@all_services(\"true\") ");
@@ -123,8 +175,8 @@ impl Draft {
         }
         let _ = write!(text, "{} ({})", self.effect(), self.head.join(", "));
         let word = if self.negated { "unless" } else { "when" };
-        let _ = write!(text, " {word} {{ {} }}", self.condition);
-        if let Some(grant) = self.grant {
+        let _ = write!(text, " {word} {{ {condition} }}");
+        if let Some(grant) = grant {
             let word = if self.forbid { "unless" } else { "when" };
             let _ = write!(text, " {word} {{ {grant} }}");
         }
@@ -153,6 +205,60 @@ fn draft() -> impl Strategy<Value = Draft> {
             minutes: terms.1,
             max_uses: terms.2,
         })
+}
+
+const SCHEDULES: [&str; 2] = ["primary", "other"];
+const ON_CALL: [&[&str]; 4] = [&[], &["ana"], &["ben"], &["ana", "ben"]];
+const ABOUT: [&[&str]; 3] = [&["payments"], &["ledger"], &["payments", "ledger"]];
+const INCIDENTS: [&str; 2] = ["PD-1", "PD-2"];
+
+/// Something that is said.
+#[derive(Debug, Clone)]
+pub(super) enum Fact {
+    /// Who is on call.
+    Schedule(Arc<Schedule>),
+    /// How an incident is; its version comes with the telling.
+    Incident(Box<Incident>),
+}
+
+impl Fact {
+    /// `snapshot` with it, as the `number`th of its kind.
+    pub(super) fn said(&self, snapshot: Snapshot, number: u32) -> Snapshot {
+        match self {
+            Self::Schedule(schedule) => snapshot.with_schedule(Arc::clone(schedule)),
+            Self::Incident(incident) => {
+                let incident = Incident { version: number, ..Incident::clone(incident) };
+                snapshot.with_incident(Arc::new(incident))
+            }
+        }
+    }
+}
+
+pub(super) fn fact() -> impl Strategy<Value = Fact> {
+    let until = || option::of(Just(moment(30)));
+    let on = select(&ON_CALL[..]);
+    let said = (select(&SCHEDULES[..]), on, until());
+    let said = said.prop_map(|(name, people, until)| Fact::Schedule(schedule(name, people, until)));
+    let about = select(&ABOUT[..]);
+    let words = (select(&["sev1", "sev2"][..]), select(&["ana", "lea"][..]));
+    let broken = (select(&INCIDENTS[..]), about, words, until(), prop::bool::weighted(0.8));
+    let broken = broken.prop_map(|(id, services, (severity, opener), fresh_until, open)| {
+        let mut one = incident(id, services);
+        one.severity = severity.parse().unwrap();
+        one.source.principal = PrincipalId::new(PrincipalKind::User, "corp", opener);
+        one.fresh_until = fresh_until;
+        if !open {
+            let by = one.source.principal.clone();
+            one.state = IncidentState::Closed { at: now(), by };
+        }
+        Fact::Incident(Box::new(one))
+    });
+    prop_oneof![said, broken]
+}
+
+/// The id of an incident that there may be.
+pub(super) fn incident_id() -> impl Strategy<Value = Option<IncidentId>> {
+    option::of(select(&INCIDENTS[..]).prop_map(|id| id.parse().unwrap()))
 }
 
 /// A loaded bundle and what it was made from.
@@ -208,6 +314,7 @@ impl Asking {
             resource: &self.resource,
             context: &self.context,
             digest: None,
+            incident: None,
         }
     }
 
@@ -280,7 +387,9 @@ pub(super) enum Step {
     /// Another bundle is activated.
     Activate(usize),
     /// A grant is issued to whoever asks this, by the rule of this number.
-    Issue(Asking, usize, u8, Option<u32>),
+    Issue(Asking, usize, u8, Option<u32>, Option<IncidentId>),
+    /// Something is said.
+    Say(Fact),
     /// A grant's window moves.
     Extend(usize, i64),
     /// A grant gets another review.
@@ -290,11 +399,14 @@ pub(super) enum Step {
 }
 
 pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let issue = (asking(), 0..10_usize, 0..=3_u8, option::of(Just(2)));
+    let issue = (asking(), 0..10_usize, 0..=3_u8, option::of(Just(2)), incident_id());
     let step = prop_oneof![
         8 => asking().prop_map(Step::Ask),
         1 => (0..2_usize).prop_map(Step::Activate),
-        3 => issue.prop_map(|(asking, rule, reviews, uses)| Step::Issue(asking, rule, reviews, uses)),
+        3 => issue.prop_map(|(asking, rule, reviews, uses, incident)| {
+            Step::Issue(asking, rule, reviews, uses, incident)
+        }),
+        3 => fact().prop_map(Step::Say),
         1 => (0..8_usize, 1..60_i64).prop_map(|(grant, minutes)| Step::Extend(grant, minutes)),
         1 => (0..8_usize).prop_map(Step::Review),
         1 => (0..8_usize).prop_map(Step::Use),

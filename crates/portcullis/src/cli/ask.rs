@@ -2,7 +2,7 @@
 
 mod target;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use clap::Args;
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ use portcullis_api::{
     grants::GrantBody,
     way::WayBody,
 };
-use portcullis_model::{InstanceName, PolicyId, Window};
+use portcullis_model::{IncidentId, InstanceName, PolicyId, Window};
 
 use self::target::Target;
 use super::{
@@ -39,6 +39,9 @@ pub(crate) struct Ask {
     /// On this addressed instance only
     #[arg(long)]
     instance: Option<InstanceName>,
+    /// For this open incident
+    #[arg(long)]
+    incident: Option<IncidentId>,
     /// Wait until it is answered
     #[arg(long)]
     wait: bool,
@@ -48,14 +51,14 @@ impl Ask {
     pub(crate) async fn run(self, mut session: Session<'_>) -> Result<(), Failure> {
         let target = Target::read(&self.targets, self.instance.as_ref())?;
         let hint = target.hint();
-        let rules = match self.rules {
-            rules if rules.is_empty() && session.screen.is_interactive() => {
-                choose(&mut session, &target).await?
-            }
-            rules => rules,
+        let named = !self.rules.is_empty() || self.incident.is_some();
+        let (rules, incident) = if named || !session.screen.is_interactive() {
+            (self.rules, self.incident)
+        } else {
+            choose(&mut session, &target).await?
         };
         let reason = reason(self.reason, session.screen)?;
-        let body = body(target, rules, reason, self.duration)?;
+        let body = AskBody { incident, ..body(target, rules, reason, self.duration)? };
         let body = serde_json::to_value(body)
             .map_err(|error| Failure::local("the access request cannot be written", &error))?;
         let answer = session.post("/v1/access-requests", Some(body)).await;
@@ -79,8 +82,11 @@ pub(super) async fn finish(
 }
 
 /// Shows the ways to each part and asks for one.
-async fn choose(session: &mut Session<'_>, target: &Target) -> Result<Vec<PolicyId>, Failure> {
-    let mut rules = Vec::new();
+async fn choose(
+    session: &mut Session<'_>,
+    target: &Target,
+) -> Result<(Vec<PolicyId>, Option<IncidentId>), Failure> {
+    let (mut rules, mut incidents) = (Vec::new(), BTreeSet::new());
     for (title, ways) in target.ways(session).await? {
         let Some(first) = ways.first() else {
             let nothing = format!("{title}: nothing that you could ask for opens it");
@@ -91,8 +97,16 @@ async fn choose(session: &mut Session<'_>, target: &Target) -> Result<Vec<Policy
         let way = if ways.len() == 1 { first } else { pick(&ways)? };
         let rule = way.rule.parse();
         rules.push(rule.map_err(|error| Failure::local("the server's rule", &error))?);
+        let incident = way.incident.as_ref().map(|id| id.parse()).transpose();
+        let incident = incident.map_err(|error| Failure::local("the server's incident", &error))?;
+        incidents.extend(incident);
     }
-    Ok(rules)
+    let incident: Option<IncidentId> = incidents.pop_first();
+    if incidents.is_empty() {
+        return Ok((rules, incident));
+    }
+    let several = "one access request is for one incident; ask for the others by themselves";
+    Err(Failure::WrongUse(several.to_owned()))
 }
 
 fn pick(ways: &[WayBody]) -> Result<&WayBody, Failure> {

@@ -98,6 +98,7 @@ impl Run {
                 refusal: None,
                 queries: Some(vec![query]),
                 rule: None,
+                incident: None,
                 reason: self.reason.clone(),
                 duration: self.duration,
             };

@@ -73,6 +73,15 @@ impl<'a> Session<'a> {
         self.call(Method::POST, path, body.as_ref()).await
     }
 
+    pub(crate) async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<Fetched, Failure> {
+        self.call(method, path, body.as_ref()).await
+    }
+
     /// `portcullis …` as it is to be typed to stay with this profile.
     pub(crate) fn command(&self, words: &str) -> String {
         let named = self.place.name.as_str();

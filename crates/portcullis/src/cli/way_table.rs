@@ -52,7 +52,10 @@ pub(crate) fn limits(way: &WayBody) -> String {
 
 fn row(number: usize, way: &WayBody) -> [String; 5] {
     let by = match (way.reviews, way.reviewers.as_slice()) {
-        (0, _) => "at once".to_owned(),
+        (0, _) => match &way.incident {
+            Some(id) => format!("at once, for {id}"),
+            None => "at once".to_owned(),
+        },
         (_, []) => "a reviewer".to_owned(),
         (_, names) => names.join(", "),
     };
@@ -71,6 +74,7 @@ mod tests {
             reviews: 1,
             max_duration: "15m".parse().unwrap(),
             max_uses: Some(1),
+            incident: None,
             idle: None,
             to_be_checked: vec![],
             hold: Some("2m".parse().unwrap()),
@@ -83,6 +87,8 @@ mod tests {
         let automatic =
             WayBody { kind: "automatic".to_owned(), reviews: 0, max_uses: None, hold: None, ..way };
         assert_eq!(row(1, &automatic)[1..4], ["automatic", "at once", "15m"]);
+        let broken = WayBody { incident: Some("PD-1".to_owned()), ..automatic.clone() };
+        assert_eq!(row(1, &broken)[2], "at once, for PD-1");
         let idle = WayBody { idle: Some("5m".parse().unwrap()), ..automatic };
         assert_eq!(limits(&idle), "15m, ends unused after 5m");
     }
@@ -95,6 +101,7 @@ mod tests {
             reviews,
             max_duration: "15m".parse().unwrap(),
             max_uses: None,
+            incident: None,
             idle: None,
             to_be_checked: vec![],
             hold: None,

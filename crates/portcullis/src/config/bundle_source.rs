@@ -34,6 +34,12 @@ pub(super) fn read(
     let mut source = BundleSource {
         claims: config.identity.claims(),
         user_claims: config.identity.user_claims(),
+        clocks: config.clocks.clone(),
+        rotations: config
+            .schedules
+            .iter()
+            .filter_map(|(name, rotation)| Some((name.parse().ok()?, rotation.source())))
+            .collect(),
         ..BundleSource::default()
     };
     let mut tests = Vec::new();

@@ -77,9 +77,9 @@ const MISTAKES: [(&str, &str, &str, &str); 21] = [
     ),
     (
         "policies: policies",
-        "policies: policies\nclocks: {office: UTC}",
-        "`clocks` is not supported",
-        "",
+        "policies: policies\nschedules: {primary: {people: [a], zone: UTC, from: x, every: 36h}}",
+        "is not whole days",
+        "write 1d or 7d",
     ),
     (
         "policies: policies",

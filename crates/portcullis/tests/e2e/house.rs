@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use crate::{
     people::{People, Person},
     secrecy,
-    wire::{Response, exchange},
+    wire::{Response, request},
 };
 
 /// How a house is furnished.
@@ -254,6 +254,13 @@ impl House {
         self.child.id()
     }
 
+    /// Sets the wall clock that the process sees, if it was started with a file `faketime`: `+2h`.
+    pub(crate) fn set_clock(&self, offset: &str) {
+        let new = self.dir().join("faketime.new");
+        write(&new, offset);
+        fs::rename(new, self.dir().join("faketime")).unwrap();
+    }
+
     /// Sends a signal by name: `HUP`, `TERM`.
     pub(crate) fn signal(&self, name: &str) {
         let sent =
@@ -399,7 +406,17 @@ fn serve(dir: &Path) -> Child {
     let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("serve.log")).unwrap();
     // Files that reach a limit of size shall fail to grow, and not end the process: a test of what
     // happens when the record cannot be written needs that.
-    Command::new("sh")
+    let mut command = Command::new("sh");
+    let offset = dir.join("faketime");
+    if offset.exists() {
+        // The wall clock is what the file says; the clock that nobody sets stays as it is.
+        command
+            .env("LD_PRELOAD", crate::clocks::library())
+            .env("FAKETIME_TIMESTAMP_FILE", offset)
+            .env("FAKETIME_NO_CACHE", "1")
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    }
+    command
         .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
         .arg(binary())
         .args(["serve", "--config"])
@@ -410,25 +427,6 @@ fn serve(dir: &Path) -> Child {
         .stderr(log)
         .spawn()
         .unwrap()
-}
-
-fn request(
-    address: SocketAddr,
-    host: &str,
-    method: &str,
-    path: &str,
-    token: Option<&str>,
-    body: Option<&Value>,
-) -> Response {
-    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
-    if let Some(token) = token {
-        head += &format!("Authorization: Bearer {token}\r\n");
-    }
-    let body = body.map(Value::to_string).unwrap_or_default();
-    if !body.is_empty() || method == "POST" {
-        head += &format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
-    }
-    exchange(address, format!("{head}\r\n{body}"))
 }
 
 fn configuration(

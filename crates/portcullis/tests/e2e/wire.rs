@@ -193,3 +193,23 @@ fn parse_head(head: &str) -> (u16, Vec<(String, String)>) {
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }
+
+/// Asks with JSON, and a bearer token if there is one.
+pub(crate) fn request(
+    address: SocketAddr,
+    host: &str,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    body: Option<&serde_json::Value>,
+) -> Response {
+    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
+    if let Some(token) = token {
+        head += &format!("Authorization: Bearer {token}\r\n");
+    }
+    let body = body.map(serde_json::Value::to_string).unwrap_or_default();
+    if !body.is_empty() || method == "POST" {
+        head += &format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+    }
+    exchange(address, format!("{head}\r\n{body}"))
+}

@@ -1,6 +1,10 @@
 //! What a connection stands on, and whether it still does.
 
-use std::{rc::Rc, sync::Arc};
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use portcullis_identity::introspection::Again;
@@ -9,16 +13,23 @@ use portcullis_policy::{Answer, Pass, Snapshot, Subject};
 
 use crate::{core::Core, decide::Question, ports::ConnectionEnd};
 
+/// Nothing is open for longer by the clock that nobody sets.
+const LONGEST: Duration = Duration::from_hours(366 * 24);
+
 /// What a connection was permitted by.
 #[derive(Debug, Clone)]
 pub(crate) struct Standing {
     question: Rc<Question>,
     grant: Option<Used>,
     sign_in: Option<SignInId>,
+    /// When the sign-in ends.
     ends_at: Timestamp,
+    /// The same by a clock that nobody sets: whichever is first ends it.
+    ends_by: Instant,
     /// Whoever vouched may change their mind before that.
     again: Option<Arc<Again>>,
     generation: u64,
+    facts: (u64, u64),
     rereads_time: bool,
 }
 
@@ -27,16 +38,37 @@ pub(crate) struct Standing {
 struct Used {
     id: GrantId,
     expires_at: Timestamp,
+    /// The same by the clock that nobody sets.
+    ends_by: Instant,
     /// If its uses are counted, the grant as it was before this connection spent one: spending the
     /// last use, here or elsewhere, ends the grant and not what its uses opened.
     before_use: Option<Arc<Grant>>,
 }
 
 impl Used {
+    fn new(grant: &Grant, now: Timestamp, uptime: Instant) -> Self {
+        Self {
+            id: grant.id,
+            expires_at: grant.expires_at,
+            ends_by: by_uptime(grant.expires_at, now, uptime),
+            before_use: grant.max_uses.is_some().then(|| Arc::new(grant.clone())),
+        }
+    }
+
+    fn is_over(&self, now: Timestamp, uptime: Instant) -> bool {
+        now >= self.expires_at || uptime >= self.ends_by
+    }
+
     /// Whether the grant left `snapshot` for no other reason than that its last use is spent.
     fn goes_on_in(&self, snapshot: &Snapshot) -> bool {
         self.before_use.is_some() && snapshot.is_used_up(self.id, self.expires_at)
     }
+}
+
+/// When it will be `at`, by the clock that nobody sets.
+fn by_uptime(at: Timestamp, now: Timestamp, uptime: Instant) -> Instant {
+    let left = Duration::try_from(at.duration_since(now)).unwrap_or_default();
+    uptime + left.min(LONGEST)
 }
 
 impl Standing {
@@ -48,14 +80,12 @@ impl Standing {
         again: Option<Arc<Again>>,
         generation: u64,
     ) -> Self {
-        let used = |grant: &Grant| Used {
-            id: grant.id,
-            expires_at: grant.expires_at,
-            before_use: grant.max_uses.is_some().then(|| Arc::new(grant.clone())),
-        };
-        let grant = pass.grant().map(used);
+        let (now, uptime) = (question.context.now, Instant::now());
+        let grant = pass.grant().map(|grant| Used::new(grant, now, uptime));
         let rereads_time = pass.rereads_time();
-        Self { question, grant, sign_in, ends_at, again, generation, rereads_time }
+        let ends_by = by_uptime(ends_at, now, uptime);
+        let facts = (0, 0);
+        Self { question, grant, sign_in, ends_at, ends_by, again, generation, facts, rereads_time }
     }
 
     pub(crate) fn question(&self) -> &Question {
@@ -70,18 +100,21 @@ impl Standing {
         self.sign_in
     }
 
-    /// Why the connection must end at `now`, whatever policy says.
+    /// Why the connection must end at `now`, whatever policy says: by the clock on the wall, or by the
+    /// one that nobody sets.
     pub(crate) fn timed_out(
         &mut self,
         snapshot: &Snapshot,
         now: Timestamp,
+        uptime: Instant,
     ) -> Option<ConnectionEnd> {
-        self.follow_grant(snapshot);
-        if self.grant.as_ref().is_some_and(|grant| now >= grant.expires_at) {
+        self.follow_grant(snapshot, now, uptime);
+        if self.grant.as_ref().is_some_and(|grant| grant.is_over(now, uptime)) {
             return Some(ConnectionEnd::GrantEnded);
         }
-        let over =
-            now >= self.ends_at || self.again.as_ref().is_some_and(|again| !again.holds(now));
+        let over = now >= self.ends_at
+            || uptime >= self.ends_by
+            || self.again.as_ref().is_some_and(|again| !again.holds(now));
         over.then_some(ConnectionEnd::SignInEnded)
     }
 
@@ -92,7 +125,7 @@ impl Standing {
         snapshot: &Snapshot,
         now: Timestamp,
     ) -> Option<ConnectionEnd> {
-        self.follow_grant(snapshot);
+        self.follow_grant(snapshot, now, Instant::now());
         if let Some(used) = &self.grant
             && snapshot.grant(used.id).is_none()
             && !used.goes_on_in(snapshot)
@@ -104,7 +137,10 @@ impl Standing {
         }
         let generation = snapshot.stamp().generation;
         let subject = self.changed_subject(snapshot);
-        if generation == self.generation && subject.is_none() {
+        // Whether policies read facts or only time: who reads neither does not care.
+        let told = std::mem::replace(&mut self.facts, snapshot.facts_epoch()) != self.facts;
+        let told = told && self.rereads_time;
+        if generation == self.generation && subject.is_none() && !told {
             return None;
         }
         self.generation = generation;
@@ -116,15 +152,16 @@ impl Standing {
     }
 
     /// A grant that was extended carries on what it opened.
-    fn follow_grant(&mut self, snapshot: &Snapshot) {
+    fn follow_grant(&mut self, snapshot: &Snapshot, now: Timestamp, uptime: Instant) {
         let Some(used) = &mut self.grant else { return };
-        let Some(now) = snapshot.grant(used.id) else { return };
-        if now.expires_at == used.expires_at {
+        let Some(held) = snapshot.grant(used.id) else { return };
+        if held.expires_at == used.expires_at {
             return;
         }
-        used.expires_at = now.expires_at;
+        used.expires_at = held.expires_at;
+        used.ends_by = by_uptime(held.expires_at, now, uptime);
         // It has a use left, as it had when this connection had not spent one.
-        used.before_use = used.before_use.is_some().then(|| Arc::clone(now));
+        used.before_use = used.before_use.is_some().then(|| Arc::clone(held));
     }
 
     /// Where the rules read time: why the connection must end at `now`.

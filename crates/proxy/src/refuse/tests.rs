@@ -12,6 +12,7 @@ fn requestable() -> Refusal {
         reviews: 1,
         max_duration: Window::minutes(15),
         max_uses: Some(1),
+        incident: None,
         idle: None,
         to_be_checked: Vec::new(),
         hold: None,

@@ -199,6 +199,7 @@ impl House {
             reviews: 1,
             operation: operation.parse().unwrap(),
             resource: Resource { service: "payments".parse().unwrap(), instance: None },
+            incident: None,
             digest: None,
             starts_at: now,
             expires_at: now + SignedDuration::from_mins(5),

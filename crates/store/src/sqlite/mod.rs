@@ -5,6 +5,7 @@
 
 mod browsers;
 mod directory;
+mod facts;
 mod lifecycle;
 mod open;
 mod passkeys;
@@ -21,15 +22,15 @@ use std::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, NoticeId, Passkey, PersonId,
-    Principal, PrincipalId, RefusalId, TokenHash,
+    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, Incident, IncidentId, NoticeId,
+    Passkey, PersonId, Principal, PrincipalId, RefusalId, Schedule, TokenHash,
 };
 use sqlx::SqlitePool;
 
 use crate::{
-    AccessRequests, Change, Grants, LogMark, SeenPrincipal, Store, StoreError, StoredAnswer,
-    StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent, StoredGroup,
-    StoredNotice, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
+    AccessRequests, Change, Grants, Incidents, LogMark, SeenPrincipal, Store, StoreError,
+    StoredAnswer, StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent,
+    StoredGroup, StoredNotice, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -79,6 +80,18 @@ impl Store for SqliteStore {
 
     async fn grants(&self, which: Grants, limit: u32) -> Result<Vec<Grant>> {
         read::grants(&self.readers, &which, limit).await
+    }
+
+    async fn incident(&self, id: &IncidentId) -> Result<Option<Incident>> {
+        facts::incident(&self.readers, id).await
+    }
+
+    async fn incidents(&self, which: Incidents, limit: u32) -> Result<Vec<Incident>> {
+        facts::incidents(&self.readers, which, limit).await
+    }
+
+    async fn schedules(&self) -> Result<Vec<Schedule>> {
+        facts::schedules(&self.readers).await
     }
 
     async fn grants_used(&self) -> Result<Vec<(GrantId, Timestamp)>> {

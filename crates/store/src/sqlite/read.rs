@@ -60,6 +60,11 @@ pub(super) async fn grants(pool: &SqlitePool, which: &Grants, limit: u32) -> Res
         Grants::InForce => sqlx::query_scalar(
             "SELECT body FROM grants WHERE state = 'in_force' ORDER BY id DESC LIMIT ?",
         ),
+        Grants::InForceFor(incident) => sqlx::query_scalar(
+            "SELECT body FROM grants WHERE incident = ? AND state = 'in_force' \
+             ORDER BY id DESC LIMIT ?",
+        )
+        .bind(incident.to_string()),
         Grants::Of(principal) => sqlx::query_scalar(
             "SELECT body FROM grants WHERE principal = ? ORDER BY id DESC LIMIT ?",
         )

@@ -7,7 +7,7 @@ use portcullis_model::{
 use sqlx::{Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
 
 use super::{
-    Result, browsers, directory, lifecycle, passkeys,
+    Result, browsers, directory, facts, lifecycle, passkeys,
     rows::{json, micros, unreadable},
 };
 use crate::{
@@ -72,6 +72,11 @@ pub(super) async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<
         Change::PutUser(user) => directory::put_user(tx, user).await,
         Change::PutGroup(group) => directory::put_group(tx, group).await,
         Change::RemoveGroup(id) => directory::remove_group(tx, *id).await,
+        Change::AddIncident(incident) => facts::add_incident(tx, incident).await,
+        Change::MoveIncident { incident, seen_version } => {
+            facts::move_incident(tx, incident, *seen_version).await
+        }
+        Change::PutSchedule(schedule) => facts::put_schedule(tx, schedule).await,
         Change::Record(event) => record(tx, event).await,
     }
 }
@@ -192,7 +197,10 @@ fn asked(request: &AccessRequest) -> Result<String> {
     let queries: Vec<_> = request
         .queries
         .iter()
-        .map(|query| (&query.operation, &query.instance, &query.digest, &query.way.rule))
+        .map(|query| {
+            let way = &query.way;
+            (&query.operation, &query.instance, &query.digest, &way.rule, &way.incident)
+        })
         .collect();
     match request.extends {
         None => json("access_requests", &(queries, request.duration)),
@@ -242,14 +250,16 @@ async fn add_review(
 
 async fn add_grant(tx: &mut SqliteConnection, grant: &Grant, once: bool) -> Result<()> {
     let sql = "INSERT INTO grants \
-               (id, access_request, principal, service, state, version, expires_at, body) \
-               SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 WHERE NOT ?9 OR NOT EXISTS (\
+               (id, access_request, principal, service, state, version, expires_at, body, incident) \
+               SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?11 WHERE (?11 IS NULL OR EXISTS (\
+               SELECT 1 FROM incidents WHERE id = ?11 AND state = 'open')) \
+               AND (NOT ?9 OR NOT EXISTS (\
                SELECT 1 FROM grants WHERE principal = ?3 AND service = ?4 \
                AND state = 'in_force' AND expires_at > ?10 \
                AND body -> 'rule' IS ?8 -> 'rule' \
                AND body -> 'operation' IS ?8 -> 'operation' \
                AND body -> 'resource' IS ?8 -> 'resource' \
-               AND body -> 'digest' IS ?8 -> 'digest')";
+               AND body -> 'digest' IS ?8 -> 'digest' AND incident IS ?11))";
     let query = sqlx::query(sql)
         .bind(grant.id.to_string())
         .bind(grant.access_request.to_string())
@@ -260,7 +270,8 @@ async fn add_grant(tx: &mut SqliteConnection, grant: &Grant, once: bool) -> Resu
         .bind(micros(grant.expires_at))
         .bind(json("grants", grant)?)
         .bind(once)
-        .bind(micros(grant.starts_at));
+        .bind(micros(grant.starts_at))
+        .bind(grant.incident.as_ref().map(ToString::to_string));
     guarded(tx, query).await
 }
 

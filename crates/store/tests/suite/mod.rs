@@ -1,11 +1,13 @@
 //! What every store promises, whatever is behind it. Each check gets an empty store.
 
 mod directory;
+pub(crate) mod facts;
 mod lifecycle;
 pub(crate) mod made;
 
 use std::sync::Arc;
 
+pub(crate) use facts::*;
 use jiff::SignedDuration;
 use made::now;
 use portcullis_model::{

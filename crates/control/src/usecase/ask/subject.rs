@@ -1,0 +1,96 @@
+//! What an access request is about, before its ways are known.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use portcullis_model::{
+    Grant, InstanceName, OperationName, PolicyId, RefusalId, Resource, ServiceName,
+};
+
+use super::Result;
+use crate::{
+    ControlError, OpContext,
+    core::Core,
+    rights,
+    usecase::{grants, refusals},
+    views::{AskFor, AskOperation},
+};
+
+const MOST_QUERIES: usize = 32;
+
+/// One thing asked for, before its way is known.
+#[derive(Debug)]
+pub(in crate::usecase) struct Wanted {
+    pub(in crate::usecase) operation: OperationName,
+    pub(in crate::usecase) instance: Option<InstanceName>,
+    pub(in crate::usecase) digest: Option<Arc<str>>,
+    /// The only ways that count, by their rules; all if there is none.
+    pub(in crate::usecase) rules: Vec<PolicyId>,
+}
+
+/// What is asked for, wherever that is said.
+#[derive(Debug)]
+pub(in crate::usecase) struct Subject {
+    pub(in crate::usecase) service: ServiceName,
+    pub(in crate::usecase) wanted: Vec<Wanted>,
+    pub(in crate::usecase) refusal: Option<RefusalId>,
+    pub(in crate::usecase) extends: Option<Grant>,
+}
+
+/// Finds out what `what` is about.
+pub(super) async fn subject(
+    core: &Core,
+    op: &OpContext,
+    what: AskFor,
+    for_incident: bool,
+) -> Result<Subject> {
+    match what {
+        AskFor::Refusal(id) => {
+            let refusal = refusals::own(core, op, &id).await?;
+            let digest = refusal.digest.map(Arc::from);
+            // What would not have opened the refused request is no way to it; but its incident may be
+            // open since then only.
+            let ways = refusal.ways.into_iter().filter(|_| !for_incident);
+            let rules = ways.map(|way| way.rule).collect();
+            let Resource { service, instance } = refusal.resource;
+            let wanted = vec![Wanted { operation: refusal.operation, instance, digest, rules }];
+            Ok(Subject { service, wanted, refusal: Some(id), extends: None })
+        }
+        AskFor::Operations(operations) => named(operations),
+        AskFor::Extension(id) => {
+            let grant = grants::one(core, op, id).await?;
+            if !rights::holds(op, &grant) {
+                let why = "only its holder asks for more of a grant";
+                return Err(ControlError::Denied(why.into()));
+            }
+            let Grant { operation, digest, rule, .. } = grant.clone();
+            let Resource { service, instance } = grant.resource.clone();
+            let wanted = vec![Wanted { operation, instance, digest, rules: vec![rule] }];
+            Ok(Subject { service, wanted, refusal: None, extends: Some(grant) })
+        }
+    }
+}
+
+fn named(operations: Vec<AskOperation>) -> Result<Subject> {
+    let invalid = |message: String| ControlError::Invalid { field: "queries", message };
+    let first = operations.first();
+    let first = first.ok_or_else(|| invalid("must name an operation".into()))?;
+    if operations.len() > MOST_QUERIES {
+        return Err(invalid(format!("names more than {MOST_QUERIES} operations")));
+    }
+    let service = first.operation.service().to_owned();
+    let mut seen = BTreeSet::new();
+    let mut wanted = Vec::new();
+    for AskOperation { operation, instance, rule } in operations {
+        if operation.service() != service {
+            let message = "all operations must be of one service; ask for each service alone";
+            return Err(invalid(message.into()));
+        }
+        if !seen.insert((operation.clone(), instance.clone())) {
+            return Err(invalid(format!("names `{operation}` twice")));
+        }
+        let rules = rule.into_iter().collect();
+        wanted.push(Wanted { operation, instance, digest: None, rules });
+    }
+    let service = service.parse().map_err(|_| ControlError::NotFound("the service"))?;
+    Ok(Subject { service, wanted, refusal: None, extends: None })
+}
