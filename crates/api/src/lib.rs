@@ -35,6 +35,7 @@ pub mod runs;
 mod scim;
 pub mod services;
 pub mod sign_ins;
+pub mod tokens;
 pub mod way;
 pub mod whoami;
 
@@ -80,6 +81,7 @@ fn documented() -> OpenApiRouter<Shared> {
         .merge(refusals::routes())
         .merge(access_requests::routes())
         .merge(grants::routes())
+        .merge(tokens::routes())
         .merge(sign_ins::routes())
         .merge(runs::routes())
         .merge(principals::routes())

@@ -13,7 +13,7 @@ use std::{
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use portcullis_model::{
-    DirectoryId, Grant, GrantId, Principal, PrincipalId, SignIn, SignInId, TokenHash,
+    DirectoryId, Grant, GrantId, GrantToken, Principal, PrincipalId, SignIn, SignInId, TokenHash,
 };
 use portcullis_policy::{Bundle, Snapshot};
 use portcullis_store::{StoredGroup, StoredUser};
@@ -32,6 +32,8 @@ const COALESCE: Duration = Duration::from_millis(10);
 pub(crate) enum Effect {
     /// A grant as it is now, in force or over.
     Grant(Grant),
+    /// One more grant token.
+    GrantToken(TokenHash, GrantToken),
     /// One more sign-in.
     SignIn(TokenHash, SignIn),
     /// A sign-in ended, and all that were made from it.
@@ -226,6 +228,7 @@ impl Live {
     fn apply(&mut self, snapshot: Snapshot, effect: Effect, now: Timestamp) -> Snapshot {
         match effect {
             Effect::Grant(grant) => self.grant(snapshot, grant, now),
+            Effect::GrantToken(hash, token) => self.grant_token(snapshot, hash, token, now),
             Effect::SignIn(hash, sign_in) => self.sign_in(snapshot, hash, sign_in),
             Effect::EndSignIn(id) => self.end_sign_in(snapshot, id),
             Effect::Principal(principal) => self.principal(snapshot, principal),
@@ -265,6 +268,22 @@ impl Live {
             self.grants.remove(&grant.id);
         }
         snapshot.with_grant(grant, now)
+    }
+
+    /// A token may come before its grant, and its grant may have ended before it comes.
+    fn grant_token(
+        &self,
+        snapshot: Snapshot,
+        hash: TokenHash,
+        token: GrantToken,
+        now: Timestamp,
+    ) -> Snapshot {
+        let came = self.grant_versions.contains_key(&token.grant);
+        let ended = came && !self.grants.contains_key(&token.grant);
+        if ended || token.expires_at <= now {
+            return snapshot;
+        }
+        snapshot.with_grant_token(hash, Arc::new(token))
     }
 
     fn sign_in(&mut self, snapshot: Snapshot, hash: TokenHash, sign_in: SignIn) -> Snapshot {

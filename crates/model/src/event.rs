@@ -34,6 +34,12 @@ pub enum EventType {
     GrantUsed,
     /// A grant ended, and why.
     GrantEnded,
+    /// A holder got a one-time token for a grant.
+    TokenIssued,
+    /// Somebody redeemed it for a grant token.
+    TokenRedeemed,
+    /// Somebody tried to redeem it again.
+    TokenRefused,
     /// A bundle came into force.
     BundleActivated,
     /// A bundle was refused; the old one stayed.
@@ -78,6 +84,7 @@ impl EventType {
             | Self::ReviewRefused
             | Self::AccessRequestEnded => 3004,
             Self::GrantStarted | Self::GrantUsed | Self::GrantEnded => 3003,
+            Self::TokenIssued | Self::TokenRedeemed | Self::TokenRefused => 3003,
             Self::SignedIn | Self::SignInRefused | Self::SignInEnded => 3002,
             Self::PersonChanged
             | Self::WorkloadSeen

@@ -10,6 +10,7 @@ pub mod base64url;
 pub mod duration;
 pub mod event;
 pub mod grant;
+pub mod grant_token;
 pub mod id;
 pub mod origin;
 pub mod passkey;
@@ -28,6 +29,7 @@ pub use base64url::Base64Url;
 pub use duration::Window;
 pub use event::{BundleStamp, Event, EventType};
 pub use grant::{Grant, GrantEnd, GrantKind, GrantState};
+pub use grant_token::{GrantToken, OneTimeToken};
 pub use id::{
     AccessRequestId, ConnectionId, DirectoryId, EventId, GrantId, PasskeyId, PersonId, RefusalId,
     RequestId, ReviewId, SignInId,

@@ -68,6 +68,7 @@ impl Question {
             resource: &self.resource,
             context: &self.context,
             digest: None,
+            only: None,
         }
     }
 }

@@ -175,8 +175,8 @@ pub(crate) fn ask(
     let operation: OperationName = operation.parse().unwrap();
     let service = operation.service().parse().unwrap();
     let resource = Resource { service, instance: None };
-    let query =
-        Query { subject, operation: &operation, resource: &resource, context, digest: None };
+    let (operation, resource) = (&operation, &resource);
+    let query = Query { subject, operation, resource, context, digest: None, only: None };
     snapshot.decide(&query, cache)
 }
 

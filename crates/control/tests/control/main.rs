@@ -20,4 +20,5 @@ mod passkeys;
 mod racing;
 mod reviewing;
 mod signing_in;
+mod tokens;
 mod world;

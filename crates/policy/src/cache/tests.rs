@@ -119,6 +119,7 @@ fn a_service_and_each_of_its_instances_are_told_apart() {
             resource: &resource,
             context: &context,
             digest: None,
+            only: None,
         };
         tell(&snapshot.decide(&query, cache))
     };

@@ -88,6 +88,7 @@ fn answered(snapshot: &Snapshot, case: &Case, subject: &Subject) -> Result<Verdi
         resource: &resource,
         context: &context,
         digest: None,
+        only: None,
     };
     Ok(snapshot.decide(&query, &mut DecisionCache::disabled()))
 }

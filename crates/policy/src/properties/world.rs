@@ -208,6 +208,7 @@ impl Asking {
             resource: &self.resource,
             context: &self.context,
             digest: None,
+            only: None,
         }
     }
 

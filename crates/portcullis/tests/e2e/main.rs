@@ -22,6 +22,7 @@ mod crash;
 mod desk;
 mod directory;
 mod doors;
+mod grant_tokens;
 mod headers;
 mod house;
 mod issuers;

@@ -5,6 +5,7 @@
 
 mod browsers;
 mod directory;
+mod grant_tokens;
 mod open;
 mod passkeys;
 mod read;
@@ -27,8 +28,8 @@ use sqlx::SqlitePool;
 
 use crate::{
     AccessRequests, Change, Grants, LogMark, SeenPrincipal, Store, StoreError, StoredAnswer,
-    StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent, StoredGroup,
-    StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
+    StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent, StoredGrantToken,
+    StoredGroup, StoredOneTimeToken, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -118,6 +119,14 @@ impl Store for SqliteStore {
 
     async fn code(&self, hash: &TokenHash) -> Result<Option<StoredCode>> {
         read::code(&self.readers, hash).await
+    }
+
+    async fn one_time_token(&self, hash: &TokenHash) -> Result<Option<StoredOneTimeToken>> {
+        grant_tokens::one_time(&self.readers, hash).await
+    }
+
+    async fn grant_tokens(&self) -> Result<Vec<StoredGrantToken>> {
+        grant_tokens::all(&self.readers).await
     }
 
     async fn provider_tokens(&self) -> Result<Vec<StoredProviderToken>> {

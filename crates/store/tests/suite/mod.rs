@@ -1,6 +1,7 @@
 //! What every store promises, whatever is behind it. Each check gets an empty store.
 
 mod directory;
+mod grant_tokens;
 pub(crate) mod made;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use portcullis_store::{
 };
 
 pub(crate) use directory::*;
+pub(crate) use grant_tokens::*;
 
 type Shared = Arc<dyn Store>;
 
