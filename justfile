@@ -14,6 +14,10 @@ demo *ARGS:
 soak:
     PORTCULLIS_SOAK=200 PROPTEST_CASES=20000 cargo test --workspace
 
+# The binary as it is shipped, optimised by a profile of real traffic.
+release *ARGS:
+    ./scripts/release {{ARGS}}
+
 # Comparisons with nginx and Envoy; writes bench/out/, read bench/README.md first.
 bench *ARGS:
     ./bench/run {{ARGS}}

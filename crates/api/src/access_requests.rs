@@ -2,6 +2,8 @@
 
 mod body;
 
+use std::collections::BTreeSet;
+
 use axum::{
     Json,
     extract::{Path, State},
@@ -13,7 +15,7 @@ use portcullis_control::{
 };
 use portcullis_identity::passkey::AuthenticationResponse;
 use portcullis_model::{
-    AccessRequestId, Decision, InstanceName, OperationName, PolicyId, RefusalId, Window,
+    AccessRequestId, Decision, InstanceName, OperationName, PolicyId, RefusalId, Scope, Window,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -42,7 +44,7 @@ pub struct AskBody {
     /// Operations of one service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queries: Option<Vec<AskQueryBody>>,
-    /// The way to take; the first one if absent.
+    /// The way to take, for all of it; the first one of each if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub rule: Option<PolicyId>,
@@ -65,10 +67,25 @@ pub struct AskQueryBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub instance: Option<InstanceName>,
-    /// The way to take. All queries of one access request name the same one, or none.
+    /// The way to take to this one; the first one if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub rule: Option<PolicyId>,
+}
+
+/// Less than was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Scope)]
+pub struct ScopeBody {
+    /// Only these operations; all if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub operations: Option<BTreeSet<OperationName>>,
+    /// Only on this instance; wherever was asked for if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub instance: Option<InstanceName>,
 }
 
 /// A review to be given.
@@ -85,6 +102,9 @@ pub struct GiveReviewBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub duration: Option<Window>,
+    /// Less than was asked for. What is issued is what all approvals have in common.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<ScopeBody>,
     /// The passkey's answer to the challenge of a `passkey-needed` problem: what
     /// `navigator.credentials.get` returned, by `toJSON`. The rest is as it was then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -123,33 +143,21 @@ pub struct ListQuery {
 
 impl AskBody {
     fn into_ask(self) -> Answer<Ask> {
-        let mut rule = self.rule;
         let what = match (self.refusal, self.queries) {
             (Some(refusal), None) => AskFor::Refusal(refusal),
-            (None, Some(queries)) => AskFor::Operations(operations(queries, &mut rule)?),
+            (None, Some(queries)) => {
+                AskFor::Operations(queries.into_iter().map(operation).collect())
+            }
             (Some(_), Some(_)) => return Err(invalid("queries", "a refusal is named already")),
             (None, None) => return Err(invalid("refusal", "name a refusal, or queries")),
         };
-        Ok(Ask { what, rule, reason: self.reason, duration: self.duration })
+        Ok(Ask { what, rule: self.rule, reason: self.reason, duration: self.duration })
     }
 }
 
-fn operations(
-    queries: Vec<AskQueryBody>,
-    rule: &mut Option<PolicyId>,
-) -> Answer<Vec<AskOperation>> {
-    let mut operations = Vec::with_capacity(queries.len());
-    for query in queries {
-        match (&rule, query.rule) {
-            (Some(first), Some(other)) if *first != other => {
-                return Err(invalid("rule", "one access request takes one rule; ask twice"));
-            }
-            (None, named @ Some(_)) => *rule = named,
-            (_, Some(_) | None) => {}
-        }
-        operations.push(AskOperation { operation: query.operation, instance: query.instance });
-    }
-    Ok(operations)
+fn operation(query: AskQueryBody) -> AskOperation {
+    let AskQueryBody { operation, instance, rule } = query;
+    AskOperation { operation, instance, rule }
 }
 
 /// A part of a list of access requests, newest first.
@@ -231,8 +239,10 @@ pub(crate) async fn review(
     Path(id): Path<String>,
     Body(body): Body<GiveReviewBody>,
 ) -> Answer<(StatusCode, Json<AccessRequestBody>)> {
-    let GiveReviewBody { decision, note, duration, passkey } = body;
-    let input = ReviewInput { decision, note, duration, passkey: passkey.map(Box::new) };
+    let GiveReviewBody { decision, note, duration, scope, passkey } = body;
+    let ScopeBody { operations, instance } = scope.unwrap_or_default();
+    let scope = Scope { operations, instance };
+    let input = ReviewInput { decision, note, duration, scope, passkey: passkey.map(Box::new) };
     let view = api.control.review(&op, id_of(&id)?, input).await?;
     Ok((StatusCode::CREATED, Json(view.into())))
 }
@@ -249,7 +259,7 @@ pub(crate) async fn withdraw(
 }
 
 /// The caller's key. Two of them are refused: nobody could say which one counts.
-fn idempotency_key(headers: &HeaderMap) -> Answer<Option<&str>> {
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Answer<Option<&str>> {
     let mut fields = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(field) = fields.next() else { return Ok(None) };
     if fields.next().is_some() {
@@ -303,14 +313,12 @@ mod tests {
     }
 
     #[test]
-    fn queries_agree_on_one_rule() {
-        let of = |first: &str, second: &str| {
-            ask(serde_json::json!({"reason": "r", "queries": [
-                {"operation": "payments.a", "rule": first},
-                {"operation": "payments.b", "rule": second}]}))
-        };
-        assert_eq!(of("x", "x").unwrap().rule.unwrap().as_str(), "x");
-        assert!(of("x", "y").is_err());
+    fn each_query_may_name_its_own_way() {
+        let ask = ask(serde_json::json!({"reason": "r", "queries": [
+            {"operation": "payments.a", "rule": "x"}, {"operation": "payments.b"}]}));
+        let AskFor::Operations(operations) = ask.unwrap().what else { panic!() };
+        let rules: Vec<_> = operations.into_iter().map(|one| one.rule).collect();
+        assert_eq!(rules, [Some("x".parse().unwrap()), None]);
     }
 
     #[test]

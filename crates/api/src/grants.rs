@@ -3,18 +3,23 @@
 use axum::{
     Json,
     extract::{Path, State},
+    http::{HeaderMap, StatusCode},
 };
 use jiff::Timestamp;
-use portcullis_control::{Control, OpContext};
-use portcullis_model::{Grant, GrantEnd, GrantId, GrantState};
+use portcullis_control::{
+    Control, OpContext,
+    views::{Ask, AskFor},
+};
+use portcullis_model::{Grant, GrantEnd, GrantId, GrantState, Window};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
+    access_requests::{AccessRequestBody, idempotency_key},
     caller::Caller,
     error::Answer,
-    extract::{Search, named},
+    extract::{Body, Search, named},
     page::{self, PageQuery},
     parts::Shared,
     principal::NamedPrincipalBody,
@@ -34,7 +39,7 @@ pub struct GrantBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub ended_at: Option<Timestamp>,
-    /// Why: `expired`, `revoked`, `used_up`, `given_back` or `rule_gone`.
+    /// Why: `expired`, `revoked`, `used_up`, `given_back`, `idle`, `rule_gone` or `holder_gone`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub end: Option<GrantEnd>,
@@ -69,6 +74,10 @@ pub struct GrantBody {
     pub max_uses: Option<u32>,
     /// How many it has carried, if they are counted.
     pub uses: u32,
+    /// It ends when nobody uses it for so long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub idle: Option<Window>,
 }
 
 impl GrantBody {
@@ -103,6 +112,7 @@ impl GrantBody {
                 expires_at: grant.expires_at,
                 max_uses: grant.max_uses,
                 uses: grant.uses,
+                idle: grant.idle,
             }
         }
     }
@@ -125,6 +135,7 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(grant))
         .routes(routes!(revoke))
         .routes(routes!(give_back))
+        .routes(routes!(extend))
 }
 
 /// Grants that I may see, newest first
@@ -174,6 +185,39 @@ pub(crate) async fn give_back(
 ) -> Answer<Json<GrantBody>> {
     let grant = api.control.give_back(&op, id_of(&id)?).await?;
     Ok(Json(GrantBody::seen_by(&api.control, &op)(grant)))
+}
+
+/// More of a grant: a new access request that moves its end when it is approved
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Extend)]
+pub struct ExtendBody {
+    /// Why; must not be empty.
+    pub reason: String,
+    /// Until when, counted from approval, like `30m`; the way's longest if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub duration: Option<Window>,
+}
+
+/// Ask for more of my own grant. Connections that it opened live on
+#[utoipa::path(post, path = "/v1/grants/{id}/extend", tag = "access", params(("id" = String, Path),
+    ("Idempotency-Key" = Option<String>, Header, description = "As for asking.")),
+    request_body = ExtendBody, responses((status = 201, body = AccessRequestBody)))]
+pub(crate) async fn extend(
+    Caller(op): Caller,
+    State(api): State<Shared>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Body(body): Body<ExtendBody>,
+) -> Answer<(StatusCode, Json<AccessRequestBody>)> {
+    let ExtendBody { reason, duration } = body;
+    let ask = Ask { what: AskFor::Extension(id_of(&id)?), rule: None, reason, duration };
+    let view = match idempotency_key(&headers)? {
+        Some(key) => api.control.ask_once(&op, key, ask).await?,
+        None => api.control.ask(&op, ask).await?,
+    };
+    Ok((StatusCode::CREATED, Json(view.into())))
 }
 
 fn id_of(text: &str) -> Answer<GrantId> {

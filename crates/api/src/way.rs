@@ -20,6 +20,13 @@ pub struct WayBody {
     /// How many requests a grant may carry; any number if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_uses: Option<u32>,
+    /// A grant that nobody uses for so long ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub idle: Option<Window>,
+    /// Asked ahead of time: what the gate will still check when the request comes, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub to_be_checked: Vec<String>,
     /// Who could review, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reviewers: Vec<String>,
@@ -33,6 +40,8 @@ impl From<Way> for WayBody {
             reviews: way.reviews,
             max_duration: way.max_duration,
             max_uses: way.max_uses,
+            idle: way.idle,
+            to_be_checked: way.to_be_checked,
             reviewers: way.reviewers,
         }
     }

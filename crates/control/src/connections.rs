@@ -12,7 +12,7 @@ use portcullis_model::{ConnectionId, Event, EventType};
 use portcullis_store::Change;
 use tokio::sync::{mpsc, watch};
 
-use crate::{OpContext, core::Core, ports::ConnectionInfo, settle::Settlement};
+use crate::{OpContext, core::Core, ports::ConnectionInfo, settle::Settlement, usecase::idle};
 
 const BATCH: usize = 256;
 
@@ -115,6 +115,8 @@ pub(crate) async fn run(core: Arc<Core>) {
     let mut batch = Vec::new();
     while ends.recv_many(&mut batch, BATCH).await > 0 {
         let op = OpContext::system("gate", core.now());
+        // A stream that ended was in use until now.
+        batch.iter().filter_map(|ended| ended.info.grant).for_each(|id| idle::used(&core, id));
         let changes = batch.drain(..).map(|ended| Change::Record(event(&core, &op, ended)));
         let settlement = Settlement { changes: changes.collect(), ..Settlement::default() };
         if core.settle(settlement).await.is_err() {

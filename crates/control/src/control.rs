@@ -14,7 +14,7 @@ use portcullis_model::{
     GrantId, OperationName, Passkey, PasskeyId, Principal, PrincipalId, RefusalId, RequestId,
     Secret, ServiceName, SignIn, SignInId,
 };
-use portcullis_policy::{Bundle, BundleSource, LoadError};
+use portcullis_policy::{Bundle, BundleSource, LoadError, rate_limit::RateLimit};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -83,6 +83,21 @@ impl Control {
         request: RequestId,
     ) -> std::result::Result<(), ConsumeError> {
         consume::consume(&self.core, grant, request).await
+    }
+
+    /// Counts one more of `what` by `who`, exactly; or says in how many seconds it may be again.
+    pub fn admit(
+        &self,
+        who: &PrincipalId,
+        what: &OperationName,
+        limit: RateLimit,
+    ) -> std::result::Result<(), u32> {
+        self.core.exact_rates.admit(who, what, limit, self.core.now())
+    }
+
+    /// A grant that ends unused was used. Never waits.
+    pub fn grant_used(&self, grant: GrantId) {
+        idle::used(&self.core, grant);
     }
 
     /// Keeps a refusal for an hour and names it; `None` if its principal has too many already, they

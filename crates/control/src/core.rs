@@ -5,20 +5,23 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::Timestamp;
 use portcullis_identity::{AuthMethod, RelyingParty};
 use portcullis_model::{
-    Clock, Entropy, Event, EventId, EventType, PrincipalId, Secret, TokenHash, Window,
+    Clock, Entropy, Event, EventId, EventType, GrantId, PrincipalId, Secret, SignInId, TokenHash,
+    Window,
 };
 use portcullis_policy::{Bundle, BundleSource, Snapshot};
 use portcullis_store::Store;
 
 use crate::{
     OpContext,
+    brought::BroughtBundles,
     connections::Connections,
     expiry::Deadlines,
     heartbeats::Heartbeats,
     outbox::Outbox,
-    ports::{EventLog, PeopleProvider, WorkloadVerifier},
+    ports::{EventLog, Notifier, PeopleProvider, WorkloadVerifier},
     publisher::Publisher,
     rate::RateLimits,
+    rates::ExactRates,
     rights::ReviewerNames,
     settle::HeldBack,
     usecase::{device::Polls, idle::Seen, recheck::ProviderTokens, sightings::Sightings},
@@ -133,6 +136,8 @@ pub struct ControlParts {
     pub people: Vec<Arc<dyn PeopleProvider>>,
     /// Who checks workloads' tokens.
     pub workloads: Arc<dyn WorkloadVerifier>,
+    /// Who tells people of access requests.
+    pub notifier: Arc<dyn Notifier>,
 }
 
 /// Shared by all use cases and background tasks.
@@ -153,12 +158,21 @@ pub(crate) struct Core {
     pub(crate) sightings: Sightings,
     pub(crate) connections: Connections,
     pub(crate) reviewer_names: ReviewerNames,
+    pub(crate) notifier: Arc<dyn Notifier>,
     pub(crate) refusal_rates: RateLimits,
+    pub(crate) ask_rates: RateLimits,
+    pub(crate) exact_rates: ExactRates,
     pub(crate) polls: Polls,
-    pub(crate) seen: Seen,
+    pub(crate) seen: Seen<SignInId>,
+    pub(crate) grants_used: Seen<GrantId>,
+    /// Up to when the store knows of it.
+    pub(crate) grants_stored: Seen<GrantId>,
+    pub(crate) brought: BroughtBundles,
     pub(crate) provider_tokens: ProviderTokens,
     /// How many people are asked about at one time.
     pub(crate) rechecks: tokio::sync::Semaphore,
+    /// How many people are told at one time.
+    pub(crate) telling: tokio::sync::Semaphore,
     /// Held while a bundle is activated: generations have one order.
     pub(crate) activating: tokio::sync::Mutex<()>,
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use portcullis_model::{AccessRequestId, GrantEnd, GrantId, SignInEnd, SignInId};
+use portcullis_model::{AccessRequestId, GrantId, NoticeId, SignInEnd, SignInId};
 use portcullis_store::Change;
 use tokio::sync::Notify;
 
@@ -28,7 +28,11 @@ const REFUSALS_LIVE: SignedDuration = SignedDuration::from_hours(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Ending {
     Grant(GrantId),
+    /// A grant that ends unused, unless somebody used it.
+    Unused(GrantId),
     AccessRequest(AccessRequestId),
+    /// Somebody is to be told of an access request.
+    Notice(NoticeId),
     SignIn(SignInId),
     /// A browser's sign-in, unless somebody uses it.
     Idle(SignInId),
@@ -95,8 +99,11 @@ pub(crate) async fn run(core: Arc<Core>) {
 async fn end(core: &Arc<Core>, ending: Ending, now: Timestamp) -> Result<(), ControlError> {
     let op = OpContext::system("expiry", now);
     let ended = match ending {
-        Ending::Grant(id) => {
-            usecase::grants::end_grant(core, &op, id, GrantEnd::Expired).await.map(drop)
+        Ending::Grant(id) => usecase::grants::expire(core, &op, id).await,
+        Ending::Unused(id) => usecase::idle::unused_for_long(core, &op, id).await,
+        Ending::Notice(id) => {
+            usecase::notices::due(core, id);
+            Ok(())
         }
         Ending::AccessRequest(id) => usecase::access_requests::expire(core, &op, id).await,
         Ending::SignIn(id) => usecase::sign_in::end(core, &op, id, SignInEnd::Expired).await,

@@ -4,6 +4,7 @@
 //! state and event in one transaction. The event then moves to the log once; what opens something is
 //! published to gates only after that, what closes something at once.
 
+mod brought;
 pub mod browser;
 mod connections;
 mod control;
@@ -18,6 +19,7 @@ mod people;
 pub mod ports;
 mod publisher;
 mod rate;
+mod rates;
 mod rights;
 mod seal;
 mod settle;

@@ -11,9 +11,10 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_identity::{AuthError, Authenticated, Job};
 use portcullis_model::{
-    AttributeValue, ConnectionId, Event, GrantId, Group, InstanceName, OperationName, PrincipalId,
-    RequestId, Resource, Secret, ServiceName, SignInId, Way,
+    AttributeValue, ConnectionId, Event, GrantId, Group, InstanceName, NoticeId, OperationName,
+    PrincipalId, RequestId, Resource, Secret, ServiceName, SignInId, Way,
 };
+use portcullis_policy::notice::NoticeTarget;
 
 /// The log cannot be written or read at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -202,6 +203,32 @@ pub trait WorkloadVerifier: Debug + Send + Sync {
 
     /// Which CI job wants to exchange `token`.
     async fn job(&self, token: &str, now: Timestamp) -> Result<Job, AuthError>;
+}
+
+/// A message about an access request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// Its id: one that comes twice has the same.
+    pub id: NoticeId,
+    /// A JSON document.
+    pub body: String,
+}
+
+/// Why somebody was not told.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct NotDelivered {
+    /// In words, without secrets.
+    pub why: String,
+    /// Whether it may work later.
+    pub again: bool,
+}
+
+/// Brings messages to those whom policies name.
+#[async_trait]
+pub trait Notifier: Debug + Send + Sync {
+    /// Brings one, once; a few seconds at most.
+    async fn deliver(&self, target: &NoticeTarget, notice: &Notice) -> Result<(), NotDelivered>;
 }
 
 /// A requestable refusal, to be kept for an hour so that its principal can ask about it.

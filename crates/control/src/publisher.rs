@@ -148,6 +148,10 @@ impl Publisher {
         self.live().grants.values().cloned().collect()
     }
 
+    pub(crate) fn grant(&self, id: GrantId) -> Option<Arc<Grant>> {
+        self.live().grants.get(&id).cloned()
+    }
+
     pub(crate) fn sign_in(&self, id: SignInId) -> Option<Arc<SignIn>> {
         self.live().sign_ins.get(&id).cloned()
     }
@@ -228,7 +232,7 @@ impl Live {
     fn apply(&mut self, snapshot: Snapshot, effect: Effect, now: Timestamp) -> Snapshot {
         match effect {
             Effect::Grant(grant) => self.grant(snapshot, grant, now),
-            Effect::GrantToken(hash, token) => self.grant_token(snapshot, hash, token, now),
+            Effect::GrantToken(hash, token) => self.grant_token(snapshot, hash, token),
             Effect::SignIn(hash, sign_in) => self.sign_in(snapshot, hash, sign_in),
             Effect::EndSignIn(id) => self.end_sign_in(snapshot, id),
             Effect::Principal(principal) => self.principal(snapshot, principal),
@@ -270,20 +274,13 @@ impl Live {
         snapshot.with_grant(grant, now)
     }
 
-    /// A token may come before its grant, and its grant may have ended before it comes.
-    fn grant_token(
-        &self,
-        snapshot: Snapshot,
-        hash: TokenHash,
-        token: GrantToken,
-        now: Timestamp,
-    ) -> Snapshot {
-        let came = self.grant_versions.contains_key(&token.grant);
-        let ended = came && !self.grants.contains_key(&token.grant);
-        if ended || token.expires_at <= now {
-            return snapshot;
+    /// Its grant came before it, and may have ended since.
+    fn grant_token(&self, snapshot: Snapshot, hash: TokenHash, token: GrantToken) -> Snapshot {
+        if self.grants.contains_key(&token.grant) {
+            snapshot.with_grant_token(hash, Arc::new(token))
+        } else {
+            snapshot
         }
-        snapshot.with_grant_token(hash, Arc::new(token))
     }
 
     fn sign_in(&mut self, snapshot: Snapshot, hash: TokenHash, sign_in: SignIn) -> Snapshot {

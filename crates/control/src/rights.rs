@@ -76,15 +76,25 @@ pub(crate) enum Right {
 }
 
 /// Whether the caller could review `request` at this moment, its state aside.
-pub(crate) fn may_review(snapshot: &Snapshot, op: &OpContext, request: &AccessRequest) -> bool {
-    review(snapshot, op, request) != Right::None
+pub(crate) fn may_review(
+    core: &Core,
+    snapshot: &Snapshot,
+    op: &OpContext,
+    request: &AccessRequest,
+) -> bool {
+    review(core, snapshot, op, request) != Right::None
 }
 
 /// The same, and how.
-pub(crate) fn review(snapshot: &Snapshot, op: &OpContext, request: &AccessRequest) -> Right {
-    if may_review_by(snapshot, op, request, false) {
+pub(crate) fn review(
+    core: &Core,
+    snapshot: &Snapshot,
+    op: &OpContext,
+    request: &AccessRequest,
+) -> Right {
+    if may_review_by(core, snapshot, op, request, false) {
         Right::Plain
-    } else if may_review_by(snapshot, op, request, true) {
+    } else if may_review_by(core, snapshot, op, request, true) {
         Right::WithPasskey
     } else {
         Right::None
@@ -93,6 +103,7 @@ pub(crate) fn review(snapshot: &Snapshot, op: &OpContext, request: &AccessReques
 
 /// Whether the caller could review `request` with a passkey, or without.
 pub(crate) fn may_review_by(
+    core: &Core,
     snapshot: &Snapshot,
     op: &OpContext,
     request: &AccessRequest,
@@ -105,7 +116,10 @@ pub(crate) fn may_review_by(
     let waited = op.now().duration_since(request.created_at);
     let on = ControlResource::AccessRequest { request, waited };
     let reviewer = reviewer(caller, passkey);
-    !is_own(snapshot, op, request) && may_as(snapshot, op, &reviewer, ControlAction::Review, on)
+    let allows = |snapshot: &Snapshot| may_as(snapshot, op, &reviewer, ControlAction::Review, on);
+    !is_own(snapshot, op, request)
+        && allows(snapshot)
+        && core.brought.also_before(snapshot, request, allows)
 }
 
 /// `principal` as policies on reviewing see them.
@@ -131,7 +145,8 @@ pub(crate) fn may_review_anything(core: &Core, op: &OpContext) -> bool {
         .services()
         .flat_map(portcullis_policy::catalog::Service::operations);
     operations.any(|operation| {
-        imagined(operation.name(), op).is_some_and(|request| may_review(&snapshot, op, &request))
+        imagined(operation.name(), op)
+            .is_some_and(|request| may_review(core, &snapshot, op, &request))
     })
 }
 
@@ -165,6 +180,7 @@ pub(crate) fn still_may_review(
     let since = core.authenticated_at(&review.reviewer).unwrap_or(review.at);
     reviewer.person == Some(review.person)
         && could_review(
+            core,
             snapshot,
             reviewer,
             request,
@@ -175,7 +191,9 @@ pub(crate) fn still_may_review(
         )
 }
 
+#[expect(clippy::too_many_arguments, reason = "each is one thing that a right depends on")]
 fn could_review(
+    core: &Core,
     snapshot: &Snapshot,
     principal: &Arc<Principal>,
     request: &AccessRequest,
@@ -191,7 +209,9 @@ fn could_review(
     let waited = op.now().duration_since(request.created_at);
     let on = ControlResource::AccessRequest { request, waited };
     let subject = Subject::new(reviewer(principal, passkey));
-    snapshot.allows(&subject, ControlAction::Review, on, &at).allowed
+    let allows =
+        |snapshot: &Snapshot| snapshot.allows(&subject, ControlAction::Review, on, &at).allowed;
+    allows(snapshot) && core.brought.also_before(snapshot, request, allows)
 }
 
 /// Names of people who could review `request` now.
@@ -201,7 +221,16 @@ pub(crate) fn reviewers_of(core: &Core, op: &OpContext, request: &AccessRequest)
     let could = |principal: &&Arc<Principal>| {
         // Nobody knows from where they would review, nor how.
         let by = |passkey| {
-            could_review(&snapshot, principal, request, SignedDuration::ZERO, None, passkey, op)
+            could_review(
+                core,
+                &snapshot,
+                principal,
+                request,
+                SignedDuration::ZERO,
+                None,
+                passkey,
+                op,
+            )
         };
         by(false) || by(true)
     };
@@ -261,6 +290,8 @@ fn imagined(operation: &OperationName, op: &OpContext) -> Option<AccessRequest> 
         reviews: 1,
         max_duration: Window::minutes(1),
         max_uses: None,
+        idle: None,
+        to_be_checked: Vec::new(),
         reviewers: Vec::new(),
     };
     Some(AccessRequest {
@@ -278,6 +309,7 @@ fn imagined(operation: &OperationName, op: &OpContext) -> Option<AccessRequest> 
         reason: String::new(),
         duration: Window::minutes(1),
         refusal: None,
+        extends: None,
         created_at: op.now(),
         expires_at: op.now(),
         reviews: Vec::new(),

@@ -21,6 +21,11 @@ use crate::{
 const REFUSALS_PER_SECOND: u32 = 10;
 /// People whom identity providers are asked about at one time.
 const RECHECKS: usize = 8;
+/// People who are told of access requests at one time.
+const TOLD: usize = 8;
+/// Access requests of one requester that begin to wait. More than may wait, so that it is felt only by
+/// who takes back and asks again.
+const ASKS_PER_MINUTE: u32 = 40;
 
 type Result<T> = std::result::Result<T, ControlError>;
 
@@ -44,13 +49,21 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
         sightings: crate::usecase::sightings::Sightings::default(),
         connections: Connections::default(),
         reviewer_names: crate::rights::ReviewerNames::default(),
-        refusal_rates: RateLimits::new(REFUSALS_PER_SECOND),
+        refusal_rates: RateLimits::new(REFUSALS_PER_SECOND, 1),
+        ask_rates: RateLimits::new(ASKS_PER_MINUTE, 60),
+        exact_rates: crate::rates::ExactRates::default(),
         polls: crate::usecase::device::Polls::default(),
-        seen: crate::usecase::idle::Seen::default(),
+        seen: idle::Seen::default(),
+        grants_used: idle::Seen::default(),
+        grants_stored: idle::Seen::default(),
+        brought: crate::brought::BroughtBundles::default(),
         provider_tokens: crate::usecase::recheck::ProviderTokens::default(),
         rechecks: tokio::sync::Semaphore::new(RECHECKS),
+        telling: tokio::sync::Semaphore::new(TOLD),
+        notifier: parts.notifier,
         activating: tokio::sync::Mutex::new(()),
     });
+    bundles::remember_who_brought(&core).await?;
     let recorded = replay(&core).await?;
     let op = OpContext::system("start", core.now());
     if is_new {
@@ -110,8 +123,12 @@ async fn bring_back(core: &Arc<Core>, recorded: bool) -> Result<()> {
         deadlines.push((token.due_at, Ending::Recheck(token.sign_in)));
         core.provider_tokens.keep(token);
     }
+    for (grant, at) in core.store.grants_used().await? {
+        core.grants_used.note(grant, at);
+    }
     for grant in core.store.grants(Grants::InForce, u32::MAX).await? {
         deadlines.push((grant.expires_at, Ending::Grant(grant.id)));
+        deadlines.extend(idle::unused(&grant, core.now()));
         effects.push(Effect::Grant(grant));
     }
     for stored in core.store.grant_tokens().await? {
@@ -119,6 +136,9 @@ async fn bring_back(core: &Arc<Core>, recorded: bool) -> Result<()> {
     }
     for request in core.store.access_requests(AccessRequests::Pending, u32::MAX).await? {
         deadlines.push((request.expires_at, Ending::AccessRequest(request.id)));
+    }
+    for notice in core.store.notices().await? {
+        deadlines.push((notice.due_at, Ending::Notice(notice.id)));
     }
     let (refusal, device) = core.store.oldest_to_forget().await?;
     deadlines.extend(refusal.map(|time| expiry::leftover(expiry::refusal_end(time))));

@@ -10,7 +10,7 @@ use portcullis_identity::passkey::{AuthenticationResponse, RequestOptions};
 use portcullis_model::{
     AccessRequest, AttributeValue, BundleDigest, ConnectionId, Decision, DirectoryId, Grant,
     GrantId, Group, InstanceName, OperationName, PolicyId, Principal, PrincipalId, RefusalId,
-    Secret, ServiceName, SignIn, Way, Window,
+    Scope, Secret, ServiceName, SignIn, Way, Window,
 };
 
 pub use portcullis_store::{StoredEmail, StoredGroup, StoredName, StoredUser};
@@ -146,6 +146,8 @@ pub enum AskFor {
     Refusal(RefusalId),
     /// Named operations of one service.
     Operations(Vec<AskOperation>),
+    /// More of a grant of one's own: its end moves when it is approved.
+    Extension(GrantId),
 }
 
 /// One operation asked for.
@@ -155,6 +157,8 @@ pub struct AskOperation {
     pub operation: OperationName,
     /// On one addressed instance only.
     pub instance: Option<InstanceName>,
+    /// The way to take; the first one if absent.
+    pub rule: Option<PolicyId>,
 }
 
 /// An access request to be made.
@@ -162,7 +166,7 @@ pub struct AskOperation {
 pub struct Ask {
     /// What for.
     pub what: AskFor,
-    /// The way to take; the first one if absent.
+    /// The way to take, for all of it; the first one of each if absent.
     pub rule: Option<PolicyId>,
     /// Why; must not be empty.
     pub reason: String,
@@ -179,6 +183,8 @@ pub struct ReviewInput {
     pub note: Option<String>,
     /// A shorter window.
     pub duration: Option<Window>,
+    /// Less than was asked for.
+    pub scope: Scope,
     /// A passkey's signature over the challenge that was given out for exactly this.
     pub passkey: Option<Box<AuthenticationResponse>>,
 }

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use portcullis_model::{
     AccessQuery, AccessRequest, AccessRequestId, AccessRequestState, Decision, Grant, GrantEnd,
     GrantId, GrantKind, GrantState, PersonId, PrincipalId, PrincipalKind, RequestId, Resource,
-    Review, ReviewId, Way, Window,
+    Review, ReviewId, Scope, Way, Window,
 };
 use proptest::prelude::*;
 
@@ -84,6 +84,8 @@ fn way(max_uses: Option<u32>) -> Way {
         reviews: NEEDED,
         max_duration: Window::minutes(30),
         max_uses,
+        idle: None,
+        to_be_checked: Vec::new(),
         reviewers: vec![],
     }
 }
@@ -100,6 +102,7 @@ fn asked() -> AccessRequest {
         reason: "why not".into(),
         duration: Window::minutes(30),
         refusal: None,
+        extends: None,
         created_at: start(),
         expires_at: start() + SignedDuration::from_hours(1),
         reviews: vec![],
@@ -123,6 +126,7 @@ fn granted(max_uses: Option<u32>) -> Grant {
         expires_at: start() + SignedDuration::from_mins(30),
         max_uses,
         uses: 0,
+        idle: None,
         state: GrantState::InForce,
     }
 }
@@ -138,6 +142,7 @@ fn apply(request: AccessRequest, step: &Step, n: usize, now: Timestamp) -> Optio
                 decision: if *approve { Decision::Approve } else { Decision::Decline },
                 note: None,
                 duration: minutes.map(Window::minutes),
+                scope: Scope::default(),
                 at: now,
                 source: None,
                 passkey: None,

@@ -1,6 +1,6 @@
 //! Access requests: asked once, answered by people or by policy, over exactly once.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,16 @@ pub struct AccessQuery {
     pub way: Way,
 }
 
+impl AccessQuery {
+    /// Whether both ask for the very same, by the same rule: one grant is enough.
+    pub fn asks_the_same(&self, other: &Self) -> bool {
+        self.operation == other.operation
+            && self.instance == other.instance
+            && self.digest == other.digest
+            && self.way.rule == other.way.rule
+    }
+}
+
 /// What a reviewer answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -33,6 +43,47 @@ pub enum Decision {
     Approve,
     /// No; one is enough.
     Decline,
+}
+
+impl Decision {
+    /// For people: "… by lea".
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::Approve => "approved by",
+            Self::Decline => "declined by",
+        }
+    }
+}
+
+/// What of an access request a reviewer agrees to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Scope {
+    /// Only these operations; all if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operations: Option<BTreeSet<OperationName>>,
+    /// Only on this instance; wherever was asked for if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<InstanceName>,
+}
+
+impl Scope {
+    /// Whether it is all of it.
+    pub fn is_whole(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What of `query` it lets through.
+    pub fn narrow(&self, query: AccessQuery) -> Option<AccessQuery> {
+        let named = |names: &BTreeSet<_>| names.contains(&query.operation);
+        if !self.operations.as_ref().is_none_or(named) {
+            return None;
+        }
+        match (&self.instance, &query.instance) {
+            (Some(only), Some(asked)) if only != asked => None,
+            (Some(only), None) => Some(AccessQuery { instance: Some(only.clone()), ..query }),
+            (Some(_) | None, _) => Some(query),
+        }
+    }
 }
 
 /// One person's answer.
@@ -54,6 +105,9 @@ pub struct Review {
     /// A shorter window than was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<Window>,
+    /// Less than was asked for.
+    #[serde(default, skip_serializing_if = "Scope::is_whole")]
+    pub scope: Scope,
     /// When.
     pub at: Timestamp,
     /// From where: the right to review may depend on it, also when it is looked at again.
@@ -124,6 +178,9 @@ pub enum InvalidTransition {
     /// One person counts once.
     #[error("you have reviewed this access request already")]
     ReviewedAlready,
+    /// All approvals together agree on nothing.
+    #[error("nothing would be left of what all reviewers approve; approve more of it, or decline")]
+    NothingLeft,
     /// Its time is up.
     #[error("the access request expired")]
     Expired,
@@ -160,6 +217,9 @@ pub struct AccessRequest {
     /// The refusal that it answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<RefusalId>,
+    /// The grant whose end it shall move; without one, new grants come of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extends: Option<GrantId>,
     /// When it was asked.
     pub created_at: Timestamp,
     /// When it goes unanswered.
@@ -179,7 +239,7 @@ impl AccessRequest {
 
     /// Distinct people who approved.
     pub fn approvals(&self) -> usize {
-        let people: std::collections::BTreeSet<_> = self
+        let people: BTreeSet<_> = self
             .reviews
             .iter()
             .filter(|review| review.decision == Decision::Approve)
@@ -199,6 +259,22 @@ impl AccessRequest {
         shortened.fold(self.duration, std::cmp::Ord::min)
     }
 
+    /// What all approvals agree on.
+    pub fn agreed_queries(&self) -> Vec<AccessQuery> {
+        let approvals = || self.reviews.iter().filter(|given| given.decision == Decision::Approve);
+        let narrowed = |query: &AccessQuery| {
+            approvals().try_fold(query.clone(), |query, review| review.scope.narrow(query))
+        };
+        let mut agreed: Vec<AccessQuery> = Vec::new();
+        // Two instances of one operation may have become the same one.
+        for query in self.queries.iter().filter_map(narrowed) {
+            if !agreed.iter().any(|other| other.asks_the_same(&query)) {
+                agreed.push(query);
+            }
+        }
+        agreed
+    }
+
     /// Adds one person's answer. A decline ends it.
     pub fn review(mut self, review: Review) -> Result<Self, InvalidTransition> {
         self.pending_at(review.at)?;
@@ -216,6 +292,9 @@ impl AccessRequest {
             self.state = AccessRequestState::Declined { at: review.at, why };
         }
         self.reviews.push(review);
+        if self.agreed_queries().is_empty() {
+            return Err(InvalidTransition::NothingLeft);
+        }
         Ok(self)
     }
 

@@ -30,6 +30,8 @@ pub enum EventType {
     AccessRequestEnded,
     /// A grant started.
     GrantStarted,
+    /// The end of a grant moved, as people or policy approved.
+    GrantExtended,
     /// One use of a counted grant was spent.
     GrantUsed,
     /// A grant ended, and why.
@@ -40,6 +42,10 @@ pub enum EventType {
     TokenRedeemed,
     /// Somebody tried to redeem it again.
     TokenRefused,
+    /// Somebody was told of an access request.
+    NoticeDelivered,
+    /// Somebody could not be told of an access request, and why.
+    NoticeFailed,
     /// A bundle came into force.
     BundleActivated,
     /// A bundle was refused; the old one stayed.
@@ -83,7 +89,7 @@ impl EventType {
             | Self::Reviewed
             | Self::ReviewRefused
             | Self::AccessRequestEnded => 3004,
-            Self::GrantStarted | Self::GrantUsed | Self::GrantEnded => 3003,
+            Self::GrantStarted | Self::GrantExtended | Self::GrantUsed | Self::GrantEnded => 3003,
             Self::TokenIssued | Self::TokenRedeemed | Self::TokenRefused => 3003,
             Self::SignedIn | Self::SignInRefused | Self::SignInEnded => 3002,
             Self::PersonChanged
@@ -91,7 +97,10 @@ impl EventType {
             | Self::PasskeyRegistered
             | Self::PasskeyRemoved
             | Self::DirectoryChanged => 3001,
-            Self::ControlRefused | Self::RecordRead => 6003,
+            Self::ControlRefused
+            | Self::RecordRead
+            | Self::NoticeDelivered
+            | Self::NoticeFailed => 6003,
             Self::BundleActivated | Self::BundleRefused | Self::Started | Self::Stopped => 6002,
         }
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AccessRequestId, GrantId, OperationName, PersonId, PolicyId, PrincipalId, RequestId, Resource,
+    Window,
 };
 
 /// How a grant was obtained. Cedar reads it as `context.grant.kind`.
@@ -41,6 +42,8 @@ pub enum GrantEnd {
     UsedUp,
     /// Its holder gave it back.
     GivenBack,
+    /// Nobody used it for as long as its rule lets it lie.
+    Idle,
     /// The rule that issued it is no longer in force.
     RuleGone,
     /// Its holder is gone: a run that ended, a person who was deactivated.
@@ -55,6 +58,7 @@ impl GrantEnd {
             Self::Revoked => "was revoked",
             Self::UsedUp => "is used up",
             Self::GivenBack => "was given back",
+            Self::Idle => "was not used",
             Self::RuleGone => "lost its rule",
             Self::HolderGone => "lost its holder",
         }
@@ -117,6 +121,9 @@ pub struct Grant {
     pub max_uses: Option<u32>,
     /// The requests that it has carried, if they are counted.
     pub uses: u32,
+    /// It ends when nobody uses it for so long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Window>,
     /// Where it is in its life.
     #[serde(flatten)]
     pub state: GrantState,
@@ -150,6 +157,28 @@ impl Grant {
                 ..self
             }),
             GrantState::Ended { why, .. } => Err(GrantOver(why)),
+        }
+    }
+
+    /// Moves its end to `until`, never to an earlier one. From now on it is of this kind, and so many people
+    /// stand behind it.
+    pub fn extend(
+        self,
+        until: Timestamp,
+        kind: GrantKind,
+        reviews: u8,
+        now: Timestamp,
+    ) -> Result<Self, GrantOver> {
+        match self.state {
+            GrantState::Ended { why, .. } => Err(GrantOver(why)),
+            GrantState::InForce if now >= self.expires_at => Err(GrantOver(GrantEnd::Expired)),
+            GrantState::InForce => Ok(Self {
+                version: self.version.saturating_add(1),
+                expires_at: self.expires_at.max(until),
+                kind,
+                reviews,
+                ..self
+            }),
         }
     }
 

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Grant, GrantId};
+use crate::GrantId;
 
 /// What a holder hands to a tool. The token exists outside only; inside there is a hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,21 +17,18 @@ pub struct OneTimeToken {
     pub expires_at: Timestamp,
 }
 
-/// What the tool presents at the gate. The token exists outside only; inside there is a hash.
+/// What the tool presents at the gate; it ends when its grant does and not before. The token exists outside only; inside there is a hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantToken {
     /// The only grant that it opens.
     pub grant: GrantId,
     /// When the holder of the grant proved who they are.
     pub authenticated_at: Timestamp,
-    /// When the grant's window closes, and the token with it.
-    pub expires_at: Timestamp,
 }
 
 impl OneTimeToken {
     /// What it is redeemed for.
-    pub fn redeemed(&self, grant: &Grant) -> GrantToken {
-        let authenticated_at = self.authenticated_at;
-        GrantToken { grant: grant.id, authenticated_at, expires_at: grant.expires_at }
+    pub fn redeemed(&self) -> GrantToken {
+        GrantToken { grant: self.grant, authenticated_at: self.authenticated_at }
     }
 }

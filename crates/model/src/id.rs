@@ -70,6 +70,8 @@ macro_rules! ids {
 ids! {
     /// One access request.
     AccessRequestId,
+    /// One message to somebody about an access request.
+    NoticeId,
     /// One review of an access request.
     ReviewId,
     /// One grant.

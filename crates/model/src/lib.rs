@@ -22,7 +22,7 @@ pub mod service;
 pub mod sign_in;
 pub mod way;
 
-pub use access_request::{AccessQuery, AccessRequest, AccessRequestState, Decision, Review};
+pub use access_request::{AccessQuery, AccessRequest, AccessRequestState, Decision, Review, Scope};
 pub use ambient::{Clock, Entropy};
 pub use attempt::{Attempt, Outcome, RecordLevel, RefusalsCounted};
 pub use base64url::Base64Url;
@@ -31,8 +31,8 @@ pub use event::{BundleStamp, Event, EventType};
 pub use grant::{Grant, GrantEnd, GrantKind, GrantState};
 pub use grant_token::{GrantToken, OneTimeToken};
 pub use id::{
-    AccessRequestId, ConnectionId, DirectoryId, EventId, GrantId, PasskeyId, PersonId, RefusalId,
-    RequestId, ReviewId, SignInId,
+    AccessRequestId, ConnectionId, DirectoryId, EventId, GrantId, NoticeId, PasskeyId, PersonId,
+    RefusalId, RequestId, ReviewId, SignInId,
 };
 pub use origin::{Origin, Run};
 pub use passkey::{Passkey, PasskeyProof};

@@ -18,6 +18,12 @@ pub struct Way {
     /// How many requests a grant may carry; without it, any number in its window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_uses: Option<u32>,
+    /// A grant that nobody uses for so long ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Window>,
+    /// Asked ahead of time: what the gate will still check when the request comes, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub to_be_checked: Vec<String>,
     /// Who could review, by name, for people to read; filled in by control.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reviewers: Vec<String>,

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use portcullis_model::{
     AccessQuery, AccessRequest, AccessRequestId, AccessRequestState, Decision, Grant, GrantEnd,
     GrantId, GrantKind, GrantState, PersonId, PrincipalId, PrincipalKind, RequestId, Resource,
-    Review, ReviewId, Way, Window, access_request::InvalidTransition,
+    Review, ReviewId, Scope, Way, Window, access_request::InvalidTransition,
 };
 use proptest::prelude::*;
 
@@ -28,6 +28,8 @@ fn pending(reviews: u8) -> AccessRequest {
         reviews,
         max_duration: Window::minutes(30),
         max_uses: None,
+        idle: None,
+        to_be_checked: Vec::new(),
         reviewers: Vec::new(),
     };
     let operation = "payments.createRefund".parse().unwrap();
@@ -41,6 +43,7 @@ fn pending(reviews: u8) -> AccessRequest {
         reason: "because".to_owned(),
         duration: Window::minutes(30),
         refusal: None,
+        extends: None,
         created_at: START,
         expires_at: later(3600),
         reviews: Vec::new(),
@@ -58,6 +61,7 @@ fn review(person: u128, alias: bool, decision: Decision, at: Timestamp) -> Revie
         decision,
         note: None,
         duration: None,
+        scope: Scope::default(),
         at,
         source: None,
         passkey: None,
@@ -80,6 +84,7 @@ fn grant(max_uses: Option<u32>) -> Grant {
         expires_at: later(1800),
         max_uses,
         uses: 0,
+        idle: None,
         state: GrantState::InForce,
     }
 }

@@ -216,6 +216,7 @@ fn snapshot(bundle: Arc<Bundle>) -> Result<Snapshot, Failed> {
                 expires_at: now() + SignedDuration::from_mins(30),
                 max_uses: None,
                 uses: 0,
+                idle: None,
                 state: GrantState::InForce,
             };
             snapshot = snapshot.with_grant(Arc::new(grant), now());

@@ -22,6 +22,7 @@ use crate::{
     reads::context_path,
     slice::Slice,
     ways::candidates,
+    words::words,
 };
 
 /// Why a policy could not be partially evaluated.
@@ -46,6 +47,9 @@ pub(crate) fn decide(
 struct Left {
     certain_permit: bool,
     permits_under: Vec<String>,
+    /// The same in words.
+    permits_in_words: Vec<String>,
+    forbids_in_words: Vec<String>,
     forbids: Vec<PolicyId>,
     erring_forbid: bool,
     permitting: Vec<PolicyId>,
@@ -76,6 +80,11 @@ impl Left {
         // A permit that holds anyway makes the conditions of the others irrelevant.
         let permits = if self.certain_permit { &[][..] } else { &self.permits_under[..] };
         permits.iter().chain(&self.forbids_under)
+    }
+
+    fn in_words(&self) -> Vec<String> {
+        let permits = if self.certain_permit { &[][..] } else { &self.permits_in_words[..] };
+        permits.iter().chain(&self.forbids_in_words).cloned().collect()
     }
 
     fn findings(self) -> Findings {
@@ -116,7 +125,13 @@ impl<'a> Ahead<'a> {
         let is_standing = |policy: &&Policy| policy.terms.is_none();
         let standing = self.left(self.candidates().filter(is_standing), None)?;
         if standing.is_certain() {
-            return Ok(Ok(permit(query, self.slice, None, standing.permitting.into())));
+            return Ok(Ok(permit(
+                self.bundle,
+                query,
+                self.slice,
+                None,
+                standing.permitting.into(),
+            )));
         }
         for grant in snapshot.covering(query) {
             let rule = self.candidates().filter(|policy| {
@@ -125,7 +140,13 @@ impl<'a> Ahead<'a> {
             let left = self.left(rule, Some(GrantFacts::from(&**grant)))?;
             if left.is_certain() {
                 let policies = left.permitting.into();
-                return Ok(Ok(permit(query, self.slice, Some(Arc::clone(grant)), policies)));
+                return Ok(Ok(permit(
+                    self.bundle,
+                    query,
+                    self.slice,
+                    Some(Arc::clone(grant)),
+                    policies,
+                )));
             }
         }
         let (ways, to_be_checked) = self.ways(query)?;
@@ -159,7 +180,8 @@ impl<'a> Ahead<'a> {
                     self.candidates().filter(|policy| policy.is_forbid() || policy.id == rule.id);
                 let left = self.left(policies, Some(candidate.grant))?;
                 if left.is_open() {
-                    found.push((candidate.way, left.conditions().cloned().collect()));
+                    let way = Way { to_be_checked: left.in_words(), ..candidate.way };
+                    found.push((way, left.conditions().cloned().collect()));
                     break;
                 }
                 // What its own grant does not open, no floor is to blame for.
@@ -206,14 +228,22 @@ impl<'a> Ahead<'a> {
             ..Left::default()
         };
         for policy in response.residual_policies() {
-            let text = condition(&policy)?;
+            let (text, said) = condition(&policy)?;
             match policy.effect() {
-                Effect::Permit => left.permits_under.push(format!("{}: {text}", policy.id())),
-                Effect::Forbid => left.forbids_under.push(format!("{}: !({text})", policy.id())),
+                Effect::Permit => {
+                    left.permits_under.push(format!("{}: {text}", policy.id()));
+                    left.permits_in_words.push(format!("{said} ({})", policy.id()));
+                }
+                Effect::Forbid => {
+                    left.forbids_under.push(format!("{}: !({text})", policy.id()));
+                    left.forbids_in_words.push(format!("not: {said} ({})", policy.id()));
+                }
             }
         }
         left.permits_under.sort();
         left.forbids_under.sort();
+        left.permits_in_words.sort();
+        left.forbids_in_words.sort();
         Ok(left)
     }
 }
@@ -241,14 +271,23 @@ fn declared(bundle: &Bundle, slice: &Slice) -> Result<Entities, Failed> {
     Ok(Entities::from_entities(entities, None)?)
 }
 
-/// The condition of a residual policy: its single `when`.
-fn condition(policy: &cedar_policy::Policy) -> Result<String, Failed> {
+/// The condition of a residual policy, its single `when`: as Cedar has it, and in words.
+fn condition(policy: &cedar_policy::Policy) -> Result<(String, String), Failed> {
     let body = policy.to_pst()?;
-    let texts = body.body().clauses().iter().map(|clause| match clause {
-        Clause::When(expr) => expr.to_string(),
-        Clause::Unless(expr) => format!("!({expr})"),
-    });
-    Ok(texts.collect::<Vec<_>>().join(" && "))
+    let (mut texts, mut said) = (Vec::new(), Vec::new());
+    for clause in body.body().clauses() {
+        match clause {
+            Clause::When(expr) => {
+                texts.push(expr.to_string());
+                said.push(words(expr).unwrap_or_else(|| expr.to_string()));
+            }
+            Clause::Unless(expr) => {
+                texts.push(format!("!({expr})"));
+                said.push(format!("not ({})", words(expr).unwrap_or_else(|| expr.to_string())));
+            }
+        }
+    }
+    Ok((texts.join(" && "), said.join(" and ")))
 }
 
 /// `policy` with everything it says about the grant replaced by what is so.

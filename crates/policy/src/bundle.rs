@@ -14,6 +14,7 @@ use crate::{
     counters::EvaluationErrors,
     index::Index,
     load::{self, Loaded},
+    notice::Notices,
     places::Places,
     policy::Policies,
 };
@@ -181,6 +182,11 @@ impl Bundle {
     pub fn issues(&self, rule: &PolicyId) -> bool {
         let policy = self.loaded.policies.lookup(rule.as_str());
         policy.is_some_and(|(_, policy)| policy.terms.is_some())
+    }
+
+    /// Who hears of access requests under `rule`.
+    pub fn notices(&self, rule: &PolicyId) -> Option<&Notices> {
+        self.loaded.policies.lookup(rule.as_str()).map(|(_, policy)| &policy.notices)
     }
 
     /// Whether the head of any permit matches `subject` on any operation of `service`. If not, the

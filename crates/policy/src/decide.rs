@@ -17,6 +17,7 @@ use crate::{
     context::{Context, Subject},
     evaluate::{Findings, evaluate, evaluate_standing},
     facts::{GrantFacts, cedar_context},
+    rate_limit::RateLimit,
     slice::Slice,
     ways::ways,
 };
@@ -47,6 +48,7 @@ pub struct Pass {
     resource: Resource,
     grant: Option<Arc<Grant>>,
     rereads_time: bool,
+    rate_limit: Option<RateLimit>,
 }
 
 impl Pass {
@@ -69,6 +71,11 @@ impl Pass {
     /// must be consumed durably before anything is sent.
     pub fn grant(&self) -> Option<&Grant> {
         self.grant.as_deref()
+    }
+
+    /// How often the permits that determined it admit this principal, if they say so.
+    pub fn rate_limit(&self) -> Option<RateLimit> {
+        self.rate_limit
     }
 
     /// Whether the policies read time, so that a live connection must be decided again every second.
@@ -143,7 +150,9 @@ impl Snapshot {
         };
         // Where only forbids stand, a grant is looked for first: it is judged under them all anyway.
         let stood = match slice.may_stand.then(|| standing(cache)) {
-            Some(found) if found.permitted => return permit(query, slice, None, found.policies),
+            Some(found) if found.permitted => {
+                return permit(bundle, query, slice, None, found.policies);
+            }
             stood => stood,
         };
         if let Ok(verdict) = self.decide_by_grants(query, remembered, cache) {
@@ -198,7 +207,7 @@ impl Snapshot {
             });
             match outcome {
                 Outcome::Found(Findings { permitted: true, policies, .. }) => {
-                    return Ok(permit(query, slice, Some(Arc::clone(grant)), policies));
+                    return Ok(permit(bundle, query, slice, Some(Arc::clone(grant)), policies));
                 }
                 Outcome::Found(found) => against = Some(found),
                 Outcome::Ways(_) => {}
@@ -303,18 +312,21 @@ fn under_grant(bundle: &Bundle, slice: &Slice, context: &Context, grant: &Grant)
 
 /// The only place that makes a pass.
 pub(crate) fn permit(
+    bundle: &Bundle,
     query: &Query<'_>,
     slice: &Slice,
     grant: Option<Arc<Grant>>,
     policies: Arc<[PolicyId]>,
 ) -> Verdict {
     let rereads_time = slice.reads.time();
+    let rate_limit = bundle.policies().rate_limit(&policies);
     let pass = Pass {
         principal: query.subject.principal().id.clone(),
         operation: query.operation.clone(),
         resource: query.resource.clone(),
         grant,
         rereads_time,
+        rate_limit,
     };
     Verdict {
         answer: Answer::Permit(pass),

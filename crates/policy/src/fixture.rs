@@ -160,6 +160,7 @@ pub(crate) fn grant(holder: &Subject, rule: &str, reviews: u8) -> Grant {
         expires_at: now() + SignedDuration::from_mins(15),
         max_uses: None,
         uses: 0,
+        idle: None,
         state: GrantState::InForce,
     }
 }

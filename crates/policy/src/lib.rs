@@ -10,7 +10,9 @@ pub mod control_action;
 pub mod counters;
 pub mod decide;
 pub mod load_error;
+pub mod notice;
 pub mod policy_test;
+pub mod rate_limit;
 pub mod snapshot;
 
 mod ahead;
@@ -34,6 +36,7 @@ mod schema;
 mod slice;
 mod subject;
 mod ways;
+mod words;
 
 pub use bundle::{Bundle, BundleSource, Demands, PolicySource, ServiceSource};
 pub use catalog::Catalog;

@@ -8,7 +8,7 @@ use cedar_policy::{
 };
 use portcullis_model::{PolicyId, Window};
 
-use crate::reads::Reads;
+use crate::{notice::Notices, rate_limit::RateLimit, reads::Reads};
 
 /// How a rule's grants are obtained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +16,7 @@ pub(crate) struct Terms {
     pub(crate) reviews: u8,
     pub(crate) max_duration: Window,
     pub(crate) max_uses: Option<u32>,
+    pub(crate) idle: Option<Window>,
 }
 
 /// The most reviews that a floor can raise a rule to.
@@ -23,7 +24,7 @@ pub(crate) const MOST_REVIEWS: u8 = 5;
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { reviews: 1, max_duration: Window::minutes(30), max_uses: None }
+        Self { reviews: 1, max_duration: Window::minutes(30), max_uses: None, idle: None }
     }
 }
 
@@ -48,6 +49,10 @@ pub(crate) struct Policy {
     pub(crate) literals: Vec<EntityUid>,
     /// Of a rule: a permit that reads `context.grant`.
     pub(crate) terms: Option<Terms>,
+    /// Of a permit: how often it admits somebody.
+    pub(crate) rate_limit: Option<RateLimit>,
+    /// Of a rule: who hears of its access requests.
+    pub(crate) notices: Notices,
 }
 
 impl Policy {
@@ -100,13 +105,27 @@ impl Head {
 pub(crate) struct Policies {
     all: Vec<Policy>,
     by_id: HashMap<String, u32>,
+    any_rate_limit: bool,
 }
 
 impl Policies {
     pub(crate) fn new(all: Vec<Policy>) -> Self {
         let numbered = (0..).zip(&all);
         let by_id = numbered.map(|(at, policy)| (policy.id.to_string(), at)).collect();
-        Self { all, by_id }
+        let any_rate_limit = all.iter().any(|policy| policy.rate_limit.is_some());
+        Self { all, by_id, any_rate_limit }
+    }
+
+    /// How often what `permits` determined is admitted: if all of them say so, as the largest says.
+    pub(crate) fn rate_limit(&self, permits: &[PolicyId]) -> Option<RateLimit> {
+        if !self.any_rate_limit {
+            return None;
+        }
+        let mut limits = permits
+            .iter()
+            .map(|id| self.lookup(id.as_str()).and_then(|(_, policy)| policy.rate_limit));
+        let first = limits.next()??;
+        limits.try_fold(first, |largest, limit| Some(largest.larger(limit?)))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Policy)> {

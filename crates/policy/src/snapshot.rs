@@ -237,10 +237,7 @@ mod tests {
         let now = fixture::now();
         let grant = fixture::grant(&ana, "any", 1);
         let other = Grant { id: GrantId::from_bits(77), ..grant.clone() };
-        let token = |grant: &Grant| {
-            let (authenticated_at, expires_at) = (now, grant.expires_at);
-            Arc::new(GrantToken { grant: grant.id, authenticated_at, expires_at })
-        };
+        let token = |grant: &Grant| Arc::new(GrantToken { grant: grant.id, authenticated_at: now });
         let [first, second, third] = ["a", "b", "c"].map(TokenHash::of);
         let held = fixture::snapshot("")
             .with_grant(Arc::new(grant.clone()), now)

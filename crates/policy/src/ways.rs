@@ -34,6 +34,8 @@ pub(crate) fn candidates(rule: &Policy, slice: &Slice, now: Timestamp) -> Vec<Ca
                 reviews,
                 max_duration,
                 max_uses: terms.max_uses,
+                idle: terms.idle,
+                to_be_checked: Vec::new(),
                 reviewers: Vec::new(),
             };
             Candidate { way, grant: GrantFacts { kind, reviews, expires } }

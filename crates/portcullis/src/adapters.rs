@@ -8,8 +8,10 @@ mod events;
 mod gate;
 mod identity;
 mod journals;
+mod notices;
 
 pub(crate) use events::LogEvents;
 pub(crate) use gate::{ControlFeed, ControlPorts};
 pub(crate) use identity::{ProvidedPeople, TokenVerifier};
 pub(crate) use journals::LogJournals;
+pub(crate) use notices::Webhooks;

@@ -14,6 +14,7 @@ mod completion;
 mod connections;
 mod curl;
 mod explain;
+mod extend;
 mod failure;
 mod give_back;
 mod grants;
@@ -91,6 +92,8 @@ pub(crate) enum ClientCommand {
     Grants,
     /// Ends a grant, and what it opened
     Revoke(revoke::Revoke),
+    /// Asks for more of my own grant; connections that it opened live on
+    Extend(extend::Extend),
     /// Gives my own grant back
     GiveBack(give_back::GiveBack),
     /// Lists the people and workloads that were seen, for reviewers and auditors
@@ -167,6 +170,7 @@ async fn dispatch(
         ClientCommand::Withdraw(withdraw) => withdraw.run(session()?).await?,
         ClientCommand::Grants => grants::run(session()?).await?,
         ClientCommand::Revoke(revoke) => revoke.run(session()?).await?,
+        ClientCommand::Extend(extend) => extend.run(session()?).await?,
         ClientCommand::GiveBack(give_back) => give_back.run(session()?).await?,
         ClientCommand::Connections => connections::run(session()?).await?,
         ClientCommand::Principals => principals::run(session()?).await?,

@@ -14,6 +14,7 @@ use portcullis_policy::{BundleSource, LoadError};
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
+mod access_requests;
 mod audit;
 mod bundle_source;
 mod ci;
@@ -39,6 +40,7 @@ mod spiffe;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use access_requests::AccessRequests;
 pub(crate) use audit::Audit;
 pub(crate) use control::ControlSection;
 pub(crate) use identity::{Identity, Workload};
@@ -62,6 +64,8 @@ pub(crate) struct Config {
     pub(crate) store: Store,
     /// The record.
     pub(crate) audit: Audit,
+    /// Access requests that wait for people.
+    pub(crate) access_requests: AccessRequests,
     /// Who vouches for whom.
     pub(crate) identity: Identity,
     /// The folder of policies and their tests.
@@ -149,6 +153,9 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
     let control = section.required("control").and_then(|field| ControlSection::read(&field));
     let store = section.required("store").and_then(|field| store(&field, base));
     let audit = section.required("audit").and_then(|field| Audit::read(&field));
+    let waiting = section.field("access_requests");
+    let access_requests =
+        waiting.map_or(Some(AccessRequests::default()), |field| AccessRequests::read(&field));
     let given = section.field("identity");
     let identity = given
         .as_ref()
@@ -173,6 +180,7 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
         control: control?,
         store: store?,
         audit: audit?,
+        access_requests: access_requests?,
         identity: identity?,
         policies: policies?,
         include: include.map(|field| field.texts()).unwrap_or_default(),

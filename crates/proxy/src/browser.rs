@@ -3,7 +3,7 @@
 //!
 //! Signing in happens at control; the pages under `/.portcullis/` (`serve/sign_in.rs`) end it here.
 
-use std::{cell::RefCell, collections::HashMap, net::Ipv4Addr, sync::Arc};
+use std::{cell::RefCell, collections::HashMap, hash::Hash, net::Ipv4Addr, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
@@ -13,7 +13,7 @@ use portcullis_identity::{
     browser::{self, Cause, Cookie},
     sign_ins,
 };
-use portcullis_model::{Audience, Refusal, Secret, SignInId, TokenKind};
+use portcullis_model::{Audience, Refusal, Secret, TokenKind};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -125,7 +125,10 @@ pub(crate) fn authenticate(
         return Err(Refusal::BadCredentials("the sign-in has ended; sign in again"));
     };
     if let Some(id) = authenticated.sign_in() {
-        exchange.core.seen.note(&exchange.core, id);
+        let core = &exchange.core;
+        if core.seen.is_new(core, id) {
+            core.parts.browsers.seen(id);
+        }
     }
     exchange.browser.known = true;
     Ok(Arc::new(authenticated))
@@ -201,21 +204,28 @@ fn is_loopback(host: &str) -> bool {
         || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// Which sign-ins this core has said were used, and in which second.
-#[derive(Debug, Default)]
-pub(crate) struct Seen(RefCell<HashMap<SignInId, i64>>);
+/// Which sign-ins or grants this core has said were used, and in which second.
+#[derive(Debug)]
+pub(crate) struct Seen<K>(RefCell<HashMap<K, i64>>);
 
-impl Seen {
-    fn note(&self, core: &Core, id: SignInId) {
+impl<K> Default for Seen<K> {
+    fn default() -> Self {
+        Self(RefCell::default())
+    }
+}
+
+impl<K: Copy + Eq + Hash> Seen<K> {
+    /// Whether nobody has been told in this second.
+    pub(crate) fn is_new(&self, core: &Core, id: K) -> bool {
         let mut seen = self.0.borrow_mut();
         let second = core.now().as_second();
         if seen.get(&id) == Some(&second) {
-            return;
+            return false;
         }
         if seen.len() >= REMEMBERED {
             seen.clear();
         }
         seen.insert(id, second);
-        core.parts.browsers.seen(id);
+        true
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use http::Method;
 use jiff::Timestamp;
 use portcullis_identity::TokenCache;
-use portcullis_model::{ConnectionId, EventId, RequestId};
+use portcullis_model::{ConnectionId, EventId, GrantId, RequestId, SignInId};
 use portcullis_policy::{DecisionCache, Snapshot};
 use tokio::sync::{mpsc, watch};
 
@@ -21,6 +21,7 @@ use crate::{
     connection::Live,
     gate::{GateConfig, GateParts, ListenerConfig},
     identify::Identities,
+    limit::Rates,
     listener::{self, Arrival, Entrance, Peers, Seats},
     metrics::CoreMetrics,
     ports::Journal,
@@ -40,7 +41,9 @@ pub(crate) struct Core {
     pub(crate) decisions: RefCell<DecisionCache>,
     pub(crate) tokens: RefCell<TokenCache>,
     pub(crate) identities: Identities,
-    pub(crate) seen: Seen,
+    pub(crate) seen: Seen<SignInId>,
+    pub(crate) grants_used: Seen<GrantId>,
+    pub(crate) rates: Rates,
     pub(crate) upstreams: Upstreams,
     pub(crate) live: Live,
     pub(crate) peers: Peers,
@@ -62,6 +65,7 @@ impl Core {
         config: Arc<GateConfig>,
         parts: GateParts,
         seats: Seats,
+        rates: Rates,
     ) -> std::io::Result<Rc<Self>> {
         let journal = parts.journals.open(number)?;
         let decisions = if config.decision_cache {
@@ -77,6 +81,8 @@ impl Core {
             tokens: RefCell::new(TokenCache::new(REMEMBERED_TOKENS)),
             identities: Identities::default(),
             seen: Seen::default(),
+            grants_used: Seen::default(),
+            rates,
             upstreams: Upstreams::new(&config.upstream_roots),
             live: Live::default(),
             peers: Peers::default(),

@@ -77,6 +77,14 @@ pub(crate) fn decide(
     Ok((pass, Rc::new(question)))
 }
 
+/// Grants that end unused live on by their use.
+pub(crate) fn used(core: &Core, pass: &Pass) {
+    let Some(grant) = pass.grant().filter(|grant| grant.idle.is_some()) else { return };
+    if core.grants_used.is_new(core, grant.id) {
+        core.parts.consumption.used(grant.id);
+    }
+}
+
 /// The pass of a permit, or the refusal that a verdict is.
 pub(crate) fn permitted(
     exchange: &mut Exchange,

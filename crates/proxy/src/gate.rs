@@ -16,10 +16,12 @@ use tokio::sync::{mpsc, watch};
 use crate::{
     core::{self, Core},
     filter::assertion::AssertionSigner,
+    limit::Rates,
     listener::{self, Arrival, LiveTls, Seats},
     metrics::Metrics,
     ports::{
-        BrowserSignIns, Connections, Consumption, Journals, Refusals, Sightings, SnapshotFeed,
+        BrowserSignIns, Connections, Consumption, Journals, Limits, Refusals, Sightings,
+        SnapshotFeed,
     },
 };
 
@@ -78,6 +80,8 @@ pub struct GateParts {
     pub journals: Arc<dyn Journals>,
     /// Spends uses of counted grants.
     pub consumption: Arc<dyn Consumption>,
+    /// Counts small rates.
+    pub limits: Arc<dyn Limits>,
     /// Keeps requestable refusals.
     pub refusals: Arc<dyn Refusals>,
     /// Browsers' sign-ins.
@@ -124,6 +128,7 @@ pub enum GateError {
 pub struct Gate {
     config: Arc<GateConfig>,
     parts: GateParts,
+    rates: Rates,
 }
 
 /// An open gate.
@@ -137,7 +142,7 @@ pub struct GateHandle {
 impl Gate {
     /// Puts a gate together; nothing is bound yet.
     pub fn new(config: GateConfig, parts: GateParts) -> Self {
-        Self { config: Arc::new(config), parts }
+        Self { config: Arc::new(config), parts, rates: Rates::default() }
     }
 
     /// Binds every listener for every core, then starts the threads. A port in use is an error here
@@ -176,6 +181,7 @@ impl Gate {
         stopping: watch::Receiver<Option<Duration>>,
     ) -> Result<JoinHandle<()>, GateError> {
         let (config, parts) = (Arc::clone(&self.config), self.parts.clone());
+        let rates = self.rates.clone();
         let (started, report) = std::sync::mpsc::sync_channel(1);
         let run = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -184,7 +190,7 @@ impl Gate {
                 // The journal starts tasks of its own, on this core.
                 let core = {
                     let (_runtime, _local) = (runtime.enter(), local.enter());
-                    Core::open(number, config, parts, seats)?
+                    Core::open(number, config, parts, seats, rates)?
                 };
                 Ok((runtime, local, core))
             });

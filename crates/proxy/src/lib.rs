@@ -32,6 +32,7 @@ mod forward;
 mod gate;
 mod identify;
 mod inspect;
+mod limit;
 mod listener;
 mod metrics;
 mod record;

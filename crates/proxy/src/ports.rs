@@ -10,7 +10,7 @@ use portcullis_model::{
     RecordLevel, RefusalId, RefusalsCounted, RequestId, Resource, Secret, ServiceName, SignInId,
     Way,
 };
-use portcullis_policy::Snapshot;
+use portcullis_policy::{Snapshot, rate_limit::RateLimit};
 use tokio::sync::watch;
 
 /// Where snapshots come from.
@@ -68,6 +68,29 @@ pub enum ConsumeError {
 pub trait Consumption: Debug + Send + Sync {
     /// Spends one use of `grant` on `request`.
     async fn consume(&self, grant: GrantId, request: RequestId) -> Result<(), ConsumeError>;
+
+    /// A grant that ends unused was used. Never waits.
+    fn used(&self, grant: GrantId);
+}
+
+/// It is done more often than policy admits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too often; try again in {retry_after} seconds")]
+pub struct TooOften {
+    /// Seconds until it is worth trying again; never zero.
+    pub retry_after: u32,
+}
+
+/// Small rates, counted exactly in one place for all gates.
+#[async_trait]
+pub trait Limits: Debug + Send + Sync {
+    /// Admits `who` to `what` once more under `limit`.
+    async fn admit(
+        &self,
+        who: &PrincipalId,
+        what: &OperationName,
+        limit: RateLimit,
+    ) -> Result<(), TooOften>;
 }
 
 /// A requestable refusal, to be kept for an hour so that it can be asked about.

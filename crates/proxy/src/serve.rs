@@ -17,6 +17,7 @@ use crate::{
     exchange::Exchange,
     filter, forward, identify,
     inspect::{self, Payload},
+    limit,
     listener::Peer,
     record, refuse, route,
 };
@@ -58,7 +59,7 @@ pub(crate) async fn serve(
     response.map(|body| Answer::new(body, serving))
 }
 
-/// Detect, identify, route, inspect, decide, record. Any error is a refusal.
+/// Detect, identify, route, inspect, decide, limit, record. Any error is a refusal.
 async fn admit(exchange: &mut Exchange, parts: Parts) -> Result<Admitted, Refusal> {
     let peer = &exchange.peer;
     let mut request = canonical::read(parts, exchange.present, peer.tls.as_ref(), &peer.last_host)?;
@@ -71,6 +72,8 @@ async fn admit(exchange: &mut Exchange, parts: Parts) -> Result<Admitted, Refusa
     let operation = route::operation(exchange, &caller, &place, &request)?;
     let inspected = inspect::inspect(exchange, &caller, &operation, &request).await?;
     let (pass, question) = decide::decide(exchange, &caller, operation, &request, inspected.facts)?;
+    limit::admit(exchange, &pass).await?;
+    decide::used(&exchange.core, &pass);
     record::intent(exchange, &pass).await?;
     Ok(Admitted { pass, question, request, payload: inspected.payload })
 }

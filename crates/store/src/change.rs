@@ -2,13 +2,13 @@
 
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, DirectoryId, Event, Grant, GrantId, GrantToken, OneTimeToken, Passkey,
+    AccessRequest, DirectoryId, Event, Grant, GrantId, GrantToken, NoticeId, OneTimeToken, Passkey,
     PasskeyId, Principal, PrincipalId, RequestId, SignInId, TokenHash,
 };
 
 use crate::{
     Person, StoredAnswer, StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredGroup,
-    StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
+    StoredNotice, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
 };
 
 /// One guarded change. If its guard does not hold, the whole transaction is a conflict.
@@ -92,6 +92,15 @@ pub enum Change {
         /// The version before.
         seen_version: u32,
     },
+    /// A grant that ends unused was used.
+    SeeGrant {
+        /// Which.
+        id: GrantId,
+        /// When.
+        at: Timestamp,
+    },
+    /// Who is to be told of an access request.
+    Notice(NoticeChange),
     /// One use spent. Guard: not by this request already.
     SpendUse {
         /// Of which grant.
@@ -215,4 +224,20 @@ pub enum TokenChange {
         /// The time.
         now: Timestamp,
     },
+}
+
+/// A change of who is to be told of an access request.
+#[derive(Debug, Clone)]
+pub enum NoticeChange {
+    /// Somebody to be told.
+    Add(StoredNotice),
+    /// Somebody who could not be told, and will be tried again. Guard: nobody else has tried since.
+    Move {
+        /// It, moved.
+        notice: StoredNotice,
+        /// The attempts before.
+        seen_attempts: u32,
+    },
+    /// Somebody who was told, or need not be any more. Guard: it is there.
+    End(NoticeId),
 }

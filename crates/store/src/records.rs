@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequestId, Audience, Base64Url, BundleDigest, GrantToken, OneTimeToken, OperationName,
-    PersonId, PrincipalId, RefusalId, RequestId, Resource, SignIn, SignInId, TokenHash, Way,
+    AccessRequestId, Audience, Base64Url, BundleDigest, GrantToken, NoticeId, OneTimeToken,
+    OperationName, PersonId, PrincipalId, RefusalId, RequestId, Resource, SignIn, SignInId,
+    TokenHash, Way,
 };
 use serde::{Deserialize, Serialize};
 
@@ -156,6 +157,21 @@ pub enum ChallengePurpose {
     },
 }
 
+/// Somebody who has to be told of an access request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredNotice {
+    /// Its id.
+    pub id: NoticeId,
+    /// What of.
+    pub access_request: AccessRequestId,
+    /// Whom, as policy writes it: `webhook:https://…`.
+    pub target: String,
+    /// When, at the earliest.
+    pub due_at: Timestamp,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
 /// One activation of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredBundle {
@@ -167,6 +183,9 @@ pub struct StoredBundle {
     pub activated_at: Timestamp,
     /// By whom or what.
     pub by: String,
+    /// The human being who did it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<PersonId>,
     /// The digest that this activation was rolled back from: it stays out until the files change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pinned_over: Option<BundleDigest>,

@@ -5,14 +5,14 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, Passkey, PersonId, Principal,
-    PrincipalId, RefusalId, TokenHash,
+    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, NoticeId, Passkey, PersonId,
+    Principal, PrincipalId, RefusalId, TokenHash,
 };
 
 use crate::{
     AccessRequests, Change, Grants, LogMark, SeenPrincipal, StoreError, StoredAnswer, StoredBundle,
     StoredChallenge, StoredCode, StoredDevice, StoredEvent, StoredGrantToken, StoredGroup,
-    StoredOneTimeToken, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
+    StoredNotice, StoredOneTimeToken, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -39,6 +39,15 @@ pub trait Store: Debug + Send + Sync {
 
     /// Grants, newest first, at most `limit`.
     async fn grants(&self, which: Grants, limit: u32) -> Result<Vec<Grant>>;
+
+    /// When grants in force were last used, where that is known.
+    async fn grants_used(&self) -> Result<Vec<(GrantId, Timestamp)>>;
+
+    /// Somebody who has to be told, by the message's id.
+    async fn notice(&self, id: NoticeId) -> Result<Option<StoredNotice>>;
+
+    /// Who has to be told of something.
+    async fn notices(&self) -> Result<Vec<StoredNotice>>;
 
     /// All sign-ins that have not been ended.
     async fn sign_ins(&self) -> Result<Vec<StoredSignIn>>;

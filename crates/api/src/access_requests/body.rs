@@ -27,7 +27,7 @@ pub struct AccessRequestBody {
     /// Why it was declined, or withdrawn by another than the requester.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// The grants that it ended in, one per query.
+    /// The grants that it ended in, one for each query that all reviewers approved.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grants: Vec<String>,
     /// Who asks.
@@ -46,6 +46,9 @@ pub struct AccessRequestBody {
     /// The refusal that it answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<String>,
+    /// The grant whose end it shall move.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extends: Option<String>,
     /// When it was asked.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
@@ -101,6 +104,12 @@ pub struct ReviewBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub duration: Option<Window>,
+    /// Only these operations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operations: Option<Vec<String>>,
+    /// Only on this instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
     /// When.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
@@ -134,6 +143,7 @@ impl From<AccessRequestView> for AccessRequestBody {
             reason: request.reason,
             duration,
             refusal: request.refusal.map(|id| id.to_string()),
+            extends: request.extends.map(|id| id.to_string()),
             created_at: request.created_at,
             expires_at: request.expires_at,
             reviews_needed,
@@ -165,6 +175,11 @@ impl From<Review> for ReviewBody {
             decision: review.decision,
             note: review.note,
             duration: review.duration,
+            operations: review
+                .scope
+                .operations
+                .map(|names| names.iter().map(ToString::to_string).collect()),
+            instance: review.scope.instance.map(|name| name.to_string()),
             at: review.at,
             passkey: review.passkey.map(|id| id.to_string()),
         }

@@ -34,8 +34,8 @@ pub(crate) async fn list(
     let snapshot = core.snapshot();
     let wanted = |request: &AccessRequest| match filter {
         AccessRequestFilter::Mine => true,
-        AccessRequestFilter::ToReview => can_review(&snapshot, op, request),
-        AccessRequestFilter::All => may_see(&snapshot, op, request),
+        AccessRequestFilter::ToReview => can_review(core, &snapshot, op, request),
+        AccessRequestFilter::All => may_see(core, &snapshot, op, request),
     };
     let found = core.store.access_requests(which, LISTED).await?;
     Ok(found.into_iter().filter(wanted).map(|request| view(core, op, request)).collect())
@@ -56,7 +56,7 @@ pub(crate) async fn visible(
     id: AccessRequestId,
 ) -> Result<AccessRequest> {
     let found = core.store.access_request(id).await?.ok_or(NOT_FOUND)?;
-    if may_see(&core.snapshot(), op, &found) { Ok(found) } else { Err(NOT_FOUND) }
+    if may_see(core, &core.snapshot(), op, &found) { Ok(found) } else { Err(NOT_FOUND) }
 }
 
 /// One that the caller is known to be allowed to see.
@@ -73,28 +73,29 @@ pub(crate) fn view(core: &Core, op: &OpContext, request: AccessRequest) -> Acces
     let pending = request.state == AccessRequestState::Pending;
     let reviewers = if pending { rights::reviewers_of(core, op, &request) } else { Vec::new() };
     let snapshot = core.snapshot();
-    let can_review = can_review(&snapshot, op, &request);
-    let needs_passkey = can_review && rights::review(&snapshot, op, &request) == Right::WithPasskey;
+    let can_review = can_review(core, &snapshot, op, &request);
+    let needs_passkey =
+        can_review && rights::review(core, &snapshot, op, &request) == Right::WithPasskey;
     let requester = principals::known_as(core, &request.requester);
     AccessRequestView { request, requester, can_review, needs_passkey, reviewers }
 }
 
 /// The requester, whoever reviewed or could review, and auditors.
-fn may_see(snapshot: &Snapshot, op: &OpContext, request: &AccessRequest) -> bool {
+fn may_see(core: &Core, snapshot: &Snapshot, op: &OpContext, request: &AccessRequest) -> bool {
     let person = op.caller().and_then(|caller| caller.principal().person);
     let reviewed = request.reviews.iter().any(|review| Some(review.person) == person);
     reviewed
         || rights::is_own(snapshot, op, request)
-        || rights::may_review(snapshot, op, request)
+        || rights::may_review(core, snapshot, op, request)
         || rights::may_view_audit(snapshot, op)
 }
 
-fn can_review(snapshot: &Snapshot, op: &OpContext, request: &AccessRequest) -> bool {
+fn can_review(core: &Core, snapshot: &Snapshot, op: &OpContext, request: &AccessRequest) -> bool {
     let person = op.caller().and_then(|caller| caller.principal().person);
     request.state == AccessRequestState::Pending
         && op.now() < request.expires_at
         && !request.reviews.iter().any(|review| Some(review.person) == person)
-        && rights::may_review(snapshot, op, request)
+        && rights::may_review(core, snapshot, op, request)
 }
 
 pub(crate) async fn withdraw(

@@ -1,18 +1,20 @@
-//! Asking for access: from a refusal, or for named operations of one service.
+//! Asking for access: from a refusal, for named operations of one service, or for more of a grant.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use portcullis_identity::Authenticated;
 use portcullis_model::{
-    AccessQuery, AccessRequest, AccessRequestId, AccessRequestState, EventType, Grant,
-    InstanceName, OperationName, PolicyId, PrincipalId, PrincipalKind, RefusalId, Resource,
-    ServiceName, Way, Window,
+    AccessQuery, AccessRequest, AccessRequestId, AccessRequestState, EventType, Grant, GrantId,
+    InstanceName, OperationName, PolicyId, PrincipalKind, RefusalId, Resource, ServiceName, Way,
+    Window,
 };
 use portcullis_policy::Snapshot;
-use portcullis_store::{AccessRequests, Change, Grants};
+use portcullis_store::{AccessRequests, Change};
 
 use super::{
-    issue::{self, Issuable},
+    grants, held,
+    issue::{self, Issuable, Issue},
+    notices,
     once::Once,
     refusals, text,
 };
@@ -22,17 +24,15 @@ use crate::{
     expiry::Ending,
     publisher::Effect,
     rights,
-    settle::{self, Settlement, Unsettled},
+    settle::{Settlement, Unsettled},
     usecase::access_requests,
-    views::{AccessRequestView, Ask, AskFor},
+    views::{AccessRequestView, Ask, AskFor, AskOperation},
     ways::{self, Standing},
 };
 
 /// The most access requests of one requester that may wait.
 const MOST_OPEN: u32 = 32;
 const MOST_QUERIES: usize = 32;
-/// The newest grants of one principal that are looked at.
-const LISTED: u32 = 500;
 /// How often policy tries to approve what somebody else is given parts of at the same moment.
 const ROUNDS: usize = 8;
 
@@ -44,6 +44,8 @@ struct Wanted {
     operation: OperationName,
     instance: Option<InstanceName>,
     digest: Option<Arc<str>>,
+    /// The only ways that count, by their rules; all if there is none.
+    rules: Vec<PolicyId>,
 }
 
 #[derive(Debug)]
@@ -51,6 +53,7 @@ struct Subject {
     service: ServiceName,
     wanted: Vec<Wanted>,
     refusal: Option<RefusalId>,
+    extends: Option<Grant>,
 }
 
 /// Asks; `once` is the key under which the answer is kept, if the caller named one.
@@ -63,9 +66,11 @@ pub(crate) async fn ask(
     let reason = text::checked("reason", &ask.reason)?;
     let subject = subject(core, op, ask.what).await?;
     let snapshot = core.snapshot();
-    let queries = queries(&snapshot, op, &subject, ask.rule.as_ref())?;
+    let queries = queries(core, &snapshot, op, &subject, ask.rule.as_ref())?;
     let duration = duration(&queries, ask.duration)?;
-    if let Some(grant) = all(&held(&snapshot, op, &queries)?) {
+    if let Some(grant) = &subject.extends {
+        extendable(&snapshot, op, grant, &queries, duration)?;
+    } else if let Some(grant) = held::all(&covering(&snapshot, op, &queries)?) {
         return access_requests::view_of(core, op, grant.access_request).await;
     }
     let request = request(core, op, subject, queries, reason, duration)?;
@@ -87,38 +92,54 @@ async fn subject(core: &Core, op: &OpContext, what: AskFor) -> Result<Subject> {
         AskFor::Refusal(id) => {
             let refusal = refusals::own(core, op, &id).await?;
             let digest = refusal.digest.map(Arc::from);
+            // What would not have opened the refused request is no way to it.
+            let rules = refusal.ways.into_iter().map(|way| way.rule).collect();
             let Resource { service, instance } = refusal.resource;
-            let wanted = vec![Wanted { operation: refusal.operation, instance, digest }];
-            Ok(Subject { service, wanted, refusal: Some(id) })
+            let wanted = vec![Wanted { operation: refusal.operation, instance, digest, rules }];
+            Ok(Subject { service, wanted, refusal: Some(id), extends: None })
         }
-        AskFor::Operations(operations) => {
-            let invalid = |message: String| ControlError::Invalid { field: "queries", message };
-            let first = operations.first();
-            let first = first.ok_or_else(|| invalid("must name an operation".into()))?;
-            if operations.len() > MOST_QUERIES {
-                return Err(invalid(format!("names more than {MOST_QUERIES} operations")));
+        AskFor::Operations(operations) => named(operations),
+        AskFor::Extension(id) => {
+            let grant = grants::one(core, op, id).await?;
+            if !rights::holds(op, &grant) {
+                let why = "only its holder asks for more of a grant";
+                return Err(ControlError::Denied(why.into()));
             }
-            let service = first.operation.service().to_owned();
-            let mut seen = BTreeSet::new();
-            let mut wanted = Vec::new();
-            for one in operations {
-                if one.operation.service() != service {
-                    let message =
-                        "all operations must be of one service; ask for each service alone";
-                    return Err(invalid(message.into()));
-                }
-                if seen.insert((one.operation.clone(), one.instance.clone())) {
-                    let (operation, instance) = (one.operation, one.instance);
-                    wanted.push(Wanted { operation, instance, digest: None });
-                }
-            }
-            let service = service.parse().map_err(|_| ControlError::NotFound("the service"))?;
-            Ok(Subject { service, wanted, refusal: None })
+            let Grant { operation, digest, rule, .. } = grant.clone();
+            let Resource { service, instance } = grant.resource.clone();
+            let wanted = vec![Wanted { operation, instance, digest, rules: vec![rule] }];
+            Ok(Subject { service, wanted, refusal: None, extends: Some(grant) })
         }
     }
 }
 
+fn named(operations: Vec<AskOperation>) -> Result<Subject> {
+    let invalid = |message: String| ControlError::Invalid { field: "queries", message };
+    let first = operations.first();
+    let first = first.ok_or_else(|| invalid("must name an operation".into()))?;
+    if operations.len() > MOST_QUERIES {
+        return Err(invalid(format!("names more than {MOST_QUERIES} operations")));
+    }
+    let service = first.operation.service().to_owned();
+    let mut seen = BTreeSet::new();
+    let mut wanted = Vec::new();
+    for AskOperation { operation, instance, rule } in operations {
+        if operation.service() != service {
+            let message = "all operations must be of one service; ask for each service alone";
+            return Err(invalid(message.into()));
+        }
+        if !seen.insert((operation.clone(), instance.clone())) {
+            return Err(invalid(format!("names `{operation}` twice")));
+        }
+        let rules = rule.into_iter().collect();
+        wanted.push(Wanted { operation, instance, digest: None, rules });
+    }
+    let service = service.parse().map_err(|_| ControlError::NotFound("the service"))?;
+    Ok(Subject { service, wanted, refusal: None, extends: None })
+}
+
 fn queries(
+    core: &Core,
     snapshot: &Snapshot,
     op: &OpContext,
     subject: &Subject,
@@ -127,15 +148,20 @@ fn queries(
     let caller = authenticated(op)?;
     let context = ways::ahead(op.now(), caller.method().as_str(), caller.authenticated_at());
     let mut queries = Vec::new();
+    let brought = core.brought.by_caller(snapshot, caller.principal());
     for wanted in &subject.wanted {
         known(snapshot, &subject.service, wanted)?;
         let resource =
             Resource { service: subject.service.clone(), instance: wanted.instance.clone() };
         let principal = caller.principal();
         let standing = ways::standing(snapshot, principal, &wanted.operation, &resource, &context);
-        let way = chosen(standing, &wanted.operation, rule)?;
+        let mut way = chosen(standing, wanted, rule)?;
+        // As many people as stand behind a grant are needed to go on with it.
+        let behind = subject.extends.as_ref().map_or(0, |grant| grant.reviews);
+        way.reviews = way.reviews.max(behind).max(u8::from(brought));
         // A grant that counts uses admits the refused request again and no other.
-        let digest = wanted.digest.clone().filter(|_| way.max_uses.is_some());
+        let is_bound = way.max_uses.is_some() || subject.extends.is_some();
+        let digest = wanted.digest.clone().filter(|_| is_bound);
         let (operation, instance) = (wanted.operation.clone(), wanted.instance.clone());
         queries.push(AccessQuery { operation, instance, digest, way });
     }
@@ -156,7 +182,8 @@ fn known(snapshot: &Snapshot, service: &ServiceName, wanted: &Wanted) -> Result<
     }
 }
 
-fn chosen(standing: Standing, operation: &OperationName, rule: Option<&PolicyId>) -> Result<Way> {
+fn chosen(standing: Standing, wanted: &Wanted, rule: Option<&PolicyId>) -> Result<Way> {
+    let operation = &wanted.operation;
     let ways = match standing {
         Standing::Ways(ways) => ways,
         Standing::Open => {
@@ -169,15 +196,45 @@ fn chosen(standing: Standing, operation: &OperationName, rule: Option<&PolicyId>
             return Err(ControlError::NoWay { reason, ways: Vec::new() });
         }
     };
-    let way = match rule {
-        Some(rule) => ways.iter().find(|way| way.rule == *rule),
-        None => ways.first(),
+    let counts = |way: &&Way| {
+        (wanted.rules.is_empty() || wanted.rules.contains(&way.rule))
+            && rule.is_none_or(|rule| way.rule == *rule)
     };
+    let way = ways.iter().find(counts);
     way.cloned().map(|way| Way { reviewers: Vec::new(), ..way }).ok_or_else(|| {
-        let rule = rule.map_or("that", PolicyId::as_str);
-        let reason = format!("rule `{rule}` would not open `{operation}` to you");
+        let reason = match rule.or(wanted.rules.first()) {
+            Some(rule) => format!("rule `{rule}` would not open `{operation}` to you"),
+            None => format!("nothing would open `{operation}` to you"),
+        };
         ControlError::NoWay { reason, ways }
     })
+}
+
+/// More of `grant` must be possible at all.
+fn extendable(
+    snapshot: &Snapshot,
+    op: &OpContext,
+    grant: &Grant,
+    queries: &[AccessQuery],
+    duration: Window,
+) -> Result<()> {
+    if !grant.in_force(op.now()) {
+        let why = format!("grant `{}` has ended; ask for a new one", grant.id);
+        return Err(ControlError::Conflict(why));
+    }
+    let Some(way) = queries.first().map(|query| &query.way) else { return Ok(()) };
+    let longest = issue::longest(snapshot, grant, way);
+    if longest <= grant.expires_at {
+        let longest = text::time(longest);
+        let why = format!("grant `{}` ends at {longest} at the latest; ask anew then", grant.id);
+        return Err(ControlError::Conflict(why));
+    }
+    if op.now() + duration.signed() <= grant.expires_at {
+        let end = text::time(grant.expires_at);
+        let message = format!("`{duration}` from now is not after its end, {end}");
+        return Err(ControlError::Invalid { field: "duration", message });
+    }
+    Ok(())
 }
 
 /// As long as was asked for, or as all ways allow.
@@ -197,30 +254,13 @@ fn duration(queries: &[AccessQuery], asked: Option<Window>) -> Result<Window> {
     }
 }
 
-/// For each query, a grant in force that covers it already.
-fn held(
+fn covering(
     snapshot: &Snapshot,
     op: &OpContext,
     queries: &[AccessQuery],
 ) -> Result<Vec<Option<Arc<Grant>>>> {
     let principal = rights::caller(op)?;
-    let covering = |query: &AccessQuery| {
-        let mut own = snapshot.grants_of(&principal.id);
-        own.find(|grant| {
-            grant.in_force(op.now())
-                && grant.rule == query.way.rule
-                && grant.operation == query.operation
-                && grant.resource.instance == query.instance
-                && grant.digest == query.digest
-        })
-        .cloned()
-    };
-    Ok(queries.iter().map(covering).collect())
-}
-
-/// The last of them, if there is one for each query.
-fn all(held: &[Option<Arc<Grant>>]) -> Option<&Arc<Grant>> {
-    if held.iter().all(Option::is_some) { held.last()?.as_ref() } else { None }
+    Ok(held::covering(snapshot, &principal.id, queries, op.now()))
 }
 
 fn request(
@@ -242,6 +282,7 @@ fn request(
         reason,
         duration,
         refusal: subject.refusal,
+        extends: subject.extends.map(|grant| grant.id),
         created_at: op.now(),
         expires_at: op.now() + core.settings.access_request.signed(),
         reviews: Vec::new(),
@@ -273,12 +314,10 @@ async fn same_pending(
 /// The same as the guard of the store: what is asked for and under which rules, not what the rules
 /// say at the moment.
 fn asks_the_same(one: &AccessRequest, other: &AccessRequest) -> bool {
-    fn what(query: &AccessQuery) -> impl PartialEq + use<'_> {
-        (&query.operation, &query.instance, &query.digest, &query.way.rule)
-    }
     one.duration == other.duration
+        && one.extends == other.extends
         && one.queries.len() == other.queries.len()
-        && one.queries.iter().zip(&other.queries).all(|(one, other)| what(one) == what(other))
+        && one.queries.iter().zip(&other.queries).all(|(one, other)| one.asks_the_same(other))
 }
 
 /// Policy approves by itself. What is held already is not given again: asking twice, one after the
@@ -290,18 +329,22 @@ async fn automatic(
     once: Option<&Once>,
 ) -> Result<AccessRequestView> {
     for _ in 0..ROUNDS {
-        let held = held(&core.snapshot(), op, &request.queries)?;
-        if let Some(grant) = all(&held) {
+        let snapshot = core.snapshot();
+        let held = match request.extends {
+            Some(id) => vec![Some(still_held(&snapshot, id)?)],
+            None => covering(&snapshot, op, &request.queries)?,
+        };
+        if let Some(grant) = held::all(&held).filter(|_| request.extends.is_none()) {
             return access_requests::view_of(core, op, grant.access_request).await;
         }
-        match approve_at_once(core, op, request.clone(), &held, once).await {
+        match approve_at_once(core, op, request.clone(), held, once).await {
             Ok(request) => return Ok(access_requests::view(core, op, request)),
             Err(Unsettled::Conflict) => {
                 if let Some(answered) = answered(core, op, once).await? {
                     return Ok(answered);
                 }
                 refuse_barred(core, op)?;
-                catch_up(core, &request.requester).await?;
+                held::catch_up(core, &request.requester).await?;
             }
             Err(Unsettled::Failed(error)) => return Err(error),
         }
@@ -309,32 +352,25 @@ async fn automatic(
     Err(Unsettled::Conflict.into())
 }
 
-/// Publishes what the store has of somebody's grants and the snapshot may not have yet.
-async fn catch_up(core: &Core, principal: &PrincipalId) -> Result<()> {
-    let grants = core.store.grants(Grants::Of(principal.clone()), LISTED).await?;
-    // INVARIANT: on record first. The start of each was committed before it could be read.
-    core.outbox.drain().await.map_err(|_| settle::no_record())?;
-    let now = core.now();
-    let in_force = grants.into_iter().filter(|grant| grant.in_force(now));
-    core.publisher.publish(in_force.map(Effect::Grant).collect(), now);
-    Ok(())
-}
-
 async fn approve_at_once(
     core: &Arc<Core>,
     op: &OpContext,
     request: AccessRequest,
-    held: &[Option<Arc<Grant>>],
+    held: Vec<Option<Arc<Grant>>>,
     once: Option<&Once>,
 ) -> std::result::Result<AccessRequest, Unsettled> {
-    let missing = request.queries.iter().zip(held).filter(|(_, held)| held.is_none());
-    let issuable: Vec<Issuable<'_>> =
-        missing.map(|(query, _)| Issuable { query, way: query.way.clone() }).collect();
-    let grants = issue::grants(core, op, &request, &issuable, 0);
-    let mut new = grants.iter().map(|grant| grant.id);
-    let ids =
-        held.iter().filter_map(|held| held.as_ref().map(|held| held.id).or_else(|| new.next()));
-    let ids = ids.collect();
+    let snapshot = core.snapshot();
+    // What is held already is not given again, unless more of it is what was asked for.
+    let issues = request.queries.iter().zip(held).flat_map(|(query, held)| match held {
+        Some(held) if request.extends.is_none() => vec![Issue::Held(held.id)],
+        held => {
+            let (query, way) = (query.clone(), query.way.clone());
+            let issuable = vec![Issuable { query, way, held }];
+            issue::issue(core, op, &snapshot, &request, issuable, 0)
+        }
+    });
+    let issues: Vec<Issue> = issues.collect();
+    let ids = issues.iter().map(Issue::id).collect();
     let conflict = |error: portcullis_model::access_request::InvalidTransition| {
         Unsettled::Failed(ControlError::Conflict(error.to_string()))
     };
@@ -342,7 +378,7 @@ async fn approve_at_once(
     let mut settlement = asked(core, op, &approved, once);
     let ended = access_requests::ended_event(core, op, &approved);
     settlement.changes.push(Change::Record(ended));
-    issue::start(core, op, grants, Change::AddGrantOnce, &mut settlement);
+    issue::start(core, op, issues, true, &mut settlement);
     core.settle(settlement).await?;
     Ok(approved)
 }
@@ -353,8 +389,14 @@ async fn wait_for_reviews(
     request: AccessRequest,
     once: Option<&Once>,
 ) -> std::result::Result<AccessRequest, Unsettled> {
+    if let Err(wait) = core.ask_rates.admit_or_wait(&request.requester, op.now()) {
+        let message = "you ask for access too often; the same again would be joined".to_owned();
+        let limited = ControlError::Limited { message, retry_after: wait };
+        return Err(Unsettled::Failed(limited));
+    }
     let mut settlement = asked(core, op, &request, once);
     settlement.deadlines.push((request.expires_at, Ending::AccessRequest(request.id)));
+    notices::plan(core, op, &request, &mut settlement);
     core.settle(settlement).await?;
     Ok(request)
 }
@@ -419,6 +461,11 @@ async fn answered(
         Some(once) => once.answered(core, op).await,
         None => Ok(None),
     }
+}
+
+fn still_held(snapshot: &Snapshot, id: GrantId) -> Result<Arc<Grant>> {
+    let over = || ControlError::Conflict(format!("grant `{id}` has ended; ask for a new one"));
+    snapshot.grant(id).cloned().ok_or_else(over)
 }
 
 fn authenticated(op: &OpContext) -> Result<&Authenticated> {

@@ -94,7 +94,8 @@ pub(crate) async fn rollback(core: &Arc<Core>, op: &OpContext) -> Result<BundleV
     // Back to what the files say: then nothing has to be kept out.
     let over = newest.pinned_over.unwrap_or(newest.digest);
     let over = Some(over).filter(|digest| *digest != before.digest);
-    let stored = stored(&bundle, &source, newest.generation + 1, &by, over, op.now())?;
+    let mut stored = stored(&bundle, &source, newest.generation + 1, &by, over, op.now())?;
+    stored.person = rights::caller(op)?.person;
     bring(core, op, Arc::new(bundle), stored.clone()).await?;
     Ok(view(stored.clone(), stored.generation))
 }
@@ -116,13 +117,34 @@ async fn bring(
         at_once: vec![Effect::Bundle(Arc::clone(&bundle), stored.generation)],
         ..Settlement::default()
     };
+    if let Some(person) = stored.person {
+        let before = Arc::clone(core.snapshot().bundle());
+        core.brought.add(stored.generation, person, Some(before));
+    }
     settlement.changes.insert(0, Change::AddBundle(stored));
-    core.settle(settlement).await.map_err(|error| match error {
-        Unsettled::Conflict => ControlError::Conflict("another bundle was activated first".into()),
-        Unsettled::Failed(error) => error,
+    core.settle(settlement).await.map_err(|error| {
+        core.brought.forget(stamp.generation);
+        match error {
+            Unsettled::Conflict => {
+                ControlError::Conflict("another bundle was activated first".into())
+            }
+            Unsettled::Failed(error) => error,
+        }
     })?;
     end_orphans(core, op, &bundle).await;
     Ok(stamp)
+}
+
+/// Brings back who brought the policies in force, if it was a person, and those before.
+pub(crate) async fn remember_who_brought(core: &Core) -> Result<()> {
+    let newest_first = core.store.bundles(LISTED).await?;
+    let Some(newest) = newest_first.first() else { return Ok(()) };
+    let Some(person) = newest.person else { return Ok(()) };
+    let before = newest_first.iter().find(|earlier| earlier.person != Some(person));
+    // What does not load any more lets nobody review: then it takes other policies.
+    let before = before.and_then(|before| loaded(before).ok()).map(Arc::new);
+    core.brought.add(newest.generation, person, before);
+    Ok(())
 }
 
 /// The event of an activation.
@@ -162,6 +184,7 @@ pub(crate) fn stored(
         generation,
         activated_at: now,
         by: by.to_owned(),
+        person: None,
         pinned_over,
         source: source.map_err(|error| ControlError::Internal(Box::new(error)))?,
     })

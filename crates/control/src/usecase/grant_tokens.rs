@@ -48,6 +48,11 @@ pub(crate) async fn issue(
     }
     let own = sign_in::own_sign_in(core, op)?;
     check_in_force(op, &grant)?;
+    // INVARIANT: a token reaches the gates after its grant.
+    if core.snapshot().grant(id).is_none() {
+        let why = "the grant waits for the record and opens nothing yet; try again in a moment";
+        return Err(ControlError::Unavailable(why.into()));
+    }
     let expires_at = (op.now() + LIVES).min(grant.expires_at);
     let token = OneTimeToken { grant: id, authenticated_at: own.authenticated_at, expires_at };
     let secret = TokenKind::Once.issue(core.entropy.as_ref());
@@ -105,7 +110,7 @@ pub(crate) async fn redeem(
         return Err(BAD.into());
     }
     let secret = TokenKind::Grant.issue(core.entropy.as_ref());
-    let redeemed = (TokenHash::of(secret.expose()), known.token.redeemed(&grant));
+    let redeemed = (TokenHash::of(secret.expose()), known.token.redeemed());
     let mut event = event(core, &op, EventType::TokenRedeemed, &grant);
     event.detail = Some(format!("a grant token until {}", grant.expires_at));
     let now = op.now();

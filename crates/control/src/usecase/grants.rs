@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portcullis_model::{EventType, Grant, GrantEnd, GrantId};
+use portcullis_model::{EventType, Grant, GrantEnd, GrantId, GrantState};
 use portcullis_policy::ControlAction;
 use portcullis_store::{Change, Grants};
 
@@ -10,6 +10,7 @@ use super::issue;
 use crate::{
     ControlError, OpContext,
     core::Core,
+    expiry::Ending,
     publisher::Effect,
     rights,
     settle::{Settlement, Unsettled},
@@ -68,6 +69,16 @@ pub(crate) async fn give_back(core: &Arc<Core>, op: &OpContext, id: GrantId) -> 
     end_grant(core, op, id, GrantEnd::GivenBack).await
 }
 
+/// The end of a grant's window has come, unless it was extended since.
+pub(crate) async fn expire(core: &Arc<Core>, op: &OpContext, id: GrantId) -> Result<()> {
+    let grant = core.store.grant(id).await?.ok_or(NOT_FOUND)?;
+    if grant.state == GrantState::InForce && op.now() < grant.expires_at {
+        core.deadlines.add([(grant.expires_at, Ending::Grant(id))]);
+        return Ok(());
+    }
+    end_grant(core, op, id, GrantEnd::Expired).await.map(drop)
+}
+
 /// Ends a grant. When this returns, it opens nothing in this process any more.
 pub(crate) async fn end_grant(
     core: &Arc<Core>,
@@ -124,6 +135,7 @@ fn word(why: GrantEnd) -> &'static str {
         GrantEnd::Revoked => "revoked",
         GrantEnd::UsedUp => "used_up",
         GrantEnd::GivenBack => "given_back",
+        GrantEnd::Idle => "idle",
         GrantEnd::RuleGone => "rule_gone",
         GrantEnd::HolderGone => "holder_gone",
     }

@@ -1,31 +1,38 @@
-//! Browsers' sign-ins that nobody uses end before their time.
+//! What nobody uses ends before its time: browsers' sign-ins, and grants whose rule says `@idle`.
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use jiff::{SignedDuration, Timestamp};
-use portcullis_model::{SignIn, SignInEnd, SignInId};
+use portcullis_model::{Grant, GrantEnd, GrantId, SignIn, SignInEnd, SignInId};
 use portcullis_store::Change;
 
-use super::sign_in;
+use super::{grants, sign_in};
 use crate::{ControlError, OpContext, core::Core, expiry::Ending, settle::Settlement};
 
 /// Uses are noted this often, and no more.
 const EVERY: SignedDuration = SignedDuration::from_secs(60);
 
-/// When browsers' sign-ins were last used.
-#[derive(Debug, Default)]
-pub(crate) struct Seen(Mutex<HashMap<SignInId, Timestamp>>);
+/// When things were last used.
+#[derive(Debug)]
+pub(crate) struct Seen<K>(Mutex<HashMap<K, Timestamp>>);
 
-impl Seen {
-    pub(crate) fn note(&self, id: SignInId, at: Timestamp) {
+impl<K> Default for Seen<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Copy + Eq + Hash> Seen<K> {
+    pub(crate) fn note(&self, id: K, at: Timestamp) {
         self.lock().insert(id, at);
     }
 
     /// Notes a use; whether it is long enough after the last one to be stored.
-    fn again(&self, id: SignInId, now: Timestamp, every: SignedDuration) -> bool {
+    fn again(&self, id: K, now: Timestamp, every: SignedDuration) -> bool {
         let mut seen = self.lock();
         let before = seen.get(&id).copied();
         let due = before.is_none_or(|before| now.duration_since(before) >= every);
@@ -35,7 +42,7 @@ impl Seen {
         due
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<SignInId, Timestamp>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, Timestamp>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -100,4 +107,58 @@ pub(crate) async fn due(
             sign_in::end(core, op, id, SignInEnd::Idle).await
         }
     }
+}
+
+/// `grant` was used. Each use is noted, and stored a few times within the span that the grant may lie
+/// unused.
+pub(crate) fn used(core: &Arc<Core>, id: GrantId) {
+    let Some(idle) = core.publisher.grant(id).and_then(|grant| grant.idle) else { return };
+    let now = core.now();
+    core.grants_used.note(id, now);
+    if !core.grants_stored.again(id, now, EVERY.min(idle.signed() / 4)) {
+        return;
+    }
+    let core = Arc::clone(core);
+    tokio::spawn(async move {
+        let changes = vec![Change::SeeGrant { id, at: now }];
+        if core.settle(Settlement { changes, ..Settlement::default() }).await.is_err() {
+            tracing::warn!(grant = %id, "the use of a grant could not be stored");
+        }
+    });
+}
+
+/// When `grant` has to be looked at, if it ends unused.
+pub(crate) fn unused(grant: &Grant, now: Timestamp) -> Option<(Timestamp, Ending)> {
+    grant.idle.map(|idle| (now + idle.signed(), Ending::Unused(grant.id)))
+}
+
+/// It may not have been used for too long.
+pub(crate) async fn unused_for_long(
+    core: &Arc<Core>,
+    op: &OpContext,
+    id: GrantId,
+) -> Result<(), ControlError> {
+    let Some(grant) = core.publisher.grant(id) else {
+        forget(core, id);
+        return Ok(());
+    };
+    let Some(idle) = grant.idle else { return Ok(()) };
+    // A stream that is open is a use, however little is said on it.
+    if core.connections.all().iter().any(|live| live.grant == Some(id)) {
+        core.grants_used.note(id, op.now());
+    }
+    let used_at = core.grants_used.lock().get(&id).copied().unwrap_or(grant.starts_at);
+    let end = used_at.max(grant.starts_at) + idle.signed();
+    if op.now() < end {
+        core.deadlines.add([(end, Ending::Unused(id))]);
+        return Ok(());
+    }
+    grants::end_grant(core, op, id, GrantEnd::Idle).await?;
+    forget(core, id);
+    Ok(())
+}
+
+fn forget(core: &Core, id: GrantId) {
+    core.grants_used.lock().remove(&id);
+    core.grants_stored.lock().remove(&id);
 }

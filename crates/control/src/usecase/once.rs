@@ -113,8 +113,12 @@ fn digest(ask: &Ask) -> Result<String> {
         AskFor::Refusal(id) => serde_json::json!({ "refusal": id }),
         AskFor::Operations(operations) => operations
             .iter()
-            .map(|one| serde_json::json!([one.operation, one.instance]))
+            .map(|one| match &one.rule {
+                None => serde_json::json!([one.operation, one.instance]),
+                Some(rule) => serde_json::json!([one.operation, one.instance, rule]),
+            })
             .collect::<serde_json::Value>(),
+        AskFor::Extension(id) => serde_json::json!({ "extends": id }),
     };
     let duration = ask.duration.map(|window| window.get().as_nanos().to_string());
     let text = serde_json::to_vec(&(what, &ask.rule, &ask.reason, duration));

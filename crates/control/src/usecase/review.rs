@@ -5,15 +5,16 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use portcullis_identity::passkey::AuthenticationResponse;
 use portcullis_model::{
-    AccessRequest, AccessRequestId, Decision, EventType, Principal, PrincipalKind, Resource,
-    Review, ReviewId, Window, access_request::InvalidTransition,
+    AccessQuery, AccessRequest, AccessRequestId, Decision, EventType, Grant, Principal,
+    PrincipalKind, Resource, Review, ReviewId, Scope, Way, Window,
+    access_request::InvalidTransition,
 };
 use portcullis_policy::Snapshot;
 use portcullis_store::Change;
 
 use super::{
-    access_requests,
-    issue::{self, Issuable},
+    access_requests, held,
+    issue::{self, Issuable, Issue},
     review_passkey::{self, Signed, Unsigned},
     text,
 };
@@ -37,12 +38,13 @@ pub(crate) async fn review(
     input: ReviewInput,
 ) -> Result<AccessRequestView> {
     // Two people who answer at the same moment both saw the state before: the second looks again.
-    // It ends, because each round adds somebody's review or ends the access request; a conflict that
-    // changed neither is none of those.
+    // It ends, because each round adds somebody's review, ends the access request or moves a grant of
+    // the requester; a conflict that changed none of these is another.
     let mut last_seen = None;
     loop {
         let request = access_requests::visible(core, op, id).await?;
-        let now_seen = Some((request.state.as_str(), request.reviews.len()));
+        let version = core.snapshot().version();
+        let now_seen = Some((request.state.as_str(), request.reviews.len(), version));
         if std::mem::replace(&mut last_seen, now_seen) == now_seen {
             return Err(Unsettled::Conflict.into());
         }
@@ -62,7 +64,7 @@ pub(crate) async fn review(
         };
         match settle(core, op, reviewed, &review, signed, seen).await {
             Ok(request) => return Ok(access_requests::view(core, op, request)),
-            Err(Unsettled::Conflict) => {}
+            Err(Unsettled::Conflict) => held::catch_up(core, &request.requester).await?,
             Err(Unsettled::Failed(error)) => return Err(error),
         }
     }
@@ -79,14 +81,14 @@ async fn signature(
 ) -> Result<Option<Signed>> {
     let snapshot = core.snapshot();
     let Some(response) = response else {
-        return match rights::review(&snapshot, op, request) {
+        return match rights::review(core, &snapshot, op, request) {
             Right::Plain => Ok(None),
             Right::WithPasskey => Err(review_passkey::needed(core, op, request, review).await),
             Right::None => refuse(core, op, request, NO_RIGHT).await,
         };
     };
     match review_passkey::signed(core, op, request, review, response).await? {
-        Ok(_) if !rights::may_review_by(&snapshot, op, request, true) => {
+        Ok(_) if !rights::may_review_by(core, &snapshot, op, request, true) => {
             refuse(core, op, request, NO_RIGHT).await
         }
         Ok(signed) => Ok(Some(signed)),
@@ -111,7 +113,7 @@ fn refused(core: &Core, op: &OpContext, request: &AccessRequest) -> Option<&'sta
     if rights::is_own(&core.snapshot(), op, request) {
         return Some("nobody reviews their own access request");
     }
-    let may = rights::may_review(&core.snapshot(), op, request);
+    let may = rights::may_review(core, &core.snapshot(), op, request);
     (!may).then_some(NO_RIGHT)
 }
 
@@ -137,6 +139,7 @@ async fn not_counted<T>(
         InvalidTransition::OwnRequest => ControlError::Denied(why.to_string()),
         InvalidTransition::NotPending(_)
         | InvalidTransition::ReviewedAlready
+        | InvalidTransition::NothingLeft
         | InvalidTransition::Expired
         | InvalidTransition::NotEnoughReviews { .. } => ControlError::Conflict(why.to_string()),
     })
@@ -171,6 +174,7 @@ fn answer(
         return Err(ControlError::Invalid { field: "note", message });
     }
     shorter(request, input.duration)?;
+    narrower(core, request, input.decision, &input.scope)?;
     Ok(Review {
         id: ReviewId::new(op.now(), core.entropy.as_ref()),
         reviewer: reviewer.id.clone(),
@@ -179,6 +183,7 @@ fn answer(
         decision: input.decision,
         note,
         duration: input.duration,
+        scope: input.scope.clone(),
         at: op.now(),
         source: op.source(),
         passkey: None,
@@ -194,6 +199,33 @@ fn shorter(request: &AccessRequest, duration: Option<Window>) -> Result<()> {
         }
         Some(asked) if asked.get().as_secs() == 0 => invalid("is shorter than a second".into()),
         _ => Ok(()),
+    }
+}
+
+/// Reviewers narrow; they never widen.
+fn narrower(core: &Core, request: &AccessRequest, decision: Decision, scope: &Scope) -> Result<()> {
+    let invalid = |message| Err(ControlError::Invalid { field: "scope", message });
+    if scope.is_whole() {
+        return Ok(());
+    }
+    if decision == Decision::Decline {
+        return invalid("a decline is about all of it".into());
+    }
+    if request.extends.is_some() {
+        return invalid("more of a grant is more of what it is; approve a shorter time".into());
+    }
+    let asked = |name: &_| request.queries.iter().any(|query| query.operation == *name);
+    let stranger = scope.operations.iter().flatten().find(|name| !asked(*name));
+    if let Some(name) = stranger {
+        return invalid(format!("`{name}` was not asked for"));
+    }
+    let snapshot = core.snapshot();
+    let service = snapshot.bundle().catalog().service(&request.service);
+    let known =
+        |name: &_| service.is_some_and(|service| service.source().instances.contains_key(name));
+    match scope.instance.as_ref().filter(|name| !known(*name)) {
+        Some(name) => invalid(format!("`{}` has no instance `{name}`", request.service)),
+        None => Ok(()),
     }
 }
 
@@ -254,11 +286,10 @@ fn decided(
         Ok(issuable) => issuable,
         Err(why) => return request.decline_by_policy(op.now(), why),
     };
-    let grants = issue::grants(core, op, &request, &issuable, approvals);
-    let ids = grants.iter().map(|grant| grant.id).collect();
-    drop(issuable);
+    let issues = issue::issue(core, op, &snapshot, &request, issuable, approvals);
+    let ids = issues.iter().map(Issue::id).collect();
     let approved = request.approve(op.now(), ids)?;
-    issue::start(core, op, grants, Change::AddGrant, into);
+    issue::start(core, op, issues, false, into);
     Ok(approved)
 }
 
@@ -267,19 +298,19 @@ fn caller(op: &OpContext) -> Option<&portcullis_model::PrincipalId> {
 }
 
 /// The ways as they are now, or why one of them is gone. What was approved is decided again.
-fn issuable<'a>(
+fn issuable(
     core: &Core,
     snapshot: &Snapshot,
     op: &OpContext,
-    request: &'a AccessRequest,
+    request: &AccessRequest,
     approvals: usize,
-) -> std::result::Result<Vec<Issuable<'a>>, String> {
+) -> std::result::Result<Vec<Issuable>, String> {
     let gone = || "the requester is not known any more".to_owned();
     let requester = snapshot.principal(&request.requester).ok_or_else(gone)?;
     let (method, since) = authentication(core, requester, request.created_at);
     let context = ways::ahead(op.now(), method, since);
     let mut issuable = Vec::new();
-    for query in &request.queries {
+    for query in request.agreed_queries() {
         let resource =
             Resource { service: request.service.clone(), instance: query.instance.clone() };
         let (operation, rule) = (&query.operation, &query.way.rule);
@@ -301,9 +332,28 @@ fn issuable<'a>(
             (Some(now), Some(then)) => Some(now.min(then)),
             (now, then) => now.or(then),
         };
-        issuable.push(Issuable { query, way: portcullis_model::Way { max_uses, ..way } });
+        let way = Way { max_uses, ..way };
+        let held = held_of(snapshot, op, request, &query, &way)?;
+        issuable.push(Issuable { query, way, held });
     }
     Ok(issuable)
+}
+
+/// The grant whose end an approval moves, if there is one.
+fn held_of(
+    snapshot: &Snapshot,
+    op: &OpContext,
+    request: &AccessRequest,
+    query: &AccessQuery,
+    way: &Way,
+) -> std::result::Result<Option<Arc<Grant>>, String> {
+    let Some(extended) = request.extends else {
+        let counts = way.max_uses.is_some();
+        return Ok(held::same(snapshot, request, query, op.now()).filter(|_| !counts));
+    };
+    let held = snapshot.grant(extended).filter(|grant| grant.in_force(op.now()));
+    let over = || "the grant has ended meanwhile; ask for a new one".to_owned();
+    held.cloned().map(Some).ok_or_else(over)
 }
 
 /// How the requester is authenticated, as far as control knows.

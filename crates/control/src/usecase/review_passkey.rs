@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use portcullis_identity::passkey::{self, AuthenticationResponse, Rejected, RequestOptions};
 use portcullis_model::{
-    AccessQuery, AccessRequest, AccessRequestId, Base64Url, Decision, Passkey, PasskeyProof,
-    PrincipalId, Review, ServiceName, TokenHash, Way, Window,
+    AccessQuery, AccessRequest, AccessRequestId, Base64Url, Decision, GrantId, Passkey,
+    PasskeyProof, PrincipalId, Review, Scope, ServiceName, TokenHash, Way, Window,
 };
 use portcullis_store::{ChallengePurpose, Change};
 use serde::Serialize;
@@ -51,6 +51,10 @@ struct Statement<'a> {
     reviewer: &'a PrincipalId,
     decision: Decision,
     duration: Window,
+    #[serde(skip_serializing_if = "Scope::is_whole")]
+    scope: &'a Scope,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extends: Option<GrantId>,
     note: Option<&'a str>,
 }
 
@@ -156,6 +160,8 @@ fn statement(request: &AccessRequest, review: &Review) -> Result<String> {
         reviewer: &review.reviewer,
         decision: review.decision,
         duration: review.duration.unwrap_or(request.duration),
+        scope: &review.scope,
+        extends: request.extends,
         note: review.note.as_deref(),
     };
     let text = serde_json::to_string(&statement);

@@ -20,6 +20,11 @@ pub(crate) fn checked(field: &'static str, text: &str) -> Result<String, Control
     Ok(text.to_owned())
 }
 
+/// A moment as people read it, in UTC.
+pub(crate) fn time(at: jiff::Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
 /// Control characters, and those that turn the direction of what follows: a reviewer must read what
 /// was written.
 fn obeyed(c: char) -> bool {

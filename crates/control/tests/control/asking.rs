@@ -205,8 +205,11 @@ async fn e27_asking_for_more_beside_it_stretches_nothing() {
     world.wait(jiff::SignedDuration::from_mins(10));
     let mut both = asking("payments.createRefund", None);
     let AskFor::Operations(operations) = &mut both.what else { panic!("{both:?}") };
-    operations
-        .push(AskOperation { operation: "payments.deleteRefund".parse().unwrap(), instance: None });
+    operations.push(AskOperation {
+        operation: "payments.deleteRefund".parse().unwrap(),
+        instance: None,
+        rule: None,
+    });
     let second = world.control().ask(&world.later(&ana), both).await.unwrap().request;
     let AccessRequestState::Approved { grants: before, .. } = first.state else { panic!() };
     let AccessRequestState::Approved { grants: after, .. } = second.state else { panic!() };
@@ -235,6 +238,8 @@ async fn what_waits_is_found_however_much_was_asked_since() {
     for _ in 0..130 {
         let other = world.ask(&ana, "payments.createRefund").await.unwrap().request.id;
         world.control().withdraw(&ana, other).await.unwrap();
+        // Who takes back and asks again is slowed down.
+        world.wait(jiff::SignedDuration::from_secs(2));
     }
     assert_eq!(world.ask(&ana, "payments.deleteRefund").await.unwrap().request.id, waits);
 }

@@ -9,14 +9,14 @@ use std::sync::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, Passkey, PersonId, Principal,
-    PrincipalId, RefusalId, TokenHash,
+    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, NoticeId, Passkey, PersonId,
+    Principal, PrincipalId, RefusalId, TokenHash,
 };
 use portcullis_store::{
     AccessRequests, Change, Grants, LogMark, SeenPrincipal, SqliteStore, Store, StoreError,
     StoredAnswer, StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent,
-    StoredGrantToken, StoredGroup, StoredOneTimeToken, StoredProviderToken, StoredRefusal,
-    StoredSignIn, StoredUser,
+    StoredGrantToken, StoredGroup, StoredNotice, StoredOneTimeToken, StoredProviderToken,
+    StoredRefusal, StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -77,6 +77,18 @@ impl Store for FaultyStore {
 
     async fn grants(&self, which: Grants, limit: u32) -> Result<Vec<Grant>> {
         self.store.grants(which, limit).await
+    }
+
+    async fn grants_used(&self) -> Result<Vec<(GrantId, Timestamp)>> {
+        self.store.grants_used().await
+    }
+
+    async fn notice(&self, id: NoticeId) -> Result<Option<StoredNotice>> {
+        self.store.notice(id).await
+    }
+
+    async fn notices(&self) -> Result<Vec<StoredNotice>> {
+        self.store.notices().await
     }
 
     async fn sign_ins(&self) -> Result<Vec<StoredSignIn>> {

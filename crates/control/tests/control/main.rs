@@ -10,15 +10,20 @@
 )]
 
 mod asking;
+mod brought;
 mod browsing;
 mod bundles;
 mod crashing;
 mod departing;
+mod extending;
 mod faulty;
 mod granting;
+mod narrowing;
+mod noticing;
 mod passkeys;
 mod racing;
 mod reviewing;
 mod signing_in;
+mod together;
 mod tokens;
 mod world;

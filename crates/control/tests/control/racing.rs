@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use portcullis_control::{ControlError, OpContext, ports::ConsumeError};
+use portcullis_control::{
+    ControlError, OpContext,
+    ports::ConsumeError,
+    views::{Ask, AskFor},
+};
 use portcullis_model::{Decision, EventType, GrantEnd, GrantState, RequestId, Window};
 use tokio::{sync::Semaphore, task::JoinSet};
 
@@ -94,6 +98,84 @@ async fn m02_of_many_approvals_at_once_as_many_count_as_are_needed() {
     assert_eq!((request.reviews.len(), request.state.as_str()), (2, "approved"));
     assert_eq!(world.holds(&who(&ana)), 1);
     assert_eq!(world.log.count(EventType::GrantStarted), 1);
+}
+
+/// Ten racing reviews of each of many access requests; `PORTCULLIS_SOAK` says how many: with 200, it is
+/// ten thousand reviews.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e25_m01_m02_of_racing_reviews_nothing_is_approved_twice_or_below_its_quorum() {
+    let soak = std::env::var("PORTCULLIS_SOAK").ok().and_then(|n| n.parse().ok()).unwrap_or(3);
+    let world = World::new().await;
+    let ana = world.sign_in("ana", &["engineering", "leads"]).await;
+    let mut leads = Vec::new();
+    for n in 0..5 {
+        leads.push(world.sign_in(&format!("lead-{n}"), &["leads"]).await);
+        // The same human being under another name.
+        let email = format!("lead-{n}@example.com");
+        leads.push(world.sign_in_as(&format!("lead-{n}-too"), &email, &["leads"]).await);
+    }
+    let mut granted = 0;
+    for round in 0..soak * 5 {
+        let id = world.ask(&ana, "payments.deleteRefund").await.unwrap().request.id;
+        let mut racing = JoinSet::new();
+        for (n, lead) in leads.iter().chain([&ana]).enumerate() {
+            let (control, lead) = (Arc::clone(world.control()), world.later(lead));
+            let declines = round % 3 == 0 && n == round % 10;
+            let decision = if declines { Decision::Decline } else { Decision::Approve };
+            racing.spawn(async move { control.review(&lead, id, answer(decision)).await.is_ok() });
+        }
+        let counted = racing.join_all().await.into_iter().filter(|counted| *counted).count();
+        let request = world.control().access_request(&world.later(&ana), id).await.unwrap().request;
+        let people: std::collections::BTreeSet<_> =
+            request.reviews.iter().map(|review| review.person).collect();
+        assert_eq!((request.reviews.len(), counted), (people.len(), people.len()), "{request:#?}");
+        match request.state.as_str() {
+            "approved" => {
+                assert_eq!(request.approvals(), 2);
+                granted += 1;
+                assert_eq!(world.holds(&who(&ana)), 1);
+                let grants = world.control().grants(&world.later(&ana)).await.unwrap();
+                let grant = grants.iter().find(|grant| grant.access_request == id).unwrap();
+                world.control().revoke(&world.later(&leads[0]), grant.id).await.unwrap();
+            }
+            "declined" => assert!(round % 3 == 0 && request.approvals() < 2, "{request:#?}"),
+            other => panic!("{other}"),
+        }
+        assert_eq!(world.log.count(EventType::GrantStarted), granted);
+        world.wait(jiff::SignedDuration::from_secs(2));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e25_of_extending_and_revoking_at_once_nothing_is_open_afterwards() {
+    for _ in 0..4 {
+        let world = World::new().await;
+        let ana = world.sign_in("ana", &["engineering"]).await;
+        let lea = world.sign_in("lea", &["leads"]).await;
+        let tom = world.sign_in("tom", &["leads"]).await;
+        let ask = asking("payments.deleteRefund", Some(Window::minutes(5)));
+        let id = world.control().ask(&ana, ask).await.unwrap().request.id;
+        world.approve(&lea, id).await.unwrap();
+        world.approve(&tom, id).await.unwrap();
+        let grant = world.control().grants(&ana).await.unwrap()[0].id;
+        let more = Ask {
+            what: AskFor::Extension(grant),
+            ..asking("payments.deleteRefund", Some(Window::minutes(30)))
+        };
+        let id = world.control().ask(&ana, more).await.unwrap().request.id;
+        world.approve(&lea, id).await.unwrap();
+        let (extending, revoking) = (Arc::clone(world.control()), Arc::clone(world.control()));
+        let extend = tokio::spawn(async move {
+            extending
+                .review(&tom, id, answer(Decision::Approve))
+                .await
+                .map(|view| view.request.state)
+        });
+        let revoke = tokio::spawn(async move { revoking.revoke(&lea, grant).await });
+        extend.await.unwrap().unwrap();
+        revoke.await.unwrap().unwrap();
+        assert_eq!(world.holds(&who(&ana)), 0, "revoking wins, whichever came first");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

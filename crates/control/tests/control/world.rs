@@ -17,22 +17,25 @@ use portcullis_control::{
     Control, ControlError, ControlParts, OpContext, Provisioning, ScimSubject, Settings,
     ports::{
         AuthorizationRequest, DeviceAuthorization, DeviceOutcome, EventLog, LogEntry,
-        LogUnavailable, LoggedOut, NotVouched, PeopleProvider, ProviderUnavailable, Returned,
-        VerifiedPerson, WorkloadVerifier,
+        LogUnavailable, LoggedOut, NotVouched, Notifier, PeopleProvider, ProviderUnavailable,
+        Returned, VerifiedPerson, WorkloadVerifier,
     },
     views::{AccessRequestView, Ask, AskFor, AskOperation, DevicePoll, ReviewInput},
 };
 use portcullis_identity::{AuthError, Authenticated, Job, RelyingParty};
 use portcullis_model::{
-    AccessRequestId, Clock, Decision, Entropy, Event, EventType, PrincipalId, Secret, TokenHash,
-    Window,
+    AccessRequestId, Clock, Decision, Entropy, Event, EventType, PrincipalId, Scope, Secret,
+    TokenHash, Window,
 };
 use portcullis_policy::{
     Bundle, BundleSource, PolicySource, ServiceSource, bundle::OperationsSource,
 };
 use portcullis_store::{SqliteStore, StoreError};
 
-use crate::faulty::{Faults, FaultyStore};
+use crate::{
+    faulty::{Faults, FaultyStore},
+    noticing::Told,
+};
 
 pub(crate) const HOME: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -211,6 +214,7 @@ pub(crate) struct World {
     pub(crate) log: Arc<MemoryLog>,
     pub(crate) provider: Arc<Provider>,
     pub(crate) faults: Arc<Faults>,
+    pub(crate) notices: Arc<Told>,
     pub(crate) folder: tempfile::TempDir,
     seed: u64,
 }
@@ -263,9 +267,9 @@ pub(crate) fn source(policies: &str) -> BundleSource {
         hosts: vec!["payments.example.com".into()],
         path_prefix: None,
         labels: BTreeMap::new(),
-        instances: [("p-1".parse().unwrap(), "http://127.0.0.1:9".to_owned())]
-            .into_iter()
-            .collect(),
+        instances: ["p-1", "p-2"]
+            .map(|name| (name.parse().unwrap(), "http://127.0.0.1:9".to_owned()))
+            .into(),
         addressed_only: vec![],
         operations: OperationsSource::Inline(operations.into_iter().collect()),
         groups: BTreeMap::new(),
@@ -301,7 +305,9 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let (log, provider) = (Arc::new(MemoryLog::default()), Arc::new(Provider::default()));
         let faults = Arc::default();
-        let mut world = Self { running: None, clock, log, provider, faults, folder, seed: 0 };
+        let notices = Arc::default();
+        let mut world =
+            Self { running: None, clock, log, provider, faults, notices, folder, seed: 0 };
         world.start(policies).await;
         world
     }
@@ -335,6 +341,7 @@ impl World {
             settings: settings(),
             people: vec![Arc::clone(&self.provider) as Arc<dyn PeopleProvider>],
             workloads: Arc::new(NoWorkloads),
+            notifier: Arc::clone(&self.notices) as Arc<dyn Notifier>,
         });
         self.running = Some(started.await.unwrap());
     }
@@ -457,7 +464,8 @@ fn settings() -> Settings {
 }
 
 pub(crate) fn asking(operation: &str, duration: Option<Window>) -> Ask {
-    let operation = AskOperation { operation: operation.parse().unwrap(), instance: None };
+    let operation =
+        AskOperation { operation: operation.parse().unwrap(), instance: None, rule: None };
     Ask {
         what: AskFor::Operations(vec![operation]),
         rule: None,
@@ -467,7 +475,13 @@ pub(crate) fn asking(operation: &str, duration: Option<Window>) -> Ask {
 }
 
 pub(crate) fn answer(decision: Decision) -> ReviewInput {
-    ReviewInput { decision, note: Some("looked at it".into()), duration: None, passkey: None }
+    ReviewInput {
+        decision,
+        note: Some("looked at it".into()),
+        duration: None,
+        scope: Scope::default(),
+        passkey: None,
+    }
 }
 
 pub(crate) fn who(op: &OpContext) -> PrincipalId {

@@ -33,6 +33,8 @@ fn request(reviews: u8) -> AccessRequest {
         reviews,
         max_duration: Window::minutes(15),
         max_uses: None,
+        idle: None,
+        to_be_checked: Vec::new(),
         reviewers: Vec::new(),
     };
     let operation = "payments.createRefund".parse().unwrap();
@@ -46,6 +48,7 @@ fn request(reviews: u8) -> AccessRequest {
         reason: "refunds stuck".to_owned(),
         duration: Window::minutes(15),
         refusal: None,
+        extends: None,
         created_at: now(),
         expires_at: now() + SignedDuration::from_hours(1),
         reviews: Vec::new(),

@@ -322,3 +322,31 @@ fn who_presents_one_grant_has_that_grant_and_nothing_else() {
     let ended = held.with_grant(Arc::new(ended), now());
     assert_eq!(told_by(&ended, &ana, REFUND, id), "deny: ByPolicy");
 }
+
+#[test]
+fn a_rate_limit_applies_if_all_determining_permits_carry_one_and_the_largest_wins() {
+    let permit = |id: &str, annotation: &str, group: &str| {
+        format!(
+            "@id(\"{id}\") {annotation} permit (principal is User in Group::\"{group}\", action == \
+             Action::\"payments.createRefund\", resource in Service::\"payments\");\n"
+        )
+    };
+    let policies = permit("few", "@rate_limit(\"3/1m\")", "a")
+        + &permit("more", "@rate_limit(\"5/1m\")", "b")
+        + &permit("any", "", "c");
+    let snapshot = snapshot(&policies);
+    let limit = |groups: &[&str]| {
+        let verdict = ask(
+            &snapshot,
+            &subject("ana", groups),
+            REFUND,
+            &context(1),
+            &mut DecisionCache::disabled(),
+        );
+        let Answer::Permit(pass) = verdict.answer else { panic!("{verdict:?}") };
+        pass.rate_limit().map(|limit| limit.to_string())
+    };
+    assert_eq!(limit(&["a"]).as_deref(), Some("3/1m"));
+    assert_eq!(limit(&["a", "b"]).as_deref(), Some("5/1m"));
+    assert_eq!(limit(&["a", "b", "c"]), None);
+}

@@ -1,9 +1,13 @@
 //! Annotations: how a grant is obtained, never whether access is allowed.
 
 use cedar_policy::Effect;
-use portcullis_model::PolicyId;
+use portcullis_model::{PolicyId, Window};
 
-use crate::policy::{MOST_REVIEWS, Terms};
+use crate::{
+    notice::{MOST_TARGETS, NoticeTarget, Notices},
+    policy::{MOST_REVIEWS, Terms},
+    rate_limit::RateLimit,
+};
 
 /// What a policy's annotations say.
 #[derive(Debug, Default)]
@@ -11,6 +15,8 @@ pub(super) struct Annotations {
     pub(super) id: Option<PolicyId>,
     pub(super) all_services: bool,
     pub(super) terms: Terms,
+    pub(super) notices: Notices,
+    pub(super) rate_limit: Option<RateLimit>,
     /// The first one that only a rule may carry.
     pub(super) of_a_rule: Option<String>,
 }
@@ -23,9 +29,10 @@ pub(super) struct Mistake {
     pub(super) help: Option<&'static str>,
 }
 
-const NOT_BUILT: [&str; 7] =
-    ["hold", "idle", "emergency", "notify", "escalate", "rate_limit", "record"];
-const KNOWN: &str = "this version knows @id, @reviews, @max_duration, @max_uses and @all_services";
+const NOT_BUILT: [&str; 3] = ["hold", "emergency", "record"];
+const KNOWN: &str = "this version knows @id, @reviews, @max_duration, @max_uses, @idle, @notify, \
+                     @escalate, @rate_limit and @all_services";
+const OF_A_RULE: [&str; 6] = ["reviews", "max_duration", "max_uses", "idle", "notify", "escalate"];
 
 /// Reads the annotations of a policy with this effect.
 pub(super) fn annotations(policy: &cedar_policy::Policy) -> (Annotations, Vec<Mistake>) {
@@ -36,6 +43,7 @@ pub(super) fn annotations(policy: &cedar_policy::Policy) -> (Annotations, Vec<Mi
             mistakes.push(Mistake { annotation: name.to_owned(), message, help });
         }
     }
+    mistakes.extend(read.nowhere_to_go_on());
     (read, mistakes)
 }
 
@@ -46,12 +54,19 @@ impl Annotations {
         match name {
             "id" => self.id = Some(id(value)?),
             "reviews" => self.terms.reviews = reviews(value)?,
-            "max_duration" => {
-                let window = value.parse();
-                self.terms.max_duration =
-                    window.map_err(|error| (format!("@max_duration: {error}"), None))?;
-            }
+            "max_duration" => self.terms.max_duration = window("max_duration", value)?,
             "max_uses" => self.terms.max_uses = Some(max_uses(value)?),
+            "idle" => self.terms.idle = Some(window("idle", value)?),
+            "notify" => self.notices.targets = targets(value)?.into(),
+            "escalate" => self.notices.escalate = Some(window("escalate", value)?),
+            "rate_limit" if effect == Effect::Forbid => {
+                return Err(("@rate_limit means nothing on a forbid".to_owned(), None));
+            }
+            "rate_limit" => {
+                let limit = value.parse::<RateLimit>();
+                self.rate_limit =
+                    Some(limit.map_err(|error| (format!("@rate_limit: {error}"), None))?);
+            }
             "all_services" if value != "true" => {
                 return Err(("@all_services takes \"true\" and nothing else".to_owned(), None));
             }
@@ -64,11 +79,37 @@ impl Annotations {
             }
             name => return Err((format!("unknown annotation @{name}"), Some(KNOWN))),
         }
-        if ["reviews", "max_duration", "max_uses"].contains(&name) {
+        if OF_A_RULE.contains(&name) {
             self.of_a_rule.get_or_insert_with(|| name.to_owned());
         }
         Ok(())
     }
+
+    /// Going on to the next takes a next one.
+    fn nowhere_to_go_on(&self) -> Option<Mistake> {
+        let nowhere = self.notices.escalate.is_some() && self.notices.targets.len() < 2;
+        nowhere.then(|| Mistake {
+            annotation: "escalate".to_owned(),
+            message: "@escalate has nobody to go on to".to_owned(),
+            help: Some("name two or more in @notify, separated by commas"),
+        })
+    }
+}
+
+fn window(name: &str, value: &str) -> Result<Window, Wrong> {
+    value.parse().map_err(|error| (format!("@{name}: {error}"), None))
+}
+
+fn targets(value: &str) -> Result<Vec<NoticeTarget>, Wrong> {
+    let help = Some("name them in order: @notify(\"webhook:https://one, webhook:https://two\")");
+    let targets = value.split(',').map(|one| one.trim().parse());
+    let targets: Vec<_> = targets
+        .collect::<Result<_, crate::notice::InvalidTarget>>()
+        .map_err(|error| (format!("@notify: {error}"), help))?;
+    if targets.len() > MOST_TARGETS {
+        return Err((format!("@notify names more than {MOST_TARGETS}"), help));
+    }
+    Ok(targets)
 }
 
 fn id(value: &str) -> Result<PolicyId, Wrong> {

@@ -209,7 +209,17 @@ impl Place<'_> {
             .map_err(|error| vec![self.error("", error.to_string())])?;
         let literals = cedar.entity_literals();
         let terms = is_rule.then_some(annotations.terms);
-        Ok(Policy { id, cedar, alone, head, reads, literals, terms })
+        Ok(Policy {
+            id,
+            cedar,
+            alone,
+            head,
+            reads,
+            literals,
+            terms,
+            rate_limit: annotations.rate_limit,
+            notices: annotations.notices,
+        })
     }
 
     fn checks(

@@ -185,6 +185,56 @@ fn swapped(condition: &str) -> String {
     }
 }
 
+/// Each annotation, on a policy with this condition, is the only mistake.
+fn refuse(refused: &[(&str, &str, &str)]) {
+    for (annotation, condition, message) in refused {
+        let found = load_errors(&permit(annotation, condition));
+        let [error] = found.as_slice() else { panic!("{annotation}: {found:#?}") };
+        assert_eq!((error.message.as_str(), error.line), (*message, Some(1)), "{annotation}");
+    }
+}
+
+#[test]
+fn who_is_told_and_what_lies_unused_is_said_rightly_or_does_not_load() {
+    let rule = "when { context has grant }";
+    refuse(&[
+        ("@idle(\"0m\")", rule, "@idle: a duration of zero opens nothing"),
+        ("@idle(\"15m\")", "", "@idle means something on a rule only"),
+        (
+            "@notify(\"slack:#payments\")",
+            rule,
+            "@notify: `slack:#payments` is nowhere that this version delivers to; write \
+             webhook:https://…",
+        ),
+        (
+            "@notify(\"webhook:http://chat.example.com/\")",
+            rule,
+            "@notify: `webhook:http://chat.example.com/` must begin with https://, or lead to this \
+             machine",
+        ),
+        (
+            "@notify(\"webhook:https://a.example.com/\")",
+            "",
+            "@notify means something on a rule only",
+        ),
+        ("@escalate(\"5m\")", rule, "@escalate has nobody to go on to"),
+        (
+            "@rate_limit(\"5 a minute\")",
+            "",
+            "@rate_limit: `5 a minute` is no rate; write it like 5/1m, at most 1000000 in at most 1h",
+        ),
+        (
+            "@notify(\"webhook:https://a.example.com/\") @escalate(\"5m\")",
+            rule,
+            "@escalate has nobody to go on to",
+        ),
+    ]);
+    let forbid = "@id(\"f\") @rate_limit(\"5/1m\") forbid (principal, action == \
+                  Action::\"payments.createRefund\", resource in Service::\"payments\");";
+    let found = load_errors(forbid);
+    assert_eq!(found[0].message, "@rate_limit means nothing on a forbid");
+}
+
 #[test]
 fn an_annotation_that_means_nothing_does_not_load() {
     let rule = "when { context has grant }";
@@ -192,11 +242,7 @@ fn an_annotation_that_means_nothing_does_not_load() {
         ("@reviewers(\"2\")", rule, "unknown annotation @reviewers"),
         ("@Reviews(\"2\")", rule, "unknown annotation @Reviews"),
         ("@hold(\"60s\")", rule, "@hold is not supported by this version"),
-        ("@idle(\"15m\")", rule, "@idle is not supported by this version"),
         ("@emergency(\"true\")", rule, "@emergency is not supported by this version"),
-        ("@notify(\"slack:#payments\")", rule, "@notify is not supported by this version"),
-        ("@escalate(\"5m\")", rule, "@escalate is not supported by this version"),
-        ("@rate_limit(\"5/1m\")", "", "@rate_limit is not supported by this version"),
         ("@record(\"body\")", "", "@record is not supported by this version"),
         ("@reviews(\"6\")", rule, "@reviews takes a number from 0 to 5, not `6`"),
         ("@reviews(\"-1\")", rule, "@reviews takes a number from 0 to 5, not `-1`"),
@@ -222,11 +268,7 @@ fn an_annotation_that_means_nothing_does_not_load() {
         ("@max_duration(\"1m\")", "", "@max_duration means something on a rule only"),
         ("@max_uses(\"1\")", "", "@max_uses means something on a rule only"),
     ];
-    for (annotation, condition, message) in refused {
-        let found = load_errors(&permit(annotation, condition));
-        let [error] = found.as_slice() else { panic!("{annotation}: {found:#?}") };
-        assert_eq!((error.message.as_str(), error.line), (message, Some(1)), "{annotation}");
-    }
+    refuse(&refused);
     let everywhere = "@id(\"f\") @all_services(\"true\") forbid (principal, action, resource);";
     assert_eq!(mistake(everywhere), "@all_services means nothing on a forbid");
     let forbid = permit("@reviews(\"1\")", "").replace("permit (", "forbid (");

@@ -273,6 +273,7 @@ fn grant(
         expires_at: now + terms.max_duration.min(longest).signed(),
         max_uses: terms.max_uses,
         uses: 0,
+        idle: terms.idle,
         state: GrantState::InForce,
     })
 }

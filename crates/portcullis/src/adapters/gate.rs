@@ -4,11 +4,11 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use async_trait::async_trait;
 use portcullis_control::{Control, OpenConnection, Snapshots, ports as control};
-use portcullis_model::{GrantId, OperationName, Principal, RefusalId, RequestId};
-use portcullis_policy::Snapshot;
+use portcullis_model::{GrantId, OperationName, Principal, PrincipalId, RefusalId, RequestId};
+use portcullis_policy::{Snapshot, rate_limit::RateLimit};
 use portcullis_proxy::ports::{
-    ConnectionEnd, ConnectionInfo, Connections, ConsumeError, Consumption, KeptRefusal, Refusals,
-    RegisteredConnection, Sightings, SnapshotFeed,
+    ConnectionEnd, ConnectionInfo, Connections, ConsumeError, Consumption, KeptRefusal, Limits,
+    Refusals, RegisteredConnection, Sightings, SnapshotFeed, TooOften,
 };
 use tokio::sync::watch;
 
@@ -62,6 +62,24 @@ impl Consumption for ControlPorts {
             Ok(Err(control::ConsumeError::Over)) => Err(ConsumeError::Over),
             Ok(Err(control::ConsumeError::Unavailable)) | Err(_) => Err(ConsumeError::Unavailable),
         }
+    }
+
+    fn used(&self, grant: GrantId) {
+        let control = Arc::clone(&self.control);
+        self.runtime.spawn(async move { control.grant_used(grant) });
+    }
+}
+
+#[async_trait]
+impl Limits for ControlPorts {
+    async fn admit(
+        &self,
+        who: &PrincipalId,
+        what: &OperationName,
+        limit: RateLimit,
+    ) -> Result<(), TooOften> {
+        let admitted = self.control.admit(who, what, limit);
+        admitted.map_err(|retry_after| TooOften { retry_after })
     }
 }
 

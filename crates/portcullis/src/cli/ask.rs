@@ -15,7 +15,8 @@ use portcullis_model::{InstanceName, PolicyId, Window};
 
 use self::target::Target;
 use super::{
-    client::Fetched, failure::Failure, screen::Screen, session::Session, short_id, way_table, when,
+    client::Fetched, failure::Failure, requests, screen::Screen, session::Session, short_id,
+    way_table, when,
 };
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -25,9 +26,10 @@ pub(crate) struct Ask {
     /// The code of a refusal, like 7K2M, or operations of one service, like payments.createRefund
     #[arg(required = true, value_name = "REFUSAL|OPERATION")]
     targets: Vec<String>,
-    /// The way to take, by its rule; the first one if absent
-    #[arg(long)]
-    rule: Option<PolicyId>,
+    /// The way to take, by its rule: one for all operations, or one for each in their order; the first
+    /// ones if absent
+    #[arg(long = "rule", value_name = "RULE")]
+    rules: Vec<PolicyId>,
     /// For how long, like 30m; the way's longest if absent
     #[arg(long = "for", value_name = "DURATION")]
     duration: Option<Window>,
@@ -46,35 +48,51 @@ impl Ask {
     pub(crate) async fn run(self, mut session: Session<'_>) -> Result<(), Failure> {
         let target = Target::read(&self.targets, self.instance.as_ref())?;
         let hint = target.hint();
-        let rule = match self.rule {
-            Some(rule) => Some(rule),
-            None if session.screen.is_interactive() => choose(&mut session, &target).await?,
-            None => None,
+        let rules = match self.rules {
+            rules if rules.is_empty() && session.screen.is_interactive() => {
+                choose(&mut session, &target).await?
+            }
+            rules => rules,
         };
         let reason = reason(self.reason, session.screen)?;
-        let body = body(target, rule, reason, self.duration);
+        let body = body(target, rules, reason, self.duration)?;
         let body = serde_json::to_value(body)
             .map_err(|error| Failure::local("the access request cannot be written", &error))?;
         let answer = session.post("/v1/access-requests", Some(body)).await;
-        let mut answer = answer.map_err(|failure| failure.or_try(hint))?;
-        let mut request: AccessRequestBody = answer.read()?;
-        if request.state == "pending" && (self.wait || session.screen.is_interactive()) {
-            (answer, request) = wait(&mut session, &request).await?;
-        }
-        conclude(&mut session, &answer, &request).await
+        let answer = answer.map_err(|failure| failure.or_try(hint))?;
+        let request: AccessRequestBody = answer.read()?;
+        finish(&mut session, answer, request, self.wait).await
     }
 }
 
-/// Shows the ways and asks for one.
-async fn choose(session: &mut Session<'_>, target: &Target) -> Result<Option<PolicyId>, Failure> {
-    let (title, ways) = target.ways(session).await?;
-    let Some(first) = ways.first() else {
-        return Err(Failure::Refused(format!("{title}: nothing that you could ask for opens it")));
-    };
-    session.screen.line(&format!("{title}: you can get this"));
-    way_table::show(session.screen, &ways);
-    let way = if ways.len() == 1 { first } else { pick(&ways)? };
-    way.rule.parse().map(Some).map_err(|error| Failure::local("the server's rule", &error))
+/// Waits for the answer if somebody is there to wait, and says what came of it.
+pub(super) async fn finish(
+    session: &mut Session<'_>,
+    mut answer: Fetched,
+    mut request: AccessRequestBody,
+    waits: bool,
+) -> Result<(), Failure> {
+    if request.state == "pending" && (waits || session.screen.is_interactive()) {
+        (answer, request) = wait(session, &request).await?;
+    }
+    conclude(session, &answer, &request).await
+}
+
+/// Shows the ways to each part and asks for one.
+async fn choose(session: &mut Session<'_>, target: &Target) -> Result<Vec<PolicyId>, Failure> {
+    let mut rules = Vec::new();
+    for (title, ways) in target.ways(session).await? {
+        let Some(first) = ways.first() else {
+            let nothing = format!("{title}: nothing that you could ask for opens it");
+            return Err(Failure::Refused(nothing));
+        };
+        session.screen.line(&format!("{title}: you can get this"));
+        way_table::show(session.screen, &ways);
+        let way = if ways.len() == 1 { first } else { pick(&ways)? };
+        let rule = way.rule.parse();
+        rules.push(rule.map_err(|error| Failure::local("the server's rule", &error))?);
+    }
+    Ok(rules)
 }
 
 fn pick(ways: &[WayBody]) -> Result<&WayBody, Failure> {
@@ -89,7 +107,7 @@ fn pick(ways: &[WayBody]) -> Result<&WayBody, Failure> {
     })
 }
 
-fn reason(given: Option<String>, screen: &Screen) -> Result<String, Failure> {
+pub(super) fn reason(given: Option<String>, screen: &Screen) -> Result<String, Failure> {
     match given {
         Some(reason) => Ok(reason),
         None if screen.is_interactive() => inquire::Text::new("Reason:")
@@ -103,18 +121,37 @@ fn reason(given: Option<String>, screen: &Screen) -> Result<String, Failure> {
 
 fn body(
     target: Target,
-    rule: Option<PolicyId>,
+    rules: Vec<PolicyId>,
     reason: String,
     duration: Option<Window>,
-) -> AskBody {
-    let (refusal, queries) = match target {
-        Target::Refusal(refusal) => (Some(refusal), None),
+) -> Result<AskBody, Failure> {
+    let mut ask = AskBody { reason, duration, ..AskBody::default() };
+    let mut rules = rules.into_iter().map(Some);
+    let wanted = match target {
+        Target::Refusal(refusal) => {
+            ask.refusal = Some(refusal);
+            1
+        }
         Target::Operations(operations) => {
-            let query = |(operation, instance)| AskQueryBody { operation, instance, rule: None };
-            (None, Some(operations.into_iter().map(query).collect()))
+            let each = operations.len();
+            // One rule for all of several is said once.
+            let own = each > 1 && rules.len() == each;
+            let query = |(operation, instance)| {
+                let rule = if own { rules.next().flatten() } else { None };
+                AskQueryBody { operation, instance, rule }
+            };
+            ask.queries = Some(operations.into_iter().map(query).collect());
+            each
         }
     };
-    AskBody { refusal, queries, rule, reason, duration }
+    ask.rule = rules.next().flatten();
+    match rules.next() {
+        None => Ok(ask),
+        Some(_) => Err(Failure::WrongUse(match wanted {
+            1 => "one thing is asked for: give --rule once".to_owned(),
+            each => format!("give --rule once for all, or {each} times, one for each operation"),
+        })),
+    }
 }
 
 /// Looks until it is answered, in either way.
@@ -169,6 +206,9 @@ async fn conclude(
         "pending" => {
             if !session.screen.is_json() {
                 session.screen.line(&waiting(request, session.now()));
+                for condition in requests::to_be_checked(request) {
+                    session.screen.line(&format!("still to be checked: {condition}"));
+                }
                 let command = session.command("requests --mine");
                 session.screen.line(&format!("`{command}` shows where it stands"));
             }
@@ -186,7 +226,7 @@ async fn conclude(
 }
 
 async fn granted(session: &mut Session<'_>, request: &AccessRequestBody) -> Result<(), Failure> {
-    for (id, query) in request.grants.iter().zip(&request.queries) {
+    for id in &request.grants {
         let grant: GrantBody = session.get(&format!("/v1/grants/{id}")).await?.read()?;
         let until = when::until(grant.expires_at, session.now());
         let uses = match grant.max_uses {
@@ -195,16 +235,33 @@ async fn granted(session: &mut Session<'_>, request: &AccessRequestBody) -> Resu
             Some(max) => format!(", for {max} requests"),
         };
         let short = short_id::shown(id);
-        session.screen.line(&format!("granted {}: {until}{uses} (grant {short})", query.operation));
+        let on = grant.instance.map_or_else(String::new, |instance| format!(" on {instance}"));
+        let word = if request.extends.is_some() { "extended" } else { "granted" };
+        let line = format!("{word} {}{on}: {until}{uses} (grant {short})", grant.operation);
+        session.screen.line(&line);
     }
-    session.screen.line("now send the same request again");
+    let conditions: Vec<_> = requests::to_be_checked(request).collect();
+    for condition in conditions {
+        session.screen.line(&format!("still to be checked: {condition}"));
+    }
+    if request.grants.len() < request.queries.len() {
+        session.screen.line("the reviewers did not approve the rest");
+    }
+    if request.extends.is_none() {
+        session.screen.line("now send the same request again");
+    }
     Ok(())
 }
 
 /// For tests of the wire: what would be posted.
 #[cfg(test)]
-pub(crate) fn wire(targets: &[&str], reason: &str) -> Result<serde_json::Value, Failure> {
+pub(crate) fn wire(
+    targets: &[&str],
+    rules: &[&str],
+    reason: &str,
+) -> Result<serde_json::Value, Failure> {
     let targets: Vec<_> = targets.iter().map(|&target| target.to_owned()).collect();
     let target = Target::read(&targets, None)?;
-    Ok(serde_json::to_value(body(target, None, reason.to_owned(), None)).unwrap())
+    let rules = rules.iter().map(|rule| rule.parse().unwrap()).collect();
+    Ok(serde_json::to_value(body(target, rules, reason.to_owned(), None)?).unwrap())
 }

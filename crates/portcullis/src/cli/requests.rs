@@ -1,7 +1,7 @@
-//! `portcullis requests`: access requests, mine or to review.
+//! `portcullis requests`: access requests, mine or to review, or one with all that there is to it.
 
 use clap::Args;
-use portcullis_api::access_requests::AccessRequestBody;
+use portcullis_api::access_requests::{AccessRequestBody, ReviewBody};
 
 use super::{
     failure::Failure,
@@ -11,6 +11,9 @@ use super::{
 
 #[derive(Debug, Args)]
 pub(crate) struct Requests {
+    /// Only this one, with all that there is to it; six characters of its id are enough
+    #[arg(conflicts_with_all = ["mine", "to_review"])]
+    id: Option<String>,
     /// Only my own
     #[arg(long, conflicts_with = "to_review")]
     mine: bool,
@@ -21,6 +24,19 @@ pub(crate) struct Requests {
 
 impl Requests {
     pub(crate) async fn run(self, mut session: Session<'_>) -> Result<(), Failure> {
+        if let Some(id) = &self.id {
+            let id = session.id(id, short_id::Kind::AccessRequest).await?;
+            let fetched = session.get(&format!("/v1/access-requests/{id}")).await?;
+            if session.screen.is_json() {
+                session.screen.body(&fetched.body);
+                return Ok(());
+            }
+            let now = session.now();
+            for line in details(&fetched.read()?, now) {
+                session.screen.line(&line);
+            }
+            return Ok(());
+        }
         let path = match (self.mine, self.to_review) {
             (true, _) => "/v1/access-requests?filter=mine",
             (false, true) => "/v1/access-requests?filter=to-review",
@@ -40,7 +56,9 @@ impl Requests {
         if let Some(first) = listed.items.first().filter(|_| self.to_review && screen.is_terminal())
         {
             let words = format!("review {} approve|decline", short_id::shown(&first.id));
-            screen.note(&format!("answer with `{}`", session.command(&words)));
+            let all = session.command(&format!("requests {}", short_id::shown(&first.id)));
+            let answer = session.command(&words);
+            screen.note(&format!("`{all}` shows all of it; answer with `{answer}`"));
         }
         Ok(())
     }
@@ -53,12 +71,7 @@ fn row(request: &AccessRequestBody, now: jiff::Timestamp) -> Vec<String> {
     });
     let way = request.queries.first().map(|query| way_table::kind(&query.way));
     let state = match request.state.as_str() {
-        "pending" => format!(
-            "{} of {} reviews, {}",
-            request.reviews.len(),
-            request.reviews_needed,
-            when::until(request.expires_at, now)
-        ),
+        "pending" => state(request, now),
         state => state.to_owned(),
     };
     vec![
@@ -70,4 +83,63 @@ fn row(request: &AccessRequestBody, now: jiff::Timestamp) -> Vec<String> {
         request.reason.clone(),
         state,
     ]
+}
+
+/// What the gate will still check of each query, in words, each once.
+pub(super) fn to_be_checked(request: &AccessRequestBody) -> impl Iterator<Item = &String> {
+    let mut seen = std::collections::BTreeSet::new();
+    let all = request.queries.iter().flat_map(|query| &query.way.to_be_checked);
+    all.filter(move |condition| seen.insert(*condition))
+}
+
+fn details(request: &AccessRequestBody, now: jiff::Timestamp) -> Vec<String> {
+    let mut lines = vec![format!("access request {}: {}", request.id, state(request, now))];
+    let who = format!("{} ({})", request.requester_name, request.requester.id);
+    lines.push(format!("  who      {who}"));
+    lines.push(format!("  why      {}", request.reason));
+    lines.push(format!("  how long {}, from approval", request.duration));
+    if let Some(grant) = &request.extends {
+        lines.push(format!("  moves the end of grant {}", short_id::shown(grant)));
+    }
+    for query in &request.queries {
+        let on = query.instance.as_ref().map_or_else(String::new, |name| format!(" on {name}"));
+        let (how, rule) = (way_table::kind(&query.way), &query.way.rule);
+        lines.push(format!("  what     {}{on}: {how}, by {rule}", query.operation));
+        let conditions = query.way.to_be_checked.iter();
+        lines.extend(conditions.map(|text| format!("           still to be checked: {text}")));
+        if query.digest.is_some() {
+            lines.push("           for the refused request, and no other".to_owned());
+        }
+    }
+    for review in &request.reviews {
+        lines.push(format!("  {}  {}{}", review.decision.in_words(), review.name, less(review)));
+    }
+    if !request.reviewers.is_empty() {
+        lines.push(format!("  who could review: {}", request.reviewers.join(", ")));
+    }
+    lines
+}
+
+/// What a reviewer agreed to, where it is less than was asked for.
+fn less(review: &ReviewBody) -> String {
+    let words = [
+        review.duration.map(|duration| format!(", for {duration}")),
+        review.operations.as_ref().map(|names| format!(", only {}", names.join(", "))),
+        review.instance.as_ref().map(|name| format!(", on {name}")),
+        review.note.as_ref().map(|note| format!(": {note}")),
+    ];
+    words.into_iter().flatten().collect()
+}
+
+fn state(request: &AccessRequestBody, now: jiff::Timestamp) -> String {
+    match (request.state.as_str(), &request.why) {
+        ("pending", _) => format!(
+            "{} of {} reviews, {}",
+            request.reviews.len(),
+            request.reviews_needed,
+            when::until(request.expires_at, now)
+        ),
+        (state, Some(why)) => format!("{state}: {why}"),
+        (state, None) => state.to_owned(),
+    }
 }

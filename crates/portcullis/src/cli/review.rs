@@ -1,8 +1,8 @@
 //! `portcullis review`: approve or decline.
 
 use clap::{Args, ValueEnum};
-use portcullis_api::access_requests::{AccessRequestBody, GiveReviewBody};
-use portcullis_model::{Decision, Window};
+use portcullis_api::access_requests::{AccessRequestBody, GiveReviewBody, ScopeBody};
+use portcullis_model::{Decision, InstanceName, OperationName, Window};
 
 use super::{failure::Failure, screen::Screen, session::Session, short_id};
 
@@ -16,6 +16,12 @@ pub(crate) struct ReviewArguments {
     /// For a shorter time than was asked for, like 10m
     #[arg(long = "for", value_name = "DURATION")]
     duration: Option<Window>,
+    /// Only this operation of what was asked for; may be given several times
+    #[arg(long, value_name = "OPERATION")]
+    only: Vec<OperationName>,
+    /// Only on this instance
+    #[arg(long)]
+    instance: Option<InstanceName>,
     /// Why; declining needs it
     #[arg(long)]
     note: Option<String>,
@@ -34,15 +40,27 @@ impl ReviewArguments {
             Answer::Approve => (Decision::Approve, self.note),
             Answer::Decline => (Decision::Decline, Some(note(self.note, session.screen)?)),
         };
-        let body = GiveReviewBody { decision, note, duration: self.duration, passkey: None };
+        let operations = (!self.only.is_empty()).then(|| self.only.into_iter().collect());
+        let scope = ScopeBody { operations, instance: self.instance };
+        let scope = (scope != ScopeBody::default()).then_some(scope);
+        let duration = self.duration;
+        let body = GiveReviewBody { decision, note, duration, scope, passkey: None };
         let body = serde_json::to_value(body)
             .map_err(|error| Failure::local("the review cannot be written", &error))?;
         let path = format!("/v1/access-requests/{id}/reviews");
         let answer = session.post(&path, Some(body)).await?;
+        let request: AccessRequestBody = answer.read()?;
         if session.screen.is_json() {
             session.screen.body(&answer.body);
-        } else {
-            session.screen.line(&outcome(&answer.read()?));
+        }
+        if decision == Decision::Approve && request.state == "declined" {
+            // What was approved is decided again before it opens anything.
+            let short = short_id::shown(&request.id);
+            let why = request.why.as_deref().unwrap_or("policy has changed");
+            return Err(Failure::Refused(format!("nothing was opened by {short}: {why}")));
+        }
+        if !session.screen.is_json() {
+            session.screen.line(&outcome(&request));
         }
         Ok(())
     }

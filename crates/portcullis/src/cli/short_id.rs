@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     Mine,
     /// An access request that one could review.
     ToReview,
+    /// Any access request that one can see.
+    AccessRequest,
 }
 
 impl Kind {
@@ -37,6 +39,7 @@ impl Kind {
             Self::Connection => ("/v1/connections", "connections"),
             Self::Mine => ("/v1/access-requests?filter=mine", "access_requests"),
             Self::ToReview => ("/v1/access-requests?filter=to-review", "access_requests"),
+            Self::AccessRequest => ("/v1/access-requests?filter=all", "access_requests"),
         }
     }
 
@@ -46,6 +49,7 @@ impl Kind {
             Self::Grant => ("grant that you can see", "portcullis grants"),
             Self::Connection => ("connection that you can see", "portcullis connections"),
             Self::Mine => ("access request of yours", "portcullis requests --mine"),
+            Self::AccessRequest => ("access request that you can see", "portcullis requests"),
             Self::ToReview => {
                 ("access request that you could review", "portcullis requests --to-review")
             }

@@ -32,7 +32,10 @@ fn commands_are_said_as_promised() {
         "portcullis ask payments.a payments.b --rule r --instance p-2 --reason x",
         "portcullis requests --to-review",
         "portcullis review 01KABCDEF approve --for 10m",
+        "portcullis review 01KABCDEF approve --only payments.a --only payments.b --instance p-2",
         "portcullis review 01KABCDEF decline --note no",
+        "portcullis requests 01KABCDEF",
+        "portcullis extend 01KABCDEF --for 30m --reason more --wait",
         "portcullis withdraw 01KABCDEF",
         "portcullis --profile lea grants",
         "portcullis revoke 01KABCDEF",
@@ -63,6 +66,8 @@ fn wrong_use_is_told_before_anything_is_sent() {
         "portcullis ask 7K2M --for 2y",
         "portcullis review 01KABCDEF maybe",
         "portcullis requests --mine --to-review",
+        "portcullis requests 01KABCDEF --mine",
+        "portcullis extend --for 30m",
         "portcullis login http://portcullis.example.com",
         "portcullis redeem http://portcullis.example.com",
         "portcullis redeem https://portcullis.example.com pc_once_x",
@@ -82,12 +87,27 @@ fn what_follows_curl_is_curls_own() {
 
 #[test]
 fn an_ask_on_the_wire_names_a_refusal_or_operations() {
-    let refusal = super::ask::wire(&["7k2m"], "stuck").unwrap();
+    let refusal = super::ask::wire(&["7k2m"], &[], "stuck").unwrap();
     assert_eq!(refusal, serde_json::json!({"refusal": "7K2M", "reason": "stuck"}));
-    let operations = super::ask::wire(&["payments.a", "payments.b"], "stuck").unwrap();
+    let operations = super::ask::wire(&["payments.a", "payments.b"], &[], "stuck").unwrap();
     let expected = serde_json::json!({"reason": "stuck",
         "queries": [{"operation": "payments.a"}, {"operation": "payments.b"}]});
     assert_eq!(operations, expected);
-    assert!(super::ask::wire(&["7K2M", "payments.a"], "stuck").is_err());
-    assert!(super::ask::wire(&["nonsense"], "stuck").is_err());
+    assert!(super::ask::wire(&["7K2M", "payments.a"], &[], "stuck").is_err());
+    assert!(super::ask::wire(&["nonsense"], &[], "stuck").is_err());
+}
+
+#[test]
+fn one_rule_is_for_all_operations_and_several_are_one_for_each() {
+    let both = ["payments.a", "payments.b"];
+    let one = super::ask::wire(&both, &["r"], "stuck").unwrap();
+    assert_eq!((&one["rule"], &one["queries"][0]["rule"]), (&"r".into(), &serde_json::Value::Null));
+    let each = super::ask::wire(&both, &["r", "s"], "stuck").unwrap();
+    assert_eq!(
+        (&each["queries"][0]["rule"], &each["queries"][1]["rule"]),
+        (&"r".into(), &"s".into())
+    );
+    assert!(each.get("rule").is_none());
+    assert!(super::ask::wire(&both, &["r", "s", "t"], "stuck").is_err());
+    assert!(super::ask::wire(&["payments.a"], &["r", "s"], "stuck").is_err());
 }

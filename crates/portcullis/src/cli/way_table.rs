@@ -6,8 +6,11 @@ use super::screen::Screen;
 
 /// Shows the ways, numbered from 1.
 pub(crate) fn show(screen: &Screen, ways: &[WayBody]) {
-    for line in lines(ways) {
-        screen.line(&line);
+    for (line, way) in lines(ways).iter().zip(ways) {
+        screen.line(line);
+        for condition in &way.to_be_checked {
+            screen.line(&format!("     still to be checked: {condition}"));
+        }
     }
 }
 
@@ -37,11 +40,13 @@ pub(crate) fn kind(way: &WayBody) -> String {
 
 /// `15m, 1 use`.
 pub(crate) fn limits(way: &WayBody) -> String {
-    match way.max_uses {
-        None => way.max_duration.to_string(),
-        Some(1) => format!("{}, 1 use", way.max_duration),
-        Some(uses) => format!("{}, {uses} uses", way.max_duration),
-    }
+    let uses = match way.max_uses {
+        None => String::new(),
+        Some(1) => ", 1 use".to_owned(),
+        Some(uses) => format!(", {uses} uses"),
+    };
+    let idle = way.idle.map_or_else(String::new, |idle| format!(", ends unused after {idle}"));
+    format!("{}{uses}{idle}", way.max_duration)
 }
 
 fn row(number: usize, way: &WayBody) -> [String; 5] {
@@ -65,6 +70,8 @@ mod tests {
             reviews: 1,
             max_duration: "15m".parse().unwrap(),
             max_uses: Some(1),
+            idle: None,
+            to_be_checked: vec![],
             reviewers: vec!["lea".to_owned()],
         };
         assert_eq!(
@@ -73,6 +80,8 @@ mod tests {
         );
         let automatic = WayBody { kind: "automatic".to_owned(), reviews: 0, max_uses: None, ..way };
         assert_eq!(row(1, &automatic)[1..4], ["automatic", "at once", "15m"]);
+        let idle = WayBody { idle: Some("5m".parse().unwrap()), ..automatic };
+        assert_eq!(limits(&idle), "15m, ends unused after 5m");
     }
 
     #[test]
@@ -83,6 +92,8 @@ mod tests {
             reviews,
             max_duration: "15m".parse().unwrap(),
             max_uses: None,
+            idle: None,
+            to_be_checked: vec![],
             reviewers: vec!["lea".to_owned()],
         };
         let expected = ["  1  automatic   at once  15m  r", "  2  one review  lea      15m  r"];

@@ -16,9 +16,9 @@ fn workloads(entries: &[&str]) -> String {
 
 /// The sound file whose only provider is this one.
 fn people(entry: &str) -> String {
-    let start = SOUND.find("    - name: corp").expect("it is there");
-    let end = SOUND.find("policies: policies").expect("it is there");
-    format!("{}{entry}{}", &SOUND[..start], &SOUND[end..])
+    let (before, corp) = SOUND.split_once("    - name: corp").expect("it is there");
+    let (_, after) = corp.split_once("policies: policies").expect("it is there");
+    format!("{before}{entry}policies: policies{after}")
 }
 
 fn oauth2(more: &str) -> String {

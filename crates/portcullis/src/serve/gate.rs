@@ -48,6 +48,7 @@ pub(super) fn open(
         feed: Arc::new(ControlFeed(Arc::clone(house.control.snapshots()))),
         journals: Arc::new(LogJournals(house.log.handle())),
         consumption: Arc::clone(&ports) as _,
+        limits: Arc::clone(&ports) as _,
         refusals: Arc::clone(&ports) as _,
         browsers: Arc::clone(&ports) as _,
         sightings: Arc::clone(&ports) as _,

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 
 use super::keys;
 use crate::{
-    adapters::{LogEvents, ProvidedPeople, TokenVerifier},
+    adapters::{LogEvents, ProvidedPeople, TokenVerifier, Webhooks},
     ambient::{SystemClock, SystemEntropy},
     config::{Config, Loaded},
 };
@@ -55,6 +55,7 @@ impl House {
             settings: settings(config, base, &entropy)?,
             people: people(loaded, &client, &clock, runtime)?,
             workloads: Arc::new(TokenVerifier(Arc::clone(&workloads))),
+            notifier: Arc::new(Webhooks::new()?),
         });
         let control = control.await.context("control cannot start")?;
         Ok(Self { control, workloads, clock, entropy, store, log })
@@ -65,6 +66,7 @@ fn settings(config: &Config, base: &Path, entropy: &Arc<dyn Entropy>) -> Result<
     let sign_ins = &config.identity.sign_ins;
     let scim = config.identity.scim.as_ref();
     Ok(Settings {
+        access_request: config.access_requests.expire_after,
         people: config.identity.same_people(),
         control_sign_in: sign_ins.absolute,
         idle: sign_ins.idle,

@@ -156,6 +156,7 @@ fn bodies(path: &str) -> Vec<Option<Value>> {
                 Some(json!({"decision": "decline", "note": "x"})),
             ]
         }
+        _ if path.ends_with("/extend") => vec![Some(json!({"reason": "x", "duration": "10m"}))],
         _ => vec![None],
     }
 }
@@ -178,7 +179,11 @@ fn m13_m14_every_change_through_a_door_is_on_record() {
     let ask = |visitor: &Visitor<'_>, amount| json!({"reason": "stuck", "refusal": visitor.refund(amount).json()["refusal"]});
     let asked = walk(&ana, ASK, "", Some(ask(&ana, 1)), "access_requested");
     walk(&ana, "POST /v1/grants/{id}/give-back", &grant(&asked), None, "grant_ended");
-    let asked = walk(&ana, ASK, "", Some(ask(&ana, 1)), "grant_started");
+    let mut brief = ask(&ana, 1);
+    brief["duration"] = json!("5m");
+    let asked = walk(&ana, ASK, "", Some(brief), "grant_started");
+    let more = Some(json!({"reason": "stuck", "duration": "10m"}));
+    walk(&ana, "POST /v1/grants/{id}/extend", &grant(&asked), more, "grant_extended");
     let made = walk(&ana, "POST /v1/grants/{id}/tokens", &grant(&asked), None, "token_issued");
     let made = Some(json!({"token": made["token"]}));
     walk(&ana, "POST /v1/tokens/redeem", "", made, "token_redeemed");

@@ -47,6 +47,7 @@ pub(crate) struct Plan {
     no_corp: bool,
     /// Where control listens, if that matters.
     control_port: Option<u16>,
+    settings: String,
 }
 
 /// A running binary. Killed when dropped.
@@ -79,6 +80,7 @@ impl Plan {
             corp: String::new(),
             no_corp: false,
             control_port: None,
+            settings: String::new(),
         }
     }
 
@@ -102,6 +104,12 @@ impl Plan {
     /// Adds a file beside the configuration.
     pub(crate) fn file(mut self, name: &str, text: &str) -> Self {
         self.files.push((name.to_owned(), text.to_owned()));
+        self
+    }
+
+    /// Adds a line at the top of the configuration: `access_requests: {expire_after: 2s}`.
+    pub(crate) fn setting(mut self, line: &str) -> Self {
+        self.settings.extend([line, "\n"]);
         self
     }
 
@@ -448,7 +456,7 @@ identity:
 {corp}{}  workloads:
     - name: builds
       jwt: {{issuer: \"{}\", audience: portcullis, groups_claim: groups{}}}
-{}policies: policies
+{}{}policies: policies
 services:
 {services}",
         plan.listeners,
@@ -457,7 +465,8 @@ services:
         plan.people,
         workloads.url(),
         plan.jwt,
-        plan.workloads
+        plan.workloads,
+        plan.settings
     )
 }
 

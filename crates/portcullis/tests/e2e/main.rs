@@ -41,6 +41,7 @@ mod provider;
 mod provider_server;
 mod readme;
 mod record;
+mod reviews;
 mod secrecy;
 mod secrets;
 mod sessions;

@@ -116,7 +116,7 @@ fn time_moved(core: &Rc<Core>) {
         }
         let end = {
             let mut standing = watch.standing.borrow_mut();
-            let timed_out = standing.timed_out(now);
+            let timed_out = standing.timed_out(&snapshot, now);
             timed_out.or_else(|| standing.denied_by_time(core, &snapshot, now))
         };
         if let Some(end) = end {

@@ -71,7 +71,12 @@ impl Standing {
     }
 
     /// Why the connection must end at `now`, whatever policy says.
-    pub(crate) fn timed_out(&self, now: Timestamp) -> Option<ConnectionEnd> {
+    pub(crate) fn timed_out(
+        &mut self,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Option<ConnectionEnd> {
+        self.follow_grant(snapshot);
         if self.grant.as_ref().is_some_and(|grant| now >= grant.expires_at) {
             return Some(ConnectionEnd::GrantEnded);
         }
@@ -87,6 +92,7 @@ impl Standing {
         snapshot: &Snapshot,
         now: Timestamp,
     ) -> Option<ConnectionEnd> {
+        self.follow_grant(snapshot);
         if let Some(used) = &self.grant
             && snapshot.grant(used.id).is_none()
             && !used.goes_on_in(snapshot)
@@ -107,6 +113,18 @@ impl Standing {
             self.question = Rc::new(question);
         }
         self.denied(core, snapshot, now)
+    }
+
+    /// A grant that was extended carries on what it opened.
+    fn follow_grant(&mut self, snapshot: &Snapshot) {
+        let Some(used) = &mut self.grant else { return };
+        let Some(now) = snapshot.grant(used.id) else { return };
+        if now.expires_at == used.expires_at {
+            return;
+        }
+        used.expires_at = now.expires_at;
+        // It has a use left, as it had when this connection had not spent one.
+        used.before_use = used.before_use.is_some().then(|| Arc::clone(now));
     }
 
     /// Where the rules read time: why the connection must end at `now`.

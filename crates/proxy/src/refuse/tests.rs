@@ -12,6 +12,8 @@ fn requestable() -> Refusal {
         reviews: 1,
         max_duration: Window::minutes(15),
         max_uses: Some(1),
+        idle: None,
+        to_be_checked: Vec::new(),
         reviewers: vec!["<script>lea".to_owned()],
     };
     Refusal::Requestable(Box::new(Requestable {

@@ -68,6 +68,7 @@ struct Ports {
     changes: watch::Sender<u64>,
     records: Records,
     consumed: AtomicUsize,
+    used: AtomicUsize,
     opened: AtomicUsize,
     ended: Arc<Mutex<Vec<String>>>,
     clock: ManualClock,
@@ -88,6 +89,7 @@ impl House {
             changes: watch::channel(0).0,
             records: Records::default(),
             consumed: AtomicUsize::new(0),
+            used: AtomicUsize::new(0),
             opened: AtomicUsize::new(0),
             ended: Arc::default(),
             clock,
@@ -103,6 +105,7 @@ impl House {
             feed: Arc::clone(&ports) as _,
             journals: Arc::new(ports.records.clone()),
             consumption: Arc::clone(&ports) as _,
+            limits: Arc::clone(&ports) as _,
             refusals: Arc::clone(&ports) as _,
             browsers: Arc::new(crate::browsers::Nobody),
             sightings: Arc::clone(&ports) as _,
@@ -199,6 +202,7 @@ impl House {
             expires_at: now + SignedDuration::from_mins(5),
             max_uses,
             uses: 0,
+            idle: None,
             state: GrantState::InForce,
         };
         self.ports.publish(|snapshot| snapshot.with_grant(Arc::new(grant.clone()), now));
@@ -233,6 +237,17 @@ impl House {
 
     pub(crate) fn consumed(&self) -> usize {
         self.ports.consumed.load(Ordering::SeqCst)
+    }
+
+    /// How often a grant that ends unused was said to be used.
+    pub(crate) fn used(&self) -> usize {
+        self.ports.used.load(Ordering::SeqCst)
+    }
+
+    /// `grant` as it is from now on.
+    pub(crate) fn put(&self, grant: Grant) {
+        let now = self.ports.clock.now();
+        self.ports.publish(|snapshot| snapshot.with_grant(Arc::new(grant), now));
     }
 
     pub(crate) fn upstream_requests(&self) -> usize {

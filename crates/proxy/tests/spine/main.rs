@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use house::{House, TOKEN};
 use jiff::SignedDuration;
+use portcullis_model::Grant;
 
 #[test]
 fn a_permitted_request_reaches_the_upstream_with_the_gates_own_headers() {
@@ -130,6 +131,42 @@ fn e21_an_idle_websocket_is_closed_with_1008_and_a_reason() {
     assert_eq!(rest[..4], [0x88, 17, 0x03, 0xf0], "{rest:?}");
     assert_eq!(&rest[4..], b"the grant ended");
     assert_eq!(house.ended_connections(), ["websocket GrantEnded"]);
+}
+
+#[test]
+fn a_stream_lives_on_with_its_grant_when_that_is_extended() {
+    let house = House::open();
+    let grant = house.grant("payments.events", None);
+    let mut stream = house.stream("GET", "payments.test", "/v1/events", "");
+    assert!(stream.until("data: hello").contains("200 OK"));
+    house.wait_for_connections(1);
+    let until = grant.expires_at + SignedDuration::from_mins(3);
+    let now = grant.starts_at;
+    house.put(grant.clone().extend(until, grant.kind, grant.reviews, now).unwrap());
+    house.advance(SignedDuration::from_mins(6));
+    // Time is looked at twice a second.
+    std::thread::sleep(Duration::from_millis(1200));
+    assert!(house.is_nothing_ended(), "the end that it had is no end any more");
+    house.advance(SignedDuration::from_mins(2));
+    stream.rest();
+    assert_eq!(house.ended_connections(), ["sse GrantEnded"], "and the end that it has is one");
+}
+
+#[test]
+fn only_grants_that_end_unused_are_said_to_be_used() {
+    let house = House::open();
+    let grant = house.grant("payments.createRefund", None);
+    assert_eq!(house.post("payments.test", "/v1/refunds", "{\"amount\":1}").status, 200);
+    assert_eq!(house.used(), 0);
+    let idle = Some("5m".parse().unwrap());
+    house.put(Grant { idle, version: grant.version + 1, ..grant });
+    for _ in 0..3 {
+        assert_eq!(house.post("payments.test", "/v1/refunds", "{\"amount\":1}").status, 200);
+    }
+    assert_eq!(house.used(), 1, "once in a second, and no more");
+    house.advance(SignedDuration::from_secs(1));
+    assert_eq!(house.post("payments.test", "/v1/refunds", "{\"amount\":1}").status, 200);
+    assert_eq!(house.used(), 2);
 }
 
 #[test]

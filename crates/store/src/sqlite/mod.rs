@@ -6,6 +6,7 @@
 mod browsers;
 mod directory;
 mod grant_tokens;
+mod lifecycle;
 mod open;
 mod passkeys;
 mod read;
@@ -21,15 +22,16 @@ use std::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, Passkey, PersonId, Principal,
-    PrincipalId, RefusalId, TokenHash,
+    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, NoticeId, Passkey, PersonId,
+    Principal, PrincipalId, RefusalId, TokenHash,
 };
 use sqlx::SqlitePool;
 
 use crate::{
     AccessRequests, Change, Grants, LogMark, SeenPrincipal, Store, StoreError, StoredAnswer,
     StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent, StoredGrantToken,
-    StoredGroup, StoredOneTimeToken, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
+    StoredGroup, StoredNotice, StoredOneTimeToken, StoredProviderToken, StoredRefusal,
+    StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -79,6 +81,18 @@ impl Store for SqliteStore {
 
     async fn grants(&self, which: Grants, limit: u32) -> Result<Vec<Grant>> {
         read::grants(&self.readers, &which, limit).await
+    }
+
+    async fn grants_used(&self) -> Result<Vec<(GrantId, Timestamp)>> {
+        lifecycle::grants_used(&self.readers).await
+    }
+
+    async fn notice(&self, id: NoticeId) -> Result<Option<StoredNotice>> {
+        lifecycle::notice(&self.readers, id).await
+    }
+
+    async fn notices(&self) -> Result<Vec<StoredNotice>> {
+        lifecycle::notices(&self.readers).await
     }
 
     async fn sign_ins(&self) -> Result<Vec<StoredSignIn>> {

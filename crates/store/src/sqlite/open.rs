@@ -44,6 +44,7 @@ fn migrations() -> Migrator {
         (3, "browsers", include_str!("../../migrations/0003_browsers.sql")),
         (5, "jobs", include_str!("../../migrations/0005_jobs.sql")),
         (6, "passkeys", include_str!("../../migrations/0006_passkeys.sql")),
+        (8, "lifecycle", include_str!("../../migrations/0008_lifecycle.sql")),
         (10, "grant_tokens", include_str!("../../migrations/0010_grant_tokens.sql")),
     ];
     let migration = |(version, name, sql): (i64, &'static str, &'static str)| {

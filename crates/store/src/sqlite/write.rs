@@ -2,15 +2,17 @@
 
 use portcullis_model::{
     AccessRequest, Decision, Event, Grant, GrantState, Principal, RequestId, Review, SignInId,
+    TokenHash,
 };
 use sqlx::{Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
 
 use super::{
-    Result, browsers, directory, grant_tokens, passkeys,
+    Result, browsers, directory, grant_tokens, lifecycle, passkeys,
     rows::{json, micros, unreadable},
 };
 use crate::{
-    Change, LogMark, Person, StoreError, StoredAnswer, StoredBundle, StoredRefusal, StoredSignIn,
+    Change, LogMark, Person, StoreError, StoredAnswer, StoredBundle, StoredDevice, StoredRefusal,
+    StoredSignIn,
 };
 
 /// Answers that are kept for one caller.
@@ -28,11 +30,7 @@ pub(super) async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<
         Change::EndCode(hash) => browsers::end_code(tx, hash).await,
         Change::SeeOnce { hash, until } => browsers::see_once(tx, hash, *until).await,
         Change::KeepProviderToken(token) => browsers::keep_provider_token(tx, token).await,
-        Change::AddDevice { hash, device } => {
-            let sql = "INSERT INTO devices (token_hash, expires_at, body) VALUES (?, ?, ?)";
-            let query = sqlx::query(sql).bind(hash.to_string()).bind(micros(device.expires_at));
-            guarded(tx, query.bind(json("devices", device)?)).await
-        }
+        Change::AddDevice { hash, device } => add_device(tx, hash, device).await,
         Change::EndDevice(hash) => {
             let sql = "DELETE FROM devices WHERE token_hash = ?";
             guarded(tx, sqlx::query(sql).bind(hash.to_string())).await
@@ -50,6 +48,8 @@ pub(super) async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<
             spend_use(tx, &grant.to_string(), *request, micros(*at)).await
         }
         Change::Token(change) => grant_tokens::apply(tx, change).await,
+        Change::SeeGrant { id, at } => lifecycle::see_grant(tx, *id, *at).await,
+        Change::Notice(change) => lifecycle::notice_change(tx, change).await,
         Change::KeepRefusal { refusal, at_most } => keep_refusal(tx, refusal, *at_most).await,
         Change::KeepAnswer { answer, forget_until } => {
             keep_answer(tx, answer, micros(*forget_until)).await
@@ -75,6 +75,16 @@ pub(super) async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<
         Change::RemoveGroup(id) => directory::remove_group(tx, *id).await,
         Change::Record(event) => record(tx, event).await,
     }
+}
+
+async fn add_device(
+    tx: &mut SqliteConnection,
+    hash: &TokenHash,
+    device: &StoredDevice,
+) -> Result<()> {
+    let sql = "INSERT INTO devices (token_hash, expires_at, body) VALUES (?, ?, ?)";
+    let query = sqlx::query(sql).bind(hash.to_string()).bind(micros(device.expires_at));
+    guarded(tx, query.bind(json("devices", device)?)).await
 }
 
 async fn end_sign_in(tx: &mut SqliteConnection, id: SignInId) -> Result<()> {
@@ -185,7 +195,10 @@ fn asked(request: &AccessRequest) -> Result<String> {
         .iter()
         .map(|query| (&query.operation, &query.instance, &query.digest, &query.way.rule))
         .collect();
-    json("access_requests", &(queries, request.duration))
+    match request.extends {
+        None => json("access_requests", &(queries, request.duration)),
+        Some(grant) => json("access_requests", &(queries, request.duration, grant)),
+    }
 }
 
 async fn move_access_request(
@@ -253,11 +266,12 @@ async fn add_grant(tx: &mut SqliteConnection, grant: &Grant, once: bool) -> Resu
 }
 
 async fn move_grant(tx: &mut SqliteConnection, grant: &Grant, seen_version: u32) -> Result<()> {
-    let sql = "UPDATE grants SET state = ?, version = ?, body = ? \
+    let sql = "UPDATE grants SET state = ?, version = ?, expires_at = ?, body = ? \
                WHERE id = ? AND state = 'in_force' AND version = ?";
     let query = sqlx::query(sql)
         .bind(state(grant))
         .bind(grant.version)
+        .bind(micros(grant.expires_at))
         .bind(json("grants", grant)?)
         .bind(grant.id.to_string())
         .bind(seen_version);

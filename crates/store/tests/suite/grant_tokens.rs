@@ -39,8 +39,7 @@ fn redeem(name: &str, now: Timestamp) -> Change {
 }
 
 fn opens(name: &str, grant: &Grant, now: Timestamp) -> Change {
-    let (authenticated_at, expires_at) = (now, grant.expires_at);
-    let token = GrantToken { grant: grant.id, authenticated_at, expires_at };
+    let token = GrantToken { grant: grant.id, authenticated_at: now };
     Change::Token(TokenChange::AddGrantToken { hash: hash(name), token, now })
 }
 

@@ -7,7 +7,8 @@ use portcullis_model::{
     AccessQuery, AccessRequest, AccessRequestId, AccessRequestState, Audience, Base64Url,
     BundleDigest, Decision, DirectoryId, Event, EventId, EventType, Grant, GrantId, GrantKind,
     GrantState, Held, Passkey, PasskeyId, PersonId, Principal, PrincipalId, PrincipalKind,
-    RefusalId, RequestId, Resource, Review, ReviewId, SignIn, SignInId, TokenHash, Way, Window,
+    RefusalId, RequestId, Resource, Review, ReviewId, Scope, SignIn, SignInId, TokenHash, Way,
+    Window,
 };
 use portcullis_store::{
     ChallengePurpose, Person, StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEmail,
@@ -46,6 +47,8 @@ pub(crate) fn request(n: u128, name: &str, operation: &str) -> AccessRequest {
         reviews: 2,
         max_duration: Window::minutes(30),
         max_uses: None,
+        idle: None,
+        to_be_checked: Vec::new(),
         reviewers: vec![],
     };
     let operation = operation.parse().unwrap();
@@ -59,6 +62,7 @@ pub(crate) fn request(n: u128, name: &str, operation: &str) -> AccessRequest {
         reason: "refunds stuck".into(),
         duration: Window::minutes(15),
         refusal: None,
+        extends: None,
         created_at: now(),
         expires_at: now() + SignedDuration::from_hours(1),
         reviews: vec![],
@@ -75,6 +79,7 @@ pub(crate) fn review(n: u128, person: u128, decision: Decision) -> Review {
         decision,
         note: Some("because".into()),
         duration: None,
+        scope: Scope::default(),
         at: now(),
         source: None,
         passkey: None,
@@ -97,6 +102,7 @@ pub(crate) fn grant(n: u128, request: u128, max_uses: Option<u32>) -> Grant {
         expires_at: now() + SignedDuration::from_mins(15),
         max_uses,
         uses: 0,
+        idle: None,
         state: GrantState::InForce,
     }
 }
@@ -176,6 +182,7 @@ pub(crate) fn bundle(generation: u64, digest: &str) -> StoredBundle {
         generation,
         activated_at: now(),
         by: "start".into(),
+        person: None,
         pinned_over: None,
         source: serde_json::json!({"policies": []}),
     }

@@ -2,6 +2,7 @@
 
 mod directory;
 mod grant_tokens;
+mod lifecycle;
 pub(crate) mod made;
 
 use std::sync::Arc;
@@ -9,8 +10,8 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use made::now;
 use portcullis_model::{
-    AccessRequest, AccessRequestId, BundleDigest, Decision, Grant, GrantEnd, GrantId, Passkey,
-    PasskeyId, PersonId, RequestId, SignInId, TokenHash,
+    AccessRequest, AccessRequestId, BundleDigest, Decision, GrantEnd, GrantId, Passkey, PasskeyId,
+    PersonId, RequestId, SignInId, TokenHash,
 };
 use portcullis_store::{
     AccessRequests, Change, Grants, LogMark, Store, StoreError, StoredAnswer, StoredProviderToken,
@@ -18,6 +19,12 @@ use portcullis_store::{
 
 pub(crate) use directory::*;
 pub(crate) use grant_tokens::*;
+pub(crate) use lifecycle::{
+    e27_an_extended_grant_stands_in_the_way_of_a_second_until_its_new_end,
+    e27_what_policy_gives_by_itself_is_given_once_while_it_lives,
+    uses_of_grants_are_known_while_they_are_in_force,
+    who_is_to_be_told_is_tried_in_turn_and_told_once,
+};
 
 type Shared = Arc<dyn Store>;
 
@@ -126,28 +133,6 @@ pub(crate) async fn e16_a_use_is_spent_once(store: Shared) {
     assert!(store.grants(Grants::InForce, 10).await.unwrap().is_empty());
     let kept = store.grant(GrantId::from_bits(1)).await.unwrap().unwrap();
     assert_eq!((kept.uses, kept.max_uses), (1, Some(1)));
-}
-
-pub(crate) async fn e27_what_policy_gives_by_itself_is_given_once_while_it_lives(store: Shared) {
-    store.commit(vec![add(made::request(1, "ana", "payments.createRefund"))]).await.unwrap();
-    let once = |n, digest: Option<&str>| {
-        let digest = digest.map(Arc::from);
-        vec![Change::AddGrantOnce(Grant { digest, ..made::grant(n, 1, None) })]
-    };
-    let mut racing = tokio::task::JoinSet::new();
-    for n in 0..16 {
-        let (store, once) = (Arc::clone(&store), once(n, None));
-        racing.spawn(async move { store.commit(once).await.is_ok() });
-    }
-    assert_eq!(racing.join_all().await.into_iter().filter(|added| *added).count(), 1);
-    store.commit(once(20, Some("sha256:a"))).await.unwrap();
-    assert!(is_conflict(&store.commit(once(21, Some("sha256:a"))).await));
-    store.commit(once(22, Some("sha256:b"))).await.unwrap();
-    let first = store.grants(Grants::InForce, 10).await.unwrap();
-    let first = first.into_iter().find(|grant| grant.digest.is_none()).unwrap();
-    let ended = first.end(now(), GrantEnd::GivenBack, None).unwrap();
-    store.commit(vec![Change::MoveGrant { grant: ended, seen_version: 0 }]).await.unwrap();
-    store.commit(once(23, None)).await.unwrap();
 }
 
 pub(crate) async fn a_closed_store_answers_nothing(store: Shared) {

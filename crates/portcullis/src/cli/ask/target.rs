@@ -53,34 +53,25 @@ impl Target {
         }
     }
 
-    /// A title, and what would open it now.
+    /// For each part a title, and what would open it now.
     pub(super) async fn ways(
         &self,
         session: &mut Session<'_>,
-    ) -> Result<(String, Vec<WayBody>), Failure> {
+    ) -> Result<Vec<(String, Vec<WayBody>)>, Failure> {
         match self {
             Self::Refusal(id) => {
                 let fetched = session.get(&format!("/v1/refusals/{id}")).await;
                 let fetched = fetched.map_err(|failure| failure.or_try(self.hint()))?;
                 let refusal: RefusalBody = fetched.read()?;
                 let title = format!("{id}  {} on {}", refusal.operation, refusal.service);
-                Ok((title, refusal.ways))
+                Ok(vec![(title, refusal.ways)])
             }
             Self::Operations(operations) => {
-                let mut shared: Option<Vec<WayBody>> = None;
+                let mut parts = Vec::new();
                 for (operation, _) in operations {
-                    let ways = ways_of(session, operation).await?;
-                    // One access request takes one rule, so only ways that open all of it count.
-                    shared = Some(match shared {
-                        None => ways,
-                        Some(earlier) => earlier
-                            .into_iter()
-                            .filter(|way| ways.iter().any(|other| other.rule == way.rule))
-                            .collect(),
-                    });
+                    parts.push((operation.to_string(), ways_of(session, operation).await?));
                 }
-                let names: Vec<_> = operations.iter().map(|(name, _)| name.as_str()).collect();
-                Ok((names.join(", "), shared.unwrap_or_default()))
+                Ok(parts)
             }
         }
     }

@@ -13,13 +13,14 @@ use std::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    Attempt, Clock, Entropy, Grant, GrantId, OperationName, Outcome, Principal, RecordLevel,
-    RefusalId, RefusalsCounted, RequestId,
+    Attempt, Clock, Entropy, Grant, GrantId, OperationName, Outcome, Principal, PrincipalId,
+    RecordLevel, RefusalId, RefusalsCounted, RequestId,
 };
-use portcullis_policy::Snapshot;
+use portcullis_policy::{Snapshot, rate_limit::RateLimit};
 use portcullis_proxy::ports::{
     ConnectionEnd, ConnectionInfo, Connections, ConsumeError, Consumption, Journal, Journals,
-    KeptRefusal, RecordBroken, Recorded, Refusals, RegisteredConnection, Sightings, SnapshotFeed,
+    KeptRefusal, Limits, RecordBroken, Recorded, Refusals, RegisteredConnection, Sightings,
+    SnapshotFeed, TooOften,
 };
 use tokio::sync::watch;
 
@@ -117,6 +118,22 @@ impl Consumption for Ports {
         self.consumed.fetch_add(1, Ordering::SeqCst);
         self.publish(|snapshot| snapshot.with_grant(Arc::new(used), now));
         Ok(())
+    }
+
+    fn used(&self, _grant: GrantId) {
+        self.used.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl Limits for Ports {
+    async fn admit(
+        &self,
+        _who: &PrincipalId,
+        _what: &OperationName,
+        _limit: RateLimit,
+    ) -> Result<(), TooOften> {
+        Err(TooOften { retry_after: 7 })
     }
 }
 

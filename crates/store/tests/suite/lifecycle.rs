@@ -1,0 +1,92 @@
+//! Grants that move, and who is to be told.
+
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use portcullis_model::{AccessRequestId, Grant, GrantEnd, GrantId, NoticeId};
+use portcullis_store::{Change, Grants, NoticeChange, StoredNotice};
+
+use super::{
+    Shared, add, is_conflict,
+    made::{self, now},
+};
+
+pub(crate) async fn e27_an_extended_grant_stands_in_the_way_of_a_second_until_its_new_end(
+    store: Shared,
+) {
+    let grant = made::grant(1, 1, None);
+    let request = made::request(1, "ana", "payments.createRefund");
+    store.commit(vec![add(request), Change::AddGrantOnce(grant.clone())]).await.unwrap();
+    let until = grant.expires_at + SignedDuration::from_mins(10);
+    let moved = grant.clone().extend(until, grant.kind, 1, now()).unwrap();
+    let moved = Change::MoveGrant { grant: moved, seen_version: 0 };
+    store.commit(vec![moved.clone()]).await.unwrap();
+    assert!(is_conflict(&store.commit(vec![moved]).await), "what was seen has moved");
+    let second = |n, at| Change::AddGrantOnce(Grant { starts_at: at, ..made::grant(n, 1, None) });
+    let later = grant.expires_at + SignedDuration::from_mins(5);
+    assert!(is_conflict(&store.commit(vec![second(2, later)]).await));
+    store.commit(vec![second(3, until)]).await.unwrap();
+}
+
+pub(crate) async fn uses_of_grants_are_known_while_they_are_in_force(store: Shared) {
+    let request = made::request(1, "ana", "payments.createRefund");
+    let grant = made::grant(1, 1, None);
+    store.commit(vec![add(request), Change::AddGrant(grant.clone())]).await.unwrap();
+    assert!(store.grants_used().await.unwrap().is_empty());
+    let at = now() + SignedDuration::from_mins(1);
+    store.commit(vec![Change::SeeGrant { id: grant.id, at }]).await.unwrap();
+    assert_eq!(store.grants_used().await.unwrap(), [(grant.id, at)]);
+    let ended = grant.end(at, GrantEnd::Idle, None).unwrap();
+    store.commit(vec![Change::MoveGrant { grant: ended, seen_version: 0 }]).await.unwrap();
+    assert!(store.grants_used().await.unwrap().is_empty());
+    // One that has ended is not seen any more, and that is no conflict.
+    let id = GrantId::from_bits(1);
+    store.commit(vec![Change::SeeGrant { id, at }]).await.unwrap();
+}
+
+pub(crate) async fn who_is_to_be_told_is_tried_in_turn_and_told_once(store: Shared) {
+    let notice = |n: u128| StoredNotice {
+        id: NoticeId::from_bits(n),
+        access_request: AccessRequestId::from_bits(1),
+        target: "webhook:https://hooks.example.com/1".to_owned(),
+        due_at: now(),
+        attempts: 0,
+    };
+    let plan = |n| Change::Notice(NoticeChange::Add(notice(n)));
+    let request = made::request(1, "ana", "payments.createRefund");
+    store.commit(vec![add(request), plan(1), plan(2)]).await.unwrap();
+    assert_eq!(store.notices().await.unwrap().len(), 2);
+    let later =
+        StoredNotice { attempts: 1, due_at: now() + SignedDuration::from_secs(1), ..notice(1) };
+    let again = Change::Notice(NoticeChange::Move { notice: later.clone(), seen_attempts: 0 });
+    store.commit(vec![again.clone()]).await.unwrap();
+    assert!(is_conflict(&store.commit(vec![again]).await), "somebody else has tried");
+    assert_eq!(store.notice(later.id).await.unwrap(), Some(later.clone()));
+    let told = || vec![Change::Notice(NoticeChange::End(later.id))];
+    store.commit(told()).await.unwrap();
+    assert!(is_conflict(&store.commit(told()).await));
+    assert_eq!(store.notice(later.id).await.unwrap(), None);
+    assert_eq!(store.notices().await.unwrap(), [notice(2)]);
+}
+
+pub(crate) async fn e27_what_policy_gives_by_itself_is_given_once_while_it_lives(store: Shared) {
+    store.commit(vec![add(made::request(1, "ana", "payments.createRefund"))]).await.unwrap();
+    let once = |n, digest: Option<&str>| {
+        let digest = digest.map(Arc::from);
+        vec![Change::AddGrantOnce(Grant { digest, ..made::grant(n, 1, None) })]
+    };
+    let mut racing = tokio::task::JoinSet::new();
+    for n in 0..16 {
+        let (store, once) = (Arc::clone(&store), once(n, None));
+        racing.spawn(async move { store.commit(once).await.is_ok() });
+    }
+    assert_eq!(racing.join_all().await.into_iter().filter(|added| *added).count(), 1);
+    store.commit(once(20, Some("sha256:a"))).await.unwrap();
+    assert!(is_conflict(&store.commit(once(21, Some("sha256:a"))).await));
+    store.commit(once(22, Some("sha256:b"))).await.unwrap();
+    let first = store.grants(Grants::InForce, 10).await.unwrap();
+    let first = first.into_iter().find(|grant| grant.digest.is_none()).unwrap();
+    let ended = first.end(now(), GrantEnd::GivenBack, None).unwrap();
+    store.commit(vec![Change::MoveGrant { grant: ended, seen_version: 0 }]).await.unwrap();
+    store.commit(once(23, None)).await.unwrap();
+}
