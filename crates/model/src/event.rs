@@ -89,8 +89,13 @@ impl EventType {
             | Self::Reviewed
             | Self::ReviewRefused
             | Self::AccessRequestEnded => 3004,
-            Self::GrantStarted | Self::GrantExtended | Self::GrantUsed | Self::GrantEnded => 3003,
-            Self::TokenIssued | Self::TokenRedeemed | Self::TokenRefused => 3003,
+            Self::GrantStarted
+            | Self::GrantExtended
+            | Self::GrantUsed
+            | Self::GrantEnded
+            | Self::TokenIssued
+            | Self::TokenRedeemed
+            | Self::TokenRefused => 3003,
             Self::SignedIn | Self::SignInRefused | Self::SignInEnded => 3002,
             Self::PersonChanged
             | Self::WorkloadSeen

@@ -96,20 +96,20 @@ fn e16_m16_curl_redeems_once_uses_one_grant_and_ends_with_it() {
     assert_eq!(refund(house, &token), 401);
     let url = format!("http://{}/v1/tokens/redeem", house.control);
     let body = json!({ "token": token }).to_string();
-    let send = ["-H", "Content-Type: application/json", "-d", &body, &url];
-    let (status, answer) = curl(&send);
+    let redeeming = ["-H", "Content-Type: application/json", "-d", &body, &url];
+    let (status, answer) = curl(&redeeming);
     assert_eq!(status, 201, "{answer}");
     let answer: Value = serde_json::from_str(&answer).unwrap();
     let token = text(&answer["token"]);
     assert!(token.starts_with("pc_grant_"));
     assert_eq!(answer["opens"]["principal"]["id"], "corp:ana", "{answer:#}");
-    let (status, again) = curl(&send);
+    let (status, again) = curl(&redeeming);
     assert_eq!(status, 401, "{again}");
     // What it opens, as its holder, by either header; and the upstream does not see it.
     payments.upstream.take();
     assert_eq!(refund(house, &token), 200);
-    let sent = ["-H", "Content-Type: application/json", "-d", REFUND];
-    assert_eq!(at_gate(house, HOST, "Portcullis-Authorization", &token, &sent), 200);
+    let json = ["-H", "Content-Type: application/json", "-d", REFUND];
+    assert_eq!(at_gate(house, HOST, "Portcullis-Authorization", &token, &json), 200);
     let arrived = payments.upstream.take();
     assert_eq!(arrived.len(), 2);
     assert!(!format!("{arrived:?}").contains(&token), "the upstream got the token");

@@ -7,6 +7,7 @@
 )]
 
 mod browsers;
+mod grant_tokens;
 mod house;
 mod upstream;
 
