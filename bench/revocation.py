@@ -28,11 +28,7 @@ def revocation(folder: pathlib.Path, rounds: int, _seconds: int) -> list[dict]:
 async def cut(running: subjects.Running) -> list[float]:
     """Opens the streams, revokes their grant, and waits for all of them to end."""
     control = f"http://127.0.0.1:{running.control}"
-    begun = call(control + "/v1/device", None, {})
-    token = None
-    while token is None:
-        await asyncio.sleep(1)
-        token = call(control + "/v1/device/token", None, {"device_token": begun["device_token"]}).get("token")
+    token = await asyncio.to_thread(signed_in, control)
     gate_token = call(control + "/v1/sign-ins", token, {"audience": "gate"})["token"]
     asked = call(control + "/v1/access-requests", token,
                  {"queries": [{"operation": "stream.GET"}], "reason": "bench"})
@@ -43,6 +39,16 @@ async def cut(running: subjects.Running) -> list[float]:
     give_back = f"{control}/v1/grants/{asked['grants'][0]}/give-back"
     await asyncio.to_thread(call, give_back, token, None)
     return [(at - started) * 1000 for at in await asyncio.gather(*waiting)]
+
+
+def signed_in(control: str) -> str:
+    """Signs the one person of the issuer in; returns the control token."""
+    begun = call(control + "/v1/device", None, {})
+    token = None
+    while token is None:
+        time.sleep(1)
+        token = call(control + "/v1/device/token", None, {"device_token": begun["device_token"]}).get("token")
+    return token
 
 
 async def opened(port: int, token: str) -> asyncio.StreamReader:
@@ -82,10 +88,10 @@ def endless_upstream() -> int:
     return port
 
 
-def call(url: str, token: str | None, body: dict | None) -> dict:
+def call(url: str, token: str | None, body: dict | None, method: str = "POST") -> dict:
     headers = {"Content-Type": "application/json"}
     if token:
         headers["Authorization"] = f"Bearer {token}"
     data = json.dumps(body).encode() if body is not None else b""
-    with urllib.request.urlopen(urllib.request.Request(url, data, headers, method="POST")) as answer:
+    with urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method)) as answer:
         return json.loads(answer.read() or b"{}")

@@ -47,6 +47,15 @@ when { context has grant };
 """
 
 
+HOLD_RULES = """
+@id("held") @reviews("1") @max_duration("5m")
+permit (principal is Workload, action == Action::"stream.POST", resource == Service::"stream")
+when { context has grant };
+@id("held.reviewers")
+permit (principal is User in Group::"engineering", action == Action::"review", resource is AccessRequest);
+"""
+
+
 class Issuer:
     """A minimal OpenID issuer: discovery, one ES256 key, and the 64 tokens."""
 
@@ -155,7 +164,7 @@ def portcullis(folder: pathlib.Path, upstream_port: int, issuer: Issuer, policie
     certificate(home)
     text = filled("portcullis.yaml", home, GATE=gate, CONTROL=control, TLS=tls, UPSTREAM=upstream_port, ISSUER=issuer.url,
                   STREAM=stream_port)
-    (home / "policies/bench.cedar").write_text("\n".join(policy(n) for n in range(policies)) + STREAM_RULE)
+    (home / "policies/bench.cedar").write_text("\n".join(policy(n) for n in range(policies)) + STREAM_RULE + HOLD_RULES)
     command = [str(BINARY), "serve", "--config", str(text), "--cores", str(cores), *options]
     if not decision_cache:
         command.append("--no-decision-cache")

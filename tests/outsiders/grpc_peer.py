@@ -2,6 +2,8 @@
 
     grpc_peer.py serve PORT
     grpc_peer.py check GATE_ADDRESS AUTHORITY TOKEN      exits 0 and prints `ok` if everything held
+    grpc_peer.py unary GATE_ADDRESS AUTHORITY TOKEN SECONDS   prints how one call ended; a line `cancel` on the
+                                                              standard input cancels it, `again` makes another
     grpc_peer.py stream GATE_ADDRESS AUTHORITY TOKEN     prints each message of an endless stream, then how it ended
 """
 
@@ -117,14 +119,34 @@ def stream(channel: grpc.Channel, metadata: list) -> None:
         print(f"ended: {error.code().name}: {error.details()}", flush=True)
 
 
+def one(channel: grpc.Channel, metadata: list, seconds: str) -> None:
+    """Calls, and says how it ended, until the standard input is over."""
+    lines = iter(sys.stdin.readline, "")
+    while True:
+        call = channel.unary_unary(SERVICE + "Unary").future(b"hello", metadata=metadata, timeout=float(seconds))
+        call.add_done_callback(tell)
+        for line in lines:
+            if line.strip() == "again":
+                break
+            call.cancel()
+        else:
+            return
+
+
+def tell(call: grpc.Future) -> None:
+    outcome = call.code().name
+    said = call.result().decode() if call.code() == grpc.StatusCode.OK else call.details()
+    print(outcome if outcome == "CANCELLED" else f"{outcome}: {said}", flush=True)
+
+
 def main() -> None:
     if sys.argv[1] == "serve":
         return serve(sys.argv[2])
-    _, action, address, authority, token = sys.argv
+    _, action, address, authority, token, *more = sys.argv
     options = [("grpc.default_authority", authority), ("grpc.enable_http_proxy", 0),
                ("grpc.max_receive_message_length", 8_000_000)]
     with grpc.insecure_channel(address, options) as channel:
-        {"check": check, "stream": stream}[action](channel, [("authorization", f"Bearer {token}")])
+        {"check": check, "stream": stream, "unary": one}[action](channel, [("authorization", f"Bearer {token}")], *more)
 
 
 if __name__ == "__main__":

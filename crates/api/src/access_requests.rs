@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub use body::{AccessRequestBody, QueryBody, ReviewBody};
+pub use body::{AccessRequestBody, HeldBody, QueryBody, ReviewBody};
 
 use crate::{
     caller::Caller,

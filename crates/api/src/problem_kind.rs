@@ -18,6 +18,8 @@ pub enum ProblemKind {
     Denied,
     /// Policy says not yet.
     Requestable,
+    /// It waited, and somebody said no.
+    Declined,
     /// Nothing there for this caller.
     NotFound,
     /// A body or head over its limit.
@@ -63,7 +65,7 @@ pub struct Facts {
 
 impl ProblemKind {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Malformed,
         Self::MethodNotAllowed,
         Self::Unauthenticated,
@@ -71,6 +73,7 @@ impl ProblemKind {
         Self::CrossOrigin,
         Self::Denied,
         Self::Requestable,
+        Self::Declined,
         Self::NotFound,
         Self::TooLarge,
         Self::Misdirected,
@@ -120,8 +123,8 @@ impl ProblemKind {
             | Self::Denied
             | Self::Requestable
             | Self::NotFound
-            | Self::NoWay
-            | Self::PasskeyNeeded => self.of_access(),
+            | Self::NoWay => self.of_access(),
+            Self::Declined | Self::PasskeyNeeded => self.of_reviews(),
             Self::Limited | Self::Unavailable | Self::Upstream | Self::Internal => self.of_ours(),
         }
     }
@@ -231,6 +234,18 @@ impl ProblemKind {
                 "There is no rule under which a grant would permit this to you, or not the one that you named.",
                 "portcullis policy explain says which policies decide. Another rule may be listed in the answer.",
             ),
+            _ => facts(
+                "denied",
+                "Denied",
+                403,
+                "Policy says no, and nothing that you could ask for would change that.",
+                "portcullis policy explain says which policies decide. The owner of the service can change them.",
+            ),
+        }
+    }
+
+    const fn of_reviews(self) -> Facts {
+        match self {
             Self::PasskeyNeeded => facts(
                 "passkey-needed",
                 "A passkey is needed",
@@ -239,11 +254,11 @@ impl ProblemKind {
                 "A passkey signs in a browser, on a page of this server: give its answer to the challenge with the same review, as the member passkey. If you have none yet, register one with /v1/passkeys/options and /v1/passkeys, within ten minutes of signing in.",
             ),
             _ => facts(
-                "denied",
-                "Denied",
+                "declined",
+                "A reviewer said no",
                 403,
-                "Policy says no, and nothing that you could ask for would change that.",
-                "portcullis policy explain says which policies decide. The owner of the service can change them.",
+                "The request waited at the gate, and its access request was declined. It was not sent, and it will not be.",
+                "The detail of the answer says why. Talk to the reviewer before you send it again.",
             ),
         }
     }
@@ -296,7 +311,7 @@ const fn facts(
 mod tests {
     use portcullis_model::{
         BundleDigest, Refusal,
-        refusal::{Denial, Requestable, Unavailable, UpstreamTrouble},
+        refusal::{Declined, Denial, Requestable, Unavailable, UpstreamTrouble},
     };
 
     use super::*;
@@ -319,12 +334,18 @@ mod tests {
             Refusal::CrossOrigin,
             Refusal::Denied(Denial { service: service.clone(), operation: None }),
             Refusal::Requestable(Box::new(Requestable {
-                service,
+                service: service.clone(),
                 operation: "payments.refund".parse().unwrap(),
                 ways: Vec::new(),
                 digest: None,
                 id: None,
                 bundle: BundleDigest("sha256:0".into()),
+                waited: None,
+            })),
+            Refusal::Declined(Box::new(Declined {
+                service,
+                operation: "payments.refund".parse().unwrap(),
+                why: String::new(),
             })),
             Refusal::NotFound,
             Refusal::TooLarge(""),

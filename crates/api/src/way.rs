@@ -27,6 +27,10 @@ pub struct WayBody {
     /// Asked ahead of time: what the gate will still check when the request comes, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub to_be_checked: Vec<String>,
+    /// How long a request may wait at the gate for it, like `2m`; only one that prefers to if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub hold: Option<Window>,
     /// Who could review, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reviewers: Vec<String>,
@@ -42,6 +46,7 @@ impl From<Way> for WayBody {
             max_uses: way.max_uses,
             idle: way.idle,
             to_be_checked: way.to_be_checked,
+            hold: way.hold,
             reviewers: way.reviewers,
         }
     }

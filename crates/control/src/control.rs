@@ -22,12 +22,14 @@ use crate::{
     UserAttributes,
     browser::{Answer, Begin, Entered, Exchange, GateWish},
     core::Core,
-    ports::{ConnectionInfo, ConsumeError, KeptRefusal},
+    ports::{ConnectionInfo, ConsumeError, HeldRequest, KeptRefusal},
     start,
     usecase::{
         access_requests, ask, authenticate, browser, bundles, connections, consume, device,
-        directory, explain, grant_tokens, grants, hand_over, idle, logout, once, origins, passkeys,
-        principals, record, refusals, review, runs, services, sightings, sign_in,
+        directory, explain, grant_tokens, grants, hand_over,
+        hold::{self, Waiting},
+        idle, logout, once, origins, passkeys, principals, record, refusals, review, runs,
+        services, sightings, sign_in,
     },
     views::{
         AccessRequestFilter, AccessRequestView, Ask, Beat, BundleView, ConnectionView, DevicePoll,
@@ -104,6 +106,17 @@ impl Control {
     /// come too fast, or the store is busy.
     pub async fn keep_refusal(&self, refusal: KeptRefusal) -> Option<RefusalId> {
         refusals::keep(&self.core, refusal).await
+    }
+
+    /// Opens an access request for a request of `caller` that waits at the gate.
+    pub async fn hold(
+        &self,
+        caller: Authenticated,
+        source: IpAddr,
+        asked: HeldRequest,
+    ) -> Result<Waiting> {
+        let op = OpContext::new(caller, source, self.core.now());
+        hold::open(&self.core, &op, asked).await
     }
 
     /// Who could review an access request for `operation` now, by name.

@@ -13,6 +13,7 @@ mod directory;
 pub mod error;
 mod expiry;
 mod heartbeats;
+mod holds;
 pub mod op_context;
 mod outbox;
 mod people;
@@ -34,4 +35,7 @@ pub use core::{ControlParts, Provisioning, ScimSubject, Settings, Source, Vouchi
 pub use error::ControlError;
 pub use op_context::OpContext;
 pub use publisher::Snapshots;
-pub use usecase::directory::{GroupAttributes, UserAttributes};
+pub use usecase::{
+    directory::{GroupAttributes, UserAttributes},
+    hold::Waiting,
+};

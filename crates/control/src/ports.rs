@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use portcullis_identity::{AuthError, Authenticated, Job};
 use portcullis_model::{
     AttributeValue, ConnectionId, Event, GrantId, Group, InstanceName, NoticeId, OperationName,
-    PrincipalId, RequestId, Resource, Secret, ServiceName, SignInId, Way,
+    PolicyId, PrincipalId, RequestId, Resource, Secret, ServiceName, SignInId, Way,
 };
 use portcullis_policy::notice::NoticeTarget;
 
@@ -277,6 +277,40 @@ pub struct ConnectionInfo {
     pub protocol: &'static str,
     /// Since when.
     pub since: Timestamp,
+}
+
+/// A request that is about to wait at the gate. Nothing of its payload is in here.
+#[derive(Debug, Clone)]
+pub struct HeldRequest {
+    /// The request.
+    pub request: RequestId,
+    /// What.
+    pub operation: OperationName,
+    /// Where.
+    pub resource: Resource,
+    /// The rule of the way that is taken.
+    pub rule: PolicyId,
+    /// What the grant shall be bound to.
+    pub digest: String,
+    /// Method and path, for people.
+    pub summary: String,
+    /// Declared parameters by name, as text.
+    pub parameters: BTreeMap<String, String>,
+    /// Bytes of its body.
+    pub size: u64,
+    /// It is refused then.
+    pub until: Timestamp,
+}
+
+/// What became of an access request that somebody waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HoldAnswer {
+    /// Its grant is published.
+    Approved,
+    /// No: who or what, and why.
+    Declined(String),
+    /// Over without an answer: withdrawn, or expired.
+    Over,
 }
 
 /// Why a use could not be spent.

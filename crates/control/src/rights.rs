@@ -292,6 +292,7 @@ fn imagined(operation: &OperationName, op: &OpContext) -> Option<AccessRequest> 
         max_uses: None,
         idle: None,
         to_be_checked: Vec::new(),
+        hold: None,
         reviewers: Vec::new(),
     };
     Some(AccessRequest {
@@ -310,6 +311,7 @@ fn imagined(operation: &OperationName, op: &OpContext) -> Option<AccessRequest> 
         duration: Window::minutes(1),
         refusal: None,
         extends: None,
+        held: None,
         created_at: op.now(),
         expires_at: op.now(),
         reviews: Vec::new(),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use portcullis_model::Event;
 use portcullis_store::{Change, StoreError};
 
-use crate::{ControlError, core::Core, expiry::Ending, publisher::Effect};
+use crate::{ControlError, core::Core, expiry::Ending, holds, publisher::Effect};
 
 /// Characters. Reasons and notes are shorter; what a compiler of policies says may be anything.
 const LONGEST_DETAIL: usize = 4096;
@@ -77,6 +77,7 @@ impl Core {
             return Err(Unsettled::Failed(no_record()));
         }
         changes.iter_mut().for_each(bound);
+        let ended = holds::ended(&changes);
         match self.store.commit(changes).await {
             Ok(()) => {}
             Err(StoreError::Conflict) => return Err(Unsettled::Conflict),
@@ -90,6 +91,7 @@ impl Core {
         }
         self.deadlines.add(deadlines);
         if once_recorded.is_empty() {
+            self.holds.tell(ended);
             self.outbox.wake();
             return Ok(());
         }
@@ -100,6 +102,8 @@ impl Core {
             return Err(Unsettled::Failed(no_record()));
         }
         self.publisher.publish(once_recorded, self.now());
+        // Whoever is told asks the gate again, which must know of the grants by then.
+        self.holds.tell(ended);
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use crate::{
     publisher::{Effect, Publisher},
     rate::RateLimits,
     settle::Settlement,
-    usecase::{bundles, idle, runs},
+    usecase::{bundles, hold, idle, runs},
 };
 
 const REFUSALS_PER_SECOND: u32 = 10;
@@ -46,6 +46,7 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
         held_back: crate::settle::HeldBack::default(),
         deadlines: Deadlines::default(),
         heartbeats: crate::heartbeats::Heartbeats::default(),
+        holds: crate::holds::Holds::default(),
         sightings: crate::usecase::sightings::Sightings::default(),
         connections: Connections::default(),
         reviewer_names: crate::rights::ReviewerNames::default(),
@@ -76,6 +77,7 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
     }
     bring_back(&core, recorded).await?;
     bundles::end_orphans(&core, &op, &bundle).await;
+    hold::end_abandoned(&core, &op).await?;
     let changes = vec![Change::Record(core.event(&op, EventType::Started))];
     core.settle(Settlement { changes, ..Settlement::default() }).await?;
     Ok(core)

@@ -86,6 +86,7 @@ fn way(max_uses: Option<u32>) -> Way {
         max_uses,
         idle: None,
         to_be_checked: Vec::new(),
+        hold: None,
         reviewers: vec![],
     }
 }
@@ -103,6 +104,7 @@ fn asked() -> AccessRequest {
         duration: Window::minutes(30),
         refusal: None,
         extends: None,
+        held: None,
         created_at: start(),
         expires_at: start() + SignedDuration::from_hours(1),
         reviews: vec![],

@@ -1,13 +1,17 @@
 //! Access requests: asked once, answered by people or by policy, over exactly once.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     AccessRequestId, GrantId, InstanceName, OperationName, PasskeyId, PersonId, PrincipalId,
-    RefusalId, ReviewId, ServiceName, Way, Window,
+    RefusalId, RequestId, ReviewId, ServiceName, Way, Window,
 };
 
 /// One thing asked for, and the way that was taken to it.
@@ -194,6 +198,22 @@ pub enum InvalidTransition {
     },
 }
 
+/// The request that waits at the gate for an answer, as reviewers see it: nothing of its payload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Its id.
+    pub request: RequestId,
+    /// Method and path.
+    pub summary: String,
+    /// Declared parameters by name, as text.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<String, String>,
+    /// Bytes of its body.
+    pub size: u64,
+    /// It is refused then.
+    pub until: Timestamp,
+}
+
 /// A person or workload asks for access.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessRequest {
@@ -220,6 +240,9 @@ pub struct AccessRequest {
     /// The grant whose end it shall move; without one, new grants come of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extends: Option<GrantId>,
+    /// The request that waits at the gate for it, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Box<Held>>,
     /// When it was asked.
     pub created_at: Timestamp,
     /// When it goes unanswered.
@@ -320,7 +343,7 @@ impl AccessRequest {
         Ok(Self { state: AccessRequestState::Withdrawn { at, why: None }, ..self })
     }
 
-    /// The requester is gone, and nobody is left who could use an answer.
+    /// The requester is gone, or the request that waited for it: nobody could use an answer.
     pub fn abandon(self, at: Timestamp, why: String) -> Result<Self, InvalidTransition> {
         self.pending()?;
         Ok(Self { state: AccessRequestState::Withdrawn { at, why: Some(why) }, ..self })

@@ -1,5 +1,7 @@
 //! Refusals: why not. A closed enum, so that every protocol answers each one on purpose.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use crate::{BundleDigest, OperationName, RefusalId, ServiceName, Way};
@@ -21,6 +23,8 @@ pub enum Refusal {
     Denied(Denial),
     /// Policy says not yet.
     Requestable(Box<Requestable>),
+    /// It waited at the gate, and a reviewer or policy said no.
+    Declined(Box<Declined>),
     /// No such host, or nothing there for this principal: the same answer.
     NotFound,
     /// A body or a head over its limit.
@@ -64,6 +68,28 @@ pub struct Requestable {
     pub id: Option<RefusalId>,
     /// The bundle that decided.
     pub bundle: BundleDigest,
+    /// It has waited at the gate, in vain.
+    pub waited: Option<Waited>,
+}
+
+/// How long a request waited at the gate without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waited {
+    /// So long.
+    pub time: Duration,
+    /// It was the caller's own deadline (`grpc-timeout`) that ended it.
+    pub by_caller: bool,
+}
+
+/// The answer to a request that waited: no.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Declined {
+    /// The service.
+    pub service: ServiceName,
+    /// The operation.
+    pub operation: OperationName,
+    /// Who or what, and why, in words.
+    pub why: String,
 }
 
 /// What of ours is missing.
@@ -105,6 +131,7 @@ impl Refusal {
             Self::CrossOrigin => "cross-origin",
             Self::Denied(_) => "denied",
             Self::Requestable(_) => "requestable",
+            Self::Declined(_) => "declined",
             Self::NotFound => "not-found",
             Self::TooLarge(_) => "too-large",
             Self::Misdirected => "misdirected",
@@ -118,7 +145,7 @@ impl Refusal {
     /// What the record calls the decision behind it.
     pub const fn decision(&self) -> &'static str {
         match self {
-            Self::Denied(_) | Self::NotFound => "deny",
+            Self::Denied(_) | Self::Declined(_) | Self::NotFound => "deny",
             Self::Requestable(_) => "requestable",
             _ => "refuse",
         }

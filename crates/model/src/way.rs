@@ -24,6 +24,9 @@ pub struct Way {
     /// Asked ahead of time: what the gate will still check when the request comes, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub to_be_checked: Vec<String>,
+    /// How long a request may wait at the gate for it; without it, only one that prefers to wait does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Window>,
     /// Who could review, by name, for people to read; filled in by control.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reviewers: Vec<String>,

@@ -30,6 +30,7 @@ fn pending(reviews: u8) -> AccessRequest {
         max_uses: None,
         idle: None,
         to_be_checked: Vec::new(),
+        hold: None,
         reviewers: Vec::new(),
     };
     let operation = "payments.createRefund".parse().unwrap();
@@ -44,6 +45,7 @@ fn pending(reviews: u8) -> AccessRequest {
         duration: Window::minutes(30),
         refusal: None,
         extends: None,
+        held: None,
         created_at: START,
         expires_at: later(3600),
         reviews: Vec::new(),

@@ -164,6 +164,8 @@ fn source() -> Result<BundleSource, Failed> {
         operations: OperationsSource::Inline(operations.collect()),
         groups: BTreeMap::new(),
         max_grant: Window::minutes(60),
+        max_hold: ServiceSource::MAX_HOLD,
+        max_body: ServiceSource::MAX_BODY,
         strict_audit: false,
         anonymous: false,
         place: ("portcullis.yaml".to_owned(), None),

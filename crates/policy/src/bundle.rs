@@ -66,6 +66,12 @@ pub struct ServiceSource {
     pub groups: BTreeMap<String, OperationGroup>,
     /// The longest grant; default 8h.
     pub max_grant: Window,
+    /// The longest that a request may wait at the gate; default 5m.
+    #[serde(default = "default_hold")]
+    pub max_hold: Window,
+    /// The largest body, in bytes, that policies can ask to see and that can be held; default 1 MiB.
+    #[serde(default = "default_body")]
+    pub max_body: u64,
     /// Every attempt waits for stable storage.
     pub strict_audit: bool,
     /// Callers without credentials are let in as `Anonymous`, as far as policy permits them.
@@ -73,6 +79,21 @@ pub struct ServiceSource {
     pub anonymous: bool,
     /// The file and line of its entry, for messages.
     pub place: (String, Option<usize>),
+}
+
+impl ServiceSource {
+    /// The default of `max_hold`.
+    pub const MAX_HOLD: Window = Window::minutes(5);
+    /// The default of `max_body`.
+    pub const MAX_BODY: u64 = 1024 * 1024;
+}
+
+fn default_hold() -> Window {
+    ServiceSource::MAX_HOLD
+}
+
+fn default_body() -> u64 {
+    ServiceSource::MAX_BODY
 }
 
 /// URLs as text: the proxy parses them once.

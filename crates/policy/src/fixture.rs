@@ -59,6 +59,8 @@ fn service(name: &str, criticality: &str) -> ServiceSource {
         operations: if is_payments { operations } else { OperationsSource::Inline(inline) },
         groups: BTreeMap::new(),
         max_grant: Window::minutes(8 * 60),
+        max_hold: ServiceSource::MAX_HOLD,
+        max_body: ServiceSource::MAX_BODY,
         strict_audit: false,
         anonymous: false,
         place: ("portcullis.yaml".to_owned(), Some(1)),

@@ -81,6 +81,8 @@ fn payments() -> ServiceSource {
         },
         groups: BTreeMap::new(),
         max_grant: Window::minutes(8 * 60),
+        max_hold: ServiceSource::MAX_HOLD,
+        max_body: ServiceSource::MAX_BODY,
         strict_audit: false,
         anonymous: true,
         place: ("portcullis.yaml".to_owned(), None),

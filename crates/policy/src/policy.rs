@@ -17,6 +17,7 @@ pub(crate) struct Terms {
     pub(crate) max_duration: Window,
     pub(crate) max_uses: Option<u32>,
     pub(crate) idle: Option<Window>,
+    pub(crate) hold: Option<Window>,
 }
 
 /// The most reviews that a floor can raise a rule to.
@@ -24,7 +25,13 @@ pub(crate) const MOST_REVIEWS: u8 = 5;
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { reviews: 1, max_duration: Window::minutes(30), max_uses: None, idle: None }
+        Self {
+            reviews: 1,
+            max_duration: Window::minutes(30),
+            max_uses: None,
+            idle: None,
+            hold: None,
+        }
     }
 }
 

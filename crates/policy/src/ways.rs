@@ -36,6 +36,7 @@ pub(crate) fn candidates(rule: &Policy, slice: &Slice, now: Timestamp) -> Vec<Ca
                 max_uses: terms.max_uses,
                 idle: terms.idle,
                 to_be_checked: Vec::new(),
+                hold: terms.hold,
                 reviewers: Vec::new(),
             };
             Candidate { way, grant: GrantFacts { kind, reviews, expires } }

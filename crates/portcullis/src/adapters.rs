@@ -3,6 +3,7 @@
 //! The proxy and control never see each other: here, and only here, one's types become the other's.
 //! Decides nothing and keeps nothing.
 
+mod approvals;
 mod browsers;
 mod events;
 mod gate;

@@ -20,6 +20,7 @@ mod bundle_source;
 mod ci;
 mod control;
 mod document;
+mod holding;
 mod identity;
 mod introspection;
 mod listener;
@@ -36,6 +37,7 @@ mod secret;
 mod section;
 mod service;
 mod sign_ins;
+mod size;
 mod spiffe;
 #[cfg(test)]
 mod tests;
@@ -48,6 +50,7 @@ pub(crate) use listener::{ClientCa, FromWorkloadApi, Listener, ListenerTls, Tls}
 pub(crate) use service::Service;
 
 use document::Document;
+use holding::Holding;
 use section::{Field, Problems, Section};
 
 /// All settings.
@@ -66,6 +69,8 @@ pub(crate) struct Config {
     pub(crate) audit: Audit,
     /// Access requests that wait for people.
     pub(crate) access_requests: AccessRequests,
+    /// How many requests may wait at the gate for an approval.
+    pub(crate) holding: Holding,
     /// Who vouches for whom.
     pub(crate) identity: Identity,
     /// The folder of policies and their tests.
@@ -156,6 +161,8 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
     let waiting = section.field("access_requests");
     let access_requests =
         waiting.map_or(Some(AccessRequests::default()), |field| AccessRequests::read(&field));
+    let holding = section.field("holding");
+    let holding = holding.map_or(Some(Holding::default()), |field| Holding::read(&field));
     let given = section.field("identity");
     let identity = given
         .as_ref()
@@ -181,6 +188,7 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
         store: store?,
         audit: audit?,
         access_requests: access_requests?,
+        holding: holding?,
         identity: identity?,
         policies: policies?,
         include: include.map(|field| field.texts()).unwrap_or_default(),

@@ -20,6 +20,7 @@ use crate::{
     busy_poll::Work,
     connection::Live,
     gate::{GateConfig, GateParts, ListenerConfig},
+    hold::Holds,
     identify::Identities,
     limit::Rates,
     listener::{self, Arrival, Entrance, Peers, Seats},
@@ -51,6 +52,9 @@ pub(crate) struct Core {
     pub(crate) metrics: CoreMetrics,
     pub(crate) anonymous: Anonymous,
     pub(crate) seats: Seats,
+    pub(crate) holds: Arc<Holds>,
+    /// No more is accepted, and nothing waits any longer.
+    pub(crate) closing: watch::Sender<bool>,
     pub(crate) stopping: Cell<bool>,
     methods: RefCell<Vec<(Method, Arc<str>)>>,
     randomness: RefCell<Randomness>,
@@ -66,6 +70,7 @@ impl Core {
         parts: GateParts,
         seats: Seats,
         rates: Rates,
+        holds: Arc<Holds>,
     ) -> std::io::Result<Rc<Self>> {
         let journal = parts.journals.open(number)?;
         let decisions = if config.decision_cache {
@@ -90,6 +95,8 @@ impl Core {
             metrics: CoreMetrics::new(Arc::clone(&parts.metrics)),
             anonymous: Anonymous::default(),
             seats,
+            holds,
+            closing: watch::Sender::new(false),
             stopping: Cell::new(false),
             methods: RefCell::default(),
             randomness: RefCell::default(),
@@ -185,7 +192,7 @@ pub(crate) async fn run(
     arrivals: mpsc::UnboundedReceiver<Arrival>,
     mut stopping: watch::Receiver<Option<Duration>>,
 ) {
-    let (closing, closed) = watch::channel(false);
+    let closed = core.closing.subscribe();
     let mut entrances = Vec::new();
     for (number, (config, socket)) in sockets.into_iter().enumerate() {
         let entrance = Rc::new(Entrance::new(number, config));
@@ -203,7 +210,7 @@ pub(crate) async fn run(
         Ok(grace) => grace.unwrap_or_default(),
         Err(_) => Duration::ZERO,
     };
-    let _ = closing.send(true);
+    core.closing.send_replace(true);
     core.peers.close();
     drain(&core, grace).await;
     crate::record::counted(&core);

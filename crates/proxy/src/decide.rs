@@ -107,6 +107,7 @@ pub(crate) fn permitted(
                 digest: question.digest.clone().filter(|_| counted),
                 id: None,
                 bundle: exchange.snapshot.stamp().digest.clone(),
+                waited: None,
             })))
         }
         Answer::Deny(Denial::Invisible) => Err(Refusal::NotFound),

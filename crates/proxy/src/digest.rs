@@ -9,17 +9,23 @@
 //! 4. method, authority, path, and the query with a leading `?`, or nothing
 //! 5. the number of headers, then each name and value; names in ascending order, the values of one
 //!    name in theirs. These are the end-to-end headers that will be forwarded, without those that
-//!    differ between two sendings of one action: tracing, user agent and accept headers
+//!    differ between two sendings of one action: tracing, user agent and accept headers,
+//!    `grpc-timeout`, and the `wait` of `Prefer`, which say how long an answer may take
 //! 6. the body bytes that will be sent
 //!
 //! A digest is over bytes and never over meaning: JSON that means the same in other bytes is
 //! another request.
 
-use http::{HeaderMap, HeaderName};
+use std::borrow::Cow;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
 use portcullis_model::{PrincipalId, Resource};
 use sha2::{Digest, Sha256};
 
-use crate::canonical::Canonical;
+use crate::{
+    canonical::Canonical,
+    hold::{PREFER, rest},
+};
 
 /// The digest of a request as text: `sha256:` and 64 hexadecimal digits.
 pub(crate) fn of(
@@ -53,7 +59,8 @@ impl Form {
     }
 
     fn headers(&mut self, headers: &HeaderMap) {
-        let mut covered: Vec<_> = headers.iter().filter(|(name, _)| is_covered(name)).collect();
+        let covered = headers.iter().filter(|(name, _)| is_covered(name));
+        let mut covered: Vec<_> = covered.filter_map(|(name, value)| part(name, value)).collect();
         // Stable: the values of one name stay in their order.
         covered.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
         self.0.update((covered.len() as u64).to_be_bytes());
@@ -74,6 +81,17 @@ impl Form {
     }
 }
 
+/// How long the client would wait is nothing that it asks the upstream to do.
+fn part<'a>(
+    name: &'a HeaderName,
+    value: &'a HeaderValue,
+) -> Option<(&'a HeaderName, Cow<'a, HeaderValue>)> {
+    if *name == PREFER {
+        return rest(value).map(|rest| (name, Cow::Owned(rest)));
+    }
+    Some((name, Cow::Borrowed(value)))
+}
+
 fn is_covered(name: &HeaderName) -> bool {
     let name = name.as_str();
     let differs = matches!(
@@ -85,6 +103,7 @@ fn is_covered(name: &HeaderName) -> bool {
             | "x-request-id"
             | "x-correlation-id"
             | "content-length"
+            | "grpc-timeout"
     );
     !differs && name != "accept" && !name.starts_with("accept-")
 }

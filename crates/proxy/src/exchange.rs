@@ -29,6 +29,8 @@ use crate::{
 pub(crate) enum Recorded {
     /// Nothing yet.
     Nothing,
+    /// That somebody was asked for it while it waits; that it left must follow if it does.
+    Held,
     /// That it will be forwarded; its outcome must follow.
     Intent,
     /// All of it.
@@ -76,6 +78,8 @@ pub(crate) struct Exchange {
     pub(crate) grant: Option<GrantId>,
     /// How much of it is on record.
     pub(crate) recorded: Cell<Recorded>,
+    /// The seconds that the gate would wait, where the client prefers that (RFC 7240).
+    pub(crate) applied: Option<u64>,
 }
 
 impl Exchange {
@@ -118,6 +122,7 @@ impl Exchange {
             policies: [].into(),
             grant: None,
             recorded: Cell::new(Recorded::Nothing),
+            applied: None,
             core,
             peer,
         }
@@ -137,13 +142,20 @@ impl Exchange {
     pub(crate) fn path(&self) -> &str {
         self.target.as_ref().map_or("", PathAndQuery::path)
     }
+
+    /// Method and path, for people.
+    pub(crate) fn summary(&self) -> String {
+        format!("{} {}", self.method, self.path())
+    }
 }
 
 impl Drop for Exchange {
     /// A client that leaves before its answer takes the future away, and not the outcome.
     fn drop(&mut self) {
-        if self.recorded.get() == Recorded::Intent {
-            crate::record::abandoned(self);
+        match self.recorded.get() {
+            Recorded::Intent => crate::record::abandoned(self),
+            Recorded::Held => crate::record::left(self),
+            Recorded::Nothing | Recorded::Whole => {}
         }
     }
 }

@@ -16,11 +16,12 @@ use tokio::sync::{mpsc, watch};
 use crate::{
     core::{self, Core},
     filter::assertion::AssertionSigner,
+    hold::{HoldLimits, Holds},
     limit::Rates,
     listener::{self, Arrival, LiveTls, Seats},
     metrics::Metrics,
     ports::{
-        BrowserSignIns, Connections, Consumption, Journals, Limits, Refusals, Sightings,
+        Approvals, BrowserSignIns, Connections, Consumption, Journals, Limits, Refusals, Sightings,
         SnapshotFeed,
     },
 };
@@ -62,6 +63,8 @@ pub struct GateConfig {
     pub decision_cache: bool,
     /// How long a core with quick work looks for more before it sleeps; `None`: not at all.
     pub busy_poll: Option<Duration>,
+    /// How many requests may wait at the gate.
+    pub holds: HoldLimits,
 }
 
 /// How browsers sign in.
@@ -84,6 +87,8 @@ pub struct GateParts {
     pub limits: Arc<dyn Limits>,
     /// Keeps requestable refusals.
     pub refusals: Arc<dyn Refusals>,
+    /// Opens access requests for requests that wait.
+    pub approvals: Arc<dyn Approvals>,
     /// Browsers' sign-ins.
     pub browsers: Arc<dyn BrowserSignIns>,
     /// Hears of workloads.
@@ -129,6 +134,7 @@ pub struct Gate {
     config: Arc<GateConfig>,
     parts: GateParts,
     rates: Rates,
+    holds: Arc<Holds>,
 }
 
 /// An open gate.
@@ -142,7 +148,8 @@ pub struct GateHandle {
 impl Gate {
     /// Puts a gate together; nothing is bound yet.
     pub fn new(config: GateConfig, parts: GateParts) -> Self {
-        Self { config: Arc::new(config), parts, rates: Rates::default() }
+        let holds = Arc::new(Holds::new(config.holds, parts.entropy.as_ref()));
+        Self { config: Arc::new(config), parts, rates: Rates::default(), holds }
     }
 
     /// Binds every listener for every core, then starts the threads. A port in use is an error here
@@ -181,7 +188,7 @@ impl Gate {
         stopping: watch::Receiver<Option<Duration>>,
     ) -> Result<JoinHandle<()>, GateError> {
         let (config, parts) = (Arc::clone(&self.config), self.parts.clone());
-        let rates = self.rates.clone();
+        let (rates, holds) = (self.rates.clone(), Arc::clone(&self.holds));
         let (started, report) = std::sync::mpsc::sync_channel(1);
         let run = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -190,7 +197,7 @@ impl Gate {
                 // The journal starts tasks of its own, on this core.
                 let core = {
                     let (_runtime, _local) = (runtime.enter(), local.enter());
-                    Core::open(number, config, parts, seats, rates)?
+                    Core::open(number, config, parts, seats, rates, holds)?
                 };
                 Ok((runtime, local, core))
             });

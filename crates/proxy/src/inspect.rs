@@ -9,14 +9,15 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use portcullis_model::Refusal;
 use portcullis_policy::{
-    Record,
+    Record, ServiceSource, Snapshot,
     catalog::{InspectError, Operation as Declared},
 };
+use zeroize::Zeroize;
 
 use crate::{canonical::Canonical, digest, exchange::Exchange, identify::Caller, route::Operation};
 
-/// The largest body that policies can ask to see.
-const MAX_BODY: usize = 1024 * 1024;
+/// Room for what a client announces, before it comes.
+const AT_FIRST: usize = 64 * 1024;
 
 /// What will be sent as the body.
 #[derive(Debug)]
@@ -25,6 +26,25 @@ pub(crate) enum Payload {
     Streaming,
     /// What was read, and the trailers that followed.
     Whole(Bytes, Option<HeaderMap>),
+}
+
+impl Payload {
+    /// The body, if it was read.
+    pub(crate) fn whole(&self) -> Option<&[u8]> {
+        match self {
+            Self::Whole(bytes, _) => Some(bytes),
+            Self::Streaming => None,
+        }
+    }
+
+    /// A digest covers no trailers, so none are sent with what is bound to one (RFC 9110 section 6.5.1
+    /// lets them be discarded).
+    pub(crate) fn without_trailers(self) -> Self {
+        match self {
+            Self::Whole(bytes, _) => Self::Whole(bytes, None),
+            Self::Streaming => Self::Streaming,
+        }
+    }
 }
 
 /// What policies asked for.
@@ -50,31 +70,42 @@ pub(crate) async fn inspect(
     request: &Canonical,
 ) -> Result<Inspected, Refusal> {
     let demands = operation.demands;
-    let mut facts = Facts::default();
     if !demands.params && !demands.body && !demands.digest {
-        return Ok(Inspected { facts, payload: Payload::Streaming });
+        return Ok(Inspected { facts: Facts::default(), payload: Payload::Streaming });
     }
     let payload = if demands.body || demands.digest {
         read(exchange, request).await?
     } else {
         Payload::Streaming
     };
-    let snapshot = exchange.snapshot.clone();
+    let mut facts = facts(&exchange.snapshot, operation, request, &payload)?;
+    if !demands.digest {
+        return Ok(Inspected { facts, payload });
+    }
+    let principal = &caller.identity.subject.principal().id;
+    let body = payload.whole().unwrap_or_default();
+    facts.digest = Some(digest::of(principal, &operation.resource, request, body));
+    Ok(Inspected { facts, payload: payload.without_trailers() })
+}
+
+/// Parameters and body as the policies of `snapshot` ask for them, without a digest.
+pub(crate) fn facts(
+    snapshot: &Snapshot,
+    operation: &Operation,
+    request: &Canonical,
+    payload: &Payload,
+) -> Result<Facts, Refusal> {
+    let demands = operation.demands;
+    let mut facts = Facts::default();
     let declared = snapshot.bundle().catalog().operation(&operation.name);
     let declared = declared.ok_or(Refusal::NotFound)?;
     if demands.params {
         facts.params = params(declared, operation, request)?;
     }
-    if let Payload::Whole(bytes, _) = &payload {
-        if demands.body {
-            facts.body = body(declared, request, bytes)?;
-        }
-        if demands.digest {
-            let principal = &caller.identity.subject.principal().id;
-            facts.digest = Some(digest::of(principal, &operation.resource, request, bytes));
-        }
+    if let (true, Payload::Whole(bytes, _)) = (demands.body, payload) {
+        facts.body = body(declared, request, bytes)?;
     }
-    Ok(Inspected { facts, payload })
+    Ok(facts)
 }
 
 fn params(
@@ -102,7 +133,7 @@ fn body(
     declared.body(kind, bytes).map_err(refusal)
 }
 
-fn refusal(error: InspectError) -> Refusal {
+pub(crate) fn refusal(error: InspectError) -> Refusal {
     match error {
         InspectError::Malformed(_) => Refusal::Malformed("the parameters or body read two ways"),
         InspectError::NotRepresentable(why) => Refusal::NotRepresentable(why),
@@ -110,25 +141,26 @@ fn refusal(error: InspectError) -> Refusal {
 }
 
 /// Takes the whole body, up to the limit.
-async fn read(exchange: &mut Exchange, request: &Canonical) -> Result<Payload, Refusal> {
-    const TOO_LARGE: Refusal = Refusal::TooLarge("a policy reads this body, and it is over 1 MiB");
+pub(crate) async fn read(exchange: &mut Exchange, request: &Canonical) -> Result<Payload, Refusal> {
+    const TOO_LARGE: Refusal =
+        Refusal::TooLarge("this body has to be read, and it is over the service's `max_body`");
+    let most = limit(exchange);
     let Some(body) = exchange.body.as_mut() else {
         return Ok(Payload::Whole(Bytes::new(), None));
     };
-    let announced = request
-        .headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok().and_then(|length| length.parse::<u64>().ok()));
-    if announced.is_some_and(|length| length > MAX_BODY as u64) {
+    let announced = announced(request);
+    if announced.is_some_and(|length| length > most) {
         return Err(TOO_LARGE);
     }
-    let mut whole = BytesMut::new();
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    let room = announced.and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+    let mut whole = BytesMut::with_capacity(room.min(AT_FIRST));
     let mut trailers = None;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Refusal::Malformed("the body broke off"))?;
         match frame.into_data() {
-            Ok(data) if whole.len() + data.len() > MAX_BODY => return Err(TOO_LARGE),
-            Ok(data) => whole.extend_from_slice(&data),
+            Ok(data) if whole.len() + data.len() > most => return Err(TOO_LARGE),
+            Ok(data) => append(&mut whole, &data),
             Err(frame) => trailers = frame.into_trailers().ok(),
         }
         if body.is_end_stream() {
@@ -137,4 +169,37 @@ async fn read(exchange: &mut Exchange, request: &Canonical) -> Result<Payload, R
     }
     exchange.body = None;
     Ok(Payload::Whole(whole.freeze(), trailers))
+}
+
+/// Grows without leaving a copy behind: what is read may be sealed and wiped later.
+fn append(whole: &mut BytesMut, data: &[u8]) {
+    let needed = whole.len() + data.len();
+    if needed > whole.capacity() {
+        let mut larger = BytesMut::with_capacity(needed.max(whole.capacity() * 2));
+        larger.extend_from_slice(whole);
+        whole.zeroize();
+        *whole = larger;
+    }
+    whole.extend_from_slice(data);
+}
+
+/// The bytes of body that are read at most.
+fn limit(exchange: &Exchange) -> u64 {
+    let service = exchange.service.as_ref();
+    let service = service.and_then(|name| exchange.snapshot.bundle().catalog().service(name));
+    service.map_or(ServiceSource::MAX_BODY, |service| service.source().max_body)
+}
+
+fn announced(request: &Canonical) -> Option<u64> {
+    let length = request.headers.get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
+}
+
+/// The bytes that a body has which is not read yet: what it says, or the most that it may.
+pub(crate) fn expected(exchange: &Exchange, request: &Canonical) -> u64 {
+    match &exchange.body {
+        None => 0,
+        Some(body) if body.is_end_stream() => 0,
+        Some(_) => announced(request).unwrap_or_else(|| limit(exchange)),
+    }
 }

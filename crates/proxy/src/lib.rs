@@ -3,7 +3,7 @@
 //! A request's life, in the order of the files:
 //!
 //! ```text
-//! listener > detect > identify > route > inspect > decide > record intent
+//! listener > detect > identify > route > inspect > decide > (hold > decide again) > record intent
 //!         > filter request > forward > filter response > record outcome     any refusal > refuse > record
 //! ```
 //!
@@ -30,6 +30,7 @@ mod exchange;
 mod filter;
 mod forward;
 mod gate;
+mod hold;
 mod identify;
 mod inspect;
 mod limit;
@@ -43,5 +44,6 @@ mod upstream;
 
 pub use filter::assertion::{AssertionSigner, InvalidKey};
 pub use gate::{Browsers, Gate, GateConfig, GateError, GateHandle, GateParts, ListenerConfig};
+pub use hold::HoldLimits;
 pub use listener::LiveTls;
 pub use metrics::Metrics;

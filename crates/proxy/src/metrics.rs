@@ -25,6 +25,12 @@ struct RefusalLabels {
     code: &'static str,
 }
 
+/// One request that waited, or could not.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HoldLabels {
+    end: &'static str,
+}
+
 /// One client connection that was closed before it was served.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TurnedAwayLabels {
@@ -49,6 +55,8 @@ pub struct Metrics {
     open: Gauge,
     watched: Gauge,
     turned_away: Family<TurnedAwayLabels, Counter>,
+    waiting: Gauge,
+    holds: Family<HoldLabels, Counter>,
 }
 
 impl Metrics {
@@ -62,6 +70,8 @@ impl Metrics {
             open: Gauge::default(),
             watched: Gauge::default(),
             turned_away: Family::default(),
+            waiting: Gauge::default(),
+            holds: Family::default(),
         };
         let registry = registry.sub_registry_with_prefix("portcullis_gate");
         let requests = "Requests by service, decision and class of status";
@@ -73,6 +83,10 @@ impl Metrics {
         registry.register("connections", watched, metrics.watched.clone());
         let turned_away = "Client connections closed before they were served, by reason";
         registry.register("connections_turned_away", turned_away, metrics.turned_away.clone());
+        let waiting = "Requests that wait for an approval";
+        registry.register("held", waiting, metrics.waiting.clone());
+        let holds = "Requests that waited for an approval, by how it ended";
+        registry.register("holds", holds, metrics.holds.clone());
         Arc::new(metrics)
     }
 }
@@ -140,6 +154,16 @@ impl CoreMetrics {
             TurnedAway::ProxyProtocol => "proxy_protocol",
         };
         self.shared.turned_away.get_or_create(&TurnedAwayLabels { reason }).inc();
+    }
+
+    /// So many requests wait more or less.
+    pub(crate) fn waiting(&self, more: i64) {
+        self.shared.waiting.inc_by(more);
+    }
+
+    /// A request does not wait any longer, or not at all.
+    pub(crate) fn held(&self, end: &'static str) {
+        self.shared.holds.get_or_create(&HoldLabels { end }).inc();
     }
 
     /// So many registered connections more or less.

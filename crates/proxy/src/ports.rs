@@ -1,6 +1,8 @@
 //! What the data path needs from the rest of the house. In one process the binary fits control and
 //! the log to these; in a fleet the feed. Nothing here names a database.
 
+mod approvals;
+
 use std::{fmt::Debug, future::Future, net::IpAddr, pin::Pin, rc::Rc, sync::Arc};
 
 use async_trait::async_trait;
@@ -12,6 +14,8 @@ use portcullis_model::{
 };
 use portcullis_policy::{Snapshot, rate_limit::RateLimit};
 use tokio::sync::watch;
+
+pub use self::approvals::{Approval, Approvals, HeldRequest, HoldAnswer, HoldEnd, NotOpened};
 
 /// Where snapshots come from.
 pub trait SnapshotFeed: Debug + Send + Sync {

@@ -69,6 +69,22 @@ pub(crate) fn abandoned(exchange: &Exchange) {
     exchange.core.journal.outcome(exchange.id, &outcome);
 }
 
+/// Puts on record that a client left while its request waited. Nobody got a status; as above.
+pub(crate) fn left(exchange: &Exchange) {
+    exchange.recorded.set(Recorded::Whole);
+    let outcome = Outcome {
+        status: 499,
+        latency_us: latency(exchange),
+        answered_by: None,
+        connection: None,
+        error: None,
+    };
+    let attempt = attempt(exchange, "requestable", Some("client-gone"));
+    if exchange.core.journal.refused(&attempt, &outcome).is_err() {
+        tracing::error!("that a client left could not be put on record");
+    }
+}
+
 /// Puts a refusal on record: as the outcome of its intent if it has one, else as a whole attempt.
 pub(crate) fn refused(
     exchange: &Exchange,

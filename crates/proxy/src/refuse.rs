@@ -58,7 +58,7 @@ async fn keep(exchange: &Exchange, requestable: &mut portcullis_model::refusal::
             instance: exchange.instance.clone(),
         },
         digest: requestable.digest.clone(),
-        summary: format!("{} {}", exchange.method, exchange.path()),
+        summary: exchange.summary(),
         ways: requestable.ways.clone(),
         time: exchange.now,
     };
@@ -95,6 +95,7 @@ fn answer(exchange: &Exchange, refusal: &Refusal) -> Response<DownBody> {
         | Refusal::CrossOrigin
         | Refusal::Denied(_)
         | Refusal::Requestable(_)
+        | Refusal::Declined(_)
         | Refusal::NotFound
         | Refusal::TooLarge(_)
         | Refusal::Misdirected

@@ -15,8 +15,8 @@ use crate::{
     core::Core,
     decide::{self, Question},
     exchange::Exchange,
-    filter, forward, identify,
-    inspect::{self, Payload},
+    filter, forward, hold, identify,
+    inspect::{self, Inspected, Payload},
     limit,
     listener::Peer,
     record, refuse, route,
@@ -49,33 +49,47 @@ pub(crate) async fn serve(
             Err(refusal) => Err(refusal),
         }
     };
-    let response = match answer {
+    let mut response = match answer {
         Ok(response) => response,
         Err(refusal) => {
             let refusal = identify::as_told(&exchange, refusal);
             Box::pin(refuse::refuse(&mut exchange, refusal)).await
         }
     };
+    if let Some(seconds) = exchange.applied {
+        hold::applied(response.headers_mut(), seconds);
+    }
     response.map(|body| Answer::new(body, serving))
 }
 
-/// Detect, identify, route, inspect, decide, limit, record. Any error is a refusal.
+/// Detect, identify, route, inspect, decide, perhaps wait and decide again, limit, record. Any error is
+/// a refusal.
 async fn admit(exchange: &mut Exchange, parts: Parts) -> Result<Admitted, Refusal> {
     let peer = &exchange.peer;
     let mut request = canonical::read(parts, exchange.present, peer.tls.as_ref(), &peer.last_host)?;
     exchange.reads_as(&request);
-    let caller = identify::identify(exchange, &request.authority, &mut request.headers).await?;
+    let mut caller = identify::identify(exchange, &request.authority, &mut request.headers).await?;
     let place = route::place(exchange, &mut request)?;
     caller.check_service(&place.service)?;
     // INVARIANT: what follows sees the headers that an upstream may get, and no others.
     filter::request::strip(&mut request.headers, request.present);
     let operation = route::operation(exchange, &caller, &place, &request)?;
-    let inspected = inspect::inspect(exchange, &caller, &operation, &request).await?;
-    let (pass, question) = decide::decide(exchange, &caller, operation, &request, inspected.facts)?;
+    let Inspected { facts, payload } =
+        inspect::inspect(exchange, &caller, &operation, &request).await?;
+    let (pass, question, payload) =
+        match decide::decide(exchange, &caller, operation, &request, facts) {
+            Ok((pass, question)) => (pass, question, payload),
+            // Rare, large and long: boxed.
+            Err(Refusal::Requestable(refused)) => {
+                let hold = hold::hold(exchange, &mut caller, &mut request, payload, refused);
+                Box::pin(hold).await?
+            }
+            Err(refusal) => return Err(refusal),
+        };
     limit::admit(exchange, &pass).await?;
     decide::used(&exchange.core, &pass);
     record::intent(exchange, &pass).await?;
-    Ok(Admitted { pass, question, request, payload: inspected.payload })
+    Ok(Admitted { pass, question, request, payload })
 }
 
 /// Filter request, forward, filter response, record the outcome.

@@ -1,9 +1,13 @@
 //! Access requests, on the wire. People appear by name and principal; who is the same human being
 //! as whom stays inside.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use portcullis_control::views::AccessRequestView;
-use portcullis_model::{AccessQuery, AccessRequestState, Decision, Review, Window};
+use portcullis_model::{
+    AccessQuery, AccessRequestState, Decision, Review, Window, access_request::Held,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -49,6 +53,9 @@ pub struct AccessRequestBody {
     /// The grant whose end it shall move.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extends: Option<String>,
+    /// The request that waits at the gate for the answer, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<HeldBody>,
     /// When it was asked.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
@@ -66,6 +73,24 @@ pub struct AccessRequestBody {
     pub needs_passkey: bool,
     /// Who could, by name.
     pub reviewers: Vec<String>,
+}
+
+/// A request that waits at the gate. Its body is shown to nobody.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Held)]
+pub struct HeldBody {
+    /// The request's id.
+    pub request: String,
+    /// Method and path.
+    pub summary: String,
+    /// Declared parameters by name, as text.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<String, String>,
+    /// Bytes of its body.
+    pub size: u64,
+    /// It is refused then.
+    #[schema(value_type = String, format = DateTime)]
+    pub until: Timestamp,
 }
 
 /// One operation of an access request.
@@ -144,6 +169,7 @@ impl From<AccessRequestView> for AccessRequestBody {
             duration,
             refusal: request.refusal.map(|id| id.to_string()),
             extends: request.extends.map(|id| id.to_string()),
+            held: request.held.map(|held| HeldBody::from(*held)),
             created_at: request.created_at,
             expires_at: request.expires_at,
             reviews_needed,
@@ -152,6 +178,13 @@ impl From<AccessRequestView> for AccessRequestBody {
             needs_passkey: view.needs_passkey,
             reviewers: view.reviewers,
         }
+    }
+}
+
+impl From<Held> for HeldBody {
+    fn from(held: Held) -> Self {
+        let Held { request, summary, parameters, size, until } = held;
+        Self { request: request.to_string(), summary, parameters, size, until }
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use portcullis_model::{AccessRequest, AccessRequestId, AccessRequestState, Event, EventType};
+use portcullis_model::{
+    AccessRequest, AccessRequestId, AccessRequestState, Event, EventType,
+    access_request::InvalidTransition,
+};
 use portcullis_policy::Snapshot;
 use portcullis_store::{AccessRequests, Change};
 
@@ -110,9 +113,7 @@ pub(crate) async fn withdraw(
             return Err(ControlError::Denied(why.into()));
         }
         let seen = request.reviews.len();
-        let over = |error: portcullis_model::access_request::InvalidTransition| {
-            ControlError::Conflict(error.to_string())
-        };
+        let over = |error: InvalidTransition| ControlError::Conflict(error.to_string());
         let withdrawn = request.withdraw(op.now()).map_err(over)?;
         match end(core, op, withdrawn, seen).await {
             Err(Unsettled::Conflict) => {}
@@ -122,14 +123,31 @@ pub(crate) async fn withdraw(
 }
 
 pub(crate) async fn expire(core: &Arc<Core>, op: &OpContext, id: AccessRequestId) -> Result<()> {
+    end_pending(core, op, id, |request| request.expire(op.now())).await
+}
+
+/// Withdraws what nobody waits for any more.
+pub(crate) async fn take_back(
+    core: &Arc<Core>,
+    op: &OpContext,
+    id: AccessRequestId,
+    why: &'static str,
+) -> Result<()> {
+    end_pending(core, op, id, |request| request.abandon(op.now(), why.to_owned())).await
+}
+
+async fn end_pending(
+    core: &Arc<Core>,
+    op: &OpContext,
+    id: AccessRequestId,
+    how: impl Fn(AccessRequest) -> std::result::Result<AccessRequest, InvalidTransition>,
+) -> Result<()> {
     loop {
         let request = core.store.access_request(id).await?.ok_or(NOT_FOUND)?;
         let seen = request.reviews.len();
-        let over = |error: portcullis_model::access_request::InvalidTransition| {
-            ControlError::Conflict(error.to_string())
-        };
-        let expired = request.expire(op.now()).map_err(over)?;
-        match end(core, op, expired, seen).await {
+        let over = |error: InvalidTransition| ControlError::Conflict(error.to_string());
+        let ended = how(request).map_err(over)?;
+        match end(core, op, ended, seen).await {
             Err(Unsettled::Conflict) => {}
             other => return other.map(drop).map_err(Into::into),
         }
@@ -177,6 +195,7 @@ pub(crate) fn ended_event(core: &Core, op: &OpContext, request: &AccessRequest) 
 pub(crate) fn describe(event: &mut Event, request: &AccessRequest) {
     event.service = Some(request.service.clone());
     event.access_request = Some(request.id);
+    event.request = request.held.as_ref().map(|held| held.request);
     event.policies = request.queries.iter().map(|query| query.way.rule.clone()).collect();
     if let [only] = request.queries.as_slice() {
         event.operation = Some(only.operation.clone());

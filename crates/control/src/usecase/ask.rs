@@ -40,20 +40,20 @@ type Result<T> = std::result::Result<T, ControlError>;
 
 /// One thing asked for, before its way is known.
 #[derive(Debug)]
-struct Wanted {
-    operation: OperationName,
-    instance: Option<InstanceName>,
-    digest: Option<Arc<str>>,
+pub(super) struct Wanted {
+    pub(super) operation: OperationName,
+    pub(super) instance: Option<InstanceName>,
+    pub(super) digest: Option<Arc<str>>,
     /// The only ways that count, by their rules; all if there is none.
-    rules: Vec<PolicyId>,
+    pub(super) rules: Vec<PolicyId>,
 }
 
 #[derive(Debug)]
-struct Subject {
-    service: ServiceName,
-    wanted: Vec<Wanted>,
-    refusal: Option<RefusalId>,
-    extends: Option<Grant>,
+pub(super) struct Subject {
+    pub(super) service: ServiceName,
+    pub(super) wanted: Vec<Wanted>,
+    pub(super) refusal: Option<RefusalId>,
+    pub(super) extends: Option<Grant>,
 }
 
 /// Asks; `once` is the key under which the answer is kept, if the caller named one.
@@ -138,7 +138,7 @@ fn named(operations: Vec<AskOperation>) -> Result<Subject> {
     Ok(Subject { service, wanted, refusal: None, extends: None })
 }
 
-fn queries(
+pub(super) fn queries(
     core: &Core,
     snapshot: &Snapshot,
     op: &OpContext,
@@ -238,7 +238,7 @@ fn extendable(
 }
 
 /// As long as was asked for, or as all ways allow.
-fn duration(queries: &[AccessQuery], asked: Option<Window>) -> Result<Window> {
+pub(super) fn duration(queries: &[AccessQuery], asked: Option<Window>) -> Result<Window> {
     let invalid = |message: String| ControlError::Invalid { field: "duration", message };
     let longest = queries.iter().map(|query| query.way.max_duration).min();
     let longest = longest.ok_or_else(|| invalid("nothing is asked for".into()))?;
@@ -263,7 +263,7 @@ fn covering(
     Ok(held::covering(snapshot, &principal.id, queries, op.now()))
 }
 
-fn request(
+pub(super) fn request(
     core: &Core,
     op: &OpContext,
     subject: Subject,
@@ -283,6 +283,7 @@ fn request(
         duration,
         refusal: subject.refusal,
         extends: subject.extends.map(|grant| grant.id),
+        held: None,
         created_at: op.now(),
         expires_at: op.now() + core.settings.access_request.signed(),
         reviews: Vec::new(),
@@ -290,7 +291,7 @@ fn request(
     })
 }
 
-async fn same_pending(
+pub(super) async fn same_pending(
     core: &Arc<Core>,
     op: &OpContext,
     wanted: &AccessRequest,
@@ -322,7 +323,7 @@ fn asks_the_same(one: &AccessRequest, other: &AccessRequest) -> bool {
 
 /// Policy approves by itself. What is held already is not given again: asking twice, one after the
 /// other or at the same moment, stretches nothing.
-async fn automatic(
+pub(super) async fn automatic(
     core: &Arc<Core>,
     op: &OpContext,
     request: &AccessRequest,
@@ -383,7 +384,7 @@ async fn approve_at_once(
     Ok(approved)
 }
 
-async fn wait_for_reviews(
+pub(super) async fn wait_for_reviews(
     core: &Arc<Core>,
     op: &OpContext,
     request: AccessRequest,
@@ -413,13 +414,25 @@ fn asked(core: &Core, op: &OpContext, request: &AccessRequest, once: Option<&Onc
     }
     let mut event = core.event(op, EventType::AccessRequested);
     access_requests::describe(&mut event, request);
-    event.detail = Some(request.reason.clone());
+    event.detail = Some(detail(request));
     settlement
         .changes
         .push(Change::AddAccessRequest { request: request.clone(), at_most: MOST_OPEN });
     settlement.changes.extend(once.map(|once| once.change(op, request.id)));
     settlement.changes.push(Change::Record(event));
     settlement
+}
+
+/// The reason; of a request that waits, which one as well.
+fn detail(request: &AccessRequest) -> String {
+    let digest = request.queries.iter().find_map(|query| query.digest.as_deref());
+    match (&request.held, digest) {
+        (Some(held), Some(digest)) => {
+            let (reason, summary, size) = (&request.reason, &held.summary, held.size);
+            format!("{reason}: {summary}, {size} bytes, {digest}")
+        }
+        (Some(_) | None, _) => request.reason.clone(),
+    }
 }
 
 /// A guard of the store refused: the same was asked at the same moment, or too much waits.

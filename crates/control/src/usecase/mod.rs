@@ -15,6 +15,7 @@ pub(crate) mod grant_tokens;
 pub(crate) mod grants;
 pub(crate) mod hand_over;
 pub(crate) mod held;
+pub(crate) mod hold;
 pub(crate) mod idle;
 pub(crate) mod issue;
 pub(crate) mod logout;

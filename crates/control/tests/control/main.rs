@@ -18,6 +18,7 @@ mod departing;
 mod extending;
 mod faulty;
 mod granting;
+mod holding;
 mod narrowing;
 mod noticing;
 mod passkeys;

@@ -274,6 +274,8 @@ pub(crate) fn source(policies: &str) -> BundleSource {
         operations: OperationsSource::Inline(operations.into_iter().collect()),
         groups: BTreeMap::new(),
         max_grant: Window::minutes(8 * 60),
+        max_hold: ServiceSource::MAX_HOLD,
+        max_body: ServiceSource::MAX_BODY,
         strict_audit: false,
         anonymous: false,
         place: ("portcullis.yaml".into(), None),

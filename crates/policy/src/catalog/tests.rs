@@ -28,6 +28,8 @@ fn service(name: &str, operations: OperationsSource) -> ServiceSource {
         operations,
         groups: std::collections::BTreeMap::new(),
         max_grant: "8h".parse().unwrap(),
+        max_hold: ServiceSource::MAX_HOLD,
+        max_body: ServiceSource::MAX_BODY,
         strict_audit: false,
         anonymous: false,
         place: ("portcullis.yaml".to_owned(), Some(7)),

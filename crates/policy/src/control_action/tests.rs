@@ -35,6 +35,7 @@ fn request(reviews: u8) -> AccessRequest {
         max_uses: None,
         idle: None,
         to_be_checked: Vec::new(),
+        hold: None,
         reviewers: Vec::new(),
     };
     let operation = "payments.createRefund".parse().unwrap();
@@ -49,6 +50,7 @@ fn request(reviews: u8) -> AccessRequest {
         duration: Window::minutes(15),
         refusal: None,
         extends: None,
+        held: None,
         created_at: now(),
         expires_at: now() + SignedDuration::from_hours(1),
         reviews: Vec::new(),

@@ -1,5 +1,7 @@
 //! Annotations: how a grant is obtained, never whether access is allowed.
 
+use std::time::Duration;
+
 use cedar_policy::Effect;
 use portcullis_model::{PolicyId, Window};
 
@@ -29,10 +31,11 @@ pub(super) struct Mistake {
     pub(super) help: Option<&'static str>,
 }
 
-const NOT_BUILT: [&str; 3] = ["hold", "emergency", "record"];
-const KNOWN: &str = "this version knows @id, @reviews, @max_duration, @max_uses, @idle, @notify, \
+const NOT_BUILT: [&str; 2] = ["emergency", "record"];
+const KNOWN: &str = "this version knows @id, @reviews, @max_duration, @max_uses, @idle, @hold, @notify, \
                      @escalate, @rate_limit and @all_services";
-const OF_A_RULE: [&str; 6] = ["reviews", "max_duration", "max_uses", "idle", "notify", "escalate"];
+const OF_A_RULE: [&str; 7] =
+    ["reviews", "max_duration", "max_uses", "idle", "hold", "notify", "escalate"];
 
 /// Reads the annotations of a policy with this effect.
 pub(super) fn annotations(policy: &cedar_policy::Policy) -> (Annotations, Vec<Mistake>) {
@@ -67,6 +70,7 @@ impl Annotations {
                 self.rate_limit =
                     Some(limit.map_err(|error| (format!("@rate_limit: {error}"), None))?);
             }
+            "hold" => self.terms.hold = Some(hold(value)?),
             "all_services" if value != "true" => {
                 return Err(("@all_services takes \"true\" and nothing else".to_owned(), None));
             }
@@ -123,6 +127,17 @@ fn reviews(value: &str) -> Result<u8, Wrong> {
         let message = format!("@reviews takes a number from 0 to {MOST_REVIEWS}, not `{value}`");
         (message, Some("0 means that the policy approves by itself"))
     })
+}
+
+/// A request that waits longer than an access request lives would wait for nothing.
+fn hold(value: &str) -> Result<Window, Wrong> {
+    const LONGEST: Duration = Duration::from_hours(1);
+    let window: Window = value.parse().map_err(|error| (format!("@hold: {error}"), None))?;
+    if window.get() > LONGEST {
+        let help = "leave @hold out: what is refused can be asked for and sent again";
+        return Err((format!("@hold: `{value}` is longer than 1h"), Some(help)));
+    }
+    Ok(window)
 }
 
 fn max_uses(value: &str) -> Result<u32, Wrong> {

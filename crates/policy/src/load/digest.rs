@@ -71,6 +71,8 @@ impl Fields {
             operations,
             groups,
             max_grant,
+            max_hold,
+            max_body,
             strict_audit,
             anonymous,
             place: _,
@@ -103,6 +105,8 @@ impl Fields {
             self.text(group_name(*group));
         }
         self.text(&max_grant.get().as_nanos().to_string());
+        self.text(&max_hold.get().as_nanos().to_string());
+        self.text(&max_body.to_string());
         self.flag(*strict_audit);
         self.flag(*anonymous);
     }

@@ -241,7 +241,14 @@ fn an_annotation_that_means_nothing_does_not_load() {
     let refused = [
         ("@reviewers(\"2\")", rule, "unknown annotation @reviewers"),
         ("@Reviews(\"2\")", rule, "unknown annotation @Reviews"),
-        ("@hold(\"60s\")", rule, "@hold is not supported by this version"),
+        ("@hold(\"0s\")", rule, "@hold: a duration of zero opens nothing"),
+        (
+            "@hold(\"2 min\")",
+            rule,
+            "@hold: `2 min` is not a duration; write it like 30m, 8h or 1h30m",
+        ),
+        ("@hold(\"2h\")", rule, "@hold: `2h` is longer than 1h"),
+        ("@hold(\"2m\")", "", "@hold means something on a rule only"),
         ("@emergency(\"true\")", rule, "@emergency is not supported by this version"),
         ("@record(\"body\")", "", "@record is not supported by this version"),
         ("@reviews(\"6\")", rule, "@reviews takes a number from 0 to 5, not `6`"),
@@ -443,10 +450,12 @@ fn the_digest_covers_every_setting_and_no_place() {
     let base = source(&permit("", ""));
     let digest = |source: &BundleSource| Bundle::load(source).unwrap().digest().clone();
     let same = digest(&base);
-    let changes: [fn(&mut BundleSource); 9] = [
+    let changes: [fn(&mut BundleSource); 11] = [
         |source| source.policies[0].text.push('\n'),
         |source| source.policies[0].path = "other.cedar".into(),
         |source| source.services[0].hosts.push("pay.example.com".into()),
+        |source| source.services[0].max_hold = portcullis_model::Window::minutes(1),
+        |source| source.services[0].max_body = 1,
         |source| source.services[0].strict_audit = true,
         |source| source.services[0].anonymous = true,
         |source| source.services[0].max_grant = portcullis_model::Window::minutes(1),

@@ -11,11 +11,12 @@ mod refusal;
 use std::{
     io::Write,
     process::{ExitCode, ExitStatus, Stdio},
+    time::Duration,
 };
 
 use clap::Args;
 use portcullis_api::services::ServicesBody;
-use portcullis_model::Secret;
+use portcullis_model::{Secret, Window};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     process::{Child, Command},
@@ -27,12 +28,17 @@ use super::{failure::Failure, profile, session::Session, token};
 
 /// As much of an answer as is looked at for a refusal.
 const LOOKED_AT: usize = 64 * 1024;
+/// An answer that needs no approval comes sooner.
+const MOMENT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 pub(crate) struct Curl {
     /// Where the gate is, as a URL, if the services' hosts are not in DNS
     #[arg(long, env = "PORTCULLIS_GATE", value_parser = profile::server)]
     gate: Option<Url>,
+    /// Wait at the gate for an approval if one is needed, like 2m
+    #[arg(long, value_name = "DURATION")]
+    wait: Option<Window>,
     /// What curl gets
     #[arg(
         trailing_var_arg = true,
@@ -51,8 +57,15 @@ impl Curl {
         let (made, _) = token::make(&mut session, service).await?;
         let gate = self.gate.or_else(|| session.profile.gate.clone());
         let interactive = session.screen.is_terminal();
-        let config = config(&made.token, &wanted, gate.as_ref(), interactive)?;
-        let (status, answer) = run(&self.arguments, config.expose()).await.map_err(|error| {
+        let config = config(&made.token, &wanted, gate.as_ref(), self.wait, interactive)?;
+        let (screen, hint) = (session.screen, session.command("requests --mine"));
+        let waits = self.wait.map(|wait| {
+            let words = format!("no answer yet; it waits for {wait} at most, see `{hint}`");
+            move || screen.note(&words)
+        });
+        let waits = waits.as_ref().map(|waits| waits as &dyn Fn());
+        let ran = run(&self.arguments, config.expose(), waits).await;
+        let (status, answer) = ran.map_err(|error| {
             Failure::local("curl could not be run; is it installed and on the PATH?", &error)
         })?;
         refusal::show(&session, &answer);
@@ -65,9 +78,12 @@ fn config(
     token: &Secret,
     wanted: &Wanted,
     gate: Option<&Url>,
+    wait: Option<Window>,
     terminal: bool,
 ) -> Result<Secret, Failure> {
     let mut lines = vec![format!("header = \"{}: Bearer {}\"", wanted.header(), token.expose())];
+    // RFC 7240.
+    lines.extend(wait.map(|wait| format!("header = \"Prefer: wait={}\"", wait.get().as_secs())));
     if let Some(gate) = gate {
         let port = gate.port_or_known_default();
         let (Some(host), Some(port)) = (gate.host_str(), port) else {
@@ -87,7 +103,11 @@ fn config(
     Ok(Secret::new(lines.join("\n")))
 }
 
-async fn run(arguments: &[String], config: &str) -> std::io::Result<(ExitStatus, Vec<u8>)> {
+async fn run(
+    arguments: &[String],
+    config: &str,
+    waits: Option<&dyn Fn()>,
+) -> std::io::Result<(ExitStatus, Vec<u8>)> {
     let mut child = Command::new("curl")
         // No `~/.curlrc`: it could name a proxy or a second address.
         .args(["--disable", "--config", "-"])
@@ -98,17 +118,25 @@ async fn run(arguments: &[String], config: &str) -> std::io::Result<(ExitStatus,
     if let Some(mut input) = child.stdin.take() {
         input.write_all(config.as_bytes()).await?;
     }
-    let answer = pass_through(&mut child).await?;
+    let answer = pass_through(&mut child, waits).await?;
     Ok((child.wait().await?, answer))
 }
 
-/// Copies the answer out as it comes, and keeps its beginning.
-async fn pass_through(child: &mut Child) -> std::io::Result<Vec<u8>> {
+/// Copies the answer out as it comes, and keeps its beginning. `waits` says so if nothing comes for a
+/// moment.
+async fn pass_through(child: &mut Child, mut waits: Option<&dyn Fn()>) -> std::io::Result<Vec<u8>> {
     let mut kept = Vec::new();
     let Some(mut answer) = child.stdout.take() else { return Ok(kept) };
     let mut buffer = vec![0; 16 * 1024];
     loop {
-        let read = answer.read(&mut buffer).await?;
+        let read = tokio::select! {
+            read = answer.read(&mut buffer) => read?,
+            () = tokio::time::sleep(MOMENT), if waits.is_some() => {
+                waits.take().inspect(|say| say());
+                continue;
+            }
+        };
+        waits = None;
         let part = buffer.get(..read).unwrap_or_default();
         if part.is_empty() {
             return Ok(kept);
@@ -133,11 +161,15 @@ mod tests {
     use super::*;
 
     fn config_of(arguments: &[&str], gate: Option<&str>) -> String {
+        waiting(arguments, gate, None)
+    }
+
+    fn waiting(arguments: &[&str], gate: Option<&str>, wait: Option<Window>) -> String {
         let arguments: Vec<_> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let wanted = Wanted::read(&arguments).unwrap();
         let gate = gate.map(|gate| Url::parse(gate).unwrap());
         let token = Secret::new("pc_sign_canary");
-        config(&token, &wanted, gate.as_ref(), false).unwrap().expose().to_owned()
+        config(&token, &wanted, gate.as_ref(), wait, false).unwrap().expose().to_owned()
     }
 
     #[test]
@@ -147,6 +179,13 @@ mod tests {
         let config = config_of(&["http://payments.test/x"], Some("https://[::1]"));
         assert!(config.contains("connect-to = \"::[::1]:443\"\n"), "{config}");
         assert!(!config_of(&["http://payments.test/x"], None).contains("connect-to"));
+    }
+
+    #[test]
+    fn who_waits_says_so_to_the_gate() {
+        let config = waiting(&["http://payments.test/x"], None, Some(Window::minutes(2)));
+        assert!(config.contains("header = \"Prefer: wait=120\"\n"), "{config}");
+        assert!(!config_of(&["http://payments.test/x"], None).contains("Prefer"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `portcullis requests`: access requests, mine or to review, or one with all that there is to it.
 
 use clap::Args;
-use portcullis_api::access_requests::{AccessRequestBody, ReviewBody};
+use portcullis_api::access_requests::{AccessRequestBody, HeldBody, QueryBody, ReviewBody};
 
 use super::{
     failure::Failure,
@@ -65,10 +65,8 @@ impl Requests {
 }
 
 fn row(request: &AccessRequestBody, now: jiff::Timestamp) -> Vec<String> {
-    let what = request.queries.iter().map(|query| match &query.instance {
-        Some(instance) => format!("{} on {instance}", query.operation),
-        None => query.operation.clone(),
-    });
+    let mut what: Vec<_> = request.queries.iter().map(operation).collect();
+    what.extend(request.held.as_ref().map(|held| waiting(held, request)));
     let way = request.queries.first().map(|query| way_table::kind(&query.way));
     let state = match request.state.as_str() {
         "pending" => state(request, now),
@@ -77,7 +75,7 @@ fn row(request: &AccessRequestBody, now: jiff::Timestamp) -> Vec<String> {
     vec![
         short_id::shown(&request.id),
         who::shown(&request.requester),
-        what.collect::<Vec<_>>().join(", "),
+        what.join(", "),
         way.unwrap_or_default(),
         request.duration.to_string(),
         request.reason.clone(),
@@ -142,4 +140,21 @@ fn state(request: &AccessRequestBody, now: jiff::Timestamp) -> String {
         (state, Some(why)) => format!("{state}: {why}"),
         (state, None) => state.to_owned(),
     }
+}
+
+fn operation(query: &QueryBody) -> String {
+    match &query.instance {
+        Some(instance) => format!("{} on {instance}", query.operation),
+        None => query.operation.clone(),
+    }
+}
+
+/// The request that waits at the gate: `POST /v1/refunds, limit=5, 64 bytes, sha256:0123456789ab…`.
+fn waiting(held: &HeldBody, request: &AccessRequestBody) -> String {
+    let mut parts = vec![held.summary.clone()];
+    parts.extend(held.parameters.iter().map(|(name, value)| format!("{name}={value}")));
+    parts.push(format!("{} bytes", held.size));
+    let digest = request.queries.iter().find_map(|query| query.digest.as_deref());
+    parts.extend(digest.map(|digest| format!("{}…", digest.get(..19).unwrap_or(digest))));
+    parts.join(", ")
 }

@@ -38,7 +38,7 @@ pub(crate) fn kind(way: &WayBody) -> String {
     }
 }
 
-/// `15m, 1 use`.
+/// `15m, 1 use, waits 2m`.
 pub(crate) fn limits(way: &WayBody) -> String {
     let uses = match way.max_uses {
         None => String::new(),
@@ -46,7 +46,8 @@ pub(crate) fn limits(way: &WayBody) -> String {
         Some(uses) => format!(", {uses} uses"),
     };
     let idle = way.idle.map_or_else(String::new, |idle| format!(", ends unused after {idle}"));
-    format!("{}{uses}{idle}", way.max_duration)
+    let hold = way.hold.map_or_else(String::new, |hold| format!(", waits {hold}"));
+    format!("{}{uses}{idle}{hold}", way.max_duration)
 }
 
 fn row(number: usize, way: &WayBody) -> [String; 5] {
@@ -72,13 +73,15 @@ mod tests {
             max_uses: Some(1),
             idle: None,
             to_be_checked: vec![],
+            hold: Some("2m".parse().unwrap()),
             reviewers: vec!["lea".to_owned()],
         };
         assert_eq!(
             row(2, &way),
-            ["2", "one review", "lea", "15m, 1 use", "payments.refund.reviewed"]
+            ["2", "one review", "lea", "15m, 1 use, waits 2m", "payments.refund.reviewed"]
         );
-        let automatic = WayBody { kind: "automatic".to_owned(), reviews: 0, max_uses: None, ..way };
+        let automatic =
+            WayBody { kind: "automatic".to_owned(), reviews: 0, max_uses: None, hold: None, ..way };
         assert_eq!(row(1, &automatic)[1..4], ["automatic", "at once", "15m"]);
         let idle = WayBody { idle: Some("5m".parse().unwrap()), ..automatic };
         assert_eq!(limits(&idle), "15m, ends unused after 5m");
@@ -94,6 +97,7 @@ mod tests {
             max_uses: None,
             idle: None,
             to_be_checked: vec![],
+            hold: None,
             reviewers: vec!["lea".to_owned()],
         };
         let expected = ["  1  automatic   at once  15m  r", "  2  one review  lea      15m  r"];

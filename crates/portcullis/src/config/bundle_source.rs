@@ -77,6 +77,8 @@ fn service_source(service: &Service, base: &Path, problems: &Problems) -> Servic
         operations: operations(&service.operations.declared, service, base, problems),
         groups: service.operations.groups.clone(),
         max_grant: service.max_grant,
+        max_hold: service.max_hold,
+        max_body: service.max_body.bytes(),
         strict_audit: service.audit == AuditLevel::Strict,
         anonymous: service.anonymous,
         place: service.place.clone(),

@@ -3,7 +3,7 @@
 //! A [`Section`] remembers which keys it was asked for, so what is unknown and what was probably
 //! meant follow from the code that reads, and no list of keys has to be kept beside it.
 
-use std::{cell::RefCell, fmt::Display, str::FromStr};
+use std::{cell::RefCell, fmt::Display, ops::RangeInclusive, str::FromStr};
 
 use portcullis_policy::LoadError;
 use serde_saphyr::{Location, Spanned};
@@ -204,6 +204,20 @@ impl<'a> Field<'a> {
             Tree::Bool(value) => Some(*value),
             other => self.wrong(other, "true or false"),
         }
+    }
+
+    /// As a whole number in `range`.
+    pub(crate) fn number(&self, range: RangeInclusive<usize>) -> Option<usize> {
+        let Tree::Number(text) = &self.node.value else {
+            return self.wrong(&self.node.value, "a number");
+        };
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        if number.is_none() {
+            let (least, most) = (range.start(), range.end());
+            let message = format!("`{}` is a whole number from {least} to {most}", self.name);
+            self.error(message, None);
+        }
+        number
     }
 
     /// As whatever parses from text.

@@ -8,12 +8,15 @@ use std::{
 
 use indexmap::IndexMap;
 use portcullis_model::{InstanceName, ServiceName, Window};
-use portcullis_policy::bundle::OperationGroup;
+use portcullis_policy::{ServiceSource, bundle::OperationGroup};
 use schemars::JsonSchema;
 use serde::Serialize;
 use url::Url;
 
-use super::section::{Field, Section};
+use super::{
+    section::{Field, Section},
+    size::Size,
+};
 
 /// One service.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -36,6 +39,15 @@ pub(crate) struct Service {
     #[schemars(with = "String")]
     #[serde(serialize_with = "super::as_text")]
     pub(crate) max_grant: Window,
+    /// The longest that a request may wait at the gate for an approval; default `5m`, at most `1h`.
+    #[schemars(with = "String")]
+    #[serde(serialize_with = "super::as_text")]
+    pub(crate) max_hold: Window,
+    /// The largest body that is read before a decision, because a policy reads it, a grant is bound to
+    /// it or it waits; default `1MiB`, at most `64MiB`. A larger one is answered with 413.
+    #[schemars(with = "String")]
+    #[serde(serialize_with = "super::as_text")]
+    pub(crate) max_body: Size,
     /// `strict`: every attempt waits for stable storage; default `standard`.
     pub(crate) audit: AuditLevel,
     /// Lets callers without credentials in as the principal `Anonymous`; policy still decides.
@@ -96,6 +108,8 @@ const GROUPS: [(&str, OperationGroup); 3] = [
     ("admin", OperationGroup::Admin),
 ];
 
+const MAX_BODY: Size = Size::new(ServiceSource::MAX_BODY);
+const LARGEST_BODY: Size = Size::new(64 * 1024 * 1024);
 const UNSUPPORTED: [&str; 4] = ["sensitive", "cors", "enforcement", "on_store_loss"];
 
 impl Service {
@@ -110,6 +124,10 @@ impl Service {
         let operations = operations.map_or(Some(Operations::default()), |f| Operations::read(&f));
         let max_grant = section.field("max_grant");
         let max_grant = max_grant.map_or(Some(Window::minutes(480)), |field| field.parsed());
+        let max_hold = section.field("max_hold");
+        let max_hold = max_hold.map_or(Some(ServiceSource::MAX_HOLD), |field| longest(&field));
+        let max_body = section.field("max_body");
+        let max_body = max_body.map_or(Some(MAX_BODY), |field| largest(&field));
         let levels = [("standard", AuditLevel::Standard), ("strict", AuditLevel::Strict)];
         let audit = section.field("audit");
         let audit = audit.map_or(Some(AuditLevel::Standard), |field| field.one_of(&levels));
@@ -126,11 +144,33 @@ impl Service {
             upstream: upstream?,
             operations: operations?,
             max_grant: max_grant?,
+            max_hold: max_hold?,
+            max_body: max_body?,
             audit: audit?,
             anonymous: anonymous?,
             place,
         })
     }
+}
+
+/// A request that waits longer than an access request lives would wait for nothing.
+fn longest(field: &Field<'_>) -> Option<Window> {
+    let longest: Window = field.parsed()?;
+    if longest > Window::minutes(60) {
+        field.error(format!("`max_hold` is 1h at most, and not {longest}"), None);
+        return None;
+    }
+    Some(longest)
+}
+
+fn largest(field: &Field<'_>) -> Option<Size> {
+    let largest: Size = field.parsed()?;
+    if largest > LARGEST_BODY {
+        let help = Some("a larger body streams through where nothing has to read it".into());
+        field.error(format!("`max_body` is {LARGEST_BODY} at most, and not {largest}"), help);
+        return None;
+    }
+    Some(largest)
 }
 
 fn hosts(field: &Field<'_>) -> Vec<String> {

@@ -46,7 +46,7 @@ fn a_sound_file_loads_with_its_defaults() {
 }
 
 /// What to replace, by what, and what is said about it.
-const MISTAKES: [(&str, &str, &str, &str); 17] = [
+const MISTAKES: [(&str, &str, &str, &str); 21] = [
     ("hosts:", "hsots:", "unknown key `hsots` in `services[0]`", "did you mean `hosts`?"),
     (
         "address: \"127.0.0.1:8080\"",
@@ -80,6 +80,25 @@ const MISTAKES: [(&str, &str, &str, &str); 17] = [
         "policies: policies\nclocks: {office: UTC}",
         "`clocks` is not supported",
         "",
+    ),
+    (
+        "policies: policies",
+        "policies: policies\nholding: {requests: -1}",
+        "`requests` is a whole number from 0 to 100000",
+        "",
+    ),
+    (
+        "policies: policies",
+        "policies: policies\nholding: {bytes: 5MB}",
+        "`5MB` is not a size",
+        "64KiB",
+    ),
+    ("name: payments", "name: payments\n    max_hold: 2h", "`max_hold` is 1h at most", ""),
+    (
+        "name: payments",
+        "name: payments\n    max_body: 1GiB",
+        "`max_body` is 64MiB at most",
+        "streams",
     ),
     ("name: payments", "name: Pay_ments", "is not a service name", ""),
     ("{url: \"http://127.0.0.1:9000\"}", "{dns: payments.local}", "`dns` is not supported", ""),

@@ -42,6 +42,7 @@ pub(super) fn open(
         max_connections: MAX_CONNECTIONS,
         decision_cache: cores.decision_cache,
         busy_poll: cores.busy_poll,
+        holds: loaded.config.holding.limits(),
     };
     let ports = Arc::new(ControlPorts::new(Arc::clone(&house.control), runtime.clone()));
     let given = GateParts {
@@ -50,6 +51,7 @@ pub(super) fn open(
         consumption: Arc::clone(&ports) as _,
         limits: Arc::clone(&ports) as _,
         refusals: Arc::clone(&ports) as _,
+        approvals: Arc::clone(&ports) as _,
         browsers: Arc::clone(&ports) as _,
         sightings: Arc::clone(&ports) as _,
         connections: ports,

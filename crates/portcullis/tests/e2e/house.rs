@@ -47,6 +47,7 @@ pub(crate) struct Plan {
     no_corp: bool,
     /// Where control listens, if that matters.
     control_port: Option<u16>,
+    /// Further lines at the top level.
     settings: String,
 }
 

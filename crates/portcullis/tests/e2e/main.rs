@@ -24,6 +24,7 @@ mod directory;
 mod doors;
 mod grant_tokens;
 mod headers;
+mod held;
 mod house;
 mod issuers;
 mod jobs;

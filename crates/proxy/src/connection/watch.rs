@@ -195,12 +195,10 @@ impl Watch {
         self.protocol.get() != "http"
     }
 
-    /// Whether it was opened by a certificate that is worth nothing at `now`: expired, or of an
-    /// authority that is no longer believed.
+    /// Whether it was opened by a certificate that is worth nothing at `now`.
     pub(crate) fn lost_its_certificate(&self, now: Timestamp) -> bool {
         let method = self.standing.borrow().question().context.auth_method;
-        method == AuthMethod::Mtls.as_str()
-            && self.peer.certificate.as_ref().is_none_or(|own| own.authenticate(now).is_err())
+        method == AuthMethod::Mtls.as_str() && self.peer.has_lost_its_certificate(now)
     }
 
     /// As others see it.

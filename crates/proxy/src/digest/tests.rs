@@ -60,8 +60,18 @@ fn what_differs_between_two_sendings_is_left_out() {
             ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
             ("x-forwarded-for", "192.0.2.1"),
             ("portcullis-authorization", "Bearer x"),
+            ("grpc-timeout", "5S"),
+            ("prefer", "wait=30"),
         ],
         BODY,
     );
     assert_eq!(again, base);
+}
+
+#[test]
+fn what_a_client_prefers_is_covered_but_for_how_long_it_waits() {
+    let base = digest("/a", &[("prefer", "return=minimal")], BODY);
+    assert_eq!(digest("/a", &[("prefer", "wait=5, return=minimal")], BODY), base);
+    assert_ne!(digest("/a", &[("prefer", "wait=5")], BODY), base);
+    assert_ne!(digest("/a", &[], BODY), base);
 }

@@ -30,6 +30,9 @@ pub(crate) async fn consume(
     let mut again = Question::clone(question);
     again.context.now = exchange.core.now();
     exchange.snapshot = exchange.core.snapshot();
+    if exchange.sign_in.is_some_and(|id| exchange.snapshot.sign_in_by_id(id).is_none()) {
+        return Err(Refusal::BadCredentials("the sign-in ended"));
+    }
     let verdict = again.ask(&exchange.core, &exchange.snapshot);
     let pass = decide::permitted(exchange, &again, verdict)?;
     // INVARIANT: what is spent is what the intent on record names.

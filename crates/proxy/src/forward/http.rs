@@ -30,8 +30,10 @@ pub(crate) async fn forward(
     admitted: Admitted,
 ) -> Result<Response<DownBody>, Refusal> {
     let Admitted { pass, question, request: canonical, payload } = admitted;
-    let destination = connect(exchange, &question, Kind::Any).await?;
     let once = consume::is_counted(&pass);
+    // What is spent is not sent twice: a pooled connection may have been closed since it was used.
+    let kind = if once { Kind::Fresh } else { Kind::Any };
+    let destination = connect(exchange, &question, kind).await?;
     let pass = consume::consume(exchange, &question, pass).await?;
     let protocol = if canonical.speaks == Speaks::Grpc { "grpc" } else { "http" };
     let opening = opening(exchange, &pass, &question, &destination.instance, protocol);

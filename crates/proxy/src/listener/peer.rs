@@ -11,6 +11,7 @@ use std::{
 };
 
 use http::HeaderValue;
+use jiff::Timestamp;
 
 use super::{
     pace::{Pace, Serving},
@@ -67,6 +68,12 @@ impl Peer {
     /// A request is served until what this returns is dropped.
     pub(crate) fn serve(&self) -> Serving {
         self.pace.serve()
+    }
+
+    /// Whether the certificate that it presented is worth nothing at `now`: expired, or of an authority
+    /// that is no longer believed.
+    pub(crate) fn has_lost_its_certificate(&self, now: Timestamp) -> bool {
+        self.certificate.as_ref().is_none_or(|own| own.authenticate(now).is_err())
     }
 
     /// Breaks the connection off, whatever it is doing.

@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use portcullis_model::{Problem, Refusal, refusal::UpstreamTrouble};
+use portcullis_model::{
+    Problem, Refusal,
+    refusal::{UpstreamTrouble, Waited},
+};
 
 use crate::{
     body::{DownBody, in_words},
@@ -31,7 +34,16 @@ pub(crate) const fn status(refusal: &Refusal) -> u16 {
         Refusal::Malformed(_) | Refusal::NotRepresentable(_) => INVALID_ARGUMENT,
         Refusal::MethodNotAllowed => UNIMPLEMENTED,
         Refusal::Unauthenticated | Refusal::BadCredentials(_) => UNAUTHENTICATED,
-        Refusal::CrossOrigin | Refusal::Denied(_) | Refusal::Requestable(_) => PERMISSION_DENIED,
+        // It was the caller's own deadline that passed.
+        Refusal::Requestable(what)
+            if matches!(what.waited, Some(Waited { by_caller: true, .. })) =>
+        {
+            DEADLINE_EXCEEDED
+        }
+        Refusal::CrossOrigin
+        | Refusal::Denied(_)
+        | Refusal::Requestable(_)
+        | Refusal::Declined(_) => PERMISSION_DENIED,
         Refusal::NotFound => NOT_FOUND,
         Refusal::TooLarge(_) | Refusal::Limited { .. } => RESOURCE_EXHAUSTED,
         Refusal::Misdirected => FAILED_PRECONDITION,

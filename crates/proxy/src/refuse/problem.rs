@@ -2,7 +2,11 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use portcullis_model::{Problem, Refusal, problem::PROBLEM_JSON, refusal::UpstreamTrouble};
+use portcullis_model::{
+    Problem, Refusal,
+    problem::PROBLEM_JSON,
+    refusal::{UpstreamTrouble, Waited},
+};
 
 use crate::{body::DownBody, exchange::Exchange};
 
@@ -12,9 +16,10 @@ pub(crate) const fn status(refusal: &Refusal) -> StatusCode {
         Refusal::Malformed(_) => StatusCode::BAD_REQUEST,
         Refusal::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Refusal::Unauthenticated | Refusal::BadCredentials(_) => StatusCode::UNAUTHORIZED,
-        Refusal::CrossOrigin | Refusal::Denied(_) | Refusal::Requestable(_) => {
-            StatusCode::FORBIDDEN
-        }
+        Refusal::CrossOrigin
+        | Refusal::Denied(_)
+        | Refusal::Requestable(_)
+        | Refusal::Declined(_) => StatusCode::FORBIDDEN,
         Refusal::NotFound => StatusCode::NOT_FOUND,
         Refusal::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         Refusal::Misdirected => StatusCode::MISDIRECTED_REQUEST,
@@ -38,6 +43,7 @@ const fn title(refusal: &Refusal) -> &'static str {
         Refusal::CrossOrigin => "Another origin used this identity",
         Refusal::Denied(_) => "Access is denied",
         Refusal::Requestable(_) => "Access can be asked for",
+        Refusal::Declined(_) => "A reviewer said no",
         Refusal::NotFound => "There is nothing here",
         Refusal::TooLarge(_) => "The request is too large",
         Refusal::Misdirected => "The connection was made for another host",
@@ -62,7 +68,16 @@ fn detail(refusal: &Refusal) -> Option<String> {
             None => format!("{} has no such operation", denial.service),
         },
         Refusal::Requestable(what) => {
-            format!("{} on {} needs a grant", what.operation, what.service)
+            let needs = format!("{} on {} needs a grant", what.operation, what.service);
+            match what.waited {
+                None => needs,
+                Some(Waited { time, .. }) => {
+                    format!("{needs}; it waited for {}s and nobody answered", time.as_secs())
+                }
+            }
+        }
+        Refusal::Declined(what) => {
+            format!("{} on {} was declined: {}", what.operation, what.service, what.why)
         }
         Refusal::NotRepresentable(why) => why.clone(),
         Refusal::Unavailable(what) => match what {
@@ -117,6 +132,10 @@ pub(super) fn describe(control_url: &str, refusal: &Refusal) -> Problem {
                 problem.ask = Some(format!("portcullis ask {id}"));
                 problem.ask_url = Some(format!("{base}/ask/{id}"));
             }
+        }
+        Refusal::Declined(what) => {
+            problem.service = Some(what.service.to_string());
+            problem.operation = Some(what.operation.to_string());
         }
         Refusal::Malformed(_)
         | Refusal::MethodNotAllowed

@@ -1,6 +1,6 @@
 use portcullis_model::{
     BundleDigest, GrantKind, Way, Window,
-    refusal::{Denial, Requestable, UpstreamTrouble},
+    refusal::{Declined, Denial, Requestable, UpstreamTrouble, Waited},
 };
 
 use super::*;
@@ -14,6 +14,7 @@ fn requestable() -> Refusal {
         max_uses: Some(1),
         idle: None,
         to_be_checked: Vec::new(),
+        hold: None,
         reviewers: vec!["<script>lea".to_owned()],
     };
     Refusal::Requestable(Box::new(Requestable {
@@ -23,6 +24,7 @@ fn requestable() -> Refusal {
         digest: Some("sha256:ab".to_owned()),
         id: Some("7K2M".parse().unwrap()),
         bundle: BundleDigest("sha256:00".into()),
+        waited: None,
     }))
 }
 
@@ -37,6 +39,9 @@ fn every_refusal_has_its_status_in_both_protocols() {
         (Refusal::CrossOrigin, 403, 7),
         (Refusal::Denied(denied), 403, 7),
         (requestable(), 403, 7),
+        (waited(false), 403, 7),
+        (waited(true), 403, 4),
+        (declined(), 403, 7),
         (Refusal::NotFound, 404, 5),
         (Refusal::TooLarge(""), 413, 8),
         (Refusal::Misdirected, 421, 9),
@@ -51,6 +56,32 @@ fn every_refusal_has_its_status_in_both_protocols() {
         assert_eq!(problem::status(&refusal).as_u16(), http, "{refusal:?}");
         assert_eq!(grpc::status(&refusal), grpc, "{refusal:?}");
     }
+}
+
+fn waited(by_caller: bool) -> Refusal {
+    let Refusal::Requestable(mut what) = requestable() else { unreachable!() };
+    what.waited = Some(Waited { time: std::time::Duration::from_secs(30), by_caller });
+    Refusal::Requestable(what)
+}
+
+fn declined() -> Refusal {
+    Refusal::Declined(Box::new(Declined {
+        service: "payments".parse().unwrap(),
+        operation: "payments.createRefund".parse().unwrap(),
+        why: "Lea: call me".to_owned(),
+    }))
+}
+
+#[test]
+fn whoever_waited_is_told_what_became_of_it() {
+    let problem = problem::describe("https://control.test", &waited(false));
+    let detail =
+        "payments.createRefund on payments needs a grant; it waited for 30s and nobody answered";
+    assert_eq!((problem.detail.as_deref(), problem.ways.len()), (Some(detail), 1));
+    let problem = problem::describe("https://control.test", &declined());
+    assert_eq!(problem.kind, "https://control.test/problems/declined");
+    let detail = "payments.createRefund on payments was declined: Lea: call me";
+    assert_eq!((problem.detail.as_deref(), problem.ways.len()), (Some(detail), 0));
 }
 
 #[test]

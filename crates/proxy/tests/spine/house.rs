@@ -107,6 +107,7 @@ impl House {
             consumption: Arc::clone(&ports) as _,
             limits: Arc::clone(&ports) as _,
             refusals: Arc::clone(&ports) as _,
+            approvals: Arc::new(crate::approvals::Nobody),
             browsers: Arc::new(crate::browsers::Nobody),
             sightings: Arc::clone(&ports) as _,
             connections: Arc::clone(&ports) as _,
@@ -126,6 +127,7 @@ impl House {
             max_connections: 100,
             decision_cache: true,
             busy_poll: None,
+            holds: portcullis_proxy::HoldLimits::default(),
         };
         let gate = Gate::new(config, given).run(1)?;
         Ok(Self { ports, upstream, gate: Some(gate), _runtime: runtime })
@@ -385,6 +387,8 @@ fn service(name: &str, url: &str, operations: bundle::OperationsSource) -> Servi
         operations,
         groups: BTreeMap::new(),
         max_grant: Window::minutes(480),
+        max_hold: ServiceSource::MAX_HOLD,
+        max_body: ServiceSource::MAX_BODY,
         strict_audit: false,
         anonymous: false,
         place: ("services.yaml".to_owned(), None),

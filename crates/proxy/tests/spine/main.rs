@@ -6,6 +6,7 @@
     reason = "a broken house fails the test that lives in it"
 )]
 
+mod approvals;
 mod browsers;
 mod grant_tokens;
 mod house;

@@ -49,6 +49,7 @@ pub(crate) fn request(n: u128, name: &str, operation: &str) -> AccessRequest {
         max_uses: None,
         idle: None,
         to_be_checked: Vec::new(),
+        hold: None,
         reviewers: vec![],
     };
     let operation = operation.parse().unwrap();
@@ -63,6 +64,7 @@ pub(crate) fn request(n: u128, name: &str, operation: &str) -> AccessRequest {
         duration: Window::minutes(15),
         refusal: None,
         extends: None,
+        held: None,
         created_at: now(),
         expires_at: now() + SignedDuration::from_hours(1),
         reviews: vec![],
