@@ -37,6 +37,7 @@ pub mod schedules;
 mod scim;
 pub mod services;
 pub mod sign_ins;
+pub mod tokens;
 pub mod way;
 pub mod whoami;
 
@@ -84,6 +85,7 @@ fn documented() -> OpenApiRouter<Shared> {
         .merge(grants::routes())
         .merge(incidents::routes())
         .merge(schedules::routes())
+        .merge(tokens::routes())
         .merge(sign_ins::routes())
         .merge(runs::routes())
         .merge(principals::routes())

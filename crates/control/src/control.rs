@@ -28,7 +28,7 @@ use crate::{
     start,
     usecase::{
         access_requests, ask, authenticate, browser, bundles, connections, consume, device,
-        directory, explain, grants, hand_over,
+        directory, explain, grant_tokens, grants, hand_over,
         hold::{self, Waiting},
         idle, logout, once, origins, passkeys, principals, record, refusals, review, runs,
         services, sightings, sign_in,
@@ -36,8 +36,8 @@ use crate::{
     views::{
         AccessRequestFilter, AccessRequestView, Ask, Beat, BundleView, ConnectionView, DevicePoll,
         DeviceSignIn, DirectoryUser, EventFilter, EventLine, Explain, Explanation, GateSignIn,
-        KnownAs, NewRun, Origins, PrincipalView, RefusalView, ReviewInput, ServiceView,
-        StoredGroup, StoredUser, WhoAmI,
+        KnownAs, NewGrantToken, NewOneTimeToken, NewRun, Origins, PrincipalView, RefusalView,
+        ReviewInput, ServiceView, StoredGroup, StoredUser, WhoAmI,
     },
 };
 
@@ -452,6 +452,16 @@ impl Control {
     /// Gives one's own grant back.
     pub async fn give_back(&self, op: &OpContext, id: GrantId) -> Result<Grant> {
         grants::give_back(&self.core, op, id).await
+    }
+
+    /// Makes a one-time token for the caller's own grant; it lives a minute.
+    pub async fn one_time_token(&self, op: &OpContext, id: GrantId) -> Result<NewOneTimeToken> {
+        grant_tokens::issue(&self.core, op, id).await
+    }
+
+    /// Redeems a one-time token, once, for a token that opens its grant at the gate.
+    pub async fn redeem(&self, token: &Secret, source: IpAddr) -> Result<NewGrantToken> {
+        grant_tokens::redeem(&self.core, token, source).await
     }
 
     /// Live connections that the caller may see: their own, and of services where they may `viewConnections`.

@@ -45,6 +45,11 @@ impl OpContext {
         Self { actor: Actor::System("back-channel logout"), source: Some(source), now }
     }
 
+    /// For who presents a one-time token: nobody by name, but with an address.
+    pub(crate) fn redeeming(source: IpAddr, now: Timestamp) -> Self {
+        Self { actor: Actor::System("redemption"), source: Some(source), now }
+    }
+
     /// For the identity provider that keeps the directory.
     pub(crate) fn provisioning(source: IpAddr, now: Timestamp) -> Self {
         Self { actor: Actor::System("scim"), source: Some(source), now }

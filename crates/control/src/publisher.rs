@@ -13,8 +13,8 @@ use std::{
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use portcullis_model::{
-    DirectoryId, Grant, GrantId, Incident, IncidentId, Principal, PrincipalId, Schedule, SignIn,
-    SignInId, TokenHash,
+    DirectoryId, Grant, GrantId, GrantToken, Incident, IncidentId, Principal, PrincipalId,
+    Schedule, SignIn, SignInId, TokenHash,
 };
 use portcullis_policy::{Bundle, Snapshot};
 use portcullis_store::{StoredGroup, StoredUser};
@@ -33,6 +33,8 @@ const COALESCE: Duration = Duration::from_millis(10);
 pub(crate) enum Effect {
     /// A grant as it is now, in force or over.
     Grant(Grant),
+    /// One more grant token.
+    GrantToken(TokenHash, GrantToken),
     /// One more sign-in.
     SignIn(TokenHash, SignIn),
     /// A sign-in ended, and all that were made from it.
@@ -237,6 +239,7 @@ impl Live {
     fn apply(&mut self, snapshot: Snapshot, effect: Effect, now: Timestamp) -> Snapshot {
         match effect {
             Effect::Grant(grant) => self.grant(snapshot, grant, now),
+            Effect::GrantToken(hash, token) => self.grant_token(snapshot, hash, token),
             Effect::SignIn(hash, sign_in) => self.sign_in(snapshot, hash, sign_in),
             Effect::EndSignIn(id) => self.end_sign_in(snapshot, id),
             Effect::Principal(principal) => self.principal(snapshot, principal),
@@ -293,6 +296,15 @@ impl Live {
             self.grants.remove(&grant.id);
         }
         snapshot.with_grant(grant, now)
+    }
+
+    /// Its grant came before it, and may have ended since.
+    fn grant_token(&self, snapshot: Snapshot, hash: TokenHash, token: GrantToken) -> Snapshot {
+        if self.grants.contains_key(&token.grant) {
+            snapshot.with_grant_token(hash, Arc::new(token))
+        } else {
+            snapshot
+        }
     }
 
     fn sign_in(&mut self, snapshot: Snapshot, hash: TokenHash, sign_in: SignIn) -> Snapshot {

@@ -139,6 +139,7 @@ fn deadline(effect: &Effect) -> Option<(jiff::Timestamp, Ending)> {
     match effect {
         Effect::SignIn(_, sign_in) => Some((sign_in.expires_at, Ending::SignIn(sign_in.id))),
         Effect::Grant(_)
+        | Effect::GrantToken(..)
         | Effect::EndSignIn(_)
         | Effect::Principal(_)
         | Effect::ForgetPrincipal(_)

@@ -136,6 +136,9 @@ async fn bring_back(core: &Arc<Core>, recorded: bool) -> Result<()> {
         deadlines.extend(idle::unused(&grant, core.now()));
         effects.push(Effect::Grant(grant));
     }
+    for stored in core.store.grant_tokens().await? {
+        effects.push(Effect::GrantToken(stored.hash, stored.token));
+    }
     for request in core.store.access_requests(AccessRequests::Pending, u32::MAX).await? {
         deadlines.push((request.expires_at, Ending::AccessRequest(request.id)));
     }

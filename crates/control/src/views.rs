@@ -356,6 +356,26 @@ pub struct GateSignIn {
     pub sign_in: SignIn,
 }
 
+/// A one-time token for a grant of the caller's own.
+#[derive(Debug, Clone)]
+pub struct NewOneTimeToken {
+    /// It.
+    pub token: Secret,
+    /// When it lapses.
+    pub expires_at: Timestamp,
+    /// What it leads to.
+    pub grant: Grant,
+}
+
+/// What a one-time token was redeemed for.
+#[derive(Debug, Clone)]
+pub struct NewGrantToken {
+    /// It.
+    pub token: Secret,
+    /// What it opens, and until when.
+    pub grant: Grant,
+}
+
 /// A user of the directory, with the ids and names of their groups.
 #[derive(Debug, Clone)]
 pub struct DirectoryUser {

@@ -37,7 +37,7 @@ pub(crate) fn decide(
     digest: Option<&str>,
     cache: &mut DecisionCache,
 ) -> Verdict {
-    let query = Query { subject, operation, resource, context, digest, incident: None };
+    let query = Query { subject, operation, resource, context, digest, incident: None, only: None };
     snapshot.decide(&query, cache)
 }
 

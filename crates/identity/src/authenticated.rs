@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use portcullis_model::{Origin, Principal, ServiceName, SignIn, SignInId};
+use portcullis_model::{
+    Grant, GrantId, GrantToken, Origin, Principal, ServiceName, SignIn, SignInId,
+};
 
 use crate::introspection::Again;
 
@@ -20,6 +22,8 @@ pub enum AuthMethod {
     Run,
     /// A client certificate of a configured trust domain.
     Mtls,
+    /// A token that stands for one grant of its principal.
+    GrantToken,
     /// Nothing was proven: only where a service lets strangers in.
     Anonymous,
 }
@@ -33,6 +37,7 @@ impl AuthMethod {
             Self::Introspection => "introspection",
             Self::Run => "run",
             Self::Mtls => "mtls",
+            Self::GrantToken => "grant_token",
             Self::Anonymous => "anonymous",
         }
     }
@@ -48,6 +53,7 @@ pub struct Authenticated {
     ends_at: Timestamp,
     sign_in: Option<SignInId>,
     service: Option<ServiceName>,
+    grant: Option<GrantId>,
     origin: Option<Arc<Origin>>,
     again: Option<Arc<Again>>,
 }
@@ -61,6 +67,7 @@ impl Authenticated {
             ends_at: sign_in.expires_at,
             sign_in: Some(sign_in.id),
             service: sign_in.service.clone(),
+            grant: None,
             // Only who asks for it pays for it: see `whoami`.
             origin: None,
             again: None,
@@ -102,6 +109,20 @@ impl Authenticated {
         Self::without_sign_in(AuthMethod::Mtls, principal, authenticated_at, ends_at)
     }
 
+    pub(crate) fn by_grant_token(
+        token: &GrantToken,
+        grant: &Grant,
+        principal: Arc<Principal>,
+    ) -> Self {
+        let (method, at) = (AuthMethod::GrantToken, token.authenticated_at);
+        Self {
+            grant: Some(grant.id),
+            service: Some(grant.resource.service.clone()),
+            // The grant's end may move; whoever uses the token looks at the grant.
+            ..Self::without_sign_in(method, principal, at, Timestamp::MAX)
+        }
+    }
+
     /// A caller of whom nothing is known, which is no proof of anything.
     pub fn anonymous(now: Timestamp) -> Self {
         let principal = Arc::new(Principal::anonymous());
@@ -121,6 +142,7 @@ impl Authenticated {
             ends_at,
             sign_in: None,
             service: None,
+            grant: None,
             origin: None,
             again: None,
         }
@@ -160,6 +182,11 @@ impl Authenticated {
     /// Where what a token said came from. A sign-in keeps its own.
     pub fn origin(&self) -> Option<&Arc<Origin>> {
         self.origin.as_ref()
+    }
+
+    /// The only grant that may open anything for it, if a grant token was presented.
+    pub fn grant(&self) -> Option<GrantId> {
+        self.grant
     }
 
     /// The only service that it may be used at, if it is limited to one.

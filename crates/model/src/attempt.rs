@@ -36,6 +36,9 @@ pub struct Attempt<'a> {
     /// Who; nobody if unidentified.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub principal: Option<&'a PrincipalId>,
+    /// How they proved it: `sign_in`, `jwt`, `grant_token`, …
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth_method: Option<&'static str>,
     /// The service, if the host named one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<&'a ServiceName>,

@@ -36,6 +36,12 @@ pub enum EventType {
     GrantUsed,
     /// A grant ended, and why.
     GrantEnded,
+    /// A holder got a one-time token for a grant.
+    TokenIssued,
+    /// Somebody redeemed it for a grant token.
+    TokenRedeemed,
+    /// Somebody tried to redeem it again.
+    TokenRefused,
     /// Somebody was told of an access request.
     NoticeDelivered,
     /// Somebody could not be told of an access request, and why.
@@ -95,7 +101,13 @@ impl EventType {
             | Self::Reviewed
             | Self::ReviewRefused
             | Self::AccessRequestEnded => 3004,
-            Self::GrantStarted | Self::GrantExtended | Self::GrantUsed | Self::GrantEnded => 3003,
+            Self::GrantStarted
+            | Self::GrantExtended
+            | Self::GrantUsed
+            | Self::GrantEnded
+            | Self::TokenIssued
+            | Self::TokenRedeemed
+            | Self::TokenRefused => 3003,
             Self::SignedIn | Self::SignInRefused | Self::SignInEnded => 3002,
             Self::PersonChanged
             | Self::WorkloadSeen

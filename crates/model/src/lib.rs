@@ -11,6 +11,7 @@ pub mod duration;
 pub mod event;
 pub mod fact;
 pub mod grant;
+pub mod grant_token;
 pub mod id;
 pub mod origin;
 pub mod passkey;
@@ -32,6 +33,7 @@ pub use fact::{
     Incident, IncidentId, IncidentSource, IncidentState, Schedule, ScheduleName, Severity,
 };
 pub use grant::{Grant, GrantEnd, GrantKind, GrantState};
+pub use grant_token::{GrantToken, OneTimeToken};
 pub use id::{
     AccessRequestId, ConnectionId, DirectoryId, EventId, GrantId, NoticeId, PasskeyId, PersonId,
     RefusalId, RequestId, ReviewId, SignInId,

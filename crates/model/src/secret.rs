@@ -42,6 +42,10 @@ pub enum TokenKind {
     Browser,
     /// What hands a sign-in from control to a gate, once.
     Code,
+    /// What is redeemed for a grant token, once.
+    Once,
+    /// What opens one grant, for tools that cannot sign in.
+    Grant,
 }
 
 impl TokenKind {
@@ -52,6 +56,8 @@ impl TokenKind {
             Self::Device => "pc_device_",
             Self::Browser => "pc_browser_",
             Self::Code => "pc_code_",
+            Self::Once => "pc_once_",
+            Self::Grant => "pc_grant_",
         }
     }
 

@@ -69,6 +69,7 @@ impl Question {
             context: &self.context,
             digest: None,
             incident: None,
+            only: None,
         }
     }
 }

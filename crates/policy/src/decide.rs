@@ -7,8 +7,8 @@ use std::{borrow::Cow, sync::Arc};
 
 use jiff::Timestamp;
 use portcullis_model::{
-    Grant, Incident, IncidentId, OperationName, PolicyId, PrincipalId, PrincipalKind, Resource,
-    ServiceName, Way,
+    Grant, GrantId, Incident, IncidentId, OperationName, PolicyId, PrincipalId, PrincipalKind,
+    Resource, ServiceName, Way,
 };
 
 pub use crate::cache::DecisionCache;
@@ -40,6 +40,9 @@ pub struct Query<'a> {
     pub digest: Option<&'a str>,
     /// The only incident that ways shall be for, if the asker named one.
     pub incident: Option<&'a IncidentId>,
+    /// The only grant that may open it: then no standing policy does, no other grant, and nothing can
+    /// be asked for.
+    pub only: Option<GrantId>,
 }
 
 /// Proof of one decision to permit. Only the PDP makes one; it is never stored.
@@ -127,6 +130,7 @@ impl Snapshot {
     /// Decides `query` against this snapshot.
     pub fn decide(&self, query: &Query<'_>, cache: &mut DecisionCache) -> Verdict {
         match self.remembered(query, cache) {
+            Some(slice) if query.only.is_some() => self.decide_under_one(query, &slice, cache),
             Some(slice) if slice.slice.reads_unknown(query.context) => {
                 let ahead = ahead::decide(self, query, &slice.slice);
                 ahead.unwrap_or_else(|denied| self.denied(query, cache, denied))
@@ -156,20 +160,8 @@ impl Snapshot {
             }
             stood => stood,
         };
-        for grant in self.covering(query) {
-            let incident = self.incident_of(grant);
-            let is_fresh = |incident: &Incident| incident.is_fresh(query.context.now);
-            let seen = incident.map(|incident| IncidentSeen {
-                version: incident.version,
-                is_fresh: is_fresh(incident),
-            });
-            let asked = Asked::Grant(grant.id, grant.version, seen);
-            let outcome = cache.outcome(remembered, asked, query.context, || {
-                Outcome::Found(under_grant(bundle, slice, query.context, grant, incident))
-            });
-            if let Outcome::Found(Findings { permitted: true, policies, .. }) = outcome {
-                return permit(self, query, slice, Some(Arc::clone(grant)), policies);
-            }
+        if let Ok(verdict) = self.decide_by_grants(query, remembered, cache) {
+            return verdict;
         }
         let standing = stood.unwrap_or_else(|| standing(cache));
         let ask_ways = || {
@@ -196,12 +188,61 @@ impl Snapshot {
         }
     }
 
+    /// For who presents one grant and nothing else.
+    fn decide_under_one(
+        &self,
+        query: &Query<'_>,
+        remembered: &Remembered,
+        cache: &mut DecisionCache,
+    ) -> Verdict {
+        // Nobody is promised anything by one grant ahead of time.
+        let decided = if remembered.slice.reads_unknown(query.context) {
+            Err(None)
+        } else {
+            self.decide_by_grants(query, remembered, cache)
+        };
+        decided.unwrap_or_else(|against| {
+            self.denied(query, cache, against.unwrap_or_else(Findings::none))
+        })
+    }
+
+    /// The first grant that opens `query`, or what stood against the last one.
+    fn decide_by_grants(
+        &self,
+        query: &Query<'_>,
+        remembered: &Remembered,
+        cache: &mut DecisionCache,
+    ) -> Result<Verdict, Option<Findings>> {
+        let (bundle, slice) = (&**self.bundle(), &remembered.slice);
+        let mut against = None;
+        for grant in self.covering(query) {
+            let incident = self.incident_of(grant);
+            let seen = incident.map(|incident| IncidentSeen {
+                version: incident.version,
+                is_fresh: incident.is_fresh(query.context.now),
+            });
+            let asked = Asked::Grant(grant.id, grant.version, seen);
+            let outcome = cache.outcome(remembered, asked, query.context, || {
+                Outcome::Found(under_grant(bundle, slice, query.context, grant, incident))
+            });
+            match outcome {
+                Outcome::Found(Findings { permitted: true, policies, .. }) => {
+                    return Ok(permit(self, query, slice, Some(Arc::clone(grant)), policies));
+                }
+                Outcome::Found(found) => against = Some(found),
+                Outcome::Ways(_) => {}
+            }
+        }
+        Err(against)
+    }
+
     /// The grants that could open `query`: of this principal, for this operation, here, now.
     pub(crate) fn covering(&self, query: &Query<'_>) -> impl Iterator<Item = &Arc<Grant>> {
         let held = self.grants_of(&query.subject.principal().id);
         held.filter(move |grant| {
             let instance = &grant.resource.instance;
-            grant.operation == *query.operation
+            query.only.is_none_or(|only| grant.id == only)
+                && grant.operation == *query.operation
                 && grant.resource.service == query.resource.service
                 && (instance.is_none() || *instance == query.resource.instance)
                 && (grant.digest.is_none() || grant.digest.as_deref() == query.digest)

@@ -223,6 +223,7 @@ pub(crate) fn ask(
         context,
         digest: None,
         incident: None,
+        only: None,
     };
     snapshot.decide(&query, cache)
 }

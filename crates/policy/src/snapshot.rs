@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use portcullis_model::{
-    BundleStamp, Grant, GrantEnd, GrantId, GrantState, Incident, IncidentId, Principal,
+    BundleStamp, Grant, GrantEnd, GrantId, GrantState, GrantToken, Incident, IncidentId, Principal,
     PrincipalId, Schedule, ScheduleName, SignIn, SignInId, TokenHash,
 };
 use rpds::{HashTrieMapSync, RedBlackTreeSetSync};
@@ -22,6 +22,8 @@ pub struct Snapshot {
     sign_ins_by_id: HashTrieMapSync<SignInId, TokenHash>,
     grants: HashTrieMapSync<GrantId, Arc<Grant>>,
     held: HashTrieMapSync<PrincipalId, Arc<[GrantId]>>,
+    grant_tokens: HashTrieMapSync<TokenHash, Arc<GrantToken>>,
+    tokens_of: HashTrieMapSync<GrantId, Arc<[TokenHash]>>,
     /// Grants without a use left whose window is still open, by the end of their window.
     used_up: RedBlackTreeSetSync<(Timestamp, GrantId)>,
     schedules: Schedules,
@@ -41,6 +43,8 @@ impl Snapshot {
             sign_ins_by_id: HashTrieMapSync::default(),
             grants: HashTrieMapSync::default(),
             held: HashTrieMapSync::default(),
+            grant_tokens: HashTrieMapSync::default(),
+            tokens_of: HashTrieMapSync::default(),
             used_up: RedBlackTreeSetSync::default(),
             schedules: Schedules::default(),
             incidents: Incidents::default(),
@@ -80,6 +84,11 @@ impl Snapshot {
     /// A grant by id, if it is in force in this snapshot.
     pub fn grant(&self, id: GrantId) -> Option<&Arc<Grant>> {
         self.grants.get(&id)
+    }
+
+    /// A grant token by its hash.
+    pub fn grant_token(&self, hash: &TokenHash) -> Option<&Arc<GrantToken>> {
+        self.grant_tokens.get(hash)
     }
 
     /// Whether a grant that ends at `expires_at` is over only because its last use is spent. It opens
@@ -201,6 +210,7 @@ impl Snapshot {
             self.grants.insert_mut(id, grant);
         } else {
             self.grants.remove_mut(&id);
+            self.remove_tokens(id);
         }
         let mut held: Vec<GrantId> =
             self.held.get(&principal).map(|ids| ids.to_vec()).unwrap_or_default();
@@ -218,6 +228,25 @@ impl Snapshot {
             self.held.insert_mut(principal, held.into());
         }
         self.moved()
+    }
+
+    /// One more token of a grant. It leaves with the grant.
+    #[must_use]
+    pub fn with_grant_token(mut self, hash: TokenHash, token: Arc<GrantToken>) -> Self {
+        let mut own = self.tokens_of.get(&token.grant).map(|own| own.to_vec()).unwrap_or_default();
+        own.retain(|other| *other != hash);
+        own.push(hash);
+        self.tokens_of.insert_mut(token.grant, own.into());
+        self.grant_tokens.insert_mut(hash, token);
+        self.moved()
+    }
+
+    fn remove_tokens(&mut self, grant: GrantId) {
+        let Some(own) = self.tokens_of.get(&grant).cloned() else { return };
+        for hash in own.iter() {
+            self.grant_tokens.remove_mut(hash);
+        }
+        self.tokens_of.remove_mut(&grant);
     }
 
     fn note_used_up(&mut self, grant: &Grant, now: Timestamp) {
@@ -262,6 +291,27 @@ mod tests {
         assert!(used.grant(id).is_none() && used.is_used_up(id, until));
         let revoked = held.with_grant(Arc::new(revoked), now);
         assert!(revoked.grant(id).is_none() && !revoked.is_used_up(id, until));
+    }
+
+    #[test]
+    fn m16_a_grants_tokens_leave_with_it_and_no_others_do() {
+        let ana = fixture::subject("ana", &[]);
+        let now = fixture::now();
+        let grant = fixture::grant(&ana, "any", 1);
+        let other = Grant { id: GrantId::from_bits(77), ..grant.clone() };
+        let token = |grant: &Grant| Arc::new(GrantToken { grant: grant.id, authenticated_at: now });
+        let [first, second, third] = ["a", "b", "c"].map(TokenHash::of);
+        let held = fixture::snapshot("")
+            .with_grant(Arc::new(grant.clone()), now)
+            .with_grant(Arc::new(other.clone()), now)
+            .with_grant_token(first, token(&grant))
+            .with_grant_token(second, token(&grant))
+            .with_grant_token(third, token(&other));
+        assert!([first, second, third].iter().all(|hash| held.grant_token(hash).is_some()));
+        let ended = grant.end(now, GrantEnd::Revoked, None).unwrap();
+        let held = held.with_grant(Arc::new(ended), now);
+        assert!([first, second].iter().all(|hash| held.grant_token(hash).is_none()));
+        assert_eq!(held.grant_token(&third).map(|token| token.grant), Some(other.id));
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod login;
 mod logout;
 mod principals;
 mod profile;
+mod redeem;
 mod requests;
 mod review;
 mod revoke;
@@ -109,8 +110,11 @@ pub(crate) enum ClientCommand {
     Close(close::Close),
     /// Runs curl with my identity
     Curl(curl::Curl),
-    /// Prints a token for the gate, good for one service and ten minutes
+    /// Prints a token for the gate, good for one service and ten minutes; or a one-time token for one
+    /// of my grants, good for a minute
     Token(token::Token),
+    /// Redeems a one-time token, read from standard input, for a token that opens one grant
+    Redeem(redeem::Redeem),
     /// Reads and proves the record
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -180,6 +184,9 @@ async fn dispatch(
         ClientCommand::Principals => principals::run(session()?).await?,
         ClientCommand::Close(close) => close.run(session()?).await?,
         ClientCommand::Curl(curl) => return curl.run(session()?).await,
+        ClientCommand::Redeem(redeem) => {
+            redeem.run(options.profile.as_deref(), screen, clock).await?;
+        }
         ClientCommand::Token(token) => token.run(session()?).await?,
         ClientCommand::Audit(audit) => audit.run(session, screen, clock.now()).await?,
         ClientCommand::Bundle(bundle) => bundle.run(session()?).await?,

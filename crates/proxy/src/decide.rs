@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use portcullis_model::{OperationName, Refusal, Resource, refusal};
+use portcullis_model::{GrantId, OperationName, Refusal, Resource, refusal};
 use portcullis_policy::{
     Answer, Context, Denial, Known, Pass, Query, Snapshot, Source, Subject, Verdict, context::Http,
 };
@@ -20,6 +20,8 @@ pub(crate) struct Question {
     pub(crate) resource: Resource,
     pub(crate) context: Context,
     pub(crate) digest: Option<String>,
+    /// The only grant that may open it, if a grant token asks.
+    pub(crate) only: Option<GrantId>,
 }
 
 impl Question {
@@ -32,6 +34,7 @@ impl Question {
             context: &self.context,
             digest: self.digest.as_deref(),
             incident: None,
+            only: self.only,
         };
         snapshot.decide(&query, &mut core.decisions.borrow_mut())
     }
@@ -67,6 +70,7 @@ pub(crate) fn decide(
         resource: operation.resource,
         context,
         digest: facts.digest,
+        only: authenticated.grant(),
     };
     let verdict = question.ask(&exchange.core, &exchange.snapshot);
     exchange.core.metrics.decided(started.elapsed());

@@ -62,6 +62,10 @@ pub(crate) struct Exchange {
     pub(crate) peer_speaks_http1: bool,
     pub(crate) browser: Browser,
     pub(crate) identity: Option<Rc<Identity>>,
+    /// How the caller proved who they are.
+    pub(crate) auth_method: Option<&'static str>,
+    /// The only grant that may open anything, if a grant token was presented.
+    pub(crate) only: Option<GrantId>,
     /// The sign-in that identified the caller, and when what identified them ends.
     pub(crate) sign_in: Option<SignInId>,
     pub(crate) ends_at: Timestamp,
@@ -107,6 +111,8 @@ impl Exchange {
             peer_speaks_http1: parts.version < Version::HTTP_2,
             browser: Browser::default(),
             identity: None,
+            auth_method: None,
+            only: None,
             sign_in: None,
             ends_at: now,
             again: None,

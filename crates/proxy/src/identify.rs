@@ -11,10 +11,12 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jiff::Timestamp;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use portcullis_identity::{AuthError, Authenticated, SignIns, Unverified, sign_ins};
+use portcullis_identity::{
+    AuthError, Authenticated, GrantTokens, SignIns, Unverified, grant_tokens, sign_ins,
+};
 use portcullis_model::{
-    Audience, GrantId, Principal, PrincipalId, PrincipalKind, Refusal, ServiceName, SignIn,
-    TokenHash, TokenKind, refusal::Unavailable,
+    Audience, Grant, GrantId, GrantToken, Principal, PrincipalId, PrincipalKind, Refusal,
+    ServiceName, SignIn, TokenHash, TokenKind, refusal::Unavailable,
 };
 use portcullis_policy::{Snapshot, Subject};
 
@@ -60,11 +62,11 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// A sign-in that was made for one service is worth nothing at another.
+    /// What was made for one service is worth nothing at another.
     pub(crate) fn check_service(&self, service: &ServiceName) -> Result<(), Refusal> {
         match self.authenticated.service() {
             Some(only) if only != service => {
-                Err(Refusal::BadCredentials("the sign-in was made for another service"))
+                Err(Refusal::BadCredentials("the token was made for another service"))
             }
             Some(_) | None => Ok(()),
         }
@@ -89,11 +91,14 @@ pub(crate) async fn identify(
         None => without_header(exchange)?,
     };
     let identity = core.identities.of(authenticated.principal());
-    if authenticated.sign_in().is_none() && identity.is_to_be_told(exchange.now) {
+    let by_token_of_ours = authenticated.sign_in().is_some() || authenticated.grant().is_some();
+    if !by_token_of_ours && identity.is_to_be_told(exchange.now) {
         core.parts.sightings.seen(authenticated.principal());
     }
     exchange.identity = Some(Rc::clone(&identity));
+    exchange.auth_method = Some(authenticated.method().as_str());
     exchange.sign_in = authenticated.sign_in();
+    exchange.only = authenticated.grant();
     exchange.ends_at = authenticated.ends_at();
     exchange.again = authenticated.again().cloned();
     Ok(Caller { identity, authenticated })
@@ -150,6 +155,9 @@ async fn authenticate(
         return sign_ins::authenticate(&known, token, Audience::Gate, now).map(Arc::new);
     }
     let workloads = &core.parts.workloads;
+    if token.starts_with(TokenKind::Grant.prefix()) {
+        return grant_tokens::authenticate(&Known(snapshot), token, now).map(Arc::new);
+    }
     let cached = core.tokens.borrow_mut().try_authenticate(workloads, token, now);
     match cached {
         Ok(authenticated) => Ok(authenticated),
@@ -160,7 +168,7 @@ async fn authenticate(
     }
 }
 
-/// The snapshot, as identity looks sign-ins up.
+/// The snapshot, as identity looks sign-ins and grant tokens up.
 pub(crate) struct Known<'a>(pub(crate) &'a Snapshot);
 
 impl SignIns for Known<'_> {
@@ -168,6 +176,15 @@ impl SignIns for Known<'_> {
         let sign_in = self.0.sign_in(hash)?;
         let principal = self.0.principal(&sign_in.principal)?;
         Some((Arc::clone(sign_in), Arc::clone(principal)))
+    }
+}
+
+impl GrantTokens for Known<'_> {
+    fn lookup(&self, hash: &TokenHash) -> Option<(Arc<GrantToken>, Arc<Grant>, Arc<Principal>)> {
+        let token = self.0.grant_token(hash)?;
+        let grant = self.0.grant(token.grant)?;
+        let principal = self.0.principal(&grant.principal)?;
+        Some((Arc::clone(token), Arc::clone(grant), Arc::clone(principal)))
     }
 }
 

@@ -105,6 +105,7 @@ fn undeclared(
         resource,
         context,
         digest: None,
+        only: caller.authenticated.grant(),
     };
     match question.ask(&exchange.core, &exchange.snapshot).answer {
         Answer::Deny(Denial::Invisible) => Refusal::NotFound,

@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, DirectoryId, Event, Grant, GrantId, Incident, NoticeId, Passkey, PasskeyId,
-    Principal, PrincipalId, RequestId, Schedule, SignInId, TokenHash,
+    AccessRequest, DirectoryId, Event, Grant, GrantId, GrantToken, Incident, NoticeId,
+    OneTimeToken, Passkey, PasskeyId, Principal, PrincipalId, RequestId, Schedule, SignInId,
+    TokenHash,
 };
 
 use crate::{
@@ -85,7 +86,7 @@ pub enum Change {
     /// A new grant that policy approved by itself. Guard: its principal holds none in force for the
     /// same, under the same rule.
     AddGrantOnce(Grant),
-    /// A grant as it is now. Guards: it is in force, and of the version seen.
+    /// A grant as it is now; its tokens end with it. Guards: it is in force, and of the version seen.
     MoveGrant {
         /// It, moved.
         grant: Grant,
@@ -110,6 +111,8 @@ pub enum Change {
         /// When.
         at: Timestamp,
     },
+    /// Something about the tokens of a grant.
+    Token(TokenChange),
     /// A refusal to be kept. Guards: the principal keeps fewer than `at_most`, and its code is free.
     KeepRefusal {
         /// It.
@@ -198,6 +201,43 @@ pub enum Change {
     PutSchedule(Schedule),
     /// An event, to be moved to the log.
     Record(Event),
+}
+
+/// A guarded change of a grant's tokens.
+#[derive(Debug, Clone, Copy)]
+pub enum TokenChange {
+    /// A new one-time token. Guards: its grant is in force at `now`; fewer than `at_most` of its
+    /// one-time tokens have not lapsed, and fewer than `at_most_ever` have not lapsed or were redeemed.
+    AddOneTime {
+        /// Its hash.
+        hash: TokenHash,
+        /// What it is for.
+        token: OneTimeToken,
+        /// The most that may be about to be redeemed, or were made as lately as that.
+        at_most: u32,
+        /// The most that may ever lead to a grant token.
+        at_most_ever: u32,
+        /// The time.
+        now: Timestamp,
+    },
+    /// A one-time token is redeemed. Guards: it is there, has not been, and has not lapsed at `now`.
+    RedeemOneTime {
+        /// Its hash.
+        hash: TokenHash,
+        /// The time.
+        now: Timestamp,
+    },
+    /// Somebody presented a one-time token after it was redeemed. Guard: the first time.
+    NoteAgain(TokenHash),
+    /// A new grant token. Guard: its grant is in force at `now`.
+    AddGrantToken {
+        /// Its hash; the token itself is nowhere.
+        hash: TokenHash,
+        /// What it opens.
+        token: GrantToken,
+        /// The time.
+        now: Timestamp,
+    },
 }
 
 /// A change of who is to be told of an access request.

@@ -11,13 +11,13 @@ pub mod records;
 pub mod sqlite;
 mod store;
 
-pub use change::{Change, NoticeChange};
+pub use change::{Change, NoticeChange, TokenChange};
 pub use directory::{SeenPrincipal, StoredEmail, StoredGroup, StoredName, StoredUser};
 pub use error::StoreError;
 pub use records::{
     AccessRequests, ChallengePurpose, Grants, Incidents, LogMark, Person, StoredAnswer,
-    StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent, StoredNotice,
-    StoredProviderToken, StoredRefusal, StoredSignIn,
+    StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent, StoredGrantToken,
+    StoredNotice, StoredOneTimeToken, StoredProviderToken, StoredRefusal, StoredSignIn,
 };
 pub use sqlite::SqliteStore;
 pub use store::Store;

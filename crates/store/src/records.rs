@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequestId, Audience, Base64Url, BundleDigest, IncidentId, NoticeId, OperationName,
-    PersonId, PrincipalId, RefusalId, RequestId, Resource, SignIn, SignInId, TokenHash, Way,
+    AccessRequestId, Audience, Base64Url, BundleDigest, GrantToken, IncidentId, NoticeId,
+    OneTimeToken, OperationName, PersonId, PrincipalId, RefusalId, RequestId, Resource, SignIn,
+    SignInId, TokenHash, Way,
 };
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +39,26 @@ pub struct StoredCode {
     pub challenge: String,
     /// When it lapses.
     pub expires_at: Timestamp,
+}
+
+/// A one-time token that was issued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredOneTimeToken {
+    /// What it is for.
+    pub token: OneTimeToken,
+    /// Whether it was redeemed.
+    pub redeemed: bool,
+    /// Whether somebody presented it after that.
+    pub again: bool,
+}
+
+/// A grant token with its hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredGrantToken {
+    /// The hash; the token itself is nowhere.
+    pub hash: TokenHash,
+    /// What it opens.
+    pub token: GrantToken,
 }
 
 /// What the identity provider is asked with again about a sign-in.

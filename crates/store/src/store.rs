@@ -11,8 +11,9 @@ use portcullis_model::{
 
 use crate::{
     AccessRequests, Change, Grants, Incidents, LogMark, SeenPrincipal, StoreError, StoredAnswer,
-    StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent, StoredGroup,
-    StoredNotice, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
+    StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent, StoredGrantToken,
+    StoredGroup, StoredNotice, StoredOneTimeToken, StoredProviderToken, StoredRefusal,
+    StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -87,6 +88,12 @@ pub trait Store: Debug + Send + Sync {
 
     /// What a one-time code stands for, by its hash.
     async fn code(&self, hash: &TokenHash) -> Result<Option<StoredCode>>;
+
+    /// A one-time token by its hash.
+    async fn one_time_token(&self, hash: &TokenHash) -> Result<Option<StoredOneTimeToken>>;
+
+    /// The grant tokens of all grants that have not ended.
+    async fn grant_tokens(&self) -> Result<Vec<StoredGrantToken>>;
 
     /// What identity providers are asked with again.
     async fn provider_tokens(&self) -> Result<Vec<StoredProviderToken>>;

@@ -32,6 +32,9 @@ pub(crate) async fn authenticate(
         let published = Published(&snapshot);
         return Ok(sign_ins::authenticate(&published, token, Audience::Control, core.now())?);
     }
+    if token.starts_with(TokenKind::Grant.prefix()) {
+        return Err(AuthError::Bad("a grant token is good at the gate only").into());
+    }
     Ok(core.workloads.authenticate(token, core.now()).await?)
 }
 

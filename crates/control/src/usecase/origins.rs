@@ -23,7 +23,8 @@ pub(crate) fn of_caller(core: &Core, op: &OpContext) -> Result<Origins, ControlE
             Ok(said("an opaque token", principal, origin.unwrap_or_default()))
         }
         AuthMethod::Mtls => Ok(said("a certificate", principal, by_certificate(principal))),
-        AuthMethod::Anonymous => Err(AuthError::Missing.into()),
+        // Neither is ever let in at control.
+        AuthMethod::GrantToken | AuthMethod::Anonymous => Err(AuthError::Missing.into()),
         AuthMethod::Run => {
             let run = caller.sign_in().and_then(|id| core.publisher.sign_in(id));
             let origin = run.and_then(|run| run.run.as_ref().map(|run| run.origin.clone()));

@@ -15,7 +15,8 @@ use portcullis_model::{
 use portcullis_store::{
     AccessRequests, Change, Grants, Incidents, LogMark, SeenPrincipal, SqliteStore, Store,
     StoreError, StoredAnswer, StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent,
-    StoredGroup, StoredNotice, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
+    StoredGrantToken, StoredGroup, StoredNotice, StoredOneTimeToken, StoredProviderToken,
+    StoredRefusal, StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -140,6 +141,14 @@ impl Store for FaultyStore {
 
     async fn code(&self, hash: &TokenHash) -> Result<Option<StoredCode>> {
         self.store.code(hash).await
+    }
+
+    async fn one_time_token(&self, hash: &TokenHash) -> Result<Option<StoredOneTimeToken>> {
+        self.store.one_time_token(hash).await
+    }
+
+    async fn grant_tokens(&self) -> Result<Vec<StoredGrantToken>> {
+        self.store.grant_tokens().await
     }
 
     async fn provider_tokens(&self) -> Result<Vec<StoredProviderToken>> {

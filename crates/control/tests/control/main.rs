@@ -27,4 +27,5 @@ mod racing;
 mod reviewing;
 mod signing_in;
 mod together;
+mod tokens;
 mod world;

@@ -33,6 +33,7 @@ fn attempt(request: u128, path: &str) -> Attempt<'_> {
         kind: "attempt",
         class: 4002,
         principal: None,
+        auth_method: None,
         service: None,
         instance: None,
         operation: None,

@@ -31,6 +31,7 @@ impl Writer {
             string(out, b",\"id\":", &principal.id);
             out.push(b'}');
         }
+        optional(out, b",\"auth_method\":", attempt.auth_method);
         optional(out, b",\"service\":", attempt.service.map(ServiceName::as_str));
         optional(out, b",\"instance\":", attempt.instance.map(InstanceName::as_str));
         optional(out, b",\"operation\":", attempt.operation.map(OperationName::as_str));
@@ -208,6 +209,7 @@ mod tests {
                 kind: "attempt",
                 class: 4002,
                 principal: named.then_some(&principal),
+                auth_method: named.then_some("grant_token"),
                 service: named.then_some(&service),
                 instance: whole.then_some(&instance),
                 operation: named.then_some(&operation),

@@ -60,6 +60,7 @@ pub(crate) fn attempt(request: u128, path: &str) -> Attempt<'_> {
         kind: "attempt",
         class: 4002,
         principal: None,
+        auth_method: None,
         service: None,
         instance: None,
         operation: None,

@@ -120,6 +120,7 @@ fn a_service_and_each_of_its_instances_are_told_apart() {
             context: &context,
             digest: None,
             incident: None,
+            only: None,
         };
         tell(&snapshot.decide(&query, cache))
     };

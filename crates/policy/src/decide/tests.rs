@@ -81,6 +81,7 @@ fn what_is_not_in_the_catalogue_is_denied() {
             context: &context,
             digest: None,
             incident: None,
+            only: None,
         };
         tell(&snapshot.decide(&query, cache))
     };
@@ -271,6 +272,56 @@ fn the_end_of_a_grant_is_there_for_who_reads_it() {
     };
     assert_eq!(held("short", REFUND, &context(1)), "permit by grant");
     assert_eq!(held("light", "payments.getRefund", &context(1)), "permit by grant");
+}
+
+/// Asks with one grant and nothing else.
+fn told_by(snapshot: &Snapshot, subject: &Subject, operation: &str, only: GrantId) -> String {
+    let operation: OperationName = operation.parse().unwrap();
+    let resource = Resource { service: operation.service().parse().unwrap(), instance: None };
+    let (operation, resource, context) = (&operation, &resource, &context(1));
+    let query = Query { subject, operation, resource, context, digest: None, only: Some(only) };
+    tell(&snapshot.decide(&query, &mut DecisionCache::default()))
+}
+
+#[test]
+fn who_presents_one_grant_has_that_grant_and_nothing_else() {
+    let snapshot = snapshot(
+        r#"@id("open") permit (principal, action == Action::"payments.getRefund", resource in Service::"payments");
+           @id("any") @reviews("1") permit (principal, action == Action::"payments.createRefund", resource in Service::"payments")
+           when { context has grant };
+           @id("other") @reviews("0") permit (principal, action == Action::"payments.createRefund", resource in Service::"payments")
+           when { context has grant && context.grant.kind == "automatic" };
+           @id("never") forbid (principal, action == Action::"payments.createRefund", resource)
+           when { context has body && context.body.amount > 10 };"#,
+    );
+    let ana = subject("ana", &[]);
+    let mine = grant(&ana, "any", 1);
+    let (id, none) = (mine.id, GrantId::from_bits(4_711));
+    // Both policies, and another grant of hers, open nothing for who has this one only.
+    assert_eq!(told_by(&snapshot, &ana, REFUND, id), "deny: ByPolicy", "nothing to ask for");
+    let held = snapshot.clone().with_grant(Arc::new(mine.clone()), now());
+    assert_eq!(told_by(&held, &ana, REFUND, id), "permit by grant");
+    assert_eq!(told_by(&held, &ana, REFUND, none), "deny: ByPolicy", "another of hers");
+    assert_eq!(told(&held, &ana, "payments.getRefund", &context(1)), "permit");
+    assert_eq!(told_by(&held, &ana, "payments.getRefund", id), "deny: ByPolicy", "standing");
+    let ben = subject("ben", &[]);
+    assert_eq!(told_by(&held, &ben, REFUND, id), "deny: ByPolicy", "somebody else's");
+    // The forbids hold as ever, and so does the end.
+    let (operation, far) = (REFUND.parse().unwrap(), context(100));
+    let resource = Resource { service: "payments".parse().unwrap(), instance: None };
+    let query = Query {
+        subject: &ana,
+        operation: &operation,
+        resource: &resource,
+        context: &far,
+        digest: None,
+        only: Some(id),
+    };
+    let verdict = held.decide(&query, &mut DecisionCache::default());
+    assert_eq!((tell(&verdict).as_str(), ids(&verdict)), ("deny: ByPolicy", vec!["never"]));
+    let ended = mine.end(now(), portcullis_model::GrantEnd::Revoked, None).unwrap();
+    let ended = held.with_grant(Arc::new(ended), now());
+    assert_eq!(told_by(&ended, &ana, REFUND, id), "deny: ByPolicy");
 }
 
 #[test]

@@ -91,6 +91,7 @@ fn answered(snapshot: &Snapshot, case: &Case, subject: &Subject) -> Result<Verdi
         context: &context,
         digest: None,
         incident: None,
+        only: None,
     };
     Ok(snapshot.decide(&query, &mut DecisionCache::disabled()))
 }

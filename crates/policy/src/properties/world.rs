@@ -315,6 +315,7 @@ impl Asking {
             context: &self.context,
             digest: None,
             incident: None,
+            only: None,
         }
     }
 

@@ -43,6 +43,9 @@ fn commands_are_said_as_promised() {
         "portcullis connections",
         "portcullis close 01KABCDEF",
         "portcullis token payments",
+        "portcullis token 01KABCDEF",
+        "portcullis redeem",
+        "portcullis redeem https://portcullis.example.com",
         "portcullis audit tail -n 5 -f",
         "portcullis audit show 41",
         "portcullis bundle rollback",
@@ -66,6 +69,8 @@ fn wrong_use_is_told_before_anything_is_sent() {
         "portcullis requests 01KABCDEF --mine",
         "portcullis extend --for 30m",
         "portcullis login http://portcullis.example.com",
+        "portcullis redeem http://portcullis.example.com",
+        "portcullis redeem https://portcullis.example.com pc_once_x",
         "portcullis audit tail -n 0",
         "portcullis explain payments.a",
     ] {

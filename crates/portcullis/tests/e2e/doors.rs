@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Open to everybody, and nothing else is.
-const PUBLIC: [&str; 7] = [
+const PUBLIC: [&str; 8] = [
     "GET /healthz",
     "GET /readyz",
     "GET /metrics",
@@ -22,6 +22,8 @@ const PUBLIC: [&str; 7] = [
     "GET /v1/audit/key",
     "POST /v1/device",
     "POST /v1/device/token",
+    // The one-time token in its body is the credential.
+    "POST /v1/tokens/redeem",
 ];
 
 /// Not safe by method, and yet no change of anything that lasts.
@@ -182,6 +184,9 @@ fn m13_m14_every_change_through_a_door_is_on_record() {
     let asked = walk(&ana, ASK, "", Some(brief), "grant_started");
     let more = Some(json!({"reason": "stuck", "duration": "10m"}));
     walk(&ana, "POST /v1/grants/{id}/extend", &grant(&asked), more, "grant_extended");
+    let made = walk(&ana, "POST /v1/grants/{id}/tokens", &grant(&asked), None, "token_issued");
+    let made = Some(json!({"token": made["token"]}));
+    walk(&ana, "POST /v1/tokens/redeem", "", made, "token_redeemed");
     walk(&lea, "POST /v1/grants/{id}/revoke", &grant(&asked), None, "grant_ended");
     let asked = walk(&ben, ASK, "", Some(ask(&ben, 2)), "access_requested");
     let approve = Some(json!({"decision": "approve"}));

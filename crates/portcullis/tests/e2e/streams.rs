@@ -233,6 +233,22 @@ fn e21_server_sent_events_end_with_their_grant_without_a_final_chunk() {
 }
 
 #[test]
+fn e21_what_a_grant_token_opened_ends_with_the_grant() {
+    let streams = Streams::open();
+    let house = &streams.house;
+    let (control, _, grant) = streams.granted("sse.GET");
+    let made = house.api("POST", &format!("/v1/grants/{grant}/tokens"), Some(&control), None);
+    let body = json!({"token": made.json()["token"]});
+    let redeemed = house.api("POST", "/v1/tokens/redeem", None, Some(body)).json();
+    // The person may leave; what stands for the grant goes on as long as it.
+    assert!(house.api("POST", "/v1/sign-out", Some(&control), None).status < 300);
+    let mut wire = sse(house, redeemed["token"].as_str().unwrap());
+    let revoked = streams.revoke(&grant);
+    assert!(wire.until_closed().is_some(), "the gate closes it");
+    assert!(revoked.elapsed() < AT_ONCE, "{:?}", revoked.elapsed());
+}
+
+#[test]
 fn a_connection_can_be_closed_and_a_policy_change_closes_what_it_no_longer_permits() {
     let streams = Streams::open();
     let token = streams.house.workload_token("caller", &["callers"]);

@@ -202,7 +202,11 @@ impl Standing {
 
     /// The principal as the snapshot knows it now, if that is another than before.
     fn changed_subject(&self, snapshot: &Snapshot) -> Option<Arc<Subject>> {
-        self.sign_in?;
+        // Who else comes with a token or a certificate is as that says.
+        let is_known = self.sign_in.is_some() || self.question.only.is_some();
+        if !is_known {
+            return None;
+        }
         let known = self.question.subject.principal();
         let now = snapshot.principal(&known.id)?;
         let same = Arc::ptr_eq(known, now) || known == now;

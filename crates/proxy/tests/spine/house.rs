@@ -3,7 +3,7 @@
 mod ports;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     sync::{
@@ -16,8 +16,8 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use portcullis_identity::{Pace, ProviderClient, Workloads};
 use portcullis_model::{
-    AccessRequestId, Audience, Clock, Grant, GrantEnd, GrantId, GrantKind, GrantState, Held,
-    PersonId, Principal, RequestId, Resource, SignIn, SignInId, TokenHash, Window,
+    AccessRequestId, Audience, Clock, Grant, GrantEnd, GrantId, GrantKind, GrantState, GrantToken,
+    Held, PersonId, Principal, RequestId, Resource, SignIn, SignInId, TokenHash, Window,
 };
 use portcullis_policy::{Bundle, BundleSource, PolicySource, ServiceSource, Snapshot, bundle};
 use portcullis_proxy::{
@@ -210,6 +210,20 @@ impl House {
         };
         self.ports.publish(|snapshot| snapshot.with_grant(Arc::new(grant.clone()), now));
         grant
+    }
+
+    /// A grant token for `grant`.
+    pub(crate) fn token(&self, grant: &Grant, token: &str) {
+        let authenticated_at = self.ports.clock.now();
+        let kept = Arc::new(GrantToken { grant: grant.id, authenticated_at });
+        let hash = TokenHash::of(token);
+        self.ports.publish(|snapshot| snapshot.with_grant_token(hash, kept));
+    }
+
+    /// Ana is in no group any more.
+    pub(crate) fn leave_groups(&self) {
+        let left = Principal { groups: BTreeSet::new(), ..ana() };
+        self.ports.publish(|snapshot| snapshot.with_principal(Arc::new(left)));
     }
 
     pub(crate) fn revoke(&self, grant: &Grant) {

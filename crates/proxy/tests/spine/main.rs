@@ -8,6 +8,7 @@
 
 mod approvals;
 mod browsers;
+mod grant_tokens;
 mod house;
 mod upstream;
 

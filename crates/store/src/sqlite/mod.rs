@@ -6,6 +6,7 @@
 mod browsers;
 mod directory;
 mod facts;
+mod grant_tokens;
 mod lifecycle;
 mod open;
 mod passkeys;
@@ -30,7 +31,8 @@ use sqlx::SqlitePool;
 use crate::{
     AccessRequests, Change, Grants, Incidents, LogMark, SeenPrincipal, Store, StoreError,
     StoredAnswer, StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent,
-    StoredGroup, StoredNotice, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
+    StoredGrantToken, StoredGroup, StoredNotice, StoredOneTimeToken, StoredProviderToken,
+    StoredRefusal, StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -144,6 +146,14 @@ impl Store for SqliteStore {
 
     async fn code(&self, hash: &TokenHash) -> Result<Option<StoredCode>> {
         read::code(&self.readers, hash).await
+    }
+
+    async fn one_time_token(&self, hash: &TokenHash) -> Result<Option<StoredOneTimeToken>> {
+        grant_tokens::one_time(&self.readers, hash).await
+    }
+
+    async fn grant_tokens(&self) -> Result<Vec<StoredGrantToken>> {
+        grant_tokens::all(&self.readers).await
     }
 
     async fn provider_tokens(&self) -> Result<Vec<StoredProviderToken>> {

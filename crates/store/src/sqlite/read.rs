@@ -160,7 +160,8 @@ pub(super) async fn oldest_to_forget(
 ) -> Result<(Option<Timestamp>, Option<Timestamp>)> {
     let sql = "SELECT (SELECT min(time) FROM refusals), (SELECT min(expires_at) FROM (\
                SELECT expires_at FROM devices UNION ALL SELECT expires_at FROM sign_in_codes \
-               UNION ALL SELECT expires_at FROM seen_once))";
+               UNION ALL SELECT expires_at FROM seen_once \
+               UNION ALL SELECT expires_at FROM one_time_tokens WHERE redeemed = 0))";
     let (refusal, lapsing): (Option<i64>, Option<i64>) =
         sqlx::query_as(sql).fetch_one(pool).await?;
     Ok((

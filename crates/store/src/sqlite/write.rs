@@ -7,7 +7,7 @@ use portcullis_model::{
 use sqlx::{Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
 
 use super::{
-    Result, browsers, directory, facts, lifecycle, passkeys,
+    Result, browsers, directory, facts, grant_tokens, lifecycle, passkeys,
     rows::{json, micros, unreadable},
 };
 use crate::{
@@ -47,6 +47,7 @@ pub(super) async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<
         Change::SpendUse { grant, request, at } => {
             spend_use(tx, &grant.to_string(), *request, micros(*at)).await
         }
+        Change::Token(change) => grant_tokens::apply(tx, change).await,
         Change::SeeGrant { id, at } => lifecycle::see_grant(tx, *id, *at).await,
         Change::Notice(change) => lifecycle::notice_change(tx, change).await,
         Change::KeepRefusal { refusal, at_most } => keep_refusal(tx, refusal, *at_most).await,
@@ -285,7 +286,8 @@ async fn move_grant(tx: &mut SqliteConnection, grant: &Grant, seen_version: u32)
         .bind(json("grants", grant)?)
         .bind(grant.id.to_string())
         .bind(seen_version);
-    guarded(tx, query).await
+    guarded(tx, query).await?;
+    grant_tokens::end_with(tx, grant).await
 }
 
 fn state(grant: &Grant) -> &'static str {
@@ -347,6 +349,7 @@ async fn forget(tx: &mut SqliteConnection, refusals: i64, lapsed: i64) -> Result
         "DELETE FROM challenges WHERE expires_at <= ?",
         "DELETE FROM sign_in_codes WHERE expires_at <= ?",
         "DELETE FROM seen_once WHERE expires_at <= ?",
+        "DELETE FROM one_time_tokens WHERE redeemed = 0 AND expires_at <= ?",
     ] {
         sqlx::query(sql).bind(lapsed).execute(&mut *tx).await?;
     }

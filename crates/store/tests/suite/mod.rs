@@ -2,6 +2,7 @@
 
 mod directory;
 pub(crate) mod facts;
+mod grant_tokens;
 mod lifecycle;
 pub(crate) mod made;
 
@@ -19,6 +20,7 @@ use portcullis_store::{
 };
 
 pub(crate) use directory::*;
+pub(crate) use grant_tokens::*;
 pub(crate) use lifecycle::{
     e27_an_extended_grant_stands_in_the_way_of_a_second_until_its_new_end,
     e27_what_policy_gives_by_itself_is_given_once_while_it_lives,
