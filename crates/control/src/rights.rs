@@ -1,7 +1,7 @@
 //! Who may do what at the control plane. Every answer comes from the policies, now.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -214,7 +214,7 @@ fn could_review(
     allows(snapshot) && core.brought.also_before(snapshot, request, allows)
 }
 
-/// Names of people who could review `request` now.
+/// Names of people who could review `request` now, and whether they are on call: `lea (on call)`.
 pub(crate) fn reviewers_of(core: &Core, op: &OpContext, request: &AccessRequest) -> Vec<String> {
     let snapshot = core.snapshot();
     let (_, principals) = core.publisher.principals();
@@ -234,24 +234,27 @@ pub(crate) fn reviewers_of(core: &Core, op: &OpContext, request: &AccessRequest)
         };
         by(false) || by(true)
     };
-    let mut names: Vec<String> = principals
-        .iter()
-        .filter(could)
-        .map(|principal| principal.name.clone())
-        .take(NAMES)
-        .collect();
+    let schedules = snapshot.schedules_at(op.now()).into_iter();
+    let known = schedules.filter(|schedule| schedule.is_known(op.now()));
+    let on_call: BTreeSet<PrincipalId> = known.flat_map(|schedule| schedule.people).collect();
+    let name = |principal: &Arc<Principal>| {
+        let note = if on_call.contains(&principal.id) { " (on call)" } else { "" };
+        format!("{}{note}", principal.name)
+    };
+    let mut names: Vec<String> = principals.iter().filter(could).map(name).take(NAMES).collect();
     names.sort();
     names.dedup();
     names
 }
 
-/// What names were found for an operation, as long as neither policies, people nor facts have changed.
+/// What names were found for an operation, as long as neither policies, people nor facts have changed;
+/// for a minute, because whose turn it is to be on call changes by itself.
 #[derive(Debug, Default)]
 pub(crate) struct ReviewerNames(Mutex<Remembered>);
 
 #[derive(Debug, Default)]
 struct Remembered {
-    stamp: (u64, u64, (u64, u64)),
+    stamp: (u64, u64, (u64, u64), i64),
     names: HashMap<OperationName, Vec<String>>,
 }
 
@@ -260,7 +263,8 @@ impl Core {
     pub(crate) fn reviewers(&self, operation: &OperationName) -> Vec<String> {
         let snapshot = self.snapshot();
         let people = self.publisher.people_epoch();
-        let stamp = (snapshot.stamp().generation, people, snapshot.facts_epoch());
+        let minute = self.now().as_second().div_euclid(60);
+        let stamp = (snapshot.stamp().generation, people, snapshot.facts_epoch(), minute);
         let remembered = {
             let mut cache = self.reviewer_names.0.lock().unwrap_or_else(PoisonError::into_inner);
             if cache.stamp != stamp {

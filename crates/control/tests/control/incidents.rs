@@ -144,6 +144,7 @@ async fn an_incident_can_be_named_and_reviewers_see_it() {
     assert_ne!(asked.request.id, other.request.id, "another incident is another question");
     let shown = world.control().access_request(&ana, asked.request.id).await.unwrap();
     assert!(shown.can_review, "who is on call reviews");
+    assert_eq!(shown.reviewers, ["ana (on call)", "lea"]);
     let source = shown.incident.unwrap().source.to_string();
     assert_eq!(source, "api:corp:lea");
 

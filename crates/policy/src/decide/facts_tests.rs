@@ -28,8 +28,8 @@ fn floor(clause: &str) -> String {
     )
 }
 
-fn in_an_hour() -> Option<Timestamp> {
-    Some(now() + SignedDuration::from_hours(1))
+fn in_an_hour() -> Timestamp {
+    now() + SignedDuration::from_hours(1)
 }
 
 fn later(hours: i64) -> Context {
@@ -173,7 +173,7 @@ fn a_floor_may_be_lifted_by_an_incident() {
     let ana = subject("ana", &[]);
     let cache = &mut DecisionCache::default();
     assert_eq!(told(&snapshot, &ana, &context(1), cache), "deny: ByPolicy");
-    let stale = in_an_hour();
+    let stale = Some(in_an_hour());
     let one = Incident { fresh_until: stale, ..incident("PD-1", &["payments"]) };
     let broken = snapshot.with_incident(Arc::new(one.clone()));
     assert_eq!(told(&broken, &ana, &context(1), cache), "requestable: any/automatic/0@PD-1");
@@ -194,7 +194,7 @@ fn n06_a_permit_that_reads_a_stale_schedule_does_not_apply() {
         when { principal is User && principal has onCall && principal.onCall.contains(Schedule::"primary") };"#;
     let cache = &mut DecisionCache::default();
     let (ana, ben) = (subject("ana", &[]), subject("ben", &[]));
-    let snapshot = known(policy, in_an_hour());
+    let snapshot = known(policy, Some(in_an_hour()));
     assert_eq!(told(&snapshot, &ana, &context(1), cache), "permit");
     assert_eq!(told(&snapshot, &ben, &context(1), cache), "deny: ByPolicy");
     assert_eq!(told(&snapshot, &ana, &later(2), cache), "deny: ByPolicy");
@@ -209,7 +209,7 @@ fn n06_a_permit_that_wants_somebody_off_call_does_not_apply_either() {
         when { principal is User && !(principal has onCall && principal.onCall.contains(Schedule::"primary")) };"#;
     let cache = &mut DecisionCache::default();
     let ben = subject("ben", &[]);
-    let snapshot = known(policy, in_an_hour());
+    let snapshot = known(policy, Some(in_an_hour()));
     assert_eq!(told(&snapshot, &ben, &context(1), cache), "permit");
     assert_eq!(told(&snapshot, &ben, &later(2), cache), "deny: ByPolicy");
 }
@@ -221,7 +221,7 @@ fn n06_a_forbid_unless_on_call_denies_while_it_is_unknown() {
     );
     let cache = &mut DecisionCache::default();
     let ana = subject("ana", &[]);
-    let snapshot = known(&policy, in_an_hour());
+    let snapshot = known(&policy, Some(in_an_hour()));
     assert_eq!(told(&snapshot, &ana, &context(1), cache), "permit");
     assert_eq!(told(&snapshot, &ana, &later(2), cache), "deny: ByPolicy");
 }
@@ -232,7 +232,7 @@ fn n06_a_forbid_when_on_call_denies_while_it_is_unknown() {
         floor("when { principal has onCall && principal.onCall.contains(Schedule::\"primary\") }");
     let cache = &mut DecisionCache::default();
     let (ana, ben) = (subject("ana", &[]), subject("ben", &[]));
-    let snapshot = known(&policy, in_an_hour());
+    let snapshot = known(&policy, Some(in_an_hour()));
     assert_eq!(told(&snapshot, &ana, &context(1), cache), "deny: ByPolicy");
     assert_eq!(told(&snapshot, &ben, &context(1), cache), "permit");
     assert_eq!(told(&snapshot, &ben, &later(2), cache), "deny: ByPolicy");
@@ -246,7 +246,7 @@ fn n06_a_forbid_lets_pass_what_another_unless_of_it_lets_pass_without_the_fact()
     );
     let cache = &mut DecisionCache::default();
     let (lea, ben) = (subject("lea", &["leads"]), subject("ben", &[]));
-    let snapshot = known(&policy, in_an_hour());
+    let snapshot = known(&policy, Some(in_an_hour()));
     assert_eq!(told(&snapshot, &lea, &later(2), cache), "permit");
     assert_eq!(told(&snapshot, &ben, &later(2), cache), "deny: ByPolicy");
 }
@@ -262,12 +262,15 @@ fn n06_a_schedule_that_nobody_spoke_of_is_unknown_and_another_one_is_not() {
     let ben = subject("ben", &[]);
     assert_eq!(told(&known(&when("other"), None), &ben, &context(1), cache), "deny: ByPolicy");
     let cache = &mut DecisionCache::default();
-    let both =
-        known(&when("primary"), None).with_schedule(schedule("other", &["ben"], in_an_hour()));
+    let both = known(&when("primary"), None).with_schedule(schedule(
+        "other",
+        &["ben"],
+        Some(in_an_hour()),
+    ));
     assert_eq!(told(&both, &ben, &later(2), cache), "permit", "the stale one does not matter");
     let cache = &mut DecisionCache::default();
     let any = floor("when { principal has onCall }");
-    let any = known(&any, None).with_schedule(schedule("other", &[], in_an_hour()));
+    let any = known(&any, None).with_schedule(schedule("other", &[], Some(in_an_hour())));
     assert_eq!(told(&any, &ben, &context(1), cache), "permit");
     assert_eq!(told(&any, &ben, &later(2), cache), "deny: ByPolicy", "it could be any of them");
 }
@@ -276,7 +279,7 @@ fn n06_a_schedule_that_nobody_spoke_of_is_unknown_and_another_one_is_not() {
 fn n06_a_stale_incident_opens_nothing_and_is_not_offered() {
     let ana = subject("ana", &["payments-oncall"]);
     let cache = &mut DecisionCache::default();
-    let one = Incident { fresh_until: in_an_hour(), ..incident("PD-1", &["payments"]) };
+    let one = Incident { fresh_until: Some(in_an_hour()), ..incident("PD-1", &["payments"]) };
     let snapshot = known(ONCALL, None).with_incident(Arc::new(one.clone()));
     let held = Grant {
         incident: Some(one.id.clone()),
@@ -310,10 +313,10 @@ fn a_token_cannot_say_that_somebody_is_on_call() {
 fn what_facts_say_is_valid_until_their_limit() {
     let policy = r#"@id("read") permit (principal, action, resource in Service::"payments")
         when { principal is User && principal has onCall && principal.onCall.contains(Schedule::"primary") };"#;
-    let snapshot = known(policy, in_an_hour());
+    let snapshot = known(policy, Some(in_an_hour()));
     let verdict =
         ask(&snapshot, &subject("ana", &[]), REFUND, &context(1), &mut DecisionCache::default());
-    assert_eq!(verdict.valid_until, in_an_hour());
+    assert_eq!(verdict.valid_until, Some(in_an_hour()));
     let Answer::Permit(pass) = verdict.answer else { panic!("no permit") };
     assert!(pass.rereads_time(), "a live connection is decided again");
 }

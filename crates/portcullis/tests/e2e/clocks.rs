@@ -19,11 +19,18 @@ use crate::{
 
 /// What the linker has to load for a wall clock that can be set.
 pub(crate) fn library() -> String {
-    let asked = Command::new("faketime").args(["-f", "+0", "env"]).output();
-    let asked = asked.expect("faketime is there; ./scripts/test installs it");
-    let said = String::from_utf8_lossy(&asked.stdout).into_owned();
-    let library = said.lines().find_map(|line| line.strip_prefix("LD_PRELOAD="));
-    library.unwrap_or_else(|| panic!("faketime preloads nothing: {said}")).to_owned()
+    let mut said = String::new();
+    // It refuses where a process of the same id was killed and left its shared memory behind.
+    for _ in 0..5 {
+        let asked = Command::new("faketime").args(["-f", "+0", "env"]).output();
+        let asked = asked.expect("faketime is there; ./scripts/test installs it");
+        let env = String::from_utf8_lossy(&asked.stdout).into_owned();
+        if let Some(library) = env.lines().find_map(|line| line.strip_prefix("LD_PRELOAD=")) {
+            return library.to_owned();
+        }
+        said += &String::from_utf8_lossy(&asked.stderr);
+    }
+    panic!("faketime preloads nothing: {said}")
 }
 
 /// Minutes since midnight in Kolkata, which is half an hour off everybody else's hours.

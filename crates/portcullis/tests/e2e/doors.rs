@@ -39,7 +39,12 @@ const CHANGES_NOTHING: [&str; 7] = [
 
 const ASK: &str = "POST /v1/access-requests";
 
-const ADMINS: &str = "@id(\"admins\")\npermit (principal is User in Group::\"oncall\", action == Action::\"administer\", resource);\n";
+const ADMINS: &str = r#"
+@id("admins")
+permit (principal is User in Group::"oncall", action == Action::"administer", resource);
+@id("managers")
+permit (principal is User in Group::"leads", action == Action::"manageIncident", resource);
+"#;
 
 /// Every operation that the binary serves, as `METHOD /path`.
 fn operations(payments: &Payments) -> BTreeSet<String> {
@@ -93,8 +98,11 @@ fn a_stranger_finds_nothing_of_others_behind_any_door() {
     let mine = ana.call("GET", "/v1/sign-ins", None).json();
     let sign_in = mine["sign_ins"][0]["id"].as_str().unwrap().to_owned();
     let code = refused.json()["refusal"].as_str().unwrap().to_owned();
+    let opened = payments.enter(&lea()).call("POST", "/v1/incidents", Some(incident()));
+    assert!(opened.status < 300, "{}", opened.text());
     let zoe = payments.enter(&Person::new("zoe", &["nobodies"]));
-    let others = ["corp:ana", "payments.", id(&request), &granted, &sign_in, "\"payments\""];
+    let others =
+        ["corp:ana", "payments.", id(&request), &granted, &sign_in, "\"payments\"", "PD-1"];
     let all = operations(&payments);
     let last = "POST /v1/sign-out".to_owned();
     assert!(all.contains(&last));
@@ -111,6 +119,8 @@ fn a_stranger_finds_nothing_of_others_behind_any_door() {
             &sign_in
         } else if path.contains("/refusals/") {
             &code
+        } else if path.contains("/incidents/") {
+            "PD-1"
         } else {
             id(&request)
         };
@@ -136,6 +146,10 @@ fn a_stranger_finds_nothing_of_others_behind_any_door() {
     assert_eq!(ana.call("GET", "/v1/whoami", None).status, 200);
 }
 
+fn incident() -> Value {
+    json!({"id": "PD-1", "title": "refunds are stuck", "severity": "sev2", "services": ["payments"]})
+}
+
 /// What a stranger might send there.
 fn bodies(path: &str) -> Vec<Option<Value>> {
     let operation = "payments.createRefund";
@@ -146,6 +160,9 @@ fn bodies(path: &str) -> Vec<Option<Value>> {
             Some(json!({"reason": "x", "queries": [{"operation": operation}]})),
             Some(json!({"reason": "x", "refusal": "AAAA"})),
         ],
+        "/v1/incidents" => vec![None, Some(incident())],
+        "/v1/incidents/PD-1" => vec![Some(json!({"severity": "sev1"}))],
+        "/v1/schedules/payments" => vec![Some(json!({"people": ["corp:zoe"]}))],
         "/v1/policy/explain" => vec![
             Some(json!({"operation": operation})),
             Some(json!({"operation": operation, "principal": {"type": "User", "id": "corp:ana"}})),
@@ -170,7 +187,8 @@ fn m13_m14_every_change_through_a_door_is_on_record() {
         |who: &Visitor<'_>, operation: &str, target: &str, body: Option<Value>, event: &str| {
             let (method, path) = operation.split_once(' ').unwrap();
             let before = count(&payments, event);
-            let answer = who.call(method, &path.replace("{id}", target), body);
+            let path = path.replace("{id}", target).replace("{name}", target);
+            let answer = who.call(method, &path, body);
             assert!(answer.status < 300, "{operation}: {} {}", answer.status, answer.text());
             payments.record(|events| count_in(events, event) > before);
             walked.insert(operation.to_owned());
@@ -200,6 +218,12 @@ fn m13_m14_every_change_through_a_door_is_on_record() {
     let made = passkey(&payments, &lea);
     let made = walk(&lea, "POST /v1/passkeys", "", Some(made), "passkey_registered");
     walk(&lea, "DELETE /v1/passkeys/{id}", id(&made), None, "passkey_removed");
+    walk(&lea, "POST /v1/incidents", "", Some(incident()), "incident_opened");
+    walk(&lea, "PATCH /v1/incidents/{id}", "PD-1", Some(json!({})), "incident_changed");
+    walk(&lea, "POST /v1/incidents/{id}/close", "PD-1", None, "incident_closed");
+    walk(&lea, "POST /v1/incidents/{id}/reopen", "PD-1", None, "incident_opened");
+    let on_call = Some(json!({"people": ["corp:ana"]}));
+    walk(&lea, "PUT /v1/schedules/{name}", "primary", on_call, "schedule_changed");
     payments.house.write_policy("extra.cedar", "// another bundle\n");
     let before = count(&payments, "bundle_activated");
     payments.house.signal("HUP");

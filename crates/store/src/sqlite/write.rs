@@ -31,10 +31,7 @@ pub(super) async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<
         Change::SeeOnce { hash, until } => browsers::see_once(tx, hash, *until).await,
         Change::KeepProviderToken(token) => browsers::keep_provider_token(tx, token).await,
         Change::AddDevice { hash, device } => add_device(tx, hash, device).await,
-        Change::EndDevice(hash) => {
-            let sql = "DELETE FROM devices WHERE token_hash = ?";
-            guarded(tx, sqlx::query(sql).bind(hash.to_string())).await
-        }
+        Change::EndDevice(hash) => end_device(tx, hash).await,
         Change::AddAccessRequest { request, at_most } => {
             add_access_request(tx, request, *at_most).await
         }
@@ -90,6 +87,11 @@ async fn add_device(
     let sql = "INSERT INTO devices (token_hash, expires_at, body) VALUES (?, ?, ?)";
     let query = sqlx::query(sql).bind(hash.to_string()).bind(micros(device.expires_at));
     guarded(tx, query.bind(json("devices", device)?)).await
+}
+
+async fn end_device(tx: &mut SqliteConnection, hash: &TokenHash) -> Result<()> {
+    let sql = "DELETE FROM devices WHERE token_hash = ?";
+    guarded(tx, sqlx::query(sql).bind(hash.to_string())).await
 }
 
 async fn end_sign_in(tx: &mut SqliteConnection, id: SignInId) -> Result<()> {
