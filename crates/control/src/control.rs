@@ -1,5 +1,6 @@
 //! The one door to every use case.
 
+mod directory;
 mod facts;
 
 use std::{
@@ -12,32 +13,30 @@ use portcullis_identity::{
     passkey::{CreationOptions, RegistrationResponse},
 };
 use portcullis_model::{
-    AccessRequestId, BundleDigest, BundleStamp, ConnectionId, DirectoryId, EventType, Grant,
-    GrantId, OperationName, Passkey, PasskeyId, Principal, PrincipalId, RefusalId, RequestId,
-    Secret, ServiceName, SignIn, SignInId,
+    AccessRequestId, BundleDigest, BundleStamp, ConnectionId, EventType, Grant, GrantId,
+    OperationName, Passkey, PasskeyId, Principal, PrincipalId, RefusalId, RequestId, Secret,
+    ServiceName, SignIn, SignInId,
 };
 use portcullis_policy::{Bundle, BundleSource, LoadError, rate_limit::RateLimit};
 use tokio::task::JoinSet;
 
 use crate::{
-    ControlError, ControlParts, GroupAttributes, OpContext, OpenConnection, Snapshots,
-    UserAttributes,
+    ControlError, ControlParts, OpContext, OpenConnection, Snapshots,
     browser::{Answer, Begin, Entered, Exchange, GateWish},
     core::Core,
     ports::{ConnectionInfo, ConsumeError, HeldRequest, KeptRefusal},
     start,
     usecase::{
         access_requests, ask, authenticate, browser, bundles, connections, consume, device,
-        directory, explain, grant_tokens, grants, hand_over,
+        explain, grant_tokens, grants, hand_over,
         hold::{self, Waiting},
-        idle, logout, once, origins, passkeys, principals, record, refusals, review, runs,
-        services, sightings, sign_in,
+        idle, logout, once, origins, passkeys, record, refusals, review, runs, services, sightings,
+        sign_in,
     },
     views::{
         AccessRequestFilter, AccessRequestView, Ask, Beat, BundleView, ConnectionView, DevicePoll,
-        DeviceSignIn, DirectoryUser, EventFilter, EventLine, Explain, Explanation, GateSignIn,
-        KnownAs, NewGrantToken, NewOneTimeToken, NewRun, Origins, PrincipalView, RefusalView,
-        ReviewInput, ServiceView, StoredGroup, StoredUser, WhoAmI,
+        DeviceSignIn, EventFilter, EventLine, Explain, Explanation, GateSignIn, NewGrantToken,
+        NewOneTimeToken, NewRun, Origins, RefusalView, ReviewInput, ServiceView, WhoAmI,
     },
 };
 
@@ -239,71 +238,6 @@ impl Control {
     /// Ends the caller's own run, and everything that it opened.
     pub async fn finish_run(&self, op: &OpContext, run: SignInId) -> Result<()> {
         runs::finish(&self.core, op, run).await
-    }
-
-    /// The context of the identity provider that keeps the directory, if `bearer` is its token.
-    pub async fn provisioning(&self, bearer: Option<&str>, source: IpAddr) -> Result<OpContext> {
-        directory::context(&self.core, bearer, source)
-    }
-
-    /// A user of the directory. This and what follows is for [`Control::provisioning`]'s context.
-    pub async fn directory_user(&self, _op: &OpContext, id: DirectoryId) -> Result<DirectoryUser> {
-        directory::user(&self.core, id)
-    }
-
-    /// All users of the directory.
-    pub async fn directory_users(&self, _op: &OpContext) -> Vec<DirectoryUser> {
-        directory::users(&self.core)
-    }
-
-    /// Makes a user, or changes the one that was seen.
-    pub async fn put_directory_user(
-        &self,
-        op: &OpContext,
-        seen: Option<&StoredUser>,
-        attributes: UserAttributes,
-    ) -> Result<DirectoryUser> {
-        directory::put_user(&self.core, op, seen, attributes).await
-    }
-
-    /// Deletes a user, who must not sign in from now on.
-    pub async fn delete_directory_user(&self, op: &OpContext, id: DirectoryId) -> Result<()> {
-        directory::delete_user(&self.core, op, id).await
-    }
-
-    /// A group of the directory.
-    pub async fn directory_group(&self, _op: &OpContext, id: DirectoryId) -> Result<StoredGroup> {
-        directory::group(&self.core, id)
-    }
-
-    /// All groups of the directory.
-    pub async fn directory_groups(&self, _op: &OpContext) -> Vec<StoredGroup> {
-        directory::groups(&self.core)
-    }
-
-    /// Makes a group, or changes the one that was seen.
-    pub async fn put_directory_group(
-        &self,
-        op: &OpContext,
-        seen: Option<&StoredGroup>,
-        attributes: GroupAttributes,
-    ) -> Result<StoredGroup> {
-        directory::put_group(&self.core, op, seen, attributes).await
-    }
-
-    /// Deletes a group.
-    pub async fn delete_directory_group(&self, op: &OpContext, id: DirectoryId) -> Result<()> {
-        directory::delete_group(&self.core, op, id).await
-    }
-
-    /// Everybody seen, newest first; takes `viewAudit` or the right to review something.
-    pub async fn principals(&self, op: &OpContext) -> Result<Vec<PrincipalView>> {
-        principals::list(&self.core, op).await
-    }
-
-    /// What a principal is called that the caller has been shown.
-    pub fn known_as(&self, _op: &OpContext, principal: &PrincipalId) -> KnownAs {
-        principals::known_as(&self.core, principal)
     }
 
     /// Who presents `bearer` at control: a control sign-in, or a workload's JWT.

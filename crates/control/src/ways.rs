@@ -67,7 +67,15 @@ pub(crate) fn standing(
     let subject = Subject::new(Arc::clone(principal));
     let bare = snapshot.clone().without_grants();
     let mut cache = DecisionCache::default();
-    let query = Query { subject: &subject, operation, resource, context, digest: None, incident };
+    let query = Query {
+        subject: &subject,
+        operation,
+        resource,
+        context,
+        digest: None,
+        incident,
+        only: None,
+    };
     match bare.decide(&query, &mut cache).answer {
         Answer::Permit(_) => Standing::Open,
         Answer::Requestable(ways) => Standing::Ways(ways),

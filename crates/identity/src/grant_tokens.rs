@@ -71,6 +71,7 @@ mod tests {
             rule: "rule".parse().unwrap(),
             kind: GrantKind::Review,
             reviews: 1,
+            incident: None,
             operation: "payments.createRefund".parse().unwrap(),
             resource: Resource { service: "payments".parse().unwrap(), instance: None },
             digest: None,

@@ -105,7 +105,8 @@ async fn what_was_asked_by_hand_is_not_taken_back_by_who_waits_for_it_too() {
     // By hand, bound to nothing: another question.
     let operation = "payments.createRefund".parse().unwrap();
     let what = AskFor::Operations(vec![AskOperation { operation, instance: None, rule: None }]);
-    let by_hand = Ask { what, rule: None, reason: "by hand".into(), duration: None };
+    let by_hand =
+        Ask { what, rule: None, incident: None, reason: "by hand".into(), duration: None };
     let by_hand = world.control().ask(&ana, by_hand).await.unwrap().request;
     let first = hold(&world, &ana, asked(&ana, 7, "sha256:aa")).await.unwrap();
     let second = hold(&world, &ana, asked(&ana, 8, "sha256:aa")).await.unwrap();

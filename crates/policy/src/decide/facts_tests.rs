@@ -145,6 +145,7 @@ fn ways_are_tried_for_the_newest_incidents_and_for_the_one_that_is_named() {
             context,
             digest: None,
             incident: Some(&one),
+            only: None,
         };
         let verdict = snapshot.decide(&query, &mut DecisionCache::default());
         assert_eq!(tell(&verdict), "requestable: oncall/automatic/0@PD-1");

@@ -279,7 +279,15 @@ fn told_by(snapshot: &Snapshot, subject: &Subject, operation: &str, only: GrantI
     let operation: OperationName = operation.parse().unwrap();
     let resource = Resource { service: operation.service().parse().unwrap(), instance: None };
     let (operation, resource, context) = (&operation, &resource, &context(1));
-    let query = Query { subject, operation, resource, context, digest: None, only: Some(only) };
+    let query = Query {
+        subject,
+        operation,
+        resource,
+        context,
+        digest: None,
+        incident: None,
+        only: Some(only),
+    };
     tell(&snapshot.decide(&query, &mut DecisionCache::default()))
 }
 
@@ -315,6 +323,7 @@ fn who_presents_one_grant_has_that_grant_and_nothing_else() {
         resource: &resource,
         context: &far,
         digest: None,
+        incident: None,
         only: Some(id),
     };
     let verdict = held.decide(&query, &mut DecisionCache::default());
