@@ -2,7 +2,6 @@
 
 import asyncio
 import pathlib
-import threading
 import time
 
 from . import revocation, subjects
@@ -61,8 +60,6 @@ async def waiting(port: int, token: str, number: int) -> asyncio.StreamReader:
 
 def noting_upstream(arrived: dict) -> int:
     """A server that notes when each path came, and answers; returns its port."""
-    port = subjects.free_port()
-
     async def talk(reader, writer):
         while head := await head_of(reader):
             arrived[head.split(b" ")[1].decode().lstrip("/")] = time.perf_counter()
@@ -71,12 +68,7 @@ def noting_upstream(arrived: dict) -> int:
             await writer.drain()
         writer.close()
 
-    async def serve():
-        server = await asyncio.start_server(talk, "127.0.0.1", port, backlog=2048)
-        await server.serve_forever()
-
-    threading.Thread(target=lambda: asyncio.run(serve()), daemon=True).start()
-    return port
+    return revocation.serving(talk)
 
 
 async def head_of(reader: asyncio.StreamReader) -> bytes | None:

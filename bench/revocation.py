@@ -71,14 +71,19 @@ async def ended(reader: asyncio.StreamReader) -> float:
 
 def endless_upstream() -> int:
     """A server that sends one event and then nothing, for ever; returns its port."""
-    port = subjects.free_port()
-
     async def talk(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: open\n\n")
         await writer.drain()
         await reader.read()
         writer.close()
+
+    return serving(talk)
+
+
+def serving(talk) -> int:
+    """Serves with `talk` until the process ends; returns the port."""
+    port = subjects.free_port()
 
     async def serve():
         server = await asyncio.start_server(talk, "127.0.0.1", port, backlog=2048)

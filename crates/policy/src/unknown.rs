@@ -48,15 +48,9 @@ impl FactReads {
     pub(crate) fn of(clause: &Clause) -> Self {
         let (Clause::When(expr) | Clause::Unless(expr)) = clause;
         let reads = Reads::of_expr(expr);
-        let mut of_grant = reads.attributes.iter().filter(|read| read.part == Part::Grant);
-        let incident = of_grant.any(|read| match read.path.first() {
-            Some(name) => name == "incident",
-            None => !read.presence,
-        });
-        let on_call = asks(expr);
         Self {
-            on_call,
-            incident: incident || reads.whole,
+            on_call: asks(expr),
+            incident: reads.includes_field(Part::Grant, "incident"),
             request_incident: reads_request_incident(expr),
         }
     }

@@ -2,21 +2,12 @@
 
 use cedar_policy::pst::{BinaryOp, Expr, Literal, UnaryOp, Var};
 
+use crate::load::conjuncts;
+
 /// `expr` in words; `None` if nothing of it says anything, as `context has body` alone.
 pub(crate) fn words(expr: &Expr) -> Option<String> {
     let parts: Vec<String> = conjuncts(expr).into_iter().filter_map(part).collect();
     (!parts.is_empty()).then(|| parts.join(" and "))
-}
-
-fn conjuncts(expr: &Expr) -> Vec<&Expr> {
-    match expr {
-        Expr::BinaryOp { op: BinaryOp::And, left, right } => {
-            let mut all = conjuncts(left);
-            all.extend(conjuncts(right));
-            all
-        }
-        other => vec![other],
-    }
 }
 
 fn part(expr: &Expr) -> Option<String> {

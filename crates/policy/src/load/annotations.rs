@@ -132,7 +132,7 @@ fn reviews(value: &str) -> Result<u8, Wrong> {
 /// A request that waits longer than an access request lives would wait for nothing.
 fn hold(value: &str) -> Result<Window, Wrong> {
     const LONGEST: Duration = Duration::from_hours(1);
-    let window: Window = value.parse().map_err(|error| (format!("@hold: {error}"), None))?;
+    let window = window("hold", value)?;
     if window.get() > LONGEST {
         let help = "leave @hold out: what is refused can be asked for and sent again";
         return Err((format!("@hold: `{value}` is longer than 1h"), Some(help)));
