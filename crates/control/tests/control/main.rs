@@ -26,6 +26,7 @@ mod passkeys;
 mod racing;
 mod reviewing;
 mod signing_in;
+mod simulator;
 mod together;
 mod tokens;
 mod world;

@@ -210,6 +210,8 @@ impl WorkloadVerifier for NoWorkloads {
 
 pub(crate) struct World {
     running: Option<Arc<Control>>,
+    /// What runs works on it; tests look into it.
+    kept: Option<Arc<FaultyStore>>,
     pub(crate) clock: Arc<HandClock>,
     pub(crate) log: Arc<MemoryLog>,
     pub(crate) provider: Arc<Provider>,
@@ -254,6 +256,9 @@ permit (principal is User in Group::"auditors", action == Action::"viewAudit", r
 permit (principal is User in Group::"admins", action == Action::"administer", resource is System);
 "#;
 
+/// What comes after it is all that is not about one service.
+const ONLY_HOUSE: &str = "// only house\n";
+
 /// What comes after `// house` is not about one service.
 pub(crate) fn source(policies: &str) -> BundleSource {
     let operations = [
@@ -280,8 +285,13 @@ pub(crate) fn source(policies: &str) -> BundleSource {
         anonymous: false,
         place: ("portcullis.yaml".into(), None),
     };
-    let (rules, house) = policies.split_once("// house\n").unwrap_or((policies, ""));
-    let house = format!("{HOUSE}{house}");
+    let (rules, house) = match policies.split_once(ONLY_HOUSE) {
+        Some((rules, house)) => (rules, house.to_owned()),
+        None => {
+            let (rules, house) = policies.split_once("// house\n").unwrap_or((policies, ""));
+            (rules, format!("{HOUSE}{house}"))
+        }
+    };
     let file = |path: &str, text: &str| PolicySource { path: path.into(), text: text.into() };
     BundleSource {
         policies: vec![file("payments/rules.cedar", rules), file("house.cedar", &house)],
@@ -308,8 +318,17 @@ impl World {
         let (log, provider) = (Arc::new(MemoryLog::default()), Arc::new(Provider::default()));
         let faults = Arc::default();
         let notices = Arc::default();
-        let mut world =
-            Self { running: None, clock, log, provider, faults, notices, folder, seed: 0 };
+        let mut world = Self {
+            running: None,
+            kept: None,
+            clock,
+            log,
+            provider,
+            faults,
+            notices,
+            folder,
+            seed: 0,
+        };
         world.start(policies).await;
         world
     }
@@ -318,23 +337,31 @@ impl World {
     pub(crate) async fn restart(&mut self, policies: &str) {
         let stopped = self.running.take().unwrap();
         stopped.stop().await;
+        self.kept = None;
         self.start(policies).await;
         drop(stopped);
     }
 
     /// Goes away without a word and starts again on the same store.
     pub(crate) async fn crash(&mut self) {
+        self.crash_under(POLICIES).await;
+    }
+
+    pub(crate) async fn crash_under(&mut self, policies: &str) {
         drop(self.running.take());
+        self.kept = None;
         self.faults = Arc::default();
-        self.start(POLICIES).await;
+        self.start(policies).await;
     }
 
     async fn start(&mut self, policies: &str) {
         self.seed += 1;
         let store = self.store().await;
         let faults = Arc::clone(&self.faults);
+        let store = Arc::new(FaultyStore { store, faults });
+        self.kept = Some(Arc::clone(&store));
         let started = Control::start(ControlParts {
-            store: Arc::new(FaultyStore { store, faults }),
+            store,
             log: Arc::clone(&self.log) as Arc<dyn EventLog>,
             bundle: bundle(policies),
             bundle_source: source(policies),
@@ -360,11 +387,15 @@ impl World {
         let path = self.folder.path().join("portcullis.db");
         for _ in 0..3000 {
             match SqliteStore::open(&path).await {
-                Err(StoreError::InUse(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
+                Err(StoreError::InUse(_)) => moment().await,
                 opened => return opened.unwrap(),
             }
         }
         panic!("nobody lets go of the store");
+    }
+
+    pub(crate) fn kept(&self) -> &FaultyStore {
+        self.kept.as_ref().unwrap()
     }
 
     pub(crate) fn control(&self) -> &Arc<Control> {
@@ -394,7 +425,13 @@ impl World {
         self.token_by(name, email, groups, "pwd").await
     }
 
-    async fn token_by(&self, name: &str, email: &str, groups: &[&str], amr: &str) -> Secret {
+    pub(crate) async fn token_by(
+        &self,
+        name: &str,
+        email: &str,
+        groups: &[&str],
+        amr: &str,
+    ) -> Secret {
         let person = VerifiedPerson {
             claims: std::collections::BTreeMap::new(),
             subject: name.into(),
@@ -449,6 +486,12 @@ impl World {
         let snapshot = self.control().snapshots().current();
         snapshot.grants_of(principal).filter(|grant| grant.in_force(now)).count()
     }
+}
+
+/// A moment of real time, also where the runtime's own is moved by hand.
+pub(crate) async fn moment() {
+    let nap = || std::thread::sleep(Duration::from_millis(2));
+    tokio::task::spawn_blocking(nap).await.unwrap();
 }
 
 /// What keeps the directory.
