@@ -290,10 +290,10 @@ impl Live {
         self.grant_versions.retain(|_, (_, expires_at)| *expires_at > now);
         self.grant_versions.insert(grant.id, (grant.version, grant.expires_at));
         let grant = Arc::new(grant);
-        if grant.in_force(now) {
-            self.grants.insert(grant.id, Arc::clone(&grant));
-        } else {
+        if grant.is_over(now) {
             self.grants.remove(&grant.id);
+        } else {
+            self.grants.insert(grant.id, Arc::clone(&grant));
         }
         snapshot.with_grant(grant, now)
     }

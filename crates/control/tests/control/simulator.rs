@@ -16,8 +16,13 @@ mod rules;
 mod steps;
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     future::Future,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     task::Poll,
     time::{Duration, Instant},
 };
@@ -27,7 +32,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, Test
 
 use self::{
     compare::{Candidate, Seen},
-    model::{Key, Model},
+    model::{Key, Model, Over, Said, State},
     real::{Heard, Real},
     steps::{Act, History, Step},
 };
@@ -38,14 +43,62 @@ const START: Timestamp = Timestamp::constant(1_795_341_600, 0);
 /// Every step takes a second.
 const STEP: i64 = 1;
 const MINUTE: i64 = 60;
-const LONGEST: usize = 40;
+const LONGEST: usize = 70;
 /// However busy the machine is, what the background does is done by then.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// While a history that failed is made smaller.
+const BRIEF: Duration = Duration::from_secs(2);
 
 struct Simulation {
     model: Model,
     real: Real,
     told: String,
+    forwarded: usize,
+    patience: Duration,
+}
+
+/// How often what happened: a simulation in which nothing does proves nothing.
+#[derive(Debug, Default)]
+struct Reached(Mutex<BTreeMap<&'static str, usize>>);
+
+impl Reached {
+    fn note(&self, what: &'static str, times: usize) {
+        *self.0.lock().unwrap().entry(what).or_default() += times;
+    }
+
+    fn end_of(&self, model: &Model) {
+        let requests = || model.requests.values();
+        let grants = || model.grants.values();
+        self.note("histories", 1);
+        self.note("access requests", requests().count());
+        self.note("reviews", requests().map(|request| request.reviews.len()).sum());
+        for (what, state) in [
+            ("approved", State::Approved),
+            ("declined", State::Declined),
+            ("withdrawn", State::Withdrawn),
+            ("requests expired", State::Expired),
+        ] {
+            self.note(what, requests().filter(|request| request.state == state).count());
+        }
+        let by_people =
+            requests().filter(|one| one.state == State::Approved && one.reviews_needed > 1);
+        self.note("approved by two or more", by_people.count());
+        self.note("grants", grants().count());
+        self.note("extended", grants().map(|grant| grant.extended).sum());
+        self.note("uses counted", grants().map(|grant| grant.spent_on.len()).sum());
+        for (what, over) in [
+            ("grants expired", Over::Expired),
+            ("revoked", Over::Revoked),
+            ("used up", Over::UsedUp),
+            ("given back", Over::GivenBack),
+            ("lost their rule", Over::RuleGone),
+            ("ended with their incident", Over::IncidentResolved),
+        ] {
+            self.note(what, grants().filter(|grant| grant.over == Some(over)).count());
+        }
+        self.note("one-time tokens", model.tokens.len());
+        self.note("redeemed", model.tokens.values().filter(|token| token.redeemed).count());
+    }
 }
 
 impl Simulation {
@@ -106,7 +159,7 @@ impl Simulation {
                 }
                 let _ = write!(all, "\n{}\n    {}", candidate.name, differences.join("\n    "));
             }
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > self.patience {
                 return Err(format!("{}{all}\nheard: {heard:?}", self.told));
             }
             moment().await;
@@ -119,6 +172,7 @@ impl Simulation {
         let mut model = self.model.clone();
         let said = vec![model.apply(&act)];
         let heard = self.real.act(&act, &acting).await;
+        self.forwarded += usize::from(matches!(said[..], [Said::Passed(Some(_))]));
         self.keep(&act, &heard);
         self.settle(vec![Candidate { name: "", model, said }], &[heard]).await
     }
@@ -233,7 +287,7 @@ async fn is_done<F: Future + Unpin>(mut future: F) -> bool {
 }
 
 /// Runs one history in a time of its own, which passes only when it is told to.
-fn run(history: &History) -> Result<(), String> {
+fn run(history: &History, reached: &Reached, patience: Duration) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .start_paused(true)
@@ -245,10 +299,13 @@ fn run(history: &History) -> Result<(), String> {
         tokio::task::spawn_blocking(move || stopped.recv());
         let model = Model::new();
         let real = Real::new(&model).await;
-        let mut simulation = Simulation { model, real, told: "\n".to_owned() };
+        let mut simulation =
+            Simulation { model, real, told: "\n".to_owned(), forwarded: 0, patience };
         for (n, step) in history.0.iter().enumerate() {
             simulation.step(n, step).await?;
         }
+        reached.end_of(&simulation.model);
+        reached.note("forwarded", simulation.forwarded);
         simulation.real.world.control().stop().await;
         Ok(())
     });
@@ -261,15 +318,31 @@ fn whatever_happens_is_what_the_model_says() {
     let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<u32>().ok());
     let seed = number("PORTCULLIS_SEED").unwrap_or(1);
     let cases = number("PORTCULLIS_SOAK").unwrap_or(3) * 50;
-    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    let config =
+        Config { cases, failure_persistence: None, max_shrink_iters: 300, ..Config::default() };
     let mut seeded = [0; 32];
     seeded[..4].copy_from_slice(&seed.to_le_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seeded);
     println!("{cases} histories, PORTCULLIS_SEED={seed}");
-    let failed = TestRunner::new_with_rng(config, rng)
-        .run(&steps::histories(LONGEST), |history| run(&history).map_err(TestCaseError::fail));
+    let reached = Reached::default();
+    let has_failed = AtomicBool::new(false);
+    let failed = TestRunner::new_with_rng(config, rng).run(&steps::histories(LONGEST), |history| {
+        let patience = if has_failed.load(Ordering::Relaxed) { BRIEF } else { PATIENCE };
+        let result = run(&history, &reached, patience);
+        if let Err(why) = &result
+            && !has_failed.swap(true, Ordering::Relaxed)
+        {
+            println!("a history fails, and is made smaller: {why}");
+        }
+        result.map_err(TestCaseError::fail)
+    });
     match failed {
-        Ok(()) => {}
+        Ok(()) => {
+            let reached = reached.0.into_inner().unwrap();
+            println!("{reached:#?}");
+            let never = reached.iter().find(|(_, times)| **times == 0);
+            assert_eq!(never, None, "it happens in no history");
+        }
         Err(TestError::Fail(why, history)) => {
             panic!("PORTCULLIS_SEED={seed}: this history fails:{history:?}\n\n{why}")
         }

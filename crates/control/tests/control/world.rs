@@ -30,7 +30,7 @@ use portcullis_model::{
 use portcullis_policy::{
     Bundle, BundleSource, PolicySource, ServiceSource, bundle::OperationsSource,
 };
-use portcullis_store::{SqliteStore, StoreError};
+use portcullis_store::{SqliteStore, Store as _, StoreError};
 
 use crate::{
     faulty::{Faults, FaultyStore},
@@ -349,7 +349,8 @@ impl World {
 
     pub(crate) async fn crash_under(&mut self, policies: &str) {
         drop(self.running.take());
-        self.kept = None;
+        // What was under way goes no further, as if its process were dead.
+        self.kept.take().unwrap().close().await;
         self.faults = Arc::default();
         self.start(policies).await;
     }

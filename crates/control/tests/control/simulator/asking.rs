@@ -22,6 +22,20 @@ fn needs_incident(rule: &str) -> bool {
 }
 
 impl Model {
+    /// Whether `who` has these ways now.
+    pub(super) fn could_ask(&self, who: Who, ways: &[&'static str], incident: u8) -> bool {
+        ways.iter().all(|name| {
+            let incident = needs_incident(name).then_some(incident);
+            self.book().rule(name).is_some_and(|rule| self.admits(rule, who, incident))
+        })
+    }
+
+    /// Whether an answer of `who` would count now.
+    pub(super) fn could_review(&self, who: Who, request: Key) -> bool {
+        let plain = Review { who, approve: true, minutes: None, only: None, instance: false };
+        self.requests.get(&request).is_some_and(|request| self.may_count(request, &plain))
+    }
+
     pub(super) fn ask(
         &mut self,
         key: Key,

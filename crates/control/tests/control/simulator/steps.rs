@@ -6,7 +6,7 @@ use std::fmt;
 use proptest::prelude::*;
 
 use super::{
-    model::{GrantKey, Key, Model},
+    model::{GrantKey, Key, Model, State},
     rules::{CREATE, DELETE, GET},
 };
 
@@ -54,11 +54,11 @@ impl Who {
     }
 }
 
-/// Whose turn it is with a grant: its holder's, or somebody else's who tries.
+/// Who does it: one of those who can, or somebody who tries.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum By {
-    Holder,
-    Other(Who),
+    Apt(u8),
+    Any(Who),
 }
 
 /// Numbers choose among what there is, the newest first.
@@ -69,7 +69,7 @@ pub(super) enum Step {
         groups: Vec<&'static str>,
     },
     Ask {
-        who: Who,
+        by: By,
         ways: Vec<&'static str>,
         incident: u8,
         instance: bool,
@@ -81,7 +81,7 @@ pub(super) enum Step {
         minutes: i64,
     },
     Review {
-        who: Who,
+        by: By,
         request: u8,
         approve: bool,
         minutes: Option<i64>,
@@ -89,11 +89,11 @@ pub(super) enum Step {
         instance: bool,
     },
     Withdraw {
-        who: Who,
+        by: By,
         request: u8,
     },
     Use {
-        who: Who,
+        by: By,
         operation: &'static str,
         instance: bool,
         again: bool,
@@ -163,7 +163,7 @@ fn who() -> impl Strategy<Value = Who> {
 }
 
 fn by() -> impl Strategy<Value = By> {
-    prop_oneof![5 => Just(By::Holder), 1 => who().prop_map(By::Other)]
+    prop_oneof![6 => (0..7_u8).prop_map(By::Apt), 1 => who().prop_map(By::Any)]
 }
 
 fn operation() -> impl Strategy<Value = &'static str> {
@@ -187,38 +187,32 @@ fn ways() -> impl Strategy<Value = Vec<&'static str>> {
 /// What people and their clients do: any two of it may race.
 fn action() -> BoxedStrategy<Step> {
     let review = (
-        who(),
+        by(),
         nth(),
         prop::bool::weighted(0.9),
         prop::option::weighted(0.2, 1..30_i64),
         prop::option::weighted(0.15, operation()),
         prop::bool::weighted(0.1),
     )
-        .prop_map(|(who, request, approve, minutes, only, instance)| Step::Review {
-            who,
+        .prop_map(|(by, request, approve, minutes, only, instance)| Step::Review {
+            by,
             request,
             approve,
             minutes,
             only,
             instance,
         });
-    let ask = (
-        who(),
-        ways(),
-        0..2_u8,
-        prop::bool::weighted(0.15),
-        prop::option::weighted(0.4, 1..40_i64),
-    )
-        .prop_map(|(who, ways, incident, instance, minutes)| Step::Ask {
-            who,
-            ways,
-            incident,
-            instance,
-            minutes,
-        });
-    let used = (who(), operation(), prop::bool::weighted(0.2), prop::bool::weighted(0.2)).prop_map(
-        |(who, operation, instance, again)| Step::Use { who, operation, instance, again },
-    );
+    let ask =
+        (by(), ways(), 0..2_u8, prop::bool::weighted(0.15), prop::option::weighted(0.4, 1..40_i64))
+            .prop_map(|(by, ways, incident, instance, minutes)| Step::Ask {
+                by,
+                ways,
+                incident,
+                instance,
+                minutes,
+            });
+    let used = (by(), operation(), prop::bool::weighted(0.2), prop::bool::weighted(0.2))
+        .prop_map(|(by, operation, instance, again)| Step::Use { by, operation, instance, again });
     let extend = (by(), nth(), 1..60_i64).prop_map(|(by, grant, minutes)| Step::Extend {
         by,
         grant,
@@ -229,7 +223,7 @@ fn action() -> BoxedStrategy<Step> {
         24 => review,
         18 => used,
         4 => extend,
-        2 => (who(), nth()).prop_map(|(who, request)| Step::Withdraw { who, request }),
+        2 => (by(), nth()).prop_map(|(by, request)| Step::Withdraw { by, request }),
         4 => (by(), nth()).prop_map(|(by, grant)| Step::OneTimeToken { by, grant }),
         5 => nth().prop_map(|token| Step::Redeem { token }),
         5 => (nth(), operation(), any::<bool>())
@@ -347,43 +341,59 @@ pub(super) enum Act {
 impl Act {
     /// `step` as there is something for it to act on; `None` if there is nothing.
     pub(super) fn of(step: &Step, key: Key, model: &Model) -> Option<Self> {
-        let request = |nth: u8| newest(model.requests.keys(), nth);
-        let grant = |nth: u8| newest(model.grants.keys(), nth);
-        let token = |nth: u8| newest(model.tokens.keys(), nth);
+        let grant = |nth: u8| grant(model, nth);
         let holder = |by: By, grant: &GrantKey| match by {
-            By::Holder => model.grants.get(grant).map(|grant| grant.holder),
-            By::Other(who) => Some(who),
+            By::Apt(_) => model.grants.get(grant).map(|grant| grant.holder),
+            By::Any(who) => Some(who),
         };
         Some(match step.clone() {
             Step::SignIn { who, groups } => Self::SignIn { who, groups },
-            Step::Ask { who, ways, incident, instance, minutes } => {
+            Step::Ask { by, ways, incident, instance, minutes } => {
+                let open = [incident, 1 - incident].into_iter().find(|n| model.is_open(*n));
+                let incident = open.filter(|_| matches!(by, By::Apt(_))).unwrap_or(incident);
+                let who = chosen(by, |who| model.could_ask(who, &ways, incident));
                 Self::Ask { key, who, ways, incident, instance, minutes }
             }
             Step::Extend { by, grant: nth, minutes } => {
                 let grant = grant(nth)?;
                 Self::Extend { key, who: holder(by, &grant)?, grant, minutes }
             }
-            Step::Review { who, request: nth, approve, minutes, only, instance } => {
-                Self::Review { who, request: request(nth)?, approve, minutes, only, instance }
+            Step::Review { by, request: nth, approve, minutes, only, instance } => {
+                let request = request(model, nth)?;
+                let who = chosen(by, |who| model.could_review(who, request));
+                Self::Review { who, request, approve, minutes, only, instance }
             }
-            Step::Withdraw { who, request: nth } => {
-                let request = request(nth)?;
-                // Mostly whoever asked.
+            Step::Withdraw { by, request: nth } => {
+                let request = request(model, nth)?;
                 let asked = model.requests.get(&request)?.who;
-                let who = if who == Who::Tom { who } else { asked };
-                Self::Withdraw { who, request }
+                Self::Withdraw { who: chosen(by, |who| who.person() == asked.person()), request }
             }
-            Step::Use { who, operation, instance, again } => {
+            Step::Use { by, operation, instance, again } => {
                 let request = if again { model.last_use } else { u64::from(key.0) };
-                Self::Use { who, operation, instance, request }
+                match by {
+                    By::Any(who) => Self::Use { who, operation, instance, request },
+                    By::Apt(nth) => {
+                        let grant = model.grants.get(&grant(nth)?)?;
+                        let (who, operation) = (grant.holder, grant.wanted.operation);
+                        let instance = instance || grant.wanted.instance;
+                        Self::Use { who, operation, instance, request }
+                    }
+                }
             }
             Step::OneTimeToken { by, grant: nth } => {
                 let grant = grant(nth)?;
                 Self::OneTimeToken { key, who: holder(by, &grant)?, grant }
             }
-            Step::Redeem { token: nth } => Self::Redeem { token: token(nth)? },
+            Step::Redeem { token: nth } => {
+                let all = || model.tokens.iter().rev();
+                Self::Redeem { token: apt(all(), nth, |token| !token.redeemed)? }
+            }
             Step::Present { token: nth, operation, instance } => {
-                let token = token(nth)?;
+                let all = || model.tokens.iter().rev();
+                let token = apt(all(), nth, |token| token.redeemed)?;
+                let wanted = &model.grants.get(&model.tokens.get(&token)?.grant)?.wanted;
+                // Now and then for something else.
+                let operation = if nth > 2 { operation } else { wanted.operation };
                 Self::Present { token, operation, instance, request: u64::from(key.0) }
             }
             Step::GiveBack { by, grant: nth } => {
@@ -407,7 +417,33 @@ impl Act {
     }
 }
 
-fn newest<'a, K: Copy + 'a>(keys: impl DoubleEndedIterator<Item = &'a K>, nth: u8) -> Option<K> {
-    let all: Vec<&K> = keys.rev().collect();
-    all.get(usize::from(nth) % all.len().max(1)).map(|key| **key)
+/// One of those who can, or whoever is named.
+fn chosen(by: By, can: impl Fn(Who) -> bool) -> Who {
+    match by {
+        By::Any(who) => who,
+        By::Apt(nth) => {
+            let able: Vec<Who> = EVERYBODY.into_iter().filter(|who| can(*who)).collect();
+            let nth = usize::from(nth);
+            able.get(nth % able.len().max(1)).copied().unwrap_or(EVERYBODY[nth])
+        }
+    }
+}
+
+/// The newest that something can be done with; of what is over, if the number is high.
+fn apt<'a, K: Copy + 'a, T: 'a>(
+    all: impl Iterator<Item = (&'a K, &'a T)>,
+    nth: u8,
+    is_apt: impl Fn(&T) -> bool,
+) -> Option<K> {
+    let (apt, over): (Vec<_>, Vec<_>) = all.partition(|(_, one)| is_apt(one));
+    let from = if nth > 5 || apt.is_empty() { over } else { apt };
+    from.get(usize::from(nth) % from.len().max(1)).map(|(key, _)| **key)
+}
+
+fn request(model: &Model, nth: u8) -> Option<Key> {
+    apt(model.requests.iter().rev(), nth, |request| request.state == State::Pending)
+}
+
+fn grant(model: &Model, nth: u8) -> Option<GrantKey> {
+    apt(model.grants.iter().rev(), nth, |grant| grant.over.is_none())
 }
