@@ -220,12 +220,12 @@ fn action() -> BoxedStrategy<Step> {
     });
     prop_oneof![
         16 => ask,
-        24 => review,
-        18 => used,
-        4 => extend,
+        22 => review,
+        20 => used,
+        6 => extend,
         2 => (by(), nth()).prop_map(|(by, request)| Step::Withdraw { by, request }),
-        4 => (by(), nth()).prop_map(|(by, grant)| Step::OneTimeToken { by, grant }),
-        5 => nth().prop_map(|token| Step::Redeem { token }),
+        7 => (by(), nth()).prop_map(|(by, grant)| Step::OneTimeToken { by, grant }),
+        10 => nth().prop_map(|token| Step::Redeem { token }),
         5 => (nth(), operation(), any::<bool>())
             .prop_map(|(token, operation, instance)| Step::Present { token, operation, instance }),
         3 => (by(), nth()).prop_map(|(by, grant)| Step::GiveBack { by, grant }),
@@ -248,7 +248,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         60 => action(),
         3 => sign_in(),
-        7 => (1..25_i64).prop_map(|minutes| Step::Wait { minutes }),
+        5 => (1..25_i64).prop_map(|minutes| Step::Wait { minutes }),
         3 => (-40..40_i64).prop_map(|minutes| Step::SetClock { minutes }),
         2 => Just(Step::Restart),
         1 => Just(Step::Crash),
@@ -266,7 +266,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
 }
 
 pub(super) fn histories(longest: usize) -> impl Strategy<Value = History> {
-    prop::collection::vec(step(), 1..longest).prop_map(History)
+    prop::collection::vec(step(), longest / 4..longest).prop_map(History)
 }
 
 /// A step that one actor takes, made concrete.
