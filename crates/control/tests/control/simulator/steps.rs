@@ -356,6 +356,12 @@ impl Act {
             }
             Step::Extend { by, grant: nth, minutes } => {
                 let grant = grant(nth)?;
+                let rule = model.book().rule(model.grants.get(&grant)?.wanted.rule);
+                // Mostly as long as may be: less is seldom more than there is.
+                let minutes = match (by, rule) {
+                    (By::Apt(0..5), Some(rule)) => rule.minutes,
+                    _ => minutes,
+                };
                 Self::Extend { key, who: holder(by, &grant)?, grant, minutes }
             }
             Step::Review { by, request: nth, approve, minutes, only, instance } => {
