@@ -133,7 +133,9 @@ fn is_plain(text: &[u8]) -> bool {
     // is left would cost more than all the others.
     if let Some(last) = text.last_chunk::<16>() {
         let (wholes, _) = text.as_chunks::<16>();
-        return wholes.iter().fold(is_plain_chunk(last), |plain, chunk| plain & is_plain_chunk(chunk));
+        return wholes
+            .iter()
+            .fold(is_plain_chunk(last), |plain, chunk| plain & is_plain_chunk(chunk));
     }
     match (text.first_chunk::<8>(), text.last_chunk::<8>()) {
         (Some(first), Some(last)) => is_plain_chunk(first) & is_plain_chunk(last),

@@ -104,7 +104,10 @@ impl Present {
             "accept" => Self::ACCEPT,
             "cookie" => Self::COOKIE,
             "traceparent" => Self::TRACEPARENT,
-            "keep-alive" | "proxy-connection" | "proxy-authenticate" | "proxy-authorization"
+            "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
             | "http2-settings" => Self::HOP_BY_HOP,
             _ => Self::default(),
         }
