@@ -23,6 +23,7 @@ mod incidents;
 mod narrowing;
 mod noticing;
 mod passkeys;
+mod provider;
 mod racing;
 mod reviewing;
 mod signing_in;

@@ -49,7 +49,7 @@ const LANES: u32 = 8;
 const MANY: u32 = 1_000;
 const LONGEST: usize = 80;
 /// However busy the machine is, what the background does is done by then.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const A_WHILE: Duration = Duration::from_millis(700);
 /// While a history that failed is made smaller.
 const BRIEF: Duration = Duration::from_secs(2);
@@ -177,7 +177,9 @@ impl Simulation {
             // when more of it passes.
             if begun.elapsed() > next {
                 next += A_WHILE;
-                candidates.iter_mut().for_each(|candidate| candidate.model.wait(STEP));
+                for candidate in &mut candidates {
+                    candidate.model.wait(STEP);
+                }
                 self.real.wait(STEP).await;
             }
         }
@@ -240,20 +242,17 @@ impl Simulation {
         let Some(acting) = self.real.acting(&act, &self.model).await else { return Ok(()) };
         let mut after = self.model.clone();
         after.apply(&act);
-        match polls {
-            Some(polls) => {
-                let mut act = Box::pin(self.real.act(&act, &acting));
-                for _ in 0..polls {
-                    if is_done(act.as_mut()).await {
-                        break;
-                    }
-                    a_little_later().await;
+        if let Some(polls) = polls {
+            let mut act = Box::pin(self.real.act(&act, &acting));
+            for _ in 0..polls {
+                if is_done(act.as_mut()).await {
+                    break;
                 }
+                a_little_later().await;
             }
-            None => {
-                self.real.forget_to_answer();
-                self.real.act(&act, &acting).await;
-            }
+        } else {
+            self.real.forget_to_answer();
+            self.real.act(&act, &acting).await;
         }
         let before = self.model.clone();
         // What is activated was in the files.

@@ -175,9 +175,9 @@ impl Model {
         self.requests.iter().find(|(_, request)| same(request)).map(|(key, _)| *key)
     }
 
-    pub(super) fn review(&mut self, key: Key, review: Review) -> Said {
+    pub(super) fn review(&mut self, key: Key, review: &Review) -> Said {
         let Some(request) = self.requests.get(&key) else { return Said::Refused };
-        if !self.may_count(request, &review) {
+        if !self.may_count(request, review) {
             return Said::Refused;
         }
         let mut after = self.clone();

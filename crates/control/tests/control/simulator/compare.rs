@@ -67,6 +67,7 @@ pub(super) struct Names {
 struct Differences(Vec<String>);
 
 impl Differences {
+    #[expect(clippy::needless_pass_by_value, reason = "most are made on the spot")]
     fn check<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, must: T, is: T) {
         if must != is {
             self.0.push(format!("{what}: must be {must:?}, is {is:?}"));
@@ -297,18 +298,19 @@ fn over(grant: &Grant) -> Option<Over> {
 
 fn answer(said: &Said, heard: &Heard, names: &Names, found: &mut Differences) {
     let fits = match (said, heard) {
-        (Said::Done, Heard::Done | Heard::Token(..)) | (Said::Refused, Heard::Refused) => true,
+        // A use that lost a race is refused, with whatever ways there are.
+        (Said::Done, Heard::Done | Heard::Token(..))
+        | (Said::Refused, Heard::Refused | Heard::Ways(_))
+        | (Said::Ways(_), Heard::Refused)
+        | (Said::Passed(None), Heard::Passed(None)) => true,
         (Said::Asked(key), Heard::Asked(id)) => names.requests.get(key) == Some(id),
-        (Said::Passed(None), Heard::Passed(None)) => true,
         (Said::Passed(Some(key)), Heard::Passed(Some(id))) => names.grants.get(key) == Some(id),
         (Said::Ways(must), Heard::Ways(is)) => {
-            let named = |(rule, of): &(String, Option<u8>)| {
+            let as_told = |(rule, of): &(String, Option<u8>)| {
                 (rule.clone(), of.map(|n| incident(n).to_string()))
             };
-            must.iter().map(named).collect::<BTreeSet<_>>() == *is
+            must.iter().map(as_told).collect::<BTreeSet<_>>() == *is
         }
-        // A use that lost a race is refused, with whatever ways there are.
-        (Said::Refused, Heard::Ways(_)) | (Said::Ways(_), Heard::Refused) => true,
         _ => false,
     };
     if !fits {

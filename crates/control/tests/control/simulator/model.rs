@@ -266,6 +266,7 @@ impl Model {
             && rule.is_some_and(|rule| self.admits(rule, grant.holder, grant.wanted.incident))
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each act")]
     pub(super) fn apply(&mut self, act: &Act) -> Said {
         match act.clone() {
             Act::SignIn { who, groups } => {
@@ -277,7 +278,7 @@ impl Model {
             }
             Act::Extend { key, who, grant, minutes } => self.extend(key, who, grant, minutes),
             Act::Review { who, request, approve, minutes, only, instance } => {
-                self.review(request, Review { who, approve, minutes, only, instance })
+                self.review(request, &Review { who, approve, minutes, only, instance })
             }
             Act::Withdraw { who, request } => match self.requests.get_mut(&request) {
                 Some(request) if request.who.person() != who.person() => Said::Refused,

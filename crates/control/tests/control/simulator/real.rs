@@ -14,8 +14,8 @@ use portcullis_control::{
     views::{Ask, AskFor, AskOperation, NewIncident, OnCallInput, ReviewInput},
 };
 use portcullis_model::{
-    AccessRequestId, Decision, GrantId, IncidentId, OperationName, PrincipalId, PrincipalKind,
-    RequestId, Resource, Scope, Secret, TokenHash, Window,
+    AccessRequestId, Clock as _, Decision, GrantId, IncidentId, OperationName, PrincipalId,
+    PrincipalKind, RequestId, Resource, Scope, Secret, TokenHash, Window,
 };
 use portcullis_policy::{
     Answer, Context, DecisionCache, Known, Query, Subject,
@@ -303,6 +303,23 @@ impl Real {
         }
     }
 
+    fn context(&self, request: RequestId) -> Context {
+        Context {
+            now: self.world.clock.now(),
+            source: Known::Value(Source { ip: HOME }),
+            auth_method: "sign_in",
+            auth_age: SignedDuration::ZERO,
+            request: Known::Value(request),
+            http: Known::Value(Http {
+                method: "POST".into(),
+                path: "/v1/refunds".into(),
+                host: "payments.example.com".into(),
+            }),
+            params: Known::Value(None),
+            body: Known::Value(None),
+        }
+    }
+
     /// As the gate does it: decide, look again, spend one use durably if they are counted, send.
     async fn use_it(
         &self,
@@ -322,21 +339,7 @@ impl Real {
             let snapshot = self.world.control().snapshots().current();
             let Some(principal) = snapshot.principal(who) else { return Heard::Refused };
             let subject = Subject::new(Arc::clone(principal));
-            let now = portcullis_model::Clock::now(&*self.world.clock);
-            let context = Context {
-                now,
-                source: Known::Value(Source { ip: HOME }),
-                auth_method: "sign_in",
-                auth_age: SignedDuration::ZERO,
-                request: Known::Value(request),
-                http: Known::Value(Http {
-                    method: "POST".into(),
-                    path: "/v1/refunds".into(),
-                    host: "payments.example.com".into(),
-                }),
-                params: Known::Value(None),
-                body: Known::Value(None),
-            };
+            let context = self.context(request);
             let query = Query {
                 subject: &subject,
                 operation: &operation,
