@@ -14,6 +14,7 @@ USE = {"seen_at", "used_at"}
 
 def hashes(store):
     tables = [name for (name,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+    tables = [table for table in tables if not table.startswith("sqlite_")]
     found = {}
     for table in tables:
         columns = [row[1] for row in store.execute(f'PRAGMA table_info("{table}")') if row[1] not in USE]

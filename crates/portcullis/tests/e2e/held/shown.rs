@@ -9,6 +9,7 @@ use crate::{
     house::binary,
     payments::{Payments, Visitor, ben, id, lea},
     pki::python,
+    wire::Response,
 };
 
 /// What a terminal obeys, or hides.
@@ -49,8 +50,7 @@ fn is_harmless(shown: &str) {
     assert_eq!(bad, None, "{shown:?}");
 }
 
-fn ask_for_refund(ben: &Visitor<'_>, reason: &str) -> crate::wire::Response {
-    let refused = ben.refund(40_000);
+fn ask(ben: &Visitor<'_>, refused: &Response, reason: &str) -> Response {
     let body = json!({"refusal": refused.json()["refusal"], "reason": reason});
     ben.call("POST", "/v1/access-requests", Some(body))
 }
@@ -60,16 +60,18 @@ fn e15_a_reason_cannot_imitate_the_screen() {
     let payments = open();
     let (ben, lea) = (payments.enter(&ben()), payments.enter(&lea()));
     payments.house.profile("lea", &lea.control);
+    let refused = ben.refund(40_000);
     for reason in OBEYED {
-        let answer = ask_for_refund(&ben, reason);
+        let answer = ask(&ben, &refused, reason);
         assert_eq!(answer.status, 400, "{reason:?}: {}", answer.text());
+        assert_eq!(answer.json()["field"], "reason", "{reason:?}: {}", answer.text());
     }
     let long = "x".repeat(1001);
-    assert_eq!(ask_for_refund(&ben, &long).status, 400, "nothing is cut: it is refused");
+    assert_eq!(ask(&ben, &refused, &long).status, 400, "nothing is cut: it is refused");
     // What is text to everybody is shown as it is, all of it; what has no width is shown.
     let marked = "**APPROVED** <@U1> [safe](https://evil.example) \u{200b}`rm`";
     let reason = format!("{marked} {}end", "y".repeat(900));
-    let asked = ask_for_refund(&ben, &reason);
+    let asked = ask(&ben, &refused, &reason);
     assert!(asked.status < 300, "{}", asked.text());
     let asked = asked.json();
     assert_eq!(asked["reason"], reason, "the API says what was written");
