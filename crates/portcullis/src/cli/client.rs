@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use portcullis_model::{Problem, Secret};
-use reqwest::{Method, StatusCode, redirect};
+use reqwest::{Method, RequestBuilder, StatusCode, redirect};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
@@ -71,7 +71,28 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Fetched, CallError> {
-        let (status, bytes) = self.send(token, method, path, body).await?;
+        self.read(self.request(token, method, path, body)).await
+    }
+
+    /// A call without a sign-in, with a proof of possession (RFC 9449).
+    pub(crate) async fn call_with_proof(
+        &self,
+        proof: &str,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Result<Fetched, CallError> {
+        let request = self.request(None, method, path, Some(body));
+        self.read(request.header("DPoP", proof)).await
+    }
+
+    /// Where `path` is.
+    pub(super) fn address(&self, path: &str) -> String {
+        format!("{}{path}", self.url.as_str().trim_end_matches('/'))
+    }
+
+    async fn read(&self, request: RequestBuilder) -> Result<Fetched, CallError> {
+        let (status, bytes) = self.send(request).await?;
         if bytes.is_empty() {
             return Ok(Fetched { status, body: Value::Null });
         }
@@ -79,21 +100,24 @@ impl Client {
         Ok(Fetched { status, body })
     }
 
-    async fn send(
+    fn request(
         &self,
         token: Option<&Secret>,
         method: Method,
         path: &str,
         body: Option<&Value>,
-    ) -> Result<(StatusCode, Vec<u8>), CallError> {
-        let url = format!("{}{path}", self.url.as_str().trim_end_matches('/'));
-        let mut request = self.http.request(method, url);
+    ) -> RequestBuilder {
+        let mut request = self.http.request(method, self.address(path));
         if let Some(token) = token {
             request = request.bearer_auth(token.expose());
         }
         if let Some(body) = body {
             request = request.json(body);
         }
+        request
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), CallError> {
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
         let bytes = response.bytes().await.map_err(|error| self.unreachable(&error))?;

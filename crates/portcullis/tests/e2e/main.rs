@@ -13,7 +13,10 @@
     reason = "tests fail by panicking, and read better than they run"
 )]
 
+mod asking;
 mod balancers;
+mod body_limits;
+mod bound_tokens;
 mod browser;
 mod browsers;
 mod bundles;
@@ -23,6 +26,7 @@ mod crash;
 mod desk;
 mod directory;
 mod doors;
+mod faults;
 mod grant_tokens;
 mod headers;
 mod held;
@@ -43,6 +47,7 @@ mod pki;
 mod provider;
 mod provider_server;
 mod readme;
+mod reads;
 mod record;
 mod reviews;
 mod secrecy;
