@@ -24,6 +24,7 @@ mod logout;
 mod principals;
 mod profile;
 mod redeem;
+mod refused;
 mod requests;
 mod review;
 mod revoke;
@@ -170,7 +171,7 @@ async fn dispatch(
         ClientCommand::Whoami(whoami) => whoami.run(session()?).await?,
         ClientCommand::Run(run) => return run.run(screen).await,
         ClientCommand::Services(services) => services.run(session()?).await?,
-        ClientCommand::Ask(ask) => ask.run(session()?).await?,
+        ClientCommand::Ask(ask) => return ask.run(session()?).await,
         ClientCommand::Requests(requests) => requests.run(session()?).await?,
         ClientCommand::Review(review) => review.run(session()?).await?,
         ClientCommand::Withdraw(withdraw) => withdraw.run(session()?).await?,

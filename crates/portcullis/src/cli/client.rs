@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use portcullis_model::{Problem, Secret};
-use reqwest::{Method, StatusCode, redirect};
+use reqwest::{Method, Response, StatusCode, redirect};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
 
 use super::failure::Failure;
+
+/// The most bytes of a problem.
+const MOST_PROBLEM: usize = 64 * 1024;
 
 /// An answer that was no problem.
 #[derive(Debug)]
@@ -86,6 +89,23 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<(StatusCode, Vec<u8>), CallError> {
+        let response = self.ask(token, method, path, body).await?;
+        let status = response.status();
+        let bytes = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        if status.is_success() {
+            Ok((status, bytes.to_vec()))
+        } else {
+            Err(self.problem(status, &bytes))
+        }
+    }
+
+    async fn ask(
+        &self,
+        token: Option<&Secret>,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Response, CallError> {
         let url = format!("{}{path}", self.url.as_str().trim_end_matches('/'));
         let mut request = self.http.request(method, url);
         if let Some(token) = token {
@@ -94,16 +114,37 @@ impl Client {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
-        let status = response.status();
-        let bytes = response.bytes().await.map_err(|error| self.unreachable(&error))?;
-        if status.is_success() {
-            return Ok((status, bytes.to_vec()));
-        }
-        Err(match serde_json::from_slice(&bytes) {
+        request.send().await.map_err(|error| self.unreachable(&error))
+    }
+
+    fn problem(&self, status: StatusCode, bytes: &[u8]) -> CallError {
+        match serde_json::from_slice(bytes) {
             Ok(problem) => CallError::Problem(Box::new(problem)),
             Err(_) => self.foreign(status),
-        })
+        }
+    }
+
+    /// A file that is no longer than `most` bytes.
+    pub(crate) async fn file(
+        &self,
+        token: Option<&Secret>,
+        path: &str,
+        most: usize,
+    ) -> Result<Vec<u8>, CallError> {
+        let mut response = self.ask(token, Method::GET, path, None).await?;
+        let status = response.status();
+        let most = if status.is_success() { most } else { MOST_PROBLEM };
+        let mut bytes = Vec::new();
+        while let Some(part) = response.chunk().await.map_err(|error| self.unreachable(&error))? {
+            bytes.extend_from_slice(&part);
+            if bytes.len() > most {
+                return Err(CallError::Failure(Failure::Refused(format!(
+                    "{} answers {path} with more than the {most} bytes that it can have",
+                    self.url
+                ))));
+            }
+        }
+        if status.is_success() { Ok(bytes) } else { Err(self.problem(status, &bytes)) }
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> CallError {

@@ -13,6 +13,7 @@
     reason = "tests fail by panicking, and read better than they run"
 )]
 
+mod again;
 mod balancers;
 mod browser;
 mod browsers;
@@ -47,6 +48,7 @@ mod record;
 mod reviews;
 mod secrecy;
 mod secrets;
+mod served_record;
 mod sessions;
 mod shop;
 mod smuggling;
