@@ -18,7 +18,7 @@ struct Fixture {
 }
 
 fn fixture(directory: &Path) -> Fixture {
-    let health = Arc::new(Health::new());
+    let health = Arc::new(Health::new(Duration::from_secs(1)));
     let sync = SyncThread::start(Arc::clone(&health)).unwrap();
     let segments = Arc::new(Segments::create(directory, 0, 0).unwrap());
     let journal =

@@ -10,6 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -46,6 +47,7 @@ pub(crate) fn options(directory: &Path) -> LogOptions {
         name: NAME.to_owned(),
         entropy: Arc::new(Counting::default()),
         clock: Arc::new(Standing),
+        checkpoint_every: Duration::from_secs(1),
     }
 }
 
