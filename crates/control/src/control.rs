@@ -24,6 +24,7 @@ use crate::{
     ControlError, ControlParts, OpContext, OpenConnection, Snapshots,
     browser::{Answer, Begin, Entered, Exchange, GateWish},
     core::Core,
+    feed::Listener,
     ports::{ConnectionInfo, ConsumeError, HeldRequest, KeptRefusal},
     start,
     usecase::{
@@ -297,6 +298,11 @@ impl Control {
     /// One of the caller's own refusals.
     pub async fn refusal(&self, op: &OpContext, id: &RefusalId) -> Result<RefusalView> {
         refusals::view(&self.core, op, id).await
+    }
+
+    /// Hears of what changes, from now on.
+    pub fn listen(&self) -> Listener {
+        Listener::new(&self.core)
     }
 
     /// Asks for access. An automatic way is granted before this returns.

@@ -12,6 +12,7 @@ mod core;
 mod directory;
 pub mod error;
 mod expiry;
+pub mod feed;
 mod heartbeats;
 mod holds;
 pub mod op_context;

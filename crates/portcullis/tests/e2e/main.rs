@@ -24,6 +24,7 @@ mod crash;
 mod desk;
 mod directory;
 mod doors;
+mod feed;
 mod grant_tokens;
 mod headers;
 mod held;
