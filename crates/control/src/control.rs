@@ -6,6 +6,7 @@ mod facts;
 use std::{
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use portcullis_identity::{
@@ -28,8 +29,9 @@ use crate::{
     ports::{ConnectionInfo, ConsumeError, HeldRequest, KeptRefusal},
     start,
     usecase::{
-        access_requests, ask, authenticate, browser, bundles, connections, consume, device,
-        explain, grant_tokens, grants, hand_over,
+        access_requests, ask, authenticate, browser, bundles, connections, consume,
+        cuts::{self, Cuts},
+        device, explain, grant_tokens, grants, hand_over,
         hold::{self, Waiting},
         idle, logout, once, origins, passkeys, record, refusals, review, runs, services, sightings,
         sign_in,
@@ -134,6 +136,11 @@ impl Control {
     /// Registers a live connection.
     pub fn connection_opened(&self, info: ConnectionInfo) -> OpenConnection {
         self.core.connections.opened(info)
+    }
+
+    /// A core of the gate has looked at its connections under the snapshot of this version.
+    pub fn connections_looked_at(&self, core: usize, version: u64) {
+        self.core.connections.looked(core, version);
     }
 
     /// Brings `bundle` into force as the next generation; the one in force again changes nothing.
@@ -387,6 +394,16 @@ impl Control {
     /// Revokes a grant; returns once no gate of this process uses it any more.
     pub async fn revoke(&self, op: &OpContext, id: GrantId) -> Result<Grant> {
         grants::revoke(&self.core, op, id).await
+    }
+
+    /// Revokes a grant, unless it is over already, and waits until what it opened is gone, or for so long.
+    pub async fn revoke_and_wait(
+        &self,
+        op: &OpContext,
+        id: GrantId,
+        wait: Duration,
+    ) -> Result<Cuts> {
+        cuts::revoke(&self.core, op, id, wait).await
     }
 
     /// Gives one's own grant back.

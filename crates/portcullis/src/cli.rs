@@ -176,7 +176,7 @@ async fn dispatch(
         ClientCommand::Review(review) => review.run(session()?).await?,
         ClientCommand::Withdraw(withdraw) => withdraw.run(session()?).await?,
         ClientCommand::Grants => grants::run(session()?).await?,
-        ClientCommand::Revoke(revoke) => revoke.run(session()?).await?,
+        ClientCommand::Revoke(revoke) => return revoke.run(session()?).await,
         ClientCommand::Extend(extend) => extend.run(session()?).await?,
         ClientCommand::GiveBack(give_back) => give_back.run(session()?).await?,
         ClientCommand::Connections => connections::run(session()?).await?,
