@@ -32,6 +32,7 @@ mod house;
 mod incidents;
 mod issuers;
 mod jobs;
+mod keys;
 mod lifecycle;
 mod mesh;
 mod minted;
