@@ -21,7 +21,8 @@ use portcullis_control::{
     ControlError, OpContext,
     feed::{About, Heard, Listener, Missed, Notice},
 };
-use portcullis_model::AccessRequestState;
+use portcullis_identity::browser::Cookie;
+use portcullis_model::{AccessRequestState, Secret};
 use serde::Serialize;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -30,7 +31,7 @@ use crate::{
     caller::{Caller, Source, bearer},
     error::{Answer, ApiError},
     grants::GrantBody,
-    parts::Shared,
+    parts::{ApiParts, Shared},
 };
 
 /// How often the sign-in is looked at while nothing happens: it may end by itself.
@@ -57,11 +58,18 @@ pub(crate) async fn events(
     headers: HeaderMap,
 ) -> Answer<Sse<impl Stream<Item = Result<Event, Infallible>>>> {
     let after = last_event_id(&headers)?;
-    let bearer = bearer(&headers)?.map(str::to_owned);
+    let credential = credential(&api, &headers)?;
     // INVARIANT: it listens before it looks at what was missed.
     let listener = api.control.listen();
-    let mut watch =
-        Watch { api, bearer, source, listener, told: None, ready: VecDeque::new(), over: false };
+    let mut watch = Watch {
+        api,
+        credential,
+        source,
+        listener,
+        told: None,
+        ready: VecDeque::new(),
+        over: false,
+    };
     watch.begin(after).await?;
     let events = stream::unfold(watch, async |mut watch| {
         let event = watch.next().await?;
@@ -79,9 +87,24 @@ fn last_event_id(headers: &HeaderMap) -> Answer<Option<u64>> {
     })
 }
 
+/// What the caller came with, which has been checked once.
+enum Credential {
+    Bearer(Option<Secret>),
+    Cookie(Secret),
+}
+
+fn credential(api: &ApiParts, headers: &HeaderMap) -> Answer<Credential> {
+    if let Some(token) = bearer(headers)? {
+        return Ok(Credential::Bearer(Some(Secret::new(token))));
+    }
+    // One that is damaged was refused before.
+    let cookie = api.cookie(headers, Cookie::Control).ok().flatten();
+    Ok(cookie.map_or(Credential::Bearer(None), Credential::Cookie))
+}
+
 struct Watch {
     api: Shared,
-    bearer: Option<String>,
+    credential: Credential,
     source: IpAddr,
     listener: Listener,
     /// Up to here everything was told that there is to tell.
@@ -159,8 +182,17 @@ impl Watch {
     }
 
     async fn caller(&self) -> Result<OpContext, ApiError> {
-        let caller = self.api.control.authenticate(self.bearer.as_deref()).await?;
-        Ok(self.api.control.context(caller, self.source))
+        let control = &self.api.control;
+        let caller = match &self.credential {
+            Credential::Bearer(token) => {
+                control.authenticate(token.as_ref().map(Secret::expose)).await?
+            }
+            // A page that is open is not somebody who is there.
+            Credential::Cookie(token) => {
+                control.authenticate_idle_cookie(token.expose(), self.api.origin()).await?
+            }
+        };
+        Ok(control.context(caller, self.source))
     }
 
     /// What a notice is about, as it is now, if the caller may see it.

@@ -213,6 +213,15 @@ impl Control {
         Ok(caller)
     }
 
+    /// The same while nobody does anything: that is no use of the sign-in.
+    pub async fn authenticate_idle_cookie(
+        &self,
+        token: &str,
+        origin: &str,
+    ) -> Result<Authenticated> {
+        authenticate::authenticate_cookie(&self.core, token, origin)
+    }
+
     /// A browser used this sign-in.
     pub fn seen(&self, id: SignInId) {
         idle::seen(&self.core, id);

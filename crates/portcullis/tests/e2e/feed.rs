@@ -1,10 +1,14 @@
 //! `/v1/events`: told at once, in order, to whom it concerns, and nothing lost between two streams.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 
 use crate::{
+    desk::{CONTROL, Desk},
     payments::{Payments, Visitor, ana, ben, grant, id, lea},
     wire::Wire,
 };
@@ -28,11 +32,14 @@ struct Stream(Wire);
 impl Stream {
     fn open(payments: &Payments, visitor: &Visitor<'_>, after: Option<u64>) -> Self {
         let after = after.map_or_else(String::new, |id| format!("Last-Event-ID: {id}\r\n"));
-        let mut wire = Wire::connect(payments.house.control);
-        wire.send(format!(
-            "GET /v1/events HTTP/1.1\r\nHost: control.example.com\r\nAuthorization: Bearer {}\r\n{after}\r\n",
-            visitor.control
-        ));
+        let head = format!("Authorization: Bearer {}\r\n{after}", visitor.control);
+        Self::with(payments.house.control, &head)
+    }
+
+    /// With these headers.
+    fn with(control: SocketAddr, headers: &str) -> Self {
+        let mut wire = Wire::connect(control);
+        wire.send(format!("GET /v1/events HTTP/1.1\r\nHost: {control}\r\n{headers}\r\n"));
         let head = String::from_utf8(wire.read_until(b"\r\n\r\n")).unwrap();
         assert!(head.starts_with("HTTP/1.1 200") && head.contains("text/event-stream"), "{head}");
         Self(wire)
@@ -186,4 +193,18 @@ fn a_stream_ends_with_its_sign_in_and_says_so() {
     ));
     let refused = wire.response().unwrap();
     assert!((400..500).contains(&refused.status) && refused.text().contains("Last-Event-ID"));
+}
+
+#[test]
+fn a_browser_is_told_by_its_cookie_until_it_signs_in_anew() {
+    let desk = Desk::open();
+    let mut browser = desk.browser();
+    let cookie = browser.cookie("127.0.0.1", CONTROL).unwrap().to_owned();
+    let headers = format!("Cookie: {CONTROL}={cookie}\r\nSec-Fetch-Site: same-origin\r\n");
+    let mut stream = Stream::with(desk.house.control, &headers);
+    assert!(stream.block().id.is_some());
+    // Signing in anew ends what was there.
+    let again = format!("http://{}/sign-in?fresh=true", desk.house.control);
+    assert_eq!(browser.open(&again).status, 200);
+    assert_eq!(stream.next().kind, "end");
 }
