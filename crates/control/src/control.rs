@@ -39,7 +39,7 @@ use crate::{
     views::{
         AccessRequestFilter, AccessRequestView, Ask, Beat, BundleView, ConnectionView, DevicePoll,
         DeviceSignIn, EventFilter, EventLine, Explain, Explanation, GateSignIn, NewGrantToken,
-        NewOneTimeToken, NewRun, Origins, RefusalView, ReviewInput, ServiceView, WhoAmI,
+        NewOneTimeToken, NewRun, Origins, RefusalView, ReviewInput, ServiceView, ToolKey, WhoAmI,
     },
 };
 
@@ -425,9 +425,15 @@ impl Control {
         grant_tokens::issue(&self.core, op, id).await
     }
 
-    /// Redeems a one-time token, once, for a token that opens its grant at the gate.
-    pub async fn redeem(&self, token: &Secret, source: IpAddr) -> Result<NewGrantToken> {
-        grant_tokens::redeem(&self.core, token, source).await
+    /// Redeems a one-time token, once, for a token that opens its grant at the gate; with `key`, for
+    /// whoever has that.
+    pub async fn redeem(
+        &self,
+        token: &Secret,
+        key: Option<ToolKey<'_>>,
+        source: IpAddr,
+    ) -> Result<NewGrantToken> {
+        grant_tokens::redeem(&self.core, token, key, source).await
     }
 
     /// Live connections that the caller may see: their own, and of services where they may `viewConnections`.

@@ -299,7 +299,9 @@ mod tests {
         let now = fixture::now();
         let grant = fixture::grant(&ana, "any", 1);
         let other = Grant { id: GrantId::from_bits(77), ..grant.clone() };
-        let token = |grant: &Grant| Arc::new(GrantToken { grant: grant.id, authenticated_at: now });
+        let token = |grant: &Grant| {
+            Arc::new(GrantToken { grant: grant.id, authenticated_at: now, bound_to: None })
+        };
         let [first, second, third] = ["a", "b", "c"].map(TokenHash::of);
         let held = fixture::snapshot("")
             .with_grant(Arc::new(grant.clone()), now)

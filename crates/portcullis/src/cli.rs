@@ -23,6 +23,7 @@ mod login;
 mod logout;
 mod principals;
 mod profile;
+mod proof;
 mod redeem;
 mod refused;
 mod requests;
@@ -35,6 +36,7 @@ mod services;
 mod session;
 mod short_id;
 mod token;
+mod tool_key;
 mod way_table;
 mod when;
 mod who;
@@ -116,6 +118,9 @@ pub(crate) enum ClientCommand {
     Token(token::Token),
     /// Redeems a one-time token, read from standard input, for a token that opens one grant
     Redeem(redeem::Redeem),
+    /// Prints a proof for one request with a token that is bound to a key; the token is read from
+    /// standard input
+    Proof(proof::Proof),
     /// Reads and proves the record
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -188,6 +193,7 @@ async fn dispatch(
         ClientCommand::Redeem(redeem) => {
             redeem.run(options.profile.as_deref(), screen, clock).await?;
         }
+        ClientCommand::Proof(proof) => proof.run(screen, clock)?,
         ClientCommand::Token(token) => token.run(session()?).await?,
         ClientCommand::Audit(audit) => audit.run(session, screen, clock.now()).await?,
         ClientCommand::Bundle(bundle) => bundle.run(session()?).await?,

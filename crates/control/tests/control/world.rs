@@ -276,6 +276,7 @@ pub(crate) fn source(policies: &str) -> BundleSource {
         max_grant: Window::minutes(8 * 60),
         max_hold: ServiceSource::MAX_HOLD,
         max_body: ServiceSource::MAX_BODY,
+        max_bodies: BTreeMap::new(),
         strict_audit: false,
         anonymous: false,
         place: ("portcullis.yaml".into(), None),

@@ -46,7 +46,7 @@ fn a_sound_file_loads_with_its_defaults() {
 }
 
 /// What to replace, by what, and what is said about it.
-const MISTAKES: [(&str, &str, &str, &str); 22] = [
+const MISTAKES: [(&str, &str, &str, &str); 24] = [
     ("hosts:", "hsots:", "unknown key `hsots` in `services[0]`", "did you mean `hosts`?"),
     (
         "address: \"127.0.0.1:8080\"",
@@ -105,6 +105,18 @@ const MISTAKES: [(&str, &str, &str, &str); 22] = [
         "name: payments\n    max_body: 1GiB",
         "`max_body` is 64MiB at most",
         "streams",
+    ),
+    (
+        "name: payments",
+        "name: payments\n    operations: {max_body: {POST: 65MiB}}",
+        "`max_body` is 64MiB at most",
+        "streams",
+    ),
+    (
+        "name: payments",
+        "name: payments\n    operations: {max_body: {POST: 5MB}}",
+        "`5MB` is not a size",
+        "64KiB",
     ),
     ("name: payments", "name: Pay_ments", "is not a service name", ""),
     ("{url: \"http://127.0.0.1:9000\"}", "{dns: payments.local}", "`dns` is not supported", ""),

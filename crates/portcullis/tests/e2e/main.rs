@@ -14,7 +14,10 @@
 )]
 
 mod again;
+mod asking;
 mod balancers;
+mod body_limits;
+mod bound_tokens;
 mod browser;
 mod browsers;
 mod bundles;
@@ -24,6 +27,7 @@ mod crash;
 mod desk;
 mod directory;
 mod doors;
+mod faults;
 mod feed;
 mod grant_tokens;
 mod headers;
@@ -46,6 +50,7 @@ mod pki;
 mod provider;
 mod provider_server;
 mod readme;
+mod reads;
 mod record;
 mod reviews;
 mod secrecy;

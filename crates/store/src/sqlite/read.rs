@@ -10,7 +10,7 @@ use sqlx::SqlitePool;
 
 use super::{
     Result,
-    rows::{parsed, readable, time, unreadable},
+    rows::{all_readable, parsed, readable, time, unreadable},
 };
 use crate::{
     AccessRequests, Grants, StoredAnswer, StoredBundle, StoredCode, StoredDevice, StoredEvent,
@@ -78,13 +78,11 @@ pub(super) async fn grants(pool: &SqlitePool, which: &Grants, limit: u32) -> Res
 pub(super) async fn sign_ins(pool: &SqlitePool) -> Result<Vec<StoredSignIn>> {
     let sql = "SELECT token_hash, body, seen_at FROM sign_ins ORDER BY id";
     let rows: Vec<(String, String, Option<i64>)> = sqlx::query_as(sql).fetch_all(pool).await?;
-    rows.iter()
-        .map(|(hash, body, seen_at)| {
-            let hash = hash.parse().map_err(|error| unreadable("sign_ins", error))?;
-            let seen_at = seen_at.map(|micros| time("sign_ins", micros)).transpose()?;
-            Ok(StoredSignIn { hash, sign_in: parsed("sign_ins", body)?, seen_at })
-        })
-        .collect()
+    Ok(all_readable("sign_ins", &rows, |(hash, body, seen_at)| {
+        let hash = hash.parse().map_err(|error| unreadable("sign_ins", error))?;
+        let seen_at = seen_at.map(|micros| time("sign_ins", micros)).transpose()?;
+        Ok(StoredSignIn { hash, sign_in: parsed("sign_ins", body)?, seen_at })
+    }))
 }
 
 pub(super) async fn principals(pool: &SqlitePool) -> Result<Vec<Principal>> {

@@ -273,7 +273,7 @@ pub(crate) async fn leftovers_are_forgotten_at_their_time(store: Shared) {
     assert_eq!(store.oldest_to_forget().await.unwrap(), (None, None));
 }
 
-pub(crate) async fn generations_only_grow(store: Shared) {
+pub(crate) async fn f14_generations_only_grow(store: Shared) {
     store.commit(vec![Change::AddBundle(made::bundle(1, "sha256:a"))]).await.unwrap();
     store.commit(vec![Change::AddBundle(made::bundle(2, "sha256:b"))]).await.unwrap();
     for stale in [1, 2] {
