@@ -25,6 +25,7 @@ mod principals;
 mod profile;
 mod proof;
 mod redeem;
+mod refused;
 mod requests;
 mod review;
 mod revoke;
@@ -175,12 +176,12 @@ async fn dispatch(
         ClientCommand::Whoami(whoami) => whoami.run(session()?).await?,
         ClientCommand::Run(run) => return run.run(screen).await,
         ClientCommand::Services(services) => services.run(session()?).await?,
-        ClientCommand::Ask(ask) => ask.run(session()?).await?,
+        ClientCommand::Ask(ask) => return ask.run(session()?).await,
         ClientCommand::Requests(requests) => requests.run(session()?).await?,
         ClientCommand::Review(review) => review.run(session()?).await?,
         ClientCommand::Withdraw(withdraw) => withdraw.run(session()?).await?,
         ClientCommand::Grants => grants::run(session()?).await?,
-        ClientCommand::Revoke(revoke) => revoke.run(session()?).await?,
+        ClientCommand::Revoke(revoke) => return revoke.run(session()?).await,
         ClientCommand::Extend(extend) => extend.run(session()?).await?,
         ClientCommand::GiveBack(give_back) => give_back.run(session()?).await?,
         ClientCommand::Connections => connections::run(session()?).await?,

@@ -38,6 +38,7 @@ const REMEMBERED_TOKENS: usize = 16_384;
 /// The state of one core.
 #[derive(Debug)]
 pub(crate) struct Core {
+    pub(crate) number: usize,
     pub(crate) config: Arc<GateConfig>,
     pub(crate) parts: GateParts,
     pub(crate) journal: Rc<dyn Journal>,
@@ -89,6 +90,7 @@ impl Core {
         let changes = parts.feed.changes();
         let snapshot = parts.feed.current();
         Ok(Rc::new(Self {
+            number,
             journal,
             decisions: RefCell::new(decisions),
             tokens: RefCell::new(TokenCache::new(REMEMBERED_TOKENS)),

@@ -10,6 +10,9 @@ use url::Url;
 
 use super::failure::Failure;
 
+/// The most bytes of a problem.
+const MOST_PROBLEM: usize = 64 * 1024;
+
 /// An answer that was no problem.
 #[derive(Debug)]
 pub(crate) struct Fetched {
@@ -122,12 +125,41 @@ impl Client {
         let status = response.status();
         let bytes = response.bytes().await.map_err(|error| self.unreachable(&error))?;
         if status.is_success() {
-            return Ok((status, bytes.to_vec()));
+            Ok((status, bytes.to_vec()))
+        } else {
+            Err(self.problem(status, &bytes))
         }
-        Err(match serde_json::from_slice(&bytes) {
+    }
+
+    fn problem(&self, status: StatusCode, bytes: &[u8]) -> CallError {
+        match serde_json::from_slice(bytes) {
             Ok(problem) => CallError::Problem(Box::new(problem)),
             Err(_) => self.foreign(status),
-        })
+        }
+    }
+
+    /// A file that is no longer than `most` bytes.
+    pub(crate) async fn file(
+        &self,
+        token: Option<&Secret>,
+        path: &str,
+        most: usize,
+    ) -> Result<Vec<u8>, CallError> {
+        let request = self.request(token, Method::GET, path, None);
+        let mut response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        let most = if status.is_success() { most } else { MOST_PROBLEM };
+        let mut bytes = Vec::new();
+        while let Some(part) = response.chunk().await.map_err(|error| self.unreachable(&error))? {
+            bytes.extend_from_slice(&part);
+            if bytes.len() > most {
+                return Err(CallError::Failure(Failure::Refused(format!(
+                    "{} answers {path} with more than the {most} bytes that it can have",
+                    self.url
+                ))));
+            }
+        }
+        if status.is_success() { Ok(bytes) } else { Err(self.problem(status, &bytes)) }
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> CallError {

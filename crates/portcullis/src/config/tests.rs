@@ -46,7 +46,7 @@ fn a_sound_file_loads_with_its_defaults() {
 }
 
 /// What to replace, by what, and what is said about it.
-const MISTAKES: [(&str, &str, &str, &str); 23] = [
+const MISTAKES: [(&str, &str, &str, &str); 24] = [
     ("hosts:", "hsots:", "unknown key `hsots` in `services[0]`", "did you mean `hosts`?"),
     (
         "address: \"127.0.0.1:8080\"",
@@ -65,8 +65,14 @@ const MISTAKES: [(&str, &str, &str, &str); 23] = [
     ("sqlite:portcullis.db", "portcullis.db", "is not a store", "sqlite:portcullis.db"),
     (
         "{directory: audit}",
-        "{directory: audit, checkpoint_every: 1s}",
-        "unknown key `checkpoint_every` in `audit`",
+        "{directory: audit, checkpoint_every: 2m}",
+        "`checkpoint_every` is 1m at most, and not 2m",
+        "write 1s",
+    ),
+    (
+        "{directory: audit}",
+        "{directory: audit, checkpoint_every: 0s}",
+        "`checkpoint_every`: a duration of zero",
         "",
     ),
     (

@@ -13,6 +13,7 @@
     reason = "tests fail by panicking, and read better than they run"
 )]
 
+mod again;
 mod asking;
 mod balancers;
 mod body_limits;
@@ -27,6 +28,7 @@ mod desk;
 mod directory;
 mod doors;
 mod faults;
+mod feed;
 mod grant_tokens;
 mod headers;
 mod held;
@@ -34,6 +36,7 @@ mod house;
 mod incidents;
 mod issuers;
 mod jobs;
+mod keys;
 mod lifecycle;
 mod mesh;
 mod minted;
@@ -52,6 +55,7 @@ mod record;
 mod reviews;
 mod secrecy;
 mod secrets;
+mod served_record;
 mod sessions;
 mod shop;
 mod smuggling;

@@ -231,6 +231,38 @@ fn e21_websockets_idle_and_busy_end_with_their_grant_by_1008() {
 }
 
 #[test]
+fn m10_a_revocation_that_waits_says_what_became_of_each_connection() {
+    let streams = Streams::open();
+    let house = &streams.house;
+    let (_, gate, grant) = streams.granted("sse.GET");
+    house.profile("lea", &house.sign_in(&Person::new("lea", &["leads"])));
+    let mut wires = [sse(house, &gate), sse(house, &gate)];
+    let revoke = || {
+        let output = house.cli("lea", &["revoke", &grant, "--wait"]);
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        said
+    };
+    let said = revoke();
+    assert!(said.contains("is revoked: corp:eng no longer has sse.GET"), "{said}");
+    let gone: Vec<_> = said.lines().filter(|line| line.starts_with("connection ")).collect();
+    assert_eq!(gone.len(), 2, "{said}");
+    for line in gone {
+        assert!(line.contains("sse.GET by sse on i-1: gone, grant ended, "), "{line}");
+    }
+    for wire in &mut wires {
+        assert!(wire.until_closed().is_some(), "what is said to be gone is gone");
+    }
+    // Asking again is no conflict, and claims nothing that is not so.
+    assert!(revoke().ends_with("no connection of it was open\n"));
+    let lead = house.sign_in(&Person::new("lea", &["leads"]));
+    let path = format!("/v1/grants/{grant}/revoke");
+    assert_eq!(house.api("POST", &path, Some(&lead), None).status, 409);
+    let long = house.api("POST", &format!("{path}?wait=2m"), Some(&lead), None);
+    assert!(long.status == 400 && long.text().contains("1s to 50s"), "{}", long.text());
+}
+
+#[test]
 fn e21_server_sent_events_end_with_their_grant_without_a_final_chunk() {
     let streams = Streams::open();
     let (_, gate, grant) = streams.granted("sse.GET");

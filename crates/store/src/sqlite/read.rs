@@ -192,6 +192,24 @@ pub(super) async fn unlogged(pool: &SqlitePool, limit: u32) -> Result<Vec<Stored
     rows.iter().map(read).collect()
 }
 
+pub(super) async fn logged_after(
+    pool: &SqlitePool,
+    position: u64,
+    limit: u32,
+) -> Result<Vec<(u64, Event)>> {
+    // No log has as many entries as would not fit.
+    let Ok(position) = i64::try_from(position) else { return Ok(Vec::new()) };
+    let sql = "SELECT log_position, body FROM events WHERE log_position > ? \
+               ORDER BY log_position LIMIT ?";
+    let rows: Vec<(i64, String)> =
+        sqlx::query_as(sql).bind(position).bind(limit).fetch_all(pool).await?;
+    let read = |(position, body): &(i64, String)| {
+        let position = u64::try_from(*position).map_err(|error| unreadable("events", error))?;
+        Ok((position, parsed::<Event>("events", body)?))
+    };
+    rows.iter().map(read).collect()
+}
+
 pub(super) async fn last_logged(pool: &SqlitePool) -> Result<Option<u64>> {
     let sql = "SELECT max(log_position) FROM events";
     let position: Option<i64> = sqlx::query_scalar(sql).fetch_one(pool).await?;

@@ -183,4 +183,6 @@ impl Connections for Ports {
         self.opened.fetch_add(1, Ordering::SeqCst);
         Box::new(Registered { protocol: info.protocol, ended: Arc::clone(&self.ended) })
     }
+
+    fn looked(&self, _core: usize, _version: u64) {}
 }
