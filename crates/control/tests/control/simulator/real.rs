@@ -259,7 +259,7 @@ impl Real {
             },
             Act::Redeem { token } => {
                 let presented = acting.token.as_ref().unwrap();
-                match control.redeem(presented, HOME).await {
+                match control.redeem(presented, None, HOME).await {
                     Ok(made) => Heard::Token(token, made.token),
                     Err(_) => Heard::Refused,
                 }

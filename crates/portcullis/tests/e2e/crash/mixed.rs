@@ -205,7 +205,7 @@ impl Load<'_> {
             house.gate(HOST, "POST", "/v1/refunds", Some(token), Some(body.clone()));
         }
         // Now and then it is left for the next life.
-        if round % 4 != 0 && self.revoke(&granted) {
+        if !round.is_multiple_of(4) && self.revoke(&granted) {
             self.told.dead.lock().unwrap().extend(tokens);
         }
     }
@@ -249,7 +249,7 @@ impl Load<'_> {
                 let answered = self.api("POST", &path, who, Some(body));
                 (answered.status < 300).then(|| answered.json()["state"].clone())
             };
-            let no = (round + n) % 7 == 0;
+            let no = (round + n).is_multiple_of(7);
             let (one, other) = std::thread::scope(|scope| {
                 let other = scope.spawn(|| answer(&self.cast.leo, false));
                 (answer(reviewer, no), other.join().ok().flatten())
