@@ -248,6 +248,27 @@ impl Bundle {
         policy.is_some_and(|(_, policy)| policy.terms.is_some())
     }
 
+    /// Whether `rule` is one for emergencies.
+    pub fn is_for_emergencies(&self, rule: &PolicyId) -> bool {
+        let policy = self.loaded.policies.lookup(rule.as_str());
+        policy.and_then(|(_, policy)| policy.terms).is_some_and(|terms| terms.emergency)
+    }
+
+    /// The operations of `service` that the head of `rule` matches; none if there is no such rule.
+    pub fn operations_under(&self, rule: &PolicyId, service: &ServiceName) -> Vec<OperationName> {
+        let Some((_, policy)) = self.loaded.policies.lookup(rule.as_str()) else {
+            return Vec::new();
+        };
+        let all = self.loaded.catalog.service(service).into_iter();
+        let names =
+            all.flat_map(crate::catalog::Service::operations).map(crate::catalog::Operation::name);
+        let matching = names.filter(|name| {
+            let place = self.places.operation(name);
+            place.is_some_and(|place| policy.head.admits_action(place.action.scoped()))
+        });
+        matching.cloned().collect()
+    }
+
     /// Who hears of access requests under `rule`.
     pub fn notices(&self, rule: &PolicyId) -> Option<&Notices> {
         self.loaded.policies.lookup(rule.as_str()).map(|(_, policy)| &policy.notices)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portcullis_model::{BundleDigest, BundleStamp, EventType, GrantEnd};
+use portcullis_model::{BundleDigest, BundleStamp, EventType, GrantEnd, GrantKind};
 use portcullis_policy::{Bundle, BundleSource, ControlAction, ControlResource, LoadError};
 use portcullis_store::{Change, StoreError, StoredBundle};
 
@@ -160,7 +160,8 @@ pub(crate) fn activated(core: &Core, op: &OpContext, stored: &StoredBundle) -> V
 /// are ended by name as well.
 pub(crate) async fn end_orphans(core: &Arc<Core>, op: &OpContext, bundle: &Bundle) {
     for grant in core.publisher.grants() {
-        if bundle.issues(&grant.rule) {
+        let is_emergency = grant.kind == GrantKind::Emergency;
+        if bundle.issues(&grant.rule) && (!is_emergency || bundle.is_for_emergencies(&grant.rule)) {
             continue;
         }
         match grants::end_grant(core, op, grant.id, GrantEnd::RuleGone).await {

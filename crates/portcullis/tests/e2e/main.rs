@@ -23,6 +23,7 @@ mod crash;
 mod desk;
 mod directory;
 mod doors;
+mod emergencies;
 mod grant_tokens;
 mod headers;
 mod held;
