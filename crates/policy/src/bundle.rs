@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use cedar_policy::{Authorizer, Entities, Schema};
 use indexmap::IndexMap;
 use portcullis_model::{
-    BundleDigest, InstanceName, OperationName, PolicyId, PrincipalKind, ScheduleName, ServiceName,
-    Window,
+    BundleDigest, GrantKind, InstanceName, OperationName, PolicyId, PrincipalKind, ScheduleName,
+    ServiceName, Window,
 };
 
 use crate::{
@@ -75,6 +75,9 @@ pub struct ServiceSource {
     /// The largest body, in bytes, that policies can ask to see and that can be held; default 1 MiB.
     #[serde(default = "default_body")]
     pub max_body: u64,
+    /// The same by operation, where it is another: `uploadDocument: 8388608`.
+    #[serde(default)]
+    pub max_bodies: BTreeMap<String, u64>,
     /// Every attempt waits for stable storage.
     pub strict_audit: bool,
     /// Callers without credentials are let in as `Anonymous`, as far as policy permits them.
@@ -246,6 +249,12 @@ impl Bundle {
     pub fn issues(&self, rule: &PolicyId) -> bool {
         let policy = self.loaded.policies.lookup(rule.as_str());
         policy.is_some_and(|(_, policy)| policy.terms.is_some())
+    }
+
+    /// The same of grants of this kind: those of an emergency are worth nothing under a rule that is for
+    /// emergencies no more.
+    pub fn issues_as(&self, rule: &PolicyId, kind: GrantKind) -> bool {
+        self.issues(rule) && (kind != GrantKind::Emergency || self.is_for_emergencies(rule))
     }
 
     /// Whether `rule` is one for emergencies.

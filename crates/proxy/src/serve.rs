@@ -4,14 +4,16 @@ pub(crate) mod sign_in;
 
 use std::rc::Rc;
 
-use http::{Request, Response, request::Parts};
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
-use portcullis_model::Refusal;
+use portcullis_model::{Refusal, refusal::Unavailable};
 use portcullis_policy::Pass;
 
 use crate::{
     body::{Answer, DownBody},
     canonical::{self, Canonical, Speaks},
+    caught::{Panicked, caught},
     core::Core,
     decide::{self, Question},
     exchange::Exchange,
@@ -41,25 +43,46 @@ pub(crate) async fn serve(
     core.work.came();
     let (mut parts, body) = request.into_parts();
     let mut exchange = Exchange::begin(core, peer, &mut parts, body);
-    let answer = if sign_in::is_here(&parts.uri) {
-        Box::pin(sign_in::serve(&mut exchange, parts)).await
-    } else {
-        match admit(&mut exchange, parts).await {
-            Ok(admitted) => carry(&mut exchange, admitted).await,
-            Err(refusal) => Err(refusal),
-        }
-    };
-    let mut response = match answer {
+    let mut response = match caught(respond(&mut exchange, parts)).await {
         Ok(response) => response,
-        Err(refusal) => {
-            let refusal = identify::as_told(&exchange, refusal);
-            Box::pin(refuse::refuse(&mut exchange, refusal)).await
-        }
+        Err(Panicked) => Box::pin(after_panic(&mut exchange)).await,
     };
     if let Some(seconds) = exchange.applied {
         hold::applied(response.headers_mut(), seconds);
     }
     response.map(|body| Answer::new(body, serving))
+}
+
+/// The answer to a request: the upstream's, or a refusal.
+async fn respond(exchange: &mut Exchange, parts: Parts) -> Response<DownBody> {
+    let answer = if sign_in::is_here(&parts.uri) {
+        Box::pin(sign_in::serve(exchange, parts)).await
+    } else {
+        match admit(exchange, parts).await {
+            Ok(admitted) => carry(exchange, admitted).await,
+            Err(refusal) => Err(refusal),
+        }
+    };
+    match answer {
+        Ok(response) => response,
+        Err(refusal) => {
+            let refusal = identify::as_told(exchange, refusal);
+            Box::pin(refuse::refuse(exchange, refusal)).await
+        }
+    }
+}
+
+/// Whatever went wrong went wrong for this request: 500, and on record.
+async fn after_panic(exchange: &mut Exchange) -> Response<DownBody> {
+    tracing::error!(request = %exchange.id, "the gate panicked over a request");
+    exchange.core.forget_decisions();
+    let refusal = Refusal::Unavailable(Unavailable::Internal);
+    caught(refuse::refuse(exchange, refusal)).await.unwrap_or_else(|Panicked| {
+        let mut response = Response::new(DownBody::whole(Bytes::new()));
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+    })
 }
 
 /// Detect, identify, route, inspect, decide, perhaps wait and decide again, limit, record. Any error is

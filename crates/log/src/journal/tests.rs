@@ -1,8 +1,11 @@
-use std::{net::Ipv4Addr, path::Path, rc::Rc, sync::Arc, time::Duration};
+#[path = "../../tests/support/attempts.rs"]
+mod attempts;
 
-use jiff::Timestamp;
-use portcullis_model::{Attempt, Outcome, RecordLevel, RequestId};
+use std::{collections::BTreeSet, path::Path, rc::Rc, sync::Arc, time::Duration};
 
+use portcullis_model::{RecordLevel, RequestId};
+
+use self::attempts::{attempt, on_core, outcome};
 use super::{
     CoreJournal, SyncThread,
     frame::{self, Found, Kind},
@@ -18,44 +21,12 @@ struct Fixture {
 }
 
 fn fixture(directory: &Path) -> Fixture {
-    let health = Arc::new(Health::new());
+    let health = Arc::new(Health::new(Duration::from_secs(1)));
     let sync = SyncThread::start(Arc::clone(&health)).unwrap();
     let segments = Arc::new(Segments::create(directory, 0, 0).unwrap());
     let journal =
         CoreJournal::start(Arc::clone(&segments), sync.handle(), Arc::clone(&health)).unwrap();
     Fixture { health, segments, journal, _sync: sync }
-}
-
-fn attempt(request: u128, path: &str) -> Attempt<'_> {
-    Attempt {
-        request: RequestId::from_bits(request),
-        time: Timestamp::UNIX_EPOCH,
-        kind: "attempt",
-        class: 4002,
-        principal: None,
-        auth_method: None,
-        service: None,
-        instance: None,
-        operation: None,
-        decision: "permit",
-        refusal: None,
-        policies: &[],
-        bundle: None,
-        grant: None,
-        source: Ipv4Addr::LOCALHOST.into(),
-        method: "GET",
-        host: "payments.test",
-        path,
-        trace: None,
-    }
-}
-
-const OUTCOME: Outcome<'static> =
-    Outcome { status: 200, latency_us: 7, answered_by: None, connection: None, error: None };
-
-fn on_core<F: Future>(future: F) -> F::Output {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    tokio::task::LocalSet::new().block_on(&runtime, future)
 }
 
 async fn until(what: impl Fn() -> bool) {
@@ -97,7 +68,7 @@ fn an_outcome_without_company_is_written_all_the_same() {
     let home = tempfile::tempdir().unwrap();
     on_core(async {
         let core = fixture(&home.path().join("core-0"));
-        core.journal.outcome(RequestId::from_bits(1), &OUTCOME);
+        core.journal.outcome(RequestId::from_bits(1), &outcome(200));
         assert_eq!(core.segments.written(), 0);
         until(|| core.segments.written() > 0).await;
     });
@@ -122,37 +93,56 @@ fn l10_a_failed_sync_refuses_everybody_who_waits_and_is_never_tried_again() {
     });
 }
 
+/// Reads on from `position`, and says which requests it finds there and where they end.
+fn read_on(segments: &Segments, mut position: u64) -> (Vec<u128>, u64) {
+    let (mut found, mut buffer) = (Vec::new(), Vec::new());
+    while position < segments.written() {
+        segments.read(position, 1 << 20, &mut buffer).unwrap();
+        let mut at = 0;
+        while let Found::Frame(frame, end) = frame::read(&buffer, position, at) {
+            assert_eq!(frame.kind, Kind::Intent);
+            found.push(frame.request);
+            at = end;
+        }
+        assert!(at > 0, "no frame at {position}");
+        position += at as u64;
+    }
+    (found, position)
+}
+
 #[test]
-fn segments_rotate_at_whole_frames_and_go_when_they_are_in_the_log() {
+fn segments_rotate_at_whole_frames_and_are_written_again_when_they_are_in_the_log() {
     let home = tempfile::tempdir().unwrap();
     let directory = home.path().join("core-0");
     on_core(async {
         let core = fixture(&directory);
         let path = "/x".repeat(10_000);
-        for n in 0..900 {
-            let level = RecordLevel::Standard;
-            core.journal.intent(&attempt(n, &path), level).unwrap().await.unwrap();
-        }
-        let count = || std::fs::read_dir(&directory).unwrap().count();
-        assert_eq!(count(), 3);
-
-        let (mut position, mut next, mut buffer) = (0, 0, Vec::new());
-        while position < core.segments.written() {
-            core.segments.read(position, 1 << 20, &mut buffer).unwrap();
-            let mut at = 0;
-            while let Found::Frame(frame, end) = frame::read(&buffer, at) {
-                assert_eq!((frame.kind, frame.request), (Kind::Intent, next));
-                next += 1;
-                at = end;
+        let write = async |from: u128| {
+            for n in from..from + 900 {
+                let level = RecordLevel::Standard;
+                core.journal.intent(&attempt(n, &path), level).unwrap().await.unwrap();
             }
-            assert!(at > 0, "no frame at {position}");
-            position += at as u64;
-        }
-        assert_eq!(next, 900);
+            until(|| core.segments.synced() == core.segments.written()).await;
+        };
+        let names = || -> BTreeSet<_> {
+            std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+        };
+        write(0).await;
+        let first = names();
+        assert_eq!(first.len(), 3);
+        let (found, position) = read_on(&core.segments, 0);
+        assert_eq!(found, (0..900).collect::<Vec<_>>());
 
-        core.segments.delete_below(position / 2).unwrap();
-        assert_eq!(count(), 2);
         core.segments.delete_below(position).unwrap();
-        assert_eq!(count(), 1, "the file that the core writes to must stay");
+        assert_eq!(names(), first, "two are kept to be written again, the core writes to one");
+        write(900).await;
+        assert_eq!(names().len(), 3, "a new file was made");
+        assert_eq!(names().intersection(&first).count(), 1);
+        let (found, position) = read_on(&core.segments, position);
+        assert_eq!(found, (900..1800).collect::<Vec<_>>(), "old frames behind the new ones");
+
+        core.segments.close();
+        core.segments.delete_below(position).unwrap();
+        assert!(names().is_empty());
     });
 }

@@ -13,7 +13,11 @@
     reason = "tests fail by panicking, and read better than they run"
 )]
 
+mod again;
+mod asking;
 mod balancers;
+mod body_limits;
+mod bound_tokens;
 mod browser;
 mod browsers;
 mod bundles;
@@ -24,6 +28,8 @@ mod desk;
 mod directory;
 mod doors;
 mod emergencies;
+mod faults;
+mod feed;
 mod grant_tokens;
 mod headers;
 mod held;
@@ -31,6 +37,7 @@ mod house;
 mod incidents;
 mod issuers;
 mod jobs;
+mod keys;
 mod lifecycle;
 mod mesh;
 mod minted;
@@ -44,10 +51,12 @@ mod pki;
 mod provider;
 mod provider_server;
 mod readme;
+mod reads;
 mod record;
 mod reviews;
 mod secrecy;
 mod secrets;
+mod served_record;
 mod sessions;
 mod shop;
 mod smuggling;

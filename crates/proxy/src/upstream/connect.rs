@@ -13,7 +13,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::{Endpoint, Kind, endpoint::Scheme, lane::Sender};
+use super::{Endpoint, Kind, endpoint::Scheme, lane::Sender, whole_writes::WholeWrites};
 use crate::detect::LocalExecutor;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -102,7 +102,7 @@ where
 {
     let mut builder = http1::Builder::new();
     builder.max_headers(MAX_HEADERS);
-    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+    let (sender, connection) = builder.handshake(TokioIo::new(WholeWrites(stream))).await?;
     tokio::task::spawn_local(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "upstream connection ended");
