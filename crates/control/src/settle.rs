@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use portcullis_model::{Event, GrantId, PolicyId};
+use portcullis_model::{Event, GrantId, GrantKind, PolicyId};
 use portcullis_store::{Change, StoreError};
 
 use crate::{
@@ -121,12 +121,13 @@ impl Core {
     /// What ends a grant is settled in turn: hence the box.
     fn end_orphans(
         self: &Arc<Self>,
-        grants: Vec<(GrantId, PolicyId)>,
+        grants: Vec<(GrantId, PolicyId, GrantKind)>,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let core = Arc::clone(self);
         Box::pin(async move {
             let bundle = Arc::clone(core.snapshot().bundle());
-            for (id, _) in grants.into_iter().filter(|(_, rule)| !bundle.issues(rule)) {
+            let over = |(_, rule, kind): &(_, _, _)| !bundle.issues_as(rule, *kind);
+            for (id, ..) in grants.into_iter().filter(over) {
                 let op = OpContext::system("reload", core.now());
                 bundles::end_orphan(&core, &op, id).await;
             }
@@ -148,10 +149,10 @@ impl Core {
     }
 }
 
-fn grants_of(effects: &[Effect]) -> Vec<(GrantId, PolicyId)> {
+fn grants_of(effects: &[Effect]) -> Vec<(GrantId, PolicyId, GrantKind)> {
     let grants = effects.iter().filter_map(|effect| {
         let Effect::Grant(grant) = effect else { return None };
-        Some((grant.id, grant.rule.clone()))
+        Some((grant.id, grant.rule.clone(), grant.kind))
     });
     grants.collect()
 }

@@ -190,6 +190,9 @@ pub enum InvalidTransition {
     /// Its time is up.
     #[error("the access request expired")]
     Expired,
+    /// It is no emergency that waits to be looked at.
+    #[error("this emergency is reviewed already")]
+    NothingToReview,
     /// A quorum is missing.
     #[error("{given} of {needed} reviews are given")]
     NotEnoughReviews {
@@ -267,6 +270,17 @@ impl AccessRequest {
         self.queries.iter().find_map(|query| query.way.incident.as_ref())
     }
 
+    /// Whether it was an emergency: granted at once, reviewed afterwards.
+    pub fn is_emergency(&self) -> bool {
+        self.queries.iter().any(|query| query.way.is_emergency())
+    }
+
+    /// Whether it was an emergency that nobody has reviewed since: an open item.
+    pub fn waits_for_review_afterwards(&self) -> bool {
+        let granted = matches!(self.state, AccessRequestState::Approved { .. });
+        granted && self.is_emergency() && self.reviews.is_empty()
+    }
+
     /// Distinct people who approved.
     pub fn approvals(&self) -> usize {
         let people: BTreeSet<_> = self
@@ -325,6 +339,19 @@ impl AccessRequest {
         if self.agreed_queries().is_empty() {
             return Err(InvalidTransition::NothingLeft);
         }
+        Ok(self)
+    }
+
+    /// Adds what one person found about an emergency afterwards. It opens nothing, and closes the open
+    /// item.
+    pub fn review_afterwards(mut self, review: Review) -> Result<Self, InvalidTransition> {
+        if !self.waits_for_review_afterwards() {
+            return Err(InvalidTransition::NothingToReview);
+        }
+        if self.requester == review.reviewer || self.person == Some(review.person) {
+            return Err(InvalidTransition::OwnRequest);
+        }
+        self.reviews.push(review);
         Ok(self)
     }
 

@@ -28,6 +28,10 @@ pub enum EventType {
     ReviewRefused,
     /// An access request ended: approved, declined, withdrawn, expired.
     AccessRequestEnded,
+    /// Somebody took an emergency way.
+    EmergencyOpened,
+    /// Somebody looked at an emergency afterwards: `approve` if it was in order.
+    EmergencyReviewed,
     /// A grant started.
     GrantStarted,
     /// The end of a grant moved, as people or policy approved.
@@ -100,8 +104,10 @@ impl EventType {
             | Self::AccessRequested
             | Self::Reviewed
             | Self::ReviewRefused
+            | Self::EmergencyReviewed
             | Self::AccessRequestEnded => 3004,
-            Self::GrantStarted
+            Self::EmergencyOpened
+            | Self::GrantStarted
             | Self::GrantExtended
             | Self::GrantUsed
             | Self::GrantEnded

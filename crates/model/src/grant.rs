@@ -18,6 +18,8 @@ pub enum GrantKind {
     Automatic,
     /// People approved it.
     Review,
+    /// Its holder took it at once, and people look at it afterwards.
+    Emergency,
 }
 
 impl GrantKind {
@@ -26,6 +28,7 @@ impl GrantKind {
         match self {
             Self::Automatic => "automatic",
             Self::Review => "review",
+            Self::Emergency => "emergency",
         }
     }
 }
@@ -108,7 +111,7 @@ pub struct Grant {
     pub kind: GrantKind,
     /// How many distinct people approved it.
     pub reviews: u8,
-    /// What it covers.
+    /// What it covers. An emergency covers all operations that its rule's head matches.
     pub operation: OperationName,
     /// Where: the service, or one addressed instance.
     pub resource: Resource,

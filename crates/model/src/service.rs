@@ -74,6 +74,8 @@ names! {
     PolicyId: is_policy_id, "a policy id";
 }
 
+const ALL: &str = "*";
+
 impl OperationName {
     /// The service that the operation belongs to.
     pub fn service(&self) -> &str {
@@ -83,6 +85,22 @@ impl OperationName {
     /// The operation's own name, without its service.
     pub fn local(&self) -> &str {
         self.0.split_once('.').map_or("", |(_, local)| local)
+    }
+
+    /// All operations of `service` at once, `payments.*`: what an emergency is about. No single
+    /// operation has this name.
+    pub fn all_of(service: &ServiceName) -> Self {
+        Self(format!("{service}.{ALL}").into())
+    }
+
+    /// Whether it stands for all operations of its service.
+    pub fn is_all(&self) -> bool {
+        self.local() == ALL
+    }
+
+    /// Whether it is `other`, or stands for it among all of its service.
+    pub fn covers(&self, other: &Self) -> bool {
+        self == other || (self.is_all() && self.service() == other.service())
     }
 }
 

@@ -36,10 +36,16 @@ pub struct Way {
 }
 
 impl Way {
-    /// Fewest reviews first, then the longest duration, then the policy's id.
+    /// Whether it is taken in an emergency only, by whoever names it.
+    pub fn is_emergency(&self) -> bool {
+        self.kind == GrantKind::Emergency
+    }
+
+    /// Emergencies last; else fewest reviews first, then the longest duration, then the policy's id.
     pub fn order(&self, other: &Self) -> std::cmp::Ordering {
-        self.reviews
-            .cmp(&other.reviews)
+        self.is_emergency()
+            .cmp(&other.is_emergency())
+            .then(self.reviews.cmp(&other.reviews))
             .then(other.max_duration.cmp(&self.max_duration))
             .then(self.rule.cmp(&other.rule))
     }

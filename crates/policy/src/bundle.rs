@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use cedar_policy::{Authorizer, Entities, Schema};
 use indexmap::IndexMap;
 use portcullis_model::{
-    BundleDigest, InstanceName, OperationName, PolicyId, PrincipalKind, ScheduleName, ServiceName,
-    Window,
+    BundleDigest, GrantKind, InstanceName, OperationName, PolicyId, PrincipalKind, ScheduleName,
+    ServiceName, Window,
 };
 
 use crate::{
@@ -249,6 +249,33 @@ impl Bundle {
     pub fn issues(&self, rule: &PolicyId) -> bool {
         let policy = self.loaded.policies.lookup(rule.as_str());
         policy.is_some_and(|(_, policy)| policy.terms.is_some())
+    }
+
+    /// The same of grants of this kind: those of an emergency are worth nothing under a rule that is for
+    /// emergencies no more.
+    pub fn issues_as(&self, rule: &PolicyId, kind: GrantKind) -> bool {
+        self.issues(rule) && (kind != GrantKind::Emergency || self.is_for_emergencies(rule))
+    }
+
+    /// Whether `rule` is one for emergencies.
+    pub fn is_for_emergencies(&self, rule: &PolicyId) -> bool {
+        let policy = self.loaded.policies.lookup(rule.as_str());
+        policy.and_then(|(_, policy)| policy.terms).is_some_and(|terms| terms.emergency)
+    }
+
+    /// The operations of `service` that the head of `rule` matches; none if there is no such rule.
+    pub fn operations_under(&self, rule: &PolicyId, service: &ServiceName) -> Vec<OperationName> {
+        let Some((_, policy)) = self.loaded.policies.lookup(rule.as_str()) else {
+            return Vec::new();
+        };
+        let all = self.loaded.catalog.service(service).into_iter();
+        let names =
+            all.flat_map(crate::catalog::Service::operations).map(crate::catalog::Operation::name);
+        let matching = names.filter(|name| {
+            let place = self.places.operation(name);
+            place.is_some_and(|place| policy.head.admits_action(place.action.scoped()))
+        });
+        matching.cloned().collect()
     }
 
     /// Who hears of access requests under `rule`.

@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use portcullis_model::{AccessRequest, GrantKind, PolicyId, PrincipalKind, ServiceName};
 
 use crate::{
-    Snapshot, Subject,
+    Bundle, Snapshot, Subject,
     clocks::Clocks,
     entities::{TYPES, on_call, principal_entity, principal_uid, uid},
     evaluate::{Findings, evaluate},
@@ -175,7 +175,7 @@ impl Snapshot {
             }
             ControlResource::AccessRequest { request, waited } => {
                 let service = uid(&TYPES.service, request.service.as_str());
-                let mut extra = vec![access_request(request, waited)?];
+                let mut extra = vec![access_request(self.bundle(), request, waited)?];
                 extra.extend(self.bundle().entities().get(&service).cloned());
                 if let Some(requester) = self.principal(&request.requester) {
                     let rotations = self.bundle().rotations();
@@ -229,9 +229,24 @@ fn is_excluded(subject: &Subject, action: ControlAction, on: ControlResource<'_>
     }
 }
 
-fn access_request(request: &AccessRequest, waited: SignedDuration) -> Result<Entity, NoSlice> {
-    let kind = if request.reviews_needed() == 0 { GrantKind::Automatic } else { GrantKind::Review };
-    let actions = request.queries.iter().map(|query| string(query.operation.as_str()));
+fn access_request(
+    bundle: &Bundle,
+    request: &AccessRequest,
+    waited: SignedDuration,
+) -> Result<Entity, NoSlice> {
+    let kind = match request.reviews_needed() {
+        _ if request.is_emergency() => GrantKind::Emergency,
+        0 => GrantKind::Automatic,
+        _ => GrantKind::Review,
+    };
+    let actions = request.queries.iter().flat_map(|query| {
+        if query.operation.is_all() {
+            bundle.operations_under(&query.way.rule, &request.service)
+        } else {
+            vec![query.operation.clone()]
+        }
+    });
+    let actions = actions.map(|operation| string(operation.as_str()));
     let requester = RestrictedExpression::new_entity_uid(principal_uid(&request.requester));
     let service = uid(&TYPES.service, request.service.as_str());
     let mut attributes = HashMap::from([

@@ -7,8 +7,8 @@ use std::{borrow::Cow, sync::Arc};
 
 use jiff::Timestamp;
 use portcullis_model::{
-    Grant, GrantId, Incident, IncidentId, OperationName, PolicyId, PrincipalId, PrincipalKind,
-    Resource, ServiceName, Way,
+    Grant, GrantId, GrantKind, Incident, IncidentId, OperationName, PolicyId, PrincipalId,
+    PrincipalKind, Resource, ServiceName, Way,
 };
 
 pub use crate::cache::DecisionCache;
@@ -249,11 +249,15 @@ impl Snapshot {
         held.filter(move |grant| {
             let instance = &grant.resource.instance;
             query.only.is_none_or(|only| grant.id == only)
-                && grant.operation == *query.operation
+                // The head of its rule says which of all operations an emergency opens.
+                && grant.operation.covers(query.operation)
                 && grant.resource.service == query.resource.service
                 && (instance.is_none() || *instance == query.resource.instance)
                 && (grant.digest.is_none() || grant.digest.as_deref() == query.digest)
                 && grant.in_force(query.context.now)
+                // INVARIANT: an emergency is worth nothing under a rule that asks for reviews since.
+                && (grant.kind != GrantKind::Emergency
+                    || self.bundle().is_for_emergencies(&grant.rule))
                 // INVARIANT: a grant for an incident is worth nothing when that is over, or is about
                 // another service.
                 && (grant.incident.is_none() || self.incident_of(grant).is_some())
@@ -419,6 +423,8 @@ pub(crate) fn permit(
     }
 }
 
+#[cfg(test)]
+mod emergency_tests;
 #[cfg(test)]
 mod facts_tests;
 #[cfg(test)]

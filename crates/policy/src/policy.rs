@@ -6,7 +6,7 @@ use cedar_policy::{
     ActionConstraint, Effect, EntityTypeName, EntityUid, PolicySet, PrincipalConstraint,
     ResourceConstraint,
 };
-use portcullis_model::{PolicyId, Window};
+use portcullis_model::{GrantKind, PolicyId, Window};
 
 use crate::{notice::Notices, rate_limit::RateLimit, reads::Reads, unknown::FactReads};
 
@@ -18,6 +18,19 @@ pub(crate) struct Terms {
     pub(crate) max_uses: Option<u32>,
     pub(crate) idle: Option<Window>,
     pub(crate) hold: Option<Window>,
+    /// Taken at once by whoever names it, and reviewed afterwards.
+    pub(crate) emergency: bool,
+}
+
+impl Terms {
+    /// What a grant is that so many people approved.
+    pub(crate) fn kind(self, reviews: u8) -> GrantKind {
+        match reviews {
+            _ if self.emergency => GrantKind::Emergency,
+            0 => GrantKind::Automatic,
+            _ => GrantKind::Review,
+        }
+    }
 }
 
 /// The most reviews that a floor can raise a rule to.
@@ -31,6 +44,7 @@ impl Default for Terms {
             max_uses: None,
             idle: None,
             hold: None,
+            emergency: false,
         }
     }
 }
@@ -95,6 +109,14 @@ impl Head {
             PrincipalConstraint::Eq(uid) => principal.uid == uid,
             PrincipalConstraint::Is(ty) => principal.is(ty),
             PrincipalConstraint::IsIn(ty, uid) => principal.is(ty) && principal.within(uid),
+        }
+    }
+
+    pub(crate) fn admits_action(&self, action: Scoped<'_>) -> bool {
+        match &self.action {
+            ActionConstraint::Any => true,
+            ActionConstraint::Eq(uid) => action.uid == uid,
+            ActionConstraint::In(uids) => uids.iter().any(|uid| action.within(uid)),
         }
     }
 

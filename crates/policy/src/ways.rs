@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use portcullis_model::{GrantKind, Incident, Way, Window};
+use portcullis_model::{Incident, Way, Window};
 
 use crate::{
     Bundle, Context,
+    entities::TYPES,
     evaluate::evaluate,
     facts::{GrantFacts, cedar_context},
     policy::{MOST_REVIEWS, Policy},
@@ -29,12 +30,18 @@ pub(crate) fn candidates<'a>(
     incident: Option<&'a Incident>,
 ) -> Vec<Candidate<'a>> {
     let Some(terms) = rule.terms else { return Vec::new() };
+    // Who takes an emergency answers for it afterwards: a human being.
+    if terms.emergency && *slice.principal.type_name() != TYPES.user {
+        return Vec::new();
+    }
     let max_duration: Window = terms.max_duration.min(slice.max_grant);
-    let highest = if slice.forbids_read_grant { MOST_REVIEWS } else { terms.reviews };
+    // INVARIANT: a floor never raises an emergency. A forbid lets it pass by naming it, or not at all.
+    let raised = slice.forbids_read_grant && !terms.emergency;
+    let highest = if raised { MOST_REVIEWS } else { terms.reviews };
     let expires = now.checked_add(max_duration.signed()).unwrap_or(Timestamp::MAX);
     (terms.reviews..=highest)
         .map(|reviews| {
-            let kind = if reviews == 0 { GrantKind::Automatic } else { GrantKind::Review };
+            let kind = terms.kind(reviews);
             let way = Way {
                 rule: rule.id.clone(),
                 kind,

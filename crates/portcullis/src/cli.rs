@@ -13,6 +13,7 @@ mod close;
 mod completion;
 mod connections;
 mod curl;
+mod emergency;
 mod explain;
 mod extend;
 mod failure;
@@ -87,6 +88,9 @@ pub(crate) enum ClientCommand {
     Services(services::Services),
     /// Asks for access
     Ask(ask::Ask),
+    /// Opens a service at once, in an emergency: everybody who may review is told, and reviews it
+    /// afterwards
+    Emergency(emergency::Emergency),
     /// Lists access requests
     Requests(requests::Requests),
     /// Approves or declines an access request
@@ -177,6 +181,7 @@ async fn dispatch(
         ClientCommand::Run(run) => return run.run(screen).await,
         ClientCommand::Services(services) => services.run(session()?).await?,
         ClientCommand::Ask(ask) => return ask.run(session()?).await,
+        ClientCommand::Emergency(emergency) => emergency.run(session()?).await?,
         ClientCommand::Requests(requests) => requests.run(session()?).await?,
         ClientCommand::Review(review) => review.run(session()?).await?,
         ClientCommand::Withdraw(withdraw) => withdraw.run(session()?).await?,

@@ -81,6 +81,8 @@ pub enum Change {
         /// The reviews that it had before.
         seen_reviews: usize,
     },
+    /// An emergency with the review that somebody gave afterwards. Guard: nobody has given one.
+    ReviewAfterwards(AccessRequest),
     /// A new grant. Guard: if it is for an incident, that is open.
     AddGrant(Grant),
     /// A new grant that policy approved by itself. Guard: its principal holds none in force for the

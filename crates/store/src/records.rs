@@ -216,6 +216,8 @@ pub struct LogMark {
 pub enum AccessRequests {
     /// Those that wait.
     Pending,
+    /// Emergencies that nobody has reviewed since.
+    ToReviewAfterwards,
     /// One principal's that wait.
     PendingOf(PrincipalId),
     /// One principal's.

@@ -65,6 +65,9 @@ pub struct AccessRequestBody {
     pub expires_at: Timestamp,
     /// How many distinct people must approve.
     pub reviews_needed: u8,
+    /// Of an emergency, which is reviewed afterwards: `open` until somebody has, then `reviewed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub afterwards: Option<String>,
     /// The answers so far.
     pub reviews: Vec<ReviewBody>,
     /// Whether the caller could review it now.
@@ -152,6 +155,8 @@ impl From<AccessRequestView> for AccessRequestBody {
         let request = view.request;
         let (reviews_needed, duration) = (request.reviews_needed(), request.agreed_duration());
         let state = request.state.as_str().to_owned();
+        let open = if request.waits_for_review_afterwards() { "open" } else { "reviewed" };
+        let afterwards = request.is_emergency().then(|| open.to_owned());
         let (ended_at, why, grants) = match request.state {
             AccessRequestState::Pending => (None, None, Vec::new()),
             AccessRequestState::Approved { at, grants } => (Some(at), None, grants),
@@ -177,6 +182,7 @@ impl From<AccessRequestView> for AccessRequestBody {
             created_at: request.created_at,
             expires_at: request.expires_at,
             reviews_needed,
+            afterwards,
             reviews: request.reviews.into_iter().map(ReviewBody::from).collect(),
             can_review: view.can_review,
             needs_passkey: view.needs_passkey,

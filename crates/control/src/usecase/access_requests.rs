@@ -40,7 +40,12 @@ pub(crate) async fn list(
         AccessRequestFilter::ToReview => can_review(core, &snapshot, op, request),
         AccessRequestFilter::All => may_see(core, &snapshot, op, request),
     };
-    let found = core.store.access_requests(which, LISTED).await?;
+    let mut found = core.store.access_requests(which, LISTED).await?;
+    if filter == AccessRequestFilter::ToReview {
+        let afterwards = AccessRequests::ToReviewAfterwards;
+        found.extend(core.store.access_requests(afterwards, LISTED).await?);
+        found.sort_by_key(|request| std::cmp::Reverse(request.id));
+    }
     Ok(found.into_iter().filter(wanted).map(|request| view(core, op, request)).collect())
 }
 
@@ -74,7 +79,8 @@ pub(crate) async fn view_of(
 
 pub(crate) fn view(core: &Core, op: &OpContext, request: AccessRequest) -> AccessRequestView {
     let pending = request.state == AccessRequestState::Pending;
-    let reviewers = if pending { rights::reviewers_of(core, op, &request) } else { Vec::new() };
+    let waits = pending || request.waits_for_review_afterwards();
+    let reviewers = if waits { rights::reviewers_of(core, op, &request) } else { Vec::new() };
     let snapshot = core.snapshot();
     let can_review = can_review(core, &snapshot, op, &request);
     let needs_passkey =
@@ -96,8 +102,8 @@ fn may_see(core: &Core, snapshot: &Snapshot, op: &OpContext, request: &AccessReq
 
 fn can_review(core: &Core, snapshot: &Snapshot, op: &OpContext, request: &AccessRequest) -> bool {
     let person = op.caller().and_then(|caller| caller.principal().person);
-    request.state == AccessRequestState::Pending
-        && op.now() < request.expires_at
+    let pending = request.state == AccessRequestState::Pending && op.now() < request.expires_at;
+    (pending || request.waits_for_review_afterwards())
         && !request.reviews.iter().any(|review| Some(review.person) == person)
         && rights::may_review(core, snapshot, op, request)
 }

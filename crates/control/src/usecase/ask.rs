@@ -1,5 +1,6 @@
 //! Asking for access: from a refusal, for named operations of one service, or for more of a grant.
 
+mod emergency;
 mod subject;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -68,6 +69,9 @@ pub(crate) async fn ask(
         return access_requests::view_of(core, op, grant.access_request).await;
     }
     let request = request(core, op, subject, queries, reason, duration)?;
+    if request.is_emergency() {
+        emergency::admitted(core, &snapshot, op, &request)?;
+    }
     if let Some(same) = same_pending(core, op, &request).await? {
         return Ok(access_requests::view(core, op, same));
     }
@@ -95,6 +99,9 @@ pub(super) fn queries(
             return Err(ControlError::Invalid { field: "incident", message });
         }
     }
+    if subject.wanted.iter().any(|wanted| wanted.operation.is_all()) {
+        return emergency::queries(snapshot, op, subject, wish);
+    }
     let caller = authenticated(op)?;
     let context = ways::ahead(op.now(), caller.method().as_str(), caller.authenticated_at());
     let mut queries = Vec::new();
@@ -108,6 +115,10 @@ pub(super) fn queries(
         let standing =
             ways::standing(snapshot, principal, operation, &resource, &context, incident);
         let mut way = chosen(standing, subject, wanted, wish)?;
+        if way.is_emergency() {
+            let wish = Wish { rule: Some(&way.rule), ..wish };
+            return emergency::queries(snapshot, op, subject, wish);
+        }
         // As many people as stand behind a grant are needed to go on with it.
         let behind = subject.extends.as_ref().map_or(0, |grant| grant.reviews);
         way.reviews = way.reviews.max(behind).max(u8::from(brought));
@@ -163,8 +174,15 @@ fn chosen(standing: Standing, subject: &Subject, wanted: &Wanted, wish: Wish<'_>
             return Err(ControlError::NoWay { reason, ways: Vec::new() });
         }
     };
+    // INVARIANT: an emergency is taken by who names it and by nobody else. The rules of a refusal are
+    // what would open it, not what somebody chose.
+    let named = |way: &Way| {
+        wish.rule == Some(&way.rule)
+            || (subject.refusal.is_none() && wanted.rules.contains(&way.rule))
+    };
     let counts = |way: &&Way| {
-        (wanted.rules.is_empty() || wanted.rules.contains(&way.rule))
+        (!way.is_emergency() || named(way))
+            && (wanted.rules.is_empty() || wanted.rules.contains(&way.rule))
             && wish.rule.is_none_or(|rule| way.rule == *rule)
             && subject.extends.as_ref().is_none_or(|grant| way.incident == grant.incident)
     };
@@ -179,7 +197,11 @@ fn chosen(standing: Standing, subject: &Subject, wanted: &Wanted, wish: Wish<'_>
     };
     way.cloned().map(|way| Way { reviewers: Vec::new(), ..way }).ok_or_else(|| {
         let rule = wish.rule.or(wanted.rules.first());
+        let only_emergencies = !ways.is_empty() && ways.iter().all(Way::is_emergency);
         let reason = match (wish.incident, rule) {
+            _ if wish.rule.is_none() && only_emergencies => format!(
+                "only an emergency would open `{operation}` to you; name its rule to take it"
+            ),
             (Some(id), _) => format!("no way to `{operation}` for you needs incident `{id}`"),
             (None, Some(rule)) => format!("rule `{rule}` would not open `{operation}` to you"),
             (None, None) => format!("nothing would open `{operation}` to you"),
@@ -357,6 +379,9 @@ async fn approve_at_once(
     let mut settlement = asked(core, op, &approved, once);
     let ended = access_requests::ended_event(core, op, &approved);
     settlement.changes.push(Change::Record(ended));
+    if approved.is_emergency() {
+        emergency::announce(core, op, &approved, &mut settlement);
+    }
     issue::start(core, op, issues, true, &mut settlement);
     core.settle(settlement).await?;
     Ok(approved)

@@ -160,7 +160,7 @@ pub(crate) fn activated(core: &Core, op: &OpContext, stored: &StoredBundle) -> V
 /// are ended by name as well.
 pub(crate) async fn end_orphans(core: &Arc<Core>, op: &OpContext, bundle: &Bundle) {
     for grant in core.publisher.grants() {
-        if !bundle.issues(&grant.rule) {
+        if !bundle.issues_as(&grant.rule, grant.kind) {
             end_orphan(core, op, grant.id).await;
         }
     }

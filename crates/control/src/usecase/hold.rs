@@ -99,6 +99,10 @@ fn request(core: &Core, op: &OpContext, asked: HeldRequest) -> Result<AccessRequ
         &subject,
         Wish { rule: Some(&rule), incident: None },
     )?;
+    if queries.iter().any(|query| query.way.is_emergency()) {
+        let why = "no request waits for an emergency; who needs it takes it by name";
+        return Err(ControlError::Denied(why.into()));
+    }
     for query in &mut queries {
         query.digest = Some(Arc::clone(&digest));
         query.way.max_uses = Some(1);

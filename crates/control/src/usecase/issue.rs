@@ -119,13 +119,13 @@ fn prolonged(
 }
 
 /// When `grant` ends at the latest, however often it is extended. What people approve anew each time
-/// may become as long as the service's longest grant; what policy approves by itself never becomes
-/// longer than its rule says.
+/// may become as long as the service's longest grant; what nobody approved never becomes longer
+/// than its rule says.
 pub(crate) fn longest(snapshot: &Snapshot, grant: &Grant, way: &Way) -> Timestamp {
     let service = snapshot.bundle().catalog().service(&grant.resource.service);
     let of_service = service.map_or(way.max_duration, |service| service.source().max_grant);
     let window = match way.kind {
-        GrantKind::Automatic => way.max_duration.min(of_service),
+        GrantKind::Automatic | GrantKind::Emergency => way.max_duration.min(of_service),
         GrantKind::Review => of_service,
     };
     grant.starts_at + window.signed()

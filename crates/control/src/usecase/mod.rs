@@ -31,6 +31,7 @@ pub(crate) mod recheck;
 pub(crate) mod record;
 pub(crate) mod refusals;
 pub(crate) mod review;
+mod review_afterwards;
 mod review_passkey;
 pub(crate) mod runs;
 pub(crate) mod schedules;

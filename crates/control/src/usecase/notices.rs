@@ -1,4 +1,5 @@
 //! Telling people of access requests: in the order of the rule's `@notify`, while nobody has answered.
+//! Of an emergency everybody is told, at once.
 //!
 //! Whom to tell is stored with the access request, in one transaction. Each is told at least once, or
 //! it is on record that they could not be; the message's id lets them see that it came twice. A
@@ -70,10 +71,11 @@ async fn tell(core: &Arc<Core>, id: NoticeId) -> Result<()> {
     let Some(notice) = core.store.notice(id).await? else { return Ok(()) };
     let op = OpContext::system("notify", core.now());
     let request = core.store.access_request(notice.access_request).await?;
-    let waits = |request: &AccessRequest| {
-        request.state == AccessRequestState::Pending && op.now() < request.expires_at
+    let concerns = |request: &AccessRequest| {
+        let waits = request.state == AccessRequestState::Pending && op.now() < request.expires_at;
+        waits || request.is_emergency()
     };
-    let Some(request) = request.filter(waits) else {
+    let Some(request) = request.filter(concerns) else {
         return settled(core, vec![Change::Notice(NoticeChange::End(id))]).await;
     };
     let (target, told) = match notice.target.parse::<NoticeTarget>() {
@@ -141,9 +143,10 @@ fn message(core: &Core, op: &OpContext, id: NoticeId, request: &AccessRequest) -
             "to_be_checked": query.way.to_be_checked,
         })
     });
+    let kind = if request.is_emergency() { "emergency" } else { "access_request" };
     let body = serde_json::json!({
         "id": id,
-        "type": "access_request",
+        "type": kind,
         "time": op.now(),
         "access_request": {
             "id": request.id,

@@ -15,6 +15,7 @@ use portcullis_store::Change;
 use super::{
     access_requests, held,
     issue::{self, Issuable, Issue},
+    review_afterwards,
     review_passkey::{self, Signed, Unsigned},
     text,
 };
@@ -53,21 +54,35 @@ pub(crate) async fn review(
         }
         let mut review = answer(core, op, &request, &input)?;
         let seen = request.reviews.len();
-        if let Err(why) = request.clone().review(review.clone()) {
+        if let Err(why) = given(&request, &review) {
             return not_counted(core, op, &request, &why).await;
         }
         let signed = signature(core, op, &request, &review, input.passkey.as_deref()).await?;
         review.passkey = signed.as_ref().map(|signed| signed.proof.passkey);
-        let reviewed = match request.clone().review(review.clone()) {
+        let reviewed = match given(&request, &review) {
             Ok(reviewed) => reviewed,
             Err(why) => return not_counted(core, op, &request, &why).await,
         };
-        match settle(core, op, reviewed, &review, signed, seen).await {
+        let settled = if reviewed.is_emergency() {
+            review_afterwards::settle(core, op, reviewed, &review, signed).await
+        } else {
+            settle(core, op, reviewed, &review, signed, seen).await
+        };
+        match settled {
             Ok(request) => return Ok(access_requests::view(core, op, request)),
             Err(Unsettled::Conflict) => held::catch_up(core, &request.requester).await?,
             Err(Unsettled::Failed(error)) => return Err(error),
         }
     }
+}
+
+/// `request` with `review`: before anything is granted, or after an emergency.
+fn given(
+    request: &AccessRequest,
+    review: &Review,
+) -> std::result::Result<AccessRequest, InvalidTransition> {
+    let (request, review) = (request.clone(), review.clone());
+    if request.is_emergency() { request.review_afterwards(review) } else { request.review(review) }
 }
 
 /// The signature that comes with `review`; `None` if none came and none is needed. A passkey that
@@ -140,6 +155,7 @@ async fn not_counted<T>(
         InvalidTransition::NotPending(_)
         | InvalidTransition::ReviewedAlready
         | InvalidTransition::NothingLeft
+        | InvalidTransition::NothingToReview
         | InvalidTransition::Expired
         | InvalidTransition::NotEnoughReviews { .. } => ControlError::Conflict(why.to_string()),
     })
@@ -172,6 +188,9 @@ fn answer(
     if input.decision == Decision::Decline && note.is_none() {
         let message = "a decline must say why".into();
         return Err(ControlError::Invalid { field: "note", message });
+    }
+    if request.is_emergency() {
+        review_afterwards::checked(input)?;
     }
     shorter(request, input.duration)?;
     narrower(core, request, input.decision, &input.scope)?;

@@ -15,6 +15,7 @@ mod browsing;
 mod bundles;
 mod crashing;
 mod departing;
+mod emergencies;
 mod extending;
 mod faulty;
 mod granting;

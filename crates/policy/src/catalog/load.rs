@@ -242,6 +242,7 @@ fn checked(
         let name = format!("{}.{local}", source.name).parse::<OperationName>();
         let problem = match &name {
             Err(_) => Some(format!("`{local}` cannot be the name of an operation")),
+            Ok(name) if name.is_all() => Some("`*` stands for all operations of a service".to_owned()),
             Ok(_) if GROUPS.contains(&local.as_str()) => Some(format!("operation `{local}` has the name of a group")),
             Ok(name) if found.contains_key(name) => Some(format!("there are two operations `{local}`")),
             Ok(_) => draft.template.as_ref().filter(|path| !path.lies_under(prefix)).map(|path| {

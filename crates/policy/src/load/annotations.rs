@@ -31,11 +31,15 @@ pub(super) struct Mistake {
     pub(super) help: Option<&'static str>,
 }
 
-const NOT_BUILT: [&str; 2] = ["emergency", "record"];
+const NOT_BUILT: [&str; 1] = ["record"];
 const KNOWN: &str = "this version knows @id, @reviews, @max_duration, @max_uses, @idle, @hold, @notify, \
-                     @escalate, @rate_limit and @all_services";
-const OF_A_RULE: [&str; 7] =
-    ["reviews", "max_duration", "max_uses", "idle", "hold", "notify", "escalate"];
+                     @escalate, @emergency, @rate_limit and @all_services";
+const OF_A_RULE: [&str; 8] =
+    ["reviews", "max_duration", "max_uses", "idle", "hold", "notify", "escalate", "emergency"];
+/// An emergency is taken at once, for all that its rule's head matches, and everybody is told at once.
+const NEVER_OF_AN_EMERGENCY: [&str; 4] = ["reviews", "max_uses", "hold", "escalate"];
+/// How long an emergency may last; a quarter of it where its rule does not say.
+const LONGEST_EMERGENCY: Duration = Duration::from_hours(1);
 
 /// Reads the annotations of a policy with this effect.
 pub(super) fn annotations(policy: &cedar_policy::Policy) -> (Annotations, Vec<Mistake>) {
@@ -47,6 +51,9 @@ pub(super) fn annotations(policy: &cedar_policy::Policy) -> (Annotations, Vec<Mi
         }
     }
     mistakes.extend(read.nowhere_to_go_on());
+    if read.terms.emergency {
+        mistakes.extend(read.not_of_an_emergency(policy));
+    }
     (read, mistakes)
 }
 
@@ -71,6 +78,13 @@ impl Annotations {
                     Some(limit.map_err(|error| (format!("@rate_limit: {error}"), None))?);
             }
             "hold" => self.terms.hold = Some(hold(value)?),
+            "emergency" if value != "true" => {
+                return Err(("@emergency takes \"true\" and nothing else".to_owned(), None));
+            }
+            "emergency" => {
+                self.terms.emergency = true;
+                self.terms.reviews = 0;
+            }
             "all_services" if value != "true" => {
                 return Err(("@all_services takes \"true\" and nothing else".to_owned(), None));
             }
@@ -87,6 +101,32 @@ impl Annotations {
             self.of_a_rule.get_or_insert_with(|| name.to_owned());
         }
         Ok(())
+    }
+
+    /// What contradicts an emergency, and how long it may last.
+    fn not_of_an_emergency(&mut self, policy: &cedar_policy::Policy) -> Vec<Mistake> {
+        let named = NEVER_OF_AN_EMERGENCY.into_iter();
+        let named = named.filter(|name| policy.annotation(name).is_some());
+        let mut mistakes: Vec<_> = named
+            .map(|name| Mistake {
+                annotation: name.to_owned(),
+                message: format!("@{name} means nothing beside @emergency"),
+                help: Some(
+                    "an emergency is granted at once, to whoever names its rule, for all that its head \
+                     matches, and is reviewed afterwards",
+                ),
+            })
+            .collect();
+        if policy.annotation("max_duration").is_none() {
+            self.terms.max_duration = Window::minutes(15);
+        } else if self.terms.max_duration.get() > LONGEST_EMERGENCY {
+            mistakes.push(Mistake {
+                annotation: "max_duration".to_owned(),
+                message: format!("an emergency lasts 1h at most, not {}", self.terms.max_duration),
+                help: Some("make it short: it can be taken again, and each time is reviewed"),
+            });
+        }
+        mistakes
     }
 
     /// Going on to the next takes a next one.

@@ -380,8 +380,10 @@ fn grant_kind(left: &Expr, right: &Expr, report: &mut dyn FnMut(&str, &str)) {
         return;
     }
     match kind.as_str() {
-        "automatic" | "review" => {}
-        "emergency" => report(kind, "`emergency` is not supported by this version"),
-        _ => report(kind, &format!("a grant's kind is `automatic` or `review`, never `{kind}`")),
+        "automatic" | "review" | "emergency" => {}
+        _ => {
+            let kinds = "`automatic`, `review` or `emergency`";
+            report(kind, &format!("a grant's kind is {kinds}, never `{kind}`"));
+        }
     }
 }

@@ -249,7 +249,6 @@ fn an_annotation_that_means_nothing_does_not_load() {
         ),
         ("@hold(\"2h\")", rule, "@hold: `2h` is longer than 1h"),
         ("@hold(\"2m\")", "", "@hold means something on a rule only"),
-        ("@emergency(\"true\")", rule, "@emergency is not supported by this version"),
         ("@record(\"body\")", "", "@record is not supported by this version"),
         ("@reviews(\"6\")", rule, "@reviews takes a number from 0 to 5, not `6`"),
         ("@reviews(\"-1\")", rule, "@reviews takes a number from 0 to 5, not `-1`"),
@@ -367,12 +366,8 @@ fn what_this_version_does_not_carry_out_does_not_load() {
     let refused = [
         ("when { context.source has country }", "`country` is not supported by this version"),
         (
-            "when { context has grant && context.grant.kind == \"emergency\" }",
-            "`emergency` is not supported by this version",
-        ),
-        (
             "when { context has grant && context.grant.kind == \"reviewed\" }",
-            "a grant's kind is `automatic` or `review`, never `reviewed`",
+            "a grant's kind is `automatic`, `review` or `emergency`, never `reviewed`",
         ),
         ("when { resource has zone }", "`zone` is not supported by this version"),
     ];

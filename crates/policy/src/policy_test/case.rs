@@ -7,8 +7,8 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis_model::{
-    AccessRequestId, AttributeValue, Grant, GrantId, GrantKind, GrantState, PolicyId, Principal,
-    PrincipalId, PrincipalKind, RequestId, Resource, Way, Window,
+    AccessRequestId, AttributeValue, Grant, GrantId, GrantState, PolicyId, Principal, PrincipalId,
+    PrincipalKind, RequestId, Resource, Way, Window,
 };
 use serde_json::Value as Json;
 
@@ -260,14 +260,13 @@ fn grant(
     let place = bundle.places().operation(operation.name());
     let longest = place.map_or(terms.max_duration, |place| place.max_grant);
     let reviews = entry.reviews.unwrap_or(terms.reviews);
-    let by_reviews = if reviews == 0 { GrantKind::Automatic } else { GrantKind::Review };
     Ok(Grant {
         id: GrantId::from_bits(1),
         version: 0,
         access_request: AccessRequestId::from_bits(1),
         principal: holder.principal().id.clone(),
         rule: entry.rule.clone(),
-        kind: entry.kind.unwrap_or(by_reviews),
+        kind: entry.kind.unwrap_or(terms.kind(reviews)),
         reviews,
         operation: operation.name().clone(),
         resource: resource.clone(),

@@ -7,7 +7,9 @@ use cedar_policy::{
     Authorizer, Context, Decision, Entities, Entity, EntityUid, Policy, PolicySet, Request,
 };
 use jiff::Timestamp;
-use portcullis_model::{Grant, GrantKind, Incident, IncidentId, OperationName, Principal};
+use portcullis_model::{
+    Grant, GrantKind, Incident, IncidentId, OperationName, Principal, PrincipalKind,
+};
 use serde_json::{Value as Json, json};
 
 use super::world::{Asking, Draft, Town};
@@ -126,6 +128,7 @@ impl<'a> Oracle<'a> {
             let way = |incident: Option<&IncidentId>| {
                 let reviews = self.reviews(snapshot, asking, number, rule, incident)?;
                 Some((
+                    rule.emergency,
                     reviews,
                     std::cmp::Reverse(rule.minutes),
                     Draft::id(number),
@@ -138,8 +141,12 @@ impl<'a> Oracle<'a> {
             }
         }
         ways.sort();
-        let told = ways.into_iter().map(|(reviews, _, id, incident)| {
-            let kind = if reviews == 0 { "automatic" } else { "review" };
+        let told = ways.into_iter().map(|(emergency, reviews, _, id, incident)| {
+            let kind = match reviews {
+                _ if emergency => "emergency",
+                0 => "automatic",
+                _ => "review",
+            };
             let incident = incident.map(|id| format!("@{id}")).unwrap_or_default();
             format!(" {id}/{kind}/{reviews}{incident}")
         });
@@ -158,13 +165,22 @@ impl<'a> Oracle<'a> {
         let id = Draft::id(number);
         let expires = asking.context.now + jiff::SignedDuration::from_mins(rule.minutes.into());
         let facts = |reviews: u8| {
-            let kind = if reviews == 0 { GrantKind::Automatic } else { GrantKind::Review };
+            let kind = match reviews {
+                _ if rule.emergency => GrantKind::Emergency,
+                0 => GrantKind::Automatic,
+                _ => GrantKind::Review,
+            };
             Some((kind, reviews, expires, incident.cloned()))
         };
         let alone = |reviews| self.ask(snapshot, asking, facts(reviews), |other, _| other == id);
         let all = |reviews| {
             self.ask(snapshot, asking, facts(reviews), |other, d| d.forbid || other == id)
         };
+        if rule.emergency {
+            // For people alone, and nothing raises it.
+            let is_person = asking.subject.principal().id.kind == PrincipalKind::User;
+            return (is_person && all(0).permitted).then_some(0);
+        }
         // Only forbids raise a rule; what its own grant does not open, it does not issue.
         if !alone(rule.reviews).permitted {
             return None;
@@ -268,7 +284,7 @@ fn covers(snapshot: &Snapshot, grant: &Grant, asking: &Asking) -> bool {
         snapshot.incident(id).is_some_and(|one| one.services.contains(&grant.resource.service))
     };
     grant.incident.as_ref().is_none_or(concerns)
-        && grant.operation == asking.operation
+        && (grant.operation == asking.operation || grant.kind == GrantKind::Emergency)
         && grant.resource.service == asking.resource.service
         && (grant.resource.instance.is_none() || grant.resource == asking.resource)
         && grant.starts_at <= now

@@ -80,8 +80,9 @@ const ON_PRIMARY: &str =
 const ON_ANY: &str = "principal is User && principal has onCall";
 const INCIDENT: &str = "context has grant && context.grant has incident && context.grant.incident.severity == \"sev1\"";
 
-const GRANTS: [&str; 6] = [
+const GRANTS: [&str; 7] = [
     "context has grant",
+    "context has grant && context.grant.kind == \"emergency\"",
     "context has grant && context.grant.reviews >= 2",
     "context has grant && context.grant.kind == \"automatic\"",
     "context has grant && context.grant.expires < datetime(\"2026-03-01T12:45:00Z\")",
@@ -104,6 +105,7 @@ pub(super) struct Draft {
     pub(super) reviews: u8,
     pub(super) minutes: u32,
     pub(super) max_uses: Option<u32>,
+    pub(super) emergency: bool,
 }
 
 impl Draft {
@@ -163,7 +165,9 @@ impl Draft {
         if !self.forbid {
             text.push_str("@all_services(\"true\") ");
         }
-        if self.is_rule() {
+        if self.is_rule() && self.emergency {
+            let _ = write!(text, "@emergency(\"true\") @max_duration(\"{}m\") ", self.minutes);
+        } else if self.is_rule() {
             let _ = write!(
                 text,
                 "@reviews(\"{}\") @max_duration(\"{}m\") ",
@@ -192,7 +196,7 @@ fn often(all: &'static [&'static str]) -> impl Strategy<Value = &'static str> {
 
 fn draft() -> impl Strategy<Value = Draft> {
     let head = (often(&PRINCIPALS), often(&ACTIONS), often(&RESOURCES));
-    let terms = (0..=2_u8, select(&MINUTES[..]), option::of(Just(1)));
+    let terms = (0..=2_u8, select(&MINUTES[..]), option::of(Just(1)), prop::bool::weighted(0.25));
     (prop::bool::weighted(0.3), head, often(&CONDITIONS), prop::bool::weighted(0.3), terms)
         .prop_flat_map(|parts| (Just(parts), option::of(select(&GRANTS[..]))))
         .prop_map(|((forbid, head, condition, negated, terms), grant)| Draft {
@@ -201,9 +205,10 @@ fn draft() -> impl Strategy<Value = Draft> {
             condition,
             negated: negated && condition != "true",
             grant,
-            reviews: terms.0,
+            reviews: if terms.3 { 0 } else { terms.0 },
             minutes: terms.1,
-            max_uses: terms.2,
+            max_uses: terms.2.filter(|_| !terms.3),
+            emergency: terms.3,
         })
 }
 
@@ -325,6 +330,22 @@ impl Asking {
         Self { context, ..self.clone() }
     }
 
+    /// The same by whatever rule has this number, which may be one for emergencies.
+    pub(super) fn grant_of(&self, town: &Town, rule: usize, reviews: u8, window: Window) -> Grant {
+        let grant = self.grant(&Draft::id(rule), reviews, window);
+        match town.drafts.get(rule) {
+            Some(draft) if draft.is_rule() && draft.emergency => self.emergency(grant),
+            _ => grant,
+        }
+    }
+
+    /// `grant` for all that there is on its service.
+    fn emergency(&self, grant: Grant) -> Grant {
+        let operation = format!("{}.*", self.resource.service).parse().unwrap();
+        let resource = Resource { instance: None, ..self.resource.clone() };
+        Grant { kind: GrantKind::Emergency, reviews: 0, operation, resource, ..grant }
+    }
+
     /// The grant that this rule would issue for what is asked, with so many reviews.
     pub(super) fn grant(&self, rule: &str, reviews: u8, window: Window) -> Grant {
         Grant {
@@ -419,5 +440,6 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// A grant like `grant` under a number of its own.
 pub(super) fn numbered(grant: Grant, number: usize) -> Grant {
     let kind = if grant.reviews == 0 { GrantKind::Automatic } else { GrantKind::Review };
+    let kind = if grant.kind == GrantKind::Emergency { grant.kind } else { kind };
     Grant { id: GrantId::from_bits(number as u128 + 1), kind, ..grant }
 }

@@ -12,7 +12,7 @@ use portcullis_api::{
     grants::GrantBody,
     way::WayBody,
 };
-use portcullis_model::{IncidentId, InstanceName, PolicyId, Window};
+use portcullis_model::{GrantKind, IncidentId, InstanceName, PolicyId, Window};
 
 use self::{again::Again, target::Target};
 use super::{
@@ -105,7 +105,7 @@ async fn choose(
         };
         session.screen.line(&format!("{title}: you can get this"));
         way_table::show(session.screen, &ways);
-        let way = if ways.len() == 1 { first } else { pick(&ways)? };
+        let way = if ways.len() == 1 && !is_emergency(first) { first } else { pick(&ways)? };
         let rule = way.rule.parse();
         rules.push(rule.map_err(|error| Failure::local("the server's rule", &error))?);
         let incident = way.incident.as_ref().map(|id| id.parse()).transpose();
@@ -120,8 +120,16 @@ async fn choose(
     Err(Failure::WrongUse(several.to_owned()))
 }
 
+fn is_emergency(way: &WayBody) -> bool {
+    way.kind == GrantKind::Emergency.as_str()
+}
+
+/// Nobody takes an emergency by pressing return.
 fn pick(ways: &[WayBody]) -> Result<&WayBody, Failure> {
-    let answer = inquire::Text::new("Way:").with_default("1").prompt();
+    let question = inquire::Text::new("Way:");
+    let is_usual = ways.first().is_some_and(|first| !is_emergency(first));
+    let question = if is_usual { question.with_default("1") } else { question };
+    let answer = question.prompt();
     let answer = answer.map_err(|error| Failure::local("nothing was chosen", &error))?;
     let number = answer.trim().parse::<usize>().ok().and_then(|number| number.checked_sub(1));
     number.and_then(|index| ways.get(index)).ok_or_else(|| {

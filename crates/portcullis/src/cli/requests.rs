@@ -3,6 +3,8 @@
 use clap::Args;
 use portcullis_api::access_requests::{AccessRequestBody, HeldBody, QueryBody, ReviewBody};
 
+use portcullis_model::Decision;
+
 use super::{
     failure::Failure,
     session::{Listed, Session},
@@ -68,9 +70,11 @@ fn row(request: &AccessRequestBody, now: jiff::Timestamp) -> Vec<String> {
     let mut what: Vec<_> = request.queries.iter().map(operation).collect();
     what.extend(request.held.as_ref().map(|held| waiting(held, request)));
     let way = request.queries.first().map(|query| way_table::kind(&query.way));
-    let state = match request.state.as_str() {
-        "pending" => state(request, now),
-        state => state.to_owned(),
+    let state = match (request.state.as_str(), request.afterwards.as_deref()) {
+        ("pending", _) => state(request, now),
+        (state, Some("open")) => format!("{state}, to be reviewed"),
+        (state, Some(_)) => format!("{state}, reviewed"),
+        (state, None) => state.to_owned(),
     };
     vec![
         short_id::shown(&request.id),
@@ -115,7 +119,12 @@ fn details(request: &AccessRequestBody, now: jiff::Timestamp) -> Vec<String> {
         lines.extend(parameters.map(|(name, value)| format!("           {name} = {value:?}")));
     }
     for review in &request.reviews {
-        lines.push(format!("  {}  {}{}", review.decision.in_words(), review.name, less(review)));
+        let word = match (&request.afterwards, review.decision) {
+            (None, decision) => decision.in_words(),
+            (Some(_), Decision::Approve) => "found in order by",
+            (Some(_), Decision::Decline) => "found not in order by",
+        };
+        lines.push(format!("  {word}  {}{}", review.name, less(review)));
     }
     if !request.reviewers.is_empty() {
         lines.push(format!("  who could review: {}", request.reviewers.join(", ")));
@@ -142,6 +151,9 @@ fn state(request: &AccessRequestBody, now: jiff::Timestamp) -> String {
             request.reviews_needed,
             when::until(request.expires_at, now)
         ),
+        (state, None) if request.afterwards.as_deref() == Some("open") => {
+            format!("{state}, and to be reviewed afterwards")
+        }
         (state, Some(why)) => format!("{state}: {why}"),
         (state, None) => state.to_owned(),
     }

@@ -79,6 +79,11 @@ fn note(given: Option<String>, screen: &Screen) -> Result<String, Failure> {
 fn outcome(request: &AccessRequestBody) -> String {
     let who = &request.requester_name;
     let short = short_id::shown(&request.id);
+    if request.afterwards.is_some() {
+        let found = request.reviews.iter().any(|review| review.decision == Decision::Decline);
+        let found = if found { "not in order, and over" } else { "in order" };
+        return format!("the emergency {short} of {who} is reviewed: {found}");
+    }
     match request.state.as_str() {
         "pending" => format!(
             "your review of {short} counts; {} of {} are given",

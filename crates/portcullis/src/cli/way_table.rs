@@ -1,6 +1,7 @@
 //! Ways as people choose among them.
 
 use portcullis_api::way::WayBody;
+use portcullis_model::GrantKind;
 
 use super::screen::Screen;
 
@@ -52,6 +53,7 @@ pub(crate) fn limits(way: &WayBody) -> String {
 
 fn row(number: usize, way: &WayBody) -> [String; 5] {
     let by = match (way.reviews, way.reviewers.as_slice()) {
+        (0, _) if way.kind == GrantKind::Emergency.as_str() => "reviewed afterwards".to_owned(),
         (0, _) => match &way.incident {
             Some(id) => format!("at once, for {id}"),
             None => "at once".to_owned(),

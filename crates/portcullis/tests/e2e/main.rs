@@ -27,6 +27,7 @@ mod crash;
 mod desk;
 mod directory;
 mod doors;
+mod emergencies;
 mod faults;
 mod feed;
 mod grant_tokens;

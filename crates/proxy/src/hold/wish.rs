@@ -40,7 +40,8 @@ impl Wish {
         if stranger || request.speaks == Speaks::WebSocket {
             return None;
         }
-        let way = refused.ways.first()?;
+        // An emergency is taken by name; it is the first way only where there is no other.
+        let way = refused.ways.first().filter(|way| !way.is_emergency())?;
         let catalog = exchange.snapshot.bundle().catalog();
         let longest = catalog.service(&refused.service)?.source().max_hold.get();
         let preferred = preferred(&request.headers);

@@ -34,6 +34,9 @@ pub(super) async fn access_requests(
         AccessRequests::Pending => sqlx::query_scalar(
             "SELECT body FROM access_requests WHERE state = 'pending' ORDER BY id DESC LIMIT ?",
         ),
+        AccessRequests::ToReviewAfterwards => sqlx::query_scalar(
+            "SELECT body FROM access_requests WHERE afterwards = 'open' ORDER BY id DESC LIMIT ?",
+        ),
         AccessRequests::PendingOf(principal) => sqlx::query_scalar(
             "SELECT body FROM access_requests WHERE principal = ? AND state = 'pending' \
              ORDER BY id DESC LIMIT ?",

@@ -38,6 +38,7 @@ pub(super) async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<
         Change::MoveAccessRequest { request, seen_reviews } => {
             move_access_request(tx, request, *seen_reviews).await
         }
+        Change::ReviewAfterwards(request) => review_afterwards(tx, request).await,
         Change::AddGrant(grant) => add_grant(tx, grant, false).await,
         Change::AddGrantOnce(grant) => add_grant(tx, grant, true).await,
         Change::MoveGrant { grant, seen_version } => move_grant(tx, grant, *seen_version).await,
@@ -176,8 +177,8 @@ async fn add_access_request(
 ) -> Result<()> {
     let sql = concat!(
         "INSERT INTO access_requests \
-         (id, principal, service, asked, state, reviews, expires_at, body) \
-         SELECT ?1, ?2, ?3, ?4, ?5, 0, ?6, ?7 \
+         (id, principal, service, asked, state, reviews, expires_at, body, afterwards) \
+         SELECT ?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?10 \
          WHERE (?5 <> 'pending' OR (SELECT count(*) FROM access_requests \
          WHERE principal = ?2 AND state = 'pending') < ?8) AND ",
         not_barred!("?2", "?9")
@@ -191,8 +192,23 @@ async fn add_access_request(
         .bind(micros(request.expires_at))
         .bind(json("access_requests", request)?)
         .bind(at_most)
-        .bind(request.person.map(|person| person.to_string()));
+        .bind(request.person.map(|person| person.to_string()))
+        .bind(request.waits_for_review_afterwards().then_some("open"));
     guarded(tx, query).await
+}
+
+async fn review_afterwards(tx: &mut SqliteConnection, request: &AccessRequest) -> Result<()> {
+    let sql = "UPDATE access_requests SET afterwards = 'reviewed', reviews = ?, body = ? \
+               WHERE id = ? AND state = 'approved' AND afterwards = 'open'";
+    let query = sqlx::query(sql)
+        .bind(count(request.reviews.len()))
+        .bind(json("access_requests", request)?)
+        .bind(request.id.to_string());
+    guarded(tx, query).await?;
+    for review in &request.reviews {
+        add_review(tx, &request.id.to_string(), review).await?;
+    }
+    Ok(())
 }
 
 /// What two access requests have in common when one of them is enough.

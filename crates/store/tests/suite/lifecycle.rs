@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use jiff::SignedDuration;
-use portcullis_model::{AccessRequestId, Grant, GrantEnd, GrantId, NoticeId};
-use portcullis_store::{Change, Grants, NoticeChange, StoredNotice};
+use portcullis_model::{AccessRequestId, Decision, Grant, GrantEnd, GrantId, GrantKind, NoticeId};
+use portcullis_store::{AccessRequests, Change, Grants, NoticeChange, StoredNotice};
 
 use super::{
     Shared, add, is_conflict,
@@ -89,4 +89,30 @@ pub(crate) async fn e27_what_policy_gives_by_itself_is_given_once_while_it_lives
     let ended = first.end(now(), GrantEnd::GivenBack, None).unwrap();
     store.commit(vec![Change::MoveGrant { grant: ended, seen_version: 0 }]).await.unwrap();
     store.commit(once(23, None)).await.unwrap();
+}
+
+pub(crate) async fn e34_an_emergency_is_open_until_one_has_reviewed_it(store: Shared) {
+    let people = [7, 8].map(|n| Change::AddPerson(made::person(n, None)));
+    let mut emergency = made::request(1, "ana", "payments.*");
+    emergency.queries[0].way.kind = GrantKind::Emergency;
+    emergency.queries[0].way.reviews = 0;
+    let emergency = emergency.approve(now(), vec![GrantId::from_bits(1)]).unwrap();
+    let waits = made::request(2, "ana", "payments.createRefund");
+    store
+        .commit([people.to_vec(), vec![add(emergency.clone()), add(waits)]].concat())
+        .await
+        .unwrap();
+    let open = || store.access_requests(AccessRequests::ToReviewAfterwards, 10);
+    assert_eq!(open().await.unwrap(), [emergency.clone()]);
+    let by =
+        |n| emergency.clone().review_afterwards(made::review(n, n, Decision::Decline)).unwrap();
+    // Both saw it open.
+    let (first, second) = (Change::ReviewAfterwards(by(7)), Change::ReviewAfterwards(by(8)));
+    store.commit(vec![first]).await.unwrap();
+    assert!(is_conflict(&store.commit(vec![second]).await));
+    assert!(open().await.unwrap().is_empty());
+    let kept = store.access_request(AccessRequestId::from_bits(1)).await.unwrap().unwrap();
+    assert_eq!(kept.reviews.len(), 1);
+    let pending = made::request(2, "ana", "payments.createRefund");
+    assert!(is_conflict(&store.commit(vec![Change::ReviewAfterwards(pending)]).await));
 }
