@@ -45,13 +45,15 @@ use crate::{
     detect::{self, Detected},
     gate::ListenerConfig,
     metrics::TurnedAway,
-    serve::serve,
+    serve::{
+        serve,
+        strict::{MAX_HEAD, Strict},
+    },
 };
 
 /// How long a client may take to send its first byte.
 const FIRST_BYTE: Duration = Duration::from_secs(75);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-const MAX_HEAD: usize = 64 * 1024;
 const MAX_STREAMS: u32 = 100;
 
 /// Finds out whether `address` is free, and which port it is. With `SO_REUSEPORT` alone a second
@@ -245,7 +247,8 @@ where
     });
     match detected {
         Detected::Http1 => {
-            let io = TokioIo::new(Paced::new(stream, peer.take_pace()));
+            let paced = Paced::new(stream, peer.take_pace());
+            let io = TokioIo::new(Strict::of_requests(paced, Arc::clone(&peer.verdict)));
             let connection = pin!(http1().serve_connection(io, service).with_upgrades());
             drive_to_end(connection, &peer, UpgradeableConnection::graceful_shutdown).await;
         }

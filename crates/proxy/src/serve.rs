@@ -1,17 +1,18 @@
 //! The spine: a request's life in three functions.
 
 pub(crate) mod sign_in;
+pub(crate) mod strict;
 
 use std::rc::Rc;
 
-use http::{Request, Response, request::Parts};
+use http::{Request, Response, StatusCode, request::Parts};
 use hyper::body::Incoming;
 use portcullis_model::Refusal;
 use portcullis_policy::Pass;
 
 use crate::{
     body::{Answer, DownBody},
-    canonical::{self, Canonical, Speaks},
+    canonical::{self, Canonical, Speaks, single::Present},
     core::Core,
     decide::{self, Question},
     exchange::Exchange,
@@ -41,7 +42,10 @@ pub(crate) async fn serve(
     core.work.came();
     let (mut parts, body) = request.into_parts();
     let mut exchange = Exchange::begin(core, peer, &mut parts, body);
-    let answer = if sign_in::is_here(&parts.uri) {
+    let asks_upgrade = exchange.asks_upgrade();
+    let answer = if strict::is_stand_in(&parts.method) {
+        Err(unreadable(&exchange))
+    } else if sign_in::is_here(&parts.uri) {
         Box::pin(sign_in::serve(&mut exchange, parts)).await
     } else {
         match admit(&mut exchange, parts).await {
@@ -52,14 +56,38 @@ pub(crate) async fn serve(
     let mut response = match answer {
         Ok(response) => response,
         Err(refusal) => {
-            let refusal = identify::as_told(&exchange, refusal);
+            let refusal = identify::as_told(&exchange, blame(&exchange, refusal));
             Box::pin(refuse::refuse(&mut exchange, refusal)).await
         }
     };
     if let Some(seconds) = exchange.applied {
         hold::applied(response.headers_mut(), seconds);
     }
+    if asks_upgrade {
+        let verdict = &exchange.peer.verdict;
+        verdict.settle(response.status() == StatusCode::SWITCHING_PROTOCOLS);
+    }
     response.map(|body| Answer::new(body, serving))
+}
+
+/// Why a request is not read.
+fn unreadable(exchange: &Exchange) -> Refusal {
+    match exchange.peer.verdict.defect() {
+        Some(defect) if defect.is_size() => Refusal::HeadTooLarge(defect.words()),
+        Some(defect) => Refusal::Malformed(defect.words()),
+        None => Refusal::MethodNotAllowed,
+    }
+}
+
+/// A body that reads two ways breaks off half-way, and it is not the upstream that did it.
+fn blame(exchange: &Exchange, refusal: Refusal) -> Refusal {
+    let is_chunked = || exchange.present.has(Present::TRANSFER_ENCODING);
+    match (&refusal, exchange.peer.verdict.defect()) {
+        (Refusal::Upstream(_) | Refusal::Malformed(_), Some(defect)) if is_chunked() => {
+            Refusal::Malformed(defect.words())
+        }
+        _ => refusal,
+    }
 }
 
 /// Detect, identify, route, inspect, decide, perhaps wait and decide again, limit, record. Any error is

@@ -17,7 +17,10 @@ use super::{
     pace::{Pace, Serving},
     tls::ClientCertificate,
 };
-use crate::canonical::{LastHost, Sni};
+use crate::{
+    canonical::{LastHost, Sni},
+    serve::strict::Verdict,
+};
 
 /// A client connection, as its requests see it.
 #[derive(Debug)]
@@ -33,6 +36,8 @@ pub(crate) struct Peer {
     pub(crate) certificate: Option<ClientCertificate>,
     /// The host that it asked for last.
     pub(crate) last_host: LastHost,
+    /// What its reader says about the bytes that it sends, in HTTP/1.
+    pub(crate) verdict: Arc<Verdict>,
     /// How long the connection may take its time.
     pace: Arc<Pace>,
     /// Whether its pace ends it: HTTP/2 has pings.
@@ -56,6 +61,7 @@ impl Peer {
             tls,
             certificate: None,
             last_host: LastHost::default(),
+            verdict: Arc::default(),
             pace: Pace::new(),
             is_paced: Cell::new(false),
             number: Cell::new(0),

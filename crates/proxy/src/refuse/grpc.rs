@@ -45,7 +45,9 @@ pub(crate) const fn status(refusal: &Refusal) -> u16 {
         | Refusal::Requestable(_)
         | Refusal::Declined(_) => PERMISSION_DENIED,
         Refusal::NotFound => NOT_FOUND,
-        Refusal::TooLarge(_) | Refusal::Limited { .. } => RESOURCE_EXHAUSTED,
+        Refusal::TooLarge(_) | Refusal::HeadTooLarge(_) | Refusal::Limited { .. } => {
+            RESOURCE_EXHAUSTED
+        }
         Refusal::Misdirected => FAILED_PRECONDITION,
         Refusal::Unavailable(_)
         | Refusal::Upstream(UpstreamTrouble::Unreachable | UpstreamTrouble::Broken) => UNAVAILABLE,
