@@ -5,6 +5,7 @@ mod pace;
 mod peer;
 mod proxy_protocol;
 mod tls;
+mod unsent;
 
 use std::{
     io,
@@ -34,9 +35,9 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 pub(crate) use balance::{Arrival, Seats, seats};
-pub(crate) use pace::Serving;
-pub(crate) use peer::{Peer, Peers};
+pub(crate) use peer::{Peer, Peers, Turn};
 pub use tls::LiveTls;
+pub(crate) use unsent::Waiting;
 
 use self::{balance::Seat, pace::Paced, tls::ClientCertificate};
 use crate::{
@@ -47,7 +48,7 @@ use crate::{
     metrics::TurnedAway,
     serve::{
         serve,
-        strict::{MAX_HEAD, Strict},
+        strict::{MAX_HEAD, Strict, http2::Windowed},
     },
 };
 
@@ -254,7 +255,8 @@ where
         }
         // Pings find out whether the other side is still there.
         Detected::Http2 => {
-            let mut connection = Box::pin(http2().serve_connection(TokioIo::new(stream), service));
+            let io = TokioIo::new(Windowed::new(stream, Arc::clone(&peer.window)));
+            let mut connection = Box::pin(http2().serve_connection(io, service));
             drive_to_end(connection.as_mut(), &peer, http2::Connection::graceful_shutdown).await;
         }
     }

@@ -5,6 +5,7 @@ pub(crate) mod strict;
 
 use std::rc::Rc;
 
+use bytes::Bytes;
 use http::{Request, Response, StatusCode, request::Parts};
 use hyper::body::Incoming;
 use portcullis_model::Refusal;
@@ -38,13 +39,15 @@ pub(crate) async fn serve(
     peer: Rc<Peer>,
     request: Request<Incoming>,
 ) -> Response<Answer> {
-    let serving = peer.serve();
+    let turn = peer.serve();
     core.work.came();
     let (mut parts, body) = request.into_parts();
     let mut exchange = Exchange::begin(core, peer, &mut parts, body);
     let asks_upgrade = exchange.asks_upgrade();
     let answer = if strict::is_stand_in(&parts.method) {
         Err(unreadable(&exchange))
+    } else if exchange.peer.is_crowded() {
+        Err(Refusal::Limited { retry_after: 1 })
     } else if sign_in::is_here(&parts.uri) {
         Box::pin(sign_in::serve(&mut exchange, parts)).await
     } else {
@@ -57,7 +60,10 @@ pub(crate) async fn serve(
         Ok(response) => response,
         Err(refusal) => {
             let refusal = identify::as_told(&exchange, blame(&exchange, refusal));
-            Box::pin(refuse::refuse(&mut exchange, refusal)).await
+            let response = Box::pin(refuse::refuse(&mut exchange, refusal)).await;
+            // Whoever cannot be told why does not make the gate keep it.
+            let is_told = !exchange.peer.window.is_tight();
+            response.map(|body| if is_told { body } else { DownBody::whole(Bytes::new()) })
         }
     };
     if let Some(seconds) = exchange.applied {
@@ -67,7 +73,7 @@ pub(crate) async fn serve(
         let verdict = &exchange.peer.verdict;
         verdict.settle(response.status() == StatusCode::SWITCHING_PROTOCOLS);
     }
-    response.map(|body| Answer::new(body, serving))
+    response.map(|body| Answer::new(body, turn))
 }
 
 /// Why a request is not read.

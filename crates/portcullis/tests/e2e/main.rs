@@ -13,6 +13,7 @@
     reason = "tests fail by panicking, and read better than they run"
 )]
 
+mod answers;
 mod balancers;
 mod browser;
 mod browsers;
@@ -21,8 +22,10 @@ mod chromium;
 mod clocks;
 mod crash;
 mod desk;
+mod desync;
 mod directory;
 mod doors;
+mod frames;
 mod grant_tokens;
 mod headers;
 mod held;

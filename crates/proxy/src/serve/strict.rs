@@ -1,4 +1,5 @@
-//! Strict reading of HTTP/1: an unambiguous grammar below the HTTP parser.
+//! Strict reading: an unambiguous grammar of HTTP/1 below the HTTP parser, and in [`http2`] what there is to
+//! add to the HTTP/2 library.
 //!
 //! A parser repairs, ignores or tolerates by design: bare line feeds, a length beside a transfer encoding, a
 //! fragment in a target. Somebody behind the gate may repair it otherwise, and one sequence of bytes is two
@@ -13,6 +14,7 @@
 //! - Behind a 101 it is out of the way.
 
 mod defect;
+pub(crate) mod http2;
 mod line;
 mod reader;
 
@@ -20,10 +22,10 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU8, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -56,6 +58,8 @@ pub(crate) struct Verdict {
     defect: AtomicU8,
     settled: AtomicU8,
     asked: AtomicU8,
+    /// Waits until an upgrade is settled. The parser above reads again only when it is woken.
+    waiting: Mutex<Option<Waker>>,
 }
 
 impl Verdict {
@@ -71,6 +75,13 @@ impl Verdict {
     pub(crate) fn settle(&self, is_tunnel: bool) {
         let settled = if is_tunnel { Self::TUNNEL } else { Self::DECLINED };
         self.settled.store(settled, Ordering::Relaxed);
+        if let Some(waker) = self.waiting().take() {
+            waker.wake();
+        }
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Option<Waker>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A request is about to be sent.
@@ -261,7 +272,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Strict<S> {
                     this.read_kept();
                     continue;
                 }
-                // Whoever answers wakes the connection.
+                *this.verdict.waiting() = Some(cx.waker().clone());
                 if this.kept.len() >= MAX_KEPT {
                     return Poll::Pending;
                 }
