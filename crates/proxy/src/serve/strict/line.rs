@@ -105,9 +105,8 @@ pub(super) fn request_line(bytes: &[u8]) -> Read<RequestLine<'_>> {
     let is_old = match version.first_chunk() {
         Some(b"HTTP/1.1\r\n") => false,
         Some(b"HTTP/1.0\r\n") => true,
-        Some(_) => return Err(Defect::Version),
         None if may_become(version, &[b"HTTP/1.1\r\n", b"HTTP/1.0\r\n"]) => return Ok(None),
-        None => return Err(Defect::Version),
+        Some(_) | None => return Err(Defect::Version),
     };
     Ok(Some(RequestLine { method, target, is_old, length: method.len() + target.len() + 12 }))
 }

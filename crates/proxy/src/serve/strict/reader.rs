@@ -62,6 +62,7 @@ enum Place {
 }
 
 /// What is known of the head that is being read.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, found in any order")]
 #[derive(Debug, Clone, Copy, Default)]
 struct Head {
     /// Where the next line begins. Lines before that are sound.
