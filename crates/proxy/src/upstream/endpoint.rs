@@ -58,6 +58,8 @@ pub(crate) struct Endpoint {
     connecting: tokio::sync::Mutex<()>,
     /// When connecting failed the last time, unless it has worked since.
     failed: Cell<Option<Instant>>,
+    /// The time as it was told last: twice a second.
+    now: Cell<Instant>,
 }
 
 impl Endpoint {
@@ -83,6 +85,7 @@ impl Endpoint {
             shared: RefCell::default(),
             connecting: tokio::sync::Mutex::default(),
             failed: Cell::new(None),
+            now: Cell::new(Instant::now()),
         })
     }
 
@@ -103,7 +106,7 @@ impl Endpoint {
     }
 
     /// A pooled or shared connection, if there is one that will do.
-    pub(super) fn pooled_for(self: &Rc<Self>, kind: Kind) -> Option<Lane> {
+    pub(crate) fn pooled_for(self: &Rc<Self>, kind: Kind) -> Option<Lane> {
         if kind == Kind::Any { self.pooled() } else { None }
     }
 
@@ -164,8 +167,8 @@ impl Endpoint {
             }
         }
         let mut idle = self.idle.borrow_mut();
-        while let Some((line, since)) = idle.pop() {
-            if line.sender.is_ready() && since.elapsed() < IDLE {
+        while let Some((line, _)) = idle.pop() {
+            if line.sender.is_ready() {
                 let channel = Channel::Http1 { line, reused: true };
                 return Some(Lane::new(Rc::clone(self), channel));
             }
@@ -177,11 +180,13 @@ impl Endpoint {
     pub(super) fn keep(&self, line: Line) {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < KEPT && !line.sender.is_closed() {
-            idle.push((line, Instant::now()));
+            idle.push((line, self.now.get()));
         }
     }
 
+    /// Tells the time, which no request reads a clock for, and closes what was idle for too long.
     pub(super) fn forget_idle(&self, now: Instant) {
+        self.now.set(now);
         self.idle.borrow_mut().retain(|(line, since)| {
             !line.sender.is_closed() && now.saturating_duration_since(*since) < IDLE
         });
