@@ -366,7 +366,8 @@ fn what_cannot_be_read_is_on_record_behind_what_can() {
 fn i09_heads_have_limits() {
     let desk = Desk::open();
     let head = desk.shop.head("GET", "/page");
-    let fields = |count: usize| (0..count).map(|n| format!("X-{n}: y\r\n")).collect::<String>();
+    let fields =
+        |count: usize| (0..count).map(|n| format!("X-{n}: y\r\n")).collect::<Vec<_>>().concat();
     desk.refused(format!("{head}X: {}\r\n\r\n{}", "y".repeat(128 * 1024), desk.behind), 431);
     desk.refused(format!("{head}{}\r\n{}", fields(201), desk.behind), 431);
     desk.refused(format!("{head}{}\r\n{}", fields(99), desk.behind), 431);
