@@ -101,17 +101,19 @@ fn body() -> impl Strategy<Value = &'static str> {
     ])
 }
 
+fn lines<'a>(headers: impl Iterator<Item = &'a String>) -> String {
+    headers.flat_map(|header| [header.as_str(), "\r\n"]).collect()
+}
+
 /// A message that is mostly sound, and sometimes not at all.
 fn message() -> impl Strategy<Value = Vec<u8>> {
     let sound = prop_oneof![2 => Just(true), 1 => Just(false)];
     (sound, method(), a_target(), prop::collection::vec(header(), 0..5), body()).prop_map(
         |(sound, method, target, headers, body)| {
             if sound {
-                let headers: String = headers
-                    .iter()
-                    .filter(|header| header.starts_with("X-") || header.starts_with("Accept"))
-                    .map(|header| format!("{header}\r\n"))
-                    .collect();
+                let is_plain =
+                    |header: &&String| header.starts_with("X-") || header.starts_with("Accept");
+                let headers = lines(headers.iter().filter(is_plain));
                 let framing = match body {
                     "" => String::new(),
                     "hello" => "Content-Length: 5\r\n".to_owned(),
@@ -122,7 +124,7 @@ fn message() -> impl Strategy<Value = Vec<u8>> {
                 )
                 .into();
             }
-            let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+            let headers = lines(headers.iter());
             // As Latin-1, so that single high bytes occur.
             let text =
                 format!("{method} {target} HTTP/1.1\r\nHost: shop.test\r\n{headers}\r\n{body}");

@@ -232,8 +232,7 @@ pub(super) fn parsed(pieces: &[Vec<u8>]) -> Vec<Seen> {
         builder.half_close(true).header_read_timeout(None).max_header_size(MAX_HEAD);
         let _ = builder.serve_connection(TokioIo::new(io), service).with_upgrades().await;
     });
-    let seen = seen.borrow().clone();
-    seen
+    seen.borrow().clone()
 }
 
 /// Checks that both readings are one.

@@ -94,7 +94,7 @@ fn what_cannot_be_followed_ends_the_connection() {
         frame(HEADERS, END_HEADERS, 1, b"\x44\x05/a"),
         frame(HEADERS, END_HEADERS, 1, b"\x44\x84\xff\xff\xff\xff"),
         frame(HEADERS, END_HEADERS | PADDED, 1, b"\x09a"),
-        frame(HEADERS, END_HEADERS, 1, &[0x82; MAX_FRAME + 1]),
+        frame(HEADERS, END_HEADERS, 1, &vec![0x82; MAX_FRAME + 1]),
     ] {
         seen(&wrong, 4096, &Arc::default()).unwrap_err();
     }
