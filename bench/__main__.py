@@ -7,7 +7,7 @@ import statistics
 import sys
 import tempfile
 
-from . import questions
+from . import questions, subjects
 
 
 def main() -> int:
@@ -15,8 +15,11 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds (default 3)")
     parser.add_argument("--seconds", type=int, default=6, help="length of one measurement")
     parser.add_argument("--json", type=pathlib.Path, help="also write the raw figures here")
+    parser.add_argument("--binary", type=pathlib.Path, help="another binary than the shipped one, to try a question out")
     parser.add_argument("question", nargs="*", help=f"any of: {', '.join(questions.ALL)}")
     args = parser.parse_args()
+    if args.binary:
+        subjects.BINARY = args.binary.absolute()
     raw = {}
     with tempfile.TemporaryDirectory(prefix="portcullis-bench-") as folder:
         for name in args.question or questions.ALL:

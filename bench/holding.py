@@ -58,12 +58,12 @@ async def waiting(port: int, token: str, number: int) -> asyncio.StreamReader:
     return reader
 
 
-def noting_upstream(arrived: dict) -> int:
-    """A server that notes when each path came, and answers; returns its port."""
+def noting_upstream(arrived: dict, body: int = 1024) -> int:
+    """A server that notes when each path came, with so many bytes of body, and answers; returns its port."""
     async def talk(reader, writer):
         while head := await head_of(reader):
             arrived[head.split(b" ")[1].decode().lstrip("/")] = time.perf_counter()
-            await reader.readexactly(1024)
+            await reader.readexactly(body)
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
             await writer.drain()
         writer.close()

@@ -7,7 +7,7 @@ import ssl
 import subprocess
 import time
 
-from . import holding, measure, revocation, subjects
+from . import asking, holding, measure, revocation, subjects
 
 BUSY = 0.97
 
@@ -149,4 +149,4 @@ def spread(folder, rounds, _seconds):
 
 
 ALL = {"everything": everything, "policies": policies, "latency": latency, "memory": memory, "spread": spread,
-       "revocation": revocation.revocation, "holding": holding.holding}
+       "revocation": revocation.revocation, "holding": holding.holding, "asking": asking.asking}

@@ -28,11 +28,10 @@ use crate::{
     caller::Caller,
     error::Answer,
     extract::{Body, Search, named},
+    idempotency::IDEMPOTENCY_KEY,
     page::{self, PageQuery},
     parts::Shared,
 };
-
-const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 
 /// What is asked for: either a `refusal` or `queries`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]

@@ -1,17 +1,20 @@
 //! What every answer gets on its way out: a request id, security headers, finished problems.
 
+use std::panic::AssertUnwindSafe;
+
 use axum::{
     body::Body,
     extract::{Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, header},
     middleware::Next,
-    response::Response,
+    response::{IntoResponse, Response},
 };
+use futures_util::FutureExt;
 use portcullis_model::{RequestId, problem::PROBLEM_JSON};
 use tracing::Instrument;
 
 use crate::{
-    error::Unfinished,
+    error::{ApiError, Unfinished},
     parts::{ApiParts, Shared},
     problem_kind::ProblemKind,
 };
@@ -22,13 +25,20 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("portcullis-request-id");
 pub(crate) async fn finish(State(api): State<Shared>, request: Request, next: Next) -> Response {
     let id = RequestId::new(api.clock.now(), api.entropy.as_ref()).to_string();
     let span = tracing::info_span!("api.call", request = %id, method = %request.method());
-    let mut response = next.run(request).instrument(span).await;
+    let mut response = answered(next.run(request)).instrument(span).await;
     finish_problem(&api, &id, &mut response);
     secure(response.headers_mut());
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     response
+}
+
+/// A panic is the end of one call: 500, and whoever else is served goes on. What was not committed
+/// did not happen.
+async fn answered(answer: impl Future<Output = Response>) -> Response {
+    let caught = AssertUnwindSafe(answer).catch_unwind().await;
+    caught.unwrap_or_else(|_| ApiError::Panicked.into_response())
 }
 
 fn finish_problem(api: &ApiParts, id: &str, response: &mut Response) {
@@ -71,5 +81,22 @@ fn secure(headers: &mut HeaderMap) {
     for (name, value) in fixed {
         // The pages bring a policy of their own.
         headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f13_a_panic_over_a_call_is_a_500_that_says_nothing_of_it() {
+        let panics = || -> Response { std::panic::panic_any("a-secret-in-a-panic") };
+        let response = answered(async move { panics() }).now_or_never().unwrap();
+        assert_eq!(response.status(), 500);
+        let unfinished = response.extensions().get::<Unfinished>().unwrap();
+        assert_eq!(unfinished.kind, Some(ProblemKind::Internal));
+        assert!(!unfinished.detail.contains("a-secret"), "{}", unfinished.detail);
+        let sound = answered(async { Response::default() }).now_or_never().unwrap();
+        assert_eq!(sound.status(), 200);
     }
 }

@@ -40,6 +40,9 @@ pub(crate) enum ApiError {
     /// The server was put together without the callers' addresses.
     #[error("the server does not know its callers' addresses")]
     NoSource,
+    /// A mistake of ours, in a handler or below.
+    #[error("the server panicked over a call")]
+    Panicked,
 }
 
 /// A problem on its way to the edge, which adds what only it knows: base URL and request id.
@@ -100,7 +103,7 @@ impl IntoResponse for ApiError {
             Self::MethodNotAllowed => {
                 (plain(ProblemKind::MethodNotAllowed, self.to_string()), None)
             }
-            Self::NoSource => {
+            Self::NoSource | Self::Panicked => {
                 tracing::error!(error = %self, "api.failed");
                 (internal(), None)
             }

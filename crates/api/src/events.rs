@@ -1,18 +1,28 @@
 //! `/v1/events`: state changes that concern the caller, as server-sent events.
 //!
-//! Looks once a second at what the caller may see and sends what is different. Every look
-//! authenticates anew, so a stream ends with its sign-in. Not a record: what came and went between
-//! two looks is not sent; the record has it.
+//! Fed by what control puts on record: each event's id is its position there, so that a client that
+//! comes again with `Last-Event-ID` misses nothing. Every event is decided and read anew, and the
+//! stream ends with the sign-in. A client that reads too slowly is let go with an `end` that says so.
 
-use std::{collections::BTreeMap, convert::Infallible, net::IpAddr, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    convert::Infallible,
+    net::IpAddr,
+    time::Duration,
+};
 
 use axum::{
     extract::State,
     http::HeaderMap,
     response::sse::{Event, KeepAlive, Sse},
 };
-use futures_util::{Stream, StreamExt, stream};
-use portcullis_control::views::AccessRequestFilter;
+use futures_util::{Stream, stream};
+use portcullis_control::{
+    ControlError, OpContext,
+    feed::{About, Heard, Listener, Missed, Notice},
+};
+use portcullis_identity::browser::Cookie;
+use portcullis_model::{AccessRequestState, Secret};
 use serde::Serialize;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -21,10 +31,12 @@ use crate::{
     caller::{Caller, Source, bearer},
     error::{Answer, ApiError},
     grants::GrantBody,
-    parts::Shared,
+    parts::{ApiParts, Shared},
 };
 
+/// How often the sign-in is looked at while nothing happens: it may end by itself.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LAST_EVENT_ID: &str = "last-event-id";
 
 pub(crate) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(events))
@@ -32,9 +44,12 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
 
 /// State changes that concern me
 ///
-/// Server-sent events: `access-request` with an `AccessRequest`, `grant` with a `Grant`, and at last
-/// `end` when the sign-in is over.
+/// Server-sent events: `access-request` with an `AccessRequest` and `grant` with a `Grant`, as they are
+/// now; `reset` when too much was missed to tell, so that the lists have to be looked at again; and at
+/// last `end` with why: the sign-in is over, or the events were read too slowly. Each id is a position in
+/// the record; the first comes at once, without an event.
 #[utoipa::path(get, path = "/v1/events", tag = "access",
+    params(("Last-Event-ID" = Option<u64>, Header, description = "Go on after this event.")),
     responses((status = 200, content_type = "text/event-stream")))]
 pub(crate) async fn events(
     _: Caller,
@@ -42,61 +57,188 @@ pub(crate) async fn events(
     State(api): State<Shared>,
     headers: HeaderMap,
 ) -> Answer<Sse<impl Stream<Item = Result<Event, Infallible>>>> {
-    let bearer = bearer(&headers)?.map(str::to_owned);
-    let mut watch = Watch { api, bearer, source, seen: BTreeMap::new(), over: false };
-    watch.look().await?;
-    let looks = stream::unfold(watch, async |mut watch| {
-        if watch.over {
-            return None;
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
-        let events = watch.next().await;
-        Some((stream::iter(events.into_iter().map(Ok)), watch))
+    let after = last_event_id(&headers)?;
+    let credential = credential(&api, &headers)?;
+    // INVARIANT: it listens before it looks at what was missed.
+    let listener = api.control.listen();
+    let mut watch = Watch {
+        api,
+        credential,
+        source,
+        listener,
+        told: None,
+        ready: VecDeque::new(),
+        over: false,
+    };
+    watch.begin(after).await?;
+    let events = stream::unfold(watch, async |mut watch| {
+        let event = watch.next().await?;
+        Some((Ok(event), watch))
     });
-    Ok(Sse::new(looks.flatten()).keep_alive(KeepAlive::default()))
+    Ok(Sse::new(events).keep_alive(KeepAlive::default()))
+}
+
+fn last_event_id(headers: &HeaderMap) -> Answer<Option<u64>> {
+    let Some(value) = headers.get(LAST_EVENT_ID) else { return Ok(None) };
+    let id = value.to_str().ok().and_then(|text| text.parse().ok());
+    id.map(Some).ok_or_else(|| {
+        let message = "it is the id of an event of this stream, which is a number".to_owned();
+        ControlError::Invalid { field: "Last-Event-ID", message }.into()
+    })
+}
+
+/// What the caller came with, which has been checked once.
+enum Credential {
+    Bearer(Option<Secret>),
+    Cookie(Secret),
+}
+
+fn credential(api: &ApiParts, headers: &HeaderMap) -> Answer<Credential> {
+    if let Some(token) = bearer(headers)? {
+        return Ok(Credential::Bearer(Some(Secret::new(token))));
+    }
+    // One that is damaged was refused before.
+    let cookie = api.cookie(headers, Cookie::Control).ok().flatten();
+    Ok(cookie.map_or(Credential::Bearer(None), Credential::Cookie))
 }
 
 struct Watch {
     api: Shared,
-    bearer: Option<String>,
+    credential: Credential,
     source: IpAddr,
-    seen: BTreeMap<(&'static str, String), String>,
+    listener: Listener,
+    /// Up to here everything was told that there is to tell.
+    told: Option<u64>,
+    ready: VecDeque<Event>,
     over: bool,
 }
 
 impl Watch {
-    async fn next(&mut self) -> Vec<Event> {
-        match self.look().await {
-            Ok(events) => events,
-            Err(error) => {
+    /// Catches up with what was missed, or says from where on it goes on.
+    async fn begin(&mut self, after: Option<u64>) -> Result<(), ApiError> {
+        let op = self.caller().await?;
+        let newest = self.listener.newest().await?;
+        let missed = match after {
+            Some(after) => self.listener.missed(after).await?,
+            None => Missed::Notices(Vec::new()),
+        };
+        match missed {
+            Missed::Notices(notices) => {
+                let newest = notices.last().map(|notice| notice.position).max(newest);
+                for notice in latest(notices) {
+                    self.describe(&op, notice).await?;
+                }
+                self.told = newest;
+                self.ready.extend(newest.map(|newest| Event::default().id(newest.to_string())));
+            }
+            Missed::TooMuch => {
+                let reset = Event::default().event("reset").data("look at the lists again");
+                let newest = newest.unwrap_or_default();
+                self.ready.push_back(reset.id(newest.to_string()));
+                self.told = Some(newest);
+            }
+        }
+        Ok(())
+    }
+
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(event);
+            }
+            if self.over {
+                return None;
+            }
+            let heard = tokio::time::timeout(LOOK_EVERY, self.listener.next()).await;
+            let told = match heard.unwrap_or(Heard::Rights) {
+                Heard::Notice(notice) if self.told >= Some(notice.position) => continue,
+                Heard::Notice(notice) => self.tell(notice).await,
+                Heard::Rights => self.caller().await.map(drop),
+                Heard::Behind => {
+                    self.end("you read too slowly; come again with Last-Event-ID");
+                    continue;
+                }
+            };
+            if let Err(error) = told {
                 tracing::debug!(%error, "api.events.ended");
-                self.over = true;
-                vec![Event::default().event("end").data("sign in again")]
+                self.end(match error {
+                    ApiError::Control(ControlError::Unauthenticated(_)) => "sign in again",
+                    _ => "it cannot be told at the moment; come again with Last-Event-ID",
+                });
             }
         }
     }
 
-    /// What is different from the last look; everything at the first.
-    async fn look(&mut self) -> Result<Vec<Event>, ApiError> {
-        let caller = self.api.control.authenticate(self.bearer.as_deref()).await?;
-        let op = self.api.control.context(caller, self.source);
-        let mut now = BTreeMap::new();
-        for view in self.api.control.access_requests(&op, AccessRequestFilter::All).await? {
-            let body = AccessRequestBody::from(view);
-            now.insert(("access-request", body.id.clone()), json(&body));
-        }
-        for grant in self.api.control.grants(&op).await? {
-            let body = GrantBody::seen_by(&self.api.control, &op)(grant);
-            now.insert(("grant", body.id.clone()), json(&body));
-        }
-        let changed = now.iter().filter(|(key, body)| self.seen.get(*key) != Some(*body));
-        let events = changed.map(|((kind, _), body)| Event::default().event(*kind).data(body));
-        let events = events.collect();
-        self.seen = now;
-        Ok(events)
+    fn end(&mut self, why: &str) {
+        self.over = true;
+        self.ready.push_back(Event::default().event("end").data(why));
+    }
+
+    async fn tell(&mut self, notice: Notice) -> Result<(), ApiError> {
+        let op = self.caller().await?;
+        self.describe(&op, notice).await?;
+        self.told = Some(notice.position);
+        Ok(())
+    }
+
+    async fn caller(&self) -> Result<OpContext, ApiError> {
+        let control = &self.api.control;
+        let caller = match &self.credential {
+            Credential::Bearer(token) => {
+                control.authenticate(token.as_ref().map(Secret::expose)).await?
+            }
+            // A page that is open is not somebody who is there.
+            Credential::Cookie(token) => {
+                control.authenticate_idle_cookie(token.expose(), self.api.origin()).await?
+            }
+        };
+        Ok(control.context(caller, self.source))
+    }
+
+    /// What a notice is about, as it is now, if the caller may see it.
+    async fn describe(&mut self, op: &OpContext, notice: Notice) -> Result<(), ApiError> {
+        let (kind, body, grants) = match notice.about {
+            About::AccessRequest(id) => {
+                let Some(view) = seen(self.api.control.access_request(op, id).await)? else {
+                    return Ok(());
+                };
+                let grants = match &view.request.state {
+                    AccessRequestState::Approved { grants, .. } => grants.clone(),
+                    _ => Vec::new(),
+                };
+                ("access-request", json(&AccessRequestBody::from(view)), grants)
+            }
+            About::Grant(id) => {
+                let Some(grant) = seen(self.api.control.grant(op, id).await)? else {
+                    return Ok(());
+                };
+                ("grant", json(&GrantBody::seen_by(&self.api.control, op)(grant)), vec![id])
+            }
+        };
+        self.listener.in_effect(&grants).await?;
+        let event = Event::default().event(kind).data(body?).id(notice.position.to_string());
+        self.ready.push_back(event);
+        Ok(())
     }
 }
 
-fn json<T: Serialize>(body: &T) -> String {
-    serde_json::to_string(body).unwrap_or_default()
+/// Of each thing the newest notice, in their order: what it was before is not known any more.
+fn latest(notices: Vec<Notice>) -> Vec<Notice> {
+    let newest: HashMap<About, u64> =
+        notices.iter().map(|notice| (notice.about, notice.position)).collect();
+    let is_newest = |notice: &Notice| newest.get(&notice.about) == Some(&notice.position);
+    notices.into_iter().filter(is_newest).collect()
+}
+
+/// What the caller may not see is not there.
+fn seen<T>(found: Result<T, ControlError>) -> Result<Option<T>, ControlError> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(ControlError::NotFound(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn json<T: Serialize>(body: &T) -> Result<String, ControlError> {
+    serde_json::to_string(body).map_err(|error| ControlError::Internal(Box::new(error)))
 }

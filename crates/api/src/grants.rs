@@ -7,12 +7,12 @@ use axum::{
 };
 use jiff::Timestamp;
 use portcullis_control::{
-    Control, OpContext,
+    Control, Cut, OpContext,
     views::{Ask, AskFor},
 };
 use portcullis_model::{Grant, GrantEnd, GrantId, GrantState, Window};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
@@ -168,16 +168,92 @@ pub(crate) async fn grant(
     Ok(Json(GrantBody::seen_by(&api.control, &op)(grant)))
 }
 
+/// How a grant is revoked.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct RevokeQuery {
+    /// Wait until every connection that it opened is gone, `50s` at most. A grant that is over already is
+    /// no conflict then.
+    #[param(value_type = Option<String>)]
+    pub wait: Option<Window>,
+}
+
+/// A grant that is over. With `wait`, what became of the connections that it had opened.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = RevokedGrant)]
+pub struct RevokedBody {
+    /// The grant.
+    #[serde(flatten)]
+    pub grant: GrantBody,
+    /// Whether none of them is left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub all_gone: Option<bool>,
+    /// Those that lived when it was revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<Vec<CutBody>>,
+    /// Cores of the gate that have not said in time what they carry.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub silent_cores: Vec<usize>,
+}
+
+/// A connection, and how it ended.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = CutConnection)]
+pub struct CutBody {
+    /// Its id.
+    pub id: String,
+    /// What.
+    pub operation: String,
+    /// Which instance.
+    pub instance: String,
+    /// `http`, `grpc`, `websocket` or `sse`.
+    pub protocol: String,
+    /// Why it is over, as the record says it, such as `grant_ended`; absent if it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
+    /// Bytes that went up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_up: Option<u64>,
+    /// Bytes that came down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_down: Option<u64>,
+}
+
+impl From<Cut> for CutBody {
+    fn from(Cut { connection, over }: Cut) -> Self {
+        Self {
+            id: connection.id.to_string(),
+            operation: connection.operation.to_string(),
+            instance: connection.instance.to_string(),
+            protocol: connection.protocol.to_owned(),
+            ended: over.map(|over| over.why.to_owned()),
+            bytes_up: over.map(|over| over.up),
+            bytes_down: over.map(|over| over.down),
+        }
+    }
+}
+
 /// Revoke a grant; answered once no gate of this process uses it any more
-#[utoipa::path(post, path = "/v1/grants/{id}/revoke", tag = "access", params(("id" = String, Path)),
-    responses((status = 200, body = GrantBody)))]
+#[utoipa::path(post, path = "/v1/grants/{id}/revoke", tag = "access",
+    params(("id" = String, Path), RevokeQuery), responses((status = 200, body = RevokedBody)))]
 pub(crate) async fn revoke(
     Caller(op): Caller,
     State(api): State<Shared>,
     Path(id): Path<String>,
-) -> Answer<Json<GrantBody>> {
-    let grant = api.control.revoke(&op, id_of(&id)?).await?;
-    Ok(Json(GrantBody::seen_by(&api.control, &op)(grant)))
+    Search(query): Search<RevokeQuery>,
+) -> Answer<Json<RevokedBody>> {
+    let (id, body) = (id_of(&id)?, GrantBody::seen_by(&api.control, &op));
+    let Some(wait) = query.wait else {
+        let grant = body(api.control.revoke(&op, id).await?);
+        let (all_gone, connections, silent_cores) = (None, None, Vec::new());
+        return Ok(Json(RevokedBody { grant, all_gone, connections, silent_cores }));
+    };
+    let cuts = api.control.revoke_and_wait(&op, id, wait.get()).await?;
+    let all_gone = Some(cuts.all_gone());
+    let connections = Some(cuts.connections.into_iter().map(Into::into).collect());
+    let (grant, silent_cores) = (body(cuts.grant), cuts.silent);
+    Ok(Json(RevokedBody { grant, all_gone, connections, silent_cores }))
 }
 
 /// Give my own grant back

@@ -20,6 +20,7 @@ pub(crate) mod error;
 pub mod events;
 pub(crate) mod extract;
 pub mod grants;
+mod idempotency;
 pub mod incidents;
 mod openapi;
 pub mod operations;
@@ -63,6 +64,7 @@ pub const BODY_LIMIT: usize = 256 * 1024;
 pub fn router(parts: ApiParts) -> Router {
     let parts: Shared = Arc::new(parts);
     let (routes, document) = documented().split_for_parts();
+    let takers = idempotency::Takers::of(&document);
     let document = openapi::finish(document, &parts.base_url);
     routes
         .merge(pages::routes())
@@ -72,6 +74,7 @@ pub fn router(parts: ApiParts) -> Router {
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .fallback(async || ApiError::NoSuchPath)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(middleware::from_fn_with_state(takers, idempotency::refuse))
         .layer(middleware::from_fn_with_state(Arc::clone(&parts), edge::finish))
         .with_state(parts)
 }

@@ -4,13 +4,16 @@
 //! person can see what lives and ask for an end.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
-use portcullis_model::{ConnectionId, Event, EventType};
+use portcullis_model::{ConnectionId, Event, EventType, GrantId};
 use portcullis_store::Change;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, timeout_at},
+};
 
 use crate::{OpContext, core::Core, ports::ConnectionInfo, settle::Settlement, usecase::idle};
 
@@ -20,7 +23,22 @@ const BATCH: usize = 256;
 struct Live {
     info: ConnectionInfo,
     close: watch::Sender<bool>,
+    over: watch::Sender<Option<Over>>,
 }
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Over {
+    /// A word of the record.
+    pub why: &'static str,
+    /// Bytes that went up.
+    pub up: u64,
+    /// Bytes that came down.
+    pub down: u64,
+}
+
+/// A connection, and how it ended once it has.
+pub(crate) type Followed = (ConnectionInfo, watch::Receiver<Option<Over>>);
 
 type Registry = Arc<Mutex<HashMap<ConnectionId, Live>>>;
 
@@ -30,13 +48,14 @@ pub(crate) struct Connections {
     live: Registry,
     ended: mpsc::UnboundedSender<Ended>,
     ends: Mutex<Option<mpsc::UnboundedReceiver<Ended>>>,
+    /// Under which version of the snapshot each core of the gate has looked at its connections.
+    looked: watch::Sender<BTreeMap<usize, u64>>,
 }
 
 #[derive(Debug)]
 struct Ended {
     info: ConnectionInfo,
-    why: &'static str,
-    bytes: (u64, u64),
+    over: Over,
 }
 
 /// A registered connection. Dropped without [`OpenConnection::ended`], it ended abnormally.
@@ -51,7 +70,8 @@ pub struct OpenConnection {
 impl Default for Connections {
     fn default() -> Self {
         let (ended, ends) = mpsc::unbounded_channel();
-        Self { live: Registry::default(), ended, ends: Mutex::new(Some(ends)) }
+        let looked = watch::Sender::default();
+        Self { live: Registry::default(), ended, ends: Mutex::new(Some(ends)), looked }
     }
 }
 
@@ -59,7 +79,7 @@ impl Connections {
     pub(crate) fn opened(&self, info: ConnectionInfo) -> OpenConnection {
         let (close, closing) = watch::channel(false);
         let id = info.id;
-        lock(&self.live).insert(id, Live { info, close });
+        lock(&self.live).insert(id, Live { info, close, over: watch::Sender::new(None) });
         let (live, ended) = (Arc::downgrade(&self.live), self.ended.clone());
         OpenConnection { id, live, close: closing, ended }
     }
@@ -72,6 +92,31 @@ impl Connections {
 
     pub(crate) fn lookup(&self, id: ConnectionId) -> Option<ConnectionInfo> {
         lock(&self.live).get(&id).map(|live| live.info.clone())
+    }
+
+    /// What a grant opened and lives.
+    pub(crate) fn of_grant(&self, grant: GrantId) -> Vec<(ConnectionId, Followed)> {
+        let live = lock(&self.live);
+        let opened = live.iter().filter(|(_, live)| live.info.grant == Some(grant));
+        opened.map(|(id, live)| (*id, (live.info.clone(), live.over.subscribe()))).collect()
+    }
+
+    /// A core has looked at its connections under the snapshot of this version: what had to end by it is
+    /// registered here until it is over.
+    pub(crate) fn looked(&self, core: usize, version: u64) {
+        self.looked.send_modify(|cores| {
+            let newest = cores.entry(core).or_default();
+            *newest = version.max(*newest);
+        });
+    }
+
+    /// Waits until every core has looked under this version; returns those that have not by then.
+    pub(crate) async fn silent(&self, version: u64, deadline: Instant) -> Vec<usize> {
+        let mut looked = self.looked.subscribe();
+        let all = |cores: &BTreeMap<usize, u64>| cores.values().all(|seen| *seen >= version);
+        drop(timeout_at(deadline, looked.wait_for(all)).await);
+        let cores = looked.borrow();
+        cores.iter().filter(|(_, seen)| **seen < version).map(|(core, _)| *core).collect()
     }
 
     /// Asks it to close; false if it is gone.
@@ -90,21 +135,22 @@ impl OpenConnection {
 
     /// It is over: why (a word of the record), and the bytes that went up and down.
     pub fn ended(self, why: &'static str, bytes_up: u64, bytes_down: u64) {
-        self.end(why, (bytes_up, bytes_down));
+        self.end(Over { why, up: bytes_up, down: bytes_down });
     }
 
-    fn end(&self, why: &'static str, bytes: (u64, u64)) {
+    fn end(&self, how: Over) {
         let live = self.live.upgrade().and_then(|live| lock(&live).remove(&self.id));
-        if let Some(Live { info, .. }) = live {
+        if let Some(Live { info, over, .. }) = live {
+            over.send_replace(Some(how));
             // The receiver is gone only when the process stops.
-            let _ = self.ended.send(Ended { info, why, bytes });
+            let _ = self.ended.send(Ended { info, over: how });
         }
     }
 }
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        self.end("lost", (0, 0));
+        self.end(Over { why: "lost", up: 0, down: 0 });
     }
 }
 
@@ -125,7 +171,7 @@ pub(crate) async fn run(core: Arc<Core>) {
     }
 }
 
-fn event(core: &Core, op: &OpContext, Ended { info, why, bytes }: Ended) -> Event {
+fn event(core: &Core, op: &OpContext, Ended { info, over }: Ended) -> Event {
     let mut event = core.event(op, EventType::ConnectionEnded);
     event.principal = Some(info.principal);
     event.service = Some(info.service);
@@ -136,8 +182,8 @@ fn event(core: &Core, op: &OpContext, Ended { info, why, bytes }: Ended) -> Even
     event.connection = Some(info.id);
     event.request = Some(info.request);
     event.source = Some(info.source);
-    event.decision = Some(why.into());
-    event.detail = Some(format!("{} bytes up, {} bytes down", bytes.0, bytes.1));
+    event.decision = Some(over.why.into());
+    event.detail = Some(format!("{} bytes up, {} bytes down", over.up, over.down));
     event
 }
 

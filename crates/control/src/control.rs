@@ -6,6 +6,7 @@ mod facts;
 use std::{
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use portcullis_identity::{
@@ -24,11 +25,13 @@ use crate::{
     ControlError, ControlParts, OpContext, OpenConnection, Snapshots,
     browser::{Answer, Begin, Entered, Exchange, GateWish},
     core::Core,
+    feed::Listener,
     ports::{ConnectionInfo, ConsumeError, HeldRequest, KeptRefusal},
     start,
     usecase::{
-        access_requests, ask, authenticate, browser, bundles, connections, consume, device,
-        explain, grant_tokens, grants, hand_over,
+        access_requests, ask, authenticate, browser, bundles, connections, consume,
+        cuts::{self, Cuts},
+        device, explain, grant_tokens, grants, hand_over,
         hold::{self, Waiting},
         idle, logout, once, origins, passkeys, record, refusals, review, runs, services, sightings,
         sign_in,
@@ -36,7 +39,7 @@ use crate::{
     views::{
         AccessRequestFilter, AccessRequestView, Ask, Beat, BundleView, ConnectionView, DevicePoll,
         DeviceSignIn, EventFilter, EventLine, Explain, Explanation, GateSignIn, NewGrantToken,
-        NewOneTimeToken, NewRun, Origins, RefusalView, ReviewInput, ServiceView, WhoAmI,
+        NewOneTimeToken, NewRun, Origins, RefusalView, ReviewInput, ServiceView, ToolKey, WhoAmI,
     },
 };
 
@@ -135,6 +138,11 @@ impl Control {
         self.core.connections.opened(info)
     }
 
+    /// A core of the gate has looked at its connections under the snapshot of this version.
+    pub fn connections_looked_at(&self, core: usize, version: u64) {
+        self.core.connections.looked(core, version);
+    }
+
     /// Brings `bundle` into force as the next generation; the one in force again changes nothing.
     /// `by` is who or what did it: `file change`, `SIGHUP`.
     pub async fn activate(
@@ -203,6 +211,15 @@ impl Control {
             self.seen(id);
         }
         Ok(caller)
+    }
+
+    /// The same while nobody does anything: that is no use of the sign-in.
+    pub async fn authenticate_idle_cookie(
+        &self,
+        token: &str,
+        origin: &str,
+    ) -> Result<Authenticated> {
+        authenticate::authenticate_cookie(&self.core, token, origin)
     }
 
     /// A browser used this sign-in.
@@ -299,6 +316,11 @@ impl Control {
         refusals::view(&self.core, op, id).await
     }
 
+    /// Hears of what changes, from now on.
+    pub fn listen(&self) -> Listener {
+        Listener::new(&self.core)
+    }
+
     /// Asks for access. An automatic way is granted before this returns.
     pub async fn ask(&self, op: &OpContext, ask: Ask) -> Result<AccessRequestView> {
         ask::ask(&self.core, op, ask, None).await
@@ -383,6 +405,16 @@ impl Control {
         grants::revoke(&self.core, op, id).await
     }
 
+    /// Revokes a grant, unless it is over already, and waits until what it opened is gone, or for so long.
+    pub async fn revoke_and_wait(
+        &self,
+        op: &OpContext,
+        id: GrantId,
+        wait: Duration,
+    ) -> Result<Cuts> {
+        cuts::revoke(&self.core, op, id, wait).await
+    }
+
     /// Gives one's own grant back.
     pub async fn give_back(&self, op: &OpContext, id: GrantId) -> Result<Grant> {
         grants::give_back(&self.core, op, id).await
@@ -393,9 +425,15 @@ impl Control {
         grant_tokens::issue(&self.core, op, id).await
     }
 
-    /// Redeems a one-time token, once, for a token that opens its grant at the gate.
-    pub async fn redeem(&self, token: &Secret, source: IpAddr) -> Result<NewGrantToken> {
-        grant_tokens::redeem(&self.core, token, source).await
+    /// Redeems a one-time token, once, for a token that opens its grant at the gate; with `key`, for
+    /// whoever has that.
+    pub async fn redeem(
+        &self,
+        token: &Secret,
+        key: Option<ToolKey<'_>>,
+        source: IpAddr,
+    ) -> Result<NewGrantToken> {
+        grant_tokens::redeem(&self.core, token, key, source).await
     }
 
     /// Live connections that the caller may see: their own, and of services where they may `viewConnections`.

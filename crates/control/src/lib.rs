@@ -12,6 +12,7 @@ mod core;
 mod directory;
 pub mod error;
 mod expiry;
+pub mod feed;
 mod heartbeats;
 mod holds;
 pub mod op_context;
@@ -29,13 +30,14 @@ mod usecase;
 pub mod views;
 mod ways;
 
-pub use connections::OpenConnection;
+pub use connections::{OpenConnection, Over};
 pub use control::Control;
 pub use core::{ControlParts, Provisioning, ScimSubject, Settings, Source, Vouching};
 pub use error::ControlError;
 pub use op_context::OpContext;
 pub use publisher::Snapshots;
 pub use usecase::{
+    cuts::{Cut, Cuts},
     directory::{GroupAttributes, UserAttributes},
     hold::Waiting,
 };

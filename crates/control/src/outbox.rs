@@ -19,7 +19,10 @@ use portcullis_model::EventId;
 use portcullis_store::{LogMark, Store, StoreError, StoredEvent};
 use tokio::sync::{Mutex, Notify};
 
-use crate::ports::{EventLog, LogEntry, LogUnavailable};
+use crate::{
+    feed::Feed,
+    ports::{EventLog, LogEntry, LogUnavailable},
+};
 
 const BATCH: u32 = 256;
 const PAGE: usize = 1024;
@@ -29,6 +32,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(crate) struct Outbox {
     store: Arc<dyn Store>,
     log: Arc<dyn EventLog>,
+    feed: Feed,
     /// Whoever holds it moves events; others find theirs moved when they get it.
     moving: Mutex<()>,
     waiting: Notify,
@@ -45,9 +49,9 @@ pub(crate) enum OutboxError {
 }
 
 impl Outbox {
-    pub(crate) fn new(store: Arc<dyn Store>, log: Arc<dyn EventLog>) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>, log: Arc<dyn EventLog>, feed: Feed) -> Self {
         let (moving, waiting) = (Mutex::new(()), Notify::new());
-        Self { store, log, moving, waiting, broken: AtomicBool::new(false) }
+        Self { store, log, feed, moving, waiting, broken: AtomicBool::new(false) }
     }
 
     /// Whether the last attempt to reach the log failed.
@@ -76,6 +80,10 @@ impl Outbox {
             }
             let (marks, failed) = self.append(&events).await;
             self.store.logged(&marks).await?;
+            // INVARIANT: what is told can be looked up by its position from then on.
+            for (mark, stored) in marks.iter().zip(&events) {
+                self.feed.tell(mark.position, &stored.event);
+            }
             if let Some(error) = failed {
                 return Err(error.into());
             }

@@ -277,6 +277,12 @@ impl Live {
                 }
                 snapshot.with_schedule(Arc::new(schedule))
             }
+            // INVARIANT: policies never go back to an earlier generation. What was before comes back
+            // as a new one.
+            Effect::Bundle(_, generation) if generation <= snapshot.stamp().generation => {
+                tracing::error!(generation, "an older bundle came after a newer one; left out");
+                snapshot
+            }
             Effect::Bundle(bundle, generation) => snapshot.with_bundle(bundle, generation),
         }
     }
@@ -290,10 +296,10 @@ impl Live {
         self.grant_versions.retain(|_, (_, expires_at)| *expires_at > now);
         self.grant_versions.insert(grant.id, (grant.version, grant.expires_at));
         let grant = Arc::new(grant);
-        if grant.in_force(now) {
-            self.grants.insert(grant.id, Arc::clone(&grant));
-        } else {
+        if grant.is_over(now) {
             self.grants.remove(&grant.id);
+        } else {
+            self.grants.insert(grant.id, Arc::clone(&grant));
         }
         snapshot.with_grant(grant, now)
     }
@@ -360,5 +366,23 @@ impl Live {
         let principal = Arc::new(principal);
         self.principals.insert(principal.id.clone(), Arc::clone(&principal));
         snapshot.with_principal(principal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis_policy::BundleSource;
+
+    use super::*;
+
+    #[test]
+    fn f14_an_older_bundle_never_comes_after_a_newer_one() {
+        let bundle = || Arc::new(Bundle::load(&BundleSource::default()).unwrap());
+        let publisher = Publisher::new(bundle(), 3);
+        let now = Timestamp::UNIX_EPOCH;
+        for (generation, in_force) in [(2, 3), (3, 3), (5, 5), (4, 5), (1, 5), (6, 6)] {
+            publisher.publish(vec![Effect::Bundle(bundle(), generation)], now);
+            assert_eq!(publisher.current().stamp().generation, in_force);
+        }
     }
 }

@@ -1,11 +1,16 @@
 //! The one way in which anything changes: commit, record, publish.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use portcullis_model::Event;
+use portcullis_model::{Event, GrantId, PolicyId};
 use portcullis_store::{Change, StoreError};
 
-use crate::{ControlError, core::Core, expiry::Ending, holds, publisher::Effect};
+use crate::{
+    ControlError, OpContext, core::Core, expiry::Ending, holds, publisher::Effect, usecase::bundles,
+};
 
 /// Characters. Reasons and notes are shorter; what a compiler of policies says may be anything.
 const LONGEST_DETAIL: usize = 4096;
@@ -67,7 +72,7 @@ impl Core {
         settled.await.map_err(ended)?
     }
 
-    async fn settle_now(&self, what: Settlement) -> Result<(), Unsettled> {
+    async fn settle_now(self: &Arc<Self>, what: Settlement) -> Result<(), Unsettled> {
         let Settlement { mut changes, once_recorded, at_once, quietly, deadlines } = what;
         // What needs the record to take effect is not even begun without it.
         if !once_recorded.is_empty()
@@ -101,23 +106,54 @@ impl Core {
             self.outbox.wake();
             return Err(Unsettled::Failed(no_record()));
         }
+        let grants = grants_of(&once_recorded);
         self.publisher.publish(once_recorded, self.now());
         // Whoever is told asks the gate again, which must know of the grants by then.
         self.holds.tell(ended);
+        self.end_orphans(grants).await;
         Ok(())
     }
 
+    /// A bundle may have come into force between the decision to issue a grant and its publication.
+    /// Whoever activated it did not see the grant then, and its rule may be gone: left in force, it
+    /// would come back to life with the rule.
+    ///
+    /// What ends a grant is settled in turn: hence the box.
+    fn end_orphans(
+        self: &Arc<Self>,
+        grants: Vec<(GrantId, PolicyId)>,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let core = Arc::clone(self);
+        Box::pin(async move {
+            let bundle = Arc::clone(core.snapshot().bundle());
+            for (id, _) in grants.into_iter().filter(|(_, rule)| !bundle.issues(rule)) {
+                let op = OpContext::system("reload", core.now());
+                bundles::end_orphan(&core, &op, id).await;
+            }
+        })
+    }
+
     /// The log is back: what was held back takes effect now.
-    pub(crate) fn release_held_back(&self) {
+    pub(crate) fn release_held_back(self: &Arc<Self>) {
         let effects = self.held_back.take();
         if effects.is_empty() {
             return;
         }
+        let grants = grants_of(&effects);
         // What reached its end while nobody knew of it has to be ended now.
         let ends: Vec<_> = effects.iter().filter_map(deadline).collect();
         self.publisher.publish(effects, self.now());
         self.deadlines.add(ends);
+        tokio::spawn(self.end_orphans(grants));
     }
+}
+
+fn grants_of(effects: &[Effect]) -> Vec<(GrantId, PolicyId)> {
+    let grants = effects.iter().filter_map(|effect| {
+        let Effect::Grant(grant) = effect else { return None };
+        Some((grant.id, grant.rule.clone()))
+    });
+    grants.collect()
 }
 
 /// The background task: moves events that nobody waits for, and releases what was held back.

@@ -11,6 +11,7 @@ use crate::{
     connections::Connections,
     core::Core,
     expiry::{self, Deadlines, Ending},
+    feed::Feed,
     outbox::Outbox,
     publisher::{Effect, Publisher},
     rate::RateLimits,
@@ -33,8 +34,10 @@ type Result<T> = std::result::Result<T, ControlError>;
 pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
     let newest = parts.store.bundles(1).await?.into_iter().next();
     let (bundle, generation, is_new) = bundles::first(newest.as_ref(), parts.bundle)?;
+    let feed = Feed::default();
     let core = Arc::new(Core {
-        outbox: Outbox::new(Arc::clone(&parts.store), Arc::clone(&parts.log)),
+        outbox: Outbox::new(Arc::clone(&parts.store), Arc::clone(&parts.log), feed.clone()),
+        feed,
         publisher: Arc::new(Publisher::new(Arc::clone(&bundle), generation)),
         deadlines: Deadlines::new(Arc::clone(&parts.clock)),
         store: parts.store,

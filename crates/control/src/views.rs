@@ -7,11 +7,14 @@ use std::{
 };
 
 use jiff::Timestamp;
-use portcullis_identity::passkey::{AuthenticationResponse, RequestOptions};
+use portcullis_identity::{
+    dpop::Asked,
+    passkey::{AuthenticationResponse, RequestOptions},
+};
 use portcullis_model::{
-    AccessRequest, AttributeValue, BundleDigest, ConnectionId, Decision, DirectoryId, Grant,
-    GrantId, Group, Incident, IncidentId, InstanceName, OperationName, PolicyId, Principal,
-    PrincipalId, RefusalId, Scope, Secret, ServiceName, Severity, SignIn, Way, Window,
+    AccessRequest, AttributeValue, BoundTo, BundleDigest, ConnectionId, Decision, DirectoryId,
+    Grant, GrantId, Group, Incident, IncidentId, InstanceName, OperationName, PolicyId, Principal,
+    PrincipalId, RefusalId, Scope, Secret, ServiceName, Severity, SignIn, Thumbprint, Way, Window,
 };
 
 pub use portcullis_store::{StoredEmail, StoredGroup, StoredName, StoredUser};
@@ -367,11 +370,27 @@ pub struct NewOneTimeToken {
     pub grant: Grant,
 }
 
+/// The key of a tool that redeems a one-time token.
+#[derive(Debug, Clone, Copy)]
+pub enum ToolKey<'a> {
+    /// It signed a proof for this very call.
+    Proof {
+        /// As it was sent.
+        proof: &'a str,
+        /// The call.
+        asked: Asked<'a>,
+    },
+    /// It is a client certificate's, which the gate will see.
+    Certificate(Thumbprint),
+}
+
 /// What a one-time token was redeemed for.
 #[derive(Debug, Clone)]
 pub struct NewGrantToken {
     /// It.
     pub token: Secret,
+    /// The key without which it is worth nothing.
+    pub bound_to: Option<BoundTo>,
     /// What it opens, and until when.
     pub grant: Grant,
 }

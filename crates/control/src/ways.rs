@@ -80,6 +80,8 @@ pub(crate) fn standing(
         Answer::Permit(_) => Standing::Open,
         Answer::Requestable(ways) => Standing::Ways(ways),
         Answer::Deny(Denial::Invisible) => Standing::Invisible,
-        Answer::Deny(Denial::ByPolicy | Denial::ErroringForbid) => Standing::Closed,
+        Answer::Deny(Denial::ByPolicy | Denial::ErroringForbid | Denial::TookTooLong) => {
+            Standing::Closed
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use portcullis_model::{
-    Grant, GrantId, GrantToken, Origin, Principal, ServiceName, SignIn, SignInId,
+    BoundTo, Grant, GrantId, GrantToken, Origin, Principal, ServiceName, SignIn, SignInId,
 };
 
 use crate::introspection::Again;
@@ -56,6 +56,7 @@ pub struct Authenticated {
     grant: Option<GrantId>,
     origin: Option<Arc<Origin>>,
     again: Option<Arc<Again>>,
+    by_certificate: bool,
 }
 
 impl Authenticated {
@@ -71,6 +72,7 @@ impl Authenticated {
             // Only who asks for it pays for it: see `whoami`.
             origin: None,
             again: None,
+            by_certificate: false,
         }
     }
 
@@ -106,7 +108,11 @@ impl Authenticated {
         authenticated_at: Timestamp,
         ends_at: Timestamp,
     ) -> Self {
-        Self::without_sign_in(AuthMethod::Mtls, principal, authenticated_at, ends_at)
+        let method = AuthMethod::Mtls;
+        Self {
+            by_certificate: true,
+            ..Self::without_sign_in(method, principal, authenticated_at, ends_at)
+        }
     }
 
     pub(crate) fn by_grant_token(
@@ -118,6 +124,7 @@ impl Authenticated {
         Self {
             grant: Some(grant.id),
             service: Some(grant.resource.service.clone()),
+            by_certificate: matches!(token.bound_to, Some(BoundTo::Certificate(_))),
             // The grant's end may move; whoever uses the token looks at the grant.
             ..Self::without_sign_in(method, principal, at, Timestamp::MAX)
         }
@@ -145,6 +152,7 @@ impl Authenticated {
             grant: None,
             origin: None,
             again: None,
+            by_certificate: false,
         }
     }
 
@@ -182,6 +190,11 @@ impl Authenticated {
     /// Where what a token said came from. A sign-in keeps its own.
     pub fn origin(&self) -> Option<&Arc<Origin>> {
         self.origin.as_ref()
+    }
+
+    /// Whether it is worth nothing without the connection's client certificate.
+    pub fn hangs_on_certificate(&self) -> bool {
+        self.by_certificate
     }
 
     /// The only grant that may open anything for it, if a grant token was presented.

@@ -5,8 +5,9 @@
 //! past the cap.
 
 use jsonwebtoken::{Algorithm, DecodingKey};
+use portcullis_model::Thumbprint;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{AuthError, jws::Unproven};
 
@@ -21,7 +22,7 @@ pub(crate) struct KeySet {
 
 /// A public key and its only algorithm.
 #[derive(Debug, Clone)]
-struct Key {
+pub(crate) struct Key {
     jwk: Jwk,
     alg: &'static str,
     algorithm: Algorithm,
@@ -93,20 +94,7 @@ impl KeySet {
 
     /// Checks the signature of `token`.
     pub(crate) fn verify(&self, token: &Unproven<'_>) -> Result<Result<(), AuthError>, KeyUnknown> {
-        let key = self.lookup(token.kid.as_deref()).ok_or(KeyUnknown)?;
-        if token.alg != key.alg {
-            return Ok(Err(AuthError::Bad("the token's algorithm is not its key's")));
-        }
-        let sound = jsonwebtoken::crypto::verify(
-            token.signature,
-            token.message.as_bytes(),
-            &key.decoding,
-            key.algorithm,
-        );
-        match sound {
-            Ok(true) => Ok(Ok(())),
-            Ok(false) | Err(_) => Ok(Err(AuthError::Bad("the token's signature is not sound"))),
-        }
+        Ok(self.lookup(token.kid.as_deref()).ok_or(KeyUnknown)?.verify(token))
     }
 
     /// The key named `kid`; without a name, the only key there is.
@@ -120,6 +108,35 @@ impl KeySet {
 }
 
 impl Key {
+    /// The public key that came along with a proof.
+    pub(crate) fn brought(jwk: Value) -> Option<Self> {
+        Self::parse(jwk, "sig")
+    }
+
+    /// Checks the signature of `token`.
+    pub(crate) fn verify(&self, token: &Unproven<'_>) -> Result<(), AuthError> {
+        if token.alg != self.alg {
+            return Err(AuthError::Bad("the token's algorithm is not its key's"));
+        }
+        let message = token.message.as_bytes();
+        let (key, algorithm) = (&self.decoding, self.algorithm);
+        match jsonwebtoken::crypto::verify(token.signature, message, key, algorithm) {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(AuthError::Bad("the token's signature is not sound")),
+        }
+    }
+
+    /// RFC 7638: of the members that make it this key, in the order of their names.
+    pub(crate) fn thumbprint(&self) -> Thumbprint {
+        let Jwk { kty, crv, x, y, n, e, .. } = &self.jwk;
+        // Written in order, which every kind of map keeps; members that a key has not are null.
+        let mut members = json!({"crv": crv, "e": e, "kty": kty, "n": n, "x": x, "y": y});
+        if let Some(members) = members.as_object_mut() {
+            members.retain(|_, value| !value.is_null());
+        }
+        Thumbprint::of(members.to_string().as_bytes())
+    }
+
     fn parse(value: Value, purpose: &str) -> Option<Self> {
         let jwk: Jwk = serde_json::from_value(value).ok()?;
         let verifies = jwk.public_key_use.as_deref().is_none_or(|said| said == purpose)

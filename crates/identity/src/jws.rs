@@ -2,7 +2,8 @@
 //!
 //! Nothing in a header chooses an algorithm, a key or an address (RFC 8725, 3.1 and 3.10): the
 //! header's `alg` must equal what the key says, `kid` is looked up among the keys that are known,
-//! and `jwk`, `jku`, `x5u` and `x5c` are not read.
+//! and `jku`, `x5u` and `x5c` are not read. `jwk` is, of proofs of possession only: who is believed
+//! there is told by the key's thumbprint.
 
 use std::fmt;
 
@@ -21,6 +22,8 @@ pub(crate) struct Unproven<'a> {
     pub(crate) alg: String,
     pub(crate) kid: Option<String>,
     pub(crate) typ: Option<String>,
+    /// The key that came along; nobody vouches for it.
+    pub(crate) jwk: Option<Value>,
     pub(crate) claims: Map<String, Value>,
     /// What was signed: the first two parts with the dot between them.
     pub(crate) message: &'a str,
@@ -50,7 +53,8 @@ impl<'a> Unproven<'a> {
             Some(_) => Err(AuthError::Bad("a parameter of the token's header has the wrong type")),
         };
         let alg = text("alg")?.ok_or(AuthError::Bad("the token names no algorithm"))?;
-        Ok(Self { alg, kid: text("kid")?, typ: text("typ")?, claims, message, signature })
+        let (kid, typ) = (text("kid")?, text("typ")?);
+        Ok(Self { alg, kid, typ, jwk: header.remove("jwk"), claims, message, signature })
     }
 
     /// The `typ` without the `application/` that it may carry (RFC 7515, 4.1.9), in lower case.

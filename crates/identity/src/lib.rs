@@ -9,6 +9,7 @@ pub mod authenticated;
 pub mod browser;
 pub mod ci;
 mod claims;
+pub mod dpop;
 pub mod error;
 pub mod grant_tokens;
 pub mod introspection;

@@ -9,15 +9,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How far the sequencer may be behind the journals before the gate closes.
-const MOST_BEHIND: Duration = Duration::from_secs(5);
+/// How far the sequencer may be behind the journals before the gate closes, beyond the time that it
+/// takes between two checkpoints anyway.
+const MOST_BEHIND: Duration = Duration::from_secs(4);
 
 /// What [`Health::state`] says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HealthState {
     /// Everything that was promised is kept.
     Working,
-    /// The sequencer is more than five seconds behind; ends by itself when it has caught up.
+    /// The sequencer is more than four seconds behind its pace; ends by itself when it has caught up.
     Behind,
     /// A write or a sync failed: over, until the process starts again.
     Broken(String),
@@ -27,6 +28,7 @@ pub enum HealthState {
 #[derive(Debug)]
 pub struct Health {
     started: Instant,
+    checkpoint_every: Duration,
     broken: AtomicBool,
     reason: OnceLock<String>,
     /// INVARIANT: everything written to a journal up to this many milliseconds after `started` is in
@@ -37,9 +39,10 @@ pub struct Health {
 }
 
 impl Health {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(checkpoint_every: Duration) -> Self {
         Self {
             started: Instant::now(),
+            checkpoint_every,
             broken: AtomicBool::new(false),
             reason: OnceLock::new(),
             sequenced_ms: AtomicU64::new(0),
@@ -99,7 +102,8 @@ impl Health {
     fn is_behind(&self) -> bool {
         let sequenced = Duration::from_millis(self.sequenced_ms.load(Ordering::Acquire));
         !self.unwatched.load(Ordering::Acquire)
-            && self.started.elapsed().saturating_sub(sequenced) > MOST_BEHIND
+            && self.started.elapsed().saturating_sub(sequenced)
+                > self.checkpoint_every.saturating_add(MOST_BEHIND)
     }
 }
 
@@ -109,7 +113,7 @@ mod tests {
 
     #[test]
     fn five_seconds_behind_is_behind_and_catching_up_ends_it() {
-        let mut health = Health::new();
+        let mut health = Health::new(Duration::from_secs(1));
         health.sequenced_until(Instant::now());
         assert_eq!(health.state(), HealthState::Working);
 
@@ -125,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_breakdown_is_for_good_and_keeps_its_first_reason() {
-        let health = Health::new();
+        let health = Health::new(Duration::from_secs(1));
         health.break_down("the disk is full");
         health.break_down("something later");
         health.sequenced_until(Instant::now());

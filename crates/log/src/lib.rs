@@ -32,4 +32,4 @@ pub use health::{Health, HealthState};
 pub use journal::{CoreJournal, Recorded, SyncHandle};
 pub use reader::{Entry, Reader};
 pub use sequencer::{Log, LogHandle, LogOptions};
-pub use verify::{Finding, Verified, verify};
+pub use verify::{Files, Finding, Verified, verify, verify_files};

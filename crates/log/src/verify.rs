@@ -1,19 +1,20 @@
-//! Proves that the record is whole, from nothing but its directory and the log's public key.
+//! Proves that the record is whole, from nothing but its files and the log's public key.
 //!
 //! Every hash is computed again from the entries, every tile compared with what was computed, the
 //! root with the signed one. What a single directory cannot show is that it was cut or set back as a
 //! whole, with an older checkpoint that was signed once: for that the auditor gives a checkpoint kept
 //! elsewhere.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+mod files;
+
+use std::{io, path::Path};
 
 use jiff::Timestamp;
 use serde::Deserialize;
 use tlog_tiles::Hash;
 
+pub use self::files::Files;
+use self::files::{Directory, most_of};
 use crate::{
     checkpoint::{self, Head},
     tiles::{
@@ -41,7 +42,7 @@ pub enum Finding {
     Unreadable {
         /// Its name in the log.
         path: String,
-        /// What the operating system says.
+        /// What the operating system or the server says.
         why: String,
     },
     /// The checkpoint is missing, was changed, or was signed by somebody else.
@@ -93,7 +94,17 @@ pub fn verify(
     verifier_key: &str,
     held: Option<&str>,
 ) -> Result<Verified, Finding> {
-    let text = read(directory, "checkpoint")?
+    verify_files(&Directory(directory), verifier_key, held)
+}
+
+/// The same for files from anywhere.
+pub fn verify_files(
+    files: &dyn Files,
+    verifier_key: &str,
+    held: Option<&str>,
+) -> Result<Verified, Finding> {
+    let text = files::checkpoint(files)
+        .map_err(|error| unreadable("checkpoint", &error))?
         .ok_or_else(|| Finding::Checkpoint("there is none".to_owned()))?;
     let text = String::from_utf8(text).map_err(|e| Finding::Checkpoint(e.to_string()))?;
     let signed = checkpoint::open(&text, verifier_key).map_err(Finding::Checkpoint)?;
@@ -102,7 +113,7 @@ pub fn verify(
     if let Some(held) = held.filter(|held| held.size > signed.size) {
         return Err(Finding::Truncated { held: held.size, found: signed.size });
     }
-    let mut walk = Walk::new(directory, signed, held);
+    let mut walk = Walk::new(files, signed, held);
     for index in 0..signed.size.div_ceil(WIDTH) {
         walk.bundle(index)?;
     }
@@ -111,10 +122,9 @@ pub fn verify(
 
 /// One pass over the log. Two trees grow side by side: one from the entries, one from the stored leaf
 /// hashes. Where they differ, the signed root tells which of the two was changed.
-#[derive(Debug)]
 struct Walk<'a> {
-    directory: &'a Path,
-    /// What the directory's own checkpoint says.
+    files: &'a dyn Files,
+    /// What the log's own checkpoint says.
     signed: Head,
     held: Option<Head>,
     entries: Edge,
@@ -129,9 +139,9 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(directory: &'a Path, signed: Head, held: Option<Head>) -> Self {
+    fn new(files: &'a dyn Files, signed: Head, held: Option<Head>) -> Self {
         let mut walk = Self {
-            directory,
+            files,
             signed,
             held,
             entries: Edge::default(),
@@ -265,19 +275,13 @@ impl<'a> Walk<'a> {
 
     fn check_leftovers_of(&self, name: TileName) -> Result<(), Finding> {
         let directory = name.partial_directory();
-        let unreadable = |error: io::Error| Finding::Unreadable {
-            path: directory.clone(),
-            why: error.to_string(),
-        };
-        let listed = match fs::read_dir(self.directory.join(&directory)) {
-            Ok(listed) => listed,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(unreadable(error)),
-        };
+        let listed = self.files.list(&directory).map_err(|error| unreadable(&directory, &error))?;
+        if listed.is_empty() {
+            return Ok(());
+        }
         let whole = self.tile(name)?;
         for file in listed {
-            let file = file.map_err(unreadable)?.file_name();
-            let partial = format!("{directory}/{}", file.to_string_lossy());
+            let partial = format!("{directory}/{file}");
             let Some(partial) = TileName::parse(&partial) else { continue };
             // A wider one is of a commit that nobody signed yet.
             if partial.width < name.width {
@@ -297,14 +301,18 @@ impl<'a> Walk<'a> {
     /// A tile of the signed tree. While the log grows, the full tile may have taken the place of the
     /// unfinished one: then its start is what counts.
     fn tile(&self, name: TileName) -> Result<Vec<u8>, Finding> {
-        if let Some(bytes) = read(self.directory, &name.to_string())? {
+        if let Some(bytes) = self.read(name)? {
             return Ok(bytes);
         }
-        let full = TileName::full(name.shelf, name.index);
-        let bytes = read(self.directory, &full.to_string())?;
+        let bytes = self.read(TileName::full(name.shelf, name.index))?;
         bytes
             .and_then(|bytes| prefix_of(&bytes, name).map(<[u8]>::to_vec))
             .ok_or_else(|| broken(name, "is missing"))
+    }
+
+    fn read(&self, name: TileName) -> Result<Option<Vec<u8>>, Finding> {
+        let path = name.to_string();
+        self.files.read(&path, most_of(name)).map_err(|error| unreadable(&path, &error))
     }
 }
 
@@ -363,11 +371,6 @@ fn broken(name: TileName, what: &str) -> Finding {
     Finding::Tile { path: name.to_string(), what: what.to_owned() }
 }
 
-fn read(directory: &Path, name: &str) -> Result<Option<Vec<u8>>, Finding> {
-    let path: PathBuf = directory.join(name);
-    match fs::read(&path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Finding::Unreadable { path: name.to_owned(), why: error.to_string() }),
-    }
+fn unreadable(path: &str, error: &io::Error) -> Finding {
+    Finding::Unreadable { path: path.to_owned(), why: error.to_string() }
 }

@@ -138,10 +138,13 @@ pub struct Grant {
 impl Grant {
     /// Whether it opens anything at `now`: in force, inside its window, uses left.
     pub fn in_force(&self, now: Timestamp) -> bool {
-        self.state == GrantState::InForce
-            && self.starts_at <= now
-            && now < self.expires_at
-            && self.uses_left() != Some(0)
+        self.starts_at <= now && !self.is_over(now)
+    }
+
+    /// Whether it opens nothing from `now` on. Where the wall clock was set back to before its start, it
+    /// opens nothing either, and is not over.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        self.state != GrantState::InForce || now >= self.expires_at || self.uses_left() == Some(0)
     }
 
     /// Requests that it may still carry; `None` is any number.

@@ -21,6 +21,7 @@ pub mod refusal;
 pub mod secret;
 pub mod service;
 pub mod sign_in;
+pub mod thumbprint;
 pub mod way;
 
 pub use access_request::{AccessQuery, AccessRequest, AccessRequestState, Decision, Review, Scope};
@@ -33,7 +34,7 @@ pub use fact::{
     Incident, IncidentId, IncidentSource, IncidentState, Schedule, ScheduleName, Severity,
 };
 pub use grant::{Grant, GrantEnd, GrantKind, GrantState};
-pub use grant_token::{GrantToken, OneTimeToken};
+pub use grant_token::{BoundTo, GrantToken, OneTimeToken};
 pub use id::{
     AccessRequestId, ConnectionId, DirectoryId, EventId, GrantId, NoticeId, PasskeyId, PersonId,
     RefusalId, RequestId, ReviewId, SignInId,
@@ -46,4 +47,5 @@ pub use refusal::Refusal;
 pub use secret::{Secret, TokenHash, TokenKind};
 pub use service::{BundleDigest, InstanceName, OperationName, PolicyId, Resource, ServiceName};
 pub use sign_in::{Audience, Held, SignIn, SignInEnd};
+pub use thumbprint::{InvalidThumbprint, Thumbprint};
 pub use way::Way;

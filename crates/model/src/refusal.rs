@@ -139,6 +139,7 @@ impl Refusal {
             Self::Misdirected => "misdirected",
             Self::NotRepresentable(_) => "not-representable",
             Self::Limited { .. } => "limited",
+            Self::Unavailable(Unavailable::Internal) => "internal",
             Self::Unavailable(_) => "unavailable",
             Self::Upstream(_) => "upstream",
         }

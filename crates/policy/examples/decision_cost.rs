@@ -167,6 +167,7 @@ fn source() -> Result<BundleSource, Failed> {
         max_grant: Window::minutes(60),
         max_hold: ServiceSource::MAX_HOLD,
         max_body: ServiceSource::MAX_BODY,
+        max_bodies: BTreeMap::new(),
         strict_audit: false,
         anonymous: false,
         place: ("portcullis.yaml".to_owned(), None),

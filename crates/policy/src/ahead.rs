@@ -90,6 +90,7 @@ impl Left {
 
     fn findings(self) -> Findings {
         Findings {
+            took_too_long: false,
             permitted: false,
             erring_forbid: self.erring_forbid,
             policies: self.forbids.into(),

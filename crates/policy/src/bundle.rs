@@ -75,6 +75,9 @@ pub struct ServiceSource {
     /// The largest body, in bytes, that policies can ask to see and that can be held; default 1 MiB.
     #[serde(default = "default_body")]
     pub max_body: u64,
+    /// The same by operation, where it is another: `uploadDocument: 8388608`.
+    #[serde(default)]
+    pub max_bodies: BTreeMap<String, u64>,
     /// Every attempt waits for stable storage.
     pub strict_audit: bool,
     /// Callers without credentials are let in as `Anonymous`, as far as policy permits them.

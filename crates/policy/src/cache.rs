@@ -107,7 +107,7 @@ impl DecisionCache {
             return outcome;
         }
         let outcome = make();
-        if looks().map(|look| look.weight()).sum::<usize>() <= HEAVIEST {
+        if outcome.is_lasting() && looks().map(|look| look.weight()).sum::<usize>() <= HEAVIEST {
             let values = looks().map(Kept::from).collect();
             let entry = Entry { values, outcome: outcome.clone() };
             match entries {
@@ -184,6 +184,16 @@ pub(crate) enum Asked {
 pub(crate) enum Outcome {
     Found(Findings),
     Ways(Arc<[Way]>),
+}
+
+impl Outcome {
+    /// Whether it would be the same another time: how long it took need not be.
+    fn is_lasting(&self) -> bool {
+        match self {
+            Self::Found(found) => !found.took_too_long,
+            Self::Ways(_) => true,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

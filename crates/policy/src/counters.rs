@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct EvaluationErrors {
     permits: AtomicU64,
     forbids: AtomicU64,
+    too_long: AtomicU64,
 }
 
 impl EvaluationErrors {
@@ -18,6 +19,15 @@ impl EvaluationErrors {
     /// Forbids that denied because they could not be evaluated.
     pub fn forbids(&self) -> u64 {
         self.forbids.load(Ordering::Relaxed)
+    }
+
+    /// Evaluations that took too long, and so denied.
+    pub fn too_long(&self) -> u64 {
+        self.too_long.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_too_long(&self) {
+        self.too_long.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn count_permit(&self) {

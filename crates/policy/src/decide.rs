@@ -96,6 +96,8 @@ pub enum Denial {
     ByPolicy,
     /// A `forbid` could not be evaluated.
     ErroringForbid,
+    /// To evaluate the policies took longer than a decision may.
+    TookTooLong,
     /// No permit's head matches this principal on any operation of the service: the service does not exist for it.
     Invisible,
 }
@@ -160,8 +162,13 @@ impl Snapshot {
             }
             stood => stood,
         };
-        if let Ok(verdict) = self.decide_by_grants(query, remembered, cache) {
-            return verdict;
+        if let Some(found) = stood.as_ref().filter(|found| found.took_too_long) {
+            return self.denied(query, cache, found.clone());
+        }
+        match self.decide_by_grants(query, remembered, cache) {
+            Ok(verdict) => return verdict,
+            Err(Some(found)) if found.took_too_long => return self.denied(query, cache, found),
+            Err(_) => {}
         }
         let standing = stood.unwrap_or_else(|| standing(cache));
         let ask_ways = || {
@@ -321,6 +328,8 @@ impl Snapshot {
     fn denied(&self, query: &Query<'_>, cache: &mut DecisionCache, found: Findings) -> Verdict {
         let denial = if !self.sees(query, cache) {
             Denial::Invisible
+        } else if found.took_too_long {
+            Denial::TookTooLong
         } else if found.erring_forbid {
             Denial::ErroringForbid
         } else {

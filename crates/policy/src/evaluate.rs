@@ -1,16 +1,21 @@
 //! One evaluation by Cedar, read with our stricter rules: a permit that errs does not apply, and a
 //! forbid that errs denies. Cedar itself skips both.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use cedar_policy::{AuthorizationError, Decision, Entities, PolicySet, Request};
 use portcullis_model::{Incident, PolicyId};
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::{
     Bundle, Context,
     facts::{NoContext, cedar_context},
     slice::Slice,
 };
+
+/// The longest that one evaluation may take of a core. Policies are bounded when they load, but what
+/// they compare is the client's. Code that is not optimised takes many times as long.
+const LONGEST: Duration = Duration::from_millis(if cfg!(debug_assertions) { 200 } else { 10 });
 
 /// What an evaluation found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +24,8 @@ pub(crate) struct Findings {
     pub(crate) permitted: bool,
     /// A forbid could not be evaluated.
     pub(crate) erring_forbid: bool,
+    /// It took longer than a decision may, and denies whatever it found.
+    pub(crate) took_too_long: bool,
     /// The determining policies: those that permit, or those that forbid.
     pub(crate) policies: Arc<[PolicyId]>,
 }
@@ -26,12 +33,13 @@ pub(crate) struct Findings {
 impl Findings {
     /// Nothing permits.
     pub(crate) fn none() -> Self {
-        Self { permitted: false, erring_forbid: false, policies: [].into() }
+        Self { took_too_long: false, permitted: false, erring_forbid: false, policies: [].into() }
     }
 
-    /// Some forbid applies or errs.
+    /// Some forbid applies or errs, or nobody waited to see whether one does.
     pub(crate) fn forbids(&self) -> bool {
-        !self.permitted && (self.erring_forbid || !self.policies.is_empty())
+        let stands = self.erring_forbid || self.took_too_long || !self.policies.is_empty();
+        !self.permitted && stands
     }
 }
 
@@ -63,8 +71,27 @@ pub(crate) fn evaluate(
     }
 }
 
+/// The time that this thread spends on `work`: not the time for which others have its core, or a busy
+/// machine would deny what an idle one permits.
+fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let begun = spent();
+    let done = work();
+    (done, spent().saturating_sub(begun))
+}
+
+fn spent() -> Duration {
+    let spent = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(spent).unwrap_or_default()
+}
+
 fn put(bundle: &Bundle, policies: &PolicySet, request: &Request, entities: &Entities) -> Findings {
-    let response = bundle.authorizer.is_authorized(request, policies, entities);
+    let (response, took) = timed(|| bundle.authorizer.is_authorized(request, policies, entities));
+    if took > LONGEST {
+        bundle.evaluation_errors().count_too_long();
+        let (action, most) = (request.action().map(ToString::to_string), LONGEST.as_millis());
+        tracing::warn!(action, ?took, "an evaluation takes longer than {most} ms; denied");
+        return Findings { took_too_long: true, ..Findings::none() };
+    }
     let erring = erring_forbids(bundle, response.diagnostics().errors());
     let reasons = response.diagnostics().reason();
     let known = |id: &cedar_policy::PolicyId| {
@@ -79,7 +106,7 @@ fn put(bundle: &Bundle, policies: &PolicySet, request: &Request, entities: &Enti
     let (permitted, erring_forbid) = (allowed && erring.is_empty(), !erring.is_empty());
     policies.extend(erring);
     policies.sort();
-    Findings { permitted, erring_forbid, policies: policies.into() }
+    Findings { took_too_long: false, permitted, erring_forbid, policies: policies.into() }
 }
 
 /// Counts and logs what could not be evaluated; returns the forbids among it.

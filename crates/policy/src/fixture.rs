@@ -67,6 +67,7 @@ fn service(name: &str, criticality: &str) -> ServiceSource {
         max_grant: Window::minutes(8 * 60),
         max_hold: ServiceSource::MAX_HOLD,
         max_body: ServiceSource::MAX_BODY,
+        max_bodies: BTreeMap::new(),
         strict_audit: false,
         anonymous: false,
         place: ("portcullis.yaml".to_owned(), Some(1)),

@@ -83,6 +83,7 @@ fn payments() -> ServiceSource {
         max_grant: Window::minutes(8 * 60),
         max_hold: ServiceSource::MAX_HOLD,
         max_body: ServiceSource::MAX_BODY,
+        max_bodies: BTreeMap::new(),
         strict_audit: false,
         anonymous: true,
         place: ("portcullis.yaml".to_owned(), None),

@@ -81,7 +81,7 @@ impl Snapshot {
         self.sign_ins_by_id.get(&id).and_then(|hash| self.sign_ins.get(hash))
     }
 
-    /// A grant by id, if it is in force in this snapshot.
+    /// A grant by id, if it was not over when it was last published.
     pub fn grant(&self, id: GrantId) -> Option<&Arc<Grant>> {
         self.grants.get(&id)
     }
@@ -206,11 +206,11 @@ impl Snapshot {
     pub fn with_grant(mut self, grant: Arc<Grant>, now: Timestamp) -> Self {
         let (id, principal) = (grant.id, grant.principal.clone());
         self.note_used_up(&grant, now);
-        if grant.in_force(now) {
-            self.grants.insert_mut(id, grant);
-        } else {
+        if grant.is_over(now) {
             self.grants.remove_mut(&id);
             self.remove_tokens(id);
+        } else {
+            self.grants.insert_mut(id, grant);
         }
         let mut held: Vec<GrantId> =
             self.held.get(&principal).map(|ids| ids.to_vec()).unwrap_or_default();
@@ -294,12 +294,27 @@ mod tests {
     }
 
     #[test]
+    fn e32_a_clock_that_is_set_back_takes_no_grant_away_for_good() {
+        let ana = fixture::subject("ana", &[]);
+        let now = fixture::now();
+        let grant = fixture::grant(&ana, "any", 1);
+        let (id, starts_at) = (grant.id, grant.starts_at);
+        let back = starts_at - SignedDuration::from_mins(5);
+        let held = fixture::snapshot("").with_grant(Arc::new(grant), back);
+        let known = held.grant(id).cloned().unwrap();
+        assert!(!known.in_force(back) && !known.is_over(back), "it opens nothing until its start");
+        assert!(known.in_force(now) && held.grants_of(&ana.principal().id).count() == 1);
+    }
+
+    #[test]
     fn m16_a_grants_tokens_leave_with_it_and_no_others_do() {
         let ana = fixture::subject("ana", &[]);
         let now = fixture::now();
         let grant = fixture::grant(&ana, "any", 1);
         let other = Grant { id: GrantId::from_bits(77), ..grant.clone() };
-        let token = |grant: &Grant| Arc::new(GrantToken { grant: grant.id, authenticated_at: now });
+        let token = |grant: &Grant| {
+            Arc::new(GrantToken { grant: grant.id, authenticated_at: now, bound_to: None })
+        };
         let [first, second, third] = ["a", "b", "c"].map(TokenHash::of);
         let held = fixture::snapshot("")
             .with_grant(Arc::new(grant.clone()), now)

@@ -23,7 +23,9 @@ mod login;
 mod logout;
 mod principals;
 mod profile;
+mod proof;
 mod redeem;
+mod refused;
 mod requests;
 mod review;
 mod revoke;
@@ -34,6 +36,7 @@ mod services;
 mod session;
 mod short_id;
 mod token;
+mod tool_key;
 mod way_table;
 mod when;
 mod who;
@@ -115,6 +118,9 @@ pub(crate) enum ClientCommand {
     Token(token::Token),
     /// Redeems a one-time token, read from standard input, for a token that opens one grant
     Redeem(redeem::Redeem),
+    /// Prints a proof for one request with a token that is bound to a key; the token is read from
+    /// standard input
+    Proof(proof::Proof),
     /// Reads and proves the record
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -170,12 +176,12 @@ async fn dispatch(
         ClientCommand::Whoami(whoami) => whoami.run(session()?).await?,
         ClientCommand::Run(run) => return run.run(screen).await,
         ClientCommand::Services(services) => services.run(session()?).await?,
-        ClientCommand::Ask(ask) => ask.run(session()?).await?,
+        ClientCommand::Ask(ask) => return ask.run(session()?).await,
         ClientCommand::Requests(requests) => requests.run(session()?).await?,
         ClientCommand::Review(review) => review.run(session()?).await?,
         ClientCommand::Withdraw(withdraw) => withdraw.run(session()?).await?,
         ClientCommand::Grants => grants::run(session()?).await?,
-        ClientCommand::Revoke(revoke) => revoke.run(session()?).await?,
+        ClientCommand::Revoke(revoke) => return revoke.run(session()?).await,
         ClientCommand::Extend(extend) => extend.run(session()?).await?,
         ClientCommand::GiveBack(give_back) => give_back.run(session()?).await?,
         ClientCommand::Connections => connections::run(session()?).await?,
@@ -187,6 +193,7 @@ async fn dispatch(
         ClientCommand::Redeem(redeem) => {
             redeem.run(options.profile.as_deref(), screen, clock).await?;
         }
+        ClientCommand::Proof(proof) => proof.run(screen, clock)?,
         ClientCommand::Token(token) => token.run(session()?).await?,
         ClientCommand::Audit(audit) => audit.run(session, screen, clock.now()).await?,
         ClientCommand::Bundle(bundle) => bundle.run(session()?).await?,

@@ -127,6 +127,8 @@ impl Running {
         let workloads = Arc::clone(&house.workloads);
         let certificates = Arc::new(Certificates::open(&loaded, workloads, &mut registry)?);
         let metrics = Metrics::register(&mut registry);
+        let snapshots = Arc::clone(house.control.snapshots());
+        registry.register_collector(Box::new(observe::Evaluations(snapshots)));
         let (stopping, stopped) = watch::channel(false);
         let router = portcullis_api::router(ApiParts {
             control: Arc::clone(&house.control),

@@ -10,7 +10,7 @@ use std::{
 
 use http::Method;
 use jiff::Timestamp;
-use portcullis_identity::TokenCache;
+use portcullis_identity::{TokenCache, dpop::Replays};
 use portcullis_model::{ConnectionId, EventId, GrantId, RequestId, SignInId};
 use portcullis_policy::{DecisionCache, Snapshot};
 use tokio::sync::{mpsc, watch};
@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 use crate::{
     browser::Seen,
     busy_poll::Work,
+    caught::{Panicked, caught},
     connection::Live,
     gate::{GateConfig, GateParts, ListenerConfig},
     hold::Holds,
@@ -37,11 +38,13 @@ const REMEMBERED_TOKENS: usize = 16_384;
 /// The state of one core.
 #[derive(Debug)]
 pub(crate) struct Core {
+    pub(crate) number: usize,
     pub(crate) config: Arc<GateConfig>,
     pub(crate) parts: GateParts,
     pub(crate) journal: Rc<dyn Journal>,
     pub(crate) decisions: RefCell<DecisionCache>,
     pub(crate) tokens: RefCell<TokenCache>,
+    pub(crate) replays: Arc<Replays>,
     pub(crate) identities: Identities,
     pub(crate) seen: Seen<SignInId>,
     pub(crate) grants_used: Seen<GrantId>,
@@ -64,6 +67,14 @@ pub(crate) struct Core {
     changes: RefCell<watch::Receiver<u64>>,
 }
 
+/// What all cores of a gate have one of.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared {
+    pub(crate) rates: Rates,
+    pub(crate) holds: Arc<Holds>,
+    pub(crate) replays: Arc<Replays>,
+}
+
 impl Core {
     /// Opens the core's journal and takes the first snapshot.
     pub(crate) fn open(
@@ -71,21 +82,19 @@ impl Core {
         config: Arc<GateConfig>,
         parts: GateParts,
         seats: Seats,
-        rates: Rates,
-        holds: Arc<Holds>,
+        shared: Shared,
     ) -> std::io::Result<Rc<Self>> {
+        let Shared { rates, holds, replays } = shared;
         let journal = parts.journals.open(number)?;
-        let decisions = if config.decision_cache {
-            DecisionCache::default()
-        } else {
-            DecisionCache::disabled()
-        };
+        let decisions = decision_cache(&config);
         let changes = parts.feed.changes();
         let snapshot = parts.feed.current();
         Ok(Rc::new(Self {
+            number,
             journal,
             decisions: RefCell::new(decisions),
             tokens: RefCell::new(TokenCache::new(REMEMBERED_TOKENS)),
+            replays,
             identities: Identities::default(),
             seen: Seen::default(),
             grants_used: Seen::default(),
@@ -108,6 +117,12 @@ impl Core {
             config,
             parts,
         }))
+    }
+
+    /// Whoever panicked may have left half of something there.
+    pub(crate) fn forget_decisions(&self) {
+        self.decisions.replace(decision_cache(&self.config));
+        self.tokens.replace(TokenCache::new(REMEMBERED_TOKENS));
     }
 
     /// The newest snapshot. Asking whether there is a newer one costs one atomic load.
@@ -162,6 +177,10 @@ impl Core {
     }
 }
 
+fn decision_cache(config: &GateConfig) -> DecisionCache {
+    if config.decision_cache { DecisionCache::default() } else { DecisionCache::disabled() }
+}
+
 /// A store of random bytes, filled by one draw for many requests; each byte is used once.
 #[derive(Default)]
 struct Randomness {
@@ -205,7 +224,7 @@ pub(crate) async fn run(
     }
     let take_over = listener::take_over(Rc::clone(&core), entrances, arrivals, closed);
     tokio::task::spawn_local(take_over);
-    tokio::task::spawn_local(crate::connection::watch_all(Rc::clone(&core)));
+    tokio::task::spawn_local(watch(Rc::clone(&core)));
     tokio::task::spawn_local(Rc::clone(&core.answers).look());
     if let Some(most) = core.config.busy_poll {
         tokio::task::spawn_local(Rc::clone(&core.work).stay_awake(most));
@@ -218,6 +237,16 @@ pub(crate) async fn run(
     core.peers.close();
     drain(&core, grace).await;
     crate::record::counted(&core);
+}
+
+/// Watches what is open, whatever happens. Who cannot be judged is cut: nobody lives on because a
+/// decision about somebody panicked.
+async fn watch(core: Rc<Core>) {
+    while caught(crate::connection::watch_all(Rc::clone(&core))).await == Err(Panicked) {
+        tracing::error!("the gate panicked over its live connections; all of this core are cut");
+        core.forget_decisions();
+        core.live.cut_all(crate::ports::ConnectionEnd::PolicyChanged);
+    }
 }
 
 /// Waits for open connections to finish, then cuts what is left and waits for that.

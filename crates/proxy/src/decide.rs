@@ -112,7 +112,7 @@ pub(crate) fn permitted(
             })))
         }
         Answer::Deny(Denial::Invisible) => Err(Refusal::NotFound),
-        Answer::Deny(Denial::ByPolicy | Denial::ErroringForbid) => {
+        Answer::Deny(Denial::ByPolicy | Denial::ErroringForbid | Denial::TookTooLong) => {
             let operation = Some(question.operation.clone());
             Err(Refusal::Denied(refusal::Denial { service, operation }))
         }

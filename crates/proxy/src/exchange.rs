@@ -41,6 +41,17 @@ pub(crate) enum Recorded {
     Whole,
 }
 
+/// The key behind what a caller presented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Key {
+    /// There is none that is known here.
+    None,
+    /// It signed a proof of possession, which may not hold (RFC 9449).
+    Proof,
+    /// It is the connection's certificate's: without that, the caller is nobody.
+    Certificate,
+}
+
 /// One request and its answer.
 #[derive(Debug)]
 pub(crate) struct Exchange {
@@ -73,6 +84,8 @@ pub(crate) struct Exchange {
     /// The sign-in that identified the caller, and when what identified them ends.
     pub(crate) sign_in: Option<SignInId>,
     pub(crate) ends_at: Timestamp,
+    /// The key behind what the caller presented.
+    pub(crate) key: Key,
     /// Asks again whoever vouches for the caller, where they may change their mind.
     pub(crate) again: Option<Arc<Again>>,
     pub(crate) service: Option<ServiceName>,
@@ -119,6 +132,7 @@ impl Exchange {
             only: None,
             sign_in: None,
             ends_at: now,
+            key: Key::None,
             again: None,
             service: None,
             instance: None,

@@ -20,7 +20,7 @@ use crate::{
     canonical::Canonical,
     connection::{Opening, Standing},
     decide::Question,
-    exchange::Exchange,
+    exchange::{Exchange, Key},
     filter,
     upstream::{Kind, Lane},
 };
@@ -78,6 +78,7 @@ pub(crate) fn opening(
         exchange.sign_in,
         exchange.ends_at,
         exchange.again.clone(),
+        exchange.key == Key::Certificate,
         generation,
     );
     Opening {

@@ -9,12 +9,12 @@ use std::{
 };
 
 use ipnet::IpNet;
-use portcullis_identity::Workloads;
+use portcullis_identity::{Workloads, dpop::Replays};
 use portcullis_model::{Clock, Entropy};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    core::{self, Core},
+    core::{self, Core, Shared},
     filter::assertion::AssertionSigner,
     hold::{HoldLimits, Holds},
     limit::Rates,
@@ -133,8 +133,7 @@ pub enum GateError {
 pub struct Gate {
     config: Arc<GateConfig>,
     parts: GateParts,
-    rates: Rates,
-    holds: Arc<Holds>,
+    shared: Shared,
 }
 
 /// An open gate.
@@ -149,7 +148,9 @@ impl Gate {
     /// Puts a gate together; nothing is bound yet.
     pub fn new(config: GateConfig, parts: GateParts) -> Self {
         let holds = Arc::new(Holds::new(config.holds, parts.entropy.as_ref()));
-        Self { config: Arc::new(config), parts, rates: Rates::default(), holds }
+        let replays = Arc::new(Replays::new(parts.clock.now()));
+        let shared = Shared { rates: Rates::default(), holds, replays };
+        Self { config: Arc::new(config), parts, shared }
     }
 
     /// Binds every listener for every core, then starts the threads. A port in use is an error here
@@ -188,7 +189,7 @@ impl Gate {
         stopping: watch::Receiver<Option<Duration>>,
     ) -> Result<JoinHandle<()>, GateError> {
         let (config, parts) = (Arc::clone(&self.config), self.parts.clone());
-        let (rates, holds) = (self.rates.clone(), Arc::clone(&self.holds));
+        let shared = self.shared.clone();
         let (started, report) = std::sync::mpsc::sync_channel(1);
         let run = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -197,7 +198,7 @@ impl Gate {
                 // The journal starts tasks of its own, on this core.
                 let core = {
                     let (_runtime, _local) = (runtime.enter(), local.enter());
-                    Core::open(number, config, parts, seats, rates, holds)?
+                    Core::open(number, config, parts, seats, shared)?
                 };
                 Ok((runtime, local, core))
             });

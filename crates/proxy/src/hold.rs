@@ -19,7 +19,6 @@ use std::{rc::Rc, time::Duration};
 
 use http::HeaderValue;
 use jiff::SignedDuration;
-use portcullis_identity::AuthMethod;
 use portcullis_model::{
     Refusal, Resource,
     refusal::{Declined, Denial, Requestable, Unavailable, Waited},
@@ -42,7 +41,7 @@ use crate::{
     core::Core,
     decide::{self, Question},
     digest,
-    exchange::{Exchange, Recorded},
+    exchange::{Exchange, Key, Recorded},
     forward::deadline::Deadline,
     identify::Caller,
     inspect::{self, Payload},
@@ -203,11 +202,10 @@ impl Held<'_> {
     fn has_lost_its_caller(&self) -> bool {
         let exchange = &*self.exchange;
         let now = exchange.core.now();
-        let method = self.caller.authenticated.method();
         let ended = |id| exchange.core.snapshot().sign_in_by_id(id).is_none();
         now >= exchange.ends_at
             || exchange.sign_in.is_some_and(ended)
-            || method == AuthMethod::Mtls && exchange.peer.has_lost_its_certificate(now)
+            || exchange.key == Key::Certificate && exchange.peer.has_lost_its_certificate(now)
     }
 
     fn asked(&self, size: u64) -> Result<HeldRequest, Refusal> {

@@ -12,19 +12,25 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jiff::Timestamp;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use portcullis_identity::{
-    AuthError, Authenticated, GrantTokens, SignIns, Unverified, grant_tokens, sign_ins,
+    AuthError, Authenticated, GrantTokens, SignIns, Unverified,
+    dpop::{self, Asked},
+    grant_tokens::{self, Possession},
+    sign_ins,
 };
 use portcullis_model::{
     Audience, Grant, GrantId, GrantToken, Principal, PrincipalId, PrincipalKind, Refusal,
     ServiceName, SignIn, TokenHash, TokenKind, refusal::Unavailable,
 };
 use portcullis_policy::{Snapshot, Subject};
+use url::Url;
 
 use crate::{
     browser,
-    canonical::{Authority, single::PORTCULLIS_AUTHORIZATION},
-    core::Core,
-    exchange::Exchange,
+    canonical::{
+        Authority,
+        single::{DPOP, PORTCULLIS_AUTHORIZATION},
+    },
+    exchange::{Exchange, Key},
     filter::assertion::{AssertionSigner, REUSE_SECONDS},
 };
 
@@ -82,9 +88,17 @@ pub(crate) async fn identify(
     let core = Rc::clone(&exchange.core);
     let cookie = browser::read(exchange, authority, headers)?;
     let authenticated = match presented(headers) {
-        Some((name, token)) => {
-            let found = authenticate(&core, &exchange.snapshot, token?, exchange.now).await;
+        Some((name, presented)) => {
+            let presented = presented?;
+            if presented.by_proof {
+                exchange.key = Key::Proof;
+            }
+            let by_proof = presented.by_proof;
+            let found = authenticate(exchange, authority, headers, &presented).await;
             headers.remove(name);
+            if by_proof {
+                headers.remove(DPOP);
+            }
             found.map_err(|error| refusal(&error))?
         }
         None if cookie.is_some() => browser::authenticate(exchange, headers, cookie)?,
@@ -100,6 +114,9 @@ pub(crate) async fn identify(
     exchange.sign_in = authenticated.sign_in();
     exchange.only = authenticated.grant();
     exchange.ends_at = authenticated.ends_at();
+    if authenticated.hangs_on_certificate() {
+        exchange.key = Key::Certificate;
+    }
     exchange.again = authenticated.again().cloned();
     Ok(Caller { identity, authenticated })
 }
@@ -130,34 +147,48 @@ pub(crate) fn as_told(exchange: &Exchange, refusal: Refusal) -> Refusal {
     }
 }
 
-/// The first credential: its header, and its token if it is a bearer token.
-fn presented(headers: &HeaderMap) -> Option<(HeaderName, Result<&str, Refusal>)> {
-    let named = |name: HeaderName| headers.get(&name).map(|value| (name, value));
-    let (name, value) = named(PORTCULLIS_AUTHORIZATION).or_else(|| named(header::AUTHORIZATION))?;
-    Some((name, bearer(value).ok_or(Refusal::BadCredentials("this is not a bearer token"))))
+/// What a header presents.
+#[derive(Debug)]
+struct Presented<'a> {
+    token: &'a str,
+    /// With a proof of possession beside it.
+    by_proof: bool,
 }
 
-fn bearer(value: &HeaderValue) -> Option<&str> {
+/// The first credential: its header, and its token if it has a scheme that is known here.
+fn presented(headers: &HeaderMap) -> Option<(HeaderName, Result<Presented<'_>, Refusal>)> {
+    let named = |name: HeaderName| headers.get(&name).map(|value| (name, value));
+    let (name, value) = named(PORTCULLIS_AUTHORIZATION).or_else(|| named(header::AUTHORIZATION))?;
+    Some((name, scheme(value).ok_or(Refusal::BadCredentials("this is not a bearer token"))))
+}
+
+fn scheme(value: &HeaderValue) -> Option<Presented<'_>> {
     // Visible ASCII, which was checked when the request was read.
-    let (scheme, token) = str::from_utf8(value.as_bytes()).ok()?.split_at_checked(6)?;
-    let token = token.strip_prefix(' ')?.trim_matches(' ');
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+    let (scheme, token) = str::from_utf8(value.as_bytes()).ok()?.split_once(' ')?;
+    let by_proof = scheme.eq_ignore_ascii_case(dpop::SCHEME);
+    let token = token.trim_matches(' ');
+    let is_known = by_proof || scheme.eq_ignore_ascii_case("bearer");
+    (is_known && !token.is_empty()).then_some(Presented { token, by_proof })
 }
 
 async fn authenticate(
-    core: &Core,
-    snapshot: &Snapshot,
-    token: &str,
-    now: Timestamp,
+    exchange: &Exchange,
+    authority: &Authority,
+    headers: &HeaderMap,
+    presented: &Presented<'_>,
 ) -> Result<Arc<Authenticated>, AuthError> {
+    let (core, token, now) = (&exchange.core, presented.token, exchange.now);
+    if token.starts_with(TokenKind::Grant.prefix()) {
+        return by_grant_token(exchange, authority, headers, presented).map(Arc::new);
+    }
+    if presented.by_proof {
+        return Err(AuthError::Bad("grant tokens come with a DPoP proof here, and no others do"));
+    }
     if token.starts_with(TokenKind::SignIn.prefix()) {
-        let known = Known(snapshot);
+        let known = Known(&exchange.snapshot);
         return sign_ins::authenticate(&known, token, Audience::Gate, now).map(Arc::new);
     }
     let workloads = &core.parts.workloads;
-    if token.starts_with(TokenKind::Grant.prefix()) {
-        return grant_tokens::authenticate(&Known(snapshot), token, now).map(Arc::new);
-    }
     let cached = core.tokens.borrow_mut().try_authenticate(workloads, token, now);
     match cached {
         Ok(authenticated) => Ok(authenticated),
@@ -166,6 +197,38 @@ async fn authenticate(
             Box::pin(workloads.authenticate(token, now)).await.map(Arc::new)
         }
     }
+}
+
+fn by_grant_token(
+    exchange: &Exchange,
+    authority: &Authority,
+    headers: &HeaderMap,
+    presented: &Presented<'_>,
+) -> Result<Authenticated, AuthError> {
+    let (known, token, now) = (Known(&exchange.snapshot), presented.token, exchange.now);
+    if !presented.by_proof {
+        let certificate = exchange.peer.certificate.as_ref();
+        let certificate = certificate.and_then(|certificate| certificate.thumbprint(now));
+        return grant_tokens::authenticate(&known, token, Possession::Connection(certificate), now);
+    }
+    let mut proofs = headers.get_all(DPOP).iter();
+    let (Some(Ok(proof)), None) = (proofs.next().map(HeaderValue::to_str), proofs.next()) else {
+        return Err(AuthError::Bad("the `DPoP` header must be there once, with a proof"));
+    };
+    let urls = addresses(exchange, authority);
+    let asked = Asked { method: exchange.method.as_str(), urls: &urls, token: Some(token) };
+    let possession = Possession::Proof { proof, asked, replays: &exchange.core.replays };
+    grant_tokens::authenticate(&known, token, possession, now)
+}
+
+/// The address of the request as its client may have written it. Without TLS the gate stands behind
+/// something that has it, or is spoken to directly: the client knows, and the gate does not.
+fn addresses(exchange: &Exchange, authority: &Authority) -> Vec<Url> {
+    let schemes: &[&str] =
+        if exchange.peer.tls.is_some() { &["https"] } else { &["https", "http"] };
+    let at =
+        |scheme: &&str| format!("{scheme}://{}{}", authority.as_str(), exchange.path()).parse();
+    schemes.iter().filter_map(|scheme| at(scheme).ok()).collect()
 }
 
 /// The snapshot, as identity looks sign-ins and grant tokens up.

@@ -9,7 +9,7 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use portcullis_model::Refusal;
 use portcullis_policy::{
-    Record, ServiceSource, Snapshot,
+    Record, Snapshot,
     catalog::{InspectError, Operation as Declared},
 };
 use zeroize::Zeroize;
@@ -143,7 +143,7 @@ pub(crate) fn refusal(error: InspectError) -> Refusal {
 /// Takes the whole body, up to the limit.
 pub(crate) async fn read(exchange: &mut Exchange, request: &Canonical) -> Result<Payload, Refusal> {
     const TOO_LARGE: Refusal =
-        Refusal::TooLarge("this body has to be read, and it is over the service's `max_body`");
+        Refusal::TooLarge("this body has to be read, and it is over the operation's `max_body`");
     let most = limit(exchange);
     let Some(body) = exchange.body.as_mut() else {
         return Ok(Payload::Whole(Bytes::new(), None));
@@ -185,9 +185,10 @@ fn append(whole: &mut BytesMut, data: &[u8]) {
 
 /// The bytes of body that are read at most.
 fn limit(exchange: &Exchange) -> u64 {
-    let service = exchange.service.as_ref();
-    let service = service.and_then(|name| exchange.snapshot.bundle().catalog().service(name));
-    service.map_or(ServiceSource::MAX_BODY, |service| service.source().max_body)
+    let catalog = exchange.snapshot.bundle().catalog();
+    let operation = exchange.operation.as_ref().and_then(|name| catalog.operation(name));
+    // Without an operation nothing is read; were it, then no more than anybody may send.
+    operation.map_or(0, Declared::max_body)
 }
 
 fn announced(request: &Canonical) -> Option<u64> {

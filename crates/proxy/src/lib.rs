@@ -21,6 +21,7 @@ mod body;
 mod browser;
 mod busy_poll;
 mod canonical;
+mod caught;
 mod connection;
 mod core;
 mod decide;

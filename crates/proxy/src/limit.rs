@@ -9,14 +9,16 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use portcullis_model::{OperationName, PrincipalId, Refusal};
 use portcullis_policy::{Pass, rate_limit::RateLimit};
 
 use crate::{exchange::Exchange, ports::TooOften};
 
-/// Beyond so many, what is over is forgotten.
+/// Beyond so many, what is over is forgotten from time to time.
 const SWEEP_ABOVE: usize = 8192;
+/// The least time between two times, while there are not twice as many as were left.
+const SWEEP_EVERY: SignedDuration = SignedDuration::from_secs(60);
 
 /// Admits one request under `pass`, or refuses it for now.
 pub(crate) async fn admit(exchange: &Exchange, pass: &Pass) -> Result<(), Refusal> {
@@ -32,7 +34,16 @@ pub(crate) async fn admit(exchange: &Exchange, pass: &Pass) -> Result<(), Refusa
 
 /// Large rates of this process.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Rates(Arc<Mutex<HashMap<(PrincipalId, OperationName), Spans>>>);
+pub(crate) struct Rates(Arc<Mutex<Counted>>);
+
+/// What was admitted to each.
+#[derive(Debug)]
+struct Counted {
+    all: HashMap<(PrincipalId, OperationName), Spans>,
+    /// With more than these it is looked for what is over.
+    sweep_above: usize,
+    swept_at: Timestamp,
+}
 
 /// What was admitted in one span and in the one before.
 #[derive(Debug, Clone, Copy)]
@@ -58,10 +69,8 @@ impl Rates {
             (millis.div_euclid(span), millis.rem_euclid(span))
         };
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() > SWEEP_ABOVE {
-            all.retain(|_, spans| spans.matters_at(now));
-        }
-        let spans = all.entry((who.clone(), what.clone())).or_insert(Spans {
+        all.sweep_if_due(now);
+        let spans = all.all.entry((who.clone(), what.clone())).or_insert(Spans {
             span,
             number,
             before: 0,
@@ -75,6 +84,29 @@ impl Rates {
         let left = u64::try_from(span - into).unwrap_or(0);
         let retry_after = u32::try_from(left.div_ceil(1000)).unwrap_or(1).max(1);
         Err(TooOften { retry_after })
+    }
+}
+
+impl Default for Counted {
+    fn default() -> Self {
+        let (all, swept_at) = (HashMap::new(), Timestamp::UNIX_EPOCH);
+        Self { all, sweep_above: SWEEP_ABOVE, swept_at }
+    }
+}
+
+impl Counted {
+    /// Forgets what is over. Whoever comes pays for one look at two of them on average, however many
+    /// matter; what does not matter admits as much as what is not there. Says whether it looked.
+    fn sweep_if_due(&mut self, now: Timestamp) -> bool {
+        let many = self.all.len() > SWEEP_ABOVE && now >= self.swept_at + SWEEP_EVERY;
+        if self.all.len() <= self.sweep_above && !many {
+            return false;
+        }
+        self.all.retain(|_, spans| spans.matters_at(now));
+        self.sweep_above = SWEEP_ABOVE.max(2 * self.all.len());
+        self.all.shrink_to(self.sweep_above);
+        self.swept_at = now;
+        true
     }
 }
 
@@ -106,6 +138,26 @@ mod tests {
     use portcullis_model::PrincipalKind;
 
     use super::*;
+
+    #[test]
+    fn many_that_matter_are_not_looked_at_for_each_that_comes() {
+        let limit: RateLimit = "600/1m".parse().unwrap();
+        let read: OperationName = "payments.read".parse().unwrap();
+        let rates = Rates::default();
+        let somebody = |n: usize| PrincipalId::new(PrincipalKind::User, "corp", &n.to_string());
+        let first = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(1);
+        let mut looks = 0;
+        for n in 0..8 * SWEEP_ABOVE {
+            looks += u32::from(rates.0.lock().unwrap().sweep_if_due(first));
+            rates.admit(&somebody(n), &read, limit, first).unwrap();
+        }
+        assert!(looks <= 4, "{looks}");
+        assert_eq!(rates.0.lock().unwrap().all.len(), 8 * SWEEP_ABOVE, "all of them matter");
+        // When they are over, the next who comes a minute later forgets them, and counts as before.
+        let later = first + SignedDuration::from_mins(3);
+        rates.admit(&somebody(0), &read, limit, later).unwrap();
+        assert_eq!(rates.0.lock().unwrap().all.len(), 1);
+    }
 
     #[test]
     fn large_rates_are_kept_over_time_and_for_each() {

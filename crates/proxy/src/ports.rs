@@ -243,4 +243,8 @@ pub trait RegisteredConnection: Debug + Send {
 pub trait Connections: Debug + Send + Sync {
     /// Registers one.
     fn opened(&self, info: ConnectionInfo) -> Box<dyn RegisteredConnection>;
+
+    /// Core number `core` has looked at all of its connections under the snapshot of this version. What
+    /// has to end by it is registered until it is over, however young.
+    fn looked(&self, core: usize, version: u64);
 }

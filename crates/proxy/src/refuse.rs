@@ -8,11 +8,18 @@ mod rest;
 use std::rc::Rc;
 
 use http::{HeaderValue, Method, Response, StatusCode, header};
+use portcullis_identity::dpop;
 use portcullis_model::{Refusal, refusal::Unavailable};
 
 use crate::{
-    body::DownBody, browser, canonical::Speaks, exchange::Exchange, filter::request::REQUEST_ID,
-    ports::KeptRefusal, ports::RecordBroken, record,
+    body::DownBody,
+    browser,
+    canonical::Speaks,
+    exchange::{Exchange, Key},
+    filter::request::REQUEST_ID,
+    ports::KeptRefusal,
+    ports::RecordBroken,
+    record,
 };
 
 /// Answers `refusal`. Never forwards, never fails.
@@ -83,7 +90,9 @@ fn answer(exchange: &Exchange, refusal: &Refusal) -> Response<DownBody> {
     let headers = response.headers_mut();
     match refusal {
         Refusal::Unauthenticated | Refusal::BadCredentials(_) => {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            let by_proof = exchange.key == Key::Proof;
+            let scheme = if by_proof { dpop::CHALLENGE } else { "Bearer" };
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(scheme));
         }
         Refusal::MethodNotAllowed => {
             let allowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";

@@ -109,7 +109,7 @@ fn undeclared(
     };
     match question.ask(&exchange.core, &exchange.snapshot).answer {
         Answer::Deny(Denial::Invisible) => Refusal::NotFound,
-        Answer::Deny(Denial::ByPolicy | Denial::ErroringForbid)
+        Answer::Deny(Denial::ByPolicy | Denial::ErroringForbid | Denial::TookTooLong)
         | Answer::Permit(_)
         | Answer::Requestable(_) => Refusal::Denied(refusal::Denial { service, operation: None }),
     }

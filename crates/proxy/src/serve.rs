@@ -6,14 +6,15 @@ pub(crate) mod strict;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, request::Parts};
+use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
-use portcullis_model::Refusal;
+use portcullis_model::{Refusal, refusal::Unavailable};
 use portcullis_policy::Pass;
 
 use crate::{
     body::{Answer, DownBody},
     canonical::{self, Canonical, Speaks, single::Present},
+    caught::{Panicked, caught},
     core::Core,
     decide::{self, Question},
     exchange::Exchange,
@@ -44,27 +45,9 @@ pub(crate) async fn serve(
     let (mut parts, body) = request.into_parts();
     let mut exchange = Exchange::begin(core, peer, &mut parts, body);
     let asks_upgrade = exchange.asks_upgrade();
-    let answer = if strict::is_stand_in(&parts.method) {
-        Err(unreadable(&exchange))
-    } else if exchange.peer.is_crowded() {
-        Err(Refusal::Limited { retry_after: 1 })
-    } else if sign_in::is_here(&parts.uri) {
-        Box::pin(sign_in::serve(&mut exchange, parts)).await
-    } else {
-        match admit(&mut exchange, parts).await {
-            Ok(admitted) => carry(&mut exchange, admitted).await,
-            Err(refusal) => Err(refusal),
-        }
-    };
-    let mut response = match answer {
+    let mut response = match caught(respond(&mut exchange, parts)).await {
         Ok(response) => response,
-        Err(refusal) => {
-            let refusal = identify::as_told(&exchange, blame(&exchange, refusal));
-            let response = Box::pin(refuse::refuse(&mut exchange, refusal)).await;
-            // Whoever cannot be told why does not make the gate keep it.
-            let is_told = !exchange.peer.window.is_tight();
-            response.map(|body| if is_told { body } else { DownBody::whole(Bytes::new()) })
-        }
+        Err(Panicked) => Box::pin(after_panic(&mut exchange)).await,
     };
     if let Some(seconds) = exchange.applied {
         hold::applied(response.headers_mut(), seconds);
@@ -94,6 +77,45 @@ fn blame(exchange: &Exchange, refusal: Refusal) -> Refusal {
         }
         _ => refusal,
     }
+}
+
+/// The answer to a request: the upstream's, or a refusal.
+async fn respond(exchange: &mut Exchange, parts: Parts) -> Response<DownBody> {
+    let answer = if strict::is_stand_in(&parts.method) {
+        Err(unreadable(exchange))
+    } else if exchange.peer.is_crowded() {
+        Err(Refusal::Limited { retry_after: 1 })
+    } else if sign_in::is_here(&parts.uri) {
+        Box::pin(sign_in::serve(exchange, parts)).await
+    } else {
+        match admit(exchange, parts).await {
+            Ok(admitted) => carry(exchange, admitted).await,
+            Err(refusal) => Err(refusal),
+        }
+    };
+    match answer {
+        Ok(response) => response,
+        Err(refusal) => {
+            let refusal = identify::as_told(exchange, blame(exchange, refusal));
+            let response = Box::pin(refuse::refuse(exchange, refusal)).await;
+            // Whoever cannot be told why does not make the gate keep it.
+            let is_told = !exchange.peer.window.is_tight();
+            response.map(|body| if is_told { body } else { DownBody::whole(Bytes::new()) })
+        }
+    }
+}
+
+/// Whatever went wrong went wrong for this request: 500, and on record.
+async fn after_panic(exchange: &mut Exchange) -> Response<DownBody> {
+    tracing::error!(request = %exchange.id, "the gate panicked over a request");
+    exchange.core.forget_decisions();
+    let refusal = Refusal::Unavailable(Unavailable::Internal);
+    caught(refuse::refuse(exchange, refusal)).await.unwrap_or_else(|Panicked| {
+        let mut response = Response::new(DownBody::whole(Bytes::new()));
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+    })
 }
 
 /// Detect, identify, route, inspect, decide, perhaps wait and decide again, limit, record. Any error is

@@ -3,6 +3,7 @@
 mod connect;
 mod endpoint;
 mod lane;
+mod whole_writes;
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Instant};
 

@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, Incident, IncidentId, NoticeId,
-    Passkey, PersonId, Principal, PrincipalId, RefusalId, Schedule, TokenHash,
+    AccessRequest, AccessRequestId, BundleDigest, Event, Grant, GrantId, Incident, IncidentId,
+    NoticeId, Passkey, PersonId, Principal, PrincipalId, RefusalId, Schedule, TokenHash,
 };
 
 use crate::{
@@ -125,6 +125,9 @@ pub trait Store: Debug + Send + Sync {
 
     /// Events that the log does not have yet, in the order of their commits, at most `limit`.
     async fn unlogged(&self, limit: u32) -> Result<Vec<StoredEvent>>;
+
+    /// Events that the log has after `position`, in its order, at most `limit`.
+    async fn logged_after(&self, position: u64, limit: u32) -> Result<Vec<(u64, Event)>>;
 
     /// The highest position that an event has in the log.
     async fn last_logged(&self) -> Result<Option<u64>>;

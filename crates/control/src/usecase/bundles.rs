@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portcullis_model::{BundleDigest, BundleStamp, EventType, GrantEnd};
+use portcullis_model::{BundleDigest, BundleStamp, EventType, GrantEnd, GrantId};
 use portcullis_policy::{Bundle, BundleSource, ControlAction, ControlResource, LoadError};
 use portcullis_store::{Change, StoreError, StoredBundle};
 
@@ -160,13 +160,16 @@ pub(crate) fn activated(core: &Core, op: &OpContext, stored: &StoredBundle) -> V
 /// are ended by name as well.
 pub(crate) async fn end_orphans(core: &Arc<Core>, op: &OpContext, bundle: &Bundle) {
     for grant in core.publisher.grants() {
-        if bundle.issues(&grant.rule) {
-            continue;
+        if !bundle.issues(&grant.rule) {
+            end_orphan(core, op, grant.id).await;
         }
-        match grants::end_grant(core, op, grant.id, GrantEnd::RuleGone).await {
-            Ok(_) | Err(ControlError::Conflict(_)) => {}
-            Err(error) => tracing::error!(grant = %grant.id, %error, "the grant lost its rule"),
-        }
+    }
+}
+
+pub(crate) async fn end_orphan(core: &Arc<Core>, op: &OpContext, id: GrantId) {
+    match grants::end_grant(core, op, id, GrantEnd::RuleGone).await {
+        Ok(_) | Err(ControlError::Conflict(_)) => {}
+        Err(error) => tracing::error!(grant = %id, %error, "the grant lost its rule"),
     }
 }
 

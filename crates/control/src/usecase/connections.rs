@@ -61,7 +61,7 @@ fn sees(snapshot: &Snapshot, op: &OpContext, info: &ConnectionInfo) -> bool {
         || rights::may_on_service(snapshot, op, ControlAction::ViewConnections, &info.service)
 }
 
-fn view(info: ConnectionInfo) -> ConnectionView {
+pub(super) fn view(info: ConnectionInfo) -> ConnectionView {
     ConnectionView {
         id: info.id,
         principal: info.principal,

@@ -5,9 +5,9 @@
 use std::{net::IpAddr, sync::Arc};
 
 use jiff::SignedDuration;
-use portcullis_identity::AuthError;
+use portcullis_identity::{AuthError, dpop};
 use portcullis_model::{
-    Event, EventType, Grant, GrantId, OneTimeToken, Secret, TokenHash, TokenKind,
+    BoundTo, Event, EventType, Grant, GrantId, OneTimeToken, Secret, TokenHash, TokenKind,
 };
 use portcullis_store::{Change, TokenChange};
 
@@ -19,7 +19,7 @@ use crate::{
     publisher::Effect,
     rights,
     settle::{Settlement, Unsettled},
-    views::{NewGrantToken, NewOneTimeToken},
+    views::{NewGrantToken, NewOneTimeToken, ToolKey},
 };
 
 const LIVES: SignedDuration = SignedDuration::from_secs(60);
@@ -94,9 +94,12 @@ async fn too_many_or_over(core: &Core, op: &OpContext, id: GrantId) -> Result<Co
 pub(crate) async fn redeem(
     core: &Arc<Core>,
     presented: &Secret,
+    key: Option<ToolKey<'_>>,
     source: IpAddr,
 ) -> Result<NewGrantToken> {
     let op = OpContext::redeeming(source, core.now());
+    // INVARIANT: a proof that does not hold spends nothing, and never ends in a token without a key.
+    let bound_to = key.map(|key| bound_to(&key, &op)).transpose()?;
     if !TokenKind::Once.fits(presented.expose()) {
         return Err(BAD.into());
     }
@@ -110,9 +113,10 @@ pub(crate) async fn redeem(
         return Err(BAD.into());
     }
     let secret = TokenKind::Grant.issue(core.entropy.as_ref());
-    let redeemed = (TokenHash::of(secret.expose()), known.token.redeemed());
+    let redeemed = (TokenHash::of(secret.expose()), known.token.redeemed(bound_to));
     let mut event = event(core, &op, EventType::TokenRedeemed, &grant);
-    event.detail = Some(format!("a grant token until {}", grant.expires_at));
+    let bound = bound_to.map_or_else(String::new, said);
+    event.detail = Some(format!("a grant token until {}{bound}", grant.expires_at));
     let now = op.now();
     let changes = vec![
         Change::Token(TokenChange::RedeemOneTime { hash, now }),
@@ -121,10 +125,28 @@ pub(crate) async fn redeem(
     ];
     let once_recorded = vec![Effect::GrantToken(redeemed.0, redeemed.1)];
     match core.settle(Settlement { changes, once_recorded, ..Settlement::default() }).await {
-        Ok(()) => Ok(NewGrantToken { token: secret, grant }),
+        Ok(()) => Ok(NewGrantToken { token: secret, bound_to, grant }),
         // Somebody else was faster, or the grant ended at this very moment.
         Err(Unsettled::Conflict) => again(core, &op, hash, &grant, false).await,
         Err(Unsettled::Failed(error)) => Err(error),
+    }
+}
+
+/// What the token will be bound to. Of a certificate the thumbprint is told and no more: who names one
+/// that they have not has a token that is worth nothing.
+fn bound_to(key: &ToolKey<'_>, op: &OpContext) -> Result<BoundTo> {
+    match key {
+        ToolKey::Proof { proof, asked } => {
+            Ok(BoundTo::Key(dpop::verify(proof, asked, op.now())?.key))
+        }
+        ToolKey::Certificate(thumbprint) => Ok(BoundTo::Certificate(*thumbprint)),
+    }
+}
+
+fn said(bound_to: BoundTo) -> String {
+    match bound_to {
+        BoundTo::Key(key) => format!(", bound to the key {key}"),
+        BoundTo::Certificate(certificate) => format!(", bound to the certificate {certificate}"),
     }
 }
 

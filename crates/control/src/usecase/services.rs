@@ -107,7 +107,9 @@ fn reach(
         Answer::Requestable(ways) => {
             Some(Reach::Requestable(refusals::named(core, operation, ways)))
         }
-        Answer::Deny(Denial::ByPolicy | Denial::ErroringForbid) => Some(Reach::Closed),
+        Answer::Deny(Denial::ByPolicy | Denial::ErroringForbid | Denial::TookTooLong) => {
+            Some(Reach::Closed)
+        }
         Answer::Deny(Denial::Invisible) => None,
     }
 }

@@ -1,5 +1,7 @@
 //! Bundles: generations, rolling back, and what happens to grants.
 
+use std::sync::atomic::Ordering;
+
 use portcullis_control::ControlError;
 use portcullis_model::{EventType, GrantEnd, GrantState};
 use portcullis_policy::LoadError;
@@ -95,4 +97,23 @@ async fn an_event_that_says_too_much_is_cut_and_stands_in_nobodys_way() {
     let detail = refused.detail.as_ref().unwrap();
     assert_eq!(detail.chars().count(), 4097);
     assert!(detail.ends_with("ü…"));
+}
+
+#[tokio::test]
+async fn a_grant_that_waited_for_the_record_ends_if_its_rule_is_gone_by_then() {
+    let world = World::new().await;
+    let ana = world.sign_in("ana", &["engineering", "oncall"]).await;
+    world.until(|world| world.control().is_on_record()).await;
+    world.log.broken.store(true, Ordering::SeqCst);
+    let asked = world.ask(&ana, "payments.createRefund").await;
+    assert!(matches!(asked, Err(ControlError::Unavailable(_))), "{asked:?}");
+    // Whoever activates this does not see the grant: nobody does yet.
+    let text = stricter();
+    world.control().activate(bundle(&text), source(&text), "test").await.unwrap();
+    world.log.broken.store(false, Ordering::SeqCst);
+    world.until(|world| world.log.count(EventType::GrantEnded) == 1).await;
+    world.control().activate(bundle(POLICIES), source(POLICIES), "test").await.unwrap();
+    assert_eq!(world.holds(&who(&ana)), 0, "it does not come back with its rule");
+    let grant = world.control().grants(&world.later(&ana)).await.unwrap().remove(0);
+    assert!(matches!(grant.state, GrantState::Ended { why: GrantEnd::RuleGone, .. }), "{grant:?}");
 }

@@ -2,10 +2,11 @@
 
 use std::sync::atomic::Ordering;
 
+use jiff::SignedDuration;
 use portcullis_control::{ControlError, OpContext, ports::ConsumeError};
 use portcullis_model::{EventType, GrantId, GrantState, RequestId};
 
-use crate::world::{World, asking, who};
+use crate::world::{POLICIES, World, asking, who};
 
 /// Ana with one counted grant of one use, and who may revoke it.
 async fn counted(world: &World) -> (OpContext, OpContext, GrantId) {
@@ -137,11 +138,23 @@ async fn without_the_record_a_start_opens_nothing_until_it_is_back() {
 }
 
 #[tokio::test]
+async fn e32_a_start_while_the_clock_is_behind_takes_no_grant_away_for_good() {
+    let mut world = World::new().await;
+    let ben = world.sign_in("ben", &["engineering", "oncall"]).await;
+    world.ask(&ben, "payments.createRefund").await.unwrap();
+    world.wait(SignedDuration::from_mins(-5));
+    world.restart(POLICIES).await;
+    assert_eq!(world.holds(&who(&ben)), 0, "nothing opens before its start");
+    world.wait(SignedDuration::from_mins(6));
+    assert_eq!(world.holds(&who(&ben)), 1);
+}
+
+#[tokio::test]
 async fn a_stopped_control_has_let_go_of_the_store() {
     let mut world = World::new().await;
     let ana = world.sign_in("ana", &["engineering"]).await;
     let stopped = world.control().clone();
-    world.restart(crate::world::POLICIES).await;
+    world.restart(POLICIES).await;
     let late = stopped.grants(&ana).await;
     assert!(matches!(late, Err(ControlError::Unavailable(_))), "{late:?}");
     world.until(|world| world.log.count(EventType::Started) == 2).await;

@@ -9,8 +9,8 @@ use std::sync::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, Incident, IncidentId, NoticeId,
-    Passkey, PersonId, Principal, PrincipalId, RefusalId, Schedule, TokenHash,
+    AccessRequest, AccessRequestId, BundleDigest, Event, Grant, GrantId, Incident, IncidentId,
+    NoticeId, Passkey, PersonId, Principal, PrincipalId, RefusalId, Schedule, TokenHash,
 };
 use portcullis_store::{
     AccessRequests, Change, Grants, Incidents, LogMark, SeenPrincipal, SqliteStore, Store,
@@ -189,6 +189,10 @@ impl Store for FaultyStore {
 
     async fn unlogged(&self, limit: u32) -> Result<Vec<StoredEvent>> {
         self.store.unlogged(limit).await
+    }
+
+    async fn logged_after(&self, position: u64, limit: u32) -> Result<Vec<(u64, Event)>> {
+        self.store.logged_after(position, limit).await
     }
 
     async fn last_logged(&self) -> Result<Option<u64>> {

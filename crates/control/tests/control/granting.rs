@@ -1,6 +1,6 @@
 //! Grants in force, and how they end.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use portcullis_control::{
     ControlError,
@@ -134,16 +134,11 @@ async fn reading_the_record_takes_the_right_and_is_on_it() {
     world.until(|world| world.log.count(EventType::ControlRefused) == 1).await;
 }
 
-#[tokio::test]
-async fn connections_are_seen_and_closed_by_who_may() {
-    let world = World::new().await;
-    let (ana, grant) = counted(&world).await;
-    let ben = world.sign_in("ben", &["engineering"]).await;
-    let lea = world.sign_in("lea", &["leads"]).await;
-    let info = ConnectionInfo {
-        id: ConnectionId::from_bits(1),
-        request: RequestId::from_bits(1),
-        principal: who(&ana),
+fn connection(n: u128, of: &portcullis_control::OpContext, grant: GrantId) -> ConnectionInfo {
+    ConnectionInfo {
+        id: ConnectionId::from_bits(n),
+        request: RequestId::from_bits(n),
+        principal: who(of),
         service: "payments".parse().unwrap(),
         instance: "p-1".parse().unwrap(),
         operation: "payments.createRefund".parse().unwrap(),
@@ -151,8 +146,60 @@ async fn connections_are_seen_and_closed_by_who_may() {
         sign_in: None,
         source: crate::world::HOME,
         protocol: "websocket",
-        since: ana.now(),
+        since: of.now(),
+    }
+}
+
+#[tokio::test]
+async fn m10_what_a_gate_has_not_said_to_be_gone_is_not_said_to_be_gone() {
+    let world = World::new().await;
+    let (ana, grant) = counted(&world).await;
+    let (ben, lea) =
+        (world.sign_in("ben", &["engineering"]).await, world.sign_in("lea", &["leads"]).await);
+    let control = world.control();
+    let brief = Duration::from_millis(50);
+    control.connections_looked_at(0, control.snapshots().current().version());
+    let (stuck, quick) = (connection(1, &ana, grant), connection(2, &ana, grant));
+    let (stuck, quick) = (control.connection_opened(stuck), control.connection_opened(quick));
+    let others = control.revoke_and_wait(&ben, grant, brief).await;
+    assert!(matches!(others, Err(ControlError::NotFound(_))), "{others:?}");
+    quick.ended("finished", 0, 0);
+
+    // The core has not looked, and one connection is there.
+    let cuts = control.revoke_and_wait(&lea, grant, brief).await.unwrap();
+    assert!(!cuts.all_gone() && !cuts.grant.in_force(lea.now()));
+    assert_eq!((cuts.silent.as_slice(), cuts.connections.len()), (&[0][..], 1));
+    assert!(cuts.connections[0].over.is_none());
+    // It has looked, and found one more that was on its way.
+    let late = control.connection_opened(connection(3, &ana, grant));
+    control.connections_looked_at(0, control.snapshots().current().version());
+    let cuts = control.revoke_and_wait(&lea, grant, brief).await.unwrap();
+    assert!(!cuts.all_gone() && cuts.silent.is_empty());
+    assert_eq!(cuts.connections.len(), 2);
+    // Each says how it went, while somebody waits.
+    let waiting = async { control.revoke_and_wait(&lea, grant, Duration::from_secs(40)).await };
+    let ending = async {
+        stuck.ended("grant_ended", 5, 7);
+        tokio::task::yield_now().await;
+        late.ended("grant_ended", 1, 2);
     };
+    let (cuts, ()) = tokio::join!(waiting, ending);
+    let cuts = cuts.unwrap();
+    assert!(cuts.all_gone());
+    let ups: Vec<_> = cuts.connections.iter().map(|cut| cut.over.unwrap().up).collect();
+    assert_eq!(ups, [5, 1]);
+    // It may be asked again; there is nothing left.
+    let cuts = control.revoke_and_wait(&ana, grant, brief).await.unwrap();
+    assert!(cuts.all_gone() && cuts.connections.is_empty());
+}
+
+#[tokio::test]
+async fn connections_are_seen_and_closed_by_who_may() {
+    let world = World::new().await;
+    let (ana, grant) = counted(&world).await;
+    let ben = world.sign_in("ben", &["engineering"]).await;
+    let lea = world.sign_in("lea", &["leads"]).await;
+    let info = connection(1, &ana, grant);
     let id = info.id;
     let mut open = world.control().connection_opened(info);
     assert_eq!(world.control().connections(&ana).await.unwrap().len(), 1);

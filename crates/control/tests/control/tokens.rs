@@ -35,7 +35,7 @@ async fn once(world: &World, op: &OpContext, grant: GrantId) -> Secret {
 }
 
 async fn redeemed(world: &World, token: &Secret) -> Result<Secret, ControlError> {
-    Ok(world.control().redeem(token, HOME).await?.token)
+    Ok(world.control().redeem(token, None, HOME).await?.token)
 }
 
 /// What a gate would find.
@@ -64,7 +64,8 @@ async fn e16_m06_of_sixty_four_redeemers_at_once_one_has_a_grant_token() {
     let mut racing = JoinSet::new();
     for _ in 0..64 {
         let (control, token) = (Arc::clone(world.control()), token.clone());
-        racing.spawn(async move { control.redeem(&token, HOME).await.map(|made| made.token) });
+        racing
+            .spawn(async move { control.redeem(&token, None, HOME).await.map(|made| made.token) });
     }
     let (won, lost): (Vec<_>, Vec<_>) =
         racing.join_all().await.into_iter().partition(Result::is_ok);
@@ -103,7 +104,7 @@ async fn e16_as_many_redemptions_succeed_as_there_are_tokens() {
             let mut racing = JoinSet::new();
             for _ in 0..RACING {
                 let (control, token) = (Arc::clone(world.control()), token.clone());
-                racing.spawn(async move { control.redeem(&token, HOME).await });
+                racing.spawn(async move { control.redeem(&token, None, HOME).await });
             }
             for answer in racing.join_all().await {
                 match answer {

@@ -16,13 +16,11 @@ use jiff::{SignedDuration, Timestamp};
 use portcullis_control::{
     Control, ControlError, ControlParts, OpContext, Provisioning, ScimSubject, Settings,
     ports::{
-        AuthorizationRequest, DeviceAuthorization, DeviceOutcome, EventLog, LogEntry,
-        LogUnavailable, LoggedOut, NotVouched, Notifier, PeopleProvider, ProviderUnavailable,
-        Returned, VerifiedPerson, WorkloadVerifier,
+        DeviceOutcome, EventLog, LogEntry, LogUnavailable, Notifier, PeopleProvider, VerifiedPerson,
     },
     views::{AccessRequestView, Ask, AskFor, AskOperation, DevicePoll, ReviewInput},
 };
-use portcullis_identity::{AuthError, Authenticated, Job, RelyingParty};
+use portcullis_identity::RelyingParty;
 use portcullis_model::{
     AccessRequestId, Clock, Decision, Entropy, Event, EventType, PrincipalId, Scope, Secret,
     TokenHash, Window,
@@ -30,11 +28,12 @@ use portcullis_model::{
 use portcullis_policy::{
     Bundle, BundleSource, PolicySource, ServiceSource, bundle::OperationsSource,
 };
-use portcullis_store::{SqliteStore, StoreError};
+use portcullis_store::{SqliteStore, Store as _, StoreError};
 
 use crate::{
     faulty::{Faults, FaultyStore},
     noticing::Told,
+    provider::{NoWorkloads, Provider},
 };
 
 pub(crate) const HOME: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -115,101 +114,10 @@ impl EventLog for MemoryLog {
     }
 }
 
-/// A provider whose next answer is set by hand.
-#[derive(Debug, Default)]
-pub(crate) struct Provider {
-    pub(crate) next: Mutex<Option<DeviceOutcome>>,
-    pub(crate) asked: Mutex<Option<AuthorizationRequest>>,
-    pub(crate) recheck: Mutex<Option<Duration>>,
-    begun: AtomicU64,
-}
-
-#[async_trait]
-impl PeopleProvider for Provider {
-    fn name(&self) -> &'static str {
-        "corp"
-    }
-
-    async fn begin(&self) -> Result<DeviceAuthorization, ProviderUnavailable> {
-        let n = self.begun.fetch_add(1, Ordering::Relaxed);
-        Ok(DeviceAuthorization {
-            device_code: Secret::new(format!("device-{n}")),
-            user_code: "WDJB-MJHT".into(),
-            verification_uri: "https://id.example.com/device".into(),
-            verification_uri_complete: None,
-            expires_in: 600,
-            interval: 5,
-        })
-    }
-
-    async fn poll(&self, code: &Secret) -> Result<DeviceOutcome, ProviderUnavailable> {
-        assert!(code.expose().starts_with("device-"), "the code came back as it was given");
-        Ok(self.next.lock().unwrap().clone().unwrap_or(DeviceOutcome::Pending))
-    }
-
-    async fn authorize(&self, asked: AuthorizationRequest) -> Result<String, ProviderUnavailable> {
-        *self.asked.lock().unwrap() = Some(asked);
-        Ok("https://id.example.com/authorize".into())
-    }
-
-    async fn check_issuer(&self, issuer: Option<&str>) -> Result<(), NotVouched> {
-        match issuer {
-            Some("https://id.example.com") => Ok(()),
-            _ => Err(NotVouched::Refused("the answer is another provider's".into())),
-        }
-    }
-
-    async fn redeem(&self, returned: Returned) -> Result<VerifiedPerson, NotVouched> {
-        let asked = self.asked.lock().unwrap().clone().unwrap();
-        assert_eq!(returned.nonce, asked.nonce, "made from the same browser and state");
-        match self.next.lock().unwrap().clone() {
-            Some(DeviceOutcome::Done(person)) => Ok(*person),
-            _ => Err(NotVouched::Refused("invalid_grant".into())),
-        }
-    }
-
-    fn recheck(&self) -> Option<Duration> {
-        *self.recheck.lock().unwrap()
-    }
-
-    async fn renew(&self, _: &Secret, subject: &str) -> Result<VerifiedPerson, NotVouched> {
-        match self.next.lock().unwrap().clone() {
-            Some(DeviceOutcome::Done(person)) if person.subject == subject => Ok(*person),
-            Some(DeviceOutcome::Pending) => {
-                Err(NotVouched::Unavailable(ProviderUnavailable("it is away".into())))
-            }
-            _ => Err(NotVouched::Refused("invalid_grant".into())),
-        }
-    }
-
-    async fn logged_out(&self, token: &str) -> Result<LoggedOut, NotVouched> {
-        let (subject, session) = token.split_once('/').unwrap();
-        let named = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        Ok(LoggedOut {
-            subject: named(subject),
-            session: named(session),
-            id: token.into(),
-            ends_at: Timestamp::MAX,
-        })
-    }
-}
-
-#[derive(Debug)]
-struct NoWorkloads;
-
-#[async_trait]
-impl WorkloadVerifier for NoWorkloads {
-    async fn authenticate(&self, _: &str, _: Timestamp) -> Result<Authenticated, AuthError> {
-        Err(AuthError::Bad("no issuer is configured"))
-    }
-
-    async fn job(&self, _: &str, _: Timestamp) -> Result<Job, AuthError> {
-        Err(AuthError::Bad("no issuer is configured"))
-    }
-}
-
 pub(crate) struct World {
     running: Option<Arc<Control>>,
+    /// What runs works on it; tests look into it.
+    kept: Option<Arc<FaultyStore>>,
     pub(crate) clock: Arc<HandClock>,
     pub(crate) log: Arc<MemoryLog>,
     pub(crate) provider: Arc<Provider>,
@@ -254,6 +162,9 @@ permit (principal is User in Group::"auditors", action == Action::"viewAudit", r
 permit (principal is User in Group::"admins", action == Action::"administer", resource is System);
 "#;
 
+/// What comes after it is all that is not about one service.
+const ONLY_HOUSE: &str = "// only house\n";
+
 /// What comes after `// house` is not about one service.
 pub(crate) fn source(policies: &str) -> BundleSource {
     let operations = [
@@ -276,12 +187,17 @@ pub(crate) fn source(policies: &str) -> BundleSource {
         max_grant: Window::minutes(8 * 60),
         max_hold: ServiceSource::MAX_HOLD,
         max_body: ServiceSource::MAX_BODY,
+        max_bodies: BTreeMap::new(),
         strict_audit: false,
         anonymous: false,
         place: ("portcullis.yaml".into(), None),
     };
-    let (rules, house) = policies.split_once("// house\n").unwrap_or((policies, ""));
-    let house = format!("{HOUSE}{house}");
+    let (rules, house) = if let Some((rules, house)) = policies.split_once(ONLY_HOUSE) {
+        (rules, house.to_owned())
+    } else {
+        let (rules, house) = policies.split_once("// house\n").unwrap_or((policies, ""));
+        (rules, format!("{HOUSE}{house}"))
+    };
     let file = |path: &str, text: &str| PolicySource { path: path.into(), text: text.into() };
     BundleSource {
         policies: vec![file("payments/rules.cedar", rules), file("house.cedar", &house)],
@@ -308,8 +224,17 @@ impl World {
         let (log, provider) = (Arc::new(MemoryLog::default()), Arc::new(Provider::default()));
         let faults = Arc::default();
         let notices = Arc::default();
-        let mut world =
-            Self { running: None, clock, log, provider, faults, notices, folder, seed: 0 };
+        let mut world = Self {
+            running: None,
+            kept: None,
+            clock,
+            log,
+            provider,
+            faults,
+            notices,
+            folder,
+            seed: 0,
+        };
         world.start(policies).await;
         world
     }
@@ -318,23 +243,32 @@ impl World {
     pub(crate) async fn restart(&mut self, policies: &str) {
         let stopped = self.running.take().unwrap();
         stopped.stop().await;
+        self.kept = None;
         self.start(policies).await;
         drop(stopped);
     }
 
     /// Goes away without a word and starts again on the same store.
     pub(crate) async fn crash(&mut self) {
+        self.crash_under(POLICIES).await;
+    }
+
+    pub(crate) async fn crash_under(&mut self, policies: &str) {
         drop(self.running.take());
+        // What was under way goes no further, as if its process were dead.
+        self.kept.take().unwrap().close().await;
         self.faults = Arc::default();
-        self.start(POLICIES).await;
+        self.start(policies).await;
     }
 
     async fn start(&mut self, policies: &str) {
         self.seed += 1;
         let store = self.store().await;
         let faults = Arc::clone(&self.faults);
+        let store = Arc::new(FaultyStore { store, faults });
+        self.kept = Some(Arc::clone(&store));
         let started = Control::start(ControlParts {
-            store: Arc::new(FaultyStore { store, faults }),
+            store,
             log: Arc::clone(&self.log) as Arc<dyn EventLog>,
             bundle: bundle(policies),
             bundle_source: source(policies),
@@ -360,11 +294,15 @@ impl World {
         let path = self.folder.path().join("portcullis.db");
         for _ in 0..3000 {
             match SqliteStore::open(&path).await {
-                Err(StoreError::InUse(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
+                Err(StoreError::InUse(_)) => moment().await,
                 opened => return opened.unwrap(),
             }
         }
         panic!("nobody lets go of the store");
+    }
+
+    pub(crate) fn kept(&self) -> &FaultyStore {
+        self.kept.as_ref().unwrap()
     }
 
     pub(crate) fn control(&self) -> &Arc<Control> {
@@ -394,7 +332,13 @@ impl World {
         self.token_by(name, email, groups, "pwd").await
     }
 
-    async fn token_by(&self, name: &str, email: &str, groups: &[&str], amr: &str) -> Secret {
+    pub(crate) async fn token_by(
+        &self,
+        name: &str,
+        email: &str,
+        groups: &[&str],
+        amr: &str,
+    ) -> Secret {
         let person = VerifiedPerson {
             claims: std::collections::BTreeMap::new(),
             subject: name.into(),
@@ -449,6 +393,12 @@ impl World {
         let snapshot = self.control().snapshots().current();
         snapshot.grants_of(principal).filter(|grant| grant.in_force(now)).count()
     }
+}
+
+/// A moment of real time, also where the runtime's own is moved by hand.
+pub(crate) async fn moment() {
+    let nap = || std::thread::sleep(Duration::from_millis(2));
+    tokio::task::spawn_blocking(nap).await.unwrap();
 }
 
 /// What keeps the directory.

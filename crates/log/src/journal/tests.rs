@@ -1,8 +1,11 @@
-use std::{collections::BTreeSet, net::Ipv4Addr, path::Path, rc::Rc, sync::Arc, time::Duration};
+#[path = "../../tests/support/attempts.rs"]
+mod attempts;
 
-use jiff::Timestamp;
-use portcullis_model::{Attempt, Outcome, RecordLevel, RequestId};
+use std::{collections::BTreeSet, path::Path, rc::Rc, sync::Arc, time::Duration};
 
+use portcullis_model::{RecordLevel, RequestId};
+
+use self::attempts::{attempt, on_core, outcome};
 use super::{
     CoreJournal, SyncThread,
     frame::{self, Found, Kind},
@@ -18,44 +21,12 @@ struct Fixture {
 }
 
 fn fixture(directory: &Path) -> Fixture {
-    let health = Arc::new(Health::new());
+    let health = Arc::new(Health::new(Duration::from_secs(1)));
     let sync = SyncThread::start(Arc::clone(&health)).unwrap();
     let segments = Arc::new(Segments::create(directory, 0, 0).unwrap());
     let journal =
         CoreJournal::start(Arc::clone(&segments), sync.handle(), Arc::clone(&health)).unwrap();
     Fixture { health, segments, journal, _sync: sync }
-}
-
-fn attempt(request: u128, path: &str) -> Attempt<'_> {
-    Attempt {
-        request: RequestId::from_bits(request),
-        time: Timestamp::UNIX_EPOCH,
-        kind: "attempt",
-        class: 4002,
-        principal: None,
-        auth_method: None,
-        service: None,
-        instance: None,
-        operation: None,
-        decision: "permit",
-        refusal: None,
-        policies: &[],
-        bundle: None,
-        grant: None,
-        source: Ipv4Addr::LOCALHOST.into(),
-        method: "GET",
-        host: "payments.test",
-        path,
-        trace: None,
-    }
-}
-
-const OUTCOME: Outcome<'static> =
-    Outcome { status: 200, latency_us: 7, answered_by: None, connection: None, error: None };
-
-fn on_core<F: Future>(future: F) -> F::Output {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    tokio::task::LocalSet::new().block_on(&runtime, future)
 }
 
 async fn until(what: impl Fn() -> bool) {
@@ -97,7 +68,7 @@ fn an_outcome_without_company_is_written_all_the_same() {
     let home = tempfile::tempdir().unwrap();
     on_core(async {
         let core = fixture(&home.path().join("core-0"));
-        core.journal.outcome(RequestId::from_bits(1), &OUTCOME);
+        core.journal.outcome(RequestId::from_bits(1), &outcome(200));
         assert_eq!(core.segments.written(), 0);
         until(|| core.segments.written() > 0).await;
     });

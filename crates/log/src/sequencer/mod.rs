@@ -15,6 +15,7 @@ use std::{
     rc::Rc,
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use portcullis_model::{Clock, Entropy, Event, EventId};
@@ -37,6 +38,8 @@ pub struct LogOptions {
     pub entropy: Arc<dyn Entropy>,
     /// Dates what recovery itself puts on record.
     pub clock: Arc<dyn Clock>,
+    /// How often a checkpoint is signed while there is something new, if nobody asks for one sooner.
+    pub checkpoint_every: Duration,
 }
 
 /// The open log. Dropping it stops its threads in good order; journals must be dropped before.
@@ -65,8 +68,8 @@ impl Log {
             options.entropy.as_ref(),
         )?;
         let verifier_key = signer.verifier_key().to_owned();
-        let health = Arc::new(Health::new());
-        let sequencer = recovery::open(&layout, signer, &*options.clock, Arc::clone(&health))?;
+        let health = Arc::new(Health::new(options.checkpoint_every));
+        let sequencer = recovery::open(&layout, signer, options, Arc::clone(&health))?;
         let positions = sequencer.positions();
         let sync = SyncThread::start(Arc::clone(&health))?;
         let (commands, received) = mpsc::channel();

@@ -11,7 +11,7 @@ use super::{
     tree::Tree,
 };
 use crate::{
-    Health, LogError, Signer,
+    Health, LogError, LogOptions, Signer,
     checkpoint::{self, Head},
     journal::segments::Segments,
     layout::Layout,
@@ -21,14 +21,16 @@ use crate::{
 pub(super) fn open(
     layout: &Layout,
     signer: Signer,
-    clock: &dyn Clock,
+    options: &LogOptions,
     health: Arc<Health>,
 ) -> Result<Sequencer, LogError> {
     let committed = Committed::load(layout)?;
     let head = committed_head(layout, &committed, &signer)?;
     refuse_rollback(layout, head)?;
     let tree = Tree::load(&layout.log(), head)?;
-    let mut sequencer = Sequencer::new(layout.clone(), signer, tree, committed.events, health);
+    let every = options.checkpoint_every;
+    let mut sequencer =
+        Sequencer::new(layout.clone(), signer, tree, committed.events, health, every);
     let mut old = Vec::new();
     for progress in journals(layout, committed.journals)? {
         let directory = layout.core_journal(progress.core);
@@ -37,7 +39,7 @@ pub(super) fn open(
         let segments = Arc::new(Segments::open(&directory, progress.core)?);
         let mut intake = Intake::resume(segments, progress);
         for damage in intake.recover(sequencer.tree())? {
-            record_damage(sequencer.tree(), damage, clock)?;
+            record_damage(sequencer.tree(), damage, &*options.clock)?;
         }
         intake.give_up_open(sequencer.tree())?;
         sequencer.settle(intake.progress());

@@ -20,8 +20,6 @@ use crate::{Health, LogError, Signer, layout::Layout};
 
 /// How often journals are read.
 const READ_EVERY: Duration = Duration::from_millis(25);
-/// How often a checkpoint is made while there is something new.
-const COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// The least time between checkpoints that appended events ask for.
 const COMMIT_GAP: Duration = Duration::from_millis(5);
 /// How many appended events are known by their ids.
@@ -43,6 +41,8 @@ pub(super) struct Sequencer {
     /// Whoever waits for the next commit.
     replies: Vec<(u64, oneshot::Sender<Result<u64, LogError>>)>,
     buffer: Vec<u8>,
+    /// How often a checkpoint is made while there is something new.
+    commit_every: Duration,
     /// Something is not committed.
     dirty: bool,
     committed_at: Instant,
@@ -58,6 +58,7 @@ impl Sequencer {
         tree: Tree,
         events: VecDeque<(EventId, u64)>,
         health: Arc<Health>,
+        commit_every: Duration,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -72,6 +73,7 @@ impl Sequencer {
             events,
             replies: Vec::new(),
             buffer: Vec::new(),
+            commit_every,
             dirty: false,
             committed_at: now,
             read_until: now,
@@ -193,7 +195,8 @@ impl Sequencer {
 
     fn commit_is_due(&self) -> bool {
         let since = self.committed_at.elapsed();
-        (self.dirty && since >= COMMIT_EVERY) || (!self.replies.is_empty() && since >= COMMIT_GAP)
+        (self.dirty && since >= self.commit_every)
+            || (!self.replies.is_empty() && since >= COMMIT_GAP)
     }
 
     /// Makes everything sequenced so far durable, signs it, publishes it. The order is what makes a

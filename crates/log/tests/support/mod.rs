@@ -2,19 +2,23 @@
 
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 
+mod attempts;
+
 use std::{
     fs, io,
-    net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use jiff::Timestamp;
 use portcullis_log::{Finding, Log, LogError, LogOptions, Reader, Verified, verify};
-use portcullis_model::{Attempt, Clock, Entropy, Event, EventId, EventType, Outcome, RequestId};
+use portcullis_model::{Clock, Entropy, Event, EventId, EventType, RequestId};
+
+pub(crate) use self::attempts::{attempt, noon, on_core, outcome};
 
 pub(crate) const NAME: &str = "gate.test/audit";
 
@@ -36,7 +40,7 @@ pub(crate) struct Standing;
 
 impl Clock for Standing {
     fn now(&self) -> Timestamp {
-        "2026-03-01T12:00:00Z".parse().unwrap()
+        noon()
     }
 }
 
@@ -46,6 +50,7 @@ pub(crate) fn options(directory: &Path) -> LogOptions {
         name: NAME.to_owned(),
         entropy: Arc::new(Counting::default()),
         clock: Arc::new(Standing),
+        checkpoint_every: Duration::from_secs(1),
     }
 }
 
@@ -53,42 +58,8 @@ pub(crate) fn open(directory: &Path) -> Log {
     Log::open(&options(directory)).unwrap()
 }
 
-pub(crate) fn attempt(request: u128, path: &str) -> Attempt<'_> {
-    Attempt {
-        request: RequestId::from_bits(request),
-        time: Standing.now(),
-        kind: "attempt",
-        class: 4002,
-        principal: None,
-        auth_method: None,
-        service: None,
-        instance: None,
-        operation: None,
-        decision: "permit",
-        refusal: None,
-        policies: &[],
-        bundle: None,
-        grant: None,
-        source: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        method: "GET",
-        host: "payments.test",
-        path,
-        trace: None,
-    }
-}
-
-pub(crate) fn outcome(status: u16) -> Outcome<'static> {
-    Outcome { status, latency_us: 250, answered_by: None, connection: None, error: None }
-}
-
 pub(crate) fn event(id: u128) -> Event {
     Event::new(EventId::from_bits(id), Standing.now(), EventType::GrantStarted)
-}
-
-/// Runs `future` as one core of the data plane does.
-pub(crate) fn on_core<F: Future>(future: F) -> F::Output {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    tokio::task::LocalSet::new().block_on(&runtime, future)
 }
 
 /// A log of `count` events in `home`, closed in good order.

@@ -182,12 +182,14 @@ fn service(source: &ServiceSource, prefix: &str, errors: &mut Vec<LoadError>) ->
         OperationsSource::Inline(entries) => declared::inline(entries, &place, errors),
         OperationsSource::OpenApi { path, text } => openapi::drafts(path, text, errors),
     };
-    check_groups(source, &drafts, errors);
+    check_named("groups", source.groups.keys(), source, &drafts, errors);
+    check_named("max_body", source.max_bodies.keys(), source, &drafts, errors);
     let drafts = checked(source, prefix, drafts, errors);
     let places: Vec<Place> = drafts.values().map(|draft| draft.place.clone()).collect();
     let operations = drafts.into_iter().map(|(name, draft)| {
         let group = group(source, &draft);
-        Operation::new(name, group, draft)
+        let max_body = source.max_bodies.get(&draft.name).copied().unwrap_or(source.max_body);
+        Operation::new(name, group, max_body, draft)
     });
     let (service, clashes) = Service::new(source.clone(), operations.collect());
     for (first, second) in clashes {
@@ -207,11 +209,18 @@ fn group(source: &ServiceSource, draft: &Draft) -> OperationGroup {
     })
 }
 
-fn check_groups(source: &ServiceSource, drafts: &[Draft], errors: &mut Vec<LoadError>) {
-    for name in source.groups.keys() {
+/// What `setting` names must be there.
+fn check_named<'a>(
+    setting: &str,
+    names: impl Iterator<Item = &'a String>,
+    source: &ServiceSource,
+    drafts: &[Draft],
+    errors: &mut Vec<LoadError>,
+) {
+    for name in names {
         if !drafts.iter().any(|draft| draft.name == *name) {
             let message = format!(
-                "service `{}`: `groups` names `{name}`, which is no operation of it",
+                "service `{}`: `{setting}` names `{name}`, which is no operation of it",
                 source.name
             );
             let help = nearest(name, drafts.iter().map(|draft| draft.name.as_str()));

@@ -22,6 +22,7 @@ pub struct Operation {
     params: Vec<Param>,
     params_type: Option<RecordType>,
     body: Option<Body>,
+    max_body: u64,
 }
 
 /// Why a request cannot be inspected.
@@ -36,10 +37,15 @@ pub enum InspectError {
 }
 
 impl Operation {
-    pub(super) fn new(name: OperationName, group: OperationGroup, draft: Draft) -> Self {
+    pub(super) fn new(
+        name: OperationName,
+        group: OperationGroup,
+        max_body: u64,
+        draft: Draft,
+    ) -> Self {
         let Draft { method, template, params, body, .. } = draft;
         let params_type = Param::record_type(&params);
-        Self { name, group, method, template, params, params_type, body }
+        Self { name, group, method, template, params, params_type, body, max_body }
     }
 
     /// `payments.createRefund`.
@@ -50,6 +56,11 @@ impl Operation {
     /// Read, write or admin.
     pub fn group(&self) -> OperationGroup {
         self.group
+    }
+
+    /// The largest body, in bytes, that is read before a decision.
+    pub fn max_body(&self) -> u64 {
+        self.max_body
     }
 
     /// `POST`.

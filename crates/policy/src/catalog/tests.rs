@@ -30,6 +30,7 @@ fn service(name: &str, operations: OperationsSource) -> ServiceSource {
         max_grant: "8h".parse().unwrap(),
         max_hold: ServiceSource::MAX_HOLD,
         max_body: ServiceSource::MAX_BODY,
+        max_bodies: std::collections::BTreeMap::new(),
         strict_audit: false,
         anonymous: false,
         place: ("portcullis.yaml".to_owned(), Some(7)),

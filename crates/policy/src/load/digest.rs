@@ -92,6 +92,7 @@ impl Fields {
             max_grant,
             max_hold,
             max_body,
+            max_bodies,
             strict_audit,
             anonymous,
             place: _,
@@ -126,6 +127,11 @@ impl Fields {
         self.text(&max_grant.get().as_nanos().to_string());
         self.text(&max_hold.get().as_nanos().to_string());
         self.text(&max_body.to_string());
+        self.list(max_bodies.len());
+        for (operation, max_body) in max_bodies {
+            self.text(operation);
+            self.text(&max_body.to_string());
+        }
         self.flag(*strict_audit);
         self.flag(*anonymous);
     }

@@ -444,12 +444,13 @@ fn the_digest_covers_every_setting_and_no_place() {
     let base = source(&permit("", ""));
     let digest = |source: &BundleSource| Bundle::load(source).unwrap().digest().clone();
     let same = digest(&base);
-    let changes: [fn(&mut BundleSource); 11] = [
+    let changes: [fn(&mut BundleSource); 12] = [
         |source| source.policies[0].text.push('\n'),
         |source| source.policies[0].path = "other.cedar".into(),
         |source| source.services[0].hosts.push("pay.example.com".into()),
         |source| source.services[0].max_hold = portcullis_model::Window::minutes(1),
         |source| source.services[0].max_body = 1,
+        |source| _ = source.services[0].max_bodies.insert("createRefund".into(), 1),
         |source| source.services[0].strict_audit = true,
         |source| source.services[0].anonymous = true,
         |source| source.services[0].max_grant = portcullis_model::Window::minutes(1),

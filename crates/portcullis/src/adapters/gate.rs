@@ -129,6 +129,10 @@ impl Connections for ControlPorts {
             since: info.since,
         })))
     }
+
+    fn looked(&self, core: usize, version: u64) {
+        self.control.connections_looked_at(core, version);
+    }
 }
 
 impl RegisteredConnection for Registered {

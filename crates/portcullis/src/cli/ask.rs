@@ -1,8 +1,9 @@
 //! `portcullis ask`: from a refusal, or by name, to a grant.
 
+mod again;
 mod target;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, process::ExitCode, time::Duration};
 
 use clap::Args;
 use jiff::Timestamp;
@@ -13,7 +14,7 @@ use portcullis_api::{
 };
 use portcullis_model::{IncidentId, InstanceName, PolicyId, Window};
 
-use self::target::Target;
+use self::{again::Again, target::Target};
 use super::{
     client::Fetched, failure::Failure, requests, screen::Screen, session::Session, short_id,
     way_table, when,
@@ -45,11 +46,16 @@ pub(crate) struct Ask {
     /// Wait until it is answered
     #[arg(long)]
     wait: bool,
+    /// Once it is granted, send the request that was refused again, without asking; `portcullis curl`
+    /// must have sent it within the hour. Its answer and exit code pass through
+    #[arg(long)]
+    again: bool,
 }
 
 impl Ask {
-    pub(crate) async fn run(self, mut session: Session<'_>) -> Result<(), Failure> {
+    pub(crate) async fn run(self, mut session: Session<'_>) -> Result<ExitCode, Failure> {
         let target = Target::read(&self.targets, self.instance.as_ref())?;
+        let again = Again::of(&target, self.again, &session)?;
         let hint = target.hint();
         let named = !self.rules.is_empty() || self.incident.is_some();
         let (rules, incident) = if named || !session.screen.is_interactive() {
@@ -64,7 +70,11 @@ impl Ask {
         let answer = session.post("/v1/access-requests", Some(body)).await;
         let answer = answer.map_err(|failure| failure.or_try(hint))?;
         let request: AccessRequestBody = answer.read()?;
-        finish(&mut session, answer, request, self.wait).await
+        let request = finish(&mut session, answer, request, self.wait || self.again).await?;
+        if request.state == "approved" {
+            return again.offer(session).await;
+        }
+        Ok(ExitCode::SUCCESS)
     }
 }
 
@@ -74,11 +84,12 @@ pub(super) async fn finish(
     mut answer: Fetched,
     mut request: AccessRequestBody,
     waits: bool,
-) -> Result<(), Failure> {
+) -> Result<AccessRequestBody, Failure> {
     if request.state == "pending" && (waits || session.screen.is_interactive()) {
         (answer, request) = wait(session, &request).await?;
     }
-    conclude(session, &answer, &request).await
+    conclude(session, &answer, &request).await?;
+    Ok(request)
 }
 
 /// Shows the ways to each part and asks for one.
@@ -260,9 +271,6 @@ async fn granted(session: &mut Session<'_>, request: &AccessRequestBody) -> Resu
     }
     if request.grants.len() < request.queries.len() {
         session.screen.line("the reviewers did not approve the rest");
-    }
-    if request.extends.is_none() {
-        session.screen.line("now send the same request again");
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! `portcullis audit tail|show|verify`: reading the record, and proving it.
 
 mod line;
+mod served;
 mod verify;
 
 use std::time::Duration;
@@ -22,7 +23,7 @@ pub(crate) enum Audit {
     Tail(Tail),
     /// Shows one event
     Show(Show),
-    /// Proves that the record in a directory is whole
+    /// Proves that a record is whole, from its folder or over its server
     Verify(verify::Verify),
 }
 
@@ -52,7 +53,7 @@ impl Audit {
         match self {
             Self::Tail(tail) => tail.run(session()?).await,
             Self::Show(show) => show.run(session()?).await,
-            Self::Verify(verify) => verify.run(screen, now),
+            Self::Verify(verify) => verify.run(session, screen, now).await,
         }
     }
 }

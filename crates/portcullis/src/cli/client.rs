@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use portcullis_model::{Problem, Secret};
-use reqwest::{Method, StatusCode, redirect};
+use reqwest::{Method, RequestBuilder, StatusCode, redirect};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
 
 use super::failure::Failure;
+
+/// The most bytes of a problem.
+const MOST_PROBLEM: usize = 64 * 1024;
 
 /// An answer that was no problem.
 #[derive(Debug)]
@@ -71,7 +74,28 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Fetched, CallError> {
-        let (status, bytes) = self.send(token, method, path, body).await?;
+        self.read(self.request(token, method, path, body)).await
+    }
+
+    /// A call without a sign-in, with a proof of possession (RFC 9449).
+    pub(crate) async fn call_with_proof(
+        &self,
+        proof: &str,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Result<Fetched, CallError> {
+        let request = self.request(None, method, path, Some(body));
+        self.read(request.header("DPoP", proof)).await
+    }
+
+    /// Where `path` is.
+    pub(super) fn address(&self, path: &str) -> String {
+        format!("{}{path}", self.url.as_str().trim_end_matches('/'))
+    }
+
+    async fn read(&self, request: RequestBuilder) -> Result<Fetched, CallError> {
+        let (status, bytes) = self.send(request).await?;
         if bytes.is_empty() {
             return Ok(Fetched { status, body: Value::Null });
         }
@@ -79,31 +103,63 @@ impl Client {
         Ok(Fetched { status, body })
     }
 
-    async fn send(
+    fn request(
         &self,
         token: Option<&Secret>,
         method: Method,
         path: &str,
         body: Option<&Value>,
-    ) -> Result<(StatusCode, Vec<u8>), CallError> {
-        let url = format!("{}{path}", self.url.as_str().trim_end_matches('/'));
-        let mut request = self.http.request(method, url);
+    ) -> RequestBuilder {
+        let mut request = self.http.request(method, self.address(path));
         if let Some(token) = token {
             request = request.bearer_auth(token.expose());
         }
         if let Some(body) = body {
             request = request.json(body);
         }
+        request
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), CallError> {
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
         let bytes = response.bytes().await.map_err(|error| self.unreachable(&error))?;
         if status.is_success() {
-            return Ok((status, bytes.to_vec()));
+            Ok((status, bytes.to_vec()))
+        } else {
+            Err(self.problem(status, &bytes))
         }
-        Err(match serde_json::from_slice(&bytes) {
+    }
+
+    fn problem(&self, status: StatusCode, bytes: &[u8]) -> CallError {
+        match serde_json::from_slice(bytes) {
             Ok(problem) => CallError::Problem(Box::new(problem)),
             Err(_) => self.foreign(status),
-        })
+        }
+    }
+
+    /// A file that is no longer than `most` bytes.
+    pub(crate) async fn file(
+        &self,
+        token: Option<&Secret>,
+        path: &str,
+        most: usize,
+    ) -> Result<Vec<u8>, CallError> {
+        let request = self.request(token, Method::GET, path, None);
+        let mut response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        let most = if status.is_success() { most } else { MOST_PROBLEM };
+        let mut bytes = Vec::new();
+        while let Some(part) = response.chunk().await.map_err(|error| self.unreachable(&error))? {
+            bytes.extend_from_slice(&part);
+            if bytes.len() > most {
+                return Err(CallError::Failure(Failure::Refused(format!(
+                    "{} answers {path} with more than the {most} bytes that it can have",
+                    self.url
+                ))));
+            }
+        }
+        if status.is_success() { Ok(bytes) } else { Err(self.problem(status, &bytes)) }
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> CallError {

@@ -17,17 +17,20 @@ use std::{
 use clap::Args;
 use portcullis_api::services::ServicesBody;
 use portcullis_model::{Secret, Window};
+use reqwest::StatusCode;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    process::{Child, Command},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    process::{Child, ChildStderr, Command},
 };
 use url::Url;
 
 use self::arguments::Wanted;
-use super::{failure::Failure, profile, session::Session, token};
+use super::{failure::Failure, profile, refused::Sent, screen::Screen, session::Session, token};
 
 /// As much of an answer as is looked at for a refusal.
 const LOOKED_AT: usize = 64 * 1024;
+/// How a line of curl's begins that is the status of an answer.
+const STATUS: &str = "portcullis-status ";
 /// An answer that needs no approval comes sooner.
 const MOMENT: Duration = Duration::from_secs(1);
 
@@ -50,27 +53,55 @@ pub(crate) struct Curl {
 }
 
 impl Curl {
-    pub(crate) async fn run(self, mut session: Session<'_>) -> Result<ExitCode, Failure> {
-        let wanted = Wanted::read(&self.arguments).map_err(Failure::WrongUse)?;
-        let services: ServicesBody = session.get("/v1/services").await?.read()?;
-        let service = wanted.service(&services).map_err(Failure::WrongUse)?;
-        let (made, _) = token::make(&mut session, service).await?;
+    pub(crate) async fn run(self, session: Session<'_>) -> Result<ExitCode, Failure> {
         let gate = self.gate.or_else(|| session.profile.gate.clone());
-        let interactive = session.screen.is_terminal();
-        let config = config(&made.token, &wanted, gate.as_ref(), self.wait, interactive)?;
-        let (screen, hint) = (session.screen, session.command("requests --mine"));
-        let waits = self.wait.map(|wait| {
-            let words = format!("no answer yet; it waits for {wait} at most, see `{hint}`");
-            move || screen.note(&words)
-        });
-        let waits = waits.as_ref().map(|waits| waits as &dyn Fn());
-        let ran = run(&self.arguments, config.expose(), waits).await;
-        let (status, answer) = ran.map_err(|error| {
-            Failure::local("curl could not be run; is it installed and on the PATH?", &error)
+        let directory = std::env::current_dir().map_err(|error| {
+            Failure::local("the working directory is gone; change to another one", &error)
         })?;
-        refusal::show(&session, &answer);
-        Ok(exit_code(status))
+        let request = Sent { arguments: self.arguments, directory, gate };
+        send(session, request, Said { wait: self.wait, status: false }).await
     }
+}
+
+/// How a request is sent, beside what it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Said {
+    /// It waits at the gate for an approval.
+    pub(super) wait: Option<Window>,
+    /// The answer's status is shown below the answer.
+    pub(super) status: bool,
+}
+
+/// Sends it, with a token of its own.
+pub(super) async fn send(
+    mut session: Session<'_>,
+    request: Sent,
+    said: Said,
+) -> Result<ExitCode, Failure> {
+    let wanted = Wanted::read(&request.arguments).map_err(Failure::WrongUse)?;
+    let services: ServicesBody = session.get("/v1/services").await?.read()?;
+    let service = wanted.service(&services).map_err(Failure::WrongUse)?;
+    let (made, _) = token::make(&mut session, service).await?;
+    let said = Said { status: said.status && !wanted.says_status(), ..said };
+    let interactive = session.screen.is_terminal();
+    let config = config(&made.token, &wanted, request.gate.as_ref(), said, interactive)?;
+    let (screen, hint) = (session.screen, session.command("requests --mine"));
+    let waits = said.wait.map(|wait| {
+        let words = format!("no answer yet; it waits for {wait} at most, see `{hint}`");
+        move || screen.note(&words)
+    });
+    let waits = waits.as_ref().map(|waits| waits as &dyn Fn());
+    let ran = run(&request, config.expose(), waits, said.status.then_some(screen)).await;
+    let (status, answer) = ran.map_err(|error| {
+        Failure::local("curl could not be run; is it installed and on the PATH?", &error)
+    })?;
+    if let Some(refusal) = refusal::show(&session, &answer)
+        && wanted.repeatable()
+        && let Err(error) = session.refused().keep(&refusal, request, session.now())
+    {
+        screen.note(&format!("this request cannot be remembered, to be sent again: {error}"));
+    }
+    Ok(exit_code(status))
 }
 
 /// curl's configuration. It carries the token, so it is a secret as a whole.
@@ -78,12 +109,14 @@ fn config(
     token: &Secret,
     wanted: &Wanted,
     gate: Option<&Url>,
-    wait: Option<Window>,
+    said: Said,
     terminal: bool,
 ) -> Result<Secret, Failure> {
     let mut lines = vec![format!("header = \"{}: Bearer {}\"", wanted.header(), token.expose())];
     // RFC 7240.
-    lines.extend(wait.map(|wait| format!("header = \"Prefer: wait={}\"", wait.get().as_secs())));
+    lines.extend(
+        said.wait.map(|wait| format!("header = \"Prefer: wait={}\"", wait.get().as_secs())),
+    );
     if let Some(gate) = gate {
         let port = gate.port_or_known_default();
         let (Some(host), Some(port)) = (gate.host_str(), port) else {
@@ -99,34 +132,78 @@ fn config(
     if terminal {
         lines.push("no-progress-meter".to_owned());
     }
+    if said.status {
+        lines.push(format!("write-out = \"%{{stderr}}{STATUS}%{{http_code}}\\n\""));
+    }
     lines.push(String::new());
     Ok(Secret::new(lines.join("\n")))
 }
 
 async fn run(
-    arguments: &[String],
+    request: &Sent,
     config: &str,
     waits: Option<&dyn Fn()>,
+    status: Option<&Screen>,
 ) -> std::io::Result<(ExitStatus, Vec<u8>)> {
     let mut child = Command::new("curl")
         // No `~/.curlrc`: it could name a proxy or a second address.
         .args(["--disable", "--config", "-"])
-        .args(arguments)
+        .args(&request.arguments)
+        .current_dir(&request.directory)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .stderr(if status.is_some() { Stdio::piped() } else { Stdio::inherit() })
         .spawn()?;
     if let Some(mut input) = child.stdin.take() {
         input.write_all(config.as_bytes()).await?;
     }
-    let answer = pass_through(&mut child, waits).await?;
-    Ok((child.wait().await?, answer))
+    let said = child.stderr.take();
+    let (answer, said) = tokio::join!(pass_through(&mut child, waits), complaints(said));
+    let (answer, said) = (answer?, said?);
+    if let Some(screen) = status {
+        // The shell's next words, and ours, begin on a line of their own.
+        if answer.ends_open {
+            screen.note("");
+        }
+        for status in said {
+            screen.note(&status);
+        }
+    }
+    Ok((child.wait().await?, answer.kept))
+}
+
+/// Copies what curl complains about, and keeps the statuses that it was told to write there.
+async fn complaints(said: Option<ChildStderr>) -> std::io::Result<Vec<String>> {
+    let mut statuses = Vec::new();
+    let Some(said) = said else { return Ok(statuses) };
+    let (mut said, mut line) = (BufReader::new(said), Vec::new());
+    while said.read_until(b'\n', &mut line).await? > 0 {
+        let code = std::str::from_utf8(&line).ok().and_then(|line| line.strip_prefix(STATUS));
+        match code.map(|code| StatusCode::from_bytes(code.trim().as_bytes())) {
+            Some(Ok(status)) => statuses.push(status.to_string()),
+            // curl's word for no answer at all: it has said why.
+            Some(Err(_)) => {}
+            None => std::io::stderr().lock().write_all(&line)?,
+        }
+        line.clear();
+    }
+    Ok(statuses)
+}
+
+/// What came.
+#[derive(Debug, Default)]
+struct Answer {
+    /// Its beginning.
+    kept: Vec<u8>,
+    /// It ends in the middle of a line.
+    ends_open: bool,
 }
 
 /// Copies the answer out as it comes, and keeps its beginning. `waits` says so if nothing comes for a
 /// moment.
-async fn pass_through(child: &mut Child, mut waits: Option<&dyn Fn()>) -> std::io::Result<Vec<u8>> {
-    let mut kept = Vec::new();
-    let Some(mut answer) = child.stdout.take() else { return Ok(kept) };
+async fn pass_through(child: &mut Child, mut waits: Option<&dyn Fn()>) -> std::io::Result<Answer> {
+    let mut came = Answer::default();
+    let Some(mut answer) = child.stdout.take() else { return Ok(came) };
     let mut buffer = vec![0; 16 * 1024];
     loop {
         let read = tokio::select! {
@@ -138,11 +215,10 @@ async fn pass_through(child: &mut Child, mut waits: Option<&dyn Fn()>) -> std::i
         };
         waits = None;
         let part = buffer.get(..read).unwrap_or_default();
-        if part.is_empty() {
-            return Ok(kept);
-        }
-        let room = LOOKED_AT.saturating_sub(kept.len());
-        kept.extend(part.iter().take(room));
+        let Some(last) = part.last() else { return Ok(came) };
+        came.ends_open = *last != b'\n';
+        let room = LOOKED_AT.saturating_sub(came.kept.len());
+        came.kept.extend(part.iter().take(room));
         let mut out = std::io::stdout().lock();
         out.write_all(part)?;
         out.flush()?;
@@ -169,7 +245,10 @@ mod tests {
         let wanted = Wanted::read(&arguments).unwrap();
         let gate = gate.map(|gate| Url::parse(gate).unwrap());
         let token = Secret::new("pc_sign_canary");
-        config(&token, &wanted, gate.as_ref(), wait, false).unwrap().expose().to_owned()
+        config(&token, &wanted, gate.as_ref(), Said { wait, status: false }, false)
+            .unwrap()
+            .expose()
+            .to_owned()
     }
 
     #[test]

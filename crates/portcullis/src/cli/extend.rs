@@ -29,6 +29,6 @@ impl Extend {
             .map_err(|error| Failure::local("the access request cannot be written", &error))?;
         let answer = session.post(&format!("/v1/grants/{id}/extend"), Some(body)).await?;
         let request: AccessRequestBody = answer.read()?;
-        ask::finish(&mut session, answer, request, self.wait).await
+        ask::finish(&mut session, answer, request, self.wait).await.map(drop)
     }
 }

@@ -74,25 +74,32 @@ impl Place {
     /// Keeps `profile`: whole or not at all, and never readable by others, not even for a moment.
     pub(crate) fn write(&self, profile: &Profile) -> Result<(), Failure> {
         let text = serde_json::to_vec_pretty(profile).map_err(|error| self.broken(&error))?;
-        self.replace(&text).map_err(|error| self.broken(&error))
+        replace(&self.path, &text).map_err(|error| self.broken(&error))
     }
 
-    fn replace(&self, text: &[u8]) -> std::io::Result<()> {
-        let directory = self.path.parent().unwrap_or(Path::new("."));
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        let fresh = directory.join(format!(".{}.{}", self.name, std::process::id()));
-        // A leftover of a process with the same number must not lend its mode to the new file.
-        let _ = fs::remove_file(&fresh);
-        let mut file =
-            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
-        file.write_all(text)?;
-        file.sync_all()?;
-        fs::rename(&fresh, &self.path)
+    /// Where the requests rest that were refused under this profile.
+    pub(crate) fn refused(&self) -> PathBuf {
+        let home = self.path.parent().and_then(Path::parent).unwrap_or(Path::new("."));
+        home.join("refused").join(&self.name)
     }
 
     fn broken(&self, error: &dyn std::fmt::Display) -> Failure {
         Failure::local(&format!("the profile {}", self.path.display()), error)
     }
+}
+
+/// Writes a file whole or not at all, and never readable by others, not even for a moment.
+pub(super) fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    let fresh = directory.join(format!(".{name}.{}", std::process::id()));
+    // A leftover of a process with the same number must not lend its mode to the new file.
+    let _ = fs::remove_file(&fresh);
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    fs::rename(&fresh, path)
 }
 
 /// Reads a server's URL. A sign-in is worth stealing, so it travels in clear on this machine only.

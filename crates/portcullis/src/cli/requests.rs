@@ -105,9 +105,14 @@ fn details(request: &AccessRequestBody, now: jiff::Timestamp) -> Vec<String> {
         lines.push(format!("  what     {}{on}: {how}, by {rule}", query.operation));
         let conditions = query.way.to_be_checked.iter();
         lines.extend(conditions.map(|text| format!("           still to be checked: {text}")));
-        if query.digest.is_some() {
-            lines.push("           for the refused request, and no other".to_owned());
+        if let Some(digest) = &query.digest {
+            lines.push(format!("           for the refused request, and no other: {digest}"));
         }
+    }
+    if let Some(held) = &request.held {
+        lines.push(format!("  waits    {}, with {} bytes of body", held.summary, held.size));
+        let parameters = held.parameters.iter();
+        lines.extend(parameters.map(|(name, value)| format!("           {name} = {value:?}")));
     }
     for review in &request.reviews {
         lines.push(format!("  {}  {}{}", review.decision.in_words(), review.name, less(review)));
@@ -149,10 +154,11 @@ fn operation(query: &QueryBody) -> String {
     }
 }
 
-/// The request that waits at the gate: `POST /v1/refunds, limit=5, 64 bytes, sha256:0123456789ab…`.
+/// The request that waits at the gate: `POST /v1/refunds, limit="5", 64 bytes, sha256:0123456789ab…`.
 fn waiting(held: &HeldBody, request: &AccessRequestBody) -> String {
     let mut parts = vec![held.summary.clone()];
-    parts.extend(held.parameters.iter().map(|(name, value)| format!("{name}={value}")));
+    // In quotes, so that no value looks like what follows it.
+    parts.extend(held.parameters.iter().map(|(name, value)| format!("{name}={value:?}")));
     parts.push(format!("{} bytes", held.size));
     let digest = request.queries.iter().find_map(|query| query.digest.as_deref());
     parts.extend(digest.map(|digest| format!("{}…", digest.get(..19).unwrap_or(digest))));

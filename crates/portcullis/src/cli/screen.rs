@@ -53,6 +53,19 @@ impl Screen {
         let _ = writeln!(std::io::stderr().lock(), "{}", escaped(text));
     }
 
+    /// A question to be answered with a line, and an error if the input ends.
+    pub(crate) fn question(&self, text: &str) -> std::io::Result<String> {
+        let mut out = std::io::stdout().lock();
+        write!(out, "{} ", escaped(text))?;
+        out.flush()?;
+        let mut answer = String::new();
+        if std::io::stdin().read_line(&mut answer)? == 0 {
+            writeln!(out)?;
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(answer.trim().to_owned())
+    }
+
     /// Why a command failed.
     pub(crate) fn failure(&self, failure: &Failure) {
         self.note(&format!("portcullis: {failure}"));

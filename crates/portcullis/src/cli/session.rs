@@ -12,6 +12,7 @@ use super::{
     failure::Failure,
     login::{self, Browser},
     profile::{self, Place, Profile},
+    refused::Refused,
     screen::Screen,
     short_id,
 };
@@ -54,7 +55,9 @@ impl<'a> Session<'a> {
             })?,
         };
         let client = Client::new(profile.url.clone())?;
-        Ok(Self { screen, profile, place, client, clock, given })
+        let session = Self { screen, profile, place, client, clock, given };
+        session.refused().forget_old(session.now());
+        Ok(session)
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -80,6 +83,23 @@ impl<'a> Session<'a> {
         body: Option<Value>,
     ) -> Result<Fetched, Failure> {
         self.call(method, path, body.as_ref()).await
+    }
+
+    /// A file that is no longer than `most` bytes; `None` if there is none.
+    pub(crate) async fn file(
+        &mut self,
+        path: &str,
+        most: usize,
+    ) -> Result<Option<Vec<u8>>, Failure> {
+        let mut got = self.client.file(self.token(), path, most).await;
+        if self.must_sign_in(&got) {
+            self.sign_in_again().await?;
+            got = self.client.file(self.token(), path, most).await;
+        }
+        match got {
+            Err(CallError::Problem(problem)) if problem.status == 404 => Ok(None),
+            got => Ok(Some(got?)),
+        }
     }
 
     /// `portcullis …` as it is to be typed to stay with this profile.
@@ -137,7 +157,13 @@ impl<'a> Session<'a> {
     pub(crate) fn forget(&mut self) -> Result<(), Failure> {
         self.profile.token = None;
         self.profile.expires_at = None;
+        self.refused().forget_all();
         self.place.write(&self.profile)
+    }
+
+    /// What was refused under this profile and can be sent again.
+    pub(crate) fn refused(&self) -> Refused {
+        Refused::new(self.place.refused(), self.profile.url.clone())
     }
 
     fn token(&self) -> Option<&Secret> {
@@ -150,17 +176,18 @@ impl<'a> Session<'a> {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Fetched, Failure> {
-        match self.client.call(self.token(), method.clone(), path, body).await {
-            Err(CallError::Problem(problem)) if problem.status == 401 && self.can_sign_in() => {
-                self.sign_in_again().await?;
-                Ok(self.client.call(self.token(), method, path, body).await?)
-            }
-            other => Ok(other?),
+        let answer = self.client.call(self.token(), method.clone(), path, body).await;
+        if self.must_sign_in(&answer) {
+            self.sign_in_again().await?;
+            return Ok(self.client.call(self.token(), method, path, body).await?);
         }
+        Ok(answer?)
     }
 
-    fn can_sign_in(&self) -> bool {
-        self.screen.is_interactive() && self.given.is_none()
+    /// The sign-in is over, and somebody is there to sign in again.
+    fn must_sign_in<T>(&self, answer: &Result<T, CallError>) -> bool {
+        let over = matches!(answer, Err(CallError::Problem(problem)) if problem.status == 401);
+        over && self.screen.is_interactive() && self.given.is_none()
     }
 
     async fn sign_in_again(&mut self) -> Result<(), Failure> {

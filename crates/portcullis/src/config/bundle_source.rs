@@ -1,6 +1,7 @@
 //! From settings and files to the source of a bundle.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -13,6 +14,7 @@ use super::{
     Config,
     section::Problems,
     service::{AuditLevel, Declared, Service},
+    size::Size,
 };
 
 /// Folders nested deeper than this are a loop.
@@ -85,10 +87,15 @@ fn service_source(service: &Service, base: &Path, problems: &Problems) -> Servic
         max_grant: service.max_grant,
         max_hold: service.max_hold,
         max_body: service.max_body.bytes(),
+        max_bodies: by_operation(&service.operations.max_body),
         strict_audit: service.audit == AuditLevel::Strict,
         anonymous: service.anonymous,
         place: service.place.clone(),
     }
+}
+
+fn by_operation(sizes: &BTreeMap<String, Size>) -> BTreeMap<String, u64> {
+    sizes.iter().map(|(operation, size)| (operation.clone(), size.bytes())).collect()
 }
 
 fn operations(

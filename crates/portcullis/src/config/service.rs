@@ -88,6 +88,10 @@ pub(crate) struct Operations {
     #[schemars(with = "BTreeMap<String, String>")]
     #[serde(serialize_with = "group_names")]
     pub(crate) groups: BTreeMap<String, OperationGroup>,
+    /// The service's `max_body` for operations where it is another: `uploadDocument: 8MiB`.
+    #[schemars(with = "BTreeMap<String, String>")]
+    #[serde(serialize_with = "sizes", skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) max_body: BTreeMap<String, Size>,
 }
 
 /// Where operations are declared.
@@ -273,7 +277,7 @@ fn addressed(field: &Field<'_>, known: &IndexMap<InstanceName, String>) -> Vec<I
 
 impl Default for Operations {
     fn default() -> Self {
-        Self { declared: Declared::Methods, groups: BTreeMap::new() }
+        Self { declared: Declared::Methods, groups: BTreeMap::new(), max_body: BTreeMap::new() }
     }
 }
 
@@ -292,6 +296,7 @@ impl Operations {
         let inline = section.field("inline").map(|field| labels(&field).into_iter().collect());
         section.unsupported("protobuf");
         let groups = section.field("groups").map(|field| groups(&field)).unwrap_or_default();
+        let max_body = section.field("max_body").map(|field| bodies(&field)).unwrap_or_default();
         let declared = match (openapi, inline) {
             (Some(path), None) => Declared::OpenApi(path),
             (None, Some(operations)) => Declared::Inline(operations),
@@ -304,13 +309,25 @@ impl Operations {
             }
         };
         section.finish();
-        Some(Self { declared, groups })
+        Some(Self { declared, groups, max_body })
     }
 }
 
 fn groups(field: &Field<'_>) -> BTreeMap<String, OperationGroup> {
     let pairs = field.pairs().into_iter();
     pairs.filter_map(|(operation, group)| Some((operation, group.one_of(&GROUPS)?))).collect()
+}
+
+fn bodies(field: &Field<'_>) -> BTreeMap<String, Size> {
+    let pairs = field.pairs().into_iter();
+    pairs.filter_map(|(operation, size)| Some((operation, largest(&size)?))).collect()
+}
+
+fn sizes<S: serde::Serializer>(
+    sizes: &BTreeMap<String, Size>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(sizes.iter().map(|(operation, size)| (operation, size.to_string())))
 }
 
 fn group_names<S: serde::Serializer>(

@@ -46,7 +46,7 @@ fn a_sound_file_loads_with_its_defaults() {
 }
 
 /// What to replace, by what, and what is said about it.
-const MISTAKES: [(&str, &str, &str, &str); 21] = [
+const MISTAKES: [(&str, &str, &str, &str); 24] = [
     ("hosts:", "hsots:", "unknown key `hsots` in `services[0]`", "did you mean `hosts`?"),
     (
         "address: \"127.0.0.1:8080\"",
@@ -65,8 +65,14 @@ const MISTAKES: [(&str, &str, &str, &str); 21] = [
     ("sqlite:portcullis.db", "portcullis.db", "is not a store", "sqlite:portcullis.db"),
     (
         "{directory: audit}",
-        "{directory: audit, checkpoint_every: 1s}",
-        "unknown key `checkpoint_every` in `audit`",
+        "{directory: audit, checkpoint_every: 2m}",
+        "`checkpoint_every` is 1m at most, and not 2m",
+        "write 1s",
+    ),
+    (
+        "{directory: audit}",
+        "{directory: audit, checkpoint_every: 0s}",
+        "`checkpoint_every`: a duration of zero",
         "",
     ),
     (
@@ -99,6 +105,18 @@ const MISTAKES: [(&str, &str, &str, &str); 21] = [
         "name: payments\n    max_body: 1GiB",
         "`max_body` is 64MiB at most",
         "streams",
+    ),
+    (
+        "name: payments",
+        "name: payments\n    operations: {max_body: {POST: 65MiB}}",
+        "`max_body` is 64MiB at most",
+        "streams",
+    ),
+    (
+        "name: payments",
+        "name: payments\n    operations: {max_body: {POST: 5MB}}",
+        "`5MB` is not a size",
+        "64KiB",
     ),
     ("name: payments", "name: Pay_ments", "is not a service name", ""),
     ("{url: \"http://127.0.0.1:9000\"}", "{dns: payments.local}", "`dns` is not supported", ""),

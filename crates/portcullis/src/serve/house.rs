@@ -106,6 +106,7 @@ fn open_log(
         name: format!("{host}/audit"),
         entropy: Arc::clone(entropy),
         clock: Arc::clone(clock),
+        checkpoint_every: config.audit.checkpoint_every.get(),
     };
     Log::open(&options).context("the record cannot be opened")
 }

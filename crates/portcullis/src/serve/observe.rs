@@ -6,9 +6,15 @@ use std::{
 };
 
 use portcullis_api::parts::{Readiness, RenderMetrics};
+use portcullis_control::Snapshots;
 use portcullis_log::HealthState;
 use portcullis_store::Store;
-use prometheus_client::{encoding::text::encode, registry::Registry};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, text::encode},
+    metrics::counter::ConstCounter,
+    registry::Registry,
+};
 
 use super::{certificates::Certificates, house::House};
 
@@ -29,6 +35,29 @@ pub(super) fn metrics(registry: Registry) -> RenderMetrics {
             }
         }
     })
+}
+
+/// What the bundle in force could not evaluate, as the decision point counts it.
+#[derive(Debug)]
+pub(super) struct Evaluations(pub(super) Arc<Snapshots>);
+
+impl Collector for Evaluations {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let snapshot = self.0.current();
+        let found = snapshot.bundle().evaluation_errors();
+        let counts = [
+            ("permits_in_error", "Permits that did not apply: they erred", found.permits()),
+            ("forbids_in_error", "Forbids that denied: they erred", found.forbids()),
+            ("evaluations_too_long", "Evaluations that denied: too long", found.too_long()),
+        ];
+        for (name, help, count) in counts {
+            let counter = ConstCounter::new(count);
+            let name = format!("portcullis_policy_{name}");
+            let metric = encoder.encode_descriptor(&name, help, None, counter.metric_type())?;
+            counter.encode(metric)?;
+        }
+        Ok(())
+    }
 }
 
 /// What keeps the process from serving: the record, the way to it, the store, or a door without a

@@ -125,7 +125,7 @@ fn f06_a_storm_of_reloads_never_mixes_two_bundles() {
 }
 
 #[test]
-fn a_rollback_takes_one_command_and_stays_until_the_files_change() {
+fn f14_m17_a_rollback_is_one_command_a_new_generation_and_stays_until_the_files_change() {
     let payments = Payments::furnished(Upstream::start(), |plan| {
         plan.policy("admins.cedar", "@id(\"admins\")\npermit (principal is User in Group::\"oncall\", action == Action::\"administer\", resource);\n")
     });
@@ -136,7 +136,11 @@ fn a_rollback_takes_one_command_and_stays_until_the_files_change() {
     assert_eq!(ana.send("GET", "/v1/refunds", None).status, 404);
     let answer = ana.call("POST", "/v1/bundle/rollback", None);
     assert_eq!(answer.status, 200, "{}", answer.text());
-    payments.event("bundle_activated", |event| event["bundle"]["generation"] == json!(3));
+    let again =
+        payments.event("bundle_activated", |event| event["bundle"]["generation"] == json!(3));
+    let first =
+        payments.event("bundle_activated", |event| event["bundle"]["generation"] == json!(1));
+    assert_eq!(again["bundle"]["digest"], first["bundle"]["digest"], "the old one, as a new one");
     assert_eq!(ana.send("GET", "/v1/refunds", None).status, 200);
     payments.house.signal("HUP");
     std::thread::sleep(Duration::from_millis(700));

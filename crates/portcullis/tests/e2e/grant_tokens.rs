@@ -16,14 +16,14 @@ use crate::{
     wire::Response,
 };
 
-const HOST: &str = "payments.example.com";
-const REFUND: &str = r#"{"amount": 1, "currency": "EUR"}"#;
+pub(crate) const HOST: &str = "payments.example.com";
+pub(crate) const REFUND: &str = r#"{"amount": 1, "currency": "EUR"}"#;
 
 /// Redeemers of one token.
 const RACING: usize = 16;
 
 /// With a second service, where ana may read by standing policy.
-fn open() -> Payments {
+pub(crate) fn open() -> Payments {
     let upstream = Upstream::start();
     let stock = format!(
         "name: stock\nhosts: [stock.example.com]\nupstream: {{instances: {{s-1: \"{}\"}}}}",
@@ -34,11 +34,11 @@ fn open() -> Payments {
 }
 
 /// Ana's automatic grant for refunds.
-fn held(ana: &Visitor<'_>) -> String {
+pub(crate) fn held(ana: &Visitor<'_>) -> String {
     grant(&ana.ask(&ana.refund(1), json!({})).json())
 }
 
-fn once(holder: &Visitor<'_>, grant: &str) -> Value {
+pub(crate) fn once(holder: &Visitor<'_>, grant: &str) -> Value {
     let made = holder.call("POST", &format!("/v1/grants/{grant}/tokens"), None);
     assert_eq!(made.status, 201, "{}", made.text());
     made.json()
@@ -48,12 +48,12 @@ fn redeem(house: &House, token: &str) -> Response {
     house.api("POST", "/v1/tokens/redeem", None, Some(json!({ "token": token })))
 }
 
-fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("no text: {value:#}")).to_owned()
 }
 
 /// What curl gets: the status and the body.
-fn curl(args: &[&str]) -> (u16, String) {
+pub(crate) fn curl(args: &[&str]) -> (u16, String) {
     let output = Command::new("curl")
         .args(["-sS", "--max-time", "30", "-w", "\n%{http_code}"])
         .args(args)
@@ -233,7 +233,7 @@ fn what_is_wrong_with_a_one_time_token_is_answered_alike() {
 }
 
 /// `portcullis redeem`, on a host where nobody is signed in.
-fn redeem_by_cli(house: &House, args: &[&str], token: &str) -> Output {
+pub(crate) fn redeem_by_cli(house: &House, args: &[&str], token: &str) -> Output {
     let mut child = Command::new(binary())
         .arg("redeem")
         .args(args)
@@ -279,7 +279,7 @@ fn the_command_line_hands_a_grant_to_a_host_that_cannot_sign_in() {
     assert!(line(&service.stdout).starts_with("pc_sign_"));
 }
 
-fn line(output: &[u8]) -> String {
+pub(crate) fn line(output: &[u8]) -> String {
     let line = String::from_utf8_lossy(output).trim().to_owned();
     handed_out(&line);
     line

@@ -5,6 +5,7 @@ mod crashes;
 mod digests;
 mod grpc;
 mod limits;
+mod shown;
 mod waiting;
 
 use std::time::{Duration, Instant};

@@ -13,8 +13,12 @@
     reason = "tests fail by panicking, and read better than they run"
 )]
 
+mod again;
 mod answers;
+mod asking;
 mod balancers;
+mod body_limits;
+mod bound_tokens;
 mod browser;
 mod browsers;
 mod bundles;
@@ -25,6 +29,8 @@ mod desk;
 mod desync;
 mod directory;
 mod doors;
+mod faults;
+mod feed;
 mod frames;
 mod grant_tokens;
 mod headers;
@@ -33,6 +39,7 @@ mod house;
 mod incidents;
 mod issuers;
 mod jobs;
+mod keys;
 mod lifecycle;
 mod mesh;
 mod minted;
@@ -46,10 +53,12 @@ mod pki;
 mod provider;
 mod provider_server;
 mod readme;
+mod reads;
 mod record;
 mod reviews;
 mod secrecy;
 mod secrets;
+mod served_record;
 mod sessions;
 mod shop;
 mod smuggling;

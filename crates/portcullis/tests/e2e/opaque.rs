@@ -308,6 +308,37 @@ fn d10_an_issuer_that_is_away_lets_nobody_in_and_is_found_again() {
 }
 
 #[test]
+fn f12_an_issuer_that_is_slow_or_answers_with_garbage_lets_nobody_in() {
+    let kiosk = Kiosk::open("");
+    // 200, and no answer: each shape of it, each for a token of its own.
+    let garbage = [
+        json!([]),
+        json!("active"),
+        json!(true),
+        json!(null),
+        json!({}),
+        json!({"active": "true"}),
+        json!({"active": [true]}),
+        json!({"error": "server_error"}),
+        json!({"active": true}),
+        json!({"Active": true, "sub": "job"}),
+    ];
+    for (at, answer) in garbage.iter().enumerate() {
+        kiosk.issuer.set_page(PAGE, 200, answer.clone());
+        let status = kiosk.status(&token(&format!("garbage-{at}")));
+        assert!([401, 503].contains(&status), "{answer}: {status}");
+    }
+    kiosk.issuer.set_page(PAGE, 200, active(&kiosk.issuer));
+    kiosk.becomes(&token("sound"), 200);
+    // An answer that comes too late is none, however good it is.
+    kiosk.issuer.set_fault(Some(Fault::Slow(Duration::from_secs(12))));
+    let begun = Instant::now();
+    assert_eq!(kiosk.status(&token("late")), 503);
+    assert!(begun.elapsed() < Duration::from_secs(11), "{:?}", begun.elapsed());
+    assert!(kiosk.upstream.take().is_empty(), "something was forwarded");
+}
+
+#[test]
 fn d08_unknown_tokens_cause_a_bounded_rate_of_questions() {
     let kiosk = Kiosk::open(", refresh: 1s");
     let known = token("known");

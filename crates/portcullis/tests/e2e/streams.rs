@@ -9,7 +9,7 @@ use std::{
 };
 
 use portcullis_testkit::net::{free_port, wait_for_port};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     house::{House, Plan},
@@ -35,6 +35,9 @@ permit (principal is User in Group::"engineering", action in [
 ], resource)
 when { context has grant };
 
+@id("auditors")
+permit (principal is User in Group::"auditors", action == Action::"viewAudit", resource);
+
 @id("leads.revoke")
 permit (principal is User in Group::"leads", action in [Action::"revoke", Action::"viewConnections"], resource);
 "#;
@@ -50,6 +53,12 @@ struct Streams {
 
 /// A child process that ends with the test.
 pub(crate) struct Peer(Child);
+
+impl Peer {
+    pub(crate) fn of(child: Child) -> Self {
+        Self(child)
+    }
+}
 
 impl Drop for Peer {
     fn drop(&mut self) {
@@ -222,6 +231,38 @@ fn e21_websockets_idle_and_busy_end_with_their_grant_by_1008() {
 }
 
 #[test]
+fn m10_a_revocation_that_waits_says_what_became_of_each_connection() {
+    let streams = Streams::open();
+    let house = &streams.house;
+    let (_, gate, grant) = streams.granted("sse.GET");
+    house.profile("lea", &house.sign_in(&Person::new("lea", &["leads"])));
+    let mut wires = [sse(house, &gate), sse(house, &gate)];
+    let revoke = || {
+        let output = house.cli("lea", &["revoke", &grant, "--wait"]);
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        said
+    };
+    let said = revoke();
+    assert!(said.contains("is revoked: corp:eng no longer has sse.GET"), "{said}");
+    let gone: Vec<_> = said.lines().filter(|line| line.starts_with("connection ")).collect();
+    assert_eq!(gone.len(), 2, "{said}");
+    for line in gone {
+        assert!(line.contains("sse.GET by sse on i-1: gone, grant ended, "), "{line}");
+    }
+    for wire in &mut wires {
+        assert!(wire.until_closed().is_some(), "what is said to be gone is gone");
+    }
+    // Asking again is no conflict, and claims nothing that is not so.
+    assert!(revoke().ends_with("no connection of it was open\n"));
+    let lead = house.sign_in(&Person::new("lea", &["leads"]));
+    let path = format!("/v1/grants/{grant}/revoke");
+    assert_eq!(house.api("POST", &path, Some(&lead), None).status, 409);
+    let long = house.api("POST", &format!("{path}?wait=2m"), Some(&lead), None);
+    assert!(long.status == 400 && long.text().contains("1s to 50s"), "{}", long.text());
+}
+
+#[test]
 fn e21_server_sent_events_end_with_their_grant_without_a_final_chunk() {
     let streams = Streams::open();
     let (_, gate, grant) = streams.granted("sse.GET");
@@ -249,15 +290,70 @@ fn e21_what_a_grant_token_opened_ends_with_the_grant() {
 }
 
 #[test]
-fn a_connection_can_be_closed_and_a_policy_change_closes_what_it_no_longer_permits() {
+fn m15_what_is_open_is_decided_again_when_policies_change() {
     let streams = Streams::open();
     let token = streams.house.workload_token("caller", &["callers"]);
+    let (_peer, mut socket) =
+        streams.client("websocket_peer.py", "stream", "ws.example.com", &token);
+    let mut line = String::new();
+    socket.read_line(&mut line).unwrap();
+    assert_eq!(line.trim(), "open");
     let mut wire = sse(&streams.house, &token);
     streams.house.write_policy("streams.cedar", "");
     streams.house.signal("HUP");
     let changed = Instant::now();
     assert!(wire.until_closed().is_some());
+    line.clear();
+    socket.read_line(&mut line).unwrap();
+    assert!(line.starts_with("closed: 1008: "), "{line}");
     assert!(changed.elapsed() < AT_ONCE, "{:?}", changed.elapsed());
+}
+
+/// Connections that are closed at the same time: more than there are cores.
+const MANY: usize = 8;
+
+#[test]
+fn m10_m14_closing_a_connection_succeeds_when_it_is_closed_on_whatever_core() {
+    let streams = Streams::open();
+    let house = &streams.house;
+    let token = house.workload_token("caller", &["callers"]);
+    let lead = house.sign_in(&Person::new("lea", &["leads"]));
+    let mut open: Vec<Wire> = (0..MANY).map(|_| sse(house, &token)).collect();
+    let listed = || {
+        let listed = house.api("GET", "/v1/connections", Some(&lead), None).json();
+        let listed = listed["connections"].as_array().unwrap().iter();
+        listed.map(|one| one["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    eventually("all are listed", || listed().len() == MANY);
+    let ids = listed();
+    let close = |id: &str| {
+        house.api("POST", &format!("/v1/connections/{id}/close"), Some(&lead), None).status
+    };
+    let closed = Instant::now();
+    assert!(ids.iter().all(|id| close(id) < 300));
+    for wire in &mut open {
+        assert!(wire.until_closed().is_some(), "success was reported and it lives on");
+    }
+    assert!(closed.elapsed() < AT_ONCE * 2, "{:?}", closed.elapsed());
+    eventually("nothing is listed", || listed().is_empty());
+    // What is closed already, or never was, is no success.
+    for id in ids.iter().map(String::as_str).chain(["01M80HCTWDDVXCE0XJ6CN35225", "x"]) {
+        assert_eq!(close(id), 404, "{id}");
+    }
+    // Who closed them, and that they ended by that.
+    let auditor = house.sign_in(&Person::new("sam", &["auditors"]));
+    let count = |events: &[Value], which: fn(&Value) -> bool| {
+        events.iter().filter(|event| which(event)).count()
+    };
+    house.record(&auditor, |events| {
+        let asked = count(events, |event| {
+            event["type"] == "connection_closed" && event["principal"]["id"] == "corp:lea"
+        });
+        let ended = count(events, |event| {
+            event["type"] == "connection_ended" && event["decision"] == "closed"
+        });
+        (asked, ended) == (MANY, MANY)
+    });
 }
 
 #[test]

@@ -10,6 +10,8 @@ use crate::filter::fold;
 /// The gate's own credential header.
 pub(crate) const PORTCULLIS_AUTHORIZATION: HeaderName =
     HeaderName::from_static("portcullis-authorization");
+/// A proof of possession (RFC 9449).
+pub(crate) const DPOP: HeaderName = HeaderName::from_static("dpop");
 /// Addresses one instance.
 pub(crate) const PORTCULLIS_INSTANCE: HeaderName = HeaderName::from_static("portcullis-instance");
 /// How long a gRPC client waits.

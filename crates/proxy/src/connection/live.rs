@@ -34,6 +34,7 @@ impl Live {
         // What changed between the decision and now was told to others only.
         let end = watch.standing.borrow_mut().ended_in(core, &core.snapshot(), core.now());
         if let Some(end) = end {
+            register(core, watch);
             watch.cut(end);
         }
         if core.stopping.get() {
@@ -72,6 +73,7 @@ pub(crate) async fn watch_all(core: Rc<Core>) {
     let mut feed = core.parts.feed.changes();
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    snapshot_moved(&core);
     loop {
         tokio::select! {
             moved = feed.changed() => {
@@ -93,9 +95,12 @@ fn snapshot_moved(core: &Rc<Core>) {
     for watch in core.live.current() {
         let end = watch.standing.borrow_mut().ended_in(core, &snapshot, now);
         if let Some(end) = end {
+            // INVARIANT: whoever waits for the end of what is cut here finds it registered.
+            register(core, &watch);
             watch.cut(end);
         }
     }
+    core.parts.connections.looked(core.number, snapshot.version());
 }
 
 fn time_moved(core: &Rc<Core>) {

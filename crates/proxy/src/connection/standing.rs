@@ -22,6 +22,8 @@ pub(crate) struct Standing {
     question: Rc<Question>,
     grant: Option<Used>,
     sign_in: Option<SignInId>,
+    /// It is worth nothing without the client certificate of its connection.
+    by_certificate: bool,
     /// When the sign-in ends.
     ends_at: Timestamp,
     /// The same by a clock that nobody sets: whichever is first ends it.
@@ -78,6 +80,7 @@ impl Standing {
         sign_in: Option<SignInId>,
         ends_at: Timestamp,
         again: Option<Arc<Again>>,
+        by_certificate: bool,
         generation: u64,
     ) -> Self {
         let (now, uptime) = (question.context.now, Instant::now());
@@ -85,7 +88,18 @@ impl Standing {
         let rereads_time = pass.rereads_time();
         let ends_by = by_uptime(ends_at, now, uptime);
         let facts = (0, 0);
-        Self { question, grant, sign_in, ends_at, ends_by, again, generation, facts, rereads_time }
+        Self {
+            question,
+            grant,
+            sign_in,
+            by_certificate,
+            ends_at,
+            ends_by,
+            again,
+            generation,
+            facts,
+            rereads_time,
+        }
     }
 
     pub(crate) fn question(&self) -> &Question {
@@ -98,6 +112,10 @@ impl Standing {
 
     pub(crate) fn sign_in(&self) -> Option<SignInId> {
         self.sign_in
+    }
+
+    pub(crate) fn hangs_on_certificate(&self) -> bool {
+        self.by_certificate
     }
 
     /// Why the connection must end at `now`, whatever policy says: by the clock on the wall, or by the

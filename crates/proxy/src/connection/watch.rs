@@ -8,7 +8,6 @@ use std::{
 };
 
 use jiff::Timestamp;
-use portcullis_identity::AuthMethod;
 use portcullis_model::{ConnectionId, InstanceName, RequestId};
 use tokio::sync::Notify;
 
@@ -197,8 +196,7 @@ impl Watch {
 
     /// Whether it was opened by a certificate that is worth nothing at `now`.
     pub(crate) fn lost_its_certificate(&self, now: Timestamp) -> bool {
-        let method = self.standing.borrow().question().context.auth_method;
-        method == AuthMethod::Mtls.as_str() && self.peer.has_lost_its_certificate(now)
+        self.standing.borrow().hangs_on_certificate() && self.peer.has_lost_its_certificate(now)
     }
 
     /// As others see it.

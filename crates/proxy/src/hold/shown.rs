@@ -12,7 +12,8 @@ use crate::{canonical::Canonical, exchange::Exchange, inspect};
 const SHOWN: usize = 32;
 const SHOWN_OF_EACH: usize = 200;
 
-/// The declared parameters of `request`, as text. What is cut ends in `…`.
+/// The declared parameters of `request`, as text. What is cut says so: nobody should believe that they saw
+/// all of it. Their digest covers what is not shown.
 pub(super) fn parameters(
     exchange: &Exchange,
     operation: &OperationName,
@@ -27,7 +28,13 @@ pub(super) fn parameters(
     let values = matched.operation.params(&matched.path_params, request.target.query());
     let values = values.map_err(inspect::refusal)?.unwrap_or_default();
     let shown = values.iter().take(SHOWN);
-    Ok(shown.map(|(name, value)| (name.to_string(), cut(&text(value)))).collect())
+    let mut shown: BTreeMap<String, String> =
+        shown.map(|(name, value)| (name.to_string(), cut(&text(value)))).collect();
+    if values.len() > SHOWN {
+        // No declared name: those are not empty of letters.
+        shown.insert("…".to_owned(), format!("truncated: {} more", values.len() - SHOWN));
+    }
+    Ok(shown)
 }
 
 fn text(value: &Value) -> String {
@@ -45,7 +52,10 @@ fn text(value: &Value) -> String {
 
 fn cut(text: &str) -> String {
     match text.char_indices().nth(SHOWN_OF_EACH) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        Some((end, _)) => {
+            let (shown, all) = (text.get(..end).unwrap_or_default(), text.chars().count());
+            format!("{shown}… (truncated: {SHOWN_OF_EACH} of {all} characters)")
+        }
         None => text.to_owned(),
     }
 }
@@ -59,6 +69,7 @@ mod tests {
         let set = Value::Set(vec![Value::Long(1), Value::Bool(true), Value::Decimal("1.5".into())]);
         assert_eq!(text(&set), "1, true, 1.5");
         assert_eq!(cut("abc"), "abc");
-        assert_eq!(cut(&"ü".repeat(300)), format!("{}…", "ü".repeat(200)));
+        let long = format!("{}… (truncated: 200 of 300 characters)", "ü".repeat(200));
+        assert_eq!(cut(&"ü".repeat(300)), long);
     }
 }

@@ -30,8 +30,8 @@ fn identity_cost() {
     runtime.block_on(workloads.authenticate(&tokens[0], now)).unwrap();
     let mut cache = TokenCache::new(1024);
     report("workload token", &tokens, |headers| {
-        let (name, token) = presented(headers)?;
-        let known = cache.try_authenticate(&workloads, token.ok()?, now).ok()?;
+        let (name, presented) = presented(headers)?;
+        let known = cache.try_authenticate(&workloads, presented.ok()?.token, now).ok()?;
         headers.remove(name);
         Some(known)
     });
@@ -42,16 +42,16 @@ fn identity_cost() {
     }
     let mut cache = TokenCache::new(1024);
     report("opaque token", &tokens, |headers| {
-        let (name, token) = presented(headers)?;
-        let known = cache.try_authenticate(&opaque, token.ok()?, now).ok()?;
+        let (name, presented) = presented(headers)?;
+        let known = cache.try_authenticate(&opaque, presented.ok()?.token, now).ok()?;
         headers.remove(name);
         Some(known)
     });
     let (snapshot, tokens) = signed_in(now);
     report("sign-in", &tokens, |headers| {
-        let (name, token) = presented(headers)?;
-        let known = Known(&snapshot);
-        let known = sign_ins::authenticate(&known, token.ok()?, Audience::Gate, now).ok()?;
+        let (name, presented) = presented(headers)?;
+        let (known, token) = (Known(&snapshot), presented.ok()?.token);
+        let known = sign_ins::authenticate(&known, token, Audience::Gate, now).ok()?;
         headers.remove(name);
         Some(Arc::new(known))
     });

@@ -5,6 +5,7 @@ use std::{cell::RefCell, fmt, sync::Arc};
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use portcullis_identity::{AuthError, Authenticated, spiffe::ClientTrust};
+use portcullis_model::Thumbprint;
 use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer},
@@ -98,6 +99,12 @@ impl ClientCertificate {
     ) -> Option<Self> {
         let chain = chain.filter(|chain| !chain.is_empty())?.to_vec();
         Some(Self { chain, live: Arc::clone(live), checked: RefCell::default() })
+    }
+
+    /// The thumbprint of the leaf, as long as the authorities of this moment vouch for it.
+    pub(crate) fn thumbprint(&self, now: Timestamp) -> Option<Thumbprint> {
+        self.authenticate(now).ok()?;
+        self.chain.first().map(|leaf| Thumbprint::of(leaf))
     }
 
     /// Who it is, by the authorities of this moment: one that is believed no longer takes the

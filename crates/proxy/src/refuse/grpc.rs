@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use portcullis_model::{
     Problem, Refusal,
-    refusal::{UpstreamTrouble, Waited},
+    refusal::{Unavailable, UpstreamTrouble, Waited},
 };
 
 use crate::{
@@ -25,6 +25,7 @@ const PERMISSION_DENIED: u16 = 7;
 const RESOURCE_EXHAUSTED: u16 = 8;
 const FAILED_PRECONDITION: u16 = 9;
 const UNIMPLEMENTED: u16 = 12;
+const INTERNAL: u16 = 13;
 const UNAVAILABLE: u16 = 14;
 const UNAUTHENTICATED: u16 = 16;
 
@@ -49,6 +50,7 @@ pub(crate) const fn status(refusal: &Refusal) -> u16 {
             RESOURCE_EXHAUSTED
         }
         Refusal::Misdirected => FAILED_PRECONDITION,
+        Refusal::Unavailable(Unavailable::Internal) => INTERNAL,
         Refusal::Unavailable(_)
         | Refusal::Upstream(UpstreamTrouble::Unreachable | UpstreamTrouble::Broken) => UNAVAILABLE,
         Refusal::Upstream(UpstreamTrouble::TimedOut) => DEADLINE_EXCEEDED,

@@ -5,7 +5,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use portcullis_model::{
     Problem, Refusal,
     problem::PROBLEM_JSON,
-    refusal::{UpstreamTrouble, Waited},
+    refusal::{Unavailable, UpstreamTrouble, Waited},
 };
 
 use crate::{body::DownBody, exchange::Exchange};
@@ -26,6 +26,7 @@ pub(crate) const fn status(refusal: &Refusal) -> StatusCode {
         Refusal::Misdirected => StatusCode::MISDIRECTED_REQUEST,
         Refusal::NotRepresentable(_) => StatusCode::UNPROCESSABLE_ENTITY,
         Refusal::Limited { .. } => StatusCode::TOO_MANY_REQUESTS,
+        Refusal::Unavailable(Unavailable::Internal) => StatusCode::INTERNAL_SERVER_ERROR,
         Refusal::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::Upstream(UpstreamTrouble::TimedOut) => StatusCode::GATEWAY_TIMEOUT,
         Refusal::Upstream(UpstreamTrouble::Unreachable | UpstreamTrouble::Broken) => {
@@ -50,6 +51,7 @@ const fn title(refusal: &Refusal) -> &'static str {
         Refusal::Misdirected => "The connection was made for another host",
         Refusal::NotRepresentable(_) => "A value does not fit its declared type",
         Refusal::Limited { .. } => "Too many requests",
+        Refusal::Unavailable(Unavailable::Internal) => "Something went wrong on the server",
         Refusal::Unavailable(_) => "The gate cannot decide at the moment",
         Refusal::Upstream(_) => "The upstream did not answer",
     }
@@ -57,7 +59,6 @@ const fn title(refusal: &Refusal) -> &'static str {
 
 /// What is wrong this time, and what to do.
 fn detail(refusal: &Refusal) -> Option<String> {
-    use portcullis_model::refusal::Unavailable;
     Some(match refusal {
         Refusal::Malformed(why)
         | Refusal::BadCredentials(why)

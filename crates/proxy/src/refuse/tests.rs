@@ -50,6 +50,7 @@ fn every_refusal_has_its_status_in_both_protocols() {
         (Refusal::NotRepresentable(String::new()), 422, 3),
         (Refusal::Limited { retry_after: 1 }, 429, 8),
         (Refusal::Unavailable(Unavailable::Record), 503, 14),
+        (Refusal::Unavailable(Unavailable::Internal), 500, 13),
         (Refusal::Upstream(UpstreamTrouble::Unreachable), 502, 14),
         (Refusal::Upstream(UpstreamTrouble::Broken), 502, 14),
         (Refusal::Upstream(UpstreamTrouble::TimedOut), 504, 4),

@@ -215,7 +215,7 @@ impl House {
     /// A grant token for `grant`.
     pub(crate) fn token(&self, grant: &Grant, token: &str) {
         let authenticated_at = self.ports.clock.now();
-        let kept = Arc::new(GrantToken { grant: grant.id, authenticated_at });
+        let kept = Arc::new(GrantToken { grant: grant.id, authenticated_at, bound_to: None });
         let hash = TokenHash::of(token);
         self.ports.publish(|snapshot| snapshot.with_grant_token(hash, kept));
     }
@@ -246,6 +246,11 @@ impl House {
 
     pub(crate) fn break_record(&self) {
         self.ports.records.0.broken.store(true, Ordering::SeqCst);
+    }
+
+    /// Whoever asks the ports for something panics, as long as `panics`.
+    pub(crate) fn panic(&self, panics: bool) {
+        self.ports.records.0.panics.store(panics, Ordering::SeqCst);
     }
 
     pub(crate) fn records(&self) -> Vec<String> {
@@ -299,6 +304,10 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
+    pub(crate) fn send(&mut self, bytes: &str) {
+        self.stream.write_all(bytes.as_bytes()).unwrap();
+    }
+
     /// Reads until `text` has come.
     pub(crate) fn until(&mut self, text: &str) -> String {
         let mut seen = Vec::new();
@@ -390,6 +399,7 @@ fn service(name: &str, url: &str, operations: bundle::OperationsSource) -> Servi
         max_grant: Window::minutes(480),
         max_hold: ServiceSource::MAX_HOLD,
         max_body: ServiceSource::MAX_BODY,
+        max_bodies: BTreeMap::new(),
         strict_audit: false,
         anonymous: false,
         place: ("services.yaml".to_owned(), None),

@@ -10,6 +10,7 @@ mod approvals;
 mod browsers;
 mod grant_tokens;
 mod house;
+mod panics;
 mod upstream;
 
 use std::time::{Duration, Instant};

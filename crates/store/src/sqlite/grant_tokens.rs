@@ -6,7 +6,7 @@ use sqlx::{SqliteConnection, SqlitePool};
 
 use super::{
     Result,
-    rows::{json, micros, parsed, unreadable},
+    rows::{all_readable, json, micros, parsed, unreadable},
     write::guarded,
 };
 use crate::{StoredGrantToken, StoredOneTimeToken, TokenChange};
@@ -72,14 +72,16 @@ async fn add(
     token: &GrantToken,
     now: Timestamp,
 ) -> Result<()> {
-    let sql = "INSERT INTO grant_tokens (token_hash, access_grant, body) SELECT ?1, ?2, ?3 \
+    let sql = "INSERT INTO grant_tokens (token_hash, access_grant, body, bound) \
+               SELECT ?1, ?2, ?3, ?5 \
                WHERE EXISTS (\
                SELECT 1 FROM grants WHERE id = ?2 AND state = 'in_force' AND expires_at > ?4)";
     let query = sqlx::query(sql)
         .bind(hash.to_string())
         .bind(token.grant.to_string())
         .bind(json("grant_tokens", token)?)
-        .bind(micros(now));
+        .bind(micros(now))
+        .bind(token.bound_to.is_some());
     guarded(tx, query).await
 }
 
@@ -112,12 +114,15 @@ pub(super) async fn one_time(
 }
 
 pub(super) async fn all(pool: &SqlitePool) -> Result<Vec<StoredGrantToken>> {
-    let sql = "SELECT token_hash, body FROM grant_tokens";
-    let rows: Vec<(String, String)> = sqlx::query_as(sql).fetch_all(pool).await?;
-    rows.iter()
-        .map(|(hash, body)| {
-            let hash = hash.parse().map_err(|error| unreadable("grant_tokens", error))?;
-            Ok(StoredGrantToken { hash, token: parsed("grant_tokens", body)? })
-        })
-        .collect()
+    let sql = "SELECT token_hash, body, bound FROM grant_tokens";
+    let rows: Vec<(String, String, bool)> = sqlx::query_as(sql).fetch_all(pool).await?;
+    Ok(all_readable("grant_tokens", &rows, |(hash, body, bound)| {
+        let hash = hash.parse().map_err(|error| unreadable("grant_tokens", error))?;
+        let token: GrantToken = parsed("grant_tokens", body)?;
+        // INVARIANT: a token that was bound to a key is never read as one that is not.
+        if token.bound_to.is_some() != *bound {
+            return Err(unreadable("grant_tokens", "what it is bound to is not in the row"));
+        }
+        Ok(StoredGrantToken { hash, token })
+    }))
 }

@@ -23,8 +23,8 @@ use std::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, AccessRequestId, BundleDigest, Grant, GrantId, Incident, IncidentId, NoticeId,
-    Passkey, PersonId, Principal, PrincipalId, RefusalId, Schedule, TokenHash,
+    AccessRequest, AccessRequestId, BundleDigest, Event, Grant, GrantId, Incident, IncidentId,
+    NoticeId, Passkey, PersonId, Principal, PrincipalId, RefusalId, Schedule, TokenHash,
 };
 use sqlx::SqlitePool;
 
@@ -194,6 +194,10 @@ impl Store for SqliteStore {
 
     async fn unlogged(&self, limit: u32) -> Result<Vec<StoredEvent>> {
         read::unlogged(&self.readers, limit).await
+    }
+
+    async fn logged_after(&self, position: u64, limit: u32) -> Result<Vec<(u64, Event)>> {
+        read::logged_after(&self.readers, position, limit).await
     }
 
     async fn last_logged(&self) -> Result<Option<u64>> {

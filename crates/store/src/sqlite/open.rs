@@ -47,6 +47,7 @@ fn migrations() -> Migrator {
         (7, "facts", include_str!("../../migrations/0007_facts.sql")),
         (8, "lifecycle", include_str!("../../migrations/0008_lifecycle.sql")),
         (10, "grant_tokens", include_str!("../../migrations/0010_grant_tokens.sql")),
+        (13, "bound_tokens", include_str!("../../migrations/0013_bound_tokens.sql")),
     ];
     let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)

@@ -10,7 +10,7 @@ use sqlx::SqlitePool;
 
 use super::{
     Result,
-    rows::{parsed, readable, time, unreadable},
+    rows::{all_readable, parsed, readable, time, unreadable},
 };
 use crate::{
     AccessRequests, Grants, StoredAnswer, StoredBundle, StoredCode, StoredDevice, StoredEvent,
@@ -78,13 +78,11 @@ pub(super) async fn grants(pool: &SqlitePool, which: &Grants, limit: u32) -> Res
 pub(super) async fn sign_ins(pool: &SqlitePool) -> Result<Vec<StoredSignIn>> {
     let sql = "SELECT token_hash, body, seen_at FROM sign_ins ORDER BY id";
     let rows: Vec<(String, String, Option<i64>)> = sqlx::query_as(sql).fetch_all(pool).await?;
-    rows.iter()
-        .map(|(hash, body, seen_at)| {
-            let hash = hash.parse().map_err(|error| unreadable("sign_ins", error))?;
-            let seen_at = seen_at.map(|micros| time("sign_ins", micros)).transpose()?;
-            Ok(StoredSignIn { hash, sign_in: parsed("sign_ins", body)?, seen_at })
-        })
-        .collect()
+    Ok(all_readable("sign_ins", &rows, |(hash, body, seen_at)| {
+        let hash = hash.parse().map_err(|error| unreadable("sign_ins", error))?;
+        let seen_at = seen_at.map(|micros| time("sign_ins", micros)).transpose()?;
+        Ok(StoredSignIn { hash, sign_in: parsed("sign_ins", body)?, seen_at })
+    }))
 }
 
 pub(super) async fn principals(pool: &SqlitePool) -> Result<Vec<Principal>> {
@@ -190,6 +188,24 @@ pub(super) async fn unlogged(pool: &SqlitePool, limit: u32) -> Result<Vec<Stored
     let rows: Vec<(i64, String)> = sqlx::query_as(sql).bind(limit).fetch_all(pool).await?;
     let read = |(seq, body): &(i64, String)| {
         Ok(StoredEvent { seq: *seq, event: parsed::<Event>("events", body)? })
+    };
+    rows.iter().map(read).collect()
+}
+
+pub(super) async fn logged_after(
+    pool: &SqlitePool,
+    position: u64,
+    limit: u32,
+) -> Result<Vec<(u64, Event)>> {
+    // No log has as many entries as would not fit.
+    let Ok(position) = i64::try_from(position) else { return Ok(Vec::new()) };
+    let sql = "SELECT log_position, body FROM events WHERE log_position > ? \
+               ORDER BY log_position LIMIT ?";
+    let rows: Vec<(i64, String)> =
+        sqlx::query_as(sql).bind(position).bind(limit).fetch_all(pool).await?;
+    let read = |(position, body): &(i64, String)| {
+        let position = u64::try_from(*position).map_err(|error| unreadable("events", error))?;
+        Ok((position, parsed::<Event>("events", body)?))
     };
     rows.iter().map(read).collect()
 }

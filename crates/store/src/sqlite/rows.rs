@@ -18,14 +18,23 @@ pub(super) fn parsed<T: DeserializeOwned>(
 
 /// One bad row must not hide the others, nor stop the process: it is logged and left out.
 pub(super) fn readable<T: DeserializeOwned>(table: &'static str, bodies: &[String]) -> Vec<T> {
-    let read = |body: &String| match serde_json::from_str(body) {
+    all_readable(table, bodies, |body| parsed(table, body))
+}
+
+/// The same for rows of more than a body.
+pub(super) fn all_readable<R, T>(
+    table: &'static str,
+    rows: &[R],
+    read: impl Fn(&R) -> Result<T, StoreError>,
+) -> Vec<T> {
+    let read = |row: &R| match read(row) {
         Ok(value) => Some(value),
         Err(error) => {
             tracing::error!(table, %error, "a row cannot be read and is left out");
             None
         }
     };
-    bodies.iter().filter_map(read).collect()
+    rows.iter().filter_map(read).collect()
 }
 
 pub(super) fn unreadable(

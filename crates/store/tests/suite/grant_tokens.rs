@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use portcullis_model::{Grant, GrantEnd, GrantId, GrantToken, OneTimeToken, TokenHash};
+use portcullis_model::{
+    BoundTo, Grant, GrantEnd, GrantId, GrantToken, OneTimeToken, Thumbprint, TokenHash,
+};
 use portcullis_store::{Change, TokenChange};
 
 use super::{Shared, add, is_conflict, made, now};
@@ -39,7 +41,7 @@ fn redeem(name: &str, now: Timestamp) -> Change {
 }
 
 fn opens(name: &str, grant: &Grant, now: Timestamp) -> Change {
-    let token = GrantToken { grant: grant.id, authenticated_at: now };
+    let token = GrantToken { grant: grant.id, authenticated_at: now, bound_to: None };
     Change::Token(TokenChange::AddGrantToken { hash: hash(name), token, now })
 }
 
@@ -82,6 +84,23 @@ pub(crate) async fn m11_a_one_time_token_lapses_and_nothing_comes_of_an_unknown_
     let forget = Change::Forget { refusals_until: now(), devices_until: minute() };
     store.commit(vec![forget]).await.unwrap();
     assert!(store.one_time_token(&hash("once")).await.unwrap().is_none());
+}
+
+pub(crate) async fn m16_a_token_that_is_bound_to_a_key_comes_back_bound(store: Shared) {
+    let grant = holding(&store).await;
+    let (key, certificate) = (Thumbprint::of(b"key"), Thumbprint::of(b"certificate"));
+    let bounds = [None, Some(BoundTo::Key(key)), Some(BoundTo::Certificate(certificate))];
+    for (n, bound_to) in bounds.into_iter().enumerate() {
+        let token = GrantToken { grant: grant.id, authenticated_at: now(), bound_to };
+        let hash = hash(&n.to_string());
+        let add = TokenChange::AddGrantToken { hash, token, now: now() };
+        store.commit(vec![Change::Token(add)]).await.unwrap();
+    }
+    let kept = store.grant_tokens().await.unwrap();
+    for (n, bound_to) in bounds.into_iter().enumerate() {
+        let found = kept.iter().find(|kept| kept.hash == hash(&n.to_string())).unwrap();
+        assert_eq!(found.token.bound_to, bound_to);
+    }
 }
 
 pub(crate) async fn m16_a_grants_tokens_end_in_the_transaction_that_ends_it(store: Shared) {

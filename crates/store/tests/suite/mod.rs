@@ -273,7 +273,7 @@ pub(crate) async fn leftovers_are_forgotten_at_their_time(store: Shared) {
     assert_eq!(store.oldest_to_forget().await.unwrap(), (None, None));
 }
 
-pub(crate) async fn generations_only_grow(store: Shared) {
+pub(crate) async fn f14_generations_only_grow(store: Shared) {
     store.commit(vec![Change::AddBundle(made::bundle(1, "sha256:a"))]).await.unwrap();
     store.commit(vec![Change::AddBundle(made::bundle(2, "sha256:b"))]).await.unwrap();
     for stale in [1, 2] {
@@ -300,6 +300,14 @@ pub(crate) async fn events_wait_for_the_log_in_their_order(store: Shared) {
     assert!(is_conflict(&store.logged(&[mark(1, 42), mark(0, 43)]).await), "it has its position");
     assert_eq!(store.unlogged(10).await.unwrap().len(), 4);
     assert_eq!(store.last_logged().await.unwrap(), Some(41));
+    store.logged(&[mark(2, 50), mark(1, 60)]).await.unwrap();
+    let after = async |position, limit| {
+        let found = store.logged_after(position, limit).await.unwrap();
+        found.iter().map(|(position, event)| (*position, event.id.to_bits())).collect::<Vec<_>>()
+    };
+    assert_eq!(after(40, 9).await, [(41, 1), (50, 3), (60, 2)], "in the log's order");
+    assert_eq!(after(41, 1).await, [(50, 3)]);
+    assert!(after(60, 9).await.is_empty() && after(u64::MAX, 9).await.is_empty());
 }
 
 pub(crate) async fn an_answer_is_kept_once_for_each_key_and_the_newest_only(store: Shared) {

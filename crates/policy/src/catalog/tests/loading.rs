@@ -36,6 +36,7 @@ fn every_mistake_is_reported_at_once() {
     ]);
     source.addressed_only = vec!["p-3".parse().unwrap()];
     source.groups.insert("aa".to_owned(), OperationGroup::Read);
+    source.max_bodies.insert("bb".to_owned(), 1);
     let found = errors(&[source]);
     let all = found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     for part in [
@@ -47,6 +48,7 @@ fn every_mistake_is_reported_at_once() {
         "user name or password",
         "`addressed_only` names `p-3`",
         "`groups` names `aa`",
+        "`max_body` names `bb`",
         "`FETCH`",
         "name of a group",
         "`c d` cannot be",
@@ -58,7 +60,7 @@ fn every_mistake_is_reported_at_once() {
         found.iter().all(|error| error.file == "portcullis.yaml" && error.line == Some(7)),
         "{found:#?}"
     );
-    assert_eq!(found.len(), 11, "{all}");
+    assert_eq!(found.len(), 12, "{all}");
 }
 
 #[test]

@@ -26,6 +26,17 @@ pub(super) struct Wanted {
     hosts: Vec<String>,
     authorization_taken: bool,
     follows: bool,
+    says_status: bool,
+    again: Again,
+}
+
+/// Whether a request may be remembered and sent again as it is.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Again {
+    #[default]
+    Fine,
+    /// It has credentials, or reads what can be read once.
+    OnlyOnce,
 }
 
 impl Wanted {
@@ -58,6 +69,16 @@ impl Wanted {
     /// one on when it follows a redirect to another host.
     pub(super) fn header(&self) -> &'static str {
         if self.authorization_taken { "Portcullis-Authorization" } else { "Authorization" }
+    }
+
+    /// Whether it may be remembered and sent again as it is.
+    pub(super) fn repeatable(&self) -> bool {
+        self.again == Again::Fine && !self.authorization_taken
+    }
+
+    /// Whether curl was told what to write below the answer, or where.
+    pub(super) fn says_status(&self) -> bool {
+        self.says_status
     }
 
     /// The one service that all addresses belong to.
@@ -97,6 +118,10 @@ impl Wanted {
         }
         self.authorization_taken |= names.iter().any(|name| says_who(name, value));
         self.follows |= names.contains(&"--location");
+        self.says_status |= ["--write-out", "--stderr"].contains(&last);
+        if value.is_some_and(|value| is_secret(last, value) || is_once(value)) {
+            self.again = Again::OnlyOnce;
+        }
         Ok(())
     }
 
@@ -138,6 +163,24 @@ fn says_who(name: &str, value: Option<&str>) -> bool {
     let header = name == "--header"
         && value.is_some_and(|value| value.to_ascii_lowercase().starts_with("authorization"));
     header || SAYS_WHO.contains(&name)
+}
+
+/// Whether `value` may be a credential: it must not rest in a file.
+fn is_secret(option: &str, value: &str) -> bool {
+    match option {
+        "--header" => {
+            let name = value.split_once(':').map_or(value, |(name, _)| name).to_ascii_lowercase();
+            ["auth", "cookie", "key", "secret", "token"].iter().any(|part| name.contains(part))
+        }
+        "--cookie" => value.contains('='),
+        "--pass" | "--cert" => true,
+        _ => false,
+    }
+}
+
+/// What a shell's `<(…)` gives, and standard input by another name: gone once they were read.
+fn is_once(value: &str) -> bool {
+    ["/dev/fd/", "/dev/stdin", "/proc/"].iter().any(|part| value.contains(part))
 }
 
 /// A service's host, or one addressed instance of it: `payments--p-2.example.com`.
@@ -218,6 +261,27 @@ mod tests {
         assert!(read(&["-L", "-u", "a:b", address]).is_err());
         assert!(read(&["-LHAuthorization: Basic x", address]).is_err());
         assert!(read(&["-L", address]).is_ok() && read(&["--location", address]).is_ok());
+    }
+
+    #[test]
+    fn credentials_and_what_is_read_once_are_not_remembered() {
+        let address = "http://payments.test/";
+        for plain in [&["-d", "{}"][..], &["-HX-Reason: x", "-b", "jar"], &["-T", "key.pem"], &[]] {
+            assert!(read(&[plain, &[address]].concat()).unwrap().repeatable(), "{plain:?}");
+        }
+        for once in [
+            &["-u", "a:b"][..],
+            &["-HAuthorization: Basic x"],
+            &["-H", "X-Api-Key: x"],
+            &["-sHCookie: a=b"],
+            &["-b", "a=b"],
+            &["--pass", "x"],
+            &["-d", "@/dev/fd/63"],
+            &["-F", "f=@/dev/stdin"],
+            &["--data-binary", "@/proc/self/fd/0"],
+        ] {
+            assert!(!read(&[once, &[address]].concat()).unwrap().repeatable(), "{once:?}");
+        }
     }
 
     #[test]

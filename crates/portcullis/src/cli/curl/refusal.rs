@@ -5,14 +5,12 @@ use portcullis_model::{Problem, RefusalId};
 
 use crate::cli::{session::Session, way_table};
 
-/// Says what would open the gate, if `answer` is a refusal that can be asked about.
-pub(super) fn show(session: &Session<'_>, answer: &[u8]) {
-    let Some(problem) = find(answer) else { return };
+/// Says what would open the gate, if `answer` is a refusal that can be asked about, and returns its
+/// code.
+pub(super) fn show(session: &Session<'_>, answer: &[u8]) -> Option<RefusalId> {
+    let problem = find(answer)?;
     // The answer may be from anywhere: nothing of it becomes a command but a code that is one.
-    let Some(code) = problem.refusal.as_deref().and_then(|code| code.parse::<RefusalId>().ok())
-    else {
-        return;
-    };
+    let code = problem.refusal.as_deref().and_then(|code| code.parse::<RefusalId>().ok())?;
     let screen = session.screen;
     let what = problem.detail.as_deref().unwrap_or(&problem.title);
     screen.note("");
@@ -22,6 +20,7 @@ pub(super) fn show(session: &Session<'_>, answer: &[u8]) {
         screen.note(&line);
     }
     screen.note(&format!("  {}", session.command(&format!("ask {code}"))));
+    Some(code)
 }
 
 /// The first problem in the answer; curl may have written the head before it (`-i`) or its own

@@ -62,7 +62,7 @@ fn approved(
 }
 
 #[test]
-fn e12_e13_e14_a_grant_for_one_request_admits_that_request_only() {
+fn e12_e13_e14_m09_a_grant_for_one_request_admits_that_request_only() {
     let payments = open();
     let (ben, lea) = (payments.enter(&ben()), payments.enter(&lea()));
     let refused = post(&payments, &ben, "/key?a=1&b=2", JSON, BODY);

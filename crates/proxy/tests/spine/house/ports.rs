@@ -60,12 +60,20 @@ impl SnapshotFeed for Ports {
 
 /// What is on record, as lines.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Records(pub(super) Arc<Lines>);
+pub(super) struct Records(pub(super) Arc<Kept>);
 
 #[derive(Debug, Default)]
-pub(super) struct Lines {
+pub(super) struct Kept {
     pub(super) lines: Mutex<Vec<String>>,
     pub(super) broken: AtomicBool,
+    /// Whoever asks for something panics.
+    pub(super) panics: AtomicBool,
+}
+
+impl Kept {
+    fn may_panic(&self) {
+        assert!(!self.panics.load(Ordering::SeqCst), "a mistake, as the test wants it");
+    }
 }
 
 impl Records {
@@ -90,6 +98,7 @@ fn operation<'a>(attempt: &Attempt<'a>) -> &'a str {
 
 impl Journal for Records {
     fn intent(&self, attempt: &Attempt<'_>, level: RecordLevel) -> Result<Recorded, RecordBroken> {
+        self.0.may_panic();
         self.add(format!("intent {} {level:?} {}", attempt.decision, operation(attempt)))?;
         Ok(Box::pin(std::future::ready(Ok(()))))
     }
@@ -144,6 +153,7 @@ impl Refusals for Ports {
     }
 
     fn reviewers(&self, _operation: &OperationName) -> Vec<String> {
+        self.records.0.may_panic();
         vec!["lea".to_owned()]
     }
 }
@@ -173,4 +183,6 @@ impl Connections for Ports {
         self.opened.fetch_add(1, Ordering::SeqCst);
         Box::new(Registered { protocol: info.protocol, ended: Arc::clone(&self.ended) })
     }
+
+    fn looked(&self, _core: usize, _version: u64) {}
 }
