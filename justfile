@@ -12,8 +12,14 @@ demo *ARGS:
 
 # Races, fault runs and property tests at full size: 10,000 histories of the simulator (PORTCULLIS_SEED
 # says which), 100,000 redemptions of 1,000 tokens, 11,000 racing reviews, 200 lives that end by kill -9.
+# Then each fuzz target for an hour.
 soak:
     PORTCULLIS_SOAK=200 PROPTEST_CASES=20000 cargo test --workspace --no-fail-fast -- --show-output
+    ./scripts/fuzz
+
+# The fuzz targets, or the named ones, for PORTCULLIS_FUZZ_SECONDS each.
+fuzz *TARGETS:
+    ./scripts/fuzz {{TARGETS}}
 
 # The binary as it is shipped, optimised by a profile of real traffic.
 release *ARGS:

@@ -349,6 +349,7 @@ mod tests {
             })),
             Refusal::NotFound,
             Refusal::TooLarge(""),
+            Refusal::HeadTooLarge(""),
             Refusal::Misdirected,
             Refusal::NotRepresentable(String::new()),
             Refusal::Limited { retry_after: 1 },

@@ -27,8 +27,10 @@ pub enum Refusal {
     Declined(Box<Declined>),
     /// No such host, or nothing there for this principal: the same answer.
     NotFound,
-    /// A body or a head over its limit.
+    /// A body over its limit.
     TooLarge(&'static str),
+    /// A head over its limit.
+    HeadTooLarge(&'static str),
     /// The connection was made for another host.
     Misdirected,
     /// A value that the declared type cannot hold.
@@ -133,7 +135,7 @@ impl Refusal {
             Self::Requestable(_) => "requestable",
             Self::Declined(_) => "declined",
             Self::NotFound => "not-found",
-            Self::TooLarge(_) => "too-large",
+            Self::TooLarge(_) | Self::HeadTooLarge(_) => "too-large",
             Self::Misdirected => "misdirected",
             Self::NotRepresentable(_) => "not-representable",
             Self::Limited { .. } => "limited",

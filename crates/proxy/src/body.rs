@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use crate::{
     connection::{Opening, Watch},
     filter::response::{strip_ours, strip_request_trailers},
-    listener::Serving,
+    listener::{Turn, Waiting},
     ports::ConnectionEnd,
     upstream::Lane,
 };
@@ -302,16 +302,19 @@ impl Body for DownBody {
     }
 }
 
-/// A response body that keeps its connection from being idle.
+/// A response body that keeps its connection from being idle, and is missed while nobody takes it.
 #[derive(Debug)]
 pub(crate) struct Answer {
     body: DownBody,
-    _serving: Serving,
+    _turn: Turn,
+    /// Until it is asked for: the parser does that as soon as the client lets anything of it be sent.
+    waiting: Option<Waiting>,
 }
 
 impl Answer {
-    pub(crate) fn new(body: DownBody, serving: Serving) -> Self {
-        Self { body, _serving: serving }
+    pub(crate) fn new(body: DownBody, turn: Turn) -> Self {
+        let waiting = if body.is_end_stream() { None } else { turn.wait() };
+        Self { body, _turn: turn, waiting }
     }
 }
 
@@ -323,6 +326,7 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.waiting = None;
         Pin::new(&mut self.body).poll_frame(cx)
     }
 

@@ -13,11 +13,13 @@ pub(crate) mod single;
 
 use std::rc::Rc;
 
-use http::{HeaderMap, Method, header, request::Parts, uri::PathAndQuery};
+use http::{HeaderMap, Method, Version, header, request::Parts, uri::PathAndQuery};
 use portcullis_model::Refusal;
 
 pub(crate) use authority::{Authority, LastHost};
 use single::Present;
+
+use crate::serve::strict::http2;
 
 /// How the client will understand an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +62,9 @@ pub(crate) fn read(
     last: &LastHost,
 ) -> Result<Canonical, Refusal> {
     allow_method(&parts.method)?;
+    if parts.version == Version::HTTP_2 {
+        http2::check(&parts)?;
+    }
     let authority = authority::of(&parts, tls.is_some(), last)?;
     if let Some(Sni(Some(sni))) = tls
         && sni.as_str() != authority.host()

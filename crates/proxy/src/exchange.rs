@@ -7,7 +7,10 @@ use std::{cell::Cell, rc::Rc, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Version, header, request::Parts, uri::PathAndQuery};
-use hyper::{body::Incoming, upgrade::OnUpgrade};
+use hyper::{
+    body::{Body, Incoming},
+    upgrade::OnUpgrade,
+};
 use jiff::Timestamp;
 use portcullis_identity::introspection::Again;
 use portcullis_model::{
@@ -22,6 +25,7 @@ use crate::{
     filter::{request::TRACEPARENT, trace::TraceParent},
     identify::Identity,
     listener::Peer,
+    serve::strict::is_stand_in,
 };
 
 /// How much of an exchange is on record.
@@ -116,7 +120,7 @@ impl Exchange {
             upgrade: parts.extensions.remove::<OnUpgrade>(),
             method: parts.method.clone(),
             authority: None,
-            target: parts.uri.path_and_query().cloned(),
+            target: parts.uri.path_and_query().filter(|_| !is_stand_in(&parts.method)).cloned(),
             present,
             speaks: if is_grpc { Speaks::Grpc } else { Speaks::Http },
             prefers_html: present.has(Present::ACCEPT) && prefers_html(&parts.headers),
@@ -140,6 +144,13 @@ impl Exchange {
             core,
             peer,
         }
+    }
+
+    /// Whether it asks for another protocol, so that nothing behind it is read before it is answered.
+    pub(crate) fn asks_upgrade(&self) -> bool {
+        self.peer_speaks_http1
+            && self.present.has(Present::UPGRADE)
+            && self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     /// From here on the request reads one way.

@@ -30,6 +30,10 @@ mod digest;
 mod exchange;
 mod filter;
 mod forward;
+#[cfg(fuzzing)]
+pub mod fuzz;
+#[cfg(all(test, not(fuzzing)))]
+mod fuzz;
 mod gate;
 mod hold;
 mod identify;

@@ -3,8 +3,9 @@
 mod balance;
 mod pace;
 mod peer;
-mod proxy_protocol;
+pub(crate) mod proxy_protocol;
 mod tls;
+mod unsent;
 
 use std::{
     io,
@@ -34,9 +35,9 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 pub(crate) use balance::{Arrival, Seats, seats};
-pub(crate) use pace::Serving;
-pub(crate) use peer::{Peer, Peers};
+pub(crate) use peer::{Peer, Peers, Turn};
 pub use tls::LiveTls;
+pub(crate) use unsent::Waiting;
 
 use self::{balance::Seat, pace::Paced, tls::ClientCertificate};
 use crate::{
@@ -45,13 +46,15 @@ use crate::{
     detect::{self, Detected},
     gate::ListenerConfig,
     metrics::TurnedAway,
-    serve::serve,
+    serve::{
+        serve,
+        strict::{MAX_HEAD, Strict, frames::Framed},
+    },
 };
 
 /// How long a client may take to send its first byte.
 const FIRST_BYTE: Duration = Duration::from_secs(75);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-const MAX_HEAD: usize = 64 * 1024;
 const MAX_STREAMS: u32 = 100;
 
 /// Finds out whether `address` is free, and which port it is. With `SO_REUSEPORT` alone a second
@@ -245,13 +248,15 @@ where
     });
     match detected {
         Detected::Http1 => {
-            let io = TokioIo::new(Paced::new(stream, peer.take_pace()));
+            let paced = Paced::new(stream, peer.take_pace());
+            let io = TokioIo::new(Strict::of_requests(paced, Arc::clone(&peer.verdict)));
             let connection = pin!(http1().serve_connection(io, service).with_upgrades());
             drive_to_end(connection, &peer, UpgradeableConnection::graceful_shutdown).await;
         }
         // Pings find out whether the other side is still there.
         Detected::Http2 => {
-            let mut connection = Box::pin(http2().serve_connection(TokioIo::new(stream), service));
+            let io = TokioIo::new(Framed::new(stream, Arc::clone(&peer.window)));
+            let mut connection = Box::pin(http2().serve_connection(io, service));
             drive_to_end(connection.as_mut(), &peer, http2::Connection::graceful_shutdown).await;
         }
     }

@@ -49,7 +49,8 @@ pub(crate) async fn refuse(exchange: &mut Exchange, mut refusal: Refusal) -> Res
 /// Whether what stands behind the request may be something else than the next one: the rest of a
 /// message that reads two ways, or early data of a tunnel that was never opened.
 fn leaves_doubt(exchange: &Exchange, refusal: &Refusal) -> bool {
-    matches!(refusal, Refusal::Malformed(_)) || exchange.method == Method::CONNECT
+    matches!(refusal, Refusal::Malformed(_) | Refusal::HeadTooLarge(_))
+        || exchange.method == Method::CONNECT
 }
 
 /// Keeps a requestable refusal so that it can be asked about, and says who could review it.
@@ -107,6 +108,7 @@ fn answer(exchange: &Exchange, refusal: &Refusal) -> Response<DownBody> {
         | Refusal::Declined(_)
         | Refusal::NotFound
         | Refusal::TooLarge(_)
+        | Refusal::HeadTooLarge(_)
         | Refusal::Misdirected
         | Refusal::NotRepresentable(_)
         | Refusal::Unavailable(_)

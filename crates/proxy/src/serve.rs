@@ -1,6 +1,7 @@
 //! The spine: a request's life in three functions.
 
 pub(crate) mod sign_in;
+pub(crate) mod strict;
 
 use std::rc::Rc;
 
@@ -12,7 +13,7 @@ use portcullis_policy::Pass;
 
 use crate::{
     body::{Answer, DownBody},
-    canonical::{self, Canonical, Speaks},
+    canonical::{self, Canonical, Speaks, single::Present},
     caught::{Panicked, caught},
     core::Core,
     decide::{self, Question},
@@ -39,10 +40,11 @@ pub(crate) async fn serve(
     peer: Rc<Peer>,
     request: Request<Incoming>,
 ) -> Response<Answer> {
-    let serving = peer.serve();
+    let turn = peer.serve();
     core.work.came();
     let (mut parts, body) = request.into_parts();
     let mut exchange = Exchange::begin(core, peer, &mut parts, body);
+    let asks_upgrade = exchange.asks_upgrade();
     let mut response = match caught(respond(&mut exchange, parts)).await {
         Ok(response) => response,
         Err(Panicked) => Box::pin(after_panic(&mut exchange)).await,
@@ -50,12 +52,40 @@ pub(crate) async fn serve(
     if let Some(seconds) = exchange.applied {
         hold::applied(response.headers_mut(), seconds);
     }
-    response.map(|body| Answer::new(body, serving))
+    if asks_upgrade {
+        let verdict = &exchange.peer.verdict;
+        verdict.settle(response.status() == StatusCode::SWITCHING_PROTOCOLS);
+    }
+    response.map(|body| Answer::new(body, turn))
+}
+
+/// Why a request is not read.
+fn unreadable(exchange: &Exchange) -> Refusal {
+    match exchange.peer.verdict.defect() {
+        Some(defect) if defect.is_size() => Refusal::HeadTooLarge(defect.words()),
+        Some(defect) => Refusal::Malformed(defect.words()),
+        None => Refusal::MethodNotAllowed,
+    }
+}
+
+/// A body that reads two ways breaks off half-way, and it is not the upstream that did it.
+fn blame(exchange: &Exchange, refusal: Refusal) -> Refusal {
+    let is_chunked = || exchange.present.has(Present::TRANSFER_ENCODING);
+    match (&refusal, exchange.peer.verdict.defect()) {
+        (Refusal::Upstream(_) | Refusal::Malformed(_), Some(defect)) if is_chunked() => {
+            Refusal::Malformed(defect.words())
+        }
+        _ => refusal,
+    }
 }
 
 /// The answer to a request: the upstream's, or a refusal.
 async fn respond(exchange: &mut Exchange, parts: Parts) -> Response<DownBody> {
-    let answer = if sign_in::is_here(&parts.uri) {
+    let answer = if strict::is_stand_in(&parts.method) {
+        Err(unreadable(exchange))
+    } else if exchange.peer.is_crowded() {
+        Err(Refusal::Limited { retry_after: 1 })
+    } else if sign_in::is_here(&parts.uri) {
         Box::pin(sign_in::serve(exchange, parts)).await
     } else {
         match admit(exchange, parts).await {
@@ -66,8 +96,11 @@ async fn respond(exchange: &mut Exchange, parts: Parts) -> Response<DownBody> {
     match answer {
         Ok(response) => response,
         Err(refusal) => {
-            let refusal = identify::as_told(exchange, refusal);
-            Box::pin(refuse::refuse(exchange, refusal)).await
+            let refusal = identify::as_told(exchange, blame(exchange, refusal));
+            let response = Box::pin(refuse::refuse(exchange, refusal)).await;
+            // Whoever cannot be told why does not make the gate keep it.
+            let is_told = !exchange.peer.window.is_tight();
+            response.map(|body| if is_told { body } else { DownBody::whole(Bytes::new()) })
         }
     }
 }

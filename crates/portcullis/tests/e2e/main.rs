@@ -14,6 +14,7 @@
 )]
 
 mod again;
+mod answers;
 mod asking;
 mod balancers;
 mod body_limits;
@@ -25,11 +26,13 @@ mod chromium;
 mod clocks;
 mod crash;
 mod desk;
+mod desync;
 mod directory;
 mod doors;
 mod emergencies;
 mod faults;
 mod feed;
+mod frames;
 mod grant_tokens;
 mod headers;
 mod held;

@@ -1,7 +1,7 @@
 //! How a message is framed, and what it asks of this hop alone.
 //!
-//! hyper has read the framing already and refuses what it finds ambiguous; this refuses what hyper
-//! lets pass and still shows. A stricter reader below hyper is a later layer.
+//! What frames an HTTP/1 message was read strictly before (see [`crate::serve::strict`]); this reads what
+//! the parser shows of it, once more, and whatever else a message asks of one hop.
 
 use http::{HeaderMap, HeaderValue, Method, Version, header, request::Parts};
 use portcullis_model::Refusal;

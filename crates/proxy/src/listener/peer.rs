@@ -16,8 +16,15 @@ use jiff::Timestamp;
 use super::{
     pace::{Pace, Serving},
     tls::ClientCertificate,
+    unsent::{Unsent, Waiting},
 };
-use crate::canonical::{LastHost, Sni};
+use crate::{
+    canonical::{LastHost, Sni},
+    serve::strict::{Verdict, http2::Window},
+};
+
+/// Requests that may be open at once on a connection on which hardly anything may be sent.
+const OPEN_WHILE_TIGHT: u32 = 8;
 
 /// A client connection, as its requests see it.
 #[derive(Debug)]
@@ -33,6 +40,14 @@ pub(crate) struct Peer {
     pub(crate) certificate: Option<ClientCertificate>,
     /// The host that it asked for last.
     pub(crate) last_host: LastHost,
+    /// What its reader says about the bytes that it sends, in HTTP/1.
+    pub(crate) verdict: Arc<Verdict>,
+    /// How much it lets the gate send on a new stream, in HTTP/2.
+    pub(crate) window: Arc<Window>,
+    /// The answers that it does not let begin, in HTTP/2.
+    unsent: Rc<Unsent>,
+    /// Requests that are being served, and their answers.
+    open: Cell<u32>,
     /// How long the connection may take its time.
     pace: Arc<Pace>,
     /// Whether its pace ends it: HTTP/2 has pings.
@@ -56,6 +71,10 @@ impl Peer {
             tls,
             certificate: None,
             last_host: LastHost::default(),
+            verdict: Arc::default(),
+            window: Arc::default(),
+            unsent: Rc::new(Unsent::new()),
+            open: Cell::new(0),
             pace: Pace::new(),
             is_paced: Cell::new(false),
             number: Cell::new(0),
@@ -66,8 +85,14 @@ impl Peer {
     }
 
     /// A request is served until what this returns is dropped.
-    pub(crate) fn serve(&self) -> Serving {
-        self.pace.serve()
+    pub(crate) fn serve(self: &Rc<Self>) -> Turn {
+        self.open.set(self.open.get() + 1);
+        Turn { _serving: self.pace.serve(), peer: Rc::clone(self) }
+    }
+
+    /// Whether it has asked for more than it lets the gate send.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.window.is_tight() && self.open.get() > OPEN_WHILE_TIGHT
     }
 
     /// Whether the certificate that it presented is worth nothing at `now`: expired, or of an authority
@@ -117,6 +142,26 @@ impl Peer {
     }
 }
 
+/// One request's turn, up to the end of its answer.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    _serving: Serving,
+    peer: Rc<Peer>,
+}
+
+impl Turn {
+    /// An answer waits until its first byte is taken. Over HTTP/1 the pace of the connection is enough.
+    pub(crate) fn wait(&self) -> Option<Waiting> {
+        (!self.peer.is_paced.get()).then(|| self.peer.unsent.wait())
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.peer.open.set(self.peer.open.get() - 1);
+    }
+}
+
 /// All client connections of one core that speak HTTP.
 #[derive(Debug, Default)]
 pub(crate) struct Peers {
@@ -152,7 +197,8 @@ impl Peers {
     /// timer for each.
     pub(crate) fn abort_slow(&self, now: Instant) {
         self.each(|peer| {
-            if peer.is_paced.get() && peer.pace.is_exceeded(now) {
+            let is_paced = peer.is_paced.get();
+            if (is_paced && peer.pace.is_exceeded(now)) || peer.unsent.is_stalled(now) {
                 peer.abort();
             }
         });

@@ -134,5 +134,24 @@ fn malformed(error: &impl ToString) -> Defect {
     Defect::Malformed(error.to_string().trim_end_matches('.').to_owned())
 }
 
+/// What holds for any bytes: see [`crate::fuzz`].
+#[cfg(any(test, fuzzing))]
+#[expect(clippy::panic, reason = "what does not hold fails by panicking")]
+pub(crate) fn examine(bytes: &[u8]) {
+    let whole = end(bytes);
+    for length in 0..bytes.len().min(300) {
+        let part = bytes.get(..length).unwrap_or_default();
+        match (end(part), &whole) {
+            (Ok(None), _) | (Err(_), Err(_)) => {}
+            (Ok(Some(early)), Ok(Some(late))) if early == *late => {}
+            (early, late) => panic!("{length} bytes: {early:?}, all: {late:?}"),
+        }
+    }
+    if let Ok(Some(end)) = whole {
+        let header = bytes.get(..end).unwrap_or_default();
+        let _ = source(header);
+    }
+}
+
 #[cfg(test)]
 mod tests;

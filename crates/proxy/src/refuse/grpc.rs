@@ -46,7 +46,9 @@ pub(crate) const fn status(refusal: &Refusal) -> u16 {
         | Refusal::Requestable(_)
         | Refusal::Declined(_) => PERMISSION_DENIED,
         Refusal::NotFound => NOT_FOUND,
-        Refusal::TooLarge(_) | Refusal::Limited { .. } => RESOURCE_EXHAUSTED,
+        Refusal::TooLarge(_) | Refusal::HeadTooLarge(_) | Refusal::Limited { .. } => {
+            RESOURCE_EXHAUSTED
+        }
         Refusal::Misdirected => FAILED_PRECONDITION,
         Refusal::Unavailable(Unavailable::Internal) => INTERNAL,
         Refusal::Unavailable(_)

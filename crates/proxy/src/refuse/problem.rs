@@ -22,6 +22,7 @@ pub(crate) const fn status(refusal: &Refusal) -> StatusCode {
         | Refusal::Declined(_) => StatusCode::FORBIDDEN,
         Refusal::NotFound => StatusCode::NOT_FOUND,
         Refusal::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        Refusal::HeadTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         Refusal::Misdirected => StatusCode::MISDIRECTED_REQUEST,
         Refusal::NotRepresentable(_) => StatusCode::UNPROCESSABLE_ENTITY,
         Refusal::Limited { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -46,7 +47,7 @@ const fn title(refusal: &Refusal) -> &'static str {
         Refusal::Requestable(_) => "Access can be asked for",
         Refusal::Declined(_) => "A reviewer said no",
         Refusal::NotFound => "There is nothing here",
-        Refusal::TooLarge(_) => "The request is too large",
+        Refusal::TooLarge(_) | Refusal::HeadTooLarge(_) => "The request is too large",
         Refusal::Misdirected => "The connection was made for another host",
         Refusal::NotRepresentable(_) => "A value does not fit its declared type",
         Refusal::Limited { .. } => "Too many requests",
@@ -59,9 +60,10 @@ const fn title(refusal: &Refusal) -> &'static str {
 /// What is wrong this time, and what to do.
 fn detail(refusal: &Refusal) -> Option<String> {
     Some(match refusal {
-        Refusal::Malformed(why) | Refusal::BadCredentials(why) | Refusal::TooLarge(why) => {
-            (*why).to_owned()
-        }
+        Refusal::Malformed(why)
+        | Refusal::BadCredentials(why)
+        | Refusal::TooLarge(why)
+        | Refusal::HeadTooLarge(why) => (*why).to_owned(),
         Refusal::MethodNotAllowed => "use one of the methods in Allow".to_owned(),
         Refusal::Unauthenticated => "sign in with `portcullis login`, or send a token".to_owned(),
         Refusal::Denied(denial) => match &denial.operation {
@@ -145,6 +147,7 @@ pub(super) fn describe(control_url: &str, refusal: &Refusal) -> Problem {
         | Refusal::CrossOrigin
         | Refusal::NotFound
         | Refusal::TooLarge(_)
+        | Refusal::HeadTooLarge(_)
         | Refusal::Misdirected
         | Refusal::NotRepresentable(_)
         | Refusal::Limited { .. }

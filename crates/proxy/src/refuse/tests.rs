@@ -45,6 +45,7 @@ fn every_refusal_has_its_status_in_both_protocols() {
         (declined(), 403, 7),
         (Refusal::NotFound, 404, 5),
         (Refusal::TooLarge(""), 413, 8),
+        (Refusal::HeadTooLarge(""), 431, 8),
         (Refusal::Misdirected, 421, 9),
         (Refusal::NotRepresentable(String::new()), 422, 3),
         (Refusal::Limited { retry_after: 1 }, 429, 8),

@@ -13,8 +13,13 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::{Endpoint, Kind, endpoint::Scheme, lane::Sender, whole_writes::WholeWrites};
-use crate::detect::LocalExecutor;
+use super::{
+    Endpoint, Kind,
+    endpoint::Scheme,
+    lane::{Line, Sender},
+    whole_writes::WholeWrites,
+};
+use crate::{detect::LocalExecutor, serve::strict::Strict};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Heads of answers, as generous as those of requests.
@@ -102,13 +107,15 @@ where
 {
     let mut builder = http1::Builder::new();
     builder.max_headers(MAX_HEADERS);
-    let (sender, connection) = builder.handshake(TokioIo::new(WholeWrites(stream))).await?;
+    let verdict = Arc::default();
+    let strict = Strict::of_answers(WholeWrites(stream), Arc::clone(&verdict));
+    let (sender, connection) = builder.handshake(TokioIo::new(strict)).await?;
     tokio::task::spawn_local(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "upstream connection ended");
         }
     });
-    Ok(Sender::Http1(sender))
+    Ok(Sender::Http1(Line { sender, verdict }))
 }
 
 async fn handshake2<S>(stream: S) -> Result<Sender, ConnectError>

@@ -7,10 +7,13 @@ use std::{
 };
 
 use http::Uri;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use portcullis_model::refusal::UpstreamTrouble;
 
-use super::{Channel, Connectors, Lane, lane::Sender};
+use super::{
+    Channel, Connectors, Lane,
+    lane::{Line, Sender},
+};
 use crate::body::UpBody;
 
 /// A pooled connection is not reused after that: most servers close idle ones after a minute.
@@ -49,7 +52,7 @@ pub(crate) struct Endpoint {
     authority: String,
     host: String,
     port: u16,
-    idle: RefCell<Vec<(http1::SendRequest<UpBody>, Instant)>>,
+    idle: RefCell<Vec<(Line, Instant)>>,
     shared: RefCell<Option<http2::SendRequest<UpBody>>>,
     /// Many requests that find no shared connection wait for one, and do not make many.
     connecting: tokio::sync::Mutex<()>,
@@ -145,7 +148,7 @@ impl Endpoint {
 
     fn new_lane(self: &Rc<Self>, sender: Sender) -> Lane {
         let channel = match sender {
-            Sender::Http1(sender) => Channel::Http1 { sender, reused: false },
+            Sender::Http1(line) => Channel::Http1 { line, reused: false },
             Sender::Http2(sender) => Channel::Http2(sender),
         };
         Lane::new(Rc::clone(self), channel)
@@ -164,9 +167,9 @@ impl Endpoint {
             }
         }
         let mut idle = self.idle.borrow_mut();
-        while let Some((sender, _)) = idle.pop() {
-            if sender.is_ready() {
-                let channel = Channel::Http1 { sender, reused: true };
+        while let Some((line, _)) = idle.pop() {
+            if line.sender.is_ready() {
+                let channel = Channel::Http1 { line, reused: true };
                 return Some(Lane::new(Rc::clone(self), channel));
             }
         }
@@ -174,18 +177,18 @@ impl Endpoint {
     }
 
     /// Keeps a connection that has answered for the next request.
-    pub(super) fn keep(&self, sender: http1::SendRequest<UpBody>) {
+    pub(super) fn keep(&self, line: Line) {
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < KEPT && !sender.is_closed() {
-            idle.push((sender, self.now.get()));
+        if idle.len() < KEPT && !line.sender.is_closed() {
+            idle.push((line, self.now.get()));
         }
     }
 
     /// Tells the time, which no request reads a clock for, and closes what was idle for too long.
     pub(super) fn forget_idle(&self, now: Instant) {
         self.now.set(now);
-        self.idle.borrow_mut().retain(|(sender, since)| {
-            !sender.is_closed() && now.saturating_duration_since(*since) < IDLE
+        self.idle.borrow_mut().retain(|(line, since)| {
+            !line.sender.is_closed() && now.saturating_duration_since(*since) < IDLE
         });
     }
 }

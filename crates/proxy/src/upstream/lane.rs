@@ -1,15 +1,36 @@
 //! One connection's turn to carry one request.
 
-use std::{pin::Pin, rc::Rc};
+use std::{pin::Pin, rc::Rc, sync::Arc};
 
-use http::{HeaderValue, Request, Response, Uri, header, uri::PathAndQuery};
+use http::{HeaderValue, Method, Request, Response, Uri, header, uri::PathAndQuery};
 use hyper::{
     body::{Body as _, Incoming},
     client::conn::{TrySendError, http1, http2},
 };
 
 use super::Endpoint;
-use crate::body::UpBody;
+use crate::{
+    body::UpBody,
+    serve::strict::{Asked, Verdict},
+};
+
+/// An HTTP/1.1 connection: where requests go in, and what its reader is told of them.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(super) sender: http1::SendRequest<UpBody>,
+    pub(super) verdict: Arc<Verdict>,
+}
+
+impl Line {
+    /// What the answer to `request` may be is known before the answer can be there.
+    fn ask(&self, request: &Request<UpBody>) {
+        self.verdict.ask(match *request.method() {
+            Method::HEAD => Asked::Head,
+            _ if request.headers().contains_key(header::UPGRADE) => Asked::Upgrade,
+            _ => Asked::Plain,
+        });
+    }
+}
 
 type Answer = Result<Response<Incoming>, TrySendError<Request<UpBody>>>;
 
@@ -17,7 +38,7 @@ type Answer = Result<Response<Incoming>, TrySendError<Request<UpBody>>>;
 #[derive(Debug)]
 pub(super) enum Sender {
     /// HTTP/1.1.
-    Http1(http1::SendRequest<UpBody>),
+    Http1(Line),
     /// HTTP/2.
     Http2(http2::SendRequest<UpBody>),
 }
@@ -28,7 +49,7 @@ pub(crate) enum Channel {
     /// Exclusive; `reused` if it has carried others before.
     Http1 {
         /// The connection.
-        sender: http1::SendRequest<UpBody>,
+        line: Line,
         /// It has carried others before, and may have been closed since.
         reused: bool,
     },
@@ -99,8 +120,9 @@ impl Lane {
     /// Not an `async fn`: the request, which is large, moves on before there is a future to hold it.
     pub(crate) fn send(&mut self, request: Request<UpBody>) -> Pin<Box<dyn Future<Output = Sent>>> {
         match &mut self.channel {
-            Channel::Http1 { sender, reused } => {
-                let (sending, reused) = (sender.try_send_request(request), *reused);
+            Channel::Http1 { line, reused } => {
+                line.ask(&request);
+                let (sending, reused) = (line.sender.try_send_request(request), *reused);
                 Box::pin(async move { sent(sending.await, reused) })
             }
             Channel::Http2(sender) => {
@@ -112,14 +134,14 @@ impl Lane {
 
     /// Its request is answered completely: the next one may have it.
     pub(crate) fn give_back(self) {
-        let Channel::Http1 { mut sender, .. } = self.channel else { return };
-        if sender.is_ready() {
-            return self.endpoint.keep(sender);
+        let Channel::Http1 { mut line, .. } = self.channel else { return };
+        if line.sender.is_ready() {
+            return self.endpoint.keep(line);
         }
         // The connection still has something to do, such as reading an end of chunks: rare.
         tokio::task::spawn_local(async move {
-            if std::future::poll_fn(|cx| sender.poll_ready(cx)).await.is_ok() {
-                self.endpoint.keep(sender);
+            if std::future::poll_fn(|cx| line.sender.poll_ready(cx)).await.is_ok() {
+                self.endpoint.keep(line);
             }
         });
     }

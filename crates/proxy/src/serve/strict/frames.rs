@@ -1,0 +1,311 @@
+//! Follows what a client sends over HTTP/2, frame by frame, below the library.
+//!
+//! It looks at two things only: settings, for how little a client wants to receive, and header blocks, for
+//! what the library would repair without a word: a fragment in a path, pseudo-headers in trailers. A stream
+//! with such a block must end and its connection must not, and the block must still be decoded, as the next
+//! one builds on it. So a field that no request may have is put at its end, for which the library resets the
+//! stream. All other bytes are handed on as they came.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{
+    hpack::{Blocks, Broken},
+    http2::Window,
+};
+
+const PREFACE: u64 = 24;
+const HEAD: usize = 9;
+/// The largest frame that the library takes; a larger one ends the connection there.
+const MAX_FRAME: usize = 16 * 1024;
+/// The library has given up long before.
+const MAX_BLOCK: usize = 256 * 1024;
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const CONTINUATION: u8 = 9;
+const END_HEADERS: u8 = 4;
+const PADDED: u8 = 8;
+const PRIORITY: u8 = 0x20;
+const INITIAL_WINDOW_SIZE: u16 = 4;
+/// `connection: x`, which RFC 9113 section 8.2.2 makes malformed; not to be remembered.
+const POISON: &[u8] = b"\0\x0aconnection\x01x";
+
+/// One frame's head.
+#[derive(Debug, Clone, Copy)]
+struct FrameHead {
+    length: usize,
+    kind: u8,
+    flags: u8,
+    stream: u32,
+}
+
+impl FrameHead {
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let [high, middle, low, kind, flags, stream @ ..] = *bytes.first_chunk::<HEAD>()?;
+        let length = u32::from_be_bytes([0, high, middle, low]) as usize;
+        Some(Self { length, kind, flags, stream: u32::from_be_bytes(stream) & (u32::MAX >> 1) })
+    }
+
+    fn has(self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+/// What comes behind the frames that are sound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    /// The beginning of a frame, or nothing.
+    More,
+    /// A frame of so many bytes that ends a block which is not sound.
+    Poison(usize),
+}
+
+/// What has been seen of a client's frames.
+#[derive(Debug)]
+struct Frames {
+    /// Bytes that are not looked at.
+    skip: u64,
+    blocks: Blocks,
+    /// The beginning of a block that takes more than one frame.
+    begun: Option<(Vec<u8>, bool)>,
+    /// The newest stream.
+    stream: u32,
+}
+
+impl Frames {
+    fn new() -> Self {
+        Self { skip: PREFACE, blocks: Blocks::default(), begun: None, stream: 0 }
+    }
+
+    /// Looks at bytes that begin where the sound ones of the last time ended: how many are sound.
+    fn read(&mut self, bytes: &[u8], window: &Window) -> Result<(usize, Then), Broken> {
+        let mut sound = 0;
+        loop {
+            let rest = bytes.get(sound..).unwrap_or_default();
+            if self.skip > 0 {
+                let here = usize::try_from(self.skip).unwrap_or(usize::MAX).min(rest.len());
+                self.skip -= here as u64;
+                sound += here;
+                if self.skip > 0 {
+                    return Ok((sound, Then::More));
+                }
+                continue;
+            }
+            let Some(head) = FrameHead::read(rest) else { return Ok((sound, Then::More)) };
+            if !matches!(head.kind, HEADERS | SETTINGS | CONTINUATION) {
+                sound += HEAD;
+                self.skip = head.length as u64;
+                continue;
+            }
+            if head.length > MAX_FRAME {
+                return Err(Broken);
+            }
+            let whole = HEAD + head.length;
+            let Some(payload) = rest.get(HEAD..whole) else { return Ok((sound, Then::More)) };
+            if !self.frame(head, payload, window)? {
+                return Ok((sound, Then::Poison(whole)));
+            }
+            sound += whole;
+        }
+    }
+
+    /// Whether a whole frame is sound.
+    fn frame(&mut self, head: FrameHead, payload: &[u8], window: &Window) -> Result<bool, Broken> {
+        if head.kind == SETTINGS {
+            for setting in payload.as_chunks::<6>().0 {
+                let [id_high, id_low, value @ ..] = *setting;
+                if u16::from_be_bytes([id_high, id_low]) == INITIAL_WINDOW_SIZE {
+                    window.set(u32::from_be_bytes(value));
+                }
+            }
+            return Ok(true);
+        }
+        let fragment = fragment(head, payload).ok_or(Broken)?;
+        if head.kind == CONTINUATION {
+            let (mut block, trailers) = self.begun.take().ok_or(Broken)?;
+            if block.len() + fragment.len() > MAX_BLOCK {
+                return Err(Broken);
+            }
+            block.extend_from_slice(fragment);
+            return self.block(head, block, trailers);
+        }
+        // Whoever speaks of a stream that is not new speaks of its end.
+        let trailers = head.stream <= self.stream;
+        self.stream = self.stream.max(head.stream);
+        if head.has(END_HEADERS) {
+            return self.blocks.inspect(fragment, trailers);
+        }
+        self.block(head, fragment.to_vec(), trailers)
+    }
+
+    fn block(&mut self, head: FrameHead, block: Vec<u8>, trailers: bool) -> Result<bool, Broken> {
+        if head.has(END_HEADERS) {
+            return self.blocks.inspect(&block, trailers);
+        }
+        self.begun = Some((block, trailers));
+        Ok(true)
+    }
+}
+
+/// The part of a block that is in a frame.
+fn fragment(head: FrameHead, payload: &[u8]) -> Option<&[u8]> {
+    if head.kind == CONTINUATION {
+        return Some(payload);
+    }
+    let (padding, rest) = if head.has(PADDED) { payload.split_first()? } else { (&0, payload) };
+    let rest = if head.has(PRIORITY) { rest.get(5..)? } else { rest };
+    rest.get(..rest.len().checked_sub(usize::from(*padding))?)
+}
+
+/// A stream whose frames are looked at.
+#[derive(Debug)]
+pub(crate) struct Framed<S> {
+    stream: S,
+    frames: Frames,
+    window: Arc<Window>,
+    /// Bytes that were read and are not handed on yet. The first `sound` of them may be.
+    kept: Vec<u8>,
+    sound: usize,
+}
+
+impl<S> Framed<S> {
+    pub(crate) fn new(stream: S, window: Arc<Window>) -> Self {
+        Self { stream, frames: Frames::new(), window, kept: Vec::new(), sound: 0 }
+    }
+
+    fn hand_on(&mut self, buffer: &mut ReadBuf<'_>) {
+        let length = self.sound.min(buffer.remaining());
+        buffer.put_slice(self.kept.get(..length).unwrap_or_default());
+        self.sound -= length;
+        self.kept.drain(..length);
+        if self.kept.is_empty() {
+            self.kept = Vec::new();
+        }
+    }
+
+    /// Reads on in what is kept.
+    fn read_kept(&mut self) -> Result<(), Broken> {
+        loop {
+            let rest = self.kept.get(self.sound..).unwrap_or_default();
+            let (sound, then) = self.frames.read(rest, &self.window)?;
+            self.sound += sound;
+            match then {
+                Then::More => return Ok(()),
+                Then::Poison(length) => self.poison(length)?,
+            }
+        }
+    }
+
+    /// Makes the next kept frame, of so many bytes, one for which its stream is reset.
+    fn poison(&mut self, length: usize) -> Result<(), Broken> {
+        let frame = self.kept.get_mut(self.sound..self.sound + length).ok_or(Broken)?;
+        let head = FrameHead::read(frame).ok_or(Broken)?;
+        let padded = head.kind == HEADERS && head.has(PADDED);
+        let padding = if padded { frame.get(HEAD).map_or(0, |byte| usize::from(*byte)) } else { 0 };
+        let longer = u32::try_from(head.length + POISON.len()).map_err(|_| Broken)?;
+        let ([_, bytes @ ..], Some(field)) = (longer.to_be_bytes(), frame.get_mut(..3)) else {
+            return Err(Broken);
+        };
+        if head.length + POISON.len() > MAX_FRAME {
+            return Err(Broken);
+        }
+        field.copy_from_slice(&bytes);
+        let at = self.sound + length - padding;
+        self.kept.splice(at..at, POISON.iter().copied());
+        self.sound += length + POISON.len();
+        Ok(())
+    }
+}
+
+impl<S: AsyncRead + Unpin> Framed<S> {
+    /// Reads something new; whether anything of it, or the end, is in `buffer`.
+    fn poll_new(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<bool>> {
+        let broken =
+            |Broken| io::Error::new(io::ErrorKind::InvalidData, "frames that cannot be read");
+        let before = buffer.filled().len();
+        std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        let new = buffer.filled().get(before..).unwrap_or_default();
+        if new.is_empty() {
+            return Poll::Ready(Ok(true));
+        }
+        if !self.kept.is_empty() {
+            self.kept.extend_from_slice(new);
+            buffer.set_filled(before);
+            self.read_kept().map_err(broken)?;
+            return Poll::Ready(Ok(false));
+        }
+        let (sound, then) = self.frames.read(new, &self.window).map_err(broken)?;
+        if sound == new.len() {
+            return Poll::Ready(Ok(true));
+        }
+        self.kept.extend_from_slice(new.get(sound..).unwrap_or_default());
+        buffer.set_filled(before + sound);
+        if let Then::Poison(length) = then {
+            self.poison(length).map_err(broken)?;
+            self.read_kept().map_err(broken)?;
+        }
+        Poll::Ready(Ok(sound > 0))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Framed<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            if this.sound > 0 {
+                this.hand_on(buffer);
+                return Poll::Ready(Ok(()));
+            }
+            if std::task::ready!(this.poll_new(cx, buffer))? {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Framed<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests;

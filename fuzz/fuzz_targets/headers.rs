@@ -1,0 +1,4 @@
+//! See `portcullis_proxy::fuzz::headers`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| portcullis_proxy::fuzz::headers(bytes));
