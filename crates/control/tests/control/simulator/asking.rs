@@ -36,6 +36,12 @@ impl Model {
         self.requests.get(&request).is_some_and(|request| self.may_count(request, &plain))
     }
 
+    /// Whether something that is pending has a review of `who`.
+    pub(super) fn has_reviewed(&self, who: Who) -> bool {
+        let pending = self.requests.values().filter(|request| request.state == State::Pending);
+        pending.flat_map(|request| &request.reviews).any(|review| review.who == who)
+    }
+
     pub(super) fn ask(
         &mut self,
         key: Key,
