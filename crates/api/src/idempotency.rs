@@ -33,9 +33,9 @@ impl Takers {
 
     fn take(&self, path: &str) -> bool {
         self.0.iter().any(|known| {
-            let parts = known.split('/').zip(path.split('/'));
+            let mut parts = known.split('/').zip(path.split('/'));
             known.split('/').count() == path.split('/').count()
-                && parts.into_iter().all(|(known, part)| known == part || known.starts_with('{'))
+                && parts.all(|(known, part)| known == part || known.starts_with('{'))
         })
     }
 }

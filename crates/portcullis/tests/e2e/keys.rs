@@ -87,8 +87,8 @@ fn a_call_that_takes_no_key_refuses_it_and_does_nothing() {
     let lea = payments.enter(&lea());
     let document = payments.house.api("GET", "/v1/openapi.json", None, None).json();
     let takes = |post: &Value| {
-        let params = post["parameters"].as_array().into_iter().flatten();
-        params.into_iter().any(|param| param["name"] == "Idempotency-Key")
+        let mut params = post["parameters"].as_array().into_iter().flatten();
+        params.any(|param| param["name"] == "Idempotency-Key")
     };
     let (mut taking, mut refusing) = (Vec::new(), 0);
     for (path, item) in document["paths"].as_object().unwrap() {
