@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portcullis_model::{EventType, SignIn};
+use portcullis_model::{EventType, SealedState, SignIn};
 use portcullis_store::{AccessRequests, Change, Grants, Incidents};
 use tokio::task::JoinSet;
 
@@ -142,6 +142,13 @@ async fn bring_back(core: &Arc<Core>, recorded: bool) -> Result<()> {
     for request in core.store.access_requests(AccessRequests::Pending, u32::MAX).await? {
         deadlines.push((request.expires_at, Ending::AccessRequest(request.id)));
     }
+    for credential in core.store.sealed_credentials().await? {
+        if matches!(credential.state, SealedState::Revoked { .. }) {
+            // What closes something waits for no record.
+            let revoked = vec![Effect::SealedRevoked(credential.id)];
+            core.publisher.publish(revoked, core.now());
+        }
+    }
     for notice in core.store.notices().await? {
         deadlines.push((notice.due_at, Ending::Notice(notice.id)));
     }
@@ -163,6 +170,7 @@ pub(crate) fn background(core: &Arc<Core>) -> JoinSet<()> {
     tasks.spawn(expiry::run(Arc::clone(core)));
     tasks.spawn(connections::run(Arc::clone(core)));
     tasks.spawn(crate::usecase::sightings::run(Arc::clone(core)));
+    tasks.spawn(crate::usecase::sealed_log::run(Arc::clone(core)));
     tasks.spawn(crate::settle::run(Arc::clone(core)));
     tasks
 }

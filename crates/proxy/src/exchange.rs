@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Version, header, request::Parts, uri::PathAndQuery};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use jiff::Timestamp;
-use portcullis_identity::introspection::Again;
+use portcullis_identity::{introspection::Again, sealed::Opened};
 use portcullis_model::{
     GrantId, InstanceName, OperationName, PolicyId, RequestId, ServiceName, SignInId,
 };
@@ -76,6 +76,8 @@ pub(crate) struct Exchange {
     pub(crate) operation: Option<OperationName>,
     pub(crate) policies: Arc<[PolicyId]>,
     pub(crate) grant: Option<GrantId>,
+    /// What a sealed credential opened, if one was presented.
+    pub(crate) sealed: Option<Arc<Opened>>,
     /// How much of it is on record.
     pub(crate) recorded: Cell<Recorded>,
     /// The seconds that the gate would wait, where the client prefers that (RFC 7240).
@@ -121,6 +123,7 @@ impl Exchange {
             operation: None,
             policies: [].into(),
             grant: None,
+            sealed: None,
             recorded: Cell::new(Recorded::Nothing),
             applied: None,
             core,

@@ -69,6 +69,7 @@ pub(crate) fn opening(
         pass,
         exchange.sign_in,
         exchange.ends_at,
+        exchange.sealed.clone(),
         exchange.again.clone(),
         generation,
     );

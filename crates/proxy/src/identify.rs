@@ -26,6 +26,7 @@ use crate::{
     core::Core,
     exchange::Exchange,
     filter::assertion::{AssertionSigner, REUSE_SECONDS},
+    sealed,
 };
 
 /// Identities remembered by one core. One more than this, and all are forgotten: they are cheap.
@@ -83,9 +84,16 @@ pub(crate) async fn identify(
     let cookie = browser::read(exchange, authority, headers)?;
     let authenticated = match presented(headers) {
         Some((name, token)) => {
-            let found = authenticate(&core, &exchange.snapshot, token?, exchange.now).await;
+            let token = token?;
+            let found = if sealed::is_one(token) {
+                // Rare and large: boxed.
+                Box::pin(sealed::authenticate(exchange, token)).await
+            } else {
+                let found = authenticate(&core, &exchange.snapshot, token, exchange.now).await;
+                found.map_err(|error| refusal(&error))
+            };
             headers.remove(name);
-            found.map_err(|error| refusal(&error))?
+            found?
         }
         None if cookie.is_some() => browser::authenticate(exchange, headers, cookie)?,
         None => without_header(exchange)?,

@@ -39,6 +39,7 @@ mod metrics;
 mod record;
 mod refuse;
 mod route;
+mod sealed;
 mod serve;
 mod upstream;
 

@@ -9,7 +9,7 @@ use portcullis_model::{
 };
 use portcullis_store::Change;
 
-use super::{access_requests, grants, review_passkey::Signed};
+use super::{access_requests, grants, review_passkey::Signed, sealed};
 use crate::{
     ControlError, OpContext,
     core::Core,
@@ -73,6 +73,7 @@ async fn end(
         let (seen, why) = (grant.version, GrantEnd::Revoked);
         let Ok(ended) = grant.end(op.now(), why, by) else { continue };
         into.changes.extend(grants::changes(core, op, &ended, seen, why));
+        sealed::end_with(core, op, &ended, into).await?;
         into.at_once.push(Effect::Grant(ended));
     }
     Ok(())
