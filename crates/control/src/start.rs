@@ -102,7 +102,8 @@ async fn bring_back(core: &Arc<Core>, recorded: bool) -> Result<()> {
     // The directory first, and at once: it may bar whoever comes after it.
     let users = core.store.directory_users().await?.into_iter().map(Effect::User);
     let groups = core.store.directory_groups().await?.into_iter().map(Effect::Group);
-    core.publisher.publish(users.chain(groups).collect(), core.now());
+    let revoked = revoked(core).await?;
+    core.publisher.publish(users.chain(groups).chain(revoked).collect(), core.now());
     for principal in core.store.principals().await? {
         effects.push(Effect::Principal(principal));
     }
@@ -142,13 +143,6 @@ async fn bring_back(core: &Arc<Core>, recorded: bool) -> Result<()> {
     for request in core.store.access_requests(AccessRequests::Pending, u32::MAX).await? {
         deadlines.push((request.expires_at, Ending::AccessRequest(request.id)));
     }
-    for credential in core.store.sealed_credentials().await? {
-        if matches!(credential.state, SealedState::Revoked { .. }) {
-            // What closes something waits for no record.
-            let revoked = vec![Effect::SealedRevoked(credential.id)];
-            core.publisher.publish(revoked, core.now());
-        }
-    }
     for notice in core.store.notices().await? {
         deadlines.push((notice.due_at, Ending::Notice(notice.id)));
     }
@@ -162,6 +156,13 @@ async fn bring_back(core: &Arc<Core>, recorded: bool) -> Result<()> {
         core.held_back.add(effects);
     }
     Ok(())
+}
+
+/// Sealed credentials that open nothing: said at once, record or not.
+async fn revoked(core: &Core) -> Result<Vec<Effect>> {
+    let all = core.store.sealed_credentials().await?.into_iter();
+    let revoked = all.filter(|one| matches!(one.state, SealedState::Revoked { .. }));
+    Ok(revoked.map(|one| Effect::SealedRevoked(one.id)).collect())
 }
 
 /// The background tasks; they end when what is returned is dropped.

@@ -12,7 +12,7 @@ mod note;
 mod opening;
 
 pub use file::SealedFile;
-pub use keys::{SealingKey, SealingPublicKey};
+pub use keys::{NoKey, SealingKey, SealingPublicKey};
 pub use lock::{CannotUnlock, Locked};
 pub use note::SealedNote;
 pub use opening::{Opened, authenticate, open, opened};

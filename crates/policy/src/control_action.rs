@@ -245,9 +245,12 @@ fn access_request(
         0 => GrantKind::Automatic,
         _ => GrantKind::Review,
     };
-    let actions = request.queries.iter().flat_map(|query| match query.operation.is_all() {
-        true => bundle.operations_under(&query.way.rule, &request.service),
-        false => vec![query.operation.clone()],
+    let actions = request.queries.iter().flat_map(|query| {
+        if query.operation.is_all() {
+            bundle.operations_under(&query.way.rule, &request.service)
+        } else {
+            vec![query.operation.clone()]
+        }
     });
     let actions = actions.map(|operation| string(operation.as_str()));
     let requester = RestrictedExpression::new_entity_uid(principal_uid(&request.requester));

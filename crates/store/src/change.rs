@@ -222,9 +222,9 @@ pub enum SealedChange {
     /// What an opening came to. Guard: it is not there yet.
     Open {
         /// The emergency, to be reviewed afterwards.
-        request: AccessRequest,
+        request: Box<AccessRequest>,
         /// Its grant, in force or over.
-        grant: Grant,
+        grant: Box<Grant>,
         /// The credential that was opened.
         credential: SealedId,
     },

@@ -164,7 +164,7 @@ pub(crate) async fn revoke(
         let seen = core.store.sealed_credential(id).await?.ok_or(NOT_FOUND)?;
         let mut settlement = Settlement::default();
         let by = Some(rights::caller(op)?.id.clone());
-        let revoked = revoked(core, op, seen, by, why.clone(), &mut settlement);
+        let revoked = revoked(core, op, seen, by, &why, &mut settlement);
         let revoked = revoked.map_err(|error| invalid(&error))?;
         match core.settle(settlement).await {
             Ok(()) => {
@@ -206,7 +206,7 @@ pub(crate) async fn end_with(
     let Some(id) = core.store.sealed_credential_of(grant.id).await? else { return Ok(()) };
     let Some(seen) = core.store.sealed_credential(id).await? else { return Ok(()) };
     let by = op.caller().map(|caller| caller.principal().id.clone());
-    let why = "the grant that it opened was ended".to_owned();
+    let why = "the grant that it opened was ended";
     // One that is revoked already stays so.
     let _ = revoked(core, op, seen, by, why, into);
     Ok(())
@@ -222,7 +222,7 @@ pub(crate) async fn end_of_holder(
 ) -> Result<()> {
     for seen in core.store.sealed_credentials().await? {
         if seen.holder == *holder {
-            let _ = revoked(core, op, seen, None, why.to_owned(), into);
+            let _ = revoked(core, op, seen, None, why, into);
         }
     }
     Ok(())
@@ -233,11 +233,11 @@ fn revoked(
     op: &OpContext,
     seen: SealedCredential,
     by: Option<PrincipalId>,
-    why: String,
+    why: &str,
     into: &mut Settlement,
 ) -> std::result::Result<SealedCredential, InvalidSealing> {
     let seen_state = seen.state.as_str();
-    let revoked = seen.revoke(op.now(), by, why.clone())?;
+    let revoked = seen.revoke(op.now(), by, why.to_owned())?;
     let mut event = event(core, op, EventType::SealedRevoked, &revoked);
     event.detail = Some(format!("sealed credential {}: {why}", revoked.id));
     let change = SealedChange::Move { credential: revoked.clone(), seen_state };

@@ -33,11 +33,14 @@ type Result<T> = std::result::Result<T, ControlError>;
 /// The background task.
 pub(crate) async fn run(core: Arc<Core>) {
     let Some(sealing) = core.settings.sealing.clone() else { return };
-    let mut said = false;
+    let (mut said, mut fails) = (false, false);
     loop {
-        match read(&core, &sealing, &mut said).await {
-            Ok(()) => {}
-            Err(error) => tracing::warn!(%error, "the sealed log is read later"),
+        let read = read(&core, &sealing, &mut said).await;
+        let failed = std::mem::replace(&mut fails, read.is_err());
+        if let Err(error) = read
+            && !failed
+        {
+            tracing::warn!(%error, "the sealed log is read later");
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
@@ -158,8 +161,11 @@ async fn opening(
     started.decision = Some(grant.kind.as_str().into());
     started.detail = Some(format!("until {}", grant.expires_at));
     let mut settlement = Settlement::default();
-    let open =
-        SealedChange::Open { request: request.clone(), grant: grant.clone(), credential: id };
+    let open = SealedChange::Open {
+        request: Box::new(request.clone()),
+        grant: Box::new(grant.clone()),
+        credential: id,
+    };
     settlement.changes.extend([
         Change::Sealed(Box::new(open)),
         Change::Record(emergency),

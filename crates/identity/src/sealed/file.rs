@@ -1,7 +1,8 @@
 //! What a holder keeps: the locked private key, and the terms once two people agreed to them.
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
-use portcullis_model::{Base64Url, Entropy, SealedId, Secret};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use portcullis_model::{Base64Url, Entropy, SealedId, SealedTerms, Secret};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -33,6 +34,12 @@ impl SealedFile {
         let public_key = Base64Url(pair.public_key().as_ref().to_vec());
         let key = Locked::lock(&seed, public_key.as_ref(), passphrase, entropy)?;
         Ok(Self { id: None, public_key, key, signed: None })
+    }
+
+    /// What two people agreed to, as the file says; the gate checks it.
+    pub fn terms(&self) -> Option<SealedTerms> {
+        let (terms, _) = self.signed.as_deref()?.split_once('.')?;
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(terms).ok()?).ok()
     }
 
     /// The key that opens it.

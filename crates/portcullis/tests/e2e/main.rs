@@ -46,6 +46,7 @@ mod provider_server;
 mod readme;
 mod record;
 mod reviews;
+mod sealed;
 mod secrecy;
 mod secrets;
 mod sessions;
