@@ -346,3 +346,45 @@ fn k09_a_journal_that_cannot_be_written_refuses_for_good_and_keeps_what_it_promi
     assert_eq!(entries.iter().filter(|entry| entry["type"] == "attempt").count(), count);
     verified(home.path(), None).unwrap();
 }
+
+#[test]
+fn a_crash_on_a_file_that_is_written_again_brings_nothing_old_back() {
+    let home = tempfile::tempdir().unwrap();
+    let left = tempfile::tempdir().unwrap();
+    let log = open(home.path());
+    let handle = log.handle();
+    let path = "/x".repeat(10_000);
+    on_core(async {
+        let journal = handle.open_journal(0).unwrap();
+        let write = async |numbers: std::ops::Range<u128>| {
+            for n in numbers {
+                let recorded = journal.intent(&attempt(n, &path), RecordLevel::Standard).unwrap();
+                recorded.await.unwrap();
+                journal.outcome(RequestId::from_bits(n), &outcome(200));
+            }
+        };
+        write(0..900).await;
+        // Once what was written is in the log, the next commit frees its files.
+        let mut id = 0;
+        while entries(home.path()).iter().filter_map(request_of).count() < 900 {
+            id += 1;
+            handle.append(&event(id)).await.unwrap();
+        }
+        for last in 1..=2 {
+            handle.append(&event(id + last)).await.unwrap();
+        }
+        write(900..1400).await;
+        copy(home.path(), left.path()).unwrap();
+    });
+    drop(log);
+    let newest = fs::read_dir(left.path().join("journal/core-0")).unwrap();
+    let newest = newest.map(|entry| entry.unwrap().path()).max().unwrap();
+    let size = newest.metadata().unwrap().len();
+    assert!(size > 8 << 20, "{size} bytes: it is not one that was written before");
+    drop(open(left.path()));
+    let entries = entries(left.path());
+    let requests: Vec<_> = entries.iter().filter_map(request_of).collect();
+    assert_eq!(requests, (0..1400).collect::<Vec<_>>());
+    assert!(entries.iter().all(|entry| entry["type"] != "journal_damaged"));
+    verified(left.path(), None).unwrap();
+}

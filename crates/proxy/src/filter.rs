@@ -12,25 +12,7 @@ pub(crate) mod trace;
 
 use http::{HeaderMap, HeaderName, header};
 
-use crate::canonical::framing::tokens;
-
-/// Headers that belong to one hop (RFC 9110 section 7.6.1).
-const HOP_BY_HOP: [HeaderName; 9] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("http2-settings"),
-];
-
-/// Whether `name` belongs to one hop, whatever `Connection` says.
-pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
-    HOP_BY_HOP.contains(name)
-}
+use crate::canonical::{framing::tokens, single::Present};
 
 /// Removes what belongs to this hop, nominated headers first.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
@@ -45,13 +27,7 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     for name in nominated {
         headers.remove(name);
     }
-    // A pass over what is there costs less than a look-up for each name that may be.
-    let there = |headers: &HeaderMap, hop: &HeaderName| headers.keys().any(|name| name == hop);
-    for hop in &HOP_BY_HOP {
-        if there(headers, hop) {
-            headers.remove(hop);
-        }
-    }
+    remove_matching(headers, |name| Present::named(name).has(Present::HOP_BY_HOP));
 }
 
 /// Removes every header that `drop` points at.

@@ -44,15 +44,23 @@ pub(crate) async fn connect(
     let addressed = question.resource.instance.as_ref();
     let (instance, endpoint) =
         upstreams.pick(service.source(), addressed).map_err(Refusal::Upstream)?;
-    let trouble = match upstreams.lane(&endpoint, kind).await {
-        Ok(lane) => return Ok(Destination { instance, lane }),
-        Err(trouble) => trouble,
-    };
-    // Nothing was sent: one other instance may have it.
-    let other = upstreams.pick_other(service.source(), addressed, &instance);
-    let (instance, endpoint) = other.ok_or(Refusal::Upstream(trouble))?;
-    let lane = Box::pin(upstreams.lane(&endpoint, kind)).await.map_err(Refusal::Upstream)?;
-    Ok(Destination { instance, lane })
+    if let Some(lane) = endpoint.pooled_for(kind) {
+        return Ok(Destination { instance, lane });
+    }
+    // Connecting is rare, and its future is large: boxed, so that requests and idle connections are
+    // small.
+    Box::pin(async move {
+        let trouble = match upstreams.connect(&endpoint, kind).await {
+            Ok(lane) => return Ok(Destination { instance, lane }),
+            Err(trouble) => trouble,
+        };
+        // Nothing was sent: one other instance may have it.
+        let other = upstreams.pick_other(service.source(), addressed, &instance);
+        let (instance, endpoint) = other.ok_or(Refusal::Upstream(trouble))?;
+        let lane = upstreams.lane(&endpoint, kind).await.map_err(Refusal::Upstream)?;
+        Ok(Destination { instance, lane })
+    })
+    .await
 }
 
 /// What it takes to watch this exchange as a connection.

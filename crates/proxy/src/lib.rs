@@ -36,6 +36,7 @@ mod inspect;
 mod limit;
 mod listener;
 mod metrics;
+mod quick_answers;
 mod record;
 mod refuse;
 mod route;

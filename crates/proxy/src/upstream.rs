@@ -78,11 +78,19 @@ impl Upstreams {
         endpoint: &Rc<Endpoint>,
         kind: Kind,
     ) -> Result<Lane, UpstreamTrouble> {
-        // Connecting is rare, and its future is large: boxed, so that idle connections are small.
         match endpoint.pooled_for(kind) {
             Some(lane) => Ok(lane),
-            None => Box::pin(endpoint.connect(&self.connectors, kind)).await,
+            None => self.connect(endpoint, kind).await,
         }
+    }
+
+    /// A new connection to `endpoint`, or one that somebody else has made meanwhile.
+    pub(crate) async fn connect(
+        &self,
+        endpoint: &Rc<Endpoint>,
+        kind: Kind,
+    ) -> Result<Lane, UpstreamTrouble> {
+        endpoint.connect(&self.connectors, kind).await
     }
 
     /// Closes pooled connections that nobody has used for a while.

@@ -10,12 +10,19 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::Waker,
+    time::{Duration, Instant},
 };
 
 use crate::LogError;
 
 /// How files of frames are called: the position of their first byte, twenty digits.
 const SUFFIX: &str = ".frames";
+/// A file of frames is closed at this size.
+pub(super) const SEGMENT_BYTES: u64 = 8 << 20;
+/// Files that are kept to be written again.
+const MOST_SPARES: usize = 2;
+/// A file is worth writing again while its pages are in memory: later, each would be read first.
+const SPARE_FOR: Duration = Duration::from_secs(5);
 
 /// One file.
 #[derive(Debug, Clone)]
@@ -27,12 +34,22 @@ struct Segment {
     named: bool,
 }
 
+/// A file whose frames are all in the log. Overwriting it costs the system less than growing a new
+/// one: its blocks are there.
+#[derive(Debug)]
+struct Spare {
+    file: Arc<File>,
+    path: PathBuf,
+    since: Instant,
+}
+
 /// The files of one journal and how far they are written and synced.
 #[derive(Debug)]
 pub(crate) struct Segments {
     pub(crate) core: usize,
     directory: PathBuf,
     files: Mutex<Vec<Segment>>,
+    spares: Mutex<Vec<Spare>>,
     /// INVARIANT: everything below is in the files, in whole frames.
     written: AtomicU64,
     /// INVARIANT: everything below is on stable storage.
@@ -81,6 +98,7 @@ impl Segments {
             core,
             directory: directory.to_owned(),
             files: Mutex::new(Vec::new()),
+            spares: Mutex::new(Vec::new()),
             written: AtomicU64::new(position),
             synced: AtomicU64::new(position),
             waiters: Mutex::new(Vec::new()),
@@ -89,16 +107,25 @@ impl Segments {
         }
     }
 
-    /// Starts a new file at `base`, which the next bytes go to.
+    /// Starts a file at `base`, which the next bytes go to: a spare one, or a new one.
     pub(crate) fn add(&self, base: u64) -> Result<Arc<File>, LogError> {
         let path = self.directory.join(format!("{base:020}{SUFFIX}"));
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create_new(true)
-            .open(&path)
-            .map_err(|source| LogError::io("create", &path, source))?;
-        let file = Arc::new(file);
+        let file = match self.take_spare() {
+            // Under its old name it would hold nothing that anybody reads: its frames are in the log,
+            // and new ones are of other positions.
+            Some(spare) => {
+                fs::rename(&spare.path, &path)
+                    .map_err(|source| LogError::io("rename", &spare.path, source))?;
+                spare.file
+            }
+            None => OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .open(&path)
+                .map(Arc::new)
+                .map_err(|source| LogError::io("create", &path, source))?,
+        };
         self.lock().push(Segment { base, file: Arc::clone(&file), path, named: false });
         Ok(file)
     }
@@ -215,7 +242,31 @@ impl Segments {
         }
     }
 
-    /// Deletes the files whose every byte is below `position`. The newest stays while its core may
+    fn take_spare(&self) -> Option<Spare> {
+        let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = spares.iter().position(|spare| spare.since.elapsed() < SPARE_FOR)?;
+        Some(spares.swap_remove(at))
+    }
+
+    /// Keeps `segment` to be written again if that is worth it; else it is to be deleted, as are the
+    /// spares that nobody needed.
+    fn retire(&self, gone: Vec<Segment>) -> Vec<PathBuf> {
+        let mut spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
+        let (keeps, now) = (!self.is_closed(), Instant::now());
+        let stays = |spare: &mut Spare| keeps && now.duration_since(spare.since) < SPARE_FOR;
+        let mut doomed: Vec<PathBuf> =
+            spares.extract_if(.., |spare| !stays(spare)).map(|spare| spare.path).collect();
+        for Segment { file, path, named, .. } in gone {
+            if keeps && named && spares.len() < MOST_SPARES {
+                spares.push(Spare { file, path, since: now });
+            } else {
+                doomed.push(path);
+            }
+        }
+        doomed
+    }
+
+    /// Retires the files whose every byte is below `position`. The newest stays while its core may
     /// write to it.
     pub(crate) fn delete_below(&self, position: u64) -> Result<(), LogError> {
         let mut files = self.lock();
@@ -226,9 +277,8 @@ impl Segments {
         let keep = keep.min(files.len());
         let gone: Vec<Segment> = files.drain(..keep).collect();
         drop(files);
-        for segment in gone {
-            fs::remove_file(&segment.path)
-                .map_err(|source| LogError::io("delete", &segment.path, source))?;
+        for path in self.retire(gone) {
+            fs::remove_file(&path).map_err(|source| LogError::io("delete", &path, source))?;
         }
         Ok(())
     }

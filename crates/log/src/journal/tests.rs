@@ -1,4 +1,4 @@
-use std::{net::Ipv4Addr, path::Path, rc::Rc, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::Ipv4Addr, path::Path, rc::Rc, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use portcullis_model::{Attempt, Outcome, RecordLevel, RequestId};
@@ -122,37 +122,56 @@ fn l10_a_failed_sync_refuses_everybody_who_waits_and_is_never_tried_again() {
     });
 }
 
+/// Reads on from `position`, and says which requests it finds there and where they end.
+fn read_on(segments: &Segments, mut position: u64) -> (Vec<u128>, u64) {
+    let (mut found, mut buffer) = (Vec::new(), Vec::new());
+    while position < segments.written() {
+        segments.read(position, 1 << 20, &mut buffer).unwrap();
+        let mut at = 0;
+        while let Found::Frame(frame, end) = frame::read(&buffer, position, at) {
+            assert_eq!(frame.kind, Kind::Intent);
+            found.push(frame.request);
+            at = end;
+        }
+        assert!(at > 0, "no frame at {position}");
+        position += at as u64;
+    }
+    (found, position)
+}
+
 #[test]
-fn segments_rotate_at_whole_frames_and_go_when_they_are_in_the_log() {
+fn segments_rotate_at_whole_frames_and_are_written_again_when_they_are_in_the_log() {
     let home = tempfile::tempdir().unwrap();
     let directory = home.path().join("core-0");
     on_core(async {
         let core = fixture(&directory);
         let path = "/x".repeat(10_000);
-        for n in 0..900 {
-            let level = RecordLevel::Standard;
-            core.journal.intent(&attempt(n, &path), level).unwrap().await.unwrap();
-        }
-        let count = || std::fs::read_dir(&directory).unwrap().count();
-        assert_eq!(count(), 3);
-
-        let (mut position, mut next, mut buffer) = (0, 0, Vec::new());
-        while position < core.segments.written() {
-            core.segments.read(position, 1 << 20, &mut buffer).unwrap();
-            let mut at = 0;
-            while let Found::Frame(frame, end) = frame::read(&buffer, at) {
-                assert_eq!((frame.kind, frame.request), (Kind::Intent, next));
-                next += 1;
-                at = end;
+        let write = async |from: u128| {
+            for n in from..from + 900 {
+                let level = RecordLevel::Standard;
+                core.journal.intent(&attempt(n, &path), level).unwrap().await.unwrap();
             }
-            assert!(at > 0, "no frame at {position}");
-            position += at as u64;
-        }
-        assert_eq!(next, 900);
+            until(|| core.segments.synced() == core.segments.written()).await;
+        };
+        let names = || -> BTreeSet<_> {
+            std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+        };
+        write(0).await;
+        let first = names();
+        assert_eq!(first.len(), 3);
+        let (found, position) = read_on(&core.segments, 0);
+        assert_eq!(found, (0..900).collect::<Vec<_>>());
 
-        core.segments.delete_below(position / 2).unwrap();
-        assert_eq!(count(), 2);
         core.segments.delete_below(position).unwrap();
-        assert_eq!(count(), 1, "the file that the core writes to must stay");
+        assert_eq!(names(), first, "two are kept to be written again, the core writes to one");
+        write(900).await;
+        assert_eq!(names().len(), 3, "a new file was made");
+        assert_eq!(names().intersection(&first).count(), 1);
+        let (found, position) = read_on(&core.segments, position);
+        assert_eq!(found, (900..1800).collect::<Vec<_>>(), "old frames behind the new ones");
+
+        core.segments.close();
+        core.segments.delete_below(position).unwrap();
+        assert!(names().is_empty());
     });
 }

@@ -129,13 +129,27 @@ fn string(out: &mut Vec<u8>, key: &[u8], value: &str) {
 
 /// Whether `text` needs no escapes: no control characters, quotes or backslashes (RFC 8259 section 7).
 fn is_plain(text: &[u8]) -> bool {
-    let needs_escape = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
-    // Without a way out of the loop, it runs on many bytes at once.
-    let mut chunks = text.chunks_exact(16);
-    let wholes = chunks.by_ref().fold(false, |found, chunk| {
-        found | chunk.iter().fold(false, |found, byte| found | needs_escape(byte))
-    });
-    !wholes && !chunks.remainder().iter().any(needs_escape)
+    // The last bytes are looked at together with some that were looked at already: a loop over what
+    // is left would cost more than all the others.
+    if let Some(last) = text.last_chunk::<16>() {
+        let (wholes, _) = text.as_chunks::<16>();
+        return wholes
+            .iter()
+            .fold(is_plain_chunk(last), |plain, chunk| plain & is_plain_chunk(chunk));
+    }
+    match (text.first_chunk::<8>(), text.last_chunk::<8>()) {
+        (Some(first), Some(last)) => is_plain_chunk(first) & is_plain_chunk(last),
+        (None, _) | (_, None) => text.iter().fold(true, |plain, byte| plain & !needs_escape(*byte)),
+    }
+}
+
+/// Without a way out of the loop, it runs on all bytes at once.
+fn is_plain_chunk<const N: usize>(chunk: &[u8; N]) -> bool {
+    !chunk.iter().fold(false, |found, byte| found | needs_escape(*byte))
+}
+
+const fn needs_escape(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
 fn address(out: &mut Vec<u8>, address: IpAddr) {

@@ -9,7 +9,7 @@ use std::{
     fmt,
     fs::File,
     future::{Future, poll_fn},
-    io::Write,
+    os::unix::fs::FileExt,
     pin::Pin,
     rc::{Rc, Weak},
     sync::Arc,
@@ -23,14 +23,12 @@ use tokio::sync::Notify;
 
 use super::{
     frame::{self, Kind},
-    segments::Segments,
+    segments::{SEGMENT_BYTES, Segments},
     sync::SyncHandle,
     text::{self, Writer},
 };
 use crate::{Health, LogError, RecordBroken};
 
-/// A file of frames is closed at this size.
-const SEGMENT_BYTES: u64 = 8 << 20;
 /// How long an outcome may wait for company.
 const LINGER: Duration = Duration::from_millis(2);
 /// Where the texts that a caller chose are cut if the whole attempt does not fit into a frame.
@@ -193,7 +191,8 @@ impl Inner {
     }
 
     fn append(&self, kind: Kind, request: RequestId, write: impl FnOnce(&mut Vec<u8>)) -> bool {
-        frame::append(&mut self.buffer.borrow_mut(), kind, request.to_bits(), write)
+        let base = self.written.get();
+        frame::append(&mut self.buffer.borrow_mut(), base, kind, request.to_bits(), write)
     }
 
     fn flush_this_tick(&self) {
@@ -237,7 +236,8 @@ impl Inner {
         let file = self.file.borrow();
         // A part may have been written when this fails. Nothing is written after it, and recovery
         // drops a torn frame.
-        (&**file).write_all(bytes).map_err(|error| LogError::io("write", "the journal", error))?;
+        file.write_all_at(bytes, position - self.base.get())
+            .map_err(|error| LogError::io("write", "the journal", error))?;
         let end = position + bytes.len() as u64;
         self.written.set(end);
         self.segments.wrote_until(end);

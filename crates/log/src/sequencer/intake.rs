@@ -65,7 +65,7 @@ impl Intake {
             return Ok(false);
         }
         self.segments.read(self.position, CHUNK, buffer)?;
-        let read = self.take_frames(buffer, tree)?;
+        let read = self.take_frames(buffer, self.position, tree)?;
         // INVARIANT: a living core writes whole frames below `written`, one file at a time.
         if read == 0 {
             let place = format!("journal of core {}", self.segments.core);
@@ -91,9 +91,9 @@ impl Intake {
             let mut at = 0;
             loop {
                 let rest = buffer.get(at..).unwrap_or_default();
-                let read = self.take_frames(rest, tree)?;
+                let read = self.take_frames(rest, start + at as u64, tree)?;
                 at += read;
-                let Some(next) = frame::resynchronise(&buffer, at) else { break };
+                let Some(next) = frame::resynchronise(&buffer, start, at) else { break };
                 damages.push(self.damage(start + at as u64, (next - at) as u64));
                 at = next;
             }
@@ -122,10 +122,11 @@ impl Intake {
         Damage { core: self.segments.core, position, bytes }
     }
 
-    /// Makes entries of the frames at the start of `bytes`; returns how many bytes they take.
-    fn take_frames(&mut self, bytes: &[u8], tree: &mut Tree) -> Result<usize, LogError> {
+    /// Makes entries of the frames at the start of `bytes`, which lie at position `base`; returns how
+    /// many bytes they take.
+    fn take_frames(&mut self, bytes: &[u8], base: u64, tree: &mut Tree) -> Result<usize, LogError> {
         let mut at = 0;
-        while let Found::Frame(frame, next) = frame::read(bytes, at) {
+        while let Found::Frame(frame, next) = frame::read(bytes, base, at) {
             self.take(&frame, bytes, tree)?;
             at = next;
         }

@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use portcullis_identity::browser::sets_ours;
 
 use super::{fold, remove_matching, request::REQUEST_ID, strip_hop_by_hop};
+use crate::canonical::single::Present;
 
 /// Names the grant that was used.
 const GRANT: HeaderName = HeaderName::from_static("portcullis-grant");
@@ -14,9 +15,22 @@ pub(crate) fn filter(
     request_id: &HeaderValue,
     grant: Option<HeaderValue>,
 ) {
-    strip_hop_by_hop(headers);
-    strip_ours(headers);
-    strip_our_cookies(headers);
+    // One pass over what is there costs less than a look-up for each that may be.
+    let (mut hop_by_hop, mut ours, mut cookies) = (false, false, false);
+    for name in headers.keys() {
+        hop_by_hop |= Present::named(name).has(Present::HOP_BY_HOP);
+        ours |= fold::is_ours(name);
+        cookies |= *name == header::SET_COOKIE;
+    }
+    if hop_by_hop {
+        strip_hop_by_hop(headers);
+    }
+    if ours {
+        strip_ours(headers);
+    }
+    if cookies {
+        strip_our_cookies(headers);
+    }
     headers.insert(REQUEST_ID, request_id.clone());
     if let Some(grant) = grant {
         headers.insert(GRANT, grant);
@@ -38,9 +52,7 @@ fn strip_our_cookies(headers: &mut HeaderMap) {
 
 /// Removes the gate's own prefix in every spelling, also from trailers.
 pub(crate) fn strip_ours(headers: &mut HeaderMap) {
-    if headers.keys().any(fold::is_ours) {
-        remove_matching(headers, fold::is_ours);
-    }
+    remove_matching(headers, fold::is_ours);
 }
 
 /// Trailers of a request: those that could be merged into a header section that decides are dropped

@@ -33,8 +33,13 @@ pub(crate) async fn forward(
     let once = consume::is_counted(&pass);
     // What is spent is not sent twice: a pooled connection may have been closed since it was used.
     let kind = if once { Kind::Fresh } else { Kind::Any };
-    let destination = connect(exchange, &question, kind).await?;
-    let pass = consume::consume(exchange, &question, pass).await?;
+    let mut destination = connect(exchange, &question, kind).await?;
+    let pass = if once {
+        // Rare, and decides once more: boxed.
+        Box::pin(consume::consume(exchange, &question, pass)).await?
+    } else {
+        pass
+    };
     let protocol = if canonical.speaks == Speaks::Grpc { "grpc" } else { "http" };
     let opening = opening(exchange, &pass, &question, &destination.instance, protocol);
     let streams_up = exchange.body.as_ref().is_some_and(|body| !body.is_end_stream());
@@ -44,9 +49,12 @@ pub(crate) async fn forward(
     let body = upload(exchange, payload, watch);
     let deadline = Deadline::of(canonical.speaks, &canonical.headers);
     let request = super::request(exchange, &pass, canonical, &destination.lane, body)?;
-    let sending = send(exchange, &question, destination, request, once);
-    let (response, Destination { instance, lane }) =
-        within(deadline, watched.as_ref(), &question, sending).await?;
+    let asked = exchange.core.answers.asked();
+    let sending = destination.lane.send(request);
+    let sending = answer(exchange, &question, destination, sending, once);
+    let answered = within(deadline, watched.as_ref(), &question, sending).await;
+    drop(asked);
+    let (response, Destination { instance, lane }) = answered?;
     // RFC 9110 section 15.2.2: nobody asked for another protocol, and nobody here would decide what is
     // said in it.
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -103,15 +111,16 @@ fn upload(exchange: &mut Exchange, payload: Payload, watch: Option<Rc<Watch>>) -
     }
 }
 
-/// Sends, and once more on a new connection if a pooled one was closed before anything left.
-async fn send(
+/// Waits for the answer to what is being sent, and sends it once more on a new connection if a pooled
+/// one was closed before anything left.
+async fn answer(
     exchange: &Exchange,
     question: &Question,
-    mut destination: Destination,
-    request: Request<UpBody>,
+    destination: Destination,
+    sending: impl Future<Output = Sent>,
     once: bool,
 ) -> Result<(Response<Incoming>, Destination), Refusal> {
-    let unsent = match destination.lane.send(request).await {
+    let unsent = match sending.await {
         Sent::Answered(response) => return Ok((response, destination)),
         Sent::Broken(error) => return Err(blame(&error)),
         Sent::Unsent(request) => request,

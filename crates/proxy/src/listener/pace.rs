@@ -1,8 +1,9 @@
 //! How long a client connection may take its time, in HTTP/1.1.
 //!
 //! Between two requests it may rest for a while; a head that has begun must be there soon, however
-//! slowly its bytes drip. While a request is served, other limits apply. There is no timer: the core
-//! looks at all of its connections now and then.
+//! slowly its bytes drip. While a request is served, other limits apply. There is no timer, and no
+//! clock is read for a request: the core looks at all of its connections now and then, and tells them
+//! the time. So a phase may end that much early.
 
 use std::{
     io,
@@ -34,13 +35,15 @@ enum Phase {
 #[derive(Debug)]
 pub(crate) struct Pace {
     opened: Instant,
+    /// Milliseconds since `opened`, as it was told last.
+    now: AtomicU64,
     /// Milliseconds since `opened`, times four, plus the phase that began then.
     state: AtomicU64,
 }
 
 impl Pace {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { opened: Instant::now(), state: AtomicU64::new(0) })
+        Arc::new(Self { opened: Instant::now(), now: AtomicU64::new(0), state: AtomicU64::new(0) })
     }
 
     /// A request is served until what this returns is dropped.
@@ -49,8 +52,10 @@ impl Pace {
         Serving(Arc::clone(self))
     }
 
-    /// Whether the connection has taken too long.
+    /// Tells the time; whether the connection has taken too long.
     pub(super) fn is_exceeded(&self, now: Instant) -> bool {
+        let since = now.saturating_duration_since(self.opened).as_millis();
+        self.now.store(u64::try_from(since).unwrap_or(u64::MAX >> 2), Ordering::Relaxed);
         self.end().is_some_and(|end| end <= now)
     }
 
@@ -75,7 +80,7 @@ impl Pace {
     }
 
     fn begin(&self, phase: u64) {
-        let since = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX >> 2);
+        let since = self.now.load(Ordering::Relaxed);
         self.state.store((since << 2) | phase, Ordering::Relaxed);
     }
 
@@ -194,7 +199,7 @@ mod tests {
             tokio::io::AsyncReadExt::read_exact(&mut paced, &mut byte).await.unwrap();
             let first = pace.phase();
             assert_eq!(first.0, Phase::Head);
-            std::thread::sleep(Duration::from_millis(5));
+            assert!(!pace.is_exceeded(pace.opened + Duration::from_secs(5)));
             tokio::io::AsyncReadExt::read_exact(&mut paced, &mut byte).await.unwrap();
             assert_eq!(pace.phase(), first, "dripping bytes win no time");
         });

@@ -55,6 +55,8 @@ pub(crate) struct Endpoint {
     connecting: tokio::sync::Mutex<()>,
     /// When connecting failed the last time, unless it has worked since.
     failed: Cell<Option<Instant>>,
+    /// The time as it was told last: twice a second.
+    now: Cell<Instant>,
 }
 
 impl Endpoint {
@@ -80,6 +82,7 @@ impl Endpoint {
             shared: RefCell::default(),
             connecting: tokio::sync::Mutex::default(),
             failed: Cell::new(None),
+            now: Cell::new(Instant::now()),
         })
     }
 
@@ -100,7 +103,7 @@ impl Endpoint {
     }
 
     /// A pooled or shared connection, if there is one that will do.
-    pub(super) fn pooled_for(self: &Rc<Self>, kind: Kind) -> Option<Lane> {
+    pub(crate) fn pooled_for(self: &Rc<Self>, kind: Kind) -> Option<Lane> {
         if kind == Kind::Any { self.pooled() } else { None }
     }
 
@@ -161,8 +164,8 @@ impl Endpoint {
             }
         }
         let mut idle = self.idle.borrow_mut();
-        while let Some((sender, since)) = idle.pop() {
-            if sender.is_ready() && since.elapsed() < IDLE {
+        while let Some((sender, _)) = idle.pop() {
+            if sender.is_ready() {
                 let channel = Channel::Http1 { sender, reused: true };
                 return Some(Lane::new(Rc::clone(self), channel));
             }
@@ -174,11 +177,13 @@ impl Endpoint {
     pub(super) fn keep(&self, sender: http1::SendRequest<UpBody>) {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < KEPT && !sender.is_closed() {
-            idle.push((sender, Instant::now()));
+            idle.push((sender, self.now.get()));
         }
     }
 
+    /// Tells the time, which no request reads a clock for, and closes what was idle for too long.
     pub(super) fn forget_idle(&self, now: Instant) {
+        self.now.set(now);
         self.idle.borrow_mut().retain(|(sender, since)| {
             !sender.is_closed() && now.saturating_duration_since(*since) < IDLE
         });

@@ -1,15 +1,17 @@
 //! One connection's turn to carry one request.
 
-use std::rc::Rc;
+use std::{pin::Pin, rc::Rc};
 
 use http::{HeaderValue, Request, Response, Uri, header, uri::PathAndQuery};
 use hyper::{
     body::{Body as _, Incoming},
-    client::conn::{http1, http2},
+    client::conn::{TrySendError, http1, http2},
 };
 
 use super::Endpoint;
 use crate::body::UpBody;
+
+type Answer = Result<Response<Incoming>, TrySendError<Request<UpBody>>>;
 
 /// A fresh connection.
 #[derive(Debug)]
@@ -92,18 +94,19 @@ impl Lane {
         matches!(self.channel, Channel::Http2(_))
     }
 
-    /// Sends `request` and waits for the head of its answer.
-    pub(crate) async fn send(&mut self, request: Request<UpBody>) -> Sent {
-        let (sent, reused) = match &mut self.channel {
-            Channel::Http1 { sender, reused } => (sender.try_send_request(request).await, *reused),
-            Channel::Http2(sender) => (sender.try_send_request(request).await, true),
-        };
-        match sent {
-            Ok(response) => Sent::Answered(response),
-            Err(mut error) => match error.take_message() {
-                Some(request) if reused => Sent::Unsent(Box::new(request)),
-                Some(_) | None => Sent::Broken(error.into_error()),
-            },
+    /// Hands `request` to the connection, and returns what waits for the head of its answer.
+    ///
+    /// Not an `async fn`: the request, which is large, moves on before there is a future to hold it.
+    pub(crate) fn send(&mut self, request: Request<UpBody>) -> Pin<Box<dyn Future<Output = Sent>>> {
+        match &mut self.channel {
+            Channel::Http1 { sender, reused } => {
+                let (sending, reused) = (sender.try_send_request(request), *reused);
+                Box::pin(async move { sent(sending.await, reused) })
+            }
+            Channel::Http2(sender) => {
+                let sending = sender.try_send_request(request);
+                Box::pin(async move { sent(sending.await, true) })
+            }
         }
     }
 
@@ -119,6 +122,16 @@ impl Lane {
                 self.endpoint.keep(sender);
             }
         });
+    }
+}
+
+fn sent(answer: Answer, reused: bool) -> Sent {
+    match answer {
+        Ok(response) => Sent::Answered(response),
+        Err(mut error) => match error.take_message() {
+            Some(request) if reused => Sent::Unsent(Box::new(request)),
+            Some(_) | None => Sent::Broken(error.into_error()),
+        },
     }
 }
 
