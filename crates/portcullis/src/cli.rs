@@ -179,7 +179,7 @@ async fn dispatch(
         ClientCommand::Services(services) => services.run(session()?).await?,
         ClientCommand::Ask(ask) => ask.run(session()?).await?,
         ClientCommand::Emergency(emergency) if emergency.is_sealed() => {
-            emergency.open(screen, clock.now())?;
+            emergency.open(screen, clock)?;
         }
         ClientCommand::Emergency(emergency) => emergency.run(session()?).await?,
         ClientCommand::Sealed(sealed) => sealed.run(session()?).await?,

@@ -36,6 +36,18 @@ impl SealedFile {
         Ok(Self { id: None, public_key, key, signed: None })
     }
 
+    /// The same, proposed under this id.
+    #[must_use]
+    pub fn with_id(self, id: SealedId) -> Self {
+        Self { id: Some(id), ..self }
+    }
+
+    /// The same, with what control signed.
+    #[must_use]
+    pub fn with_signed(self, signed: String) -> Self {
+        Self { signed: Some(signed), ..self }
+    }
+
     /// What two people agreed to, as the file says; the gate checks it.
     pub fn terms(&self) -> Option<SealedTerms> {
         let (terms, _) = self.signed.as_deref()?.split_once('.')?;

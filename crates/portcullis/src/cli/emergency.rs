@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use jiff::Timestamp;
 use portcullis_api::access_requests::{AccessRequestBody, AskBody, AskQueryBody};
-use portcullis_model::{IncidentId, OperationName, PolicyId, SealedOpening, ServiceName, Window};
+use portcullis_model::{
+    Clock, IncidentId, OperationName, PolicyId, SealedOpening, ServiceName, Window,
+};
 use serde_json::json;
 
 use super::{ask, failure::Failure, screen::Screen, sealed, session::Session, short_id, when};
@@ -37,7 +38,7 @@ impl Emergency {
     }
 
     /// Opens a sealed credential. Talks to nobody: there may be nobody.
-    pub(crate) fn open(self, screen: &Screen, now: Timestamp) -> Result<(), Failure> {
+    pub(crate) fn open(self, screen: &Screen, clock: &dyn Clock) -> Result<(), Failure> {
         let path = self.sealed.unwrap_or_default();
         let file = sealed::read(&path)?;
         let terms = file.terms().ok_or_else(|| {
@@ -47,7 +48,7 @@ impl Emergency {
             let (is, wanted) = (&terms.service, &self.service);
             return Err(Failure::WrongUse(format!("it is for `{is}`, not for `{wanted}`")));
         }
-        if now >= terms.expires_at {
+        if clock.now() >= terms.expires_at {
             return Err(Failure::Refused(format!("it ended at {}", terms.expires_at)));
         }
         let window = self.duration.unwrap_or(terms.window);
@@ -56,8 +57,9 @@ impl Emergency {
             return Err(Failure::WrongUse(message));
         }
         let reason = ask::reason(self.reason, screen)?;
-        let opening = SealedOpening { credential: terms.id, reason, at: now, window };
         let passphrase = sealed::passphrase(screen)?;
+        let now = clock.now();
+        let opening = SealedOpening { credential: terms.id, reason, at: now, window };
         let token = portcullis_identity::sealed::open(&file, &passphrase, &opening);
         let token = token.map_err(|error| Failure::Refused(error.to_string()))?;
         let until = now + window.signed();

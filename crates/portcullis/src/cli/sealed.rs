@@ -124,7 +124,7 @@ impl Propose {
         let proposed: SealedBody = answer.read()?;
         let id = proposed.id.parse();
         let id = id.map_err(|error| Failure::local("the server's answer", &error))?;
-        replace(&self.out, &SealedFile { id: Some(id), ..file })?;
+        replace(&self.out, &file.with_id(id))?;
         if !session.screen.is_json() {
             let agree = session.command(&format!("sealed agree {}", proposed.id));
             session.screen.note(&format!("somebody else agrees to it with `{agree}`"));
@@ -178,7 +178,7 @@ async fn fetch(mut session: Session<'_>, path: &Path) -> Result<(), Failure> {
     let Some(signed) = one.signed else {
         return Err(Failure::Refused(format!("the sealed credential is {}", one.state)));
     };
-    replace(path, &SealedFile { signed: Some(signed), ..file })?;
+    replace(path, &file.with_signed(signed))?;
     if !session.screen.is_json() {
         let complete = format!("{} is complete: keep it and its passphrase apart", path.display());
         session.screen.note(&complete);

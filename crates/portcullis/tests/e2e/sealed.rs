@@ -335,7 +335,7 @@ fn e35_what_is_not_whole_or_not_for_this_opens_nothing() {
     said(&payments, "nobody", &args(&[]), 2);
     said(&payments, "nobody", &args(&["--reason", "x", "--for", "6m"]), 2);
     said(&payments, "nobody", &["emergency", "ledger", "--sealed", &file, "--reason", "x"], 2);
-    let brief = said(&payments, "nobody", &args(&["--reason", "x", "--for", "2s"]), 0).0;
+    let brief = said(&payments, "nobody", &args(&["--reason", "x", "--for", "15s"]), 0).0;
     assert_eq!(refused(&brief), 200);
     until("it is over", || refused(&brief), |status| *status == 401);
     assert_eq!(refused(&token), 200, "and the other is not");
@@ -356,4 +356,24 @@ fn without_the_section_nothing_sealed_is_made_or_accepted() {
     );
     assert_eq!(answer.status, 401, "{}", answer.text());
     assert!(!payments.house.dir().join("sealed").exists());
+}
+
+#[test]
+fn k01_a_sealed_log_that_was_changed_is_said_loudly_and_goes_on() {
+    let mut payments = open();
+    made(&payments);
+    let token = opened(&payments, "a drill");
+    assert_eq!(send(&payments, &token, "GET", "/v1/refunds").status, 200);
+    payments.event("emergency_opened", |_| true);
+    payments.house.kill();
+    let log = payments.house.dir().join("sealed/uses");
+    let text = fs::read_to_string(&log).unwrap();
+    fs::write(&log, text.replacen("begin ", "begin A", 1)).unwrap();
+    payments.house.restart();
+    payments.event("sealed_log_broken", |_| true);
+    assert_eq!(send(&payments, &token, "GET", "/v1/refunds").status, 200);
+    let again = opened(&payments, "another drill");
+    assert_eq!(send(&payments, &again, "GET", "/v1/refunds").status, 200);
+    let drill = |event: &Value| event["detail"].to_string().contains("another drill");
+    payments.event("emergency_opened", drill);
 }
