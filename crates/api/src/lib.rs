@@ -36,6 +36,7 @@ pub mod refusals;
 pub mod runs;
 pub mod schedules;
 mod scim;
+pub mod sealed_credentials;
 pub mod services;
 pub mod sign_ins;
 pub mod tokens;
@@ -86,6 +87,7 @@ fn documented() -> OpenApiRouter<Shared> {
         .merge(refusals::routes())
         .merge(access_requests::routes())
         .merge(grants::routes())
+        .merge(sealed_credentials::routes())
         .merge(incidents::routes())
         .merge(schedules::routes())
         .merge(tokens::routes())

@@ -2,6 +2,7 @@
 
 mod directory;
 mod facts;
+mod sealed;
 
 use std::{
     net::IpAddr,

@@ -25,6 +25,7 @@ use crate::{
     rate::RateLimits,
     rates::ExactRates,
     rights::ReviewerNames,
+    sealing::Sealing,
     settle::HeldBack,
     usecase::{device::Polls, idle::Seen, recheck::ProviderTokens, sightings::Sightings},
 };
@@ -56,6 +57,8 @@ pub struct Settings {
     pub methods: BTreeMap<String, AuthMethod>,
     /// The identity provider that may keep the directory, if one may.
     pub provisioning: Option<Provisioning>,
+    /// What sealed credentials are made with; without it there are none.
+    pub sealing: Option<Sealing>,
 }
 
 /// Who vouches for people, as `whoami --explain` says it.
@@ -112,6 +115,7 @@ impl Default for Settings {
             sources: BTreeMap::new(),
             methods: BTreeMap::new(),
             provisioning: None,
+            sealing: None,
             relying_party: None,
         }
     }

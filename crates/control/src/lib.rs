@@ -24,6 +24,7 @@ mod rate;
 mod rates;
 mod rights;
 mod seal;
+pub mod sealing;
 mod settle;
 mod start;
 mod usecase;

@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use portcullis_model::{
     DirectoryId, Grant, GrantId, GrantToken, Incident, IncidentId, Principal, PrincipalId,
-    Schedule, SignIn, SignInId, TokenHash,
+    Schedule, SealedId, SignIn, SignInId, TokenHash,
 };
 use portcullis_policy::{Bundle, Snapshot};
 use portcullis_store::{StoredGroup, StoredUser};
@@ -53,6 +53,8 @@ pub(crate) enum Effect {
     Incident(Incident),
     /// A schedule as it is now.
     Schedule(Schedule),
+    /// A sealed credential that opens nothing any more.
+    SealedRevoked(SealedId),
     /// Another bundle.
     Bundle(Arc<Bundle>, u64),
 }
@@ -277,6 +279,7 @@ impl Live {
                 }
                 snapshot.with_schedule(Arc::new(schedule))
             }
+            Effect::SealedRevoked(id) => snapshot.with_sealed_revoked(id),
             // INVARIANT: policies never go back to an earlier generation. What was before comes back
             // as a new one.
             Effect::Bundle(_, generation) if generation <= snapshot.stamp().generation => {

@@ -185,6 +185,7 @@ fn deadline(effect: &Effect) -> Option<(jiff::Timestamp, Ending)> {
         | Effect::NoGroup(_)
         | Effect::Incident(_)
         | Effect::Schedule(_)
+        | Effect::SealedRevoked(_)
         | Effect::Bundle(..) => None,
     }
 }

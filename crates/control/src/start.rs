@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portcullis_model::{EventType, SignIn};
+use portcullis_model::{EventType, SealedState, SignIn};
 use portcullis_store::{AccessRequests, Change, Grants, Incidents};
 use tokio::task::JoinSet;
 
@@ -105,7 +105,8 @@ async fn bring_back(core: &Arc<Core>, recorded: bool) -> Result<()> {
     // The directory first, and at once: it may bar whoever comes after it.
     let users = core.store.directory_users().await?.into_iter().map(Effect::User);
     let groups = core.store.directory_groups().await?.into_iter().map(Effect::Group);
-    core.publisher.publish(users.chain(groups).collect(), core.now());
+    let revoked = revoked(core).await?;
+    core.publisher.publish(users.chain(groups).chain(revoked).collect(), core.now());
     for principal in core.store.principals().await? {
         effects.push(Effect::Principal(principal));
     }
@@ -160,12 +161,20 @@ async fn bring_back(core: &Arc<Core>, recorded: bool) -> Result<()> {
     Ok(())
 }
 
+/// Sealed credentials that open nothing: said at once, record or not.
+async fn revoked(core: &Core) -> Result<Vec<Effect>> {
+    let all = core.store.sealed_credentials().await?.into_iter();
+    let revoked = all.filter(|one| matches!(one.state, SealedState::Revoked { .. }));
+    Ok(revoked.map(|one| Effect::SealedRevoked(one.id)).collect())
+}
+
 /// The background tasks; they end when what is returned is dropped.
 pub(crate) fn background(core: &Arc<Core>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(expiry::run(Arc::clone(core)));
     tasks.spawn(connections::run(Arc::clone(core)));
     tasks.spawn(crate::usecase::sightings::run(Arc::clone(core)));
+    tasks.spawn(crate::usecase::sealed_log::run(Arc::clone(core)));
     tasks.spawn(crate::settle::run(Arc::clone(core)));
     tasks
 }

@@ -7,7 +7,7 @@ use portcullis_model::{
     BoundTo, Grant, GrantId, GrantToken, Origin, Principal, ServiceName, SignIn, SignInId,
 };
 
-use crate::introspection::Again;
+use crate::{introspection::Again, sealed::Opened};
 
 /// How a caller proved who they are. Policies read it as `context.auth.method`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,6 +24,8 @@ pub enum AuthMethod {
     Mtls,
     /// A token that stands for one grant of its principal.
     GrantToken,
+    /// A sealed credential that somebody opened.
+    Sealed,
     /// Nothing was proven: only where a service lets strangers in.
     Anonymous,
 }
@@ -38,6 +40,7 @@ impl AuthMethod {
             Self::Run => "run",
             Self::Mtls => "mtls",
             Self::GrantToken => "grant_token",
+            Self::Sealed => "sealed",
             Self::Anonymous => "anonymous",
         }
     }
@@ -127,6 +130,15 @@ impl Authenticated {
             by_certificate: matches!(token.bound_to, Some(BoundTo::Certificate(_))),
             // The grant's end may move; whoever uses the token looks at the grant.
             ..Self::without_sign_in(method, principal, at, Timestamp::MAX)
+        }
+    }
+
+    pub(crate) fn by_sealed(opened: &Opened, holder: Arc<Principal>) -> Self {
+        let (method, at) = (AuthMethod::Sealed, opened.opening.at);
+        Self {
+            grant: Some(opened.grant.id),
+            service: Some(opened.terms.service.clone()),
+            ..Self::without_sign_in(method, holder, at, opened.grant.expires_at)
         }
     }
 

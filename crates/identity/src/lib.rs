@@ -21,6 +21,7 @@ pub mod passkey;
 pub mod people;
 pub mod provider;
 pub mod rules;
+pub mod sealed;
 pub mod sign_ins;
 pub mod spiffe;
 pub mod template;

@@ -16,6 +16,7 @@
 //! Does not search, does not erase, and does not detect a split view on its own: an auditor keeps a
 //! checkpoint and gives it to [`verify`].
 
+mod chain;
 mod checkpoint;
 mod error;
 mod health;
@@ -26,6 +27,7 @@ mod sequencer;
 mod tiles;
 mod verify;
 
+pub use chain::{Chain, ChainBroken, ChainEntry, Link, read_chain};
 pub use checkpoint::Signer;
 pub use error::{LogError, RecordBroken};
 pub use health::{Health, HealthState};

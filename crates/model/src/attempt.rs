@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     BundleStamp, ConnectionId, EventId, EventType, GrantId, InstanceName, OperationName, PolicyId,
@@ -73,6 +73,30 @@ pub struct Attempt<'a> {
     /// The W3C trace id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace: Option<&'a str>,
+}
+
+/// What of an attempt is read again, where it was written down elsewhere than in the record.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct AttemptNote {
+    /// The request's id.
+    pub request: RequestId,
+    /// Who.
+    pub principal: Option<PrincipalId>,
+    /// The service.
+    pub service: Option<ServiceName>,
+    /// The addressed instance.
+    pub instance: Option<InstanceName>,
+    /// The operation.
+    pub operation: Option<OperationName>,
+    /// The determining policies.
+    #[serde(default)]
+    pub policies: Vec<PolicyId>,
+    /// The caller's address.
+    pub source: IpAddr,
+    /// The HTTP method.
+    pub method: String,
+    /// The path, without the query.
+    pub path: String,
 }
 
 /// The second half, known at the response head.

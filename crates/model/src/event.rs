@@ -30,6 +30,16 @@ pub enum EventType {
     AccessRequestEnded,
     /// Somebody took an emergency way.
     EmergencyOpened,
+    /// Somebody proposed a sealed credential.
+    SealedProposed,
+    /// A second person agreed to a sealed credential.
+    SealedAgreed,
+    /// A sealed credential opens nothing any more.
+    SealedRevoked,
+    /// A request went through by sealed credential while the record could not be written.
+    SealedUsed,
+    /// What gates wrote down of sealed credentials was changed, or a part of it is gone.
+    SealedLogBroken,
     /// Somebody looked at an emergency afterwards: `approve` if it was in order.
     EmergencyReviewed,
     /// A grant started.
@@ -95,7 +105,7 @@ impl EventType {
     /// 3004 Entity Management, 6003 API Activity, 6002 Application Lifecycle, 4001 Network Activity.
     pub const fn ocsf_class(self) -> u32 {
         match self {
-            Self::Attempt | Self::RefusalsCounted => 4002,
+            Self::Attempt | Self::SealedUsed | Self::RefusalsCounted => 4002,
             Self::ConnectionEnded | Self::ConnectionClosed => 4001,
             Self::IncidentOpened
             | Self::IncidentChanged
@@ -107,6 +117,9 @@ impl EventType {
             | Self::EmergencyReviewed
             | Self::AccessRequestEnded => 3004,
             Self::EmergencyOpened
+            | Self::SealedProposed
+            | Self::SealedAgreed
+            | Self::SealedRevoked
             | Self::GrantStarted
             | Self::GrantExtended
             | Self::GrantUsed
@@ -124,7 +137,11 @@ impl EventType {
             | Self::RecordRead
             | Self::NoticeDelivered
             | Self::NoticeFailed => 6003,
-            Self::BundleActivated | Self::BundleRefused | Self::Started | Self::Stopped => 6002,
+            Self::BundleActivated
+            | Self::BundleRefused
+            | Self::SealedLogBroken
+            | Self::Started
+            | Self::Stopped => 6002,
         }
     }
 }

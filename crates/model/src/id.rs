@@ -82,6 +82,8 @@ ids! {
     PersonId,
     /// One passkey of a reviewer.
     PasskeyId,
+    /// One sealed credential.
+    SealedId,
     /// One HTTP request (or gRPC call, or upgrade) at the gate.
     RequestId,
     /// One user or group of the directory.

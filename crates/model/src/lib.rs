@@ -18,6 +18,7 @@ pub mod passkey;
 pub mod principal;
 pub mod problem;
 pub mod refusal;
+pub mod sealed;
 pub mod secret;
 pub mod service;
 pub mod sign_in;
@@ -37,13 +38,14 @@ pub use grant::{Grant, GrantEnd, GrantKind, GrantState};
 pub use grant_token::{BoundTo, GrantToken, OneTimeToken};
 pub use id::{
     AccessRequestId, ConnectionId, DirectoryId, EventId, GrantId, NoticeId, PasskeyId, PersonId,
-    RefusalId, RequestId, ReviewId, SignInId,
+    RefusalId, RequestId, ReviewId, SealedId, SignInId,
 };
 pub use origin::{Origin, Run};
 pub use passkey::{Passkey, PasskeyProof};
 pub use principal::{AttributeValue, Group, Principal, PrincipalId, PrincipalKind};
 pub use problem::Problem;
 pub use refusal::Refusal;
+pub use sealed::{SealedCredential, SealedOpening, SealedState, SealedTerms};
 pub use secret::{Secret, TokenHash, TokenKind};
 pub use service::{BundleDigest, InstanceName, OperationName, PolicyId, Resource, ServiceName};
 pub use sign_in::{Audience, Held, SignIn, SignInEnd};

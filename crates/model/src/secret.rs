@@ -46,6 +46,8 @@ pub enum TokenKind {
     Once,
     /// What opens one grant, for tools that cannot sign in.
     Grant,
+    /// What was said when a sealed credential was opened.
+    Sealed,
 }
 
 impl TokenKind {
@@ -58,6 +60,7 @@ impl TokenKind {
             Self::Code => "pc_code_",
             Self::Once => "pc_once_",
             Self::Grant => "pc_grant_",
+            Self::Sealed => "pc_sealed_",
         }
     }
 

@@ -263,6 +263,25 @@ impl Bundle {
         policy.and_then(|(_, policy)| policy.terms).is_some_and(|terms| terms.emergency)
     }
 
+    /// How long an emergency by `rule` lasts at most on `service`, if it is a rule for emergencies that
+    /// is about any of its operations.
+    pub fn longest_emergency(&self, rule: &PolicyId, service: &ServiceName) -> Option<Window> {
+        let (_, policy) = self.loaded.policies.lookup(rule.as_str())?;
+        let terms = policy.terms.filter(|terms| terms.emergency)?;
+        let of_service = self.loaded.catalog.service(service)?.source().max_grant;
+        let concerns = !self.operations_under(rule, service).is_empty();
+        concerns.then(|| terms.max_duration.min(of_service))
+    }
+
+    /// Whether the head of `rule` is about `subject`.
+    pub fn admits(&self, rule: &PolicyId, subject: &Subject) -> bool {
+        let policy = self.loaded.policies.lookup(rule.as_str());
+        let prepared = subject.prepared();
+        policy
+            .zip(prepared)
+            .is_some_and(|((_, policy), prepared)| policy.head.admits_principal(prepared.scoped()))
+    }
+
     /// The operations of `service` that the head of `rule` matches; none if there is no such rule.
     pub fn operations_under(&self, rule: &PolicyId, service: &ServiceName) -> Vec<OperationName> {
         let Some((_, policy)) = self.loaded.policies.lookup(rule.as_str()) else {

@@ -33,6 +33,8 @@ pub enum ControlAction {
     Revoke,
     /// See who is connected.
     ViewConnections,
+    /// Propose a sealed credential, or agree to one.
+    SealCredential,
     /// Say which incidents are open, and who is on call.
     ManageIncident,
     /// Read the record.
@@ -48,6 +50,7 @@ impl ControlAction {
             Self::Review => "review",
             Self::Revoke => "revoke",
             Self::ViewConnections => "viewConnections",
+            Self::SealCredential => "sealCredential",
             Self::ManageIncident => "manageIncident",
             Self::ViewAudit => "viewAudit",
             Self::Administer => "administer",
@@ -209,7 +212,10 @@ impl ControlContext {
 fn is_excluded(subject: &Subject, action: ControlAction, on: ControlResource<'_>) -> bool {
     let principal = subject.principal();
     let people_only = match action {
-        ControlAction::Review | ControlAction::Revoke | ControlAction::ViewConnections => true,
+        ControlAction::Review
+        | ControlAction::Revoke
+        | ControlAction::ViewConnections
+        | ControlAction::SealCredential => true,
         ControlAction::ManageIncident | ControlAction::ViewAudit | ControlAction::Administer => {
             false
         }

@@ -75,6 +75,7 @@ impl Places {
             ControlAction::Review,
             ControlAction::Revoke,
             ControlAction::ViewConnections,
+            ControlAction::SealCredential,
             ControlAction::ManageIncident,
             ControlAction::ViewAudit,
             ControlAction::Administer,

@@ -73,7 +73,7 @@ action review appliesTo {
   principal: [User], resource: [AccessRequest],
   context: { now: datetime, source: Source, auth: Auth },
 };
-action revoke, viewConnections appliesTo {
+action revoke, viewConnections, sealCredential appliesTo {
   principal: [User], resource: [Service],
   context: { now: datetime, source: Source, auth: Auth },
 };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use portcullis_model::{
     BundleStamp, Grant, GrantEnd, GrantId, GrantState, GrantToken, Incident, IncidentId, Principal,
-    PrincipalId, Schedule, ScheduleName, SignIn, SignInId, TokenHash,
+    PrincipalId, Schedule, ScheduleName, SealedId, SignIn, SignInId, TokenHash,
 };
 use rpds::{HashTrieMapSync, RedBlackTreeSetSync};
 
@@ -28,6 +28,8 @@ pub struct Snapshot {
     used_up: RedBlackTreeSetSync<(Timestamp, GrantId)>,
     schedules: Schedules,
     incidents: Incidents,
+    /// Sealed credentials that open nothing any more.
+    revoked: RedBlackTreeSetSync<SealedId>,
 }
 
 impl Snapshot {
@@ -48,6 +50,7 @@ impl Snapshot {
             used_up: RedBlackTreeSetSync::default(),
             schedules: Schedules::default(),
             incidents: Incidents::default(),
+            revoked: RedBlackTreeSetSync::default(),
         }
     }
 
@@ -95,6 +98,16 @@ impl Snapshot {
     /// nothing, but what one of its uses opened may go on until then.
     pub fn is_used_up(&self, id: GrantId, expires_at: Timestamp) -> bool {
         self.used_up.contains(&(expires_at, id))
+    }
+
+    /// Whether a sealed credential is revoked.
+    pub fn is_sealed_revoked(&self, id: SealedId) -> bool {
+        self.revoked.contains(&id)
+    }
+
+    /// The sealed credentials that are revoked, for gates to keep on disk.
+    pub fn sealed_revoked(&self) -> impl Iterator<Item = SealedId> + '_ {
+        self.revoked.iter().copied()
     }
 
     /// The grants that `principal` holds, unlimited ones first, then those that end first.
@@ -158,6 +171,13 @@ impl Snapshot {
     #[must_use]
     pub fn without_schedule(mut self, name: &ScheduleName) -> Self {
         self.schedules.remove(name);
+        self.moved()
+    }
+
+    /// With one more sealed credential that is revoked.
+    #[must_use]
+    pub fn with_sealed_revoked(mut self, id: SealedId) -> Self {
+        self.revoked.insert_mut(id);
         self.moved()
     }
 

@@ -10,9 +10,11 @@ mod gate;
 mod identity;
 mod journals;
 mod notices;
+mod sealed;
 
 pub(crate) use events::LogEvents;
 pub(crate) use gate::{ControlFeed, ControlPorts};
 pub(crate) use identity::{ProvidedPeople, TokenVerifier};
 pub(crate) use journals::LogJournals;
 pub(crate) use notices::Webhooks;
+pub(crate) use sealed::{SealedDesk, SealedReader};

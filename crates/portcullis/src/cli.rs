@@ -33,6 +33,7 @@ mod revoke;
 mod run;
 mod schedules;
 mod screen;
+mod sealed;
 mod services;
 mod session;
 mod short_id;
@@ -91,6 +92,8 @@ pub(crate) enum ClientCommand {
     /// Opens a service at once, in an emergency: everybody who may review is told, and reviews it
     /// afterwards
     Emergency(emergency::Emergency),
+    /// Makes credentials in advance, for the day on which store, identity provider and control are gone
+    Sealed(sealed::Sealed),
     /// Lists access requests
     Requests(requests::Requests),
     /// Approves or declines an access request
@@ -181,7 +184,11 @@ async fn dispatch(
         ClientCommand::Run(run) => return run.run(screen).await,
         ClientCommand::Services(services) => services.run(session()?).await?,
         ClientCommand::Ask(ask) => return ask.run(session()?).await,
+        ClientCommand::Emergency(emergency) if emergency.is_sealed() => {
+            emergency.open(screen, clock)?;
+        }
         ClientCommand::Emergency(emergency) => emergency.run(session()?).await?,
+        ClientCommand::Sealed(sealed) => sealed.run(session()?).await?,
         ClientCommand::Requests(requests) => requests.run(session()?).await?,
         ClientCommand::Review(review) => review.run(session()?).await?,
         ClientCommand::Withdraw(withdraw) => withdraw.run(session()?).await?,

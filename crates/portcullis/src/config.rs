@@ -34,6 +34,7 @@ mod opaque_tests;
 mod people;
 mod proxy_protocol;
 mod scim;
+mod sealed;
 mod secret;
 mod section;
 mod service;
@@ -48,6 +49,7 @@ pub(crate) use audit::Audit;
 pub(crate) use control::ControlSection;
 pub(crate) use identity::{Identity, Workload};
 pub(crate) use listener::{ClientCa, FromWorkloadApi, Listener, ListenerTls, Tls};
+pub(crate) use sealed::Sealed;
 pub(crate) use service::Service;
 
 use document::Document;
@@ -72,6 +74,9 @@ pub(crate) struct Config {
     pub(crate) access_requests: AccessRequests,
     /// How many requests may wait at the gate for an approval.
     pub(crate) holding: Holding,
+    /// Where a gate keeps what sealed credentials take; without it, it accepts none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sealed: Option<Sealed>,
     /// Who vouches for whom.
     pub(crate) identity: Identity,
     /// Named clocks that policies read, and their time zones: `{office: Europe/Lisbon}`.
@@ -168,6 +173,7 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
         waiting.map_or(Some(AccessRequests::default()), |field| AccessRequests::read(&field));
     let holding = section.field("holding");
     let holding = holding.map_or(Some(Holding::default()), |field| Holding::read(&field));
+    let sealed = section.field("sealed").map(|field| Sealed::read(&field));
     let given = section.field("identity");
     let identity = given
         .as_ref()
@@ -195,6 +201,7 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
         audit: audit?,
         access_requests: access_requests?,
         holding: holding?,
+        sealed: sealed.map_or(Some(None), |read| read.map(Some))?,
         identity: identity?,
         clocks: clocks.unwrap_or_default(),
         schedules: schedules.unwrap_or_default(),

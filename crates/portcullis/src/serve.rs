@@ -34,6 +34,7 @@ mod house;
 mod keys;
 mod observe;
 mod reload;
+mod sealed;
 mod watch_files;
 
 /// What is under way may take so long to finish once the process is told to stop.

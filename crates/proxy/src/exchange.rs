@@ -12,7 +12,7 @@ use hyper::{
     upgrade::OnUpgrade,
 };
 use jiff::Timestamp;
-use portcullis_identity::introspection::Again;
+use portcullis_identity::{introspection::Again, sealed::Opened};
 use portcullis_model::{
     GrantId, InstanceName, OperationName, PolicyId, RequestId, ServiceName, SignInId,
 };
@@ -93,6 +93,8 @@ pub(crate) struct Exchange {
     pub(crate) operation: Option<OperationName>,
     pub(crate) policies: Arc<[PolicyId]>,
     pub(crate) grant: Option<GrantId>,
+    /// What a sealed credential opened, if one was presented.
+    pub(crate) sealed: Option<Arc<Opened>>,
     /// How much of it is on record.
     pub(crate) recorded: Cell<Recorded>,
     /// The seconds that the gate would wait, where the client prefers that (RFC 7240).
@@ -139,6 +141,7 @@ impl Exchange {
             operation: None,
             policies: [].into(),
             grant: None,
+            sealed: None,
             recorded: Cell::new(Recorded::Nothing),
             applied: None,
             core,

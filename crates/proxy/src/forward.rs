@@ -77,6 +77,7 @@ pub(crate) fn opening(
         pass,
         exchange.sign_in,
         exchange.ends_at,
+        exchange.sealed.clone(),
         exchange.again.clone(),
         exchange.key == Key::Certificate,
         generation,

@@ -21,8 +21,8 @@ use crate::{
     listener::{self, Arrival, LiveTls, Seats},
     metrics::Metrics,
     ports::{
-        Approvals, BrowserSignIns, Connections, Consumption, Journals, Limits, Refusals, Sightings,
-        SnapshotFeed,
+        Approvals, BrowserSignIns, Connections, Consumption, Journals, Limits, Refusals,
+        SealedUses, Sightings, SnapshotFeed,
     },
 };
 
@@ -97,6 +97,8 @@ pub struct GateParts {
     pub connections: Arc<dyn Connections>,
     /// The issuers of workload tokens.
     pub workloads: Arc<Workloads>,
+    /// Emergencies by sealed credential, if this gate accepts any.
+    pub sealed: Option<Arc<dyn SealedUses>>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
     /// The time.

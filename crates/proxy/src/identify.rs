@@ -32,6 +32,7 @@ use crate::{
     },
     exchange::{Exchange, Key},
     filter::assertion::{AssertionSigner, REUSE_SECONDS},
+    sealed,
 };
 
 /// Identities remembered by one core. One more than this, and all are forgotten: they are cheap.
@@ -94,12 +95,18 @@ pub(crate) async fn identify(
                 exchange.key = Key::Proof;
             }
             let by_proof = presented.by_proof;
-            let found = authenticate(exchange, authority, headers, &presented).await;
+            let found = if sealed::is_one(presented.token) && !by_proof {
+                // Rare and large: boxed.
+                Box::pin(sealed::authenticate(exchange, presented.token)).await
+            } else {
+                let found = authenticate(exchange, authority, headers, &presented).await;
+                found.map_err(|error| refusal(&error))
+            };
             headers.remove(name);
             if by_proof {
                 headers.remove(DPOP);
             }
-            found.map_err(|error| refusal(&error))?
+            found?
         }
         None if cookie.is_some() => browser::authenticate(exchange, headers, cookie)?,
         None => without_header(exchange)?,

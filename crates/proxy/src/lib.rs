@@ -45,6 +45,7 @@ mod quick_answers;
 mod record;
 mod refuse;
 mod route;
+mod sealed;
 mod serve;
 mod upstream;
 

@@ -2,6 +2,7 @@
 //! the log to these; in a fleet the feed. Nothing here names a database.
 
 mod approvals;
+mod sealed;
 
 use std::{fmt::Debug, future::Future, net::IpAddr, pin::Pin, rc::Rc, sync::Arc};
 
@@ -15,7 +16,10 @@ use portcullis_model::{
 use portcullis_policy::{Snapshot, rate_limit::RateLimit};
 use tokio::sync::watch;
 
-pub use self::approvals::{Approval, Approvals, HeldRequest, HoldAnswer, HoldEnd, NotOpened};
+pub use self::{
+    approvals::{Approval, Approvals, HeldRequest, HoldAnswer, HoldEnd, NotOpened},
+    sealed::SealedUses,
+};
 
 /// Where snapshots come from.
 pub trait SnapshotFeed: Debug + Send + Sync {

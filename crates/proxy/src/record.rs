@@ -1,5 +1,5 @@
 //! Every attempt is on record before a byte of it goes upstream, and every refusal before it is
-//! answered. If the record cannot be written, nothing is forwarded.
+//! answered. If the record cannot be written, nothing is forwarded, emergencies by sealed credential aside.
 
 use std::cell::Cell;
 
@@ -7,7 +7,6 @@ use http::StatusCode;
 use jiff::Timestamp;
 use portcullis_model::{
     Attempt, ConnectionId, EventType, InstanceName, Outcome, RecordLevel, Refusal, RefusalsCounted,
-    refusal::Unavailable,
 };
 use portcullis_policy::Pass;
 
@@ -15,15 +14,29 @@ use crate::{
     core::Core,
     exchange::{Exchange, Recorded},
     ports::RecordBroken,
+    sealed,
 };
 
 /// Puts the intent to forward on record and waits until it is as safe as its level asks.
 pub(crate) async fn intent(exchange: &mut Exchange, pass: &Pass) -> Result<(), Refusal> {
     let level = level(exchange, pass);
     let recorded = exchange.core.journal.intent(&attempt(exchange, "permit", None), level);
-    let recorded = recorded.map_err(|RecordBroken| Refusal::Unavailable(Unavailable::Record))?;
-    exchange.recorded.set(Recorded::Intent);
-    recorded.await.map_err(|RecordBroken| Refusal::Unavailable(Unavailable::Record))
+    let safe = match recorded {
+        Ok(recorded) => {
+            exchange.recorded.set(Recorded::Intent);
+            recorded.await
+        }
+        Err(broken) => Err(broken),
+    };
+    match safe {
+        Ok(()) => Ok(()),
+        Err(RecordBroken) => Box::pin(sealed::instead_of_record(exchange)).await,
+    }
+}
+
+/// The intent to forward, as it would be on record.
+pub(crate) fn as_text(exchange: &Exchange) -> Option<String> {
+    serde_json::to_string(&attempt(exchange, "permit", None)).ok()
 }
 
 /// Whatever a grant opens is strict, and what its service says is.

@@ -3,13 +3,13 @@
 use jiff::Timestamp;
 use portcullis_model::{
     AccessRequest, DirectoryId, Event, Grant, GrantId, GrantToken, Incident, NoticeId,
-    OneTimeToken, Passkey, PasskeyId, Principal, PrincipalId, RequestId, Schedule, SignInId,
-    TokenHash,
+    OneTimeToken, Passkey, PasskeyId, Principal, PrincipalId, RequestId, Schedule,
+    SealedCredential, SealedId, SignInId, TokenHash,
 };
 
 use crate::{
-    Person, StoredAnswer, StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredGroup,
-    StoredNotice, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
+    Person, SealedMark, StoredAnswer, StoredBundle, StoredChallenge, StoredCode, StoredDevice,
+    StoredGroup, StoredNotice, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
 };
 
 /// One guarded change. If its guard does not hold, the whole transaction is a conflict.
@@ -201,8 +201,45 @@ pub enum Change {
     /// A schedule, new with version 0, or as it is now. Guard: the version before is the one that was
     /// seen.
     PutSchedule(Schedule),
+    /// Something about sealed credentials.
+    Sealed(Box<SealedChange>),
     /// An event, to be moved to the log.
     Record(Event),
+}
+
+/// A guarded change of sealed credentials, or of what came of them.
+#[derive(Debug, Clone)]
+pub enum SealedChange {
+    /// A new one. Guard: fewer than [`Self::MOST`] are not revoked.
+    Propose(SealedCredential),
+    /// One as it is now. Guards: of the state seen; whoever seals it did not propose it.
+    Move {
+        /// It, moved.
+        credential: SealedCredential,
+        /// The state before.
+        seen_state: &'static str,
+    },
+    /// What an opening came to. Guard: it is not there yet.
+    Open {
+        /// The emergency, to be reviewed afterwards.
+        request: Box<AccessRequest>,
+        /// Its grant, in force or over.
+        grant: Box<Grant>,
+        /// The credential that was opened.
+        credential: SealedId,
+    },
+    /// The sealed log is read up to `mark`. Guard: it was read up to `seen` before.
+    Read {
+        /// Up to where it was read before, if it was.
+        seen: Option<SealedMark>,
+        /// Up to where it is read now.
+        mark: SealedMark,
+    },
+}
+
+impl SealedChange {
+    /// No more may be kept that are not revoked.
+    pub const MOST: u32 = 1000;
 }
 
 /// A guarded change of a grant's tokens.

@@ -11,11 +11,11 @@ pub mod records;
 pub mod sqlite;
 mod store;
 
-pub use change::{Change, NoticeChange, TokenChange};
+pub use change::{Change, NoticeChange, SealedChange, TokenChange};
 pub use directory::{SeenPrincipal, StoredEmail, StoredGroup, StoredName, StoredUser};
 pub use error::StoreError;
 pub use records::{
-    AccessRequests, ChallengePurpose, Grants, Incidents, LogMark, Person, StoredAnswer,
+    AccessRequests, ChallengePurpose, Grants, Incidents, LogMark, Person, SealedMark, StoredAnswer,
     StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent, StoredGrantToken,
     StoredNotice, StoredOneTimeToken, StoredProviderToken, StoredRefusal, StoredSignIn,
 };

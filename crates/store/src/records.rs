@@ -226,6 +226,15 @@ pub enum AccessRequests {
     Newest,
 }
 
+/// How far the sealed log is read: its next entry, and the hash of the one before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealedMark {
+    /// The number of the next entry.
+    pub number: u64,
+    /// The hash of the entry before.
+    pub before: String,
+}
+
 /// Which incidents to read, newest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Incidents {

@@ -6,14 +6,15 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
     AccessRequest, AccessRequestId, BundleDigest, Event, Grant, GrantId, Incident, IncidentId,
-    NoticeId, Passkey, PersonId, Principal, PrincipalId, RefusalId, Schedule, TokenHash,
+    NoticeId, Passkey, PersonId, Principal, PrincipalId, RefusalId, Schedule, SealedCredential,
+    SealedId, TokenHash,
 };
 
 use crate::{
-    AccessRequests, Change, Grants, Incidents, LogMark, SeenPrincipal, StoreError, StoredAnswer,
-    StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent, StoredGrantToken,
-    StoredGroup, StoredNotice, StoredOneTimeToken, StoredProviderToken, StoredRefusal,
-    StoredSignIn, StoredUser,
+    AccessRequests, Change, Grants, Incidents, LogMark, SealedMark, SeenPrincipal, StoreError,
+    StoredAnswer, StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent,
+    StoredGrantToken, StoredGroup, StoredNotice, StoredOneTimeToken, StoredProviderToken,
+    StoredRefusal, StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -122,6 +123,18 @@ pub trait Store: Debug + Send + Sync {
 
     /// The newest activation before that of another digest than `digest`.
     async fn bundle_other_than(&self, digest: &BundleDigest) -> Result<Option<StoredBundle>>;
+
+    /// A sealed credential by id.
+    async fn sealed_credential(&self, id: SealedId) -> Result<Option<SealedCredential>>;
+
+    /// All sealed credentials, newest first.
+    async fn sealed_credentials(&self) -> Result<Vec<SealedCredential>>;
+
+    /// The sealed credential that a grant came of, if it came of one.
+    async fn sealed_credential_of(&self, grant: GrantId) -> Result<Option<SealedId>>;
+
+    /// How far the sealed log is read.
+    async fn sealed_mark(&self) -> Result<Option<SealedMark>>;
 
     /// Events that the log does not have yet, in the order of their commits, at most `limit`.
     async fn unlogged(&self, limit: u32) -> Result<Vec<StoredEvent>>;

@@ -48,6 +48,8 @@ suite! {
     e27_what_policy_gives_by_itself_is_given_once_while_it_lives,
     e27_an_extended_grant_stands_in_the_way_of_a_second_until_its_new_end,
     e34_an_emergency_is_open_until_one_has_reviewed_it,
+    e35_a_sealed_credential_takes_two_people_by_the_store_too,
+    e35_what_was_opened_comes_in_once,
     uses_of_grants_are_known_while_they_are_in_force,
     who_is_to_be_told_is_tried_in_turn_and_told_once,
     a_closed_store_answers_nothing,

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use portcullis_model::{EventType, Grant, GrantEnd, GrantId, GrantState};
+use portcullis_model::{Event, EventType, Grant, GrantEnd, GrantId, GrantState};
 use portcullis_policy::ControlAction;
 use portcullis_store::{Change, Grants};
 
-use super::issue;
+use super::{issue, sealed};
 use crate::{
     ControlError, OpContext,
     core::Core,
@@ -106,11 +106,14 @@ pub(crate) async fn end_grant(
                 return Err(ControlError::Conflict(over.to_string()));
             }
         };
-        let settlement = Settlement {
+        let mut settlement = Settlement {
             changes: changes(core, op, &ended, seen_version, why),
             at_once: vec![Effect::Grant(ended.clone())],
             ..Settlement::default()
         };
+        if matches!(why, GrantEnd::Revoked | GrantEnd::GivenBack) {
+            sealed::end_with(core, op, &ended, &mut settlement).await?;
+        }
         match core.settle(settlement).await {
             Ok(()) => return Ok(ended),
             Err(Unsettled::Conflict) => {}
@@ -127,12 +130,18 @@ pub(crate) fn changes(
     seen_version: u32,
     why: GrantEnd,
 ) -> Vec<Change> {
+    let moved = Change::MoveGrant { grant: ended.clone(), seen_version };
+    vec![moved, Change::Record(self::ended(core, op, ended, why))]
+}
+
+/// The event of a grant that is over.
+pub(crate) fn ended(core: &Core, op: &OpContext, grant: &Grant, why: GrantEnd) -> Event {
     let mut event = core.event(op, EventType::GrantEnded);
-    issue::describe(&mut event, ended);
+    issue::describe(&mut event, grant);
     event.decision = Some(word(why).into());
-    let holder = &ended.principal;
+    let holder = &grant.principal;
     event.detail = Some(format!("the grant of {holder} {}", why.in_words()));
-    vec![Change::MoveGrant { grant: ended.clone(), seen_version }, Change::Record(event)]
+    event
 }
 
 /// The word of the record, the same as in the grant's own JSON.

@@ -35,6 +35,8 @@ mod review_afterwards;
 mod review_passkey;
 pub(crate) mod runs;
 pub(crate) mod schedules;
+pub(crate) mod sealed;
+pub(crate) mod sealed_log;
 pub(crate) mod services;
 pub(crate) mod sightings;
 pub(crate) mod sign_in;

@@ -3,7 +3,7 @@
 use portcullis_model::{GrantEnd, PrincipalId};
 use portcullis_store::{AccessRequests, Grants};
 
-use super::{access_requests, grants};
+use super::{access_requests, grants, sealed};
 use crate::{ControlError, OpContext, core::Core, publisher::Effect, settle::Settlement};
 
 /// The newest grants and access requests of one principal that are looked at; more than may be in
@@ -21,6 +21,7 @@ pub(crate) async fn end_all(
     into: &mut Settlement,
 ) -> Result<(), ControlError> {
     withdraw_all(core, op, principal, why, into).await?;
+    sealed::end_of_holder(core, op, principal, why, into).await?;
     end_grants(core, op, principal, into).await
 }
 

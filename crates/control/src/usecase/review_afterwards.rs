@@ -4,12 +4,10 @@
 
 use std::sync::Arc;
 
-use portcullis_model::{
-    AccessRequest, AccessRequestState, Decision, EventType, GrantEnd, GrantState, Review,
-};
+use portcullis_model::{AccessRequest, AccessRequestState, Decision, EventType, GrantEnd, Review};
 use portcullis_store::Change;
 
-use super::{access_requests, grants, review_passkey::Signed};
+use super::{access_requests, grants, review_passkey::Signed, sealed};
 use crate::{
     ControlError, OpContext,
     core::Core,
@@ -67,10 +65,9 @@ async fn end(
     let by = op.caller().and_then(|caller| caller.principal().person);
     for id in grants {
         let Some(grant) = core.store.grant(*id).await? else { continue };
-        if grant.state != GrantState::InForce {
-            continue;
-        }
+        sealed::end_with(core, op, &grant, into).await?;
         let (seen, why) = (grant.version, GrantEnd::Revoked);
+        // One that has ended already has no end to be made.
         let Ok(ended) = grant.end(op.now(), why, by) else { continue };
         into.changes.extend(grants::changes(core, op, &ended, seen, why));
         into.at_once.push(Effect::Grant(ended));

@@ -10,13 +10,14 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
     AccessRequest, AccessRequestId, BundleDigest, Event, Grant, GrantId, Incident, IncidentId,
-    NoticeId, Passkey, PersonId, Principal, PrincipalId, RefusalId, Schedule, TokenHash,
+    NoticeId, Passkey, PersonId, Principal, PrincipalId, RefusalId, Schedule, SealedCredential,
+    SealedId, TokenHash,
 };
 use portcullis_store::{
-    AccessRequests, Change, Grants, Incidents, LogMark, SeenPrincipal, SqliteStore, Store,
-    StoreError, StoredAnswer, StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent,
-    StoredGrantToken, StoredGroup, StoredNotice, StoredOneTimeToken, StoredProviderToken,
-    StoredRefusal, StoredSignIn, StoredUser,
+    AccessRequests, Change, Grants, Incidents, LogMark, SealedMark, SeenPrincipal, SqliteStore,
+    Store, StoreError, StoredAnswer, StoredBundle, StoredChallenge, StoredCode, StoredDevice,
+    StoredEvent, StoredGrantToken, StoredGroup, StoredNotice, StoredOneTimeToken,
+    StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -185,6 +186,22 @@ impl Store for FaultyStore {
 
     async fn bundle_other_than(&self, digest: &BundleDigest) -> Result<Option<StoredBundle>> {
         self.store.bundle_other_than(digest).await
+    }
+
+    async fn sealed_credential(&self, id: SealedId) -> Result<Option<SealedCredential>> {
+        self.store.sealed_credential(id).await
+    }
+
+    async fn sealed_credentials(&self) -> Result<Vec<SealedCredential>> {
+        self.store.sealed_credentials().await
+    }
+
+    async fn sealed_credential_of(&self, grant: GrantId) -> Result<Option<SealedId>> {
+        self.store.sealed_credential_of(grant).await
+    }
+
+    async fn sealed_mark(&self) -> Result<Option<SealedMark>> {
+        self.store.sealed_mark().await
     }
 
     async fn unlogged(&self, limit: u32) -> Result<Vec<StoredEvent>> {

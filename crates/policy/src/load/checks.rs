@@ -251,7 +251,7 @@ fn asks_for_stranger(expr: &Expr) -> bool {
 }
 
 const NO_TYPES: [&str; 1] = ["DataClass"];
-const NO_ACTIONS: [&str; 2] = ["reveal", "sealCredential"];
+const NO_ACTIONS: [&str; 1] = ["reveal"];
 
 fn types_of_head(head: &Head) -> Vec<String> {
     use cedar_policy::PrincipalConstraint as P;

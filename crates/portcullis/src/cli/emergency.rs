@@ -1,10 +1,15 @@
 //! `portcullis emergency`: opens a service at once, loudly, by a rule that is there for it.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use portcullis_api::access_requests::{AccessRequestBody, AskBody, AskQueryBody};
-use portcullis_model::{IncidentId, OperationName, PolicyId, ServiceName, Window};
+use portcullis_model::{
+    Clock, IncidentId, OperationName, PolicyId, SealedOpening, ServiceName, Window,
+};
+use serde_json::json;
 
-use super::{ask, failure::Failure, session::Session, short_id};
+use super::{ask, failure::Failure, screen::Screen, sealed, session::Session, short_id, when};
 
 #[derive(Debug, Args)]
 pub(crate) struct Emergency {
@@ -22,9 +27,60 @@ pub(crate) struct Emergency {
     /// For this open incident
     #[arg(long)]
     incident: Option<IncidentId>,
+    /// By a sealed credential: asks nobody, and prints what to present at the gate
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["rule", "incident"])]
+    sealed: Option<PathBuf>,
 }
 
 impl Emergency {
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.sealed.is_some()
+    }
+
+    /// Opens a sealed credential. Talks to nobody: there may be nobody.
+    pub(crate) fn open(self, screen: &Screen, clock: &dyn Clock) -> Result<(), Failure> {
+        let path = self.sealed.unwrap_or_default();
+        let file = sealed::read(&path)?;
+        let terms = file.terms().ok_or_else(|| {
+            Failure::WrongUse(format!("{} is not complete: fetch it first", path.display()))
+        })?;
+        if terms.service != self.service {
+            let (is, wanted) = (&terms.service, &self.service);
+            return Err(Failure::WrongUse(format!("it is for `{is}`, not for `{wanted}`")));
+        }
+        if clock.now() >= terms.expires_at {
+            return Err(Failure::Refused(format!("it ended at {}", terms.expires_at)));
+        }
+        let window = self.duration.unwrap_or(terms.window);
+        if window > terms.window {
+            let message = format!("it opens for {} at most", terms.window);
+            return Err(Failure::WrongUse(message));
+        }
+        let reason = ask::reason(self.reason, screen)?;
+        let passphrase = sealed::passphrase(screen)?;
+        let now = clock.now();
+        let opening = SealedOpening { credential: terms.id, reason, at: now, window };
+        let token = portcullis_identity::sealed::open(&file, &passphrase, &opening);
+        let token = token.map_err(|error| Failure::Refused(error.to_string()))?;
+        let until = now + window.signed();
+        if screen.is_json() {
+            let body =
+                json!({"token": token.expose(), "service": terms.service, "expires_at": until});
+            screen.body(&body);
+            return Ok(());
+        }
+        screen.line(token.expose());
+        screen.note(&format!(
+            "good for {} at the gate, {}: present it as `Portcullis-Authorization: Bearer …`",
+            terms.service,
+            when::until(until, now)
+        ));
+        screen.note(
+            "the gate writes down that you did; somebody reviews it as soon as control is back",
+        );
+        Ok(())
+    }
+
     pub(crate) async fn run(self, mut session: Session<'_>) -> Result<(), Failure> {
         let reason = ask::reason(self.reason, session.screen)?;
         let operation = OperationName::all_of(&self.service);

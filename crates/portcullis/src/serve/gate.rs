@@ -5,11 +5,12 @@ use std::sync::Arc;
 use anyhow::Result;
 use portcullis_proxy::{
     AssertionSigner, Browsers, Gate, GateConfig, GateHandle, GateParts, ListenerConfig, Metrics,
+    ports::SealedUses,
 };
 use rustls::RootCertStore;
 use tokio::runtime::Handle;
 
-use super::{Cores, certificates::Certificates, house::House};
+use super::{Cores, certificates::Certificates, house::House, sealed::SealedFolder};
 use crate::{
     adapters::{ControlFeed, ControlPorts, LogJournals},
     config::Loaded,
@@ -55,6 +56,7 @@ pub(super) fn open(
         browsers: Arc::clone(&ports) as _,
         sightings: Arc::clone(&ports) as _,
         connections: ports,
+        sealed: sealed(loaded, house, runtime)?,
         workloads: Arc::clone(&house.workloads),
         entropy: Arc::clone(&house.entropy),
         clock: Arc::clone(&house.clock),
@@ -62,6 +64,15 @@ pub(super) fn open(
         metrics,
     };
     Ok(Gate::new(config, given).run(cores.number)?)
+}
+
+/// Sealed credentials, and the task that keeps on disk which are revoked, and the time: as long as there are snapshots.
+fn sealed(loaded: &Loaded, house: &House, runtime: &Handle) -> Result<Option<Arc<dyn SealedUses>>> {
+    let Some(folder) = SealedFolder::open(loaded)? else { return Ok(None) };
+    let desk = Arc::new(folder.desk(Arc::clone(&house.clock))?);
+    let _entered = runtime.enter();
+    drop(folder.keep(Arc::clone(&desk), Arc::clone(house.control.snapshots())));
+    Ok(Some(desk))
 }
 
 /// Browsers sign in where there is somebody to vouch for people.

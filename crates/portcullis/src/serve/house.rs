@@ -11,7 +11,7 @@ use portcullis_policy::Bundle;
 use portcullis_store::{SqliteStore, Store};
 use tokio::runtime::Handle;
 
-use super::keys;
+use super::{keys, sealed};
 use crate::{
     adapters::{LogEvents, ProvidedPeople, TokenVerifier, Webhooks},
     ambient::{SystemClock, SystemEntropy},
@@ -52,7 +52,7 @@ impl House {
             bundle_source: loaded.bundle.clone(),
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
-            settings: settings(config, base, &entropy)?,
+            settings: settings(loaded, &entropy)?,
             people: people(loaded, &client, &clock, runtime)?,
             workloads: Arc::new(TokenVerifier(Arc::clone(&workloads))),
             notifier: Arc::new(Webhooks::new()?),
@@ -62,7 +62,8 @@ impl House {
     }
 }
 
-fn settings(config: &Config, base: &Path, entropy: &Arc<dyn Entropy>) -> Result<Settings> {
+fn settings(loaded: &Loaded, entropy: &Arc<dyn Entropy>) -> Result<Settings> {
+    let Loaded { config, base, .. } = loaded;
     let sign_ins = &config.identity.sign_ins;
     let scim = config.identity.scim.as_ref();
     Ok(Settings {
@@ -76,6 +77,7 @@ fn settings(config: &Config, base: &Path, entropy: &Arc<dyn Entropy>) -> Result<
         relying_party: RelyingParty::of(&config.control.url),
         sources: config.identity.sources(),
         methods: config.identity.methods(),
+        sealing: sealed::sealing(loaded, entropy.as_ref())?,
         provisioning: scim.map(|scim| scim.provisioning(base)).transpose()?,
         ..Settings::default()
     })

@@ -84,6 +84,7 @@ fn fixed(config: &Config) -> Vec<(&'static str, String)> {
         ("control", text(serde_json::to_string(&config.control))),
         ("store", text(serde_json::to_string(&config.store))),
         ("audit", text(serde_json::to_string(&config.audit))),
+        ("sealed", text(serde_json::to_string(&config.sealed))),
         ("identity", text(serde_json::to_string(&config.identity))),
     ]
 }

@@ -343,15 +343,21 @@ impl House {
 
     /// Runs the CLI with a home of its own in this house.
     pub(crate) fn cli(&self, home: &str, args: &[&str]) -> Output {
+        self.cli_with(home, args, &[])
+    }
+
+    /// The same with more in its environment.
+    pub(crate) fn cli_with(&self, home: &str, args: &[&str], more: &[(&str, &str)]) -> Output {
         let output = Command::new(binary())
             .args(args)
+            .envs(more.iter().copied())
             .env("PORTCULLIS_HOME", self.dir().join("homes").join(home))
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .output()
             .unwrap();
         // These print a token: they are there for that.
-        if !args.iter().any(|arg| ["token", "redeem"].contains(arg)) {
+        if !args.iter().any(|arg| ["token", "redeem", "--sealed"].contains(arg)) {
             let mut shown = self.shown.lock().unwrap();
             shown.extend([&output.stdout[..], &output.stderr[..]].concat());
         }

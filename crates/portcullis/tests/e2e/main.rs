@@ -57,6 +57,7 @@ mod readme;
 mod reads;
 mod record;
 mod reviews;
+mod sealed;
 mod secrecy;
 mod secrets;
 mod served_record;

@@ -7,11 +7,11 @@ use std::{
 };
 
 use jiff::Timestamp;
-use portcullis_identity::introspection::Again;
+use portcullis_identity::{introspection::Again, sealed::Opened};
 use portcullis_model::{Grant, GrantId, SignInId};
 use portcullis_policy::{Answer, Pass, Snapshot, Subject};
 
-use crate::{core::Core, decide::Question, ports::ConnectionEnd};
+use crate::{core::Core, decide::Question, ports::ConnectionEnd, sealed};
 
 /// Nothing is open for longer by the clock that nobody sets.
 const LONGEST: Duration = Duration::from_hours(366 * 24);
@@ -28,6 +28,8 @@ pub(crate) struct Standing {
     ends_at: Timestamp,
     /// The same by a clock that nobody sets: whichever is first ends it.
     ends_by: Instant,
+    /// What a sealed credential opened, if that is what it stands on.
+    sealed: Option<Arc<Opened>>,
     /// Whoever vouched may change their mind before that.
     again: Option<Arc<Again>>,
     generation: u64,
@@ -79,6 +81,7 @@ impl Standing {
         pass: &Pass,
         sign_in: Option<SignInId>,
         ends_at: Timestamp,
+        sealed: Option<Arc<Opened>>,
         again: Option<Arc<Again>>,
         by_certificate: bool,
         generation: u64,
@@ -95,6 +98,7 @@ impl Standing {
             by_certificate,
             ends_at,
             ends_by,
+            sealed,
             again,
             generation,
             facts,
@@ -143,6 +147,11 @@ impl Standing {
         snapshot: &Snapshot,
         now: Timestamp,
     ) -> Option<ConnectionEnd> {
+        let over = match self.sealed_over(core, snapshot, now) {
+            Ok(over) => over,
+            Err(revoked) => return Some(revoked),
+        };
+        let snapshot = over.as_ref().unwrap_or(snapshot);
         self.follow_grant(snapshot, now, Instant::now());
         if let Some(used) = &self.grant
             && snapshot.grant(used.id).is_none()
@@ -189,7 +198,29 @@ impl Standing {
         snapshot: &Snapshot,
         now: Timestamp,
     ) -> Option<ConnectionEnd> {
-        if self.rereads_time { self.denied(core, snapshot, now) } else { None }
+        if !self.rereads_time {
+            return None;
+        }
+        match self.sealed_over(core, snapshot, now) {
+            Ok(over) => self.denied(core, over.as_ref().unwrap_or(snapshot), now),
+            Err(revoked) => Some(revoked),
+        }
+    }
+
+    /// `snapshot` with what a sealed credential opened, if it stands on one that is not revoked.
+    fn sealed_over(
+        &self,
+        core: &Core,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Result<Option<Snapshot>, ConnectionEnd> {
+        match &self.sealed {
+            None => Ok(None),
+            Some(opened) if sealed::is_revoked(core, snapshot, opened) => {
+                Err(ConnectionEnd::GrantEnded)
+            }
+            Some(opened) => Ok(Some(sealed::over(snapshot, opened, now))),
+        }
     }
 
     /// Asks the same question again.

@@ -112,6 +112,7 @@ impl House {
             sightings: Arc::clone(&ports) as _,
             connections: Arc::clone(&ports) as _,
             workloads: Arc::new(workloads.unwrap()),
+            sealed: None,
             entropy: Arc::clone(&ports) as _,
             clock,
             signer: Arc::new(signer()),

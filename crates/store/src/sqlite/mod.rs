@@ -12,6 +12,7 @@ mod open;
 mod passkeys;
 mod read;
 mod rows;
+mod sealed;
 mod write;
 
 use std::{
@@ -24,13 +25,14 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
     AccessRequest, AccessRequestId, BundleDigest, Event, Grant, GrantId, Incident, IncidentId,
-    NoticeId, Passkey, PersonId, Principal, PrincipalId, RefusalId, Schedule, TokenHash,
+    NoticeId, Passkey, PersonId, Principal, PrincipalId, RefusalId, Schedule, SealedCredential,
+    SealedId, TokenHash,
 };
 use sqlx::SqlitePool;
 
 use crate::{
-    AccessRequests, Change, Grants, Incidents, LogMark, SeenPrincipal, Store, StoreError,
-    StoredAnswer, StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent,
+    AccessRequests, Change, Grants, Incidents, LogMark, SealedMark, SeenPrincipal, Store,
+    StoreError, StoredAnswer, StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent,
     StoredGrantToken, StoredGroup, StoredNotice, StoredOneTimeToken, StoredProviderToken,
     StoredRefusal, StoredSignIn, StoredUser,
 };
@@ -190,6 +192,22 @@ impl Store for SqliteStore {
 
     async fn bundle_other_than(&self, digest: &BundleDigest) -> Result<Option<StoredBundle>> {
         read::bundle_other_than(&self.readers, digest).await
+    }
+
+    async fn sealed_credential(&self, id: SealedId) -> Result<Option<SealedCredential>> {
+        sealed::credential(&self.readers, id).await
+    }
+
+    async fn sealed_credentials(&self) -> Result<Vec<SealedCredential>> {
+        sealed::credentials(&self.readers).await
+    }
+
+    async fn sealed_credential_of(&self, grant: GrantId) -> Result<Option<SealedId>> {
+        sealed::credential_of(&self.readers, grant).await
+    }
+
+    async fn sealed_mark(&self) -> Result<Option<SealedMark>> {
+        sealed::mark(&self.readers).await
     }
 
     async fn unlogged(&self, limit: u32) -> Result<Vec<StoredEvent>> {

@@ -48,6 +48,7 @@ fn migrations() -> Migrator {
         (8, "lifecycle", include_str!("../../migrations/0008_lifecycle.sql")),
         (10, "grant_tokens", include_str!("../../migrations/0010_grant_tokens.sql")),
         (11, "emergencies", include_str!("../../migrations/0011_emergencies.sql")),
+        (12, "sealed_credentials", include_str!("../../migrations/0012_sealed_credentials.sql")),
         (13, "bound_tokens", include_str!("../../migrations/0013_bound_tokens.sql")),
     ];
     let migration = |(version, name, sql): (i64, &'static str, &'static str)| {

@@ -9,6 +9,7 @@ use sqlx::{Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
 use super::{
     Result, browsers, directory, facts, grant_tokens, lifecycle, passkeys,
     rows::{json, micros, unreadable},
+    sealed,
 };
 use crate::{
     Change, LogMark, Person, StoreError, StoredAnswer, StoredBundle, StoredDevice, StoredRefusal,
@@ -76,6 +77,7 @@ pub(super) async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<
             facts::move_incident(tx, incident, *seen_version).await
         }
         Change::PutSchedule(schedule) => facts::put_schedule(tx, schedule).await,
+        Change::Sealed(change) => sealed::apply(tx, change).await,
         Change::Record(event) => record(tx, event).await,
     }
 }
@@ -197,6 +199,26 @@ async fn add_access_request(
     guarded(tx, query).await
 }
 
+/// What an opened credential came to, whatever is guarded elsewhere: it has happened.
+pub(super) async fn insert_access_request(
+    tx: &mut SqliteConnection,
+    request: &AccessRequest,
+) -> Result<()> {
+    let sql = "INSERT INTO access_requests \
+               (id, principal, service, asked, state, reviews, expires_at, body, afterwards) \
+               VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?)";
+    let query = sqlx::query(sql)
+        .bind(request.id.to_string())
+        .bind(request.requester.to_string())
+        .bind(request.service.to_string())
+        .bind(asked(request)?)
+        .bind(request.state.as_str())
+        .bind(micros(request.expires_at))
+        .bind(json("access_requests", request)?)
+        .bind(request.waits_for_review_afterwards().then_some("open"));
+    guarded(tx, query).await
+}
+
 async fn review_afterwards(tx: &mut SqliteConnection, request: &AccessRequest) -> Result<()> {
     let sql = "UPDATE access_requests SET afterwards = 'reviewed', reviews = ?, body = ? \
                WHERE id = ? AND state = 'approved' AND afterwards = 'open'";
@@ -264,6 +286,23 @@ async fn add_review(
         .bind(review.person.to_string())
         .bind(decision)
         .bind(micros(review.at));
+    guarded(tx, query).await
+}
+
+/// The grant of one, in force or over.
+pub(super) async fn insert_grant(tx: &mut SqliteConnection, grant: &Grant) -> Result<()> {
+    let sql = "INSERT INTO grants \
+               (id, access_request, principal, service, state, version, expires_at, body) \
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+    let query = sqlx::query(sql)
+        .bind(grant.id.to_string())
+        .bind(grant.access_request.to_string())
+        .bind(grant.principal.to_string())
+        .bind(grant.resource.service.to_string())
+        .bind(state(grant))
+        .bind(grant.version)
+        .bind(micros(grant.expires_at))
+        .bind(json("grants", grant)?);
     guarded(tx, query).await
 }
 
