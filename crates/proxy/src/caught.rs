@@ -6,7 +6,7 @@
 use std::{
     future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
+    pin::Pin,
     task::Poll,
 };
 
@@ -15,9 +15,12 @@ use std::{
 pub(crate) struct Panicked;
 
 /// Drives `future` to its end, or to its panic. The standard library's hook has said where by then.
-pub(crate) async fn caught<T>(future: impl Future<Output = T>) -> Result<T, Panicked> {
-    let mut future = pin!(future);
-    poll_fn(|cx| {
+///
+/// Not an `async fn`, which would hold what it is given twice: requests are large.
+pub(crate) fn caught<T>(
+    mut future: Pin<&mut impl Future<Output = T>>,
+) -> impl Future<Output = Result<T, Panicked>> {
+    poll_fn(move |cx| {
         // What is left behind is dropped: locks and borrows were given back on the way out, and what
         // a core remembers of decisions is forgotten by whoever hears of it.
         match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
@@ -26,5 +29,4 @@ pub(crate) async fn caught<T>(future: impl Future<Output = T>) -> Result<T, Pani
             Err(_) => Poll::Ready(Err(Panicked)),
         }
     })
-    .await
 }

@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     net::TcpListener,
+    pin::pin,
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -242,7 +243,7 @@ pub(crate) async fn run(
 /// Watches what is open, whatever happens. Who cannot be judged is cut: nobody lives on because a
 /// decision about somebody panicked.
 async fn watch(core: Rc<Core>) {
-    while caught(crate::connection::watch_all(Rc::clone(&core))).await == Err(Panicked) {
+    while caught(pin!(crate::connection::watch_all(Rc::clone(&core)))).await == Err(Panicked) {
         tracing::error!("the gate panicked over its live connections; all of this core are cut");
         core.forget_decisions();
         core.live.cut_all(crate::ports::ConnectionEnd::PolicyChanged);

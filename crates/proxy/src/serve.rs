@@ -3,7 +3,7 @@
 pub(crate) mod sign_in;
 pub(crate) mod strict;
 
-use std::rc::Rc;
+use std::{pin::pin, rc::Rc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
@@ -45,7 +45,11 @@ pub(crate) async fn serve(
     let (mut parts, body) = request.into_parts();
     let mut exchange = Exchange::begin(core, peer, &mut parts, body);
     let asks_upgrade = exchange.asks_upgrade();
-    let mut response = match caught(respond(&mut exchange, parts)).await {
+    let responded = {
+        let responding = pin!(respond(&mut exchange, parts));
+        caught(responding).await
+    };
+    let mut response = match responded {
         Ok(response) => response,
         Err(Panicked) => Box::pin(after_panic(&mut exchange)).await,
     };
@@ -110,7 +114,8 @@ async fn after_panic(exchange: &mut Exchange) -> Response<DownBody> {
     tracing::error!(request = %exchange.id, "the gate panicked over a request");
     exchange.core.forget_decisions();
     let refusal = Refusal::Unavailable(Unavailable::Internal);
-    caught(refuse::refuse(exchange, refusal)).await.unwrap_or_else(|Panicked| {
+    let refusing = pin!(refuse::refuse(exchange, refusal));
+    caught(refusing).await.unwrap_or_else(|Panicked| {
         let mut response = Response::new(DownBody::whole(Bytes::new()));
         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -16,6 +16,8 @@
 //! | ends come by the wall clock only | a clock that was set back keeps a grant alive |
 //! | a use is not stored by its request (`INSERT OR REPLACE`) | the same request spends two |
 //! | a new bundle leaves grants whose rule is gone | they stay in force |
+//! | a revocation is stored and not published | gates go on with the grant |
+//! | a use is spent without its event | the record lacks it |
 //!
 //! Two mistakes were in the product: a grant whose start lies ahead, because the wall clock was set back, was
 //! forgotten by a restart; and a grant that was issued while a bundle came into force kept a rule that was gone,

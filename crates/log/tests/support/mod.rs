@@ -1,6 +1,6 @@
 //! A log in a temporary directory, and attempts to put into it.
 
-#![allow(dead_code, reason = "every test binary uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "every test binary uses a part of it")]
 
 mod attempts;
 
@@ -16,7 +16,7 @@ use std::{
 
 use jiff::Timestamp;
 use portcullis_log::{Finding, Log, LogError, LogOptions, Reader, Verified, verify};
-use portcullis_model::{Clock, Entropy, Event, EventId, EventType, RequestId};
+use portcullis_model::{Clock, Entropy, Event, EventId, EventType};
 
 pub(crate) use self::attempts::{attempt, noon, on_core, outcome};
 

@@ -19,6 +19,7 @@ use crate::{
 /// Answers that are kept for one caller.
 const MOST_ANSWERS: i64 = 256;
 
+#[expect(clippy::too_many_lines, reason = "one arm for each change")]
 pub(super) async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<()> {
     match change {
         Change::AddPerson(person) => add_person(tx, person).await,

@@ -103,7 +103,7 @@ pub(crate) async fn e34_an_emergency_is_open_until_one_has_reviewed_it(store: Sh
         .await
         .unwrap();
     let open = || store.access_requests(AccessRequests::ToReviewAfterwards, 10);
-    assert_eq!(open().await.unwrap(), [emergency.clone()]);
+    assert_eq!(open().await.unwrap(), std::slice::from_ref(&emergency));
     let by =
         |n| emergency.clone().review_afterwards(made::review(n, n, Decision::Decline)).unwrap();
     // Both saw it open.

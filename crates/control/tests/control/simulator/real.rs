@@ -193,6 +193,7 @@ impl Real {
         self.world.op(&self.tokens[&who]).await
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each act")]
     pub(super) async fn act(&self, act: &Act, acting: &Acting) -> Heard {
         let control = self.world.control();
         let op = || acting.op.as_ref().unwrap();
