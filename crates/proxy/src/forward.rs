@@ -77,11 +77,11 @@ pub(crate) fn opening(
         pass,
         exchange.sign_in,
         exchange.ends_at,
-        exchange.sealed.clone(),
         exchange.again.clone(),
         exchange.key == Key::Certificate,
         generation,
-    );
+    )
+    .by_sealed(exchange.sealed.clone());
     Opening {
         core: Rc::clone(&exchange.core),
         peer: Rc::clone(&exchange.peer),

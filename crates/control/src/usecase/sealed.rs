@@ -58,7 +58,7 @@ pub(crate) async fn propose(
     wanted: ProposeSealed,
 ) -> Result<SealedCredential> {
     sealing(core)?;
-    let (proposer, person) = sealer(core, op, &wanted.service)?;
+    let (by, person) = sealer(core, op, &wanted.service)?;
     let purpose = text::checked("purpose", &wanted.purpose)?;
     if wanted.public_key.as_ref().len() != PUBLIC_KEY {
         let message = "is no Ed25519 public key".to_owned();
@@ -78,7 +78,7 @@ pub(crate) async fn propose(
         valid_for: wanted.valid_for,
         public_key: wanted.public_key,
         purpose,
-        proposed_by: proposer,
+        proposed_by: by,
         proposer: person,
         proposed_at: op.now(),
         state: SealedState::Proposed,
@@ -285,7 +285,7 @@ fn is_same_person(core: &Core, op: &OpContext, proposed: &SealedCredential) -> b
 
 fn may_still(core: &Core, op: &OpContext, proposed: &SealedCredential) -> bool {
     let snapshot = core.snapshot();
-    let Some(proposer) = snapshot.principal(&proposed.proposed_by) else { return false };
+    let Some(who) = snapshot.principal(&proposed.proposed_by) else { return false };
     let since = core.authenticated_at(&proposed.proposed_by).unwrap_or(proposed.proposed_at);
     let at = ControlContext {
         now: op.now(),
@@ -294,8 +294,8 @@ fn may_still(core: &Core, op: &OpContext, proposed: &SealedCredential) -> bool {
         auth_age: op.now().duration_since(since),
     };
     let (action, on) = (ControlAction::SealCredential, ControlResource::Service(&proposed.service));
-    let subject = Subject::new(Arc::clone(proposer));
-    !core.publisher.bars(proposer) && snapshot.allows(&subject, action, on, &at).allowed
+    let subject = Subject::new(Arc::clone(who));
+    !core.publisher.bars(who) && snapshot.allows(&subject, action, on, &at).allowed
 }
 
 /// Whether it could open anything to its holder as policies are now: the holder, and for how long.

@@ -31,12 +31,15 @@ pub(crate) fn handed_out(secret: &str) {
 }
 
 /// The part of a secret that gives it away: the signature of a JWT, what follows the prefix of a token
-/// of ours, the value of a cookie.
+/// of ours, the last signature of a sealed credential that was opened, the value of a cookie.
 fn part(secret: &str) -> Option<&str> {
     let secret = secret.trim();
     // Header and claims of a JWT are much like those of every other, and no secret without the rest.
     let random = if secret.starts_with("ey") {
         secret.splitn(3, '.').nth(2)?.rsplit('.').next()?
+    } else if secret.starts_with("pc_sealed_") {
+        // Its terms, and control's signature, are no secret.
+        secret.split('.').nth(3)?
     } else {
         ours(secret).unwrap_or(secret)
     };
@@ -210,6 +213,9 @@ fn what_gives_a_secret_away_is_its_random_part() {
     assert_eq!(part("eyJh.eyJz.0123456789abcdefghijklmnop"), Some("0123456789abcdefghijklmn"));
     assert_eq!(part("portcullis-secret\n"), Some("portcullis-secret"));
     assert_eq!(part("garbage"), None);
+    let opened = "pc_sealed_terms.signature.opening.0123456789abcdefghijklmnop";
+    assert_eq!(part(opened), Some("0123456789abcdefghijklmn"));
+    assert_eq!(part("pc_sealed_0123456789abcdefghijklmnop"), None, "terms are no secret");
     for nothing in
         ["eyJh.eyJz.", "eyJh.eyJz0123456789abcdefghijklmnop", "eyJh0123456789abcdefghijk"]
     {

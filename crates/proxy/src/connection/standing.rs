@@ -81,7 +81,6 @@ impl Standing {
         pass: &Pass,
         sign_in: Option<SignInId>,
         ends_at: Timestamp,
-        sealed: Option<Arc<Opened>>,
         again: Option<Arc<Again>>,
         by_certificate: bool,
         generation: u64,
@@ -98,12 +97,18 @@ impl Standing {
             by_certificate,
             ends_at,
             ends_by,
-            sealed,
+            sealed: None,
             again,
             generation,
             facts,
             rereads_time,
         }
+    }
+
+    /// The same on what a sealed credential opened, if one was presented.
+    #[must_use]
+    pub(crate) fn by_sealed(self, sealed: Option<Arc<Opened>>) -> Self {
+        Self { sealed, ..self }
     }
 
     pub(crate) fn question(&self) -> &Question {
