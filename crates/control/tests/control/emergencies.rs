@@ -24,7 +24,9 @@ async fn e34_an_emergency_is_on_record_before_it_opens_anything() {
     let refused = world.ask(&ben, "payments.*").await;
     assert!(matches!(refused, Err(ControlError::Unavailable(_))), "{refused:?}");
     assert_eq!(world.holds(&who(&ben)), 0);
-    world.log.broken.store(false, Ordering::SeqCst);
+    // A store that refuses, and not a log that recovers meanwhile.
+    let world = World::with(&with_emergency()).await;
+    let ben = world.sign_in("ben", &["engineering"]).await;
     world.faults.refuses.store(true, Ordering::SeqCst);
     assert!(world.ask(&ben, "payments.*").await.is_err());
     assert_eq!(world.holds(&who(&ben)), 0);
