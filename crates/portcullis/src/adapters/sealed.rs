@@ -159,9 +159,11 @@ impl SealedUses for SealedDesk {
 pub(crate) struct SealedReader {
     key: Arc<SealingKey>,
     path: PathBuf,
-    /// The length of the log, and up to where it was read, when there was nothing more to read.
-    done: Arc<Mutex<Option<(u64, Option<SealedMark>)>>>,
+    done: Arc<Mutex<Option<Done>>>,
 }
+
+/// The length of the log, and up to where it was read, when there was nothing more to read.
+type Done = (u64, Option<SealedMark>);
 
 impl SealedReader {
     /// Of the log in `folder`.

@@ -87,13 +87,13 @@ impl Sealed {
             Some(What::Agree { id }) => {
                 let path = format!("/v1/sealed-credentials/{id}/agree");
                 let answer = session.post(&path, None).await?;
-                shown(&session, answer)
+                shown(&session, &answer)
             }
             Some(What::Fetch { file }) => fetch(session, &file).await,
             Some(What::Revoke { id, why }) => {
                 let path = format!("/v1/sealed-credentials/{id}/revoke");
                 let answer = session.post(&path, Some(written(&RevokeSealedBody { why })?)).await?;
-                shown(&session, answer)
+                shown(&session, &answer)
             }
         }
     }
@@ -131,7 +131,7 @@ impl Propose {
             let fetch = session.command(&format!("sealed fetch {}", self.out.display()));
             session.screen.note(&format!("then `{fetch}` completes the file"));
         }
-        shown(&session, answer)
+        shown(&session, &answer)
     }
 }
 
@@ -183,10 +183,10 @@ async fn fetch(mut session: Session<'_>, path: &Path) -> Result<(), Failure> {
         let complete = format!("{} is complete: keep it and its passphrase apart", path.display());
         session.screen.note(&complete);
     }
-    shown(&session, answer)
+    shown(&session, &answer)
 }
 
-fn shown(session: &Session<'_>, answer: Fetched) -> Result<(), Failure> {
+fn shown(session: &Session<'_>, answer: &Fetched) -> Result<(), Failure> {
     if session.screen.is_json() {
         session.screen.body(&answer.body);
         return Ok(());

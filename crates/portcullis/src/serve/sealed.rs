@@ -148,7 +148,9 @@ impl SealedFolder {
                 let mut now = revoked.clone();
                 now.extend(snapshots.current().sealed_revoked());
                 if now != revoked {
-                    let text = now.iter().map(|id| format!("{id}\n")).collect();
+                    let mut text =
+                        now.iter().map(SealedId::to_string).collect::<Vec<_>>().join("\n");
+                    text.push('\n');
                     if keep(path.join(REVOKED), text).await {
                         revoked = now;
                     }

@@ -129,9 +129,9 @@ impl Outage {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut held = String::new();
-        BufReader::new(holder.stdout.as_mut().unwrap()).read_line(&mut held).unwrap();
-        assert_eq!(held.trim(), "held");
+        let mut line = String::new();
+        BufReader::new(holder.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line.trim(), "held");
         Self { audit, holder }
     }
 
