@@ -155,7 +155,7 @@ fn until<T: std::fmt::Debug>(what: &str, look: impl Fn() -> T, done: impl Fn(&T)
         if done(&seen) {
             return seen;
         }
-        assert!(begun.elapsed() < Duration::from_secs(60), "{what}: {seen:?}");
+        assert!(begun.elapsed() < Duration::from_mins(1), "{what}: {seen:?}");
         std::thread::sleep(Duration::from_millis(100));
     }
 }
