@@ -242,8 +242,7 @@ mod tests {
         let sound = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<&str> = sound.lines().collect();
         let with = |lines: &[&str]| {
-            std::fs::write(&path, lines.iter().map(|line| format!("{line}\n")).collect::<String>())
-                .unwrap();
+            std::fs::write(&path, lines.join("\n") + "\n").unwrap();
         };
         let other =
             lines[1].replace(&URL_SAFE_NO_PAD.encode("two"), &URL_SAFE_NO_PAD.encode("2wo"));
