@@ -65,9 +65,11 @@ impl Notice {
         let request = || event.access_request.map(About::AccessRequest);
         let grant = || event.grant.map(About::Grant);
         let about = match event.kind {
-            EventType::AccessRequested | EventType::Reviewed | EventType::AccessRequestEnded => {
-                request()
-            }
+            EventType::AccessRequested
+            | EventType::EmergencyOpened
+            | EventType::Reviewed
+            | EventType::EmergencyReviewed
+            | EventType::AccessRequestEnded => request(),
             EventType::GrantStarted
             | EventType::GrantExtended
             | EventType::GrantUsed

@@ -21,6 +21,9 @@ const PSEUDO: usize = 14;
 const PATHS: [usize; 2] = [4, 5];
 /// What the gate lets clients use of its memory; nobody has told them otherwise.
 const MAX_TABLE: u32 = 4096;
+/// A field may cost its client a byte and the gate a hundred: whoever sends so many in one head is not
+/// told that they are too many, which would keep them until then.
+const MOST_FIELDS: usize = 512;
 /// RFC 7541 section 4.1.
 const OVERHEAD: u32 = 32;
 
@@ -71,8 +74,12 @@ pub(super) struct Blocks {
 impl Blocks {
     /// Whether all fields of a whole block are sound. Trailers have no pseudo-headers.
     pub(super) fn inspect(&mut self, mut block: &[u8], trailers: bool) -> Result<bool, Broken> {
-        let mut sound = true;
+        let (mut sound, mut fields) = (true, 0);
         while let Some(first) = block.first() {
+            fields += 1;
+            if fields > MOST_FIELDS {
+                return Err(Broken);
+            }
             let entry = match first {
                 0x80.. => self.entry(integer(&mut block, 7)?)?,
                 0x40.. => {
