@@ -2,8 +2,8 @@
 
 use jiff::SignedDuration;
 use portcullis_model::{
-    Base64Url, GrantEnd, GrantId, GrantKind, PersonId, SealedCredential, SealedId, SealedState,
-    Window,
+    AccessRequest, Base64Url, GrantEnd, GrantId, GrantKind, PersonId, SealedCredential, SealedId,
+    SealedState, Window,
 };
 use portcullis_store::{AccessRequests, Change, SealedChange, SealedMark};
 
@@ -67,21 +67,26 @@ pub(crate) async fn e35_a_sealed_credential_takes_two_people_by_the_store_too(st
     store.commit(vec![sealed(ended)]).await.unwrap();
 }
 
+/// What an opening comes to.
+fn emergency(grant: GrantId) -> AccessRequest {
+    let mut request = made::request(1, "ana", "payments.*");
+    request.queries[0].way.kind = GrantKind::Emergency;
+    request.queries[0].way.reviews = 0;
+    request.approve(now(), vec![grant]).unwrap()
+}
+
 /// An opening of the first credential.
 fn opened(is_over: bool) -> SealedChange {
     let grant = made::grant(1, 1, None);
     let over = grant.clone().end(now(), GrantEnd::Revoked, None).unwrap();
-    let request = made::request(1, "ana", "payments.*").approve(now(), vec![grant.id]).unwrap();
+    let request = emergency(grant.id);
     let grant = Box::new(if is_over { over } else { grant });
     SealedChange::Open { request: Box::new(request), grant, credential: SealedId::from_bits(1) }
 }
 
 pub(crate) async fn e35_what_was_opened_comes_in_once(store: Shared) {
     let grant = made::grant(1, 1, None);
-    let mut request = made::request(1, "ana", "payments.*");
-    request.queries[0].way.kind = GrantKind::Emergency;
-    request.queries[0].way.reviews = 0;
-    let request = request.approve(now(), vec![grant.id]).unwrap();
+    let request = emergency(grant.id);
     let credential = SealedId::from_bits(9);
     let open = SealedChange::Open {
         request: Box::new(request),
