@@ -225,7 +225,7 @@ fn e35_it_takes_two_people_with_the_right_and_nobody_counts_twice() {
     let _holder = payments.enter(&ben());
     let wanted = |rule: &str, holder: &str, valid_for: &str| {
         json!({"service": "payments", "rule": rule, "holder": holder, "purpose": "nights",
-            "valid_for": valid_for, "public_key": "A".repeat(43)})
+            "valid_for": valid_for, "public_key": "cHVibGljIGhhbGYgb2YgdGhlIG5pZ2h0IHNoaWZ0J3M"})
     };
     let good = || wanted("payments.emergency", "corp:ben", "30d");
     let propose =
