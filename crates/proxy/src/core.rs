@@ -28,7 +28,6 @@ use crate::{
     listener::{self, Arrival, Entrance, Peers, Seats},
     metrics::CoreMetrics,
     ports::Journal,
-    quick_answers::QuickAnswers,
     record::Anonymous,
     upstream::Upstreams,
 };
@@ -54,7 +53,6 @@ pub(crate) struct Core {
     pub(crate) live: Live,
     pub(crate) peers: Peers,
     pub(crate) work: Rc<Work>,
-    pub(crate) answers: Rc<QuickAnswers>,
     pub(crate) metrics: CoreMetrics,
     pub(crate) anonymous: Anonymous,
     pub(crate) seats: Seats,
@@ -104,7 +102,6 @@ impl Core {
             live: Live::default(),
             peers: Peers::default(),
             work: Rc::default(),
-            answers: Rc::default(),
             metrics: CoreMetrics::new(Arc::clone(&parts.metrics)),
             anonymous: Anonymous::default(),
             seats,
@@ -226,7 +223,6 @@ pub(crate) async fn run(
     let take_over = listener::take_over(Rc::clone(&core), entrances, arrivals, closed);
     tokio::task::spawn_local(take_over);
     tokio::task::spawn_local(watch(Rc::clone(&core)));
-    tokio::task::spawn_local(Rc::clone(&core.answers).look());
     if let Some(most) = core.config.busy_poll {
         tokio::task::spawn_local(Rc::clone(&core.work).stay_awake(most));
     }

@@ -41,7 +41,6 @@ mod inspect;
 mod limit;
 mod listener;
 mod metrics;
-mod quick_answers;
 mod record;
 mod refuse;
 mod route;

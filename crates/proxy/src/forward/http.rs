@@ -49,12 +49,10 @@ pub(crate) async fn forward(
     let body = upload(exchange, payload, watch);
     let deadline = Deadline::of(canonical.speaks, &canonical.headers);
     let request = super::request(exchange, &pass, canonical, &destination.lane, body)?;
-    let asked = exchange.core.answers.asked();
     let sending = destination.lane.send(request);
     let sending = answer(exchange, &question, destination, sending, once);
-    let answered = within(deadline, watched.as_ref(), &question, sending).await;
-    drop(asked);
-    let (response, Destination { instance, lane }) = answered?;
+    let (response, Destination { instance, lane }) =
+        within(deadline, watched.as_ref(), &question, sending).await?;
     // RFC 9110 section 15.2.2: nobody asked for another protocol, and nobody here would decide what is
     // said in it.
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
