@@ -50,7 +50,7 @@ pub(crate) async fn connect(
     // Connecting is rare, and its future is large: boxed, so that requests and idle connections are
     // small.
     Box::pin(async move {
-        let trouble = match upstreams.connect(&endpoint, kind).await {
+        let trouble = match upstreams.lane(&endpoint, kind).await {
             Ok(lane) => return Ok(Destination { instance, lane }),
             Err(trouble) => trouble,
         };

@@ -3,7 +3,6 @@
 mod connect;
 mod endpoint;
 mod lane;
-mod whole_writes;
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Instant};
 
@@ -81,17 +80,8 @@ impl Upstreams {
     ) -> Result<Lane, UpstreamTrouble> {
         match endpoint.pooled_for(kind) {
             Some(lane) => Ok(lane),
-            None => self.connect(endpoint, kind).await,
+            None => endpoint.connect(&self.connectors, kind).await,
         }
-    }
-
-    /// A new connection to `endpoint`, or one that somebody else has made meanwhile.
-    pub(crate) async fn connect(
-        &self,
-        endpoint: &Rc<Endpoint>,
-        kind: Kind,
-    ) -> Result<Lane, UpstreamTrouble> {
-        endpoint.connect(&self.connectors, kind).await
     }
 
     /// Closes pooled connections that nobody has used for a while.

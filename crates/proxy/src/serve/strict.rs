@@ -17,6 +17,7 @@ mod defect;
 pub(crate) mod frames;
 mod hpack;
 pub(crate) mod http2;
+mod kept;
 mod line;
 mod reader;
 
@@ -37,6 +38,7 @@ use tokio::{
 };
 
 pub(crate) use defect::Defect;
+use kept::Kept;
 pub(crate) use reader::{Asked, MAX_HEAD};
 use reader::{Reader, Step, Then};
 
@@ -135,9 +137,7 @@ pub(crate) struct Strict<S> {
     stream: S,
     reader: Reader,
     verdict: Arc<Verdict>,
-    /// Bytes that were read and are not handed on yet. The first `sound` of them may be.
-    kept: Vec<u8>,
-    sound: usize,
+    kept: Kept,
     fate: Fate,
 }
 
@@ -153,25 +153,13 @@ impl<S> Strict<S> {
     }
 
     fn of(stream: S, reader: Reader, verdict: Arc<Verdict>) -> Self {
-        Self { stream, reader, verdict, kept: Vec::new(), sound: 0, fate: Fate::Read }
-    }
-
-    /// Hands on what is kept and sound.
-    fn hand_on(&mut self, buffer: &mut ReadBuf<'_>) {
-        let length = self.sound.min(buffer.remaining());
-        buffer.put_slice(self.kept.get(..length).unwrap_or_default());
-        self.sound -= length;
-        self.kept.drain(..length);
-        if self.kept.is_empty() {
-            // Most connections never need it again.
-            self.kept = Vec::new();
-        }
+        Self { stream, reader, verdict, kept: Kept::default(), fate: Fate::Read }
     }
 
     /// Reads on in what is kept.
     fn read_kept(&mut self) {
-        let step = self.reader.read(&self.kept);
-        self.sound = step.sound;
+        let step = self.reader.read(&self.kept.bytes);
+        self.kept.sound = step.sound;
         self.settle_fate(step.then);
     }
 
@@ -186,11 +174,11 @@ impl<S> Strict<S> {
                 self.fate = Fate::Broken(defect);
             }
         }
-        self.kept.truncate(self.sound);
+        self.kept.bytes.truncate(self.kept.sound);
         if let Then::Refuse(_) = then {
             self.fate = Fate::OVER;
-            self.kept.extend_from_slice(STAND_IN);
-            self.sound = self.kept.len();
+            self.kept.bytes.extend_from_slice(STAND_IN);
+            self.kept.sound = self.kept.bytes.len();
         }
     }
 }
@@ -211,17 +199,17 @@ impl<S: AsyncRead + Unpin> Strict<S> {
         if new.is_empty() {
             return Poll::Ready(Ok(true));
         }
-        if self.kept.is_empty() {
+        if self.kept.bytes.is_empty() {
             let Step { sound, then } = self.reader.read(new);
             if sound == new.len() && then == Then::More {
                 return Poll::Ready(Ok(true));
             }
-            self.kept.extend_from_slice(new.get(sound..).unwrap_or_default());
+            self.kept.bytes.extend_from_slice(new.get(sound..).unwrap_or_default());
             buffer.set_filled(before + sound);
             self.settle_fate(then);
             return Poll::Ready(Ok(sound > 0));
         }
-        self.kept.extend_from_slice(new);
+        self.kept.bytes.extend_from_slice(new);
         buffer.set_filled(before);
         self.read_kept();
         Poll::Ready(Ok(false))
@@ -252,8 +240,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Strict<S> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
-            if this.sound > 0 {
-                this.hand_on(buffer);
+            if this.kept.sound > 0 {
+                this.kept.hand_on(buffer);
                 return Poll::Ready(Ok(()));
             }
             match this.fate {
@@ -275,7 +263,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Strict<S> {
                     continue;
                 }
                 *this.verdict.waiting() = Some(cx.waker().clone());
-                if this.kept.len() >= MAX_KEPT {
+                if this.kept.bytes.len() >= MAX_KEPT {
                     return Poll::Pending;
                 }
             }
@@ -300,7 +288,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Strict<S> {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+        match parts {
+            // A gathering write of one slice costs the system more than a write, and most requests are a
+            // head alone.
+            [whole] => Pin::new(&mut self.stream).poll_write(cx, whole),
+            parts => Pin::new(&mut self.stream).poll_write_vectored(cx, parts),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -17,7 +17,6 @@ use super::{
     Endpoint, Kind,
     endpoint::Scheme,
     lane::{Line, Sender},
-    whole_writes::WholeWrites,
 };
 use crate::{detect::LocalExecutor, serve::strict::Strict};
 
@@ -108,7 +107,7 @@ where
     let mut builder = http1::Builder::new();
     builder.max_headers(MAX_HEADERS);
     let verdict = Arc::default();
-    let strict = Strict::of_answers(WholeWrites(stream), Arc::clone(&verdict));
+    let strict = Strict::of_answers(stream, Arc::clone(&verdict));
     let (sender, connection) = builder.handshake(TokioIo::new(strict)).await?;
     tokio::task::spawn_local(async move {
         if let Err(error) = connection.with_upgrades().await {

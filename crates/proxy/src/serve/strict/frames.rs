@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::{
     hpack::{Blocks, Broken},
     http2::Window,
+    kept::Kept,
 };
 
 const PREFACE: u64 = 24;
@@ -169,32 +170,20 @@ pub(crate) struct Framed<S> {
     stream: S,
     frames: Frames,
     window: Arc<Window>,
-    /// Bytes that were read and are not handed on yet. The first `sound` of them may be.
-    kept: Vec<u8>,
-    sound: usize,
+    kept: Kept,
 }
 
 impl<S> Framed<S> {
     pub(crate) fn new(stream: S, window: Arc<Window>) -> Self {
-        Self { stream, frames: Frames::new(), window, kept: Vec::new(), sound: 0 }
-    }
-
-    fn hand_on(&mut self, buffer: &mut ReadBuf<'_>) {
-        let length = self.sound.min(buffer.remaining());
-        buffer.put_slice(self.kept.get(..length).unwrap_or_default());
-        self.sound -= length;
-        self.kept.drain(..length);
-        if self.kept.is_empty() {
-            self.kept = Vec::new();
-        }
+        Self { stream, frames: Frames::new(), window, kept: Kept::default() }
     }
 
     /// Reads on in what is kept.
     fn read_kept(&mut self) -> Result<(), Broken> {
         loop {
-            let rest = self.kept.get(self.sound..).unwrap_or_default();
+            let rest = self.kept.bytes.get(self.kept.sound..).unwrap_or_default();
             let (sound, then) = self.frames.read(rest, &self.window)?;
-            self.sound += sound;
+            self.kept.sound += sound;
             match then {
                 Then::More => return Ok(()),
                 Then::Poison(length) => self.poison(length)?,
@@ -204,7 +193,8 @@ impl<S> Framed<S> {
 
     /// Makes the next kept frame, of so many bytes, one for which its stream is reset.
     fn poison(&mut self, length: usize) -> Result<(), Broken> {
-        let frame = self.kept.get_mut(self.sound..self.sound + length).ok_or(Broken)?;
+        let frame =
+            self.kept.bytes.get_mut(self.kept.sound..self.kept.sound + length).ok_or(Broken)?;
         let head = FrameHead::read(frame).ok_or(Broken)?;
         let padded = head.kind == HEADERS && head.has(PADDED);
         let padding = if padded { frame.get(HEAD).map_or(0, |byte| usize::from(*byte)) } else { 0 };
@@ -216,9 +206,9 @@ impl<S> Framed<S> {
             return Err(Broken);
         }
         field.copy_from_slice(&bytes);
-        let at = self.sound + length - padding;
-        self.kept.splice(at..at, POISON.iter().copied());
-        self.sound += length + POISON.len();
+        let at = self.kept.sound + length - padding;
+        self.kept.bytes.splice(at..at, POISON.iter().copied());
+        self.kept.sound += length + POISON.len();
         Ok(())
     }
 }
@@ -238,8 +228,8 @@ impl<S: AsyncRead + Unpin> Framed<S> {
         if new.is_empty() {
             return Poll::Ready(Ok(true));
         }
-        if !self.kept.is_empty() {
-            self.kept.extend_from_slice(new);
+        if !self.kept.bytes.is_empty() {
+            self.kept.bytes.extend_from_slice(new);
             buffer.set_filled(before);
             self.read_kept().map_err(broken)?;
             return Poll::Ready(Ok(false));
@@ -248,7 +238,7 @@ impl<S: AsyncRead + Unpin> Framed<S> {
         if sound == new.len() {
             return Poll::Ready(Ok(true));
         }
-        self.kept.extend_from_slice(new.get(sound..).unwrap_or_default());
+        self.kept.bytes.extend_from_slice(new.get(sound..).unwrap_or_default());
         buffer.set_filled(before + sound);
         if let Then::Poison(length) = then {
             self.poison(length).map_err(broken)?;
@@ -266,8 +256,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Framed<S> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
-            if this.sound > 0 {
-                this.hand_on(buffer);
+            if this.kept.sound > 0 {
+                this.kept.hand_on(buffer);
                 return Poll::Ready(Ok(()));
             }
             if std::task::ready!(this.poll_new(cx, buffer))? {
