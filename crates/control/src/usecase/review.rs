@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use portcullis_identity::passkey::AuthenticationResponse;
 use portcullis_model::{
-    AccessQuery, AccessRequest, AccessRequestId, Decision, EventType, Grant, Principal,
+    AccessQuery, AccessRequest, AccessRequestId, Decision, Event, EventType, Grant, Principal,
     PrincipalKind, Resource, Review, ReviewId, Scope, Way, Window,
     access_request::InvalidTransition,
 };
@@ -257,20 +257,13 @@ async fn settle(
     seen_reviews: usize,
 ) -> std::result::Result<AccessRequest, Unsettled> {
     let mut settlement = Settlement::default();
-    let mut event = core.event(op, EventType::Reviewed);
-    access_requests::describe(&mut event, &reviewed);
-    event.decision = Some(match review.decision {
-        Decision::Approve => "approve".into(),
-        Decision::Decline => "decline".into(),
-    });
-    event.detail.clone_from(&review.note);
-    let (proof, spent) = signed.map(|signed| (signed.proof, signed.changes)).unzip();
-    event.passkey = proof.map(Box::new);
+    let event = core.event(op, EventType::Reviewed);
+    let recorded = on_record(event, &reviewed, review, signed);
     let request = decided(core, op, reviewed, &mut settlement)
         .map_err(|error| Unsettled::Failed(ControlError::Conflict(error.to_string())))?;
     let moved = Change::MoveAccessRequest { request: request.clone(), seen_reviews };
-    let mut changes = vec![moved, Change::Record(event)];
-    changes.extend(spent.into_iter().flatten());
+    let mut changes = vec![moved];
+    changes.extend(recorded);
     if request.state.as_str() != "pending" {
         changes.push(Change::Record(access_requests::ended_event(core, op, &request)));
     }
@@ -278,6 +271,24 @@ async fn settle(
     settlement.changes = changes;
     core.settle(settlement).await?;
     Ok(request)
+}
+
+/// Puts `review` of `reviewed` on record with `event`, and spends the signature that it came with.
+pub(super) fn on_record(
+    mut event: Event,
+    reviewed: &AccessRequest,
+    review: &Review,
+    signed: Option<Signed>,
+) -> impl Iterator<Item = Change> + use<> {
+    access_requests::describe(&mut event, reviewed);
+    event.decision = Some(match review.decision {
+        Decision::Approve => "approve".into(),
+        Decision::Decline => "decline".into(),
+    });
+    event.detail.clone_from(&review.note);
+    let (proof, spent) = signed.map(|signed| (signed.proof, signed.changes)).unzip();
+    event.passkey = proof.map(Box::new);
+    std::iter::once(Change::Record(event)).chain(spent.into_iter().flatten())
 }
 
 /// Where the access request stands after this review: waiting, declined, or with its grants.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use portcullis_model::{AccessRequest, AccessRequestState, Decision, EventType, GrantEnd, Review};
 use portcullis_store::Change;
 
-use super::{access_requests, grants, review_passkey::Signed, sealed};
+use super::{grants, review::on_record, review_passkey::Signed, sealed};
 use crate::{
     ControlError, OpContext,
     core::Core,
@@ -36,17 +36,9 @@ pub(super) async fn settle(
     review: &Review,
     signed: Option<Signed>,
 ) -> Result<AccessRequest, Unsettled> {
-    let mut event = core.event(op, EventType::EmergencyReviewed);
-    access_requests::describe(&mut event, &reviewed);
-    event.decision = Some(match review.decision {
-        Decision::Approve => "approve".into(),
-        Decision::Decline => "decline".into(),
-    });
-    event.detail.clone_from(&review.note);
-    let (proof, spent) = signed.map(|signed| (signed.proof, signed.changes)).unzip();
-    event.passkey = proof.map(Box::new);
-    let mut changes = vec![Change::ReviewAfterwards(reviewed.clone()), Change::Record(event)];
-    changes.extend(spent.into_iter().flatten());
+    let event = core.event(op, EventType::EmergencyReviewed);
+    let mut changes = vec![Change::ReviewAfterwards(reviewed.clone())];
+    changes.extend(on_record(event, &reviewed, review, signed));
     let mut settlement = Settlement { changes, ..Settlement::default() };
     if review.decision == Decision::Decline {
         end(core, op, &reviewed, &mut settlement).await.map_err(Unsettled::Failed)?;

@@ -181,22 +181,14 @@ async fn add_access_request(
     let sql = concat!(
         "INSERT INTO access_requests \
          (id, principal, service, asked, state, reviews, expires_at, body, afterwards) \
-         SELECT ?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?10 \
+         SELECT ?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, ?8 \
          WHERE (?5 <> 'pending' OR (SELECT count(*) FROM access_requests \
-         WHERE principal = ?2 AND state = 'pending') < ?8) AND ",
-        not_barred!("?2", "?9")
+         WHERE principal = ?2 AND state = 'pending') < ?9) AND ",
+        not_barred!("?2", "?10")
     );
-    let query = sqlx::query(sql)
-        .bind(request.id.to_string())
-        .bind(request.requester.to_string())
-        .bind(request.service.to_string())
-        .bind(asked(request)?)
-        .bind(request.state.as_str())
-        .bind(micros(request.expires_at))
-        .bind(json("access_requests", request)?)
+    let query = with_columns(sqlx::query(sql), request)?
         .bind(at_most)
-        .bind(request.person.map(|person| person.to_string()))
-        .bind(request.waits_for_review_afterwards().then_some("open"));
+        .bind(request.person.map(|person| person.to_string()));
     guarded(tx, query).await
 }
 
@@ -208,7 +200,15 @@ pub(super) async fn insert_access_request(
     let sql = "INSERT INTO access_requests \
                (id, principal, service, asked, state, reviews, expires_at, body, afterwards) \
                VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?)";
-    let query = sqlx::query(sql)
+    guarded(tx, with_columns(sqlx::query(sql), request)?).await
+}
+
+/// Binds what a new row of `access_requests` holds.
+fn with_columns<'q>(
+    query: Query<'q, Sqlite, SqliteArguments>,
+    request: &'q AccessRequest,
+) -> Result<Query<'q, Sqlite, SqliteArguments>> {
+    Ok(query
         .bind(request.id.to_string())
         .bind(request.requester.to_string())
         .bind(request.service.to_string())
@@ -216,8 +216,7 @@ pub(super) async fn insert_access_request(
         .bind(request.state.as_str())
         .bind(micros(request.expires_at))
         .bind(json("access_requests", request)?)
-        .bind(request.waits_for_review_afterwards().then_some("open"));
-    guarded(tx, query).await
+        .bind(request.waits_for_review_afterwards().then_some("open")))
 }
 
 async fn review_afterwards(tx: &mut SqliteConnection, request: &AccessRequest) -> Result<()> {
