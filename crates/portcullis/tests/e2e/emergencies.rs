@@ -242,10 +242,8 @@ fn the_command_line_opens_an_emergency_and_reviews_it() {
         payments.house.profile(home, &visitor.control);
     }
     let said = |home: &str, args: &[&str], code: i32| {
-        let output = payments.house.cli(home, args);
-        let all = [output.stdout, output.stderr].concat();
-        let text = String::from_utf8_lossy(&all).into_owned();
-        assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
+        let (exited, text) = payments.house.says(home, args);
+        assert_eq!(exited, Some(code), "{args:?}: {text}");
         text
     };
     let silent = said("ben", &["emergency", "payments"], 2);

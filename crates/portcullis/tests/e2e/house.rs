@@ -346,7 +346,13 @@ impl House {
         self.cli_with(home, args, &[])
     }
 
-    /// The same with more in its environment.
+    /// How a command ended, and all that it said.
+    pub(crate) fn says(&self, home: &str, args: &[&str]) -> (Option<i32>, String) {
+        let Output { status, stdout, stderr } = self.cli(home, args);
+        (status.code(), String::from_utf8([stdout, stderr].concat()).unwrap())
+    }
+
+    /// A command with more in its environment.
     pub(crate) fn cli_with(&self, home: &str, args: &[&str], more: &[(&str, &str)]) -> Output {
         let output = Command::new(binary())
             .args(args)

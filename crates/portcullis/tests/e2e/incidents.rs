@@ -153,11 +153,7 @@ fn the_command_line_opens_lists_and_closes() {
     let (ben, lea) = (payments.enter(&ben()), payments.enter(&lea()));
     payments.house.profile("lea", &lea.control);
     payments.house.profile("ben", &ben.control);
-    let said = |home: &str, args: &[&str]| {
-        let output = payments.house.cli(home, args);
-        let text = [output.stdout, output.stderr].concat();
-        (output.status.code(), String::from_utf8_lossy(&text).into_owned())
-    };
+    let said = |home: &str, args: &[&str]| payments.house.says(home, args);
     let (code, text) =
         said("lea", &["schedules", "set", "payments-primary", "corp:ben", "--for", "12h"]);
     assert_eq!(code, Some(0), "{text}");

@@ -39,9 +39,7 @@ impl Copied {
     fn verify(&self, directory: &Path, more: &[&str]) -> (Option<i32>, String) {
         let mut arguments = vec!["audit", "verify", directory.to_str().unwrap()];
         arguments.extend(more);
-        let output = self.shop.house.cli("auditor", &arguments);
-        let said = [output.stdout, output.stderr].concat();
-        (output.status.code(), String::from_utf8(said).unwrap())
+        self.shop.house.says("auditor", &arguments)
     }
 
     /// Changes `file` of the copy, expects a finding that says `named`, and changes it back.
