@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use ipnet::IpNet;
 use portcullis_model::{InstanceName, OperationName};
 use url::Url;
 
 use super::{
-    Service,
+    Service, address,
     declared::{self, Draft, Place},
     hosts::{self, Addressed, Destination, Hosts},
     openapi,
@@ -134,12 +135,12 @@ fn address_instances(sources: &[&ServiceSource], hosts: &mut Hosts, errors: &mut
 
 fn check_instances(source: &ServiceSource, errors: &mut Vec<LoadError>) {
     let name = &source.name;
-    if source.instances.is_empty() {
+    if source.instances.is_empty() && source.upstream.dns.is_none() {
         let help = "list at least one under `instances`";
         errors.push(error(source, format!("service `{name}` has no instance"), Some(help)));
     }
     for (instance, url) in &source.instances {
-        if let Err(what) = check_url(url) {
+        if let Err(what) = check_url(url, &source.upstream.allow) {
             let message = format!("service `{name}`: instance `{instance}`: {what}");
             let help = "write it as `http://host:port`, `https://host:port` or `h2c://host:port`";
             errors.push(error(source, message, Some(help)));
@@ -157,12 +158,10 @@ fn check_instances(source: &ServiceSource, errors: &mut Vec<LoadError>) {
 }
 
 /// The message never shows the URL: somebody may have written a password into it.
-fn check_url(text: &str) -> Result<(), String> {
-    let parsed = match text.strip_prefix("h2c://") {
-        Some(rest) => Url::parse(&format!("http://{rest}")),
-        None => Url::parse(text),
-    };
-    let url = parsed.map_err(|what| format!("its URL does not parse: {what}"))?;
+fn check_url(text: &str, allow: &[IpNet]) -> Result<(), String> {
+    let plain = text.strip_prefix("h2c://").map(|rest| format!("http://{rest}"));
+    let url = Url::parse(plain.as_deref().unwrap_or(text));
+    let url = url.map_err(|what| format!("its URL does not parse: {what}"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("`{}` is not http, https or h2c", url.scheme()));
     }
@@ -172,7 +171,7 @@ fn check_url(text: &str) -> Result<(), String> {
     if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
         return Err("its URL has a path or query; paths are forwarded as they come".to_owned());
     }
-    Ok(())
+    address::check(text, &url, allow)
 }
 
 fn service(source: &ServiceSource, prefix: &str, errors: &mut Vec<LoadError>) -> Service {

@@ -69,6 +69,7 @@ mod streams;
 mod svid;
 mod tokens;
 mod upstream;
+mod upstreams;
 mod walls;
 mod wire;
 mod yard;

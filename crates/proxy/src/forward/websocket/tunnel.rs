@@ -7,7 +7,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 
 use super::frames::{Frames, close_1008};
-use crate::{body::in_words, connection::Watch, ports::ConnectionEnd};
+use crate::{body::in_words, connection::Watch, ports::ConnectionEnd, upstream::Tunnelled};
 
 /// How long the rest of a frame that is under way may take before the tunnel just ends.
 const REST_OF_FRAME: Duration = Duration::from_millis(200);
@@ -15,7 +15,12 @@ const CLOSE: Duration = Duration::from_millis(200);
 const BUFFER: usize = 16 * 1024;
 
 /// Carries a WebSocket to its end and says why it ended.
-pub(super) async fn run(client: OnUpgrade, upstream: OnUpgrade, watch: Rc<Watch>) {
+pub(super) async fn run(
+    client: OnUpgrade,
+    upstream: OnUpgrade,
+    watch: Rc<Watch>,
+    _counted: Tunnelled,
+) {
     let ends = async { tokio::try_join!(client, upstream) };
     let upgraded = tokio::select! {
         ends = ends => ends.ok(),
