@@ -66,8 +66,7 @@ def control(*arguments) -> None:
 
 def load(port: int, issuer, protocol: str, host: str) -> None:
     """Exactly so many requests; all of them must be answered."""
-    name = "Host" if protocol == "--h1" else ":authority"
-    command = ["h2load", protocol, f"-n{REQUESTS}", "-c8", "-H", f"{name}: {host}"]
+    command = ["h2load", protocol, f"-n{REQUESTS}", "-c8", "-H", f":authority: {host}"]
     if host == subjects.HOST:
         command += ["-H", f"authorization: Bearer {wire.first_token(issuer)}"]
     text = subprocess.run([*command, f"http://127.0.0.1:{port}/1k"], check=True, capture_output=True, text=True).stdout

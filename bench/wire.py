@@ -189,8 +189,8 @@ def at_rate(port, issuer, seconds) -> dict:
     """Percentiles, in microseconds, of 2,000 requests a second over 20 connections."""
     clients = 20
     with tempfile.NamedTemporaryFile() as log:
-        command = ["taskset", "-c", measure.CLIENT_CORE, "h2load", "--h1", f"-D{seconds}", f"-c{clients}",
-                   f"--rps={RATE // clients}", f"--log-file={log.name}", "-H", f"Host: {subjects.HOST}",
+        command = ["taskset", "-c", measure.CLIENT_CORE, "h2load", "--h1", f"-n{RATE * seconds}", f"-c{clients}",
+                   f"--rps={RATE // clients}", f"--log-file={log.name}", "-H", f":authority: {subjects.HOST}",
                    "-H", f"authorization: Bearer {first_token(issuer)}", f"http://127.0.0.1:{port}/1k"]
         subprocess.run(command, check=True, capture_output=True, text=True)
         lines = [line.split() for line in pathlib.Path(log.name).read_text().splitlines()]
