@@ -5,6 +5,7 @@ mod again;
 pub(crate) mod consume;
 pub(crate) mod deadline;
 pub(crate) mod http;
+pub(crate) mod pipe;
 pub(crate) mod websocket;
 
 use std::rc::Rc;

@@ -32,6 +32,7 @@ mod doors;
 mod emergencies;
 mod faults;
 mod feed;
+mod floods;
 mod frames;
 mod grant_tokens;
 mod headers;

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     body::{DownBody, Download, UpBody, Whole},
+    busy_poll::Piece,
     canonical::{Speaks, is_grpc},
     connection::{Opening, Watch},
     decide::Question,
@@ -88,7 +89,7 @@ pub(crate) async fn forward(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Refusal::Upstream(UpstreamTrouble::Broken));
     }
-    exchange.core.work.came();
+    exchange.core.work.came(Piece::Answer);
     let (mut head, incoming) = response.into_parts();
     filter::response::filter(&mut head.headers, &exchange.id_header, grant_header(&pass));
     let watch = watched.map(Watched::hand_over);
