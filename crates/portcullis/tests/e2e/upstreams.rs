@@ -2,6 +2,7 @@
 
 mod moody;
 mod names;
+mod refused;
 
 use std::time::{Duration, Instant};
 

@@ -206,3 +206,47 @@ impl Service {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use portcullis_policy::upstream::Retries;
+
+    use super::*;
+
+    fn service(share: u8, floor: u32) -> Service {
+        let retries = Retries { share, floor, ..Retries::default() };
+        let settings = UpstreamSource { retries, ..UpstreamSource::default() };
+        let counts = Arc::new(Counts::new(1));
+        Service::new("shop".parse().unwrap(), settings, Vec::new(), counts, Instant::now())
+    }
+
+    fn spent(service: &Service) -> usize {
+        (0..10_000).take_while(|_| service.may_retry()).count()
+    }
+
+    #[test]
+    fn a_budget_is_a_share_of_the_requests_and_a_floor() {
+        let service = service(20, 3);
+        assert_eq!(spent(&service), 3, "the floor is there from the beginning");
+        service.refill();
+        assert_eq!(spent(&service), 3);
+        for _ in 0..100 {
+            service.counts.load.more(0, What::Requests);
+        }
+        service.refill();
+        assert_eq!(spent(&service), 23);
+        // What nobody spends is kept for ten seconds.
+        for _ in 0..60 {
+            service.refill();
+        }
+        assert_eq!(spent(&service), 30);
+        assert_eq!(service.counts.over_budget.load(Relaxed), 4);
+    }
+
+    #[test]
+    fn without_a_budget_nothing_is_sent_again() {
+        let service = service(0, 0);
+        service.refill();
+        assert_eq!(spent(&service), 0);
+    }
+}
