@@ -5,6 +5,7 @@ pub(crate) mod consume;
 pub(crate) mod deadline;
 pub(crate) mod http;
 pub(crate) mod pipe;
+pub(crate) mod tcp;
 pub(crate) mod websocket;
 
 use std::rc::Rc;
@@ -90,6 +91,7 @@ pub(crate) fn opening(
         request: exchange.id,
         instance: instance.clone(),
         protocol,
+        bounds: None,
         started: exchange.started,
         since: exchange.now,
     }

@@ -3,6 +3,7 @@
 mod connect;
 mod endpoint;
 mod lane;
+mod raw;
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Instant};
 
@@ -13,11 +14,14 @@ use portcullis_policy::ServiceSource;
 pub(crate) use connect::Connectors;
 pub(crate) use endpoint::{Endpoint, Kind};
 pub(crate) use lane::{Channel, Lane, Sent};
+pub(crate) use raw::{Duplex, Raw};
 
 /// All upstreams of one core.
 #[derive(Debug)]
 pub(crate) struct Upstreams {
     connectors: Connectors,
+    /// For those that speak no HTTP.
+    pub(crate) raw: Raw,
     endpoints: RefCell<HashMap<String, Rc<Endpoint>, RandomState>>,
     turns: RefCell<HashMap<ServiceName, usize, RandomState>>,
 }
@@ -25,7 +29,8 @@ pub(crate) struct Upstreams {
 impl Upstreams {
     pub(crate) fn new(roots: &rustls::RootCertStore) -> Self {
         let connectors = Connectors::new(roots);
-        Self { connectors, endpoints: RefCell::default(), turns: RefCell::default() }
+        let raw = Raw::new(roots);
+        Self { connectors, raw, endpoints: RefCell::default(), turns: RefCell::default() }
     }
 
     /// The instance to use: the addressed one, or the next of those that the balancer may pick, and

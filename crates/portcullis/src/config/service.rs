@@ -16,6 +16,7 @@ use url::Url;
 use super::{
     section::{Field, Section},
     size::Size,
+    tcp::{self, Tcp},
 };
 
 /// One service.
@@ -52,6 +53,9 @@ pub(crate) struct Service {
     pub(crate) audit: AuditLevel,
     /// Lets callers without credentials in as the principal `Anonymous`; policy still decides.
     pub(crate) anonymous: bool,
+    /// Bounds on connections, if it speaks TCP: if its instances are `tcp://` or `tls://`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tcp: Option<Tcp>,
     /// The file and line of its entry.
     #[serde(skip)]
     pub(crate) place: (String, Option<usize>),
@@ -70,7 +74,7 @@ pub(crate) enum AuditLevel {
 /// The instances of a service: `instances`, or one `url`.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct Upstream {
-    /// Names and base URLs: `http://`, `https://`, `h2c://`.
+    /// Names and base URLs: `http://`, `https://`, `h2c://`; or `tcp://host:port`, `tls://host:port`.
     #[schemars(with = "BTreeMap<String, String>")]
     pub(crate) instances: IndexMap<InstanceName, String>,
     /// Instances that the balancer never picks.
@@ -136,6 +140,7 @@ impl Service {
         let audit = section.field("audit");
         let audit = audit.map_or(Some(AuditLevel::Standard), |field| field.one_of(&levels));
         let anonymous = section.field("anonymous").map_or(Some(false), |field| field.boolean());
+        let tcp = Tcp::read(&mut section, upstream.as_ref());
         for key in UNSUPPORTED {
             section.unsupported(key);
         }
@@ -152,6 +157,7 @@ impl Service {
             max_body: max_body?,
             audit: audit?,
             anonymous: anonymous?,
+            tcp: tcp?,
             place,
         })
     }
@@ -242,6 +248,17 @@ fn instances(field: &Field<'_>) -> IndexMap<InstanceName, String> {
 /// A base URL of an instance: scheme, host, port, and nothing that the gate would have to guess about.
 fn base_url(field: &Field<'_>) -> Option<String> {
     let url: Url = field.parsed()?;
+    if tcp::is_address(url.as_str()) {
+        let (path, host) = (url.path(), url.host_str());
+        let is_bare =
+            matches!(path, "" | "/") && url.query().is_none() && url.username().is_empty();
+        if !is_bare || url.fragment().is_some() || host.is_none() || url.port().is_none() {
+            let help = Some("write it like tcp://10.0.0.5:5432 or tls://…".into());
+            field.error("a TCP address is a host and a port".into(), help);
+            return None;
+        }
+        return field.text().map(str::to_owned);
+    }
     let help = Some("write it like http://10.0.0.5:8080, https://…, h2c://…".into());
     if !matches!(url.scheme(), "http" | "https" | "h2c") || url.host().is_none() {
         field.error(format!("`{url}` is not an upstream URL"), help);

@@ -24,7 +24,7 @@ impl Deadline {
     /// The deadline of a request with `headers`.
     pub(crate) fn of(speaks: Speaks, headers: &HeaderMap) -> Self {
         match speaks {
-            Speaks::Http | Speaks::WebSocket => Self::AfterUpload(HEAD),
+            Speaks::Http | Speaks::WebSocket | Speaks::Tcp => Self::AfterUpload(HEAD),
             Speaks::Grpc => {
                 let asked = headers.get(GRPC_TIMEOUT).and_then(|value| value.to_str().ok());
                 asked.and_then(grpc_timeout).map_or(Self::Never, Self::Fixed)

@@ -67,9 +67,10 @@ impl Endpoint {
     pub(crate) fn parse(url: &str) -> Option<Self> {
         let uri: Uri = url.parse().ok()?;
         let (scheme, default_port) = match uri.scheme_str()? {
-            "http" => (Scheme::Http, 80),
+            // In clear or over TLS; that a service speaks something else inside is for others to know.
+            "http" | "tcp" => (Scheme::Http, 80),
             "h2c" => (Scheme::H2c, 80),
-            "https" => (Scheme::Https, 443),
+            "https" | "tls" => (Scheme::Https, 443),
             _ => return None,
         };
         if !matches!(uri.path(), "" | "/") {
@@ -141,7 +142,11 @@ impl Endpoint {
         self.failed.get().is_some_and(|failed| failed.elapsed() < RECOVERY)
     }
 
-    fn note(&self, connected: Result<Sender, UpstreamTrouble>) -> Result<Sender, UpstreamTrouble> {
+    /// Remembers whether it was reached.
+    pub(super) fn note<T>(
+        &self,
+        connected: Result<T, UpstreamTrouble>,
+    ) -> Result<T, UpstreamTrouble> {
         self.failed.set(connected.is_err().then(Instant::now));
         connected
     }
