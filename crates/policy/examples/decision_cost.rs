@@ -246,11 +246,11 @@ fn questions(verb: &str, first: usize) -> Result<Vec<Question>, Failed> {
                 auth_method: "sign_in",
                 auth_age: SignedDuration::from_mins(5),
                 request: Known::Value(RequestId::from_bits(1)),
-                http: Known::Value(Http {
+                http: Known::Value(Some(Http {
                     method: method.into(),
                     path: "/things".into(),
                     host: "shop.example.com".into(),
-                }),
+                })),
                 params: Known::Value(None),
                 body: Known::Value(None),
             },

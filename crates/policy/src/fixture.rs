@@ -133,11 +133,11 @@ pub(crate) fn context(amount: i64) -> Context {
         auth_method: "sign-in",
         auth_age: SignedDuration::from_secs(60),
         request: Known::Value(RequestId::from_bits(1)),
-        http: Known::Value(Http {
+        http: Known::Value(Some(Http {
             method: "POST".into(),
             path: "/refunds".into(),
             host: "payments.example.com".into(),
-        }),
+        })),
         params: Known::Value(None),
         body: Known::Value(Some(body)),
     }

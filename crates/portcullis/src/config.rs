@@ -19,6 +19,7 @@ mod audit;
 mod bundle_source;
 mod ci;
 mod control;
+mod direct;
 mod document;
 mod facts;
 mod holding;
@@ -41,6 +42,7 @@ mod service;
 mod sign_ins;
 mod size;
 mod spiffe;
+mod tcp;
 #[cfg(test)]
 mod tests;
 mod upstream;
@@ -198,6 +200,7 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
         services.extend(included(include, base, problems));
     }
     unique_names(&services, base, document, problems);
+    direct::check(listeners.as_deref().unwrap_or_default(), &services, document, problems);
     Some(Config {
         demo: demo?,
         listeners: listeners?,

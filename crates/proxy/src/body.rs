@@ -363,6 +363,8 @@ pub(crate) const fn in_words(end: ConnectionEnd) -> &'static str {
         ConnectionEnd::SignInEnded => "the sign-in ended",
         ConnectionEnd::PolicyChanged => "policy no longer permits it",
         ConnectionEnd::Closed => "it was closed",
+        ConnectionEnd::Idle => "it carried nothing for too long",
+        ConnectionEnd::TooMuch => "it carried more than it may",
         ConnectionEnd::ShuttingDown => "the gate is shutting down",
     }
 }

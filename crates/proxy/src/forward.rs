@@ -6,6 +6,7 @@ pub(crate) mod consume;
 pub(crate) mod deadline;
 pub(crate) mod http;
 pub(crate) mod pipe;
+pub(crate) mod tcp;
 pub(crate) mod websocket;
 
 use std::rc::Rc;
@@ -57,19 +58,31 @@ pub(crate) async fn connect(
     }
 }
 
-/// Connects to the instance of `turn`, or to others in its stead: nothing was sent yet.
+/// Connects to the instance of `turn`, or to others in its stead.
 async fn connect_anew(
     exchange: &Exchange,
     question: &Question,
-    mut turn: Turn,
+    turn: Turn,
     kind: Kind,
 ) -> Result<Destination, Refusal> {
+    let upstreams = &exchange.core.upstreams;
+    let connect = async |turn| upstreams.lane(turn, kind).await.map(Destination::of);
+    first_reached(exchange, question, turn, connect).await
+}
+
+/// What `connect` makes of `turn`, or of others in its stead: nothing was sent yet.
+async fn first_reached<T>(
+    exchange: &Exchange,
+    question: &Question,
+    mut turn: Turn,
+    connect: impl AsyncFn(Turn) -> Result<T, UpstreamTrouble>,
+) -> Result<T, Refusal> {
     let upstreams = &exchange.core.upstreams;
     let mut tried = Vec::new();
     loop {
         let endpoint = Rc::clone(turn.endpoint());
-        let trouble = match upstreams.lane(turn, kind).await {
-            Ok(lane) => return Ok(Destination::of(lane)),
+        let trouble = match connect(turn).await {
+            Ok(connected) => return Ok(connected),
             Err(trouble) => trouble,
         };
         tried.push(endpoint.name().clone());
@@ -109,6 +122,7 @@ pub(crate) fn opening(
         request: exchange.id,
         instance: instance.clone(),
         protocol,
+        bounds: None,
         started: exchange.started,
         since: exchange.now,
     }

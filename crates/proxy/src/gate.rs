@@ -10,7 +10,7 @@ use std::{
 
 use ipnet::IpNet;
 use portcullis_identity::{Workloads, dpop::Replays};
-use portcullis_model::{Clock, Entropy};
+use portcullis_model::{Clock, Entropy, ServiceName};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
@@ -39,6 +39,17 @@ pub struct ListenerConfig {
     /// Networks of proxies that begin each connection with a PROXY protocol header, and are
     /// believed. Others are not.
     pub proxies: Vec<IpNet>,
+    /// Connections lead to a TCP service, and no HTTP is spoken.
+    pub direct: Option<Direct>,
+}
+
+/// Where a direct port leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Direct {
+    /// To this service.
+    Service(ServiceName),
+    /// To the one that has the server name of the TLS handshake among its hosts.
+    ServerName,
 }
 
 impl fmt::Debug for ListenerConfig {

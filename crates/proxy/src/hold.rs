@@ -261,7 +261,7 @@ impl Held<'_> {
         let exchange = &mut *self.exchange;
         let mut facts = inspect::facts(&exchange.snapshot, &operation, self.request, payload)?;
         facts.digest = Some(self.digest.clone());
-        decide::decide(exchange, self.caller, operation, self.request, facts)
+        decide::decide(exchange, self.caller, operation, Some(self.request), facts)
     }
 
     /// The operation that the request still is: under another bundle it may be another.

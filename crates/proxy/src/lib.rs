@@ -16,6 +16,7 @@
 //! What the data path needs from the rest of the house is in [`ports`].
 
 pub mod ports;
+pub mod tunnel;
 
 mod body;
 mod browser;
@@ -49,7 +50,9 @@ mod serve;
 mod upstream;
 
 pub use filter::assertion::{AssertionSigner, InvalidKey};
-pub use gate::{Browsers, Gate, GateConfig, GateError, GateHandle, GateParts, ListenerConfig};
+pub use gate::{
+    Browsers, Direct, Gate, GateConfig, GateError, GateHandle, GateParts, ListenerConfig,
+};
 pub use hold::HoldLimits;
 pub use listener::LiveTls;
 pub use metrics::Metrics;

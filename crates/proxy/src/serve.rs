@@ -1,5 +1,6 @@
 //! The spine: a request's life in three functions.
 
+pub(crate) mod direct;
 pub(crate) mod sign_in;
 pub(crate) mod strict;
 
@@ -44,7 +45,7 @@ pub(crate) async fn serve(
     let turn = peer.serve();
     core.work.came(Piece::Request);
     let (mut parts, body) = request.into_parts();
-    let mut exchange = Exchange::begin(core, peer, &mut parts, body);
+    let mut exchange = Exchange::begin(core, peer, &mut parts, Some(body));
     let asks_upgrade = exchange.asks_upgrade();
     let responded = {
         let responding = pin!(respond(&mut exchange, parts));
@@ -139,7 +140,7 @@ async fn admit(exchange: &mut Exchange, parts: Parts) -> Result<Admitted, Refusa
     let Inspected { facts, payload } =
         inspect::inspect(exchange, &caller, &operation, &request).await?;
     let (pass, question, payload) =
-        match decide::decide(exchange, &caller, operation, &request, facts) {
+        match decide::decide(exchange, &caller, operation, Some(&request), facts) {
             Ok((pass, question)) => (pass, question, payload),
             // Rare, large and long: boxed.
             Err(Refusal::Requestable(refused)) => {
@@ -160,5 +161,6 @@ async fn carry(exchange: &mut Exchange, admitted: Admitted) -> Result<Response<D
         Speaks::Http | Speaks::Grpc => forward::http::forward(exchange, admitted).await,
         // Rare and large: boxed, so that every idle connection does not reserve room for it.
         Speaks::WebSocket => Box::pin(forward::websocket::forward(exchange, admitted)).await,
+        Speaks::Tcp => Box::pin(forward::tcp::forward(exchange, admitted)).await,
     }
 }

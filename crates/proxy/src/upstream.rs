@@ -17,6 +17,7 @@ pub(crate) mod keeper;
 mod lane;
 mod load;
 pub(crate) mod metrics;
+mod raw;
 mod registry;
 mod service;
 
@@ -38,6 +39,7 @@ pub(crate) use conditions::Failure;
 pub(crate) use connect::Connectors;
 pub(crate) use endpoint::{Endpoint, Kind, Turn};
 pub(crate) use lane::{Channel, Lane, Sent, Tunnelled};
+pub(crate) use raw::{Duplex, Raw};
 pub(crate) use registry::Registry;
 
 /// All upstreams of one core.
@@ -45,6 +47,8 @@ pub(crate) use registry::Registry;
 pub(crate) struct Upstreams {
     core: usize,
     connectors: Connectors,
+    /// For those that speak no HTTP.
+    pub(crate) raw: Raw,
     registry: Arc<Registry>,
     balancers: RefCell<HashMap<ServiceName, Rc<Balancer>, RandomState>>,
     /// What the balancers are as of: the newest bundle that a request came with, and discovery.
@@ -67,6 +71,7 @@ impl Upstreams {
         Self {
             core,
             connectors: Connectors::new(roots),
+            raw: Raw::new(roots),
             registry,
             balancers: RefCell::default(),
             generation: Cell::new(0),

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     BundleSource, PolicySource, ServiceSource,
-    bundle::{OperationsSource, RotationSource},
+    bundle::{OperationsSource, RotationSource, TcpLimits},
     schema::group_name,
 };
 
@@ -154,6 +154,12 @@ impl Fields {
                     self.text(name);
                     self.text(route);
                 }
+            }
+            OperationsSource::Connect(TcpLimits { idle, max_bytes }) => {
+                self.text("connect");
+                self.text(&idle.get().as_nanos().to_string());
+                self.flag(max_bytes.is_some());
+                self.text(&max_bytes.unwrap_or_default().to_string());
             }
         }
     }

@@ -105,6 +105,9 @@ fn operations(
     base: &Path,
     problems: &Problems,
 ) -> OperationsSource {
+    if let Some(tcp) = service.tcp {
+        return OperationsSource::Connect(tcp.limits());
+    }
     match declared {
         Declared::Methods => OperationsSource::Methods,
         Declared::Inline(operations) => OperationsSource::Inline(operations.clone()),

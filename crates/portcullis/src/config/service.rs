@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::{
     section::{Field, Section},
     size::Size,
+    tcp::Tcp,
     upstream::Upstream,
 };
 
@@ -51,6 +52,9 @@ pub(crate) struct Service {
     pub(crate) audit: AuditLevel,
     /// Lets callers without credentials in as the principal `Anonymous`; policy still decides.
     pub(crate) anonymous: bool,
+    /// Bounds on connections, if it speaks TCP: if its instances are `tcp://` or `tls://`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tcp: Option<Tcp>,
     /// The file and line of its entry.
     #[serde(skip)]
     pub(crate) place: (String, Option<usize>),
@@ -124,6 +128,7 @@ impl Service {
         let audit = section.field("audit");
         let audit = audit.map_or(Some(AuditLevel::Standard), |field| field.one_of(&levels));
         let anonymous = section.field("anonymous").map_or(Some(false), |field| field.boolean());
+        let tcp = Tcp::read(&mut section, upstream.as_ref());
         for key in UNSUPPORTED {
             section.unsupported(key);
         }
@@ -140,6 +145,7 @@ impl Service {
             max_body: max_body?,
             audit: audit?,
             anonymous: anonymous?,
+            tcp: tcp?,
             place,
         })
     }

@@ -20,7 +20,10 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 use url::Url;
 
-use super::section::{Field, Section};
+use super::{
+    section::{Field, Section},
+    tcp,
+};
 use dns::Dns;
 use health::Health;
 use limits::{Ejection, Limits, Retries, Timeouts};
@@ -28,7 +31,8 @@ use limits::{Ejection, Limits, Retries, Timeouts};
 /// The instances of a service: `instances`, one `url`, or `dns`.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct Upstream {
-    /// Names and base URLs (`http://`, `https://`, `h2c://`), or `{url: …, zone: …}`.
+    /// Names and base URLs (`http://`, `https://`, `h2c://`; or `tcp://host:port`, `tls://host:port`), or
+    /// `{url: …, zone: …}`.
     #[schemars(with = "BTreeMap<String, String>")]
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     instances: IndexMap<InstanceName, Instance>,
@@ -163,6 +167,11 @@ impl Upstream {
             instances,
         };
         section.finish();
+        let speaks_tcp = read.instances.values().any(|it| tcp::is_address(&it.url));
+        if speaks_tcp && read.health.as_ref().is_some_and(Health::has_path) {
+            let help = Some("take `path` out: a TCP service is connected to".into());
+            field.error("`path` is for HTTP, and this service speaks TCP".into(), help);
+        }
         (is_found || !read.instances.is_empty()).then_some(read)
     }
 
@@ -234,6 +243,17 @@ fn instance(field: &Field<'_>) -> Option<Instance> {
 /// A base URL of an instance: scheme, host, port, and nothing that the gate would have to guess about.
 fn base_url(field: &Field<'_>) -> Option<String> {
     let url: Url = field.parsed()?;
+    if tcp::is_address(url.as_str()) {
+        let (path, host) = (url.path(), url.host_str());
+        let is_bare =
+            matches!(path, "" | "/") && url.query().is_none() && url.username().is_empty();
+        if !is_bare || url.fragment().is_some() || host.is_none() || url.port().is_none() {
+            let help = Some("write it like tcp://10.0.0.5:5432 or tls://…".into());
+            field.error("a TCP address is a host and a port".into(), help);
+            return None;
+        }
+        return field.text().map(str::to_owned);
+    }
     let help = Some("write it like http://10.0.0.5:8080, https://…, h2c://…".into());
     if !matches!(url.scheme(), "http" | "https" | "h2c") || url.host().is_none() {
         field.error(format!("`{url}` is not an upstream URL"), help);

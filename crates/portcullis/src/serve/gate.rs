@@ -34,6 +34,7 @@ pub(super) fn open(
         address: listener.address,
         tls: certificates.listener(&listener.name),
         proxies: listener.proxy_protocol.as_ref().map(|it| it.from.clone()).unwrap_or_default(),
+        direct: listener.tcp.clone(),
     });
     let config = GateConfig {
         listeners: listeners.collect(),

@@ -68,6 +68,7 @@ mod smuggling;
 mod strangers;
 mod streams;
 mod svid;
+mod tcp;
 mod tokens;
 mod upstream;
 mod upstreams;

@@ -124,6 +124,7 @@ fn time_moved(core: &Rc<Core>) {
             let timed_out = standing.timed_out(&snapshot, now, instant);
             timed_out.or_else(|| standing.denied_by_time(core, &snapshot, now))
         };
+        let end = end.or_else(|| watch.is_idle(instant).then_some(ConnectionEnd::Idle));
         if let Some(end) = end {
             watch.cut(end);
         }

@@ -21,7 +21,7 @@ impl Deadline {
     /// The deadline of a request with `headers` to a service whose answers may take `most`.
     pub(crate) fn of(speaks: Speaks, headers: &HeaderMap, most: Duration) -> Self {
         match speaks {
-            Speaks::Http | Speaks::WebSocket => Self::AfterUpload(most),
+            Speaks::Http | Speaks::WebSocket | Speaks::Tcp => Self::AfterUpload(most),
             Speaks::Grpc => Self::by_caller(speaks, headers).map_or(Self::Never, Self::Fixed),
         }
     }
@@ -29,7 +29,7 @@ impl Deadline {
     /// What the caller itself says: only gRPC has words for it.
     pub(crate) fn by_caller(speaks: Speaks, headers: &HeaderMap) -> Option<Duration> {
         match speaks {
-            Speaks::Http | Speaks::WebSocket => None,
+            Speaks::Http | Speaks::WebSocket | Speaks::Tcp => None,
             Speaks::Grpc => {
                 let asked = headers.get(GRPC_TIMEOUT).and_then(|value| value.to_str().ok());
                 asked.and_then(grpc_timeout)

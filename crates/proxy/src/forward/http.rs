@@ -163,7 +163,11 @@ fn cut_refusal(end: ConnectionEnd, question: &Question) -> Refusal {
         ConnectionEnd::Finished | ConnectionEnd::ClientGone | ConnectionEnd::UpstreamGone => {
             Refusal::Upstream(UpstreamTrouble::Broken)
         }
-        ConnectionEnd::GrantEnded | ConnectionEnd::PolicyChanged | ConnectionEnd::Closed => {
+        ConnectionEnd::GrantEnded
+        | ConnectionEnd::PolicyChanged
+        | ConnectionEnd::Idle
+        | ConnectionEnd::TooMuch
+        | ConnectionEnd::Closed => {
             let service = question.resource.service.clone();
             let operation = Some(question.operation.clone());
             Refusal::Denied(refusal::Denial { service, operation })

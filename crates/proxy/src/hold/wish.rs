@@ -37,7 +37,7 @@ impl Wish {
         refused: &Requestable,
     ) -> Option<Self> {
         let stranger = exchange.identity.as_ref().is_none_or(|identity| identity.is_stranger());
-        if stranger || request.speaks == Speaks::WebSocket {
+        if stranger || matches!(request.speaks, Speaks::WebSocket | Speaks::Tcp) {
             return None;
         }
         // An emergency is taken by name; it is the first way only where there is no other.

@@ -62,9 +62,10 @@ impl Place {
     pub(crate) fn parse(url: &str) -> Option<Self> {
         let uri: Uri = url.parse().ok()?;
         let (scheme, default_port) = match uri.scheme_str()? {
-            "http" => (Scheme::Http, 80),
+            // In clear or over TLS; that a service speaks something else inside is for others to know.
+            "http" | "tcp" => (Scheme::Http, 80),
             "h2c" => (Scheme::H2c, 80),
-            "https" => (Scheme::Https, 443),
+            "https" | "tls" => (Scheme::Https, 443),
             _ => return None,
         };
         if !matches!(uri.path(), "" | "/") {
@@ -184,7 +185,7 @@ pub(crate) struct Counted {
 }
 
 impl Counted {
-    fn new(endpoint: &Endpoint, what: What) -> Result<Self, UpstreamTrouble> {
+    pub(super) fn new(endpoint: &Endpoint, what: What) -> Result<Self, UpstreamTrouble> {
         let limits = &endpoint.service.settings;
         let (all, own) = match what {
             What::Requests => (limits.service_limits.requests, limits.instance_limits.requests),
@@ -215,7 +216,7 @@ impl Counted {
         Self::count(endpoint, What::Connections)
     }
 
-    fn waiting(endpoint: &Endpoint) -> Result<Self, UpstreamTrouble> {
+    pub(super) fn waiting(endpoint: &Endpoint) -> Result<Self, UpstreamTrouble> {
         Self::new(endpoint, What::Pending)
     }
 }
@@ -303,7 +304,14 @@ impl Endpoint {
 
     async fn make(&self, connectors: &Connectors, kind: Kind) -> Result<Sender, UpstreamTrouble> {
         let counted = Counted::new(self, What::Connections)?;
-        let connected = connectors.connect(self, kind, Some(counted)).await;
+        self.note(connectors.connect(self, kind, Some(counted)).await)
+    }
+
+    /// Remembers whether it was reached.
+    pub(super) fn note<T>(
+        &self,
+        connected: Result<T, UpstreamTrouble>,
+    ) -> Result<T, UpstreamTrouble> {
         self.failed.set(connected.is_err().then(Instant::now));
         if connected.is_err() {
             self.service.failed(self.at, Failure::Unreachable);

@@ -8,7 +8,9 @@ use hyper::{
     client::conn::{TrySendError, http1, http2},
 };
 
-use super::{Endpoint, Turn, endpoint::Counted};
+use portcullis_model::refusal::UpstreamTrouble;
+
+use super::{Endpoint, Turn, endpoint::Counted, load::What};
 use crate::{
     body::UpBody,
     serve::strict::{Asked, Verdict},
@@ -78,6 +80,14 @@ pub(crate) struct Lane {
 pub(crate) struct Tunnelled {
     _turn: Turn,
     _connection: Counted,
+}
+
+impl Tunnelled {
+    /// For a connection that is about to be made, if there may be one more.
+    pub(super) fn new(turn: Turn) -> Result<Self, UpstreamTrouble> {
+        let connection = Counted::new(turn.endpoint(), What::Connections)?;
+        Ok(Self { _connection: connection, _turn: turn })
+    }
 }
 
 /// How sending went.

@@ -9,7 +9,10 @@ use serde::Serialize;
 use url::{Host, Url};
 
 use super::or;
-use crate::config::section::{Field, Section};
+use crate::config::{
+    section::{Field, Section},
+    tcp,
+};
 
 /// Where instances are found: `http://payments.internal:8080` (its addresses), or a mapping.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -116,6 +119,10 @@ fn named(section: &mut Section<'_>) -> Option<Dns> {
 /// The URL, its scheme, and what is asked for.
 fn host(field: &Field<'_>) -> Option<(String, String, source::DnsName)> {
     let text = super::base_url(field)?;
+    if tcp::is_address(&text) {
+        field.unsupported("`dns` for services that speak TCP");
+        return None;
+    }
     // Other schemes than http and https have hosts that are not looked at.
     let (scheme, rest) = text.split_once("://")?;
     let url: Url =

@@ -62,6 +62,11 @@ impl Health {
         })
     }
 
+    /// Whether it speaks HTTP.
+    pub(super) fn has_path(&self) -> bool {
+        self.path.is_some()
+    }
+
     pub(super) fn source(&self) -> source::HealthCheck {
         source::HealthCheck {
             path: self.path.clone(),

@@ -67,9 +67,10 @@ impl Refusing {
                 PING if flags & ACK == 0 => send(&mut stream, PING, ACK, 0, &payload)?,
                 HEADERS => {
                     self.streams.fetch_add(1, Ordering::SeqCst);
-                    let taken = self.resets.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
-                        left.checked_sub(1)
-                    });
+                    let taken =
+                        self.resets.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                            left.checked_sub(1)
+                        });
                     if taken.is_ok() {
                         send(&mut stream, RST_STREAM, 0, id, &self.code.to_be_bytes())?;
                     } else {
