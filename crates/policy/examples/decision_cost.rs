@@ -170,6 +170,7 @@ fn source() -> Result<BundleSource, Failed> {
         max_bodies: BTreeMap::new(),
         strict_audit: false,
         anonymous: false,
+        edge: portcullis_policy::edge::EdgeSource::default(),
         place: ("portcullis.yaml".to_owned(), None),
     };
     Ok(BundleSource {

@@ -70,6 +70,7 @@ fn service(name: &str, criticality: &str) -> ServiceSource {
         max_bodies: BTreeMap::new(),
         strict_audit: false,
         anonymous: false,
+        edge: crate::edge::EdgeSource::default(),
         place: ("portcullis.yaml".to_owned(), Some(1)),
     }
 }

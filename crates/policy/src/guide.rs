@@ -86,6 +86,7 @@ fn payments() -> ServiceSource {
         max_bodies: BTreeMap::new(),
         strict_audit: false,
         anonymous: true,
+        edge: crate::edge::EdgeSource::default(),
         place: ("portcullis.yaml".to_owned(), None),
     }
 }

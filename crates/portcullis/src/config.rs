@@ -19,6 +19,7 @@ mod audit;
 mod bundle_source;
 mod ci;
 mod control;
+mod cors;
 mod document;
 mod facts;
 mod holding;
@@ -43,6 +44,7 @@ mod size;
 mod spiffe;
 #[cfg(test)]
 mod tests;
+mod upstream_tls;
 
 pub(crate) use access_requests::AccessRequests;
 pub(crate) use audit::Audit;
@@ -179,9 +181,6 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
         .as_ref()
         .map_or(Some(Identity::default()), |field| Identity::read(field, demo.unwrap_or(false)));
     let listeners = section.required("listeners").map(|field| listeners(&field, identity.as_ref()));
-    if let (Some(field), Some(identity), Some(listeners)) = (&given, &identity, &listeners) {
-        identity.check_use(field, listeners);
-    }
     let policies = section.required("policies").and_then(|f| f.text().map(PathBuf::from));
     let include = section.field("include");
     let clocks = section.field("clocks").map(|field| facts::clocks(&field));
@@ -193,6 +192,12 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
         services.extend(included(include, base, problems));
     }
     unique_names(&services, base, document, problems);
+    if let (Some(field), Some(identity), Some(listeners)) = (&given, &identity, &listeners) {
+        identity.check_use(field, listeners, &services);
+    }
+    if let Some(identity) = &identity {
+        upstream_tls::check(&services, identity, problems);
+    }
     Some(Config {
         demo: demo?,
         listeners: listeners?,

@@ -98,7 +98,10 @@ impl Core {
             seen: Seen::default(),
             grants_used: Seen::default(),
             rates,
-            upstreams: Upstreams::new(&config.upstream_roots),
+            upstreams: Upstreams::new(
+                &config.upstream_roots,
+                Arc::clone(&parts.upstream_certificates),
+            ),
             live: Live::default(),
             peers: Peers::default(),
             work: Rc::default(),

@@ -24,6 +24,7 @@ mod canonical;
 mod caught;
 mod connection;
 mod core;
+mod cors;
 mod decide;
 mod detect;
 mod digest;
@@ -53,3 +54,4 @@ pub use gate::{Browsers, Gate, GateConfig, GateError, GateHandle, GateParts, Lis
 pub use hold::HoldLimits;
 pub use listener::LiveTls;
 pub use metrics::Metrics;
+pub use upstream::{ClientTls, ServerAuthorities};

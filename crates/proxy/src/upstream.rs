@@ -3,29 +3,42 @@
 mod connect;
 mod endpoint;
 mod lane;
+mod tls;
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Instant};
+use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc, time::Instant};
 
 use foldhash::fast::RandomState;
 use portcullis_model::{InstanceName, ServiceName, refusal::UpstreamTrouble};
-use portcullis_policy::ServiceSource;
+use portcullis_policy::{ServiceSource, edge::UpstreamTls};
 
 pub(crate) use connect::Connectors;
 pub(crate) use endpoint::{Endpoint, Kind};
 pub(crate) use lane::{Channel, Lane, Sent};
+pub use tls::{ClientTls, ServerAuthorities};
+
+use crate::ports::UpstreamCertificates;
 
 /// All upstreams of one core.
 #[derive(Debug)]
 pub(crate) struct Upstreams {
     connectors: Connectors,
     endpoints: RefCell<HashMap<String, Rc<Endpoint>, RandomState>>,
+    /// Of services with settings of their own: what one believes is no reason for another to.
+    secured: RefCell<HashMap<UpstreamTls, HashMap<String, Rc<Endpoint>>, RandomState>>,
     turns: RefCell<HashMap<ServiceName, usize, RandomState>>,
 }
 
 impl Upstreams {
-    pub(crate) fn new(roots: &rustls::RootCertStore) -> Self {
-        let connectors = Connectors::new(roots);
-        Self { connectors, endpoints: RefCell::default(), turns: RefCell::default() }
+    pub(crate) fn new(
+        roots: &rustls::RootCertStore,
+        certificates: Arc<dyn UpstreamCertificates>,
+    ) -> Self {
+        Self {
+            connectors: Connectors::new(roots, certificates),
+            endpoints: RefCell::default(),
+            secured: RefCell::default(),
+            turns: RefCell::default(),
+        }
     }
 
     /// The instance to use: the addressed one, or the next of those that the balancer may pick, and
@@ -37,14 +50,14 @@ impl Upstreams {
     ) -> Result<(InstanceName, Rc<Endpoint>), UpstreamTrouble> {
         if let Some(addressed) = addressed {
             let url = service.instances.get(addressed).ok_or(UpstreamTrouble::Unreachable)?;
-            return Ok((addressed.clone(), self.endpoint(url)?));
+            return Ok((addressed.clone(), self.endpoint(service, url)?));
         }
         let turn = self.turn(&service.name);
         let count = balanced(service).count();
         let first = turn.checked_rem(count).ok_or(UpstreamTrouble::Unreachable)?;
         let mut failed = None;
         for (name, url) in balanced(service).cycle().skip(first).take(count) {
-            let endpoint = self.endpoint(url)?;
+            let endpoint = self.endpoint(service, url)?;
             if !endpoint.has_just_failed() {
                 return Ok((name.clone(), endpoint));
             }
@@ -68,7 +81,7 @@ impl Upstreams {
         // The turn has moved past the failed one; should others have moved it on, any other will do.
         self.pick(service, None).ok().filter(|(name, _)| name != failed).or_else(|| {
             let (name, url) = others.next()?;
-            Some((name.clone(), self.endpoint(url).ok()?))
+            Some((name.clone(), self.endpoint(service, url).ok()?))
         })
     }
 
@@ -86,7 +99,9 @@ impl Upstreams {
 
     /// Closes pooled connections that nobody has used for a while.
     pub(crate) fn forget_idle(&self, now: Instant) {
-        for endpoint in self.endpoints.borrow().values() {
+        let secured = self.secured.borrow();
+        let secured = secured.values().flat_map(HashMap::values);
+        for endpoint in self.endpoints.borrow().values().chain(secured) {
             endpoint.forget_idle(now);
         }
     }
@@ -101,12 +116,31 @@ impl Upstreams {
         0
     }
 
-    fn endpoint(&self, url: &str) -> Result<Rc<Endpoint>, UpstreamTrouble> {
+    fn endpoint(
+        &self,
+        service: &ServiceSource,
+        url: &str,
+    ) -> Result<Rc<Endpoint>, UpstreamTrouble> {
+        if let Some(tls) = &service.edge.upstream_tls {
+            return self.secured(tls, url);
+        }
         if let Some(endpoint) = self.endpoints.borrow().get(url) {
             return Ok(Rc::clone(endpoint));
         }
         let endpoint = Rc::new(Endpoint::parse(url).ok_or(UpstreamTrouble::Unreachable)?);
         self.endpoints.borrow_mut().insert(url.to_owned(), Rc::clone(&endpoint));
+        Ok(endpoint)
+    }
+
+    fn secured(&self, tls: &UpstreamTls, url: &str) -> Result<Rc<Endpoint>, UpstreamTrouble> {
+        if let Some(endpoint) = self.secured.borrow().get(tls).and_then(|alike| alike.get(url)) {
+            return Ok(Rc::clone(endpoint));
+        }
+        let endpoint = Endpoint::parse(url).ok_or(UpstreamTrouble::Unreachable)?;
+        let endpoint = Rc::new(endpoint.secured_by(tls.clone()));
+        let mut secured = self.secured.borrow_mut();
+        let alike = secured.entry(tls.clone()).or_default();
+        alike.insert(url.to_owned(), Rc::clone(&endpoint));
         Ok(endpoint)
     }
 }

@@ -33,6 +33,7 @@ fn service(name: &str, operations: OperationsSource) -> ServiceSource {
         max_bodies: std::collections::BTreeMap::new(),
         strict_audit: false,
         anonymous: false,
+        edge: crate::edge::EdgeSource::default(),
         place: ("portcullis.yaml".to_owned(), Some(7)),
     }
 }

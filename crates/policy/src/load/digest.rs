@@ -95,6 +95,7 @@ impl Fields {
             max_bodies,
             strict_audit,
             anonymous,
+            edge,
             place: _,
         } = service;
         self.text(name.as_str());
@@ -134,6 +135,8 @@ impl Fields {
         }
         self.flag(*strict_audit);
         self.flag(*anonymous);
+        // Without a map in it, one value has one text.
+        self.text(&serde_json::to_string(edge).unwrap_or_default());
     }
 
     fn operations(&mut self, operations: &OperationsSource) {

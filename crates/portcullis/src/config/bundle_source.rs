@@ -8,13 +8,16 @@ use std::{
 
 use portcullis_policy::{
     BundleSource, LoadError, PolicySource, ServiceSource, bundle::OperationsSource,
+    edge::EdgeSource,
 };
 
 use super::{
     Config,
+    cors::Cors,
     section::Problems,
     service::{AuditLevel, Declared, Service},
     size::Size,
+    upstream_tls::UpstreamTls,
 };
 
 /// Folders nested deeper than this are a loop.
@@ -90,6 +93,10 @@ fn service_source(service: &Service, base: &Path, problems: &Problems) -> Servic
         max_bodies: by_operation(&service.operations.max_body),
         strict_audit: service.audit == AuditLevel::Strict,
         anonymous: service.anonymous,
+        edge: EdgeSource {
+            upstream_tls: service.upstream.tls.as_ref().map(UpstreamTls::source),
+            cors: service.cors.as_ref().map(Cors::source),
+        },
         place: service.place.clone(),
     }
 }

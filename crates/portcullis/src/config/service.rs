@@ -14,8 +14,10 @@ use serde::Serialize;
 use url::Url;
 
 use super::{
+    cors::Cors,
     section::{Field, Section},
     size::Size,
+    upstream_tls::UpstreamTls,
 };
 
 /// One service.
@@ -52,6 +54,9 @@ pub(crate) struct Service {
     pub(crate) audit: AuditLevel,
     /// Lets callers without credentials in as the principal `Anonymous`; policy still decides.
     pub(crate) anonymous: bool,
+    /// Pages of other origins that it is shared with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cors: Option<Cors>,
     /// The file and line of its entry.
     #[serde(skip)]
     pub(crate) place: (String, Option<usize>),
@@ -76,6 +81,9 @@ pub(crate) struct Upstream {
     /// Instances that the balancer never picks.
     #[schemars(with = "Vec<String>")]
     pub(crate) addressed_only: Vec<InstanceName>,
+    /// How instances prove who they are, and the gate to them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls: Option<UpstreamTls>,
 }
 
 /// How operations are declared, and their groups where the default does not fit.
@@ -114,7 +122,7 @@ const GROUPS: [(&str, OperationGroup); 3] = [
 
 const MAX_BODY: Size = Size::new(ServiceSource::MAX_BODY);
 const LARGEST_BODY: Size = Size::new(64 * 1024 * 1024);
-const UNSUPPORTED: [&str; 4] = ["sensitive", "cors", "enforcement", "on_store_loss"];
+const UNSUPPORTED: [&str; 3] = ["sensitive", "enforcement", "on_store_loss"];
 
 impl Service {
     pub(super) fn read(mut section: Section<'_>) -> Option<Self> {
@@ -136,6 +144,7 @@ impl Service {
         let audit = section.field("audit");
         let audit = audit.map_or(Some(AuditLevel::Standard), |field| field.one_of(&levels));
         let anonymous = section.field("anonymous").map_or(Some(false), |field| field.boolean());
+        let cors = section.field("cors").and_then(|field| Cors::read(&field));
         for key in UNSUPPORTED {
             section.unsupported(key);
         }
@@ -152,6 +161,7 @@ impl Service {
             max_body: max_body?,
             audit: audit?,
             anonymous: anonymous?,
+            cors,
             place,
         })
     }
@@ -221,8 +231,15 @@ impl Upstream {
         let addressed_only = section.field("addressed_only");
         let addressed_only =
             addressed_only.map(|field| addressed(&field, &instances)).unwrap_or_default();
+        let given = section.field("tls");
+        let tls = given.as_ref().and_then(UpstreamTls::read);
+        let in_clear_text = instances.iter().find(|(_, url)| !url.starts_with("https://"));
+        if let (Some(given), Some((name, url))) = (given, in_clear_text) {
+            let help = Some("write https://…: nothing falls back to clear text".into());
+            given.error(format!("`{name}` at {url} has no TLS"), help);
+        }
         section.finish();
-        (!instances.is_empty()).then_some(Self { instances, addressed_only })
+        (!instances.is_empty()).then_some(Self { instances, addressed_only, tls })
     }
 }
 

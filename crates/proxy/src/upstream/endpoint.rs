@@ -9,10 +9,12 @@ use std::{
 use http::Uri;
 use hyper::client::conn::http2;
 use portcullis_model::refusal::UpstreamTrouble;
+use portcullis_policy::edge::UpstreamTls;
 
 use super::{
     Channel, Connectors, Lane,
     lane::{Line, Sender},
+    tls::HangsOn,
 };
 use crate::body::UpBody;
 
@@ -52,8 +54,9 @@ pub(crate) struct Endpoint {
     authority: String,
     host: String,
     port: u16,
+    tls: Option<UpstreamTls>,
     idle: RefCell<Vec<(Line, Instant)>>,
-    shared: RefCell<Option<http2::SendRequest<UpBody>>>,
+    shared: RefCell<Option<(http2::SendRequest<UpBody>, HangsOn)>>,
     /// Many requests that find no shared connection wait for one, and do not make many.
     connecting: tokio::sync::Mutex<()>,
     /// When connecting failed the last time, unless it has worked since.
@@ -81,12 +84,22 @@ impl Endpoint {
             authority: uri.authority()?.to_string(),
             host,
             port: uri.port_u16().unwrap_or(default_port),
+            tls: None,
             idle: RefCell::default(),
             shared: RefCell::default(),
             connecting: tokio::sync::Mutex::default(),
             failed: Cell::new(None),
             now: Cell::new(Instant::now()),
         })
+    }
+
+    /// The same, of a service with settings of its own.
+    pub(super) fn secured_by(self, tls: UpstreamTls) -> Self {
+        Self { tls: Some(tls), ..self }
+    }
+
+    pub(super) fn tls(&self) -> Option<&UpstreamTls> {
+        self.tls.as_ref()
     }
 
     pub(crate) fn scheme(&self) -> Scheme {
@@ -130,8 +143,8 @@ impl Endpoint {
             return Err(UpstreamTrouble::Unreachable);
         }
         let sender = self.note(connectors.connect(self, kind).await)?;
-        if let Sender::Http2(sender) = &sender {
-            *self.shared.borrow_mut() = Some(sender.clone());
+        if let Sender::Http2(sender, hangs_on) = &sender {
+            *self.shared.borrow_mut() = Some((sender.clone(), hangs_on.clone()));
         }
         Ok(self.new_lane(sender))
     }
@@ -149,7 +162,7 @@ impl Endpoint {
     fn new_lane(self: &Rc<Self>, sender: Sender) -> Lane {
         let channel = match sender {
             Sender::Http1(line) => Channel::Http1 { line, reused: false },
-            Sender::Http2(sender) => Channel::Http2(sender),
+            Sender::Http2(sender, _) => Channel::Http2(sender),
         };
         Lane::new(Rc::clone(self), channel)
     }
@@ -158,7 +171,7 @@ impl Endpoint {
         {
             let mut shared = self.shared.borrow_mut();
             match shared.as_ref() {
-                Some(sender) if !sender.is_closed() => {
+                Some((sender, hangs_on)) if !sender.is_closed() && hangs_on.holds() => {
                     let channel = Channel::Http2(sender.clone());
                     return Some(Lane::new(Rc::clone(self), channel));
                 }
@@ -168,7 +181,7 @@ impl Endpoint {
         }
         let mut idle = self.idle.borrow_mut();
         while let Some((line, _)) = idle.pop() {
-            if line.sender.is_ready() {
+            if line.sender.is_ready() && line.hangs_on.holds() {
                 let channel = Channel::Http1 { line, reused: true };
                 return Some(Lane::new(Rc::clone(self), channel));
             }

@@ -8,7 +8,7 @@ use hyper::{
     client::conn::{TrySendError, http1, http2},
 };
 
-use super::Endpoint;
+use super::{Endpoint, tls::HangsOn};
 use crate::{
     body::UpBody,
     serve::strict::{Asked, Verdict},
@@ -19,6 +19,7 @@ use crate::{
 pub(crate) struct Line {
     pub(super) sender: http1::SendRequest<UpBody>,
     pub(super) verdict: Arc<Verdict>,
+    pub(super) hangs_on: HangsOn,
 }
 
 impl Line {
@@ -40,7 +41,7 @@ pub(super) enum Sender {
     /// HTTP/1.1.
     Http1(Line),
     /// HTTP/2.
-    Http2(http2::SendRequest<UpBody>),
+    Http2(http2::SendRequest<UpBody>, HangsOn),
 }
 
 /// A connection that can carry one request.
