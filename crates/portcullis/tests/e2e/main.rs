@@ -71,6 +71,7 @@ mod svid;
 mod tcp;
 mod tokens;
 mod upstream;
+mod upstreams;
 mod walls;
 mod wire;
 mod yard;

@@ -12,6 +12,7 @@ use crate::{
     connection::Watch,
     forward::pipe::{Ended, Passing, Pipe},
     ports::ConnectionEnd,
+    upstream::Tunnelled,
 };
 
 /// How long the rest of a frame that is under way may take before the tunnel just ends.
@@ -21,7 +22,12 @@ const CLOSE: Duration = Duration::from_millis(200);
 const PIECE: usize = 4 * 1024;
 
 /// Carries a WebSocket to its end and says why it ended.
-pub(super) async fn run(client: OnUpgrade, upstream: OnUpgrade, watch: Rc<Watch>) {
+pub(super) async fn run(
+    client: OnUpgrade,
+    upstream: OnUpgrade,
+    watch: Rc<Watch>,
+    _counted: Tunnelled,
+) {
     let ends = async { tokio::try_join!(client, upstream) };
     let upgraded = tokio::select! {
         ends = ends => ends.ok(),
