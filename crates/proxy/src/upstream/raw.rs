@@ -5,7 +5,6 @@ use std::{fmt, rc::Rc, sync::Arc, time::Duration};
 
 use portcullis_model::refusal::UpstreamTrouble;
 use rustls::pki_types::ServerName;
-use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -24,7 +23,7 @@ pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin {
 
 impl Duplex for TcpStream {
     fn reset(&self) {
-        let _ = SockRef::from(self).set_linger(Some(Duration::ZERO));
+        let _ = self.set_zero_linger();
     }
 }
 
