@@ -119,7 +119,7 @@ def envoy_config(folder, ports, behind, issuer, policies) -> dict:
         "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
         "common_tls_context": {"tls_certificates": [{"certificate_chain": {"filename": str(folder / "gate.crt")},
                                                      "private_key": {"filename": str(folder / "gate.key")}}]}}}
-    limits = {"max_connections": 4096, "max_pending_requests": 4096, "max_requests": 4096}
+    limits = {"max_connections": 65536, "max_pending_requests": 65536, "max_requests": 65536}
 
     def cluster(name, port, **more):
         return {"name": name, "type": "STATIC", "circuit_breakers": {"thresholds": [limits]}, "load_assignment": {

@@ -61,20 +61,26 @@ def echo(events, client: socket.socket, state: list) -> None:
             client.sendall(TO_CLIENT * whole)
 
 
+def opened(port: int, host: str, token: str) -> socket.socket:
+    """A connection after its handshake."""
+    client = socket.create_connection(("127.0.0.1", port))
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    client.sendall(f"GET /echo HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\nUpgrade: websocket\r\n"
+                   f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY.decode()}\r\n\r\n".encode())
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        read = client.recv(1)
+        assert read, head
+        head += read
+    assert head.startswith(b"HTTP/1.1 101"), head
+    return client
+
+
 def load(port: int, host: str, token: str, connections: int, seconds: float) -> int:
     """Keeps one message in flight on each connection; says how many came back."""
     events = selectors.EpollSelector()
     for _ in range(connections):
-        client = socket.create_connection(("127.0.0.1", port))
-        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        client.sendall(f"GET /echo HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\nUpgrade: websocket\r\n"
-                       f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY.decode()}\r\n\r\n".encode())
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            read = client.recv(1)
-            assert read, head
-            head += read
-        assert head.startswith(b"HTTP/1.1 101"), head
+        client = opened(port, host, token)
         client.sendall(TO_SERVER)
         events.register(client, selectors.EVENT_READ, [0])
     done, end = 0, time.monotonic() + seconds

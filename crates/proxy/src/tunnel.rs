@@ -95,19 +95,21 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Outward<R, W> {
         }
     }
 
-    /// Ends a framed direction at once, and says why; behind the rest of a frame that is under way.
+    /// Ends a framed direction at once, and says why; behind the rest of a frame that is under way. A plain one
+    /// has no word for it but its end, which this is not.
     pub async fn close(&mut self, why: &str) -> io::Result<()> {
+        if self.wire == Wire::Plain {
+            return Ok(());
+        }
         self.write().await?;
         let why = why.as_bytes();
-        if self.wire == Wire::Framed {
-            let why = why.get(..why.len().min(BUFFER)).unwrap_or_default();
-            if let Some(room) = self.buffer.get_mut(HEAD..HEAD + why.len()) {
-                room.copy_from_slice(why);
-            }
-            self.head(CLOSED, why.len());
-            (self.at, self.end) = (0, HEAD + why.len());
-            self.write().await?;
+        let why = why.get(..why.len().min(BUFFER)).unwrap_or_default();
+        if let Some(room) = self.buffer.get_mut(HEAD..HEAD + why.len()) {
+            room.copy_from_slice(why);
         }
+        self.head(CLOSED, why.len());
+        (self.at, self.end) = (0, HEAD + why.len());
+        self.write().await?;
         self.to.shutdown().await
     }
 

@@ -56,7 +56,9 @@ impl Ask {
     pub(crate) async fn run(self, mut session: Session<'_>) -> Result<ExitCode, Failure> {
         let target = Target::read(&self.targets, self.instance.as_ref())?;
         let again = Again::of(&target, self.again, &session)?;
-        let request = self.ask(&mut session, target).await?;
+        let waits = self.wait || self.again;
+        let (answer, request) = self.ask(&mut session, target).await?;
+        let request = finish(&mut session, answer, request, waits).await?;
         if request.state == "approved" {
             return again.offer(session).await;
         }
@@ -67,7 +69,7 @@ impl Ask {
         self,
         session: &mut Session<'_>,
         target: Target,
-    ) -> Result<AccessRequestBody, Failure> {
+    ) -> Result<(Fetched, AccessRequestBody), Failure> {
         let hint = target.hint();
         let named = !self.rules.is_empty() || self.incident.is_some();
         let (rules, incident) = if named || !session.screen.is_interactive() {
@@ -82,11 +84,11 @@ impl Ask {
         let answer = session.post("/v1/access-requests", Some(body)).await;
         let answer = answer.map_err(|failure| failure.or_try(hint))?;
         let request: AccessRequestBody = answer.read()?;
-        finish(session, answer, request, self.wait || self.again).await
+        Ok((answer, request))
     }
 }
 
-/// Asks for one operation and waits until it is granted. Anything else is a failure.
+/// Asks for one operation and waits until it is granted, which goes without saying. Anything else is a failure.
 pub(super) async fn access(
     session: &mut Session<'_>,
     operation: &str,
@@ -98,7 +100,11 @@ pub(super) async fn access(
     let (rules, duration, incident) = (Vec::new(), None, None);
     let ask =
         Ask { targets, rules, duration, reason, instance, incident, wait: true, again: false };
-    ask.ask(session, target).await.map(drop)
+    let (mut answer, mut request) = ask.ask(session, target).await?;
+    if request.state == "pending" {
+        (answer, request) = wait(session, &request).await?;
+    }
+    if request.state == "approved" { Ok(()) } else { conclude(session, &answer, &request).await }
 }
 
 /// Waits for the answer if somebody is there to wait, and says what came of it.

@@ -23,6 +23,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     signal::unix::{SignalKind, signal},
     sync::mpsc,
+    task::JoinSet,
 };
 use url::Url;
 
@@ -82,9 +83,12 @@ impl Connect {
             session.screen.line(&format!("{} on {address}", self.service));
         }
         let (events, heard) = mpsc::unbounded_channel();
-        let mut open = Endpoint { session, service: self.service, gate, events, sign_in: None };
-        let ended = open.serve(listener, heard).await;
-        open.sign_out().await;
+        let (service, open) = (self.service, JoinSet::new());
+        let mut endpoint = Endpoint { session, service, gate, events, sign_in: None, open };
+        let ended = endpoint.serve(listener, heard).await;
+        // First the connections: it is us who leave, and not the sign-in that ends.
+        endpoint.open.shutdown().await;
+        endpoint.sign_out().await;
         ended.map(|()| ExitCode::SUCCESS)
     }
 
@@ -149,6 +153,7 @@ struct Endpoint<'a> {
     gate: Gate,
     events: mpsc::UnboundedSender<Event>,
     sign_in: Option<NewSignInBody>,
+    open: JoinSet<()>,
 }
 
 impl Endpoint<'_> {
@@ -172,6 +177,7 @@ impl Endpoint<'_> {
                         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
                     }
                 },
+                Some(_) = self.open.join_next() => {}
                 Some(event) = heard.recv() => self.tell(event, &mut grants).await?,
                 () = tokio::time::sleep(next_end) => grants.announce(&mut self.session).await?,
                 _ = interrupted.recv() => return Ok(()),
@@ -194,7 +200,7 @@ impl Endpoint<'_> {
             }
         };
         let (gate, events) = (self.gate.clone(), self.events.clone());
-        tokio::spawn(async move { gate.serve(stream, token, events).await });
+        self.open.spawn(async move { gate.serve(stream, token, events).await });
         Ok(())
     }
 

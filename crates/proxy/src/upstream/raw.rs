@@ -1,11 +1,10 @@
 //! Connections to upstreams that speak no HTTP: TCP, or TLS verified against the given roots, and nothing said
 //! on them yet.
 
-use std::{fmt, rc::Rc, sync::Arc, time::Duration};
+use std::{fmt, rc::Rc, sync::Arc};
 
 use portcullis_model::refusal::UpstreamTrouble;
 use rustls::pki_types::ServerName;
-use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -25,7 +24,7 @@ pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin {
 
 impl Duplex for TcpStream {
     fn reset(&self) {
-        let _ = SockRef::from(self).set_linger(Some(Duration::ZERO));
+        let _ = self.set_zero_linger();
     }
 }
 

@@ -120,7 +120,8 @@ impl House {
             metrics: Metrics::register(&mut prometheus_client::registry::Registry::default()),
         };
         let name = "gate".to_owned();
-        let listener = ListenerConfig { name, address, tls: None, proxies: Vec::new() };
+        let listener =
+            ListenerConfig { name, address, tls: None, proxies: Vec::new(), direct: None };
         let config = GateConfig {
             listeners: vec![listener],
             control_url: "https://control.test".to_owned(),

@@ -71,7 +71,7 @@ impl TcpUpstream {
     }
 }
 
-/// Echoes to the end of what comes; then says how much it was, and ends too. `quit` ends it at once.
+/// Echoes to the end of what comes; then says how much it was, and ends too. `quit` ends it at once, and `reset` breaks it off.
 async fn serve(
     mut stream: TcpStream,
     greeting: &[u8],
@@ -85,6 +85,10 @@ async fn serve(
         let bytes = buffer.get(..read).unwrap_or_default();
         if bytes == b"quit" {
             return stream.shutdown().await;
+        }
+        if bytes == b"reset" {
+            stream.set_zero_linger()?;
+            return Err(std::io::ErrorKind::ConnectionReset.into());
         }
         if bytes.is_empty() {
             stream.write_all(format!("{total} bytes").as_bytes()).await?;

@@ -165,7 +165,7 @@ async fn carry(local: TcpStream, wire: reqwest::Upgraded) -> Option<String> {
 
 /// What comes of it now is cut short: nobody takes it for an end.
 fn reset(local: &TcpStream) {
-    let _ = socket2::SockRef::from(local).set_linger(Some(Duration::ZERO));
+    let _ = local.set_zero_linger();
 }
 
 /// The innermost of what went wrong: the outer ones repeat the address.

@@ -133,6 +133,16 @@ impl Database {
         answer.json()["connections"].as_array().unwrap().clone()
     }
 
+    /// How the newest connection ended, as the record has it: why, and what it carried.
+    pub(crate) fn ended(&self, why: &str) -> Value {
+        let event = self.event("connection_ended", |event| event["decision"] == why);
+        assert_eq!(
+            (&event["service"], &event["operation"]),
+            (&"ledger-db".into(), &CONNECT.into())
+        );
+        event
+    }
+
     /// Waits until the record has an event of `kind` for which `which` holds, and returns it.
     pub(crate) fn event(&self, kind: &str, which: impl Fn(&Value) -> bool) -> Value {
         let matching = |event: &&Value| event["type"] == kind && which(event);
@@ -156,6 +166,8 @@ pub(crate) struct Tunnel {
     pub(crate) stream: TcpStream,
     /// What came with the head.
     early: Cursor<Vec<u8>>,
+    /// What came in one frame with what was read last.
+    rest: Vec<u8>,
     pub(crate) answer: Response,
 }
 
@@ -177,15 +189,17 @@ impl Tunnel {
             return Err(answer);
         }
         let (stream, early) = wire.into_stream();
-        Ok(Self { stream, early: Cursor::new(early), answer })
+        Ok(Self { stream, early: Cursor::new(early), rest: Vec::new(), answer })
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(&data(bytes)).unwrap();
     }
 
-    pub(crate) fn end(&mut self) {
-        self.stream.write_all(&frame(1, b"")).unwrap();
+    /// Says something, and gets it back.
+    pub(crate) fn echo(&mut self, bytes: &[u8]) {
+        self.send(bytes);
+        assert_eq!(self.read(bytes.len()), bytes);
     }
 
     /// The next frame; an error if the stream ends without one.
@@ -205,13 +219,14 @@ impl Tunnel {
 
     /// So many bytes of data.
     pub(crate) fn read(&mut self, count: usize) -> Vec<u8> {
-        let mut bytes = Vec::new();
+        let mut bytes = std::mem::take(&mut self.rest);
         while bytes.len() < count {
             match self.next().unwrap() {
                 Said::Data(more) => bytes.extend(more),
                 other => panic!("{other:?} after {} bytes", bytes.len()),
             }
         }
+        self.rest = bytes.split_off(count);
         bytes
     }
 
