@@ -294,7 +294,7 @@ impl ProblemKind {
                 "upstream",
                 "The service does not answer",
                 502,
-                "The gate let the request through, and the service behind it could not be reached, broke off or was too slow.",
+                "The gate let the request through, and the service behind it could not be reached, broke off, was too slow, or has as much to do as its limits allow.",
                 "Ask the owner of the service. Whether the request had an effect is not known if it broke off.",
             ),
             _ => facts(

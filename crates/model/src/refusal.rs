@@ -122,6 +122,8 @@ pub enum UpstreamTrouble {
     Broken,
     /// It did not answer in time.
     TimedOut,
+    /// As much is under way to it as may be.
+    Overloaded,
 }
 
 impl Refusal {

@@ -168,6 +168,7 @@ fn source() -> Result<BundleSource, Failed> {
         max_hold: ServiceSource::MAX_HOLD,
         max_body: ServiceSource::MAX_BODY,
         max_bodies: BTreeMap::new(),
+        upstream: portcullis_policy::upstream::UpstreamSource::default(),
         strict_audit: false,
         anonymous: false,
         place: ("portcullis.yaml".to_owned(), None),

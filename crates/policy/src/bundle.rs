@@ -20,6 +20,7 @@ use crate::{
     places::Places,
     policy::Policies,
     rotations::Rotations,
+    upstream::UpstreamSource,
 };
 
 /// The text of one policy file.
@@ -90,6 +91,9 @@ pub struct ServiceSource {
     /// The same by operation, where it is another: `uploadDocument: 8388608`.
     #[serde(default)]
     pub max_bodies: BTreeMap<String, u64>,
+    /// How its instances are chosen and reached.
+    #[serde(default)]
+    pub upstream: UpstreamSource,
     /// Every attempt waits for stable storage.
     pub strict_audit: bool,
     /// Callers without credentials are let in as `Anonymous`, as far as policy permits them.

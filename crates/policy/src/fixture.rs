@@ -68,6 +68,7 @@ fn service(name: &str, criticality: &str) -> ServiceSource {
         max_hold: ServiceSource::MAX_HOLD,
         max_body: ServiceSource::MAX_BODY,
         max_bodies: BTreeMap::new(),
+        upstream: crate::upstream::UpstreamSource::default(),
         strict_audit: false,
         anonymous: false,
         place: ("portcullis.yaml".to_owned(), Some(1)),

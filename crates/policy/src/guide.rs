@@ -86,6 +86,7 @@ fn payments() -> ServiceSource {
         max_hold: ServiceSource::MAX_HOLD,
         max_body: ServiceSource::MAX_BODY,
         max_bodies: BTreeMap::new(),
+        upstream: crate::upstream::UpstreamSource::default(),
         strict_audit: false,
         anonymous: true,
         place: ("portcullis.yaml".to_owned(), None),

@@ -45,6 +45,7 @@ mod spiffe;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod upstream;
 
 pub(crate) use access_requests::AccessRequests;
 pub(crate) use audit::Audit;
@@ -79,6 +80,9 @@ pub(crate) struct Config {
     /// Where a gate keeps what sealed credentials take; without it, it accepts none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sealed: Option<Sealed>,
+    /// The zone that this gate is in: instances of the same zone are preferred.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) zone: Option<String>,
     /// Who vouches for whom.
     pub(crate) identity: Identity,
     /// Named clocks that policies read, and their time zones: `{office: Europe/Lisbon}`.
@@ -176,6 +180,7 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
     let holding = section.field("holding");
     let holding = holding.map_or(Some(Holding::default()), |field| Holding::read(&field));
     let sealed = section.field("sealed").map(|field| Sealed::read(&field));
+    let zone = section.field("zone").map(|field| field.text().map(str::to_owned));
     let given = section.field("identity");
     let identity = given
         .as_ref()
@@ -205,6 +210,7 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
         access_requests: access_requests?,
         holding: holding?,
         sealed: sealed.map_or(Some(None), |read| read.map(Some))?,
+        zone: zone.map_or(Some(None), |read| read.map(Some))?,
         identity: identity?,
         clocks: clocks.unwrap_or_default(),
         schedules: schedules.unwrap_or_default(),

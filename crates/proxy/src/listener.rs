@@ -316,6 +316,7 @@ where
 {
     let mut told = false;
     std::future::poll_fn(|cx| {
+        peer.window.polled();
         if peer.is_closing() && !std::mem::replace(&mut told, true) {
             close(connection.as_mut());
         }

@@ -9,7 +9,10 @@ use std::rc::Rc;
 
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use portcullis_identity::dpop;
-use portcullis_model::{Refusal, refusal::Unavailable};
+use portcullis_model::{
+    Refusal,
+    refusal::{Unavailable, UpstreamTrouble},
+};
 
 use crate::{
     body::DownBody,
@@ -106,6 +109,9 @@ fn answer(exchange: &Exchange, refusal: &Refusal) -> Response<DownBody> {
         }
         Refusal::Limited { retry_after } => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(*retry_after));
+        }
+        Refusal::Upstream(UpstreamTrouble::Overloaded) => {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         Refusal::Malformed(_)
         | Refusal::CrossOrigin

@@ -14,6 +14,7 @@ use portcullis_policy::Pass;
 
 use crate::{
     body::{Answer, DownBody},
+    busy_poll::Piece,
     canonical::{self, Canonical, Speaks, single::Present},
     caught::{Panicked, caught},
     core::Core,
@@ -42,7 +43,7 @@ pub(crate) async fn serve(
     request: Request<Incoming>,
 ) -> Response<Answer> {
     let turn = peer.serve();
-    core.work.came();
+    core.work.came(Piece::Request);
     let (mut parts, body) = request.into_parts();
     let mut exchange = Exchange::begin(core, peer, &mut parts, Some(body));
     let asks_upgrade = exchange.asks_upgrade();

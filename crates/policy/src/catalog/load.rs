@@ -6,7 +6,7 @@ use portcullis_model::{InstanceName, OperationName};
 use url::Url;
 
 use super::{
-    Service,
+    Service, address,
     declared::{self, Draft, Place},
     hosts::{self, Addressed, Destination, Hosts},
     openapi,
@@ -135,12 +135,12 @@ fn address_instances(sources: &[&ServiceSource], hosts: &mut Hosts, errors: &mut
 
 fn check_instances(source: &ServiceSource, errors: &mut Vec<LoadError>) {
     let name = &source.name;
-    if source.instances.is_empty() {
+    if source.instances.is_empty() && source.upstream.dns.is_none() {
         let help = "list at least one under `instances`";
         errors.push(error(source, format!("service `{name}` has no instance"), Some(help)));
     }
     for (instance, url) in &source.instances {
-        if let Err(what) = check_url(url, source.tcp().is_some()) {
+        if let Err(what) = check_url(url, source) {
             let message = format!("service `{name}`: instance `{instance}`: {what}");
             let help = match source.tcp() {
                 None => "write it as `http://host:port`, `https://host:port` or `h2c://host:port`",
@@ -161,15 +161,15 @@ fn check_instances(source: &ServiceSource, errors: &mut Vec<LoadError>) {
 }
 
 /// The message never shows the URL: somebody may have written a password into it.
-fn check_url(text: &str, is_tcp: bool) -> Result<(), String> {
-    if is_tcp {
-        return check_address(text);
-    }
-    let parsed = match text.strip_prefix("h2c://") {
-        Some(rest) => Url::parse(&format!("http://{rest}")),
-        None => Url::parse(text),
-    };
-    let url = parsed.map_err(|what| format!("its URL does not parse: {what}"))?;
+fn check_url(text: &str, source: &ServiceSource) -> Result<(), String> {
+    let url = if source.tcp().is_some() { check_address(text)? } else { check_base(text)? };
+    address::check(text, &url, &source.upstream.allow)
+}
+
+fn check_base(text: &str) -> Result<Url, String> {
+    let plain = text.strip_prefix("h2c://").map(|rest| format!("http://{rest}"));
+    let url = Url::parse(plain.as_deref().unwrap_or(text));
+    let url = url.map_err(|what| format!("its URL does not parse: {what}"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("`{}` is not http, https or h2c", url.scheme()));
     }
@@ -179,11 +179,11 @@ fn check_url(text: &str, is_tcp: bool) -> Result<(), String> {
     if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
         return Err("its URL has a path or query; paths are forwarded as they come".to_owned());
     }
-    Ok(())
+    Ok(url)
 }
 
 /// Of an instance that speaks no HTTP: where it is, and nothing else. No port is the usual one.
-fn check_address(text: &str) -> Result<(), String> {
+fn check_address(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|what| format!("its URL does not parse: {what}"))?;
     if !matches!(url.scheme(), "tcp" | "tls") {
         return Err(format!("`{}` is not tcp or tls, and the service speaks TCP", url.scheme()));
@@ -195,7 +195,9 @@ fn check_address(text: &str) -> Result<(), String> {
     if url.host_str().is_none_or(str::is_empty) || url.port().is_none() {
         return Err("its URL lacks a host or a port".to_owned());
     }
-    Ok(())
+    // Read as HTTP would: hosts of schemes that nobody knows are not looked at.
+    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+    Url::parse(&format!("http://{rest}")).map_err(|what| format!("its URL does not parse: {what}"))
 }
 
 /// What only HTTP has is a mistake at a TCP service, not something to be passed over.

@@ -93,6 +93,7 @@ impl Fields {
             max_hold,
             max_body,
             max_bodies,
+            upstream,
             strict_audit,
             anonymous,
             place: _,
@@ -132,6 +133,8 @@ impl Fields {
             self.text(operation);
             self.text(&max_body.to_string());
         }
+        // Sorted maps and plain numbers: one text for one value.
+        self.text(&serde_json::to_string(upstream).unwrap_or_default());
         self.flag(*strict_audit);
         self.flag(*anonymous);
     }

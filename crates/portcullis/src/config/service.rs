@@ -1,22 +1,21 @@
 //! `services`: what stands behind the gate.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     path::{Path, PathBuf},
-    str::FromStr,
 };
 
 use indexmap::IndexMap;
-use portcullis_model::{InstanceName, ServiceName, Window};
+use portcullis_model::{ServiceName, Window};
 use portcullis_policy::{ServiceSource, bundle::OperationGroup};
 use schemars::JsonSchema;
 use serde::Serialize;
-use url::Url;
 
 use super::{
     section::{Field, Section},
     size::Size,
-    tcp::{self, Tcp},
+    tcp::Tcp,
+    upstream::Upstream,
 };
 
 /// One service.
@@ -69,17 +68,6 @@ pub(crate) enum AuditLevel {
     Standard,
     /// Survives a power cut.
     Strict,
-}
-
-/// The instances of a service: `instances`, or one `url`.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-pub(crate) struct Upstream {
-    /// Names and base URLs: `http://`, `https://`, `h2c://`; or `tcp://host:port`, `tls://host:port`.
-    #[schemars(with = "BTreeMap<String, String>")]
-    pub(crate) instances: IndexMap<InstanceName, String>,
-    /// Instances that the balancer never picks.
-    #[schemars(with = "Vec<String>")]
-    pub(crate) addressed_only: Vec<InstanceName>,
 }
 
 /// How operations are declared, and their groups where the default does not fit.
@@ -205,91 +193,6 @@ fn path_prefix(field: &Field<'_>) -> Option<String> {
 fn labels(field: &Field<'_>) -> BTreeMap<String, String> {
     let pairs = field.pairs().into_iter();
     pairs.filter_map(|(key, value)| Some((key, value.text()?.to_owned()))).collect()
-}
-
-impl Upstream {
-    fn read(field: &Field<'_>) -> Option<Self> {
-        let mut section = field.section()?;
-        let url = section.field("url");
-        let map = section.field("instances");
-        for key in ["dns", "kubernetes"] {
-            section.unsupported(key);
-        }
-        let instances = match (url, map) {
-            (Some(url), None) => "main".parse().ok().zip(base_url(&url)).into_iter().collect(),
-            (None, Some(map)) => instances(&map),
-            _ => {
-                let help = Some("write `url: http://…`, or `instances: {name: http://…}`".into());
-                section.error("an upstream needs either `url` or `instances`".into(), help);
-                IndexMap::new()
-            }
-        };
-        let addressed_only = section.field("addressed_only");
-        let addressed_only =
-            addressed_only.map(|field| addressed(&field, &instances)).unwrap_or_default();
-        section.finish();
-        (!instances.is_empty()).then_some(Self { instances, addressed_only })
-    }
-}
-
-fn instances(field: &Field<'_>) -> IndexMap<InstanceName, String> {
-    let pairs = field.pairs();
-    if pairs.is_empty() {
-        field.error("`instances` is empty".into(), Some("name at least one".into()));
-    }
-    let pairs = pairs.into_iter().filter_map(|(name, url)| {
-        let parsed = InstanceName::from_str(&name);
-        let name = parsed.map_err(|error| url.error(error.to_string(), None)).ok()?;
-        Some((name, base_url(&url)?))
-    });
-    pairs.collect()
-}
-
-/// A base URL of an instance: scheme, host, port, and nothing that the gate would have to guess about.
-fn base_url(field: &Field<'_>) -> Option<String> {
-    let url: Url = field.parsed()?;
-    if tcp::is_address(url.as_str()) {
-        let (path, host) = (url.path(), url.host_str());
-        let is_bare =
-            matches!(path, "" | "/") && url.query().is_none() && url.username().is_empty();
-        if !is_bare || url.fragment().is_some() || host.is_none() || url.port().is_none() {
-            let help = Some("write it like tcp://10.0.0.5:5432 or tls://…".into());
-            field.error("a TCP address is a host and a port".into(), help);
-            return None;
-        }
-        return field.text().map(str::to_owned);
-    }
-    let help = Some("write it like http://10.0.0.5:8080, https://…, h2c://…".into());
-    if !matches!(url.scheme(), "http" | "https" | "h2c") || url.host().is_none() {
-        field.error(format!("`{url}` is not an upstream URL"), help);
-        return None;
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        field.error("an upstream URL must not hold credentials".into(), help);
-        return None;
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        field.error("an upstream URL has no query and no fragment".into(), help);
-        return None;
-    }
-    field.text().map(str::to_owned)
-}
-
-fn addressed(field: &Field<'_>, known: &IndexMap<InstanceName, String>) -> Vec<InstanceName> {
-    let mut seen = BTreeSet::new();
-    for item in field.list() {
-        let Some(name) = item.parsed::<InstanceName>() else { continue };
-        if known.contains_key(&name) {
-            seen.insert(name);
-        } else {
-            item.error(format!("there is no instance `{name}`"), None);
-        }
-    }
-    if !known.is_empty() && seen.len() == known.len() {
-        let help = Some("leave at least one instance to the balancer".into());
-        field.error("all instances are `addressed_only`".into(), help);
-    }
-    seen.into_iter().collect()
 }
 
 impl Default for Operations {

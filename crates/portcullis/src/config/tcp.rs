@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::{
     section::{Field, Section},
-    service::Upstream,
     size::Size,
+    upstream::Upstream,
 };
 
 const IDLE: Window = Window::minutes(60);
@@ -39,8 +39,8 @@ impl Tcp {
         upstream: Option<&Upstream>,
     ) -> Option<Option<Self>> {
         let given = section.field("tcp");
-        let urls: Vec<&String> =
-            upstream.into_iter().flat_map(|upstream| upstream.instances.values()).collect();
+        let urls: Vec<String> =
+            upstream.into_iter().flat_map(|upstream| upstream.urls().into_values()).collect();
         let count = urls.iter().filter(|url| is_address(url)).count();
         if count == 0 {
             if let Some(given) = given {

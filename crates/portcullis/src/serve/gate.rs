@@ -45,6 +45,7 @@ pub(super) fn open(
         decision_cache: cores.decision_cache,
         busy_poll: cores.busy_poll,
         holds: loaded.config.holding.limits(),
+        zone: loaded.config.zone.clone(),
     };
     let ports = Arc::new(ControlPorts::new(Arc::clone(&house.control), runtime.clone()));
     let given = GateParts {

@@ -227,9 +227,10 @@ impl Watch {
         self.instance.borrow_mut().clone_from(instance);
     }
 
-    /// Protocols whose exchanges are meant to live are registered at once.
+    /// Protocols whose exchanges are meant to live are registered at once. Most gRPC calls are over in
+    /// milliseconds, and how long one will live nobody knows: it is registered when it has lived.
     pub(crate) fn is_long_lived(&self) -> bool {
-        self.protocol.get() != "http"
+        !matches!(self.protocol.get(), "http" | "grpc")
     }
 
     /// Whether it was opened by a certificate that is worth nothing at `now`.

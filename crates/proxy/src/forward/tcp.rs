@@ -11,7 +11,7 @@ use portcullis_model::{InstanceName, Refusal, refusal::Unavailable};
 use portcullis_policy::Pass;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{consume, grant_header, opening};
+use super::{consume, first_reached, grant_header, opening};
 use crate::{
     body::{DownBody, in_words},
     connection::{Opening, Watch},
@@ -22,7 +22,7 @@ use crate::{
     record,
     serve::Admitted,
     tunnel::{Broken, Inward, Outward, PROTOCOL, Wire},
-    upstream::Duplex,
+    upstream::{Duplex, Tunnelled, Turn},
 };
 
 /// How long the client of a connection that is cut may take to be told why.
@@ -31,6 +31,7 @@ const LAST_WORDS: Duration = Duration::from_millis(400);
 /// A connection to an upstream that somebody may use.
 pub(crate) struct Opened {
     upstream: Box<dyn Duplex>,
+    counted: Tunnelled,
     opening: Opening,
     pub(crate) instance: InstanceName,
     pub(crate) pass: Pass,
@@ -42,35 +43,30 @@ pub(crate) async fn open(
     pass: Pass,
     question: &Rc<Question>,
 ) -> Result<Opened, Refusal> {
-    let (instance, upstream) = connect(exchange, question).await?;
+    let (instance, upstream, counted) = connect(exchange, question).await?;
     let pass = consume::consume(exchange, question, pass).await?;
     let opening = opening(exchange, &pass, question, &instance, "tcp");
     let catalog = exchange.snapshot.bundle().catalog();
     let service = catalog.service(&question.resource.service);
     let bounds = service.and_then(|service| service.source().tcp());
     let opening = Opening { bounds, ..opening };
-    Ok(Opened { upstream, opening, instance, pass })
+    Ok(Opened { upstream, counted, opening, instance, pass })
 }
 
 /// The instance that answers, and a connection to it: to another one where the first cannot be reached.
 async fn connect(
     exchange: &Exchange,
     question: &Question,
-) -> Result<(InstanceName, Box<dyn Duplex>), Refusal> {
-    let catalog = exchange.snapshot.bundle().catalog();
-    let service = catalog.service(&question.resource.service).ok_or(Refusal::NotFound)?;
+) -> Result<(InstanceName, Box<dyn Duplex>, Tunnelled), Refusal> {
     let upstreams = &exchange.core.upstreams;
-    let addressed = question.resource.instance.as_ref();
-    let (instance, endpoint) =
-        upstreams.pick(service.source(), addressed).map_err(Refusal::Upstream)?;
-    let trouble = match upstreams.raw.connect(&endpoint).await {
-        Ok(upstream) => return Ok((instance, upstream)),
-        Err(trouble) => trouble,
+    let (service, addressed) = (&question.resource.service, question.resource.instance.as_ref());
+    let turn = upstreams.pick(&exchange.snapshot, service, addressed).map_err(Refusal::Upstream)?;
+    let connect = async |turn: Turn| {
+        let instance = turn.endpoint().name().clone();
+        let (upstream, counted) = upstreams.raw.connect(turn).await?;
+        Ok((instance, upstream, counted))
     };
-    let other = upstreams.pick_other(service.source(), addressed, &instance);
-    let (instance, endpoint) = other.ok_or(Refusal::Upstream(trouble))?;
-    let upstream = upstreams.raw.connect(&endpoint).await.map_err(Refusal::Upstream)?;
-    Ok((instance, upstream))
+    first_reached(exchange, question, turn, connect).await
 }
 
 /// Answers an Upgrade with 101, and carries what follows.
@@ -86,10 +82,11 @@ pub(crate) async fn forward(
     filter::response::filter(headers, &exchange.id_header, grant_header(&opened.pass));
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static(PROTOCOL));
-    let Opened { upstream, opening, instance, .. } = opened;
+    let Opened { upstream, counted, opening, instance, .. } = opened;
     let watch = opening.open();
     record::outcome(exchange, StatusCode::SWITCHING_PROTOCOLS, &instance, Some(watch.id));
     tokio::task::spawn_local(async move {
+        let _counted = counted;
         let client = tokio::select! {
             client = upgrade => client.ok(),
             _ = watch.must_end() => None,

@@ -52,7 +52,9 @@ pub(crate) const fn status(refusal: &Refusal) -> u16 {
         Refusal::Misdirected | Refusal::SpeaksTcp(_) => FAILED_PRECONDITION,
         Refusal::Unavailable(Unavailable::Internal) => INTERNAL,
         Refusal::Unavailable(_)
-        | Refusal::Upstream(UpstreamTrouble::Unreachable | UpstreamTrouble::Broken) => UNAVAILABLE,
+        | Refusal::Upstream(
+            UpstreamTrouble::Unreachable | UpstreamTrouble::Broken | UpstreamTrouble::Overloaded,
+        ) => UNAVAILABLE,
         Refusal::Upstream(UpstreamTrouble::TimedOut) => DEADLINE_EXCEEDED,
     }
 }

@@ -28,7 +28,9 @@ pub(crate) const fn status(refusal: &Refusal) -> StatusCode {
         Refusal::SpeaksTcp(_) => StatusCode::UPGRADE_REQUIRED,
         Refusal::Limited { .. } => StatusCode::TOO_MANY_REQUESTS,
         Refusal::Unavailable(Unavailable::Internal) => StatusCode::INTERNAL_SERVER_ERROR,
-        Refusal::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::Unavailable(_) | Refusal::Upstream(UpstreamTrouble::Overloaded) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         Refusal::Upstream(UpstreamTrouble::TimedOut) => StatusCode::GATEWAY_TIMEOUT,
         Refusal::Upstream(UpstreamTrouble::Unreachable | UpstreamTrouble::Broken) => {
             StatusCode::BAD_GATEWAY
@@ -55,6 +57,7 @@ const fn title(refusal: &Refusal) -> &'static str {
         Refusal::Limited { .. } => "Too many requests",
         Refusal::Unavailable(Unavailable::Internal) => "Something went wrong on the server",
         Refusal::Unavailable(_) => "The gate cannot decide at the moment",
+        Refusal::Upstream(UpstreamTrouble::Overloaded) => "The upstream has enough to do",
         Refusal::Upstream(_) => "The upstream did not answer",
     }
 }
@@ -100,6 +103,9 @@ fn detail(refusal: &Refusal) -> Option<String> {
             UpstreamTrouble::Unreachable => "the upstream cannot be reached",
             UpstreamTrouble::Broken => "the upstream broke off or answered no HTTP",
             UpstreamTrouble::TimedOut => "the upstream did not answer in time",
+            UpstreamTrouble::Overloaded => {
+                "as much is under way to the upstream as its limits allow; nothing was sent, try again"
+            }
         }
         .to_owned(),
         Refusal::CrossOrigin

@@ -30,7 +30,7 @@ use crate::{
 
 /// Serves one connection to its end.
 pub(crate) async fn serve<S: Duplex>(core: Rc<Core>, peer: Rc<Peer>, to: &Direct, mut stream: S) {
-    core.work.came();
+    core.work.came(crate::busy_poll::Piece::Request);
     let (mut parts, ()) = Request::new(()).into_parts();
     parts.method = Method::CONNECT;
     let mut exchange = Exchange::begin(core, peer, &mut parts, None);

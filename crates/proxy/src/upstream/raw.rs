@@ -11,9 +11,10 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::{Endpoint, endpoint::Scheme};
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+use super::{
+    Endpoint, Tunnelled, Turn, address,
+    endpoint::{Counted, Scheme},
+};
 
 /// Both directions of a connection.
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin {
@@ -54,26 +55,33 @@ impl Raw {
         Self(TlsConnector::from(Arc::new(config.with_no_client_auth())))
     }
 
-    /// Connects to `endpoint` within the time that a client should wait for it.
+    /// Connects to the instance of `turn` within the time that a client should wait for it.
     pub(crate) async fn connect(
         &self,
-        endpoint: &Rc<Endpoint>,
-    ) -> Result<Box<dyn Duplex>, UpstreamTrouble> {
-        let connected = tokio::time::timeout(CONNECT_TIMEOUT, self.connect_now(endpoint)).await;
+        turn: Turn,
+    ) -> Result<(Box<dyn Duplex>, Tunnelled), UpstreamTrouble> {
+        let endpoint = Rc::clone(turn.endpoint());
+        let tunnelled = Tunnelled::new(turn)?;
+        let _waiting = Counted::waiting(&endpoint)?;
+        let most = endpoint.service().settings.timeouts.connect.get();
+        let connected = tokio::time::timeout(most, self.connect_now(&endpoint)).await;
         let connected = connected.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
-        endpoint.note(connected.map_err(|error| {
-            tracing::warn!(upstream = endpoint.authority(), %error, "cannot connect");
+        let stream = endpoint.note(connected.map_err(|error| {
+            tracing::warn!(upstream = endpoint.place().authority, %error, "cannot connect");
             UpstreamTrouble::Unreachable
-        }))
+        }))?;
+        // What is said on it is nobody's business here: that it was reached is all that is known.
+        endpoint.succeeded();
+        Ok((stream, tunnelled))
     }
 
     async fn connect_now(&self, endpoint: &Endpoint) -> std::io::Result<Box<dyn Duplex>> {
-        let stream = TcpStream::connect((endpoint.host(), endpoint.port())).await?;
+        let stream = address::dial(endpoint).await.map_err(std::io::Error::other)?;
         stream.set_nodelay(true)?;
-        if endpoint.scheme() != Scheme::Https {
+        if endpoint.place().scheme != Scheme::Https {
             return Ok(Box::new(stream));
         }
-        let name = ServerName::try_from(endpoint.host().to_owned());
+        let name = ServerName::try_from(endpoint.place().host.clone());
         let name = name.map_err(|_| std::io::Error::other("no certificate can name its host"))?;
         Ok(Box::new(self.0.connect(name, stream).await?))
     }

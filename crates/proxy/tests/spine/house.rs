@@ -402,6 +402,7 @@ fn service(name: &str, url: &str, operations: bundle::OperationsSource) -> Servi
         max_hold: ServiceSource::MAX_HOLD,
         max_body: ServiceSource::MAX_BODY,
         max_bodies: BTreeMap::new(),
+        upstream: portcullis_policy::upstream::UpstreamSource::default(),
         strict_audit: false,
         anonymous: false,
         place: ("services.yaml".to_owned(), None),
