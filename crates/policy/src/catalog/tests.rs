@@ -1,5 +1,6 @@
 //! What the catalogue promises, beside it.
 
+mod connecting;
 mod inspection;
 mod loading;
 mod matching;

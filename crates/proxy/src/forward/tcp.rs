@@ -86,7 +86,7 @@ pub(crate) async fn forward(
     let watch = opening.open();
     record::outcome(exchange, StatusCode::SWITCHING_PROTOCOLS, &instance, Some(watch.id));
     tokio::task::spawn_local(async move {
-        let _counted = counted;
+        let (_counted, _carried) = (counted, Carried(Rc::clone(&watch)));
         let client = tokio::select! {
             client = upgrade => client.ok(),
             _ = watch.must_end() => None,
@@ -107,11 +107,21 @@ impl Opened {
         let watch = self.opening.open();
         let status = StatusCode::SWITCHING_PROTOCOLS;
         record::outcome(exchange, status, &self.instance, Some(watch.id));
+        let _carried = Carried(Rc::clone(&watch));
         let (client, ended) = carry(client, self.upstream, Wire::Plain, &watch).await;
         if ended != ConnectionEnd::Finished {
             client.reset();
         }
         watch.over(ended);
+    }
+}
+
+/// A connection that is carried. Should that be broken off, it is over, and whoever waits for that hears of it.
+struct Carried(Rc<Watch>);
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        self.0.over(ConnectionEnd::ClientGone);
     }
 }
 
