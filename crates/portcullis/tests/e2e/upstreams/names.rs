@@ -179,7 +179,8 @@ fn what_is_under_way_to_an_instance_that_leaves_goes_on() {
     wire.send(format!("{}\r\n", shop.head("GET", "/page")));
     eventually("it is under way", || first.requests() > before);
     names.knows(&[(NAME, local(2))]);
-    eventually("the second has taken over", || read(&shop).status == 200 && second.requests() > 0);
+    eventually("the first has left", || has_left(&shop, "127-0-0-1"));
+    assert_eq!((read(&shop).status, second.requests()), (200, 1));
     first.becomes(OK);
     let answer = wire.response().unwrap();
     assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
