@@ -1,7 +1,7 @@
 //! Connections to upstreams that speak no HTTP: TCP, or TLS verified against the given roots, and nothing said
 //! on them yet.
 
-use std::{fmt, rc::Rc, sync::Arc, time::Duration};
+use std::{fmt, rc::Rc, sync::Arc};
 
 use portcullis_model::refusal::UpstreamTrouble;
 use rustls::pki_types::ServerName;

@@ -189,7 +189,7 @@ fn whoever_leaves_is_named_and_the_other_side_is_not_told_that_it_was_all() {
     let mut tunnel = database.dial(&gate).unwrap();
     tunnel.stream.write_all(&[0, 0xff, 0xff, 0xff, 0xff]).unwrap();
     assert_eq!(tunnel.next().unwrap(), Said::Closed("the client went away".to_owned()));
-    assert_eq!(database.upstream.seen()[2].bytes, 0);
+    assert!(database.upstream.seen().iter().skip(2).all(|seen| seen.bytes == 0));
 
     let mut tunnel = database.dial(&gate).unwrap();
     tunnel.send(b"quit");
