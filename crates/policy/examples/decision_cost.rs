@@ -171,6 +171,7 @@ fn source() -> Result<BundleSource, Failed> {
         upstream: portcullis_policy::upstream::UpstreamSource::default(),
         strict_audit: false,
         anonymous: false,
+        edge: portcullis_policy::edge::EdgeSource::default(),
         place: ("portcullis.yaml".to_owned(), None),
     };
     Ok(BundleSource {

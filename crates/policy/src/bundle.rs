@@ -14,6 +14,7 @@ use crate::{
     catalog::Catalog,
     clocks::Clocks,
     counters::EvaluationErrors,
+    edge::EdgeSource,
     index::Index,
     load::{self, Loaded},
     notice::Notices,
@@ -99,6 +100,9 @@ pub struct ServiceSource {
     /// Callers without credentials are let in as `Anonymous`, as far as policy permits them.
     #[serde(default)]
     pub anonymous: bool,
+    /// What the gate does for it beside deciding.
+    #[serde(default)]
+    pub edge: EdgeSource,
     /// The file and line of its entry, for messages.
     pub place: (String, Option<usize>),
 }

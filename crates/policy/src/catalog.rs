@@ -35,6 +35,8 @@ pub struct Catalog {
     /// Sorted by name.
     services: Vec<Service>,
     hosts: Hosts,
+    /// Some service is shared with pages of other origins.
+    is_shared: bool,
 }
 
 /// Where a host and path lead.
@@ -49,7 +51,8 @@ pub struct Routed<'a> {
 impl Catalog {
     /// Reads what is declared about `services`; reports every mistake at once.
     pub fn load(services: &[ServiceSource]) -> Result<Self, Vec<LoadError>> {
-        load::load(services).map(|(services, hosts)| Self { services, hosts })
+        let is_shared = services.iter().any(|service| service.edge.cors.is_some());
+        load::load(services).map(|(services, hosts)| Self { services, hosts, is_shared })
     }
 
     /// The service that `host` (canonical: lower case, no port, no trailing dot) and `path`
@@ -65,6 +68,11 @@ impl Catalog {
             }
             Addressed::Unknown => None,
         }
+    }
+
+    /// Whether any service is shared with pages of other origins.
+    pub fn is_shared(&self) -> bool {
+        self.is_shared
     }
 
     /// Whether anything is at `host`.

@@ -71,6 +71,7 @@ fn service(name: &str, criticality: &str) -> ServiceSource {
         upstream: crate::upstream::UpstreamSource::default(),
         strict_audit: false,
         anonymous: false,
+        edge: crate::edge::EdgeSource::default(),
         place: ("portcullis.yaml".to_owned(), Some(1)),
     }
 }

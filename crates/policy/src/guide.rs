@@ -89,6 +89,7 @@ fn payments() -> ServiceSource {
         upstream: crate::upstream::UpstreamSource::default(),
         strict_audit: false,
         anonymous: true,
+        edge: crate::edge::EdgeSource::default(),
         place: ("portcullis.yaml".to_owned(), None),
     }
 }

@@ -9,6 +9,7 @@ pub mod context;
 pub mod control_action;
 pub mod counters;
 pub mod decide;
+pub mod edge;
 pub mod load_error;
 pub mod notice;
 pub mod policy_test;

@@ -19,6 +19,7 @@ mod audit;
 mod bundle_source;
 mod ci;
 mod control;
+mod cors;
 mod direct;
 mod document;
 mod facts;
@@ -46,6 +47,7 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 mod upstream;
+mod upstream_tls;
 
 pub(crate) use access_requests::AccessRequests;
 pub(crate) use audit::Audit;
@@ -186,9 +188,6 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
         .as_ref()
         .map_or(Some(Identity::default()), |field| Identity::read(field, demo.unwrap_or(false)));
     let listeners = section.required("listeners").map(|field| listeners(&field, identity.as_ref()));
-    if let (Some(field), Some(identity), Some(listeners)) = (&given, &identity, &listeners) {
-        identity.check_use(field, listeners);
-    }
     let policies = section.required("policies").and_then(|f| f.text().map(PathBuf::from));
     let include = section.field("include");
     let clocks = section.field("clocks").map(|field| facts::clocks(&field));
@@ -201,6 +200,12 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
     }
     unique_names(&services, base, document, problems);
     direct::check(listeners.as_deref().unwrap_or_default(), &services, document, problems);
+    if let (Some(field), Some(identity), Some(listeners)) = (&given, &identity, &listeners) {
+        identity.check_use(field, listeners, &services);
+    }
+    if let Some(identity) = &identity {
+        upstream_tls::check(&services, identity, problems);
+    }
     Some(Config {
         demo: demo?,
         listeners: listeners?,

@@ -147,7 +147,12 @@ impl Running {
         // Before anybody is told that it is ready: until then, SIGHUP ends the process.
         let reloading = {
             let _entered = runtime.enter();
-            let bundles = reload::start(path.to_owned(), &loaded, Arc::clone(&house.control))?;
+            let bundles = reload::start(
+                path.to_owned(),
+                &loaded,
+                Arc::clone(&house.control),
+                Arc::clone(certificates.upstreams()),
+            )?;
             [bundles, certificates.keep_fresh()?]
         };
         let api = runtime.spawn(api::serve(listener, tls, router, stopped));

@@ -76,6 +76,8 @@ pub(crate) struct Exchange {
     pub(crate) expects_continue: bool,
     pub(crate) peer_speaks_http1: bool,
     pub(crate) browser: Browser,
+    /// Whose page it comes from, as its browser says.
+    pub(crate) origin: Option<Box<HeaderValue>>,
     pub(crate) identity: Option<Rc<Identity>>,
     /// How the caller proved who they are.
     pub(crate) auth_method: Option<&'static str>,
@@ -134,6 +136,7 @@ impl Exchange {
             expects_continue: present.has(Present::EXPECT),
             peer_speaks_http1: parts.version < Version::HTTP_2,
             browser: Browser::default(),
+            origin: if present.has(Present::ORIGIN) { origin(headers) } else { None },
             identity: None,
             auth_method: None,
             only: None,
@@ -203,6 +206,14 @@ fn single(headers: &HeaderMap) -> Option<&HeaderValue> {
     let mut values = headers.get_all(TRACEPARENT).iter();
     match (values.next(), values.next()) {
         (Some(value), None) => Some(value),
+        (None | Some(_), _) => None,
+    }
+}
+
+fn origin(headers: &HeaderMap) -> Option<Box<HeaderValue>> {
+    let mut values = headers.get_all(header::ORIGIN).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => Some(Box::new(value.clone())),
         (None | Some(_), _) => None,
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     metrics::Metrics,
     ports::{
         Approvals, BrowserSignIns, Connections, Consumption, Journals, Limits, Refusals,
-        SealedUses, Sightings, SnapshotFeed,
+        SealedUses, Sightings, SnapshotFeed, UpstreamCertificates,
     },
     upstream::{Registry, keeper},
 };
@@ -119,6 +119,8 @@ pub struct GateParts {
     pub clock: Arc<dyn Clock>,
     /// Signs what upstreams are told about the caller.
     pub signer: Arc<AssertionSigner>,
+    /// What connections to upstreams present and believe, where a service says so.
+    pub upstream_certificates: Arc<dyn UpstreamCertificates>,
     /// Counts.
     pub metrics: Arc<Metrics>,
 }
@@ -201,6 +203,7 @@ impl Gate {
             Arc::clone(&shared.registry),
             Arc::clone(&self.parts.feed),
             Arc::clone(&self.config.upstream_roots),
+            Arc::clone(&self.parts.upstream_certificates),
             stopping.clone(),
         )?);
         let seats = listener::seats(cores);

@@ -25,6 +25,7 @@ mod canonical;
 mod caught;
 mod connection;
 mod core;
+mod cors;
 mod decide;
 mod detect;
 mod digest;
@@ -56,3 +57,4 @@ pub use gate::{
 pub use hold::HoldLimits;
 pub use listener::LiveTls;
 pub use metrics::Metrics;
+pub use upstream::{ClientTls, ServerAuthorities};

@@ -3,6 +3,7 @@
 
 mod approvals;
 mod sealed;
+mod upstream_certificates;
 
 use std::{fmt::Debug, future::Future, net::IpAddr, pin::Pin, rc::Rc, sync::Arc};
 
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 pub use self::{
     approvals::{Approval, Approvals, HeldRequest, HoldAnswer, HoldEnd, NotOpened},
     sealed::SealedUses,
+    upstream_certificates::UpstreamCertificates,
 };
 
 /// Where snapshots come from.

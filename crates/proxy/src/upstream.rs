@@ -20,6 +20,7 @@ pub(crate) mod metrics;
 mod raw;
 mod registry;
 mod service;
+mod tls;
 
 use std::{
     cell::{Cell, RefCell},
@@ -41,6 +42,9 @@ pub(crate) use endpoint::{Endpoint, Kind, Turn};
 pub(crate) use lane::{Channel, Lane, Sent, Tunnelled};
 pub(crate) use raw::{Duplex, Raw};
 pub(crate) use registry::Registry;
+pub use tls::{ClientTls, ServerAuthorities};
+
+use crate::ports::UpstreamCertificates;
 
 /// All upstreams of one core.
 #[derive(Debug)]
@@ -65,12 +69,13 @@ impl Upstreams {
     pub(crate) fn new(
         core: usize,
         roots: &rustls::RootCertStore,
+        certificates: Arc<dyn UpstreamCertificates>,
         registry: Arc<Registry>,
         seed: u64,
     ) -> Self {
         Self {
             core,
-            connectors: Connectors::new(roots),
+            connectors: Connectors::new(roots, certificates),
             raw: Raw::new(roots),
             registry,
             balancers: RefCell::default(),
@@ -174,5 +179,17 @@ impl Upstreams {
         x ^= x << 17;
         self.random.set(x);
         x
+    }
+
+    fn secured(&self, tls: &UpstreamTls, url: &str) -> Result<Rc<Endpoint>, UpstreamTrouble> {
+        if let Some(endpoint) = self.secured.borrow().get(tls).and_then(|alike| alike.get(url)) {
+            return Ok(Rc::clone(endpoint));
+        }
+        let endpoint = Endpoint::parse(url).ok_or(UpstreamTrouble::Unreachable)?;
+        let endpoint = Rc::new(endpoint.secured_by(tls.clone()));
+        let mut secured = self.secured.borrow_mut();
+        let alike = secured.entry(tls.clone()).or_default();
+        alike.insert(url.to_owned(), Rc::clone(&endpoint));
+        Ok(endpoint)
     }
 }

@@ -96,6 +96,7 @@ impl Fields {
             upstream,
             strict_audit,
             anonymous,
+            edge,
             place: _,
         } = service;
         self.text(name.as_str());
@@ -137,6 +138,8 @@ impl Fields {
         self.text(&serde_json::to_string(upstream).unwrap_or_default());
         self.flag(*strict_audit);
         self.flag(*anonymous);
+        // Without a map in it, one value has one text.
+        self.text(&serde_json::to_string(edge).unwrap_or_default());
     }
 
     fn operations(&mut self, operations: &OperationsSource) {

@@ -8,13 +8,16 @@ use std::{
 
 use portcullis_policy::{
     BundleSource, LoadError, PolicySource, ServiceSource, bundle::OperationsSource,
+    edge::EdgeSource,
 };
 
 use super::{
     Config,
+    cors::Cors,
     section::Problems,
     service::{AuditLevel, Declared, Service},
     size::Size,
+    upstream_tls::UpstreamTls,
 };
 
 /// Folders nested deeper than this are a loop.
@@ -91,6 +94,10 @@ fn service_source(service: &Service, base: &Path, problems: &Problems) -> Servic
         upstream: service.upstream.source(),
         strict_audit: service.audit == AuditLevel::Strict,
         anonymous: service.anonymous,
+        edge: EdgeSource {
+            upstream_tls: service.upstream.tls.as_ref().map(UpstreamTls::source),
+            cors: service.cors.as_ref().map(Cors::source),
+        },
         place: service.place.clone(),
     }
 }

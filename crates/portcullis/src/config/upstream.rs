@@ -23,6 +23,7 @@ use url::Url;
 use super::{
     section::{Field, Section},
     tcp,
+    upstream_tls::UpstreamTls,
 };
 use dns::Dns;
 use health::Health;
@@ -64,6 +65,9 @@ pub(crate) struct Upstream {
     /// How instances are asked whether they are well; without it, they are not.
     #[serde(skip_serializing_if = "Option::is_none")]
     health: Option<Health>,
+    /// How instances prove who they are, and the gate to them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tls: Option<UpstreamTls>,
     /// Networks of special addresses (loopback, link-local, metadata, multicast) that may be dialled.
     #[schemars(with = "Vec<String>")]
     allow: Vec<IpNet>,
@@ -152,6 +156,7 @@ impl Upstream {
         let only = section.field("addressed_only");
         let addressed_only = only.map(|field| addressed(&field, &instances)).unwrap_or_default();
         let share = |field: &Field<'_>| field.parsed();
+        let tls = section.field("tls");
         let read = Self {
             addressed_only,
             zone_share: or(&mut section, "zone_share", Percent(usual.zone_share), share)?,
@@ -163,16 +168,31 @@ impl Upstream {
             retries: or(&mut section, "retries", Retries::usual(), Retries::read)?,
             health: or(&mut section, "health", None, |field| Health::read(field).map(Some))?,
             allow: or(&mut section, "allow", Vec::new(), networks)?,
+            tls: tls.as_ref().and_then(UpstreamTls::read),
             dns: dns.map_or(Some(None), |read| read.map(Some))?,
             instances,
         };
         section.finish();
+        if let Some(tls) = tls {
+            read.check_tls(&tls);
+        }
         let speaks_tcp = read.instances.values().any(|it| tcp::is_address(&it.url));
         if speaks_tcp && read.health.as_ref().is_some_and(Health::has_path) {
             let help = Some("take `path` out: a TCP service is connected to".into());
             field.error("`path` is for HTTP, and this service speaks TCP".into(), help);
         }
         (is_found || !read.instances.is_empty()).then_some(read)
+    }
+
+    /// Nothing falls back to clear text.
+    fn check_tls(&self, given: &Field<'_>) {
+        let listed = self.instances.iter().map(|(name, it)| (name.as_str(), it.url.as_str()));
+        let found = self.dns.as_ref().map(|dns| ("dns", dns.scheme()));
+        let mut all = listed.chain(found);
+        if let Some((name, url)) = all.find(|(_, url)| !url.starts_with("https")) {
+            let help = Some("write https://…: nothing falls back to clear text".into());
+            given.error(format!("`{name}` at {url} has no TLS"), help);
+        }
     }
 
     /// The instances that are listed, and where they are.

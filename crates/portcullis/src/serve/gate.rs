@@ -7,10 +7,14 @@ use portcullis_proxy::{
     AssertionSigner, Browsers, Gate, GateConfig, GateHandle, GateParts, ListenerConfig, Metrics,
     ports::SealedUses,
 };
-use rustls::RootCertStore;
 use tokio::runtime::Handle;
 
-use super::{Cores, certificates::Certificates, house::House, sealed::SealedFolder};
+use super::{
+    Cores,
+    certificates::{Asked, Certificates},
+    house::House,
+    sealed::SealedFolder,
+};
 use crate::{
     adapters::{ControlFeed, ControlPorts, LogJournals},
     config::Loaded,
@@ -40,7 +44,7 @@ pub(super) fn open(
         listeners: listeners.collect(),
         control_url: base_url(&loaded.config.control.url),
         browsers: browsers(loaded),
-        upstream_roots: Arc::new(upstream_roots()),
+        upstream_roots: Arc::clone(certificates.roots()),
         max_connections: MAX_CONNECTIONS,
         decision_cache: cores.decision_cache,
         busy_poll: cores.busy_poll,
@@ -60,6 +64,7 @@ pub(super) fn open(
         connections: ports,
         sealed: sealed(loaded, house, runtime)?,
         workloads: Arc::clone(&house.workloads),
+        upstream_certificates: Arc::new(Asked(Arc::clone(certificates.upstreams()))),
         entropy: Arc::clone(&house.entropy),
         clock: Arc::clone(&house.clock),
         signer,
@@ -86,18 +91,4 @@ fn browsers(loaded: &Loaded) -> Option<Browsers> {
 /// A URL as others append paths to it.
 pub(super) fn base_url(url: &url::Url) -> String {
     url.as_str().trim_end_matches('/').to_owned()
-}
-
-/// The machine's own roots; `SSL_CERT_FILE` names others.
-fn upstream_roots() -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    for error in &found.errors {
-        tracing::warn!(%error, "some root certificates cannot be read");
-    }
-    let (_, ignored) = roots.add_parsable_certificates(found.certs);
-    if ignored > 0 {
-        tracing::warn!(ignored, "some root certificates cannot be parsed");
-    }
-    roots
 }

@@ -10,7 +10,10 @@ use portcullis_control::Control;
 use portcullis_policy::LoadError;
 use tokio::task::JoinHandle;
 
-use super::watch_files::{Cause, Sources, Watch};
+use super::{
+    certificates::{self, Upstreams},
+    watch_files::{Cause, Sources, Watch},
+};
 use crate::{
     check::{self, Checked},
     config::{self, Config, Loaded},
@@ -21,14 +24,15 @@ pub(super) fn start(
     path: PathBuf,
     loaded: &Loaded,
     control: Arc<Control>,
+    upstreams: Arc<Upstreams>,
 ) -> Result<JoinHandle<()>> {
     let mut watch = Watch::start(&sources(&path, loaded))?;
     let running = fixed(&loaded.config);
     Ok(tokio::spawn(async move {
         loop {
             let cause = watch.next().await;
-            let from = path.clone();
-            let checked = tokio::task::spawn_blocking(move || check::checked(&from)).await;
+            let (from, upstreams) = (path.clone(), Arc::clone(&upstreams));
+            let checked = tokio::task::spawn_blocking(move || prepared(&from, &upstreams)).await;
             match checked {
                 Ok(Ok(checked)) => {
                     warn_of_fixed(&running, &checked.loaded.config);
@@ -39,6 +43,18 @@ pub(super) fn start(
             }
         }
     }))
+}
+
+/// A bundle whose services name certificates that cannot be used is not put in force.
+fn prepared(path: &Path, upstreams: &Upstreams) -> Result<Checked, Vec<LoadError>> {
+    let checked = check::checked(path)?;
+    match upstreams.prepare(&checked.loaded.config) {
+        Ok(()) => Ok(checked),
+        Err(errors) => {
+            let errors = errors.iter().map(|(of, error)| certificates::mistake(of, error));
+            Err(errors.collect())
+        }
+    }
 }
 
 async fn activate(control: &Control, checked: Checked, cause: Cause) {

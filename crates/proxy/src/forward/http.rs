@@ -3,7 +3,7 @@
 use std::{pin::pin, rc::Rc};
 
 use ::http::{Response, StatusCode, header};
-use hyper::body::Body as _;
+use hyper::body::{Body as _, Incoming};
 use portcullis_model::{
     InstanceName, Refusal,
     refusal::{self, Unavailable, UpstreamTrouble},
@@ -56,32 +56,8 @@ pub(crate) async fn forward(
     let outgoing = Outgoing::new(exchange, &pass, canonical, body)?;
     let again = if once { Again::Never } else { Again::of(&destination.lane, &outgoing) };
     let sending = destination.lane.send(outgoing.over(&destination.lane));
-    let response = {
-        let mut ends = pin!(ends(deadline, watched.as_ref(), &question));
-        let sent = tokio::select! {
-            biased;
-            sent = sending => sent,
-            refusal = &mut ends => {
-                // That it was cut off is nothing to the instance.
-                if refusal == Refusal::Upstream(UpstreamTrouble::TimedOut) {
-                    destination.lane.blame();
-                }
-                return Err(refusal);
-            }
-        };
-        match sent {
-            Sent::Answered(response) => response,
-            // Rare and large: boxed.
-            unanswered => {
-                let sending = again.send(exchange, &question, &mut destination, unanswered);
-                tokio::select! {
-                    biased;
-                    sent = Box::pin(sending) => sent?,
-                    refusal = ends => return Err(refusal),
-                }
-            }
-        }
-    };
+    let waiting = Waiting { deadline, watched: watched.as_ref(), question: &question };
+    let response = waiting.answer(exchange, &mut destination, sending, again).await?;
     let Destination { instance, mut lane } = destination;
     lane.answered(response.status());
     // RFC 9110 section 15.2.2: nobody asked for another protocol, and nobody here would decide what is
@@ -140,18 +116,58 @@ fn upload(exchange: &mut Exchange, payload: Payload, watch: Option<Rc<Watch>>) -
     }
 }
 
-/// Resolves when the response head must wait no longer: at the deadline, or when the exchange is cut.
-async fn ends(deadline: Deadline, watched: Option<&Watched>, question: &Question) -> Refusal {
-    let uploading = || watched.is_some_and(|watched| watched.0.is_uploading());
-    let cut = async {
-        match watched {
-            Some(watched) => watched.0.must_end().await,
-            None => std::future::pending().await,
+/// How long a response head may be waited for.
+struct Waiting<'a> {
+    deadline: Deadline,
+    watched: Option<&'a Watched>,
+    question: &'a Question,
+}
+
+impl Waiting<'_> {
+    /// The answer to what is being sent, or to what is sent again in its stead.
+    async fn answer(
+        self,
+        exchange: &Exchange,
+        destination: &mut Destination,
+        sending: impl Future<Output = Sent>,
+        again: Again,
+    ) -> Result<Response<Incoming>, Refusal> {
+        let mut over = pin!(self.over());
+        let sent = tokio::select! {
+            biased;
+            sent = sending => sent,
+            refusal = &mut over => {
+                // That it was cut off is nothing to the instance.
+                if refusal == Refusal::Upstream(UpstreamTrouble::TimedOut) {
+                    destination.lane.blame();
+                }
+                return Err(refusal);
+            }
+        };
+        if let Sent::Answered(response) = sent {
+            return Ok(response);
         }
-    };
-    tokio::select! {
-        () = deadline.passed(uploading) => Refusal::Upstream(UpstreamTrouble::TimedOut),
-        end = cut => cut_refusal(end, question),
+        // Rare and large: boxed.
+        tokio::select! {
+            biased;
+            answer = Box::pin(again.send(exchange, self.question, destination, sent)) => answer,
+            refusal = over => Err(refusal),
+        }
+    }
+
+    /// Resolves at the deadline, or when the exchange is cut.
+    async fn over(&self) -> Refusal {
+        let uploading = || self.watched.is_some_and(|watched| watched.0.is_uploading());
+        let cut = async {
+            match self.watched {
+                Some(watched) => watched.0.must_end().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.deadline.passed(uploading) => Refusal::Upstream(UpstreamTrouble::TimedOut),
+            end = cut => cut_refusal(end, self.question),
+        }
     }
 }
 

@@ -32,7 +32,7 @@ impl Balancer {
         let endpoints = (0..service.instances.len())
             .filter_map(|at| Endpoint::new(&service, at, core).map(Rc::new))
             .collect::<Vec<_>>();
-        if let Some(old) = old.filter(|old| old.service.settings == service.settings) {
+        if let Some(old) = old.filter(|old| old.service.is_reached_like(&service)) {
             for endpoint in &endpoints {
                 if let Some(before) = old.endpoints.iter().find(|it| it.is_same(endpoint)) {
                     endpoint.take_over(before);

@@ -149,7 +149,6 @@ impl Registry {
             }
             None => source.instances.iter().map(|(name, url)| member(name, url, None)).collect(),
         };
-        let settings = source.upstream.clone();
-        Service::new(source.name.clone(), settings, members, counts, self.started)
+        Service::new(source, members, counts, self.started)
     }
 }

@@ -116,6 +116,7 @@ impl House {
             entropy: Arc::clone(&ports) as _,
             clock,
             signer: Arc::new(signer()),
+            upstream_certificates: Arc::clone(&ports) as _,
             metrics: Metrics::register(&mut prometheus_client::registry::Registry::default()),
         };
         let name = "gate".to_owned();
@@ -405,6 +406,7 @@ fn service(name: &str, url: &str, operations: bundle::OperationsSource) -> Servi
         upstream: portcullis_policy::upstream::UpstreamSource::default(),
         strict_audit: false,
         anonymous: false,
+        edge: portcullis_policy::edge::EdgeSource::default(),
         place: ("services.yaml".to_owned(), None),
     }
 }

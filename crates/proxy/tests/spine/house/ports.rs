@@ -20,7 +20,7 @@ use portcullis_policy::{Snapshot, rate_limit::RateLimit};
 use portcullis_proxy::ports::{
     ConnectionEnd, ConnectionInfo, Connections, ConsumeError, Consumption, Journal, Journals,
     KeptRefusal, Limits, RecordBroken, Recorded, Refusals, RegisteredConnection, Sightings,
-    SnapshotFeed, TooOften,
+    SnapshotFeed, TooOften, UpstreamCertificates,
 };
 use tokio::sync::watch;
 
@@ -115,6 +115,16 @@ impl Journal for Records {
 
     fn counted(&self, refusals: &RefusalsCounted) -> Result<(), RecordBroken> {
         self.add(format!("counted {}", refusals.count))
+    }
+}
+
+#[async_trait]
+impl UpstreamCertificates for Ports {
+    async fn in_force(
+        &self,
+        _settings: &portcullis_policy::edge::UpstreamTls,
+    ) -> Result<Arc<portcullis_proxy::ClientTls>, String> {
+        Err("this house has none".to_owned())
     }
 }
 
