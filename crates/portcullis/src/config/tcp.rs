@@ -117,7 +117,7 @@ fn longest(field: &Field<'_>) -> Option<Window> {
     Some(idle)
 }
 
-#[expect(clippy::ref_option, reason = "this is how the serializer hands it over")]
+#[allow(clippy::ref_option, reason = "serde calls it with a reference to the field")]
 fn size<S: serde::Serializer>(size: &Option<Size>, serializer: S) -> Result<S::Ok, S::Error> {
     match size {
         Some(size) => serializer.collect_str(size),
