@@ -177,16 +177,4 @@ impl Upstreams {
         self.random.set(x);
         x
     }
-
-    fn secured(&self, tls: &UpstreamTls, url: &str) -> Result<Rc<Endpoint>, UpstreamTrouble> {
-        if let Some(endpoint) = self.secured.borrow().get(tls).and_then(|alike| alike.get(url)) {
-            return Ok(Rc::clone(endpoint));
-        }
-        let endpoint = Endpoint::parse(url).ok_or(UpstreamTrouble::Unreachable)?;
-        let endpoint = Rc::new(endpoint.secured_by(tls.clone()));
-        let mut secured = self.secured.borrow_mut();
-        let alike = secured.entry(tls.clone()).or_default();
-        alike.insert(url.to_owned(), Rc::clone(&endpoint));
-        Ok(endpoint)
-    }
 }

@@ -67,7 +67,7 @@ pub(crate) struct Upstream {
     health: Option<Health>,
     /// How instances prove who they are, and the gate to them.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) tls: Option<UpstreamTls>,
+    pub(crate) tls: Option<UpstreamTls>,
     /// Networks of special addresses (loopback, link-local, metadata, multicast) that may be dialled.
     #[schemars(with = "Vec<String>")]
     allow: Vec<IpNet>,
