@@ -8,7 +8,7 @@ pub(crate) mod websocket;
 
 use std::rc::Rc;
 
-use ::http::{HeaderValue, Request};
+use ::http::{HeaderMap, HeaderValue, Request};
 use portcullis_model::{
     InstanceName, Refusal,
     refusal::{Unavailable, UpstreamTrouble},
@@ -130,6 +130,14 @@ pub(crate) fn request(
     }
     lane.address(&mut request, canonical.target, authority.header());
     Ok(request)
+}
+
+/// The header section of an answer as the client gets it.
+fn filter_answer(exchange: &Exchange, headers: &mut HeaderMap, grant: Option<HeaderValue>) {
+    filter::response::filter(headers, &exchange.id_header, grant);
+    if let Some(rules) = &exchange.header_rules {
+        filter::rules::of_response(rules, headers);
+    }
 }
 
 /// The grant's id as a header value, if one was used.

@@ -49,7 +49,10 @@ mod sealed;
 mod serve;
 mod upstream;
 
-pub use filter::assertion::{AssertionSigner, InvalidKey};
+pub use filter::{
+    assertion::{AssertionSigner, InvalidKey},
+    rules::{kept_from_requests, kept_from_responses},
+};
 pub use gate::{Browsers, Gate, GateConfig, GateError, GateHandle, GateParts, ListenerConfig};
 pub use hold::HoldLimits;
 pub use listener::LiveTls;

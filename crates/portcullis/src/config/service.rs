@@ -15,6 +15,7 @@ use url::Url;
 
 use super::{
     cors::Cors,
+    headers::Headers,
     section::{Field, Section},
     size::Size,
     upstream_tls::UpstreamTls,
@@ -57,6 +58,9 @@ pub(crate) struct Service {
     /// Pages of other origins that it is shared with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cors: Option<Cors>,
+    /// What is changed in the headers of its requests and answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) headers: Option<Headers>,
     /// The file and line of its entry.
     #[serde(skip)]
     pub(crate) place: (String, Option<usize>),
@@ -145,6 +149,7 @@ impl Service {
         let audit = audit.map_or(Some(AuditLevel::Standard), |field| field.one_of(&levels));
         let anonymous = section.field("anonymous").map_or(Some(false), |field| field.boolean());
         let cors = section.field("cors").and_then(|field| Cors::read(&field));
+        let headers = section.field("headers").and_then(|field| Headers::read(&field));
         for key in UNSUPPORTED {
             section.unsupported(key);
         }
@@ -162,6 +167,7 @@ impl Service {
             audit: audit?,
             anonymous: anonymous?,
             cors,
+            headers,
             place,
         })
     }

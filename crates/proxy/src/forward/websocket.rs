@@ -47,7 +47,7 @@ pub(crate) async fn forward(
     };
     let grant = grant_header(&pass);
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        filter::response::filter(response.headers_mut(), &exchange.id_header, grant);
+        super::filter_answer(exchange, response.headers_mut(), grant);
         record::outcome(exchange, response.status(), &destination.instance, None);
         return Ok(declined(response, opening));
     }
@@ -55,7 +55,7 @@ pub(crate) async fn forward(
         return Err(Refusal::Upstream(UpstreamTrouble::Broken));
     }
     let upstream = hyper::upgrade::on(&mut response);
-    filter::response::filter(response.headers_mut(), &exchange.id_header, grant);
+    super::filter_answer(exchange, response.headers_mut(), grant);
     ask_for_upgrade(response.headers_mut());
     let watch = opening.open();
     let connection = Some(watch.id);

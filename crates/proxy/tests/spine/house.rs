@@ -117,10 +117,12 @@ impl House {
             clock,
             signer: Arc::new(signer()),
             upstream_certificates: Arc::clone(&ports) as _,
+            countries: Arc::clone(&ports) as _,
             metrics: Metrics::register(&mut prometheus_client::registry::Registry::default()),
         };
         let name = "gate".to_owned();
-        let listener = ListenerConfig { name, address, tls: None, proxies: Vec::new() };
+        let sockets = Arc::new([]);
+        let listener = ListenerConfig { name, address, sockets, tls: None, proxies: Vec::new() };
         let config = GateConfig {
             listeners: vec![listener],
             control_url: "https://control.test".to_owned(),
