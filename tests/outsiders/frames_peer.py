@@ -267,4 +267,5 @@ def bomb(address, authority, token, connections, fields):
     sys.stdin.read()
 
 
-{"heads": heads, "flood": flood, "tight": tight, "bomb": bomb}[sys.argv[1]](*sys.argv[2:])
+if __name__ == "__main__":
+    {"heads": heads, "flood": flood, "tight": tight, "bomb": bomb}[sys.argv[1]](*sys.argv[2:])

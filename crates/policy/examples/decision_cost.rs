@@ -168,6 +168,7 @@ fn source() -> Result<BundleSource, Failed> {
         max_hold: ServiceSource::MAX_HOLD,
         max_body: ServiceSource::MAX_BODY,
         max_bodies: BTreeMap::new(),
+        upstream: portcullis_policy::upstream::UpstreamSource::default(),
         strict_audit: false,
         anonymous: false,
         edge: portcullis_policy::edge::EdgeSource::default(),
@@ -242,15 +243,15 @@ fn questions(verb: &str, first: usize) -> Result<Vec<Question>, Failed> {
             resource: Resource { service: "shop".parse()?, instance: None },
             context: Context {
                 now: now(),
-                source: Known::Value(Source { ip: "10.0.0.1".parse()? }),
+                source: Known::Value(Source { ip: "10.0.0.1".parse()?, country: None }),
                 auth_method: "sign_in",
                 auth_age: SignedDuration::from_mins(5),
                 request: Known::Value(RequestId::from_bits(1)),
-                http: Known::Value(Http {
+                http: Known::Value(Some(Http {
                     method: method.into(),
                     path: "/things".into(),
                     host: "shop.example.com".into(),
-                }),
+                })),
                 params: Known::Value(None),
                 body: Known::Value(None),
             },

@@ -20,6 +20,7 @@ mod bundle_source;
 mod ci;
 mod control;
 mod cors;
+mod direct;
 mod document;
 mod facts;
 mod geo;
@@ -45,8 +46,10 @@ mod shutdown;
 mod sign_ins;
 mod size;
 mod spiffe;
+mod tcp;
 #[cfg(test)]
 mod tests;
+mod upstream;
 mod upstream_tls;
 
 pub(crate) use access_requests::AccessRequests;
@@ -88,6 +91,9 @@ pub(crate) struct Config {
     /// Where a gate keeps what sealed credentials take; without it, it accepts none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sealed: Option<Sealed>,
+    /// The zone that this gate is in: instances of the same zone are preferred.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) zone: Option<String>,
     /// Who vouches for whom.
     pub(crate) identity: Identity,
     /// Named clocks that policies read, and their time zones: `{office: Europe/Lisbon}`.
@@ -188,6 +194,7 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
     let shutdown = section.field("shutdown");
     let shutdown = shutdown.map_or(Some(Shutdown::default()), |field| Shutdown::read(&field));
     let sealed = section.field("sealed").map(|field| Sealed::read(&field));
+    let zone = section.field("zone").map(|field| field.text().map(str::to_owned));
     let given = section.field("identity");
     let identity = given
         .as_ref()
@@ -204,6 +211,7 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
         services.extend(included(include, base, problems));
     }
     unique_names(&services, base, document, problems);
+    direct::check(listeners.as_deref().unwrap_or_default(), &services, document, problems);
     if let (Some(field), Some(identity), Some(listeners)) = (&given, &identity, &listeners) {
         identity.check_use(field, listeners, &services);
     }
@@ -221,6 +229,7 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
         geo: geo.map_or(Some(None), |read| read.map(Some))?,
         shutdown: shutdown?,
         sealed: sealed.map_or(Some(None), |read| read.map(Some))?,
+        zone: zone.map_or(Some(None), |read| read.map(Some))?,
         identity: identity?,
         clocks: clocks.unwrap_or_default(),
         schedules: schedules.unwrap_or_default(),

@@ -29,7 +29,7 @@ use crate::{
     metrics::CoreMetrics,
     ports::Journal,
     record::Anonymous,
-    upstream::Upstreams,
+    upstream::{Registry, Upstreams},
 };
 
 /// Workload tokens whose verification one core remembers.
@@ -72,6 +72,7 @@ pub(crate) struct Shared {
     pub(crate) rates: Rates,
     pub(crate) holds: Arc<Holds>,
     pub(crate) replays: Arc<Replays>,
+    pub(crate) registry: Arc<Registry>,
 }
 
 impl Core {
@@ -83,9 +84,12 @@ impl Core {
         seats: Seats,
         shared: Shared,
     ) -> std::io::Result<Rc<Self>> {
-        let Shared { rates, holds, replays } = shared;
+        let Shared { rates, holds, replays, registry } = shared;
         let journal = parts.journals.open(number)?;
         let decisions = decision_cache(&config);
+        let mut seed = [0; 8];
+        parts.entropy.fill(&mut seed);
+        let seed = u64::from_le_bytes(seed);
         let changes = parts.feed.changes();
         let snapshot = parts.feed.current();
         Ok(Rc::new(Self {
@@ -99,8 +103,11 @@ impl Core {
             grants_used: Seen::default(),
             rates,
             upstreams: Upstreams::new(
+                number,
                 &config.upstream_roots,
                 Arc::clone(&parts.upstream_certificates),
+                registry,
+                seed,
             ),
             live: Live::default(),
             peers: Peers::default(),

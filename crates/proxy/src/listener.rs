@@ -32,7 +32,7 @@ use tokio::{
     net::TcpStream,
     sync::{mpsc, watch},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 pub(crate) use balance::{Arrival, Seats, seats};
 pub(crate) use peer::{Peer, Peers, Turn};
@@ -44,10 +44,10 @@ use crate::{
     canonical::Sni,
     core::Core,
     detect::{self, Detected},
-    gate::ListenerConfig,
+    gate::{Direct, ListenerConfig},
     metrics::TurnedAway,
     serve::{
-        serve,
+        direct, serve,
         strict::{MAX_HEAD, Strict, frames::Framed},
     },
 };
@@ -91,11 +91,14 @@ pub(crate) struct Entrance {
     tls: Option<Arc<LiveTls>>,
     /// Who says whose connections they pass on.
     proxies: Vec<IpNet>,
+    /// No HTTP is spoken here, and connections lead there.
+    direct: Option<Rc<Direct>>,
 }
 
 impl Entrance {
     pub(crate) fn new(number: usize, config: ListenerConfig) -> Self {
-        Self { name: config.name, number, tls: config.tls, proxies: config.proxies }
+        let ListenerConfig { name, tls, proxies, direct, .. } = config;
+        Self { name, number, tls, proxies, direct: direct.map(Rc::new) }
     }
 }
 
@@ -177,7 +180,8 @@ fn serve_on(core: &Rc<Core>, entrance: &Entrance, stream: TcpStream, ip: IpAddr,
     core.metrics.connection_opened();
     let core = Rc::clone(core);
     let is_proxied = proxy_protocol::believes(&entrance.proxies, ip);
-    let driven = drive(Rc::clone(&core), stream, ip, is_proxied, entrance.tls.clone());
+    let (tls, direct) = (entrance.tls.clone(), entrance.direct.clone());
+    let driven = drive(Rc::clone(&core), stream, ip, is_proxied, tls, direct);
     tokio::task::spawn_local(async move {
         let _open = Open { core, _seat: seat };
         driven.await;
@@ -203,6 +207,7 @@ async fn drive(
     mut ip: IpAddr,
     is_proxied: bool,
     tls: Option<Arc<LiveTls>>,
+    direct: Option<Rc<Direct>>,
 ) {
     let _ = stream.set_nodelay(true);
     if is_proxied {
@@ -215,8 +220,10 @@ async fn drive(
             }
         }
     }
-    match tls {
-        None => {
+    match (tls, direct) {
+        // Without TLS nobody would be known: configuration does not load.
+        (None, Some(_)) => {}
+        (None, None) => {
             let detected = tokio::select! {
                 detected = detect::detect(&stream) => detected,
                 () = took_too_long(&core) => None,
@@ -225,7 +232,10 @@ async fn drive(
             exchange(core, stream, Peer::new(ip, None), detected).await;
         }
         // Boxed, so that a connection without TLS does not reserve room for it.
-        Some(live) => Box::pin(drive_tls(core, stream, ip, live)).await,
+        (Some(live), None) => Box::pin(drive_tls(core, stream, ip, live)).await,
+        (Some(live), Some(direct)) => {
+            Box::pin(drive_direct(core, stream, ip, live, direct)).await;
+        }
     }
 }
 
@@ -239,23 +249,59 @@ async fn took_too_long(core: &Core) {
     }
 }
 
-async fn drive_tls(core: Rc<Core>, stream: TcpStream, ip: IpAddr, live: Arc<LiveTls>) {
-    // Without a certificate there is no answer, and never one in clear text.
-    let Some(config) = live.config() else { return };
+/// Serves one connection to a TCP service, with what its handshake says and nothing else.
+async fn drive_direct(
+    core: Rc<Core>,
+    stream: TcpStream,
+    ip: IpAddr,
+    live: Arc<LiveTls>,
+    direct: Rc<Direct>,
+) {
+    let Some(config) = live.bare() else { return };
+    let Some((stream, peer)) = handshake(stream, ip, config, &live).await else { return };
+    let peer = core.peers.add(peer);
+    let serving = pin!(direct::serve(Rc::clone(&core), Rc::clone(&peer), &direct, stream));
+    tokio::select! {
+        () = serving => {}
+        () = std::future::poll_fn(|cx| peer.poll_aborted(cx)) => {}
+    }
+    core.peers.remove(&peer);
+}
+
+/// What a TLS handshake leaves: who the other side is, as far as that says it.
+async fn handshake(
+    stream: TcpStream,
+    ip: IpAddr,
+    config: Arc<rustls::ServerConfig>,
+    live: &Arc<LiveTls>,
+) -> Option<(TlsStream<TcpStream>, Peer)> {
     let handshake = TlsAcceptor::from(config).accept(stream);
     let stream = match Box::pin(tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake)).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!(%ip, %error, "handshake failed"),
-        Err(_) => return tracing::debug!(%ip, "handshake took too long"),
+        Ok(Err(error)) => {
+            tracing::debug!(%ip, %error, "handshake failed");
+            return None;
+        }
+        Err(_) => {
+            tracing::debug!(%ip, "handshake took too long");
+            return None;
+        }
     };
     let session = stream.get_ref().1;
-    let detected = match session.alpn_protocol() {
+    let sni = Sni(session.server_name().map(str::to_ascii_lowercase));
+    let mut peer = Peer::new(ip, Some(sni));
+    peer.certificate = ClientCertificate::of(session.peer_certificates(), live);
+    Some((stream, peer))
+}
+
+async fn drive_tls(core: Rc<Core>, stream: TcpStream, ip: IpAddr, live: Arc<LiveTls>) {
+    // Without a certificate there is no answer, and never one in clear text.
+    let Some(config) = live.config() else { return };
+    let Some((stream, peer)) = handshake(stream, ip, config, &live).await else { return };
+    let detected = match stream.get_ref().1.alpn_protocol() {
         Some(b"h2") => Detected::Http2,
         _ => Detected::Http1,
     };
-    let sni = Sni(session.server_name().map(str::to_ascii_lowercase));
-    let mut peer = Peer::new(ip, Some(sni));
-    peer.certificate = ClientCertificate::of(session.peer_certificates(), &live);
     exchange(core, stream, peer, detected).await;
 }
 
@@ -295,6 +341,7 @@ where
 {
     let mut told = false;
     std::future::poll_fn(|cx| {
+        peer.window.polled();
         if peer.is_closing() && !std::mem::replace(&mut told, true) {
             close(connection.as_mut());
         }

@@ -211,7 +211,7 @@ pub struct ConnectionInfo {
     pub sign_in: Option<SignInId>,
     /// The caller's address.
     pub source: IpAddr,
-    /// `http`, `grpc`, `websocket`, `sse`.
+    /// `http`, `grpc`, `websocket`, `sse`, `tcp`.
     pub protocol: &'static str,
     /// Since when.
     pub since: Timestamp,
@@ -234,6 +234,10 @@ pub enum ConnectionEnd {
     PolicyChanged,
     /// Somebody closed it.
     Closed,
+    /// It carried nothing for too long.
+    Idle,
+    /// It carried more than it may.
+    TooMuch,
     /// The process stops.
     ShuttingDown,
 }

@@ -1,5 +1,6 @@
 //! What the catalogue promises, beside it.
 
+mod connecting;
 mod inspection;
 mod loading;
 mod matching;
@@ -31,6 +32,7 @@ fn service(name: &str, operations: OperationsSource) -> ServiceSource {
         max_hold: ServiceSource::MAX_HOLD,
         max_body: ServiceSource::MAX_BODY,
         max_bodies: std::collections::BTreeMap::new(),
+        upstream: crate::upstream::UpstreamSource::default(),
         strict_audit: false,
         anonymous: false,
         edge: crate::edge::EdgeSource::default(),

@@ -49,6 +49,7 @@ pub(super) fn open(
         tls: certificates.listener(&listener.name),
         sockets: handed.listener(&listener.name).into(),
         proxies: listener.proxy_protocol.as_ref().map(|it| it.from.clone()).unwrap_or_default(),
+        direct: listener.tcp.clone(),
     });
     let config = GateConfig {
         listeners: listeners.collect(),
@@ -59,6 +60,7 @@ pub(super) fn open(
         decision_cache: cores.decision_cache,
         busy_poll: cores.busy_poll,
         holds: loaded.config.holding.limits(),
+        zone: loaded.config.zone.clone(),
     };
     let ports = Arc::new(ControlPorts::new(Arc::clone(&house.control), runtime.clone()));
     let parts = GateParts {

@@ -1,17 +1,21 @@
 //! HTTP and gRPC: streamed both ways, answered once.
 
-use std::rc::Rc;
+use std::{pin::pin, rc::Rc};
 
-use ::http::{Request, Response, StatusCode, header};
+use ::http::{Response, StatusCode, header};
 use hyper::body::{Body as _, Incoming};
 use portcullis_model::{
     InstanceName, Refusal,
     refusal::{self, Unavailable, UpstreamTrouble},
 };
 
-use super::{Destination, blame, connect, consume, deadline::Deadline, grant_header, opening};
+use super::{
+    Destination, Outgoing, again::Again, connect, consume, deadline::Deadline, grant_header,
+    opening,
+};
 use crate::{
     body::{DownBody, Download, UpBody, Whole},
+    busy_poll::Piece,
     canonical::{Speaks, is_grpc},
     connection::{Opening, Watch},
     decide::Question,
@@ -47,18 +51,21 @@ pub(crate) async fn forward(
         if streams_up { (Some(Watched::new(opening.open())), None) } else { (None, Some(opening)) };
     let watch = watched.as_ref().map(|watched| Rc::clone(&watched.0));
     let body = upload(exchange, payload, watch);
-    let deadline = Deadline::of(canonical.speaks, &canonical.headers);
-    let request = super::request(exchange, &pass, canonical, &destination.lane, body)?;
-    let sending = destination.lane.send(request);
-    let sending = answer(exchange, &question, destination, sending, once);
-    let (response, Destination { instance, lane }) =
-        within(deadline, watched.as_ref(), &question, sending).await?;
+    let most = destination.lane.endpoint().service().settings.timeouts.request.get();
+    let deadline = Deadline::of(canonical.speaks, &canonical.headers, most);
+    let outgoing = Outgoing::new(exchange, &pass, canonical, body)?;
+    let again = if once { Again::Never } else { Again::of(&destination.lane, &outgoing) };
+    let sending = destination.lane.send(outgoing.over(&destination.lane));
+    let waiting = Waiting { deadline, watched: watched.as_ref(), question: &question };
+    let response = waiting.answer(exchange, &mut destination, sending, again).await?;
+    let Destination { instance, mut lane } = destination;
+    lane.answered(response.status());
     // RFC 9110 section 15.2.2: nobody asked for another protocol, and nobody here would decide what is
     // said in it.
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Refusal::Upstream(UpstreamTrouble::Broken));
     }
-    exchange.core.work.came();
+    exchange.core.work.came(Piece::Answer);
     let (mut head, incoming) = response.into_parts();
     super::filter_answer(exchange, &mut head.headers, grant_header(&pass));
     let watch = watched.map(Watched::hand_over);
@@ -109,67 +116,58 @@ fn upload(exchange: &mut Exchange, payload: Payload, watch: Option<Rc<Watch>>) -
     }
 }
 
-/// Waits for the answer to what is being sent, and sends it once more on a new connection if a pooled
-/// one was closed before anything left.
-async fn answer(
-    exchange: &Exchange,
-    question: &Question,
-    destination: Destination,
-    sending: impl Future<Output = Sent>,
-    once: bool,
-) -> Result<(Response<Incoming>, Destination), Refusal> {
-    let unsent = match sending.await {
-        Sent::Answered(response) => return Ok((response, destination)),
-        Sent::Broken(error) => return Err(blame(&error)),
-        Sent::Unsent(request) => request,
-    };
-    if once {
-        return Err(Refusal::Upstream(UpstreamTrouble::Broken));
-    }
-    Box::pin(send_again(exchange, question, destination, *unsent)).await
-}
-
-/// A service may have moved since the pooled connection was made: connects like the first time.
-async fn send_again(
-    exchange: &Exchange,
-    question: &Question,
-    unsent: Destination,
-    request: Request<UpBody>,
-) -> Result<(Response<Incoming>, Destination), Refusal> {
-    let broken = || Refusal::Upstream(UpstreamTrouble::Broken);
-    let was_http2 = unsent.lane.is_http2();
-    drop(unsent);
-    let mut destination = connect(exchange, question, Kind::Fresh).await?;
-    // The request is in the form of the protocol that it was made for.
-    if destination.lane.is_http2() != was_http2 {
-        return Err(broken());
-    }
-    match destination.lane.send(request).await {
-        Sent::Answered(response) => Ok((response, destination)),
-        Sent::Broken(error) => Err(blame(&error)),
-        Sent::Unsent(_) => Err(broken()),
-    }
-}
-
-/// Waits for the response head until the deadline, or until the exchange is cut.
-async fn within<T>(
+/// How long a response head may be waited for.
+struct Waiting<'a> {
     deadline: Deadline,
-    watched: Option<&Watched>,
-    question: &Question,
-    sending: impl Future<Output = Result<T, Refusal>>,
-) -> Result<T, Refusal> {
-    let uploading = || watched.is_some_and(|watched| watched.0.is_uploading());
-    let cut = async {
-        match watched {
-            Some(watched) => watched.0.must_end().await,
-            None => std::future::pending().await,
+    watched: Option<&'a Watched>,
+    question: &'a Question,
+}
+
+impl Waiting<'_> {
+    /// The answer to what is being sent, or to what is sent again in its stead.
+    async fn answer(
+        self,
+        exchange: &Exchange,
+        destination: &mut Destination,
+        sending: impl Future<Output = Sent>,
+        again: Again,
+    ) -> Result<Response<Incoming>, Refusal> {
+        let mut over = pin!(self.over());
+        let sent = tokio::select! {
+            biased;
+            sent = sending => sent,
+            refusal = &mut over => {
+                // That it was cut off is nothing to the instance.
+                if refusal == Refusal::Upstream(UpstreamTrouble::TimedOut) {
+                    destination.lane.blame();
+                }
+                return Err(refusal);
+            }
+        };
+        if let Sent::Answered(response) = sent {
+            return Ok(response);
         }
-    };
-    tokio::select! {
-        biased;
-        sent = sending => sent,
-        () = deadline.passed(uploading) => Err(Refusal::Upstream(UpstreamTrouble::TimedOut)),
-        end = cut => Err(cut_refusal(end, question)),
+        // Rare and large: boxed.
+        tokio::select! {
+            biased;
+            answer = Box::pin(again.send(exchange, self.question, destination, sent)) => answer,
+            refusal = over => Err(refusal),
+        }
+    }
+
+    /// Resolves at the deadline, or when the exchange is cut.
+    async fn over(&self) -> Refusal {
+        let uploading = || self.watched.is_some_and(|watched| watched.0.is_uploading());
+        let cut = async {
+            match self.watched {
+                Some(watched) => watched.0.must_end().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.deadline.passed(uploading) => Refusal::Upstream(UpstreamTrouble::TimedOut),
+            end = cut => cut_refusal(end, self.question),
+        }
     }
 }
 
@@ -181,7 +179,11 @@ fn cut_refusal(end: ConnectionEnd, question: &Question) -> Refusal {
         ConnectionEnd::Finished | ConnectionEnd::ClientGone | ConnectionEnd::UpstreamGone => {
             Refusal::Upstream(UpstreamTrouble::Broken)
         }
-        ConnectionEnd::GrantEnded | ConnectionEnd::PolicyChanged | ConnectionEnd::Closed => {
+        ConnectionEnd::GrantEnded
+        | ConnectionEnd::PolicyChanged
+        | ConnectionEnd::Idle
+        | ConnectionEnd::TooMuch
+        | ConnectionEnd::Closed => {
             let service = question.resource.service.clone();
             let operation = Some(question.operation.clone());
             Refusal::Denied(refusal::Denial { service, operation })

@@ -25,6 +25,8 @@ use crate::{
 
 /// Requests that may be open at once on a connection on which hardly anything may be sent.
 const OPEN_WHILE_TIGHT: u32 = 8;
+/// Looks at a connection, two in a second, that a head may take in HTTP/2: as long as in HTTP/1.
+const LOOKS_PER_HEAD: u32 = 20;
 
 /// A client connection, as its requests see it.
 #[derive(Debug)]
@@ -197,8 +199,12 @@ impl Peers {
     /// timer for each.
     pub(crate) fn abort_slow(&self, now: Instant) {
         self.each(|peer| {
-            let is_paced = peer.is_paced.get();
-            if (is_paced && peer.pace.is_exceeded(now)) || peer.unsent.is_stalled(now) {
+            let is_slow = if peer.is_paced.get() {
+                peer.pace.is_exceeded(now)
+            } else {
+                peer.window.look() > LOOKS_PER_HEAD
+            };
+            if is_slow || peer.unsent.is_stalled(now) {
                 peer.abort();
             }
         });

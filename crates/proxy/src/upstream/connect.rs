@@ -1,7 +1,7 @@
 //! Makes connections to upstreams: TCP, TLS verified against the given roots, and the handshake of
 //! the protocol.
 
-use std::{sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -13,14 +13,13 @@ use tokio::{
 };
 
 use super::{
-    ClientTls, Endpoint, Kind,
-    endpoint::Scheme,
+    ClientTls, Endpoint, Kind, address,
+    endpoint::{Counted, Scheme},
     lane::{Line, Sender},
     tls::{self, HangsOn},
 };
 use crate::{detect::LocalExecutor, ports::UpstreamCertificates, serve::strict::Strict};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Heads of answers, as generous as those of requests.
 const MAX_HEADERS: usize = 200;
 
@@ -39,38 +38,49 @@ impl Connectors {
         Self { usual: Arc::new(ClientTls::usual(roots)), certificates }
     }
 
-    /// Connects to `endpoint` within the time that a client should wait for it.
+    /// Connects to `endpoint` within the time that a client should wait for it. `counted` lives as long
+    /// as the connection.
     pub(super) async fn connect(
         &self,
         endpoint: &Endpoint,
         kind: Kind,
+        counted: Option<Counted>,
     ) -> Result<Sender, UpstreamTrouble> {
-        let connecting = self.connect_now(endpoint, kind);
-        match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+        let connecting = self.connect_now(endpoint, kind, counted);
+        let most = endpoint.service().settings.timeouts.connect.get();
+        match tokio::time::timeout(most, connecting).await {
             Ok(Ok(sender)) => Ok(sender),
             Ok(Err(error)) => {
-                tracing::warn!(upstream = endpoint.authority(), %error, "cannot connect");
+                tracing::warn!(upstream = endpoint.place().authority, %error, "cannot connect");
                 Err(UpstreamTrouble::Unreachable)
             }
             Err(_) => Err(UpstreamTrouble::Unreachable),
         }
     }
 
-    async fn connect_now(&self, endpoint: &Endpoint, kind: Kind) -> Result<Sender, ConnectError> {
-        if endpoint.scheme() != Scheme::Https && endpoint.tls().is_some() {
+    async fn connect_now(
+        &self,
+        endpoint: &Endpoint,
+        kind: Kind,
+        counted: Option<Counted>,
+    ) -> Result<Sender, ConnectError> {
+        let counted = counted.map(Rc::new);
+        if endpoint.place().scheme != Scheme::Https && endpoint.tls().is_some() {
             return Err(ConnectError::ClearText);
         }
         loop {
-            let stream = TcpStream::connect((endpoint.host(), endpoint.port())).await?;
+            let stream = address::dial(endpoint).await?;
             stream.set_nodelay(true)?;
-            match (endpoint.scheme(), kind) {
-                (Scheme::Http, _) => return handshake1(stream, HangsOn::default()).await,
+            let hangs_on = HangsOn::default();
+            match (endpoint.place().scheme, kind) {
+                (Scheme::Http, _) => return handshake1(stream, hangs_on, counted).await,
                 (Scheme::H2c, Kind::Upgradable) => return Err(ConnectError::NotUpgradable),
                 (Scheme::H2c, Kind::Any | Kind::Fresh) => {
-                    return handshake2(stream, HangsOn::default()).await;
+                    return handshake2(stream, hangs_on, counted).await;
                 }
                 (Scheme::Https, kind) => {
-                    let (sender, tls) = self.shake_hands(endpoint, kind, stream).await?;
+                    let shaking = self.shake_hands(endpoint, kind, stream, counted.clone());
+                    let (sender, tls) = shaking.await?;
                     // What was replaced meanwhile vouches for nothing.
                     if tls.is_current() {
                         return Ok(sender);
@@ -85,6 +95,7 @@ impl Connectors {
         endpoint: &Endpoint,
         kind: Kind,
         stream: TcpStream,
+        counted: Option<Rc<Counted>>,
     ) -> Result<(Sender, Arc<ClientTls>), ConnectError> {
         let (tls, hangs_on, name) = match endpoint.tls() {
             None => (Arc::clone(&self.usual), HangsOn::default(), None),
@@ -94,13 +105,13 @@ impl Connectors {
                 (Arc::clone(&tls), HangsOn(Some(tls)), settings.server_name.as_ref())
             }
         };
-        let name = name.map_or_else(|| endpoint.host().to_owned(), String::clone);
+        let name = name.map_or_else(|| endpoint.place().host.clone(), String::clone);
         let name = ServerName::try_from(name).map_err(|_| ConnectError::NoServerName)?;
         let stream = tls.connector(kind).connect(name, stream).await;
         let stream = stream.map_err(|error| ConnectError::Tls(tls::why(&error)))?;
         let sender = match stream.get_ref().1.alpn_protocol() {
-            Some(b"h2") => handshake2(stream, hangs_on).await?,
-            _ => handshake1(stream, hangs_on).await?,
+            Some(b"h2") => handshake2(stream, hangs_on, counted).await?,
+            _ => handshake1(stream, hangs_on, counted).await?,
         };
         Ok((sender, tls))
     }
@@ -110,6 +121,8 @@ impl Connectors {
 enum ConnectError {
     #[error("{0}")]
     Io(#[from] std::io::Error),
+    #[error("{0}")]
+    Address(#[from] address::DialError),
     #[error("{0}")]
     Handshake(#[from] hyper::Error),
     #[error("{0}")]
@@ -124,7 +137,11 @@ enum ConnectError {
     NotUpgradable,
 }
 
-async fn handshake1<S>(stream: S, hangs_on: HangsOn) -> Result<Sender, ConnectError>
+async fn handshake1<S>(
+    stream: S,
+    hangs_on: HangsOn,
+    counted: Option<Rc<Counted>>,
+) -> Result<Sender, ConnectError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -134,6 +151,7 @@ where
     let strict = Strict::of_answers(stream, Arc::clone(&verdict));
     let (sender, connection) = builder.handshake(TokioIo::new(strict)).await?;
     tokio::task::spawn_local(async move {
+        let _counted = counted;
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "upstream connection ended");
         }
@@ -141,7 +159,11 @@ where
     Ok(Sender::Http1(Line { sender, verdict, hangs_on }))
 }
 
-async fn handshake2<S>(stream: S, hangs_on: HangsOn) -> Result<Sender, ConnectError>
+async fn handshake2<S>(
+    stream: S,
+    hangs_on: HangsOn,
+    counted: Option<Rc<Counted>>,
+) -> Result<Sender, ConnectError>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -152,6 +174,7 @@ where
         .keep_alive_timeout(Duration::from_secs(20));
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
     tokio::task::spawn_local(async move {
+        let _counted = counted;
         if let Err(error) = connection.await {
             tracing::debug!(%error, "upstream connection ended");
         }

@@ -121,8 +121,8 @@ impl House {
             metrics: Metrics::register(&mut prometheus_client::registry::Registry::default()),
         };
         let name = "gate".to_owned();
-        let sockets = Arc::new([]);
-        let listener = ListenerConfig { name, address, sockets, tls: None, proxies: Vec::new() };
+        let (tls, sockets, proxies, direct) = (None, Arc::new([]), Vec::new(), None);
+        let listener = ListenerConfig { name, address, sockets, tls, proxies, direct };
         let config = GateConfig {
             listeners: vec![listener],
             control_url: "https://control.test".to_owned(),
@@ -404,6 +404,7 @@ fn service(name: &str, url: &str, operations: bundle::OperationsSource) -> Servi
         max_hold: ServiceSource::MAX_HOLD,
         max_body: ServiceSource::MAX_BODY,
         max_bodies: BTreeMap::new(),
+        upstream: portcullis_policy::upstream::UpstreamSource::default(),
         strict_audit: false,
         anonymous: false,
         edge: portcullis_policy::edge::EdgeSource::default(),

@@ -1,119 +1,107 @@
 //! Bytes between two WebSocket ends until one closes or the connection is cut.
 
-use std::{rc::Rc, time::Duration};
+use std::{future::poll_fn, rc::Rc, task::Poll, time::Duration};
 
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::frames::{Frames, close_1008};
-use crate::{body::in_words, connection::Watch, ports::ConnectionEnd};
+use crate::{
+    body::in_words,
+    connection::Watch,
+    forward::pipe::{Ended, Passing, Pipe},
+    ports::ConnectionEnd,
+    upstream::Tunnelled,
+};
 
 /// How long the rest of a frame that is under way may take before the tunnel just ends.
 const REST_OF_FRAME: Duration = Duration::from_millis(200);
 const CLOSE: Duration = Duration::from_millis(200);
-const BUFFER: usize = 16 * 1024;
+/// What is read at once of a frame whose rest is awaited.
+const PIECE: usize = 4 * 1024;
 
 /// Carries a WebSocket to its end and says why it ended.
-pub(super) async fn run(client: OnUpgrade, upstream: OnUpgrade, watch: Rc<Watch>) {
+pub(super) async fn run(
+    client: OnUpgrade,
+    upstream: OnUpgrade,
+    watch: Rc<Watch>,
+    _counted: Tunnelled,
+) {
     let ends = async { tokio::try_join!(client, upstream) };
     let upgraded = tokio::select! {
         ends = ends => ends.ok(),
         _ = watch.must_end() => None,
     };
     let why = match upgraded {
-        Some((client, upstream)) => {
-            carry(TokioIo::new(client), TokioIo::new(upstream), &watch).await
-        }
+        Some((client, upstream)) => Tunnel::new(client, upstream).carry(&watch).await,
         None => ConnectionEnd::ClientGone,
     };
     watch.over(why);
 }
 
-async fn carry(
+/// Both ends, and what is on its way between them.
+struct Tunnel {
     client: TokioIo<Upgraded>,
     upstream: TokioIo<Upgraded>,
-    watch: &Watch,
-) -> ConnectionEnd {
-    let (mut from_client, to_client) = tokio::io::split(client);
-    let (from_upstream, mut to_upstream) = tokio::io::split(upstream);
-    let mut down = Down { from: from_upstream, to: to_client, frames: Frames::default() };
-    let finished = tokio::select! {
-        why = up(&mut from_client, &mut to_upstream, watch) => Some(why),
-        why = down.pass(watch) => Some(why),
-        _ = watch.must_end() => None,
-    };
-    if let Some(why) = finished {
-        // One side closed: what the other had still to say has a moment to pass.
-        let _ = tokio::time::timeout(REST_OF_FRAME, down.pass(watch)).await;
-        let _ = tokio::time::timeout(CLOSE, down.to.shutdown()).await;
-        return why;
-    }
-    // INVARIANT: nothing more goes up; the upstream's half is dropped with this function.
-    let why = watch.cut_as().unwrap_or(ConnectionEnd::Closed);
-    let _ = tokio::time::timeout(REST_OF_FRAME + CLOSE, down.close(why)).await;
-    why
-}
-
-async fn up<R, W>(from: &mut R, to: &mut W, watch: &Watch) -> ConnectionEnd
-where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        match from.read(&mut buffer).await {
-            Ok(0) | Err(_) => return ConnectionEnd::ClientGone,
-            Ok(read) => {
-                watch.went_up(read);
-                let bytes = buffer.get(..read).unwrap_or_default();
-                if to.write_all(bytes).await.is_err() {
-                    return ConnectionEnd::UpstreamGone;
-                }
-            }
-        }
-    }
-}
-
-/// The direction towards the client, which can be ended at a frame boundary.
-struct Down {
-    from: ReadHalf<TokioIo<Upgraded>>,
-    to: WriteHalf<TokioIo<Upgraded>>,
+    up: Pipe,
+    down: Pipe,
+    /// Of the direction towards the client, which can be ended between two of them.
     frames: Frames,
 }
 
-impl Down {
-    /// Passes bytes until the upstream closes.
-    async fn pass(&mut self, watch: &Watch) -> ConnectionEnd {
-        let mut buffer = vec![0; BUFFER];
-        loop {
-            match self.from.read(&mut buffer).await {
-                Ok(0) => return ConnectionEnd::Finished,
-                Err(_) => return ConnectionEnd::UpstreamGone,
-                Ok(read) => {
-                    watch.went_down(read);
-                    let bytes = buffer.get(..read).unwrap_or_default();
-                    if self.write(bytes).await.is_err() {
-                        return ConnectionEnd::ClientGone;
-                    }
-                }
-            }
-        }
+impl Tunnel {
+    fn new(client: Upgraded, upstream: Upgraded) -> Self {
+        let (up, down) = (Pipe::default(), Pipe::default());
+        let (client, upstream) = (TokioIo::new(client), TokioIo::new(upstream));
+        Self { client, upstream, up, down, frames: Frames::default() }
     }
 
-    /// Writes piece by piece, so that the frames are known also when this is dropped half-way.
-    async fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let written = self.to.write(rest).await?;
-            let (passed, after) = rest.split_at_checked(written).unwrap_or((rest, &[]));
-            if passed.is_empty() {
-                return Err(std::io::ErrorKind::WriteZero.into());
-            }
-            self.frames.pass(passed);
-            rest = after;
+    async fn carry(mut self, watch: &Watch) -> ConnectionEnd {
+        let finished = tokio::select! {
+            biased;
+            _ = watch.must_end() => None,
+            why = self.pass(watch) => Some(why),
+        };
+        if let Some(why) = finished {
+            // One side closed: what the other had still to say has a moment to pass.
+            let _ = tokio::time::timeout(REST_OF_FRAME, self.pass_down(watch)).await;
+            let _ = tokio::time::timeout(CLOSE, self.client.shutdown()).await;
+            return why;
         }
-        self.to.flush().await
+        // INVARIANT: nothing more goes up; the upstream's half is dropped with this function.
+        let why = watch.cut_as().unwrap_or(ConnectionEnd::Closed);
+        let _ = tokio::time::timeout(REST_OF_FRAME + CLOSE, self.close(why)).await;
+        why
+    }
+
+    /// Passes bytes both ways until one side closes.
+    async fn pass(&mut self, watch: &Watch) -> ConnectionEnd {
+        let Self { client, upstream, up, down, frames } = self;
+        let mut is_up = false;
+        poll_fn(|cx| {
+            // In turn, as the one that is polled first may use up what a task may do at once.
+            is_up = !is_up;
+            for is_up in [is_up, !is_up] {
+                let ended = if is_up {
+                    let ended = up.poll_pass(client, upstream, &mut Up(watch), cx);
+                    ended.map(upwards)
+                } else {
+                    let ended = down.poll_pass(upstream, client, &mut Down { watch, frames }, cx);
+                    ended.map(downwards)
+                };
+                if ended.is_ready() {
+                    return ended;
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    async fn pass_down(&mut self, watch: &Watch) -> Ended {
+        let Self { client, upstream, down, frames, .. } = self;
+        poll_fn(|cx| down.poll_pass(upstream, client, &mut Down { watch, frames }, cx)).await
     }
 
     /// Ends with a close frame: at once between two frames, else after the rest of the one that is
@@ -121,20 +109,81 @@ impl Down {
     async fn close(&mut self, why: ConnectionEnd) {
         let _ = tokio::time::timeout(REST_OF_FRAME, self.finish_frame()).await;
         if self.frames.at_boundary() {
-            let _ = self.to.write_all(&close_1008(in_words(why))).await;
+            let _ = self.client.write_all(&close_1008(in_words(why))).await;
         }
-        let _ = self.to.shutdown().await;
+        let _ = self.client.shutdown().await;
     }
 
-    async fn finish_frame(&mut self) {
-        let mut buffer = vec![0; BUFFER];
-        while !self.frames.at_boundary() {
-            let Ok(read @ 1..) = self.from.read(&mut buffer).await else { return };
-            let bytes = buffer.get(..read).unwrap_or_default();
-            let until = self.frames.boundary_in(bytes).unwrap_or(read);
-            if self.write(bytes.get(..until).unwrap_or_default()).await.is_err() {
-                return;
-            }
+    async fn finish_frame(&mut self) -> std::io::Result<()> {
+        let Self { client, upstream, down, frames, .. } = self;
+        if !frames.at_boundary() {
+            let until = frames.boundary_in(down.rest()).unwrap_or(down.rest().len());
+            poll_fn(|cx| down.poll_rest(until, client, &mut OfFrame(frames), cx)).await?;
         }
+        let mut buffer = vec![0; PIECE];
+        while !frames.at_boundary() {
+            let Ok(read @ 1..) = upstream.read(&mut buffer).await else { return Ok(()) };
+            let bytes = buffer.get(..read).unwrap_or_default();
+            let until = frames.boundary_in(bytes).unwrap_or(read);
+            let bytes = bytes.get(..until).unwrap_or_default();
+            client.write_all(bytes).await?;
+            frames.pass(bytes);
+        }
+        client.flush().await
+    }
+}
+
+/// How the direction towards the upstream ended. A client that says no more has left.
+fn upwards(ended: Ended) -> ConnectionEnd {
+    match ended {
+        Ended::Finished | Ended::SourceGone => ConnectionEnd::ClientGone,
+        Ended::DestinationGone => ConnectionEnd::UpstreamGone,
+    }
+}
+
+/// How the direction towards the client ended.
+fn downwards(ended: Ended) -> ConnectionEnd {
+    match ended {
+        Ended::Finished => ConnectionEnd::Finished,
+        Ended::SourceGone => ConnectionEnd::UpstreamGone,
+        Ended::DestinationGone => ConnectionEnd::ClientGone,
+    }
+}
+
+/// Bytes towards the upstream.
+struct Up<'w>(&'w Watch);
+
+impl Passing for Up<'_> {
+    fn came(&mut self, count: usize) {
+        self.0.went_up(count);
+    }
+
+    fn went(&mut self, _: &[u8]) {}
+}
+
+/// Bytes towards the client.
+struct Down<'w> {
+    watch: &'w Watch,
+    frames: &'w mut Frames,
+}
+
+impl Passing for Down<'_> {
+    fn came(&mut self, count: usize) {
+        self.watch.went_down(count);
+    }
+
+    fn went(&mut self, bytes: &[u8]) {
+        self.frames.pass(bytes);
+    }
+}
+
+/// The rest of a frame, counted when it came.
+struct OfFrame<'w>(&'w mut Frames);
+
+impl Passing for OfFrame<'_> {
+    fn came(&mut self, _: usize) {}
+
+    fn went(&mut self, bytes: &[u8]) {
+        self.0.pass(bytes);
     }
 }

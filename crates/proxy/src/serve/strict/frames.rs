@@ -1,10 +1,16 @@
 //! Follows what a client sends over HTTP/2, frame by frame, below the library.
 //!
-//! It looks at two things only: settings, for how little a client wants to receive, and header blocks, for
-//! what the library would repair without a word: a fragment in a path, pseudo-headers in trailers. A stream
-//! with such a block must end and its connection must not, and the block must still be decoded, as the next
-//! one builds on it. So a field that no request may have is put at its end, for which the library resets the
-//! stream. All other bytes are handed on as they came.
+//! It looks at settings, for how little a client wants to receive, and at header blocks, for what the library
+//! would repair without a word: a fragment in a path, pseudo-headers in trailers. A stream with such a block
+//! must end and its connection must not, and the block must still be decoded, as the next one builds on it. So
+//! a field that no request may have is put at its end, for which the library resets the stream. All other
+//! bytes are handed on as they came.
+//!
+//! Two things are bounded here. The library decodes whatever is there before anything of it is served, and a
+//! head that cost its client a byte for each field costs a hundred there: so a few are handed on at a time, and
+//! the others stay compressed until those are served. And frames that ask for nothing are counted: of whoever
+//! sends too many, nothing more is read, and what is put in its place is a head that never ends, for which the
+//! library says `ENHANCE_YOUR_CALM`.
 
 use std::{
     io,
@@ -27,8 +33,11 @@ const HEAD: usize = 9;
 const MAX_FRAME: usize = 16 * 1024;
 /// The library has given up long before.
 const MAX_BLOCK: usize = 256 * 1024;
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
@@ -36,6 +45,14 @@ const PRIORITY: u8 = 0x20;
 const INITIAL_WINDOW_SIZE: u16 = 4;
 /// `connection: x`, which RFC 9113 section 8.2.2 makes malformed; not to be remembered.
 const POISON: &[u8] = b"\0\x0aconnection\x01x";
+/// Header blocks that are handed on before the connection is polled again, and so what they ask for served.
+const AT_ONCE: u32 = 32;
+/// The same for a client that lets hardly anything be sent.
+const AT_ONCE_WHILE_TIGHT: u32 = 4;
+/// A stream that is given up costs more than a ping.
+const RESET_WEIGHT: u32 = 4;
+/// Frames of a head that the library does not wait for the end of.
+const ENDLESS: usize = 64;
 
 /// One frame's head.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +73,17 @@ impl FrameHead {
     fn has(self, flag: u8) -> bool {
         self.flags & flag != 0
     }
+
+    /// What it weighs if it asks for nothing.
+    fn chatter(self) -> u32 {
+        match self.kind {
+            DATA if self.length > 0 => 0,
+            // How often a client says what it has taken is up to what it is sent.
+            HEADERS | CONTINUATION | WINDOW_UPDATE => 0,
+            RST_STREAM => RESET_WEIGHT,
+            _ => 1,
+        }
+    }
 }
 
 /// What comes behind the frames that are sound.
@@ -65,6 +93,10 @@ enum Then {
     More,
     /// A frame of so many bytes that ends a block which is not sound.
     Poison(usize),
+    /// There may be more; what was looked at is enough for now.
+    Enough,
+    /// Too much that asks for nothing.
+    Flood,
 }
 
 /// What has been seen of a client's frames.
@@ -77,11 +109,20 @@ struct Frames {
     begun: Option<(Vec<u8>, bool)>,
     /// The newest stream.
     stream: u32,
+    /// Header blocks in this poll of the connection.
+    heads: u32,
+    /// The preface is whole.
+    greeted: bool,
 }
 
 impl Frames {
     fn new() -> Self {
-        Self { skip: PREFACE, blocks: Blocks::default(), begun: None, stream: 0 }
+        let blocks = Blocks::default();
+        Self { skip: PREFACE, blocks, begun: None, stream: 0, heads: 0, greeted: false }
+    }
+
+    fn has_enough(&self, window: &Window) -> bool {
+        self.heads >= if window.is_tight() { AT_ONCE_WHILE_TIGHT } else { AT_ONCE }
     }
 
     /// Looks at bytes that begin where the sound ones of the last time ended: how many are sound.
@@ -96,10 +137,17 @@ impl Frames {
                 if self.skip > 0 {
                     return Ok((sound, Then::More));
                 }
+                self.greeted = true;
                 continue;
             }
             let Some(head) = FrameHead::read(rest) else { return Ok((sound, Then::More)) };
+            if self.has_enough(window) {
+                return Ok((sound, Then::Enough));
+            }
             if !matches!(head.kind, HEADERS | SETTINGS | CONTINUATION) {
+                if self.is_flood(head, window) {
+                    return Ok((sound, Then::Flood));
+                }
                 sound += HEAD;
                 self.skip = head.length as u64;
                 continue;
@@ -109,11 +157,20 @@ impl Frames {
             }
             let whole = HEAD + head.length;
             let Some(payload) = rest.get(HEAD..whole) else { return Ok((sound, Then::More)) };
+            if self.is_flood(head, window) {
+                return Ok((sound, Then::Flood));
+            }
             if !self.frame(head, payload, window)? {
                 return Ok((sound, Then::Poison(whole)));
             }
             sound += whole;
         }
+    }
+
+    /// Counts a frame that asks for nothing. What comes within a head is the library's to refuse.
+    fn is_flood(&self, head: FrameHead, window: &Window) -> bool {
+        let weight = head.chatter();
+        weight > 0 && self.begun.is_none() && window.chatters(weight)
     }
 
     /// Whether a whole frame is sound.
@@ -127,6 +184,7 @@ impl Frames {
             }
             return Ok(true);
         }
+        self.heads += u32::from(head.has(END_HEADERS));
         let fragment = fragment(head, payload).ok_or(Broken)?;
         if head.kind == CONTINUATION {
             let (mut block, trailers) = self.begun.take().ok_or(Broken)?;
@@ -171,11 +229,18 @@ pub(crate) struct Framed<S> {
     frames: Frames,
     window: Arc<Window>,
     kept: Kept,
+    /// Behind the sound ones, there are kept bytes that were not looked at.
+    unseen: bool,
+    /// Nothing more is read.
+    over: bool,
+    polls: u32,
 }
 
 impl<S> Framed<S> {
     pub(crate) fn new(stream: S, window: Arc<Window>) -> Self {
-        Self { stream, frames: Frames::new(), window, kept: Kept::default() }
+        window.is_mid_head(true);
+        let (frames, kept, polls) = (Frames::new(), Kept::default(), window.polls());
+        Self { stream, frames, window, kept, unseen: false, over: false, polls }
     }
 
     /// Reads on in what is kept.
@@ -184,11 +249,37 @@ impl<S> Framed<S> {
             let rest = self.kept.bytes.get(self.kept.sound..).unwrap_or_default();
             let (sound, then) = self.frames.read(rest, &self.window)?;
             self.kept.sound += sound;
-            match then {
-                Then::More => return Ok(()),
-                Then::Poison(length) => self.poison(length)?,
+            if self.settle(then)? {
+                return Ok(());
             }
         }
+    }
+
+    /// Does what has to be done with the kept bytes behind the sound ones; whether that is all.
+    fn settle(&mut self, then: Then) -> Result<bool, Broken> {
+        self.unseen = then == Then::Enough;
+        match then {
+            Then::More | Then::Enough => {}
+            Then::Poison(length) => {
+                self.poison(length)?;
+                return Ok(false);
+            }
+            Then::Flood => self.calm(),
+        }
+        Ok(true)
+    }
+
+    /// Puts a head that never ends in the place of all that is not sound.
+    fn calm(&mut self) {
+        tracing::debug!("a client sends frames that ask for nothing");
+        self.over = true;
+        self.kept.bytes.truncate(self.kept.sound);
+        let stream = ((self.frames.stream + 1) | 1).to_be_bytes();
+        for kind in std::iter::once(HEADERS).chain(std::iter::repeat_n(CONTINUATION, ENDLESS)) {
+            self.kept.bytes.extend_from_slice(&[0, 0, 0, kind, 0]);
+            self.kept.bytes.extend_from_slice(&stream);
+        }
+        self.kept.sound = self.kept.bytes.len();
     }
 
     /// Makes the next kept frame, of so many bytes, one for which its stream is reset.
@@ -220,8 +311,7 @@ impl<S: AsyncRead + Unpin> Framed<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<bool>> {
-        let broken =
-            |Broken| io::Error::new(io::ErrorKind::InvalidData, "frames that cannot be read");
+        let broken = |Broken| broken();
         let before = buffer.filled().len();
         std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         let new = buffer.filled().get(before..).unwrap_or_default();
@@ -240,8 +330,7 @@ impl<S: AsyncRead + Unpin> Framed<S> {
         }
         self.kept.bytes.extend_from_slice(new.get(sound..).unwrap_or_default());
         buffer.set_filled(before + sound);
-        if let Then::Poison(length) = then {
-            self.poison(length).map_err(broken)?;
+        if !self.settle(then).map_err(broken)? {
             self.read_kept().map_err(broken)?;
         }
         Poll::Ready(Ok(sound > 0))
@@ -255,16 +344,55 @@ impl<S: AsyncRead + Unpin> AsyncRead for Framed<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let polls = this.window.polls();
+        if this.polls != polls {
+            this.polls = polls;
+            this.frames.heads = 0;
+        }
+        let read = this.poll_sound(cx, buffer);
+        let is_mid_head = this.frames.begun.is_some()
+            || !this.frames.greeted
+            || !(this.unseen || this.over || this.kept.bytes.is_empty());
+        this.window.is_mid_head(is_mid_head);
+        read
+    }
+}
+
+impl<S: AsyncRead + Unpin> Framed<S> {
+    fn poll_sound(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         loop {
-            if this.kept.sound > 0 {
-                this.kept.hand_on(buffer);
+            if self.kept.sound > 0 {
+                self.kept.hand_on(buffer);
                 return Poll::Ready(Ok(()));
             }
-            if std::task::ready!(this.poll_new(cx, buffer))? {
+            // INVARIANT: no end is told of, which would break off what is being answered.
+            if self.over {
+                return Poll::Pending;
+            }
+            if self.frames.has_enough(&self.window) {
+                // Behind the tasks that were begun for what was handed on.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if self.unseen {
+                self.read_kept().map_err(|Broken| broken())?;
+                if self.kept.sound > 0 || self.unseen {
+                    continue;
+                }
+            }
+            if std::task::ready!(self.poll_new(cx, buffer))? {
                 return Poll::Ready(Ok(()));
             }
         }
     }
+}
+
+fn broken() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "frames that cannot be read")
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Framed<S> {

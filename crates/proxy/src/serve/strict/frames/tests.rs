@@ -25,7 +25,13 @@ fn seen(bytes: &[u8], size: usize, window: &Arc<Window>) -> Result<Vec<u8>, io::
         };
         let read = async {
             let (mut framed, mut all) = (Framed::new(server, Arc::clone(window)), Vec::new());
-            let read = tokio::io::AsyncReadExt::read_to_end(&mut framed, &mut all).await;
+            let mut reading =
+                std::pin::pin!(tokio::io::AsyncReadExt::read_to_end(&mut framed, &mut all));
+            let read = std::future::poll_fn(|cx| {
+                window.polled();
+                reading.as_mut().poll(cx)
+            })
+            .await;
             read.map(|_| all.split_off(24))
         };
         tokio::join!(read, sent).0
@@ -185,7 +191,8 @@ proptest! {
         local.block_on(&runtime, async move {
             // Less room than this, and both ends wait for the other to read.
             let (client, server) = tokio::io::duplex(1 << 20);
-            let framed = TokioIo::new(Framed::new(Cut(server, size), Arc::default()));
+            let window = Arc::<Window>::default();
+            let framed = TokioIo::new(Framed::new(Cut(server, size), Arc::clone(&window)));
             let service = hyper::service::service_fn(move |request: Request<Incoming>| {
                 let arrived = Arc::clone(&arrived);
                 async move {
@@ -197,8 +204,11 @@ proptest! {
                     Ok::<_, Infallible>(Response::new(Empty::<bytes::Bytes>::new()))
                 }
             });
-            let served = hyper::server::conn::http2::Builder::new(LocalExecutor).serve_connection(framed, service);
-            tokio::task::spawn_local(served);
+            let mut served = Box::pin(hyper::server::conn::http2::Builder::new(LocalExecutor).serve_connection(framed, service));
+            tokio::task::spawn_local(std::future::poll_fn(move |cx| {
+                window.polled();
+                served.as_mut().poll(cx)
+            }));
             let builder = hyper::client::conn::http2::Builder::new(LocalExecutor);
             let (mut sender, connection) = builder.handshake(TokioIo::new(client)).await.unwrap();
             tokio::task::spawn_local(connection);
@@ -226,5 +236,104 @@ proptest! {
                 assert_eq!((path.is_empty(), received, after), (false, length, trailers));
             }
         });
+    }
+}
+
+/// Reads what is there in one poll of the connection.
+fn poll_once<S: AsyncRead + Unpin>(framed: &mut Framed<S>) -> io::Result<Option<Vec<u8>>> {
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    let mut all = Vec::new();
+    framed.window.polled();
+    loop {
+        let mut room = vec![0; 100_000];
+        let mut buffer = ReadBuf::new(&mut room);
+        match Pin::new(&mut *framed).poll_read(&mut cx, &mut buffer) {
+            Poll::Pending => return Ok(Some(all)),
+            Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Ok(None),
+            Poll::Ready(Ok(())) => all.extend_from_slice(buffer.filled()),
+            Poll::Ready(Err(error)) => return Err(error),
+        }
+    }
+}
+
+fn connected(bytes: &[u8]) -> (tokio::io::DuplexStream, Framed<tokio::io::DuplexStream>) {
+    let (mut client, server) = tokio::io::duplex(1 << 20);
+    let bytes = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", bytes].concat();
+    let written = tokio::io::AsyncWriteExt::write_all(&mut client, &bytes);
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    assert!(std::pin::pin!(written).poll(&mut cx).is_ready());
+    (client, Framed::new(server, Arc::default()))
+}
+
+#[test]
+fn i06_few_heads_are_handed_on_at_a_time_and_fewer_to_whoever_takes_nothing() {
+    let head = |stream| frame(HEADERS, END_HEADERS | 1, stream, &block("/a"));
+    let length = head(1).len();
+    for (tight, at_once) in [(false, AT_ONCE), (true, AT_ONCE_WHILE_TIGHT)] {
+        let own = [&[0, 4][..], &(if tight { 0_u32 } else { 65_535 }).to_be_bytes()].concat();
+        let settings = frame(SETTINGS, 0, 0, &own);
+        let all: Vec<u8> = (0..100).flat_map(|n| head(2 * n + 1)).collect();
+        let (_client, mut framed) = connected(&[&settings[..], &all].concat());
+        let mut seen = Vec::new();
+        let mut polls = 0;
+        while seen.len() < all.len() + settings.len() + 24 {
+            let read = poll_once(&mut framed).unwrap().expect("there is more");
+            let most = at_once as usize * length + if polls == 0 { settings.len() + 24 } else { 0 };
+            assert!(!read.is_empty() && read.len() <= most, "{} of {most}", read.len());
+            seen.extend(read);
+            polls += 1;
+        }
+        assert_eq!(seen[24 + settings.len()..], all);
+        assert_eq!(polls, 100_u32.div_ceil(at_once));
+    }
+}
+
+#[test]
+fn i08_frames_that_ask_for_nothing_are_counted_and_then_nothing_more_is_read() {
+    let ping = frame(6, 0, 0, &[0; 8]);
+    let settings = frame(SETTINGS, 1, 0, b"");
+    let priority = frame(2, 0, 3, &[0; 5]);
+    let empty = frame(DATA, 0, 1, b"");
+    let unknown = frame(77, 0, 1, b"abc");
+    for chatter in [ping, settings, priority, empty, unknown] {
+        let (mut client, mut framed) = connected(&[]);
+        let mut passed = 0;
+        let ended = (0..300).any(|round| {
+            // A hundred from one look to the next are always fine.
+            let many = if round < 100 { 500 } else { 2000 };
+            let bytes = chatter.repeat(many);
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            let written = tokio::io::AsyncWriteExt::write_all(&mut client, &bytes);
+            assert!(std::pin::pin!(written).poll(&mut cx).is_ready());
+            let seen = poll_once(&mut framed).unwrap().expect("it is open");
+            passed += seen.len() / chatter.len();
+            framed.window.look();
+            framed.over
+        });
+        assert!(ended && passed > 100 * 500 && passed < 100 * 500 + 25_000, "{passed}");
+        assert!(poll_once(&mut framed).unwrap().expect("no end is told of").is_empty());
+    }
+    let (_client, mut framed) = connected(&frame(RST_STREAM, 0, 1, &[0; 4]).repeat(2600));
+    poll_once(&mut framed).unwrap();
+    assert!(framed.over, "a stream that is given up weighs more");
+}
+
+#[test]
+fn i01_a_head_of_http2_that_is_not_whole_is_noticed() {
+    let head = frame(HEADERS, END_HEADERS | 1, 1, &block("/a"));
+    for part in [&head[..5], &head[..12], &frame(HEADERS, 1, 1, b"\x82")] {
+        let (mut client, mut framed) = connected(&[&head, part].concat());
+        poll_once(&mut framed).unwrap();
+        assert!((1..50).all(|looks| framed.window.look() == looks), "{part:?}");
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let rest = if part.len() < head.len() - 3 || part[4] & END_HEADERS != 0 {
+            head[part.len()..].to_vec()
+        } else {
+            frame(CONTINUATION, END_HEADERS, 1, b"")
+        };
+        let written = tokio::io::AsyncWriteExt::write_all(&mut client, &rest);
+        assert!(std::pin::pin!(written).poll(&mut cx).is_ready());
+        poll_once(&mut framed).unwrap();
+        assert_eq!(framed.window.look(), 0, "it is whole now");
     }
 }
