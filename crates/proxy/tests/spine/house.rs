@@ -132,6 +132,7 @@ impl House {
             decision_cache: true,
             busy_poll: None,
             holds: portcullis_proxy::HoldLimits::default(),
+            zone: None,
         };
         let gate = Gate::new(config, given).run(1)?;
         Ok(Self { ports, upstream, gate: Some(gate), _runtime: runtime })
