@@ -182,7 +182,9 @@ impl Upstream {
         let listed = self.instances.iter().map(|(name, it)| (name.as_str(), it.url.as_str()));
         let found = self.dns.as_ref().map(|dns| ("dns", dns.scheme()));
         let mut all = listed.chain(found);
-        if let Some((name, url)) = all.find(|(_, url)| !url.starts_with("https")) {
+        if let Some((name, url)) =
+            all.find(|(_, url)| !url.starts_with("https") && !url.starts_with("tls:"))
+        {
             let help = Some("write https://…: nothing falls back to clear text".into());
             given.error(format!("`{name}` at {url} has no TLS"), help);
         }

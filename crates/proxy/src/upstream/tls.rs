@@ -33,6 +33,8 @@ pub enum ServerAuthorities {
 pub struct ClientTls {
     any: TlsConnector,
     http1: TlsConnector,
+    /// For what is no HTTP: what is spoken inside is theirs to know, so no protocol is offered.
+    bare: TlsConnector,
     over: AtomicBool,
 }
 
@@ -61,23 +63,23 @@ impl ClientTls {
         };
         // A resumed session skips the certificates, and so what they say by now.
         config.resumption = Resumption::disabled();
-        Ok(Self::of(config))
+        Ok(Self::of(&config))
     }
 
     /// Upstreams of services that say nothing about it.
     pub(super) fn usual(roots: &RootCertStore) -> Self {
         let config = ClientConfig::builder().with_root_certificates(roots.clone());
-        Self::of(config.with_no_client_auth())
+        Self::of(&config.with_no_client_auth())
     }
 
-    fn of(config: ClientConfig) -> Self {
+    fn of(config: &ClientConfig) -> Self {
         let speaking = |protocols: &[&[u8]]| {
             let mut config = config.clone();
             config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
             TlsConnector::from(Arc::new(config))
         };
         let (any, http1) = (speaking(&[b"h2", b"http/1.1"]), speaking(&[b"http/1.1"]));
-        Self { any, http1, over: AtomicBool::new(false) }
+        Self { any, http1, bare: speaking(&[]), over: AtomicBool::new(false) }
     }
 
     /// Something else has taken its place.
@@ -87,6 +89,10 @@ impl ClientTls {
 
     pub(super) fn is_current(&self) -> bool {
         !self.over.load(Ordering::Acquire)
+    }
+
+    pub(super) fn bare(&self) -> &TlsConnector {
+        &self.bare
     }
 
     pub(super) fn connector(&self, kind: Kind) -> &TlsConnector {
