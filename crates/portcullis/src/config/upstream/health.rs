@@ -37,8 +37,8 @@ impl Health {
         let path = or(&mut section, "path", None, |field| path(field).map(Some));
         let status = section.field("status");
         let range = status.as_ref().map_or(Some(usual.status), range);
-        let interval = or(&mut section, "interval", usual.interval, |field| field.parsed());
-        let timeout = or(&mut section, "timeout", usual.timeout, |field| field.parsed());
+        let interval = or(&mut section, "interval", usual.interval, Field::parsed);
+        let timeout = or(&mut section, "timeout", usual.timeout, Field::parsed);
         let times = |field: &Field<'_>| field.number(1..=100);
         let healthy_after = usual.healthy_after as usize;
         let healthy_after = or(&mut section, "healthy_after", healthy_after, times);
