@@ -5,7 +5,7 @@ use portcullis_policy::upstream as source;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Percent, or};
+use super::{Percent, or, parsed};
 use crate::config::section::Field;
 
 /// How long things may take.
@@ -104,9 +104,9 @@ impl Ejection {
         let mut section = field.section()?;
         let usual = Self::usual();
         let failures = or(&mut section, "failures", usual.failures, |field| field.number(0..=MOST));
-        let time = or(&mut section, "time", usual.time, Field::parsed);
-        let max_time = or(&mut section, "max_time", usual.max_time, Field::parsed);
-        let max_share = or(&mut section, "max_share", usual.max_share, Field::parsed);
+        let time = parsed(&mut section, "time", usual.time);
+        let max_time = parsed(&mut section, "max_time", usual.max_time);
+        let max_share = parsed(&mut section, "max_share", usual.max_share);
         section.finish();
         let read =
             Self { failures: failures?, time: time?, max_time: max_time?, max_share: max_share? };
@@ -189,7 +189,7 @@ impl Retries {
         let mut section = field.section()?;
         let usual = Self::usual();
         let attempts = or(&mut section, "attempts", usual.attempts, |field| field.number(0..=10));
-        let share = or(&mut section, "share", usual.share, Field::parsed);
+        let share = parsed(&mut section, "share", usual.share);
         let floor = or(&mut section, "floor", usual.floor, |field| field.number(0..=MOST));
         section.finish();
         Some(Self { attempts: attempts?, share: share?, floor: floor? })
