@@ -119,8 +119,13 @@ const MISTAKES: [(&str, &str, &str, &str); 24] = [
         "64KiB",
     ),
     ("name: payments", "name: Pay_ments", "is not a service name", ""),
-    ("{url: \"http://127.0.0.1:9000\"}", "{dns: payments.local}", "`dns` is not supported", ""),
-    ("{url: \"http://127.0.0.1:9000\"}", "{}", "either `url` or `instances`", "url: http"),
+    (
+        "{url: \"http://127.0.0.1:9000\"}",
+        "{dns: payments.local}",
+        "`payments.local` does not say",
+        "http://",
+    ),
+    ("{url: \"http://127.0.0.1:9000\"}", "{}", "one of `url`, `instances`", "url: http"),
     ("{url: \"http://127.0.0.1:9000\"}", "{url: \"ftp://x\"}", "is not an upstream URL", "http://"),
     (
         "{url: \"http://127.0.0.1:9000\"}",

@@ -123,6 +123,12 @@ fn named(section: &mut Section<'_>) -> Option<Dns> {
 
 /// The URL, its scheme, and what is asked for.
 fn host(field: &Field<'_>) -> Option<(String, String, source::DnsName)> {
+    let text = field.text()?;
+    if !text.contains("://") {
+        let help = "write it like http://payments.internal:8080";
+        field.error(format!("`{text}` does not say what is spoken there"), Some(help.into()));
+        return None;
+    }
     let text = super::base_url(field)?;
     if tcp::is_address(&text) {
         field.unsupported("`dns` for services that speak TCP");
