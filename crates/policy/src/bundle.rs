@@ -168,6 +168,9 @@ pub struct BundleSource {
     /// Named clocks that policies may read, and their time zones.
     #[serde(default)]
     pub clocks: BTreeMap<String, String>,
+    /// Whether the countries of addresses are known: policies may read `context.source.country`.
+    #[serde(default)]
+    pub geo: bool,
     /// Schedules of people who take turns.
     #[serde(default)]
     pub rotations: BTreeMap<ScheduleName, RotationSource>,
@@ -205,6 +208,7 @@ pub struct Bundle {
     places: Places,
     errors: EvaluationErrors,
     asks_on_call: bool,
+    asks_country: bool,
     claims: BTreeMap<String, String>,
     user_claims: BTreeMap<String, String>,
     pub(crate) authorizer: Authorizer,
@@ -215,7 +219,9 @@ impl Bundle {
     pub fn load(source: &BundleSource) -> Result<Self, Vec<LoadError>> {
         let loaded = load::load(source)?;
         let asks_on_call = loaded.policies.iter().any(|(_, policy)| policy.facts.on_call());
+        let asks_country = loaded.policies.iter().any(|(_, policy)| policy.reads.country());
         Ok(Self {
+            asks_country,
             index: Index::new(&loaded.policies),
             places: Places::new(&loaded),
             errors: EvaluationErrors::default(),
@@ -268,6 +274,16 @@ impl Bundle {
 
     pub(crate) fn rotations(&self) -> &Rotations {
         &self.loaded.rotations
+    }
+
+    /// Whether some policy asks in which country an address is.
+    pub fn asks_country(&self) -> bool {
+        self.asks_country
+    }
+
+    /// Whether countries are known to it.
+    pub fn is_located(&self) -> bool {
+        self.loaded.catalog.is_located()
     }
 
     /// Whether some policy asks who is on call.

@@ -1,8 +1,12 @@
-//! What the gate does for one service beside deciding: whom it must meet upstream, and whose pages may
-//! read its answers.
+//! What the gate does for one service beside deciding: whom it must meet upstream, whose pages may read
+//! its answers, and what is changed in headers.
 //!
 //! Part of the bundle, so that it changes with it as a whole. Holds names of files and never what is
 //! in them: those change by themselves, and some of them are secret.
+
+mod fields;
+
+pub use fields::{FieldName, FieldValue, HeaderChanges, HeaderRules, InvalidField};
 
 /// See the module. The default is nothing of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -13,6 +17,9 @@ pub struct EdgeSource {
     /// Pages of other origins that it is shared with.
     #[serde(default)]
     pub cors: Option<Cors>,
+    /// What is changed in the headers of its requests and answers.
+    #[serde(default)]
+    pub headers: Option<HeaderRules>,
 }
 
 /// Pages of other origins that a service is shared with. Lists are as headers have them: `GET, POST`.

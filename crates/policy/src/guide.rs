@@ -117,6 +117,7 @@ fn the_policies_of_the_guide_load_together_and_its_tests_pass() {
     let policies: Vec<_> = policies.collect();
     assert!(policies.len() >= 6, "{policies:#?}");
     let source = BundleSource {
+        geo: false,
         policies,
         services: vec![payments(), database()],
         labels: BTreeMap::new(),

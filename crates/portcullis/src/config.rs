@@ -23,6 +23,8 @@ mod cors;
 mod direct;
 mod document;
 mod facts;
+mod geo;
+mod headers;
 mod holding;
 mod identity;
 mod introspection;
@@ -40,6 +42,7 @@ mod sealed;
 mod secret;
 mod section;
 mod service;
+mod shutdown;
 mod sign_ins;
 mod size;
 mod spiffe;
@@ -60,6 +63,7 @@ pub(crate) use service::Service;
 use document::Document;
 use holding::Holding;
 use section::{Field, Problems, Section};
+use shutdown::Shutdown;
 
 /// All settings.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -79,6 +83,11 @@ pub(crate) struct Config {
     pub(crate) access_requests: AccessRequests,
     /// How many requests may wait at the gate for an approval.
     pub(crate) holding: Holding,
+    /// Where addresses are, for `context.source.country`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) geo: Option<geo::Geo>,
+    /// How the process ends.
+    pub(crate) shutdown: Shutdown,
     /// Where a gate keeps what sealed credentials take; without it, it accepts none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sealed: Option<Sealed>,
@@ -181,6 +190,9 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
         waiting.map_or(Some(AccessRequests::default()), |field| AccessRequests::read(&field));
     let holding = section.field("holding");
     let holding = holding.map_or(Some(Holding::default()), |field| Holding::read(&field));
+    let geo = section.field("geo").map(|field| geo::Geo::read(&field));
+    let shutdown = section.field("shutdown");
+    let shutdown = shutdown.map_or(Some(Shutdown::default()), |field| Shutdown::read(&field));
     let sealed = section.field("sealed").map(|field| Sealed::read(&field));
     let zone = section.field("zone").map(|field| field.text().map(str::to_owned));
     let given = section.field("identity");
@@ -214,6 +226,8 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
         audit: audit?,
         access_requests: access_requests?,
         holding: holding?,
+        geo: geo.map_or(Some(None), |read| read.map(Some))?,
+        shutdown: shutdown?,
         sealed: sealed.map_or(Some(None), |read| read.map(Some))?,
         zone: zone.map_or(Some(None), |read| read.map(Some))?,
         identity: identity?,

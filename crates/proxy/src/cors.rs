@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts,
 };
-use hyper::body::Body as _;
+use hyper::body::Body;
 use portcullis_model::{Refusal, ServiceName};
 use portcullis_policy::edge::{Cors, Origins};
 
@@ -32,7 +32,7 @@ pub(crate) fn may_be_preflight(exchange: &Exchange, headers: &HeaderMap) -> bool
     exchange.method == Method::OPTIONS
         && exchange.present.has(Present::ORIGIN)
         && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
-        && exchange.body.as_ref().is_none_or(|body| body.is_end_stream())
+        && exchange.body.as_ref().is_none_or(Body::is_end_stream)
 }
 
 /// The answer to a preflight; `None` where the service is not shared with its origin: then it is a

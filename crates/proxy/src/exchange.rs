@@ -16,7 +16,7 @@ use portcullis_identity::{introspection::Again, sealed::Opened};
 use portcullis_model::{
     GrantId, InstanceName, OperationName, PolicyId, RequestId, ServiceName, SignInId,
 };
-use portcullis_policy::Snapshot;
+use portcullis_policy::{Snapshot, edge::HeaderRules};
 
 use crate::{
     browser::Browser,
@@ -91,6 +91,8 @@ pub(crate) struct Exchange {
     /// Asks again whoever vouches for the caller, where they may change their mind.
     pub(crate) again: Option<Arc<Again>>,
     pub(crate) service: Option<ServiceName>,
+    /// What its service wants changed in headers.
+    pub(crate) header_rules: Option<Arc<HeaderRules>>,
     pub(crate) instance: Option<InstanceName>,
     pub(crate) operation: Option<OperationName>,
     pub(crate) policies: Arc<[PolicyId]>,
@@ -145,6 +147,7 @@ impl Exchange {
             key: Key::None,
             again: None,
             service: None,
+            header_rules: None,
             instance: None,
             operation: None,
             policies: [].into(),

@@ -50,7 +50,10 @@ mod sealed;
 mod serve;
 mod upstream;
 
-pub use filter::assertion::{AssertionSigner, InvalidKey};
+pub use filter::{
+    assertion::{AssertionSigner, InvalidKey},
+    rules::{kept_from_requests, kept_from_responses},
+};
 pub use gate::{
     Browsers, Direct, Gate, GateConfig, GateError, GateHandle, GateParts, ListenerConfig,
 };

@@ -54,6 +54,8 @@ use crate::{
 
 /// How long a client may take to send its first byte.
 const FIRST_BYTE: Duration = Duration::from_secs(75);
+/// The same once the gate is closing.
+const LAST_BYTE: Duration = Duration::from_secs(1);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_STREAMS: u32 = 100;
 
@@ -137,13 +139,23 @@ pub(crate) async fn take_over(
     loop {
         let arrival = tokio::select! {
             arrival = arrivals.recv() => arrival,
-            _ = closed.wait_for(|closed| *closed) => return,
+            _ = closed.wait_for(|closed| *closed) => break,
         };
-        let Some(Arrival { listener, stream, ip, seat }) = arrival else { return };
-        let entrance = entrances.iter().find(|entrance| entrance.number == listener);
-        if let (Some(entrance), Ok(stream)) = (entrance, TcpStream::from_std(stream)) {
-            serve_on(&core, entrance, stream, ip, seat);
-        }
+        let Some(arrival) = arrival else { return };
+        settle(&core, &entrances, arrival);
+    }
+    // Who was accepted is served: what is on its way is not lost, and no more is sent here.
+    arrivals.close();
+    while let Ok(arrival) = arrivals.try_recv() {
+        settle(&core, &entrances, arrival);
+    }
+}
+
+fn settle(core: &Rc<Core>, entrances: &[Rc<Entrance>], arrival: Arrival) {
+    let Arrival { listener, stream, ip, seat } = arrival;
+    let entrance = entrances.iter().find(|entrance| entrance.number == listener);
+    if let (Some(entrance), Ok(stream)) = (entrance, TcpStream::from_std(stream)) {
+        serve_on(core, entrance, stream, ip, seat);
     }
 }
 
@@ -212,8 +224,11 @@ async fn drive(
         // Without TLS nobody would be known: configuration does not load.
         (None, Some(_)) => {}
         (None, None) => {
-            let detected = tokio::time::timeout(FIRST_BYTE, detect::detect(&stream)).await;
-            let Ok(Some(detected)) = detected else { return };
+            let detected = tokio::select! {
+                detected = detect::detect(&stream) => detected,
+                () = took_too_long(&core) => None,
+            };
+            let Some(detected) = detected else { return };
             exchange(core, stream, Peer::new(ip, None), detected).await;
         }
         // Boxed, so that a connection without TLS does not reserve room for it.
@@ -221,6 +236,16 @@ async fn drive(
         (Some(live), Some(direct)) => {
             Box::pin(drive_direct(core, stream, ip, live, direct)).await;
         }
+    }
+}
+
+/// Resolves when a client has had its time for a first byte: little once the gate is closing, as browsers
+/// open connections that they may never use.
+async fn took_too_long(core: &Core) {
+    let mut closing = core.closing.subscribe();
+    let closed = closing.wait_for(|closing| *closing);
+    if tokio::time::timeout(FIRST_BYTE, closed).await.is_ok() {
+        tokio::time::sleep(LAST_BYTE).await;
     }
 }
 

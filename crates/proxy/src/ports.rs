@@ -2,6 +2,7 @@
 //! the log to these; in a fleet the feed. Nothing here names a database.
 
 mod approvals;
+mod countries;
 mod sealed;
 mod upstream_certificates;
 
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 
 pub use self::{
     approvals::{Approval, Approvals, HeldRequest, HoldAnswer, HoldEnd, NotOpened},
+    countries::{Countries, NoDatabase},
     sealed::SealedUses,
     upstream_certificates::UpstreamCertificates,
 };

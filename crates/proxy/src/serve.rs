@@ -150,6 +150,9 @@ async fn admit(exchange: &mut Exchange, parts: Parts) -> Result<Admitted, Refusa
     caller.check_service(&place.service)?;
     // INVARIANT: what follows sees the headers that an upstream may get, and no others.
     filter::request::strip(&mut request.headers, request.present);
+    if let Some(rules) = &exchange.header_rules {
+        filter::rules::of_request(rules, &mut request.headers);
+    }
     let operation = route::operation(exchange, &caller, &place, &request)?;
     let Inspected { facts, payload } =
         inspect::inspect(exchange, &caller, &operation, &request).await?;

@@ -14,6 +14,7 @@ use portcullis_policy::{
 use super::{
     Config,
     cors::Cors,
+    headers::Headers,
     section::Problems,
     service::{AuditLevel, Declared, Service},
     size::Size,
@@ -40,6 +41,7 @@ pub(super) fn read(
         claims: config.identity.claims(),
         user_claims: config.identity.user_claims(),
         clocks: config.clocks.clone(),
+        geo: config.geo.is_some(),
         rotations: config
             .schedules
             .iter()
@@ -97,6 +99,7 @@ fn service_source(service: &Service, base: &Path, problems: &Problems) -> Servic
         edge: EdgeSource {
             upstream_tls: service.upstream.tls.as_ref().map(UpstreamTls::source),
             cors: service.cors.as_ref().map(Cors::source),
+            headers: service.headers.as_ref().map(Headers::source),
         },
         place: service.place.clone(),
     }

@@ -109,7 +109,7 @@ fn origin(field: &Field<'_>) -> Option<String> {
     let written = url.map(|url| url.origin().ascii_serialization());
     // A pattern would match nothing: browsers write no star.
     if written.as_deref() != Some(text) || text.contains('*') {
-        let help = match written {
+        let help = match written.filter(|written| !written.contains('*')) {
             Some(written) => format!("write {written}"),
             None => "write it like https://app.example.com".into(),
         };

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::{
     cors::Cors,
+    headers::Headers,
     section::{Field, Section},
     size::Size,
     tcp::Tcp,
@@ -59,6 +60,9 @@ pub(crate) struct Service {
     /// Pages of other origins that it is shared with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cors: Option<Cors>,
+    /// What is changed in the headers of its requests and answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) headers: Option<Headers>,
     /// The file and line of its entry.
     #[serde(skip)]
     pub(crate) place: (String, Option<usize>),
@@ -134,6 +138,7 @@ impl Service {
         let anonymous = section.field("anonymous").map_or(Some(false), |field| field.boolean());
         let tcp = Tcp::read(&mut section, upstream.as_ref());
         let cors = section.field("cors").and_then(|field| Cors::read(&field));
+        let headers = section.field("headers").and_then(|field| Headers::read(&field));
         for key in UNSUPPORTED {
             section.unsupported(key);
         }
@@ -152,6 +157,7 @@ impl Service {
             anonymous: anonymous?,
             tcp: tcp?,
             cors,
+            headers,
             place,
         })
     }

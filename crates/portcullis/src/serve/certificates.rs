@@ -32,8 +32,7 @@ mod look;
 mod upstreams;
 mod workload_api;
 
-pub(crate) use look::check;
-pub(in crate::serve) use look::mistake;
+pub(crate) use look::{check, mistake};
 pub(in crate::serve) use upstreams::{Asked, Upstreams};
 
 /// The control API's own door, beside the listeners.

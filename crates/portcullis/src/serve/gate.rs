@@ -5,13 +5,14 @@ use std::sync::Arc;
 use anyhow::Result;
 use portcullis_proxy::{
     AssertionSigner, Browsers, Gate, GateConfig, GateHandle, GateParts, ListenerConfig, Metrics,
-    ports::SealedUses,
+    ports::{Countries, SealedUses},
 };
 use tokio::runtime::Handle;
 
 use super::{
     Cores,
     certificates::{Asked, Certificates},
+    handed::Handed,
     house::House,
     sealed::SealedFolder,
 };
@@ -23,20 +24,30 @@ use crate::{
 /// Client connections that one core accepts at the same time.
 const MAX_CONNECTIONS: usize = 16_384;
 
+/// What it is made with beside the house and its certificates.
+#[derive(Debug)]
+pub(super) struct Given {
+    pub(super) signer: Arc<AssertionSigner>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) cores: Cores,
+    pub(super) handed: Handed,
+    pub(super) countries: Arc<dyn Countries>,
+}
+
 /// Opens it. A port in use or an unusable key is an error here.
 pub(super) fn open(
     loaded: &Loaded,
     house: &House,
     certificates: &Certificates,
     runtime: &Handle,
-    signer: Arc<AssertionSigner>,
-    metrics: Arc<Metrics>,
-    cores: Cores,
+    given: Given,
 ) -> Result<GateHandle> {
+    let Given { signer, metrics, cores, mut handed, countries } = given;
     let listeners = loaded.config.listeners.iter().map(|listener| ListenerConfig {
         name: listener.name.clone(),
         address: listener.address,
         tls: certificates.listener(&listener.name),
+        sockets: handed.listener(&listener.name).into(),
         proxies: listener.proxy_protocol.as_ref().map(|it| it.from.clone()).unwrap_or_default(),
         direct: listener.tcp.clone(),
     });
@@ -52,7 +63,7 @@ pub(super) fn open(
         zone: loaded.config.zone.clone(),
     };
     let ports = Arc::new(ControlPorts::new(Arc::clone(&house.control), runtime.clone()));
-    let given = GateParts {
+    let parts = GateParts {
         feed: Arc::new(ControlFeed(Arc::clone(house.control.snapshots()))),
         journals: Arc::new(LogJournals(house.log.handle())),
         consumption: Arc::clone(&ports) as _,
@@ -64,13 +75,14 @@ pub(super) fn open(
         connections: ports,
         sealed: sealed(loaded, house, runtime)?,
         workloads: Arc::clone(&house.workloads),
+        countries,
         upstream_certificates: Arc::new(Asked(Arc::clone(certificates.upstreams()))),
         entropy: Arc::clone(&house.entropy),
         clock: Arc::clone(&house.clock),
         signer,
         metrics,
     };
-    Ok(Gate::new(config, given).run(cores.number)?)
+    Ok(Gate::new(config, parts).run(cores.number)?)
 }
 
 /// Sealed credentials, and the task that keeps on disk which are revoked, and the time: as long as there are snapshots.

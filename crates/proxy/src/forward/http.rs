@@ -67,7 +67,7 @@ pub(crate) async fn forward(
     }
     exchange.core.work.came(Piece::Answer);
     let (mut head, incoming) = response.into_parts();
-    filter::response::filter(&mut head.headers, &exchange.id_header, grant_header(&pass));
+    super::filter_answer(exchange, &mut head.headers, grant_header(&pass));
     let watch = watched.map(Watched::hand_over);
     let opening = settle(&head.headers, &instance, watch.as_deref(), opening);
     let (watch, opening) = match opening {

@@ -137,8 +137,11 @@ async fn carry<C: AsyncRead + AsyncWrite + Unpin>(
     let mut up = Inward::new(from_client, to_upstream, wire);
     let mut down = Outward::new(from_upstream, to_client, wire);
     let ended = {
-        let up = async { up.pass(|read| watch.may_go_up(read)).await.map_err(of_client) };
-        let down = async { down.pass(|read| watch.may_go_down(read)).await.map_err(of_upstream) };
+        let up =
+            async { up.pass(|read| watch.may_go_up(read)).await.map_err(|why| of_client(&why)) };
+        let down = async {
+            down.pass(|read| watch.may_go_down(read)).await.map_err(|why| of_upstream(&why))
+        };
         tokio::select! {
             // INVARIANT: who is cut gets nothing more, however much is there to pass.
             biased;
@@ -168,7 +171,7 @@ async fn carry<C: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// What went wrong on the way up.
-fn of_client(broken: Broken) -> ConnectionEnd {
+fn of_client(broken: &Broken) -> ConnectionEnd {
     match broken {
         Broken::Source | Broken::Malformed | Broken::Closed(_) => ConnectionEnd::ClientGone,
         Broken::Sink => ConnectionEnd::UpstreamGone,
@@ -177,7 +180,7 @@ fn of_client(broken: Broken) -> ConnectionEnd {
 }
 
 /// And on the way down.
-fn of_upstream(broken: Broken) -> ConnectionEnd {
+fn of_upstream(broken: &Broken) -> ConnectionEnd {
     match broken {
         Broken::Source | Broken::Malformed | Broken::Closed(_) => ConnectionEnd::UpstreamGone,
         Broken::Sink => ConnectionEnd::ClientGone,

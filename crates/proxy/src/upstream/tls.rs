@@ -63,16 +63,16 @@ impl ClientTls {
         };
         // A resumed session skips the certificates, and so what they say by now.
         config.resumption = Resumption::disabled();
-        Ok(Self::of(config))
+        Ok(Self::of(&config))
     }
 
     /// Upstreams of services that say nothing about it.
     pub(super) fn usual(roots: &RootCertStore) -> Self {
         let config = ClientConfig::builder().with_root_certificates(roots.clone());
-        Self::of(config.with_no_client_auth())
+        Self::of(&config.with_no_client_auth())
     }
 
-    fn of(config: ClientConfig) -> Self {
+    fn of(config: &ClientConfig) -> Self {
         let speaking = |protocols: &[&[u8]]| {
             let mut config = config.clone();
             config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();

@@ -117,11 +117,12 @@ impl House {
             clock,
             signer: Arc::new(signer()),
             upstream_certificates: Arc::clone(&ports) as _,
+            countries: Arc::clone(&ports) as _,
             metrics: Metrics::register(&mut prometheus_client::registry::Registry::default()),
         };
         let name = "gate".to_owned();
-        let listener =
-            ListenerConfig { name, address, tls: None, proxies: Vec::new(), direct: None };
+        let (tls, sockets, proxies, direct) = (None, Arc::new([]), Vec::new(), None);
+        let listener = ListenerConfig { name, address, sockets, tls, proxies, direct };
         let config = GateConfig {
             listeners: vec![listener],
             control_url: "https://control.test".to_owned(),
@@ -131,6 +132,7 @@ impl House {
             decision_cache: true,
             busy_poll: None,
             holds: portcullis_proxy::HoldLimits::default(),
+            zone: None,
         };
         let gate = Gate::new(config, given).run(1)?;
         Ok(Self { ports, upstream, gate: Some(gate), _runtime: runtime })

@@ -195,7 +195,7 @@ pub(super) fn in_time(own: &files::Own, now: Timestamp) -> Result<()> {
     Ok(())
 }
 
-pub(in crate::serve) fn mistake(of: &str, error: &anyhow::Error) -> LoadError {
+pub(crate) fn mistake(of: &str, error: &anyhow::Error) -> LoadError {
     LoadError {
         file: of.to_owned(),
         line: None,
