@@ -86,9 +86,10 @@ impl Cors {
     pub(super) fn source(&self) -> edge::Cors {
         let everybody = self.origins.iter().any(|origin| origin == EVERYBODY);
         edge::Cors {
-            origins: match everybody {
-                true => edge::Origins::Any,
-                false => edge::Origins::These(self.origins.clone()),
+            origins: if everybody {
+                edge::Origins::Any
+            } else {
+                edge::Origins::These(self.origins.clone())
             },
             methods: self.methods.join(", "),
             headers: self.headers.join(", "),

@@ -10,7 +10,7 @@ use super::section::Field;
 /// Lets policies read `context.source.country`.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct Geo {
-    /// A database in MaxMind's format with countries in it, such as GeoLite2 Country or City.
+    /// A database in the format of `MaxMind` with countries in it, such as `GeoLite2-Country.mmdb`.
     pub(crate) database: PathBuf,
 }
 

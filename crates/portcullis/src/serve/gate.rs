@@ -63,7 +63,7 @@ pub(super) fn open(
         zone: loaded.config.zone.clone(),
     };
     let ports = Arc::new(ControlPorts::new(Arc::clone(&house.control), runtime.clone()));
-    let parts = GateParts {
+    let all = GateParts {
         feed: Arc::new(ControlFeed(Arc::clone(house.control.snapshots()))),
         journals: Arc::new(LogJournals(house.log.handle())),
         consumption: Arc::clone(&ports) as _,
@@ -82,7 +82,7 @@ pub(super) fn open(
         signer,
         metrics,
     };
-    Ok(Gate::new(config, parts).run(cores.number)?)
+    Ok(Gate::new(config, all).run(cores.number)?)
 }
 
 /// Sealed credentials, and the task that keeps on disk which are revoked, and the time: as long as there are snapshots.

@@ -28,7 +28,7 @@ fn shop(upstream: &Upstream, origins: &str, more: &str) -> Shop {
             .service(&service("open", "cors: {origins: [\"*\"]}"))
             .policy(
                 "shared.cedar",
-                r#"@id("shared") permit (principal is Workload in Group::"readers", action in Action::"read", resource);"#,
+                r#"@id("shared") @all_services("true") permit (principal is Workload in Group::"readers", action in Action::"read", resource);"#,
             )
     })
 }
@@ -158,7 +158,7 @@ fn n14_an_application_in_chromium_uses_a_service_of_another_origin() {
     let Some(folder) = installed() else { return };
     let upstream = Upstream::answering(ANSWER);
     let page = Upstream::answering(
-        "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 15\r\n\r\n<title>a</title>",
+        "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 16\r\n\r\n<title>a</title>",
     );
     let (port, url) = (free_port(), upstream.url());
     let origin = format!("http://app.example.com:{}", page.address.port());

@@ -22,7 +22,7 @@ forbid (principal is Workload, action in [Action::"read", Action::"write"], reso
 when { context.source has country && !(["DE", "PT"].contains(context.source.country)) };
 "#;
 
-/// A database in MaxMind's format, version 2: networks by their first bytes, and their countries.
+/// A database in the format of `MaxMind`, version 2: networks by their first bytes, and their countries.
 fn database(networks: &[([u8; 3], &str)]) -> Vec<u8> {
     // A tree over IPv6; IPv4 is below ::/96. Records of 24 bits.
     let mut data = Vec::new();

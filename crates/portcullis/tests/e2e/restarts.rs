@@ -94,15 +94,15 @@ fn l12_no_connection_is_refused_while_the_process_is_replaced_under_load() {
     let mut shop = Shop::before(&upstream.url());
     let mut holder = Holder::of(&mut shop.house);
     shop.house.wait_ready();
-    let stop = Arc::new(AtomicBool::new(false));
+    let enough = Arc::new(AtomicBool::new(false));
     let done = Arc::new(AtomicUsize::new(0));
     let clients: Vec<_> = (0..4)
         .map(|_| {
-            let (stop, done) = (Arc::clone(&stop), Arc::clone(&done));
+            let (enough, done) = (Arc::clone(&enough), Arc::clone(&done));
             let (gate, token) = (shop.house.gate, shop.token.clone());
             std::thread::spawn(move || {
                 let (mut failed, mut longest) = (Vec::new(), Duration::ZERO);
-                while !stop.load(Ordering::Relaxed) {
+                while !enough.load(Ordering::Relaxed) {
                     let begun = Instant::now();
                     match once(gate, &token) {
                         Ok(200) => drop(done.fetch_add(1, Ordering::Relaxed)),
@@ -123,7 +123,7 @@ fn l12_no_connection_is_refused_while_the_process_is_replaced_under_load() {
     }
     let before = done.load(Ordering::Relaxed);
     eventually("clients are served", || done.load(Ordering::Relaxed) > before + 50);
-    stop.store(true, Ordering::Relaxed);
+    enough.store(true, Ordering::Relaxed);
     let ended: Vec<_> = clients.into_iter().map(|client| client.join().unwrap()).collect();
     let failed: Vec<_> = ended.iter().flat_map(|(failed, _)| failed).collect();
     let longest = ended.iter().map(|(_, longest)| *longest).max().unwrap();
@@ -192,7 +192,7 @@ fn l12_the_supervisor_is_told_and_a_second_process_waits_for_the_first() {
     let mut shop = Shop::furnished(&upstream.url(), |plan| plan.setting("shutdown: {drain: 2s}"));
     let path = shop.house.dir().join("notify");
     let heard = UnixDatagram::bind(&path).unwrap();
-    heard.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    heard.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
     let mut second = Command::new(binary())
         .args(["serve", "--config"])
         .arg(shop.house.dir().join("portcullis.yaml"))

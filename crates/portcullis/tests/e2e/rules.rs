@@ -15,7 +15,7 @@ const POLICY: &str = r#"
 @id("readers") permit (principal is Workload in Group::"readers", action in Action::"read", resource);
 @id("once") @reviews("1") @max_uses("1") @max_duration("10m")
 permit (principal is User in Group::"engineers", action in Action::"write", resource) when { context has grant };
-@id("review") permit (principal is User in Group::"leads", action == Action::"review", resource);
+@id("review") permit (principal is User in Group::"leads", action == Action::"review", resource is AccessRequest);
 "#;
 
 fn house(upstream: &Upstream) -> House {
@@ -64,7 +64,7 @@ fn c02_headers_of_requests_and_answers_are_changed_as_their_service_wants_it() {
 }
 
 #[test]
-fn e31_what_is_approved_is_what_is_sent_with_its_rules() {
+fn what_is_approved_is_what_is_sent_with_its_rules() {
     let upstream = Upstream::answering(ANSWER);
     let house = house(&upstream);
     let token = house.gate_token(&house.sign_in(&Person::new("ben", &["engineers"])));

@@ -131,6 +131,7 @@ impl House {
             max_connections: 100,
             decision_cache: true,
             busy_poll: None,
+            zone: None,
             holds: portcullis_proxy::HoldLimits::default(),
             zone: None,
         };
