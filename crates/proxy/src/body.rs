@@ -213,7 +213,14 @@ impl Download {
             // Only a connection that answered completely can carry another request.
             ConnectionEnd::Finished => lane.give_back(),
             ConnectionEnd::UpstreamGone => lane.blame(),
-            _ => {}
+            ConnectionEnd::ClientGone
+            | ConnectionEnd::GrantEnded
+            | ConnectionEnd::SignInEnded
+            | ConnectionEnd::PolicyChanged
+            | ConnectionEnd::Closed
+            | ConnectionEnd::Idle
+            | ConnectionEnd::TooMuch
+            | ConnectionEnd::ShuttingDown => {}
         }
     }
 

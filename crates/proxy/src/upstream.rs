@@ -40,7 +40,7 @@ pub(crate) use conditions::Failure;
 pub(crate) use connect::Connectors;
 pub(crate) use endpoint::{Endpoint, Kind, Turn};
 pub(crate) use lane::{Channel, Lane, Sent, Tunnelled};
-pub(crate) use raw::{Duplex, Raw};
+pub(crate) use raw::Duplex;
 pub(crate) use registry::Registry;
 pub use tls::{ClientTls, ServerAuthorities};
 
@@ -51,8 +51,6 @@ use crate::ports::UpstreamCertificates;
 pub(crate) struct Upstreams {
     core: usize,
     connectors: Connectors,
-    /// For those that speak no HTTP.
-    pub(crate) raw: Raw,
     registry: Arc<Registry>,
     balancers: RefCell<HashMap<ServiceName, Rc<Balancer>, RandomState>>,
     /// What the balancers are as of: the newest bundle that a request came with, and discovery.
@@ -76,7 +74,6 @@ impl Upstreams {
         Self {
             core,
             connectors: Connectors::new(roots, certificates),
-            raw: Raw::new(roots),
             registry,
             balancers: RefCell::default(),
             generation: Cell::new(0),

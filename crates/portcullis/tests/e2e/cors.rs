@@ -28,7 +28,7 @@ fn shop(upstream: &Upstream, origins: &str, more: &str) -> Shop {
             .service(&service("open", "cors: {origins: [\"*\"]}"))
             .policy(
                 "shared.cedar",
-                r#"@id("shared") permit (principal is Workload in Group::"readers", action in Action::"read", resource);"#,
+                r#"@id("shared") @all_services("true") permit (principal is Workload in Group::"readers", action in Action::"read", resource);"#,
             )
     })
 }

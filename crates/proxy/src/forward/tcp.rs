@@ -63,7 +63,7 @@ async fn connect(
     let turn = upstreams.pick(&exchange.snapshot, service, addressed).map_err(Refusal::Upstream)?;
     let connect = async |turn: Turn| {
         let instance = turn.endpoint().name().clone();
-        let (upstream, counted) = upstreams.raw.connect(turn).await?;
+        let (upstream, counted) = upstreams.connect_bare(turn).await?;
         Ok((instance, upstream, counted))
     };
     first_reached(exchange, question, turn, connect).await

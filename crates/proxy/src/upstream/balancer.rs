@@ -148,7 +148,8 @@ fn two(picks: &[(usize, u8)], mut random: impl FnMut() -> u64) -> (usize, usize)
     // The upper half of a number picks, the lower one decides whether the pick stands.
     let upper = |chance: u64, of: usize| usize::try_from(chance >> 32).unwrap_or(0) % of.max(1);
     let stands = |at: usize, chance: u64| {
-        picks.get(at).is_some_and(|(_, share)| chance % 100 < u64::from(*share))
+        let lower = chance & u64::from(u32::MAX);
+        picks.get(at).is_some_and(|(_, share)| lower % 100 < u64::from(*share))
     };
     let mut first = 0;
     for _ in 0..TRIES {

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    ClientTls, Endpoint, Kind, address,
+    ClientTls, Duplex, Endpoint, Kind, address,
     endpoint::{Counted, Scheme},
     lane::{Line, Sender},
     tls::{self, HangsOn},
@@ -97,6 +97,44 @@ impl Connectors {
         stream: TcpStream,
         counted: Option<Rc<Counted>>,
     ) -> Result<(Sender, Arc<ClientTls>), ConnectError> {
+        let (tls, hangs_on, name) = self.tls_of(endpoint).await?;
+        let stream = tls.connector(kind).connect(name, stream).await;
+        let stream = stream.map_err(|error| ConnectError::Tls(tls::why(&error)))?;
+        let sender = match stream.get_ref().1.alpn_protocol() {
+            Some(b"h2") => handshake2(stream, hangs_on, counted).await?,
+            _ => handshake1(stream, hangs_on, counted).await?,
+        };
+        Ok((sender, tls))
+    }
+
+    /// Connects to an upstream that speaks no HTTP.
+    pub(super) async fn connect_bare(
+        &self,
+        endpoint: &Endpoint,
+    ) -> Result<Box<dyn Duplex>, ConnectError> {
+        if endpoint.place().scheme != Scheme::Https && endpoint.tls().is_some() {
+            return Err(ConnectError::ClearText);
+        }
+        loop {
+            let stream = address::dial(endpoint).await?;
+            stream.set_nodelay(true)?;
+            if endpoint.place().scheme != Scheme::Https {
+                return Ok(Box::new(stream));
+            }
+            let (tls, _, name) = self.tls_of(endpoint).await?;
+            let stream = tls.bare().connect(name, stream).await;
+            let stream = stream.map_err(|error| ConnectError::Tls(tls::why(&error)))?;
+            if tls.is_current() {
+                return Ok(Box::new(stream));
+            }
+        }
+    }
+
+    /// What TLS to `endpoint` is made with, and the name to ask for.
+    async fn tls_of(
+        &self,
+        endpoint: &Endpoint,
+    ) -> Result<(Arc<ClientTls>, HangsOn, ServerName<'static>), ConnectError> {
         let (tls, hangs_on, name) = match endpoint.tls() {
             None => (Arc::clone(&self.usual), HangsOn::default(), None),
             Some(settings) => {
@@ -107,18 +145,13 @@ impl Connectors {
         };
         let name = name.map_or_else(|| endpoint.place().host.clone(), String::clone);
         let name = ServerName::try_from(name).map_err(|_| ConnectError::NoServerName)?;
-        let stream = tls.connector(kind).connect(name, stream).await;
-        let stream = stream.map_err(|error| ConnectError::Tls(tls::why(&error)))?;
-        let sender = match stream.get_ref().1.alpn_protocol() {
-            Some(b"h2") => handshake2(stream, hangs_on, counted).await?,
-            _ => handshake1(stream, hangs_on, counted).await?,
-        };
-        Ok((sender, tls))
+        Ok((tls, hangs_on, name))
     }
 }
 
+/// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
-enum ConnectError {
+pub(super) enum ConnectError {
     #[error("{0}")]
     Io(#[from] std::io::Error),
     #[error("{0}")]

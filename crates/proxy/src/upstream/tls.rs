@@ -33,6 +33,8 @@ pub enum ServerAuthorities {
 pub struct ClientTls {
     any: TlsConnector,
     http1: TlsConnector,
+    /// For what is no HTTP: what is spoken inside is theirs to know, so no protocol is offered.
+    bare: TlsConnector,
     over: AtomicBool,
 }
 
@@ -77,7 +79,7 @@ impl ClientTls {
             TlsConnector::from(Arc::new(config))
         };
         let (any, http1) = (speaking(&[b"h2", b"http/1.1"]), speaking(&[b"http/1.1"]));
-        Self { any, http1, over: AtomicBool::new(false) }
+        Self { any, http1, bare: speaking(&[]), over: AtomicBool::new(false) }
     }
 
     /// Something else has taken its place.
@@ -87,6 +89,10 @@ impl ClientTls {
 
     pub(super) fn is_current(&self) -> bool {
         !self.over.load(Ordering::Acquire)
+    }
+
+    pub(super) fn bare(&self) -> &TlsConnector {
+        &self.bare
     }
 
     pub(super) fn connector(&self, kind: Kind) -> &TlsConnector {

@@ -133,6 +133,7 @@ impl House {
             busy_poll: None,
             zone: None,
             holds: portcullis_proxy::HoldLimits::default(),
+            zone: None,
         };
         let gate = Gate::new(config, given).run(1)?;
         Ok(Self { ports, upstream, gate: Some(gate), _runtime: runtime })
