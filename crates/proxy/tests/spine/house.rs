@@ -133,7 +133,6 @@ impl House {
             busy_poll: None,
             zone: None,
             holds: portcullis_proxy::HoldLimits::default(),
-            zone: None,
         };
         let gate = Gate::new(config, given).run(1)?;
         Ok(Self { ports, upstream, gate: Some(gate), _runtime: runtime })
