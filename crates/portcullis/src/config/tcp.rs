@@ -157,7 +157,7 @@ mod tests {
             ("max_hold: 1m", "`max_hold` is for HTTP"),
             ("anonymous: true", "`anonymous` is for HTTP"),
             ("operations: {inline: {a: GET /a}}", "`inline` is for HTTP"),
-            ("operations: {groups: {conect: read}}", "`groups` names `conect`"),
+            ("headers: {request: {remove: [x-a]}}", "`headers` is for HTTP"),
             ("cors: {origins: [\"https://a.example.com\"]}", "`cors` is for HTTP"),
             ("tcp: {idle: 25h}", "`idle` is 24h at most"),
             ("tcp: {max_bytes: 5}", "`max_bytes` must be text"),
