@@ -24,6 +24,7 @@ mod facts;
 mod holding;
 mod identity;
 mod introspection;
+mod limits;
 mod listener;
 mod mapping;
 #[cfg(test)]
@@ -48,6 +49,7 @@ pub(crate) use access_requests::AccessRequests;
 pub(crate) use audit::Audit;
 pub(crate) use control::ControlSection;
 pub(crate) use identity::{Identity, Workload};
+pub(crate) use limits::Limits;
 pub(crate) use listener::{ClientCa, FromWorkloadApi, Listener, ListenerTls, Tls};
 pub(crate) use sealed::Sealed;
 pub(crate) use service::Service;
@@ -74,6 +76,8 @@ pub(crate) struct Config {
     pub(crate) access_requests: AccessRequests,
     /// How many requests may wait at the gate for an approval.
     pub(crate) holding: Holding,
+    /// What clients may take of the gate.
+    pub(crate) limits: Limits,
     /// Where a gate keeps what sealed credentials take; without it, it accepts none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sealed: Option<Sealed>,
@@ -173,6 +177,8 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
         waiting.map_or(Some(AccessRequests::default()), |field| AccessRequests::read(&field));
     let holding = section.field("holding");
     let holding = holding.map_or(Some(Holding::default()), |field| Holding::read(&field));
+    let limited = section.field("limits");
+    let limits = limited.as_ref().map_or(Some(Limits::default()), Limits::read);
     let sealed = section.field("sealed").map(|field| Sealed::read(&field));
     let given = section.field("identity");
     let identity = given
@@ -193,6 +199,9 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
         services.extend(included(include, base, problems));
     }
     unique_names(&services, base, document, problems);
+    if let (Some(field), Some(limits)) = (&limited, &limits) {
+        limits.check(field, &services);
+    }
     Some(Config {
         demo: demo?,
         listeners: listeners?,
@@ -201,6 +210,7 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
         audit: audit?,
         access_requests: access_requests?,
         holding: holding?,
+        limits: limits?,
         sealed: sealed.map_or(Some(None), |read| read.map(Some))?,
         identity: identity?,
         clocks: clocks.unwrap_or_default(),

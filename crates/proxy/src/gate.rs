@@ -14,11 +14,12 @@ use portcullis_model::{Clock, Entropy};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
+    bounds::Bounds,
     core::{self, Core, Shared},
     filter::assertion::AssertionSigner,
     hold::{HoldLimits, Holds},
     limit::Rates,
-    listener::{self, Arrival, LiveTls, Seats},
+    listener::{self, Arrival, LiveTls, Seats, Sources},
     metrics::Metrics,
     ports::{
         Approvals, BrowserSignIns, Connections, Consumption, Journals, Limits, Refusals,
@@ -57,8 +58,8 @@ pub struct GateConfig {
     pub browsers: Option<Browsers>,
     /// Whom upstreams with `https://` must be certified by.
     pub upstream_roots: Arc<rustls::RootCertStore>,
-    /// Client connections that one core accepts at the same time.
-    pub max_connections: usize,
+    /// What clients may take.
+    pub bounds: Arc<Bounds>,
     /// Whether cores remember decisions. Without, each request is evaluated: for measurements.
     pub decision_cache: bool,
     /// How long a core with quick work looks for more before it sleeps; `None`: not at all.
@@ -151,7 +152,8 @@ impl Gate {
     pub fn new(config: GateConfig, parts: GateParts) -> Self {
         let holds = Arc::new(Holds::new(config.holds, parts.entropy.as_ref()));
         let replays = Arc::new(Replays::new(parts.clock.now()));
-        let shared = Shared { rates: Rates::default(), holds, replays };
+        let sources = Sources::new(Arc::clone(&config.bounds));
+        let shared = Shared { rates: Rates::default(), holds, replays, sources };
         Self { config: Arc::new(config), parts, shared }
     }
 

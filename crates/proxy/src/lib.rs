@@ -18,6 +18,7 @@
 pub mod ports;
 
 mod body;
+mod bounds;
 mod browser;
 mod busy_poll;
 mod canonical;
@@ -46,8 +47,11 @@ mod refuse;
 mod route;
 mod sealed;
 mod serve;
+mod share;
+mod slow;
 mod upstream;
 
+pub use bounds::Bounds;
 pub use filter::assertion::{AssertionSigner, InvalidKey};
 pub use gate::{Browsers, Gate, GateConfig, GateError, GateHandle, GateParts, ListenerConfig};
 pub use hold::HoldLimits;

@@ -4,6 +4,7 @@ mod balance;
 mod pace;
 mod peer;
 pub(crate) mod proxy_protocol;
+mod sources;
 mod tls;
 mod unsent;
 
@@ -36,10 +37,11 @@ use tokio_rustls::TlsAcceptor;
 
 pub(crate) use balance::{Arrival, Seats, seats};
 pub(crate) use peer::{Peer, Peers, Turn};
+pub(crate) use sources::Sources;
 pub use tls::LiveTls;
 pub(crate) use unsent::Waiting;
 
-use self::{balance::Seat, pace::Paced, tls::ClientCertificate};
+use self::{balance::Seat, pace::Paced, sources::Guest, tls::ClientCertificate};
 use crate::{
     canonical::Sni,
     core::Core,
@@ -52,9 +54,6 @@ use crate::{
     },
 };
 
-/// How long a client may take to send its first byte.
-const FIRST_BYTE: Duration = Duration::from_secs(75);
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_STREAMS: u32 = 100;
 
 /// Finds out whether `address` is free, and which port it is. With `SO_REUSEPORT` alone a second
@@ -159,13 +158,18 @@ fn seat(core: &Rc<Core>, entrance: &Entrance, stream: TcpStream, ip: IpAddr) {
 }
 
 fn serve_on(core: &Rc<Core>, entrance: &Entrance, stream: TcpStream, ip: IpAddr, seat: Seat) {
-    if core.seats.taken() > core.config.max_connections {
+    if core.seats.taken() > core.config.bounds.connections {
         return core.metrics.turned_away(TurnedAway::Limit);
+    }
+    // Of a proxy, it is those whose connections it passes on who are counted.
+    let is_proxied = proxy_protocol::believes(&entrance.proxies, ip);
+    let guest = if is_proxied { None } else { core.sources.come(ip) };
+    if guest.is_none() && !is_proxied {
+        return core.metrics.turned_away(TurnedAway::Source);
     }
     core.metrics.connection_opened();
     let core = Rc::clone(core);
-    let is_proxied = proxy_protocol::believes(&entrance.proxies, ip);
-    let driven = drive(Rc::clone(&core), stream, ip, is_proxied, entrance.tls.clone());
+    let driven = drive(Rc::clone(&core), stream, ip, guest, entrance.tls.clone());
     tokio::task::spawn_local(async move {
         let _open = Open { core, _seat: seat };
         driven.await;
@@ -189,47 +193,79 @@ async fn drive(
     core: Rc<Core>,
     mut stream: TcpStream,
     mut ip: IpAddr,
-    is_proxied: bool,
+    guest: Option<Guest>,
     tls: Option<Arc<LiveTls>>,
 ) {
     let _ = stream.set_nodelay(true);
-    if is_proxied {
-        // Boxed, so that other connections do not reserve room for it.
-        match Box::pin(proxy_protocol::read(&mut stream, ip)).await {
-            Ok(client) => ip = client,
-            Err(defect) => {
-                core.metrics.turned_away(TurnedAway::ProxyProtocol);
-                return tracing::warn!(%ip, %defect, "connection closed: whose it is, is unknown");
-            }
+    let mut guest = match guest {
+        Some(guest) => guest,
+        None => {
+            // Boxed, so that other connections do not reserve room for it.
+            let Some((client, guest)) = Box::pin(passed_on(&core, &mut stream, ip)).await else {
+                return;
+            };
+            ip = client;
+            guest
         }
-    }
+    };
     match tls {
         None => {
-            let detected = tokio::time::timeout(FIRST_BYTE, detect::detect(&stream)).await;
+            let first = core.config.bounds.idle;
+            let detected = tokio::time::timeout(first, detect::detect(&stream)).await;
             let Ok(Some(detected)) = detected else { return };
-            exchange(core, stream, Peer::new(ip, None), detected).await;
+            let peer = Peer::new(ip, None, core.config.bounds.answer);
+            exchange(core, stream, peer, detected).await;
         }
         // Boxed, so that a connection without TLS does not reserve room for it.
-        Some(live) => Box::pin(drive_tls(core, stream, ip, live)).await,
+        Some(live) => Box::pin(drive_tls(core, stream, ip, &mut guest, live)).await,
     }
 }
 
-async fn drive_tls(core: Rc<Core>, stream: TcpStream, ip: IpAddr, live: Arc<LiveTls>) {
+/// Whose connection a proxy passes on, if it says so and they may have one more.
+async fn passed_on(core: &Core, stream: &mut TcpStream, ip: IpAddr) -> Option<(IpAddr, Guest)> {
+    match proxy_protocol::read(stream, ip).await {
+        Ok(client) => {
+            let guest = core.sources.come(client);
+            if guest.is_none() {
+                core.metrics.turned_away(TurnedAway::Source);
+            }
+            Some((client, guest?))
+        }
+        Err(defect) => {
+            core.metrics.turned_away(TurnedAway::ProxyProtocol);
+            tracing::warn!(%ip, %defect, "connection closed: whose it is, is unknown");
+            None
+        }
+    }
+}
+
+async fn drive_tls(
+    core: Rc<Core>,
+    stream: TcpStream,
+    ip: IpAddr,
+    guest: &mut Guest,
+    live: Arc<LiveTls>,
+) {
     // Without a certificate there is no answer, and never one in clear text.
     let Some(config) = live.config() else { return };
+    if !guest.begin_handshake() {
+        return core.metrics.turned_away(TurnedAway::Handshakes);
+    }
     let handshake = TlsAcceptor::from(config).accept(stream);
-    let stream = match Box::pin(tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake)).await {
+    let within = core.config.bounds.handshake;
+    let stream = match Box::pin(tokio::time::timeout(within, handshake)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%ip, %error, "handshake failed"),
         Err(_) => return tracing::debug!(%ip, "handshake took too long"),
     };
+    guest.end_handshake();
     let session = stream.get_ref().1;
     let detected = match session.alpn_protocol() {
         Some(b"h2") => Detected::Http2,
         _ => Detected::Http1,
     };
     let sni = Sni(session.server_name().map(str::to_ascii_lowercase));
-    let mut peer = Peer::new(ip, Some(sni));
+    let mut peer = Peer::new(ip, Some(sni), core.config.bounds.answer);
     peer.certificate = ClientCertificate::of(session.peer_certificates(), &live);
     exchange(core, stream, peer, detected).await;
 }
@@ -255,7 +291,8 @@ where
         }
         // Pings find out whether the other side is still there.
         Detected::Http2 => {
-            let io = TokioIo::new(Framed::new(stream, Arc::clone(&peer.window)));
+            let paced = Paced::new(stream, peer.pace());
+            let io = TokioIo::new(Framed::new(paced, Arc::clone(&peer.window)));
             let mut connection = Box::pin(http2().serve_connection(io, service));
             drive_to_end(connection.as_mut(), &peer, http2::Connection::graceful_shutdown).await;
         }

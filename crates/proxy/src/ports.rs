@@ -230,6 +230,8 @@ pub enum ConnectionEnd {
     PolicyChanged,
     /// Somebody closed it.
     Closed,
+    /// The client sent too much that carries nothing.
+    Flooding,
     /// The process stops.
     ShuttingDown,
 }

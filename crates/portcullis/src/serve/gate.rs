@@ -16,9 +16,6 @@ use crate::{
     config::Loaded,
 };
 
-/// Client connections that one core accepts at the same time.
-const MAX_CONNECTIONS: usize = 16_384;
-
 /// Opens it. A port in use or an unusable key is an error here.
 pub(super) fn open(
     loaded: &Loaded,
@@ -40,7 +37,7 @@ pub(super) fn open(
         control_url: base_url(&loaded.config.control.url),
         browsers: browsers(loaded),
         upstream_roots: Arc::new(upstream_roots()),
-        max_connections: MAX_CONNECTIONS,
+        bounds: Arc::new(loaded.config.limits.bounds()),
         decision_cache: cores.decision_cache,
         busy_poll: cores.busy_poll,
         holds: loaded.config.holding.limits(),

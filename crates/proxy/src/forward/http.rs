@@ -21,6 +21,7 @@ use crate::{
     ports::ConnectionEnd,
     record,
     serve::Admitted,
+    slow,
     upstream::{Kind, Sent},
 };
 
@@ -52,7 +53,7 @@ pub(crate) async fn forward(
     let sending = destination.lane.send(request);
     let sending = answer(exchange, &question, destination, sending, once);
     let (response, Destination { instance, lane }) =
-        within(deadline, watched.as_ref(), &question, sending).await?;
+        within(exchange, deadline, watched.as_ref(), &question, sending).await?;
     // RFC 9110 section 15.2.2: nobody asked for another protocol, and nobody here would decide what is
     // said in it.
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -153,6 +154,7 @@ async fn send_again(
 
 /// Waits for the response head until the deadline, or until the exchange is cut.
 async fn within<T>(
+    exchange: &Exchange,
     deadline: Deadline,
     watched: Option<&Watched>,
     question: &Question,
@@ -165,9 +167,19 @@ async fn within<T>(
             None => std::future::pending().await,
         }
     };
+    let starving = async {
+        match watched {
+            // A stream of gRPC may be silent for as long as it likes.
+            Some(Watched(watch)) if !watch.is_grpc() => {
+                slow::too_slow(watch, exchange.core.config.bounds.body).await;
+            }
+            Some(_) | None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         biased;
         sent = sending => sent,
+        () = starving => Err(Refusal::TooSlow),
         () = deadline.passed(uploading) => Err(Refusal::Upstream(UpstreamTrouble::TimedOut)),
         end = cut => Err(cut_refusal(end, question)),
     }
@@ -181,7 +193,10 @@ fn cut_refusal(end: ConnectionEnd, question: &Question) -> Refusal {
         ConnectionEnd::Finished | ConnectionEnd::ClientGone | ConnectionEnd::UpstreamGone => {
             Refusal::Upstream(UpstreamTrouble::Broken)
         }
-        ConnectionEnd::GrantEnded | ConnectionEnd::PolicyChanged | ConnectionEnd::Closed => {
+        ConnectionEnd::GrantEnded
+        | ConnectionEnd::PolicyChanged
+        | ConnectionEnd::Flooding
+        | ConnectionEnd::Closed => {
             let service = question.resource.service.clone();
             let operation = Some(question.operation.clone());
             Refusal::Denied(refusal::Denial { service, operation })

@@ -60,7 +60,12 @@ pub(crate) async fn forward(
     let watch = opening.open();
     let connection = Some(watch.id);
     record::outcome(exchange, StatusCode::SWITCHING_PROTOCOLS, &destination.instance, connection);
-    tokio::task::spawn_local(tunnel::run(upgrade, upstream, Rc::clone(&watch)));
+    tokio::task::spawn_local(tunnel::run(
+        upgrade,
+        upstream,
+        Rc::clone(&watch),
+        exchange.share.take(),
+    ));
     Ok(response.map(|_| DownBody::whole(bytes::Bytes::new())))
 }
 

@@ -49,6 +49,7 @@ pub(crate) const fn status(refusal: &Refusal) -> u16 {
         Refusal::TooLarge(_) | Refusal::HeadTooLarge(_) | Refusal::Limited { .. } => {
             RESOURCE_EXHAUSTED
         }
+        Refusal::TooSlow => DEADLINE_EXCEEDED,
         Refusal::Misdirected => FAILED_PRECONDITION,
         Refusal::Unavailable(Unavailable::Internal) => INTERNAL,
         Refusal::Unavailable(_)
@@ -84,6 +85,7 @@ pub(crate) fn cut_trailers(end: ConnectionEnd) -> HeaderMap {
         ConnectionEnd::GrantEnded
         | ConnectionEnd::SignInEnded
         | ConnectionEnd::PolicyChanged
+        | ConnectionEnd::Flooding
         | ConnectionEnd::Closed => PERMISSION_DENIED,
     };
     let mut trailers = HeaderMap::with_capacity(2);

@@ -125,7 +125,7 @@ impl House {
             control_url: "https://control.test".to_owned(),
             browsers: None,
             upstream_roots: Arc::new(rustls::RootCertStore::empty()),
-            max_connections: 100,
+            bounds: Arc::default(),
             decision_cache: true,
             busy_poll: None,
             holds: portcullis_proxy::HoldLimits::default(),

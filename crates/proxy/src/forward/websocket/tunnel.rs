@@ -1,21 +1,39 @@
 //! Bytes between two WebSocket ends until one closes or the connection is cut.
+//!
+//! Most tunnels are idle most of the time, so that none has a buffer of its own: bytes pass through one that
+//! all tunnels of a core share, and only what cannot be written at once is kept.
 
-use std::{rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
 
 use super::frames::{Frames, close_1008};
-use crate::{body::in_words, connection::Watch, ports::ConnectionEnd};
+use crate::{body::in_words, connection::Watch, ports::ConnectionEnd, share::Share};
 
 /// How long the rest of a frame that is under way may take before the tunnel just ends.
 const REST_OF_FRAME: Duration = Duration::from_millis(200);
 const CLOSE: Duration = Duration::from_millis(200);
 const BUFFER: usize = 16 * 1024;
 
+thread_local! {
+    static SHARED: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER].into_boxed_slice());
+}
+
 /// Carries a WebSocket to its end and says why it ended.
-pub(super) async fn run(client: OnUpgrade, upstream: OnUpgrade, watch: Rc<Watch>) {
+pub(super) async fn run(
+    client: OnUpgrade,
+    upstream: OnUpgrade,
+    watch: Rc<Watch>,
+    _share: Option<Share>,
+) {
     let ends = async { tokio::try_join!(client, upstream) };
     let upgraded = tokio::select! {
         ends = ends => ends.ok(),
@@ -35,17 +53,18 @@ async fn carry(
     upstream: TokioIo<Upgraded>,
     watch: &Watch,
 ) -> ConnectionEnd {
-    let (mut from_client, to_client) = tokio::io::split(client);
-    let (from_upstream, mut to_upstream) = tokio::io::split(upstream);
-    let mut down = Down { from: from_upstream, to: to_client, frames: Frames::default() };
+    let (from_client, to_client) = tokio::io::split(client);
+    let (from_upstream, to_upstream) = tokio::io::split(upstream);
+    let mut up = Way::new(from_client, to_upstream);
+    let mut down = Way::new(from_upstream, to_client);
     let finished = tokio::select! {
-        why = up(&mut from_client, &mut to_upstream, watch) => Some(why),
-        why = down.pass(watch) => Some(why),
+        why = up.pass_up(watch) => Some(why),
+        why = down.pass_down(watch) => Some(why),
         _ = watch.must_end() => None,
     };
     if let Some(why) = finished {
         // One side closed: what the other had still to say has a moment to pass.
-        let _ = tokio::time::timeout(REST_OF_FRAME, down.pass(watch)).await;
+        let _ = tokio::time::timeout(REST_OF_FRAME, down.pass_down(watch)).await;
         let _ = tokio::time::timeout(CLOSE, down.to.shutdown()).await;
         return why;
     }
@@ -55,49 +74,141 @@ async fn carry(
     why
 }
 
-async fn up<R, W>(from: &mut R, to: &mut W, watch: &Watch) -> ConnectionEnd
-where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        match from.read(&mut buffer).await {
-            Ok(0) | Err(_) => return ConnectionEnd::ClientGone,
-            Ok(read) => {
-                watch.went_up(read);
-                let bytes = buffer.get(..read).unwrap_or_default();
-                if to.write_all(bytes).await.is_err() {
-                    return ConnectionEnd::UpstreamGone;
-                }
-            }
-        }
-    }
+/// Who ended a direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Where the bytes come from has no more.
+    Closed,
+    /// It broke off.
+    Broken,
+    /// Where they go to takes no more.
+    Refused,
 }
 
-/// The direction towards the client, which can be ended at a frame boundary.
-struct Down {
+/// One direction, which can be ended at a frame boundary.
+struct Way {
     from: ReadHalf<TokioIo<Upgraded>>,
     to: WriteHalf<TokioIo<Upgraded>>,
+    /// Bytes that were read and are not written yet.
+    rest: Vec<u8>,
+    /// Something may have been written and not sent.
+    unsent: bool,
+    /// Of what was written.
     frames: Frames,
 }
 
-impl Down {
+impl Way {
+    fn new(from: ReadHalf<TokioIo<Upgraded>>, to: WriteHalf<TokioIo<Upgraded>>) -> Self {
+        Self { from, to, rest: Vec::new(), unsent: false, frames: Frames::default() }
+    }
+
+    /// Passes bytes until the client closes, or sends too many frames that carry nothing.
+    async fn pass_up(&mut self, watch: &Watch) -> ConnectionEnd {
+        let mut came = Frames::default();
+        let passing = std::future::poll_fn(|cx| {
+            self.poll_pass(cx, |bytes| {
+                watch.went_up(bytes.len());
+                came.pass(bytes);
+                watch.chatters(came.take_chatter());
+            })
+        });
+        match passing.await {
+            End::Closed | End::Broken => ConnectionEnd::ClientGone,
+            End::Refused => ConnectionEnd::UpstreamGone,
+        }
+    }
+
     /// Passes bytes until the upstream closes.
-    async fn pass(&mut self, watch: &Watch) -> ConnectionEnd {
-        let mut buffer = vec![0; BUFFER];
+    async fn pass_down(&mut self, watch: &Watch) -> ConnectionEnd {
+        let passing =
+            std::future::poll_fn(|cx| self.poll_pass(cx, |bytes| watch.went_down(bytes.len())));
+        match passing.await {
+            End::Closed => ConnectionEnd::Finished,
+            End::Broken => ConnectionEnd::UpstreamGone,
+            End::Refused => ConnectionEnd::ClientGone,
+        }
+    }
+
+    /// Passes what there is; ready when no more can pass.
+    fn poll_pass(&mut self, cx: &mut Context<'_>, mut came: impl FnMut(&[u8])) -> Poll<End> {
         loop {
-            match self.from.read(&mut buffer).await {
-                Ok(0) => return ConnectionEnd::Finished,
-                Err(_) => return ConnectionEnd::UpstreamGone,
-                Ok(read) => {
-                    watch.went_down(read);
-                    let bytes = buffer.get(..read).unwrap_or_default();
-                    if self.write(bytes).await.is_err() {
-                        return ConnectionEnd::ClientGone;
-                    }
-                }
+            while !self.rest.is_empty() {
+                let written = std::task::ready!(Pin::new(&mut self.to).poll_write(cx, &self.rest));
+                let Ok(written @ 1..) = written else { return Poll::Ready(End::Refused) };
+                self.frames.pass(self.rest.get(..written).unwrap_or_default());
+                self.rest.drain(..written);
             }
+            // Most never need it again.
+            self.rest = Vec::new();
+            let through = SHARED.with_borrow_mut(|shared| self.poll_through(cx, shared, &mut came));
+            match through {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(end)) => return Poll::Ready(end),
+                Poll::Pending if std::mem::take(&mut self.unsent) => {
+                    match Pin::new(&mut self.to).poll_flush(cx) {
+                        Poll::Ready(Ok(())) => {}
+                        Poll::Ready(Err(_)) => return Poll::Ready(End::Refused),
+                        Poll::Pending => self.unsent = true,
+                    }
+                    return Poll::Pending;
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Reads once, and writes of it what can be written at once.
+    fn poll_through(
+        &mut self,
+        cx: &mut Context<'_>,
+        shared: &mut [u8],
+        came: &mut impl FnMut(&[u8]),
+    ) -> Poll<Result<(), End>> {
+        let mut buffer = ReadBuf::new(shared);
+        let read = std::task::ready!(Pin::new(&mut self.from).poll_read(cx, &mut buffer));
+        let bytes = buffer.filled();
+        if read.is_err() {
+            return Poll::Ready(Err(End::Broken));
+        }
+        if bytes.is_empty() {
+            return Poll::Ready(Err(End::Closed));
+        }
+        came(bytes);
+        self.unsent = true;
+        let written = match Pin::new(&mut self.to).poll_write(cx, bytes) {
+            Poll::Ready(Ok(written @ 1..)) => written,
+            Poll::Ready(_) => return Poll::Ready(Err(End::Refused)),
+            Poll::Pending => 0,
+        };
+        let (passed, rest) = bytes.split_at_checked(written).unwrap_or((bytes, &[]));
+        self.frames.pass(passed);
+        self.rest = rest.to_vec();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ends with a close frame: at once between two frames, else after the rest of the one that is
+    /// under way, if that comes soon. A frame cut in half would make the reason unreadable.
+    async fn close(&mut self, why: ConnectionEnd) {
+        let _ = tokio::time::timeout(REST_OF_FRAME, self.finish_frame()).await;
+        if self.frames.at_boundary() {
+            let _ = self.to.write_all(&close_1008(in_words(why))).await;
+        }
+        let _ = self.to.shutdown().await;
+    }
+
+    async fn finish_frame(&mut self) {
+        let mut bytes = std::mem::take(&mut self.rest);
+        while !self.frames.at_boundary() {
+            if bytes.is_empty() {
+                bytes.resize(BUFFER, 0);
+                let Ok(read @ 1..) = self.from.read(&mut bytes).await else { return };
+                bytes.truncate(read);
+            }
+            let until = self.frames.boundary_in(&bytes).unwrap_or(bytes.len());
+            if self.write(bytes.get(..until).unwrap_or_default()).await.is_err() {
+                return;
+            }
+            bytes.drain(..until);
         }
     }
 
@@ -114,27 +225,5 @@ impl Down {
             rest = after;
         }
         self.to.flush().await
-    }
-
-    /// Ends with a close frame: at once between two frames, else after the rest of the one that is
-    /// under way, if that comes soon. A frame cut in half would make the reason unreadable.
-    async fn close(&mut self, why: ConnectionEnd) {
-        let _ = tokio::time::timeout(REST_OF_FRAME, self.finish_frame()).await;
-        if self.frames.at_boundary() {
-            let _ = self.to.write_all(&close_1008(in_words(why))).await;
-        }
-        let _ = self.to.shutdown().await;
-    }
-
-    async fn finish_frame(&mut self) {
-        let mut buffer = vec![0; BUFFER];
-        while !self.frames.at_boundary() {
-            let Ok(read @ 1..) = self.from.read(&mut buffer).await else { return };
-            let bytes = buffer.get(..read).unwrap_or_default();
-            let until = self.frames.boundary_in(bytes).unwrap_or(read);
-            if self.write(bytes.get(..until).unwrap_or_default()).await.is_err() {
-                return;
-            }
-        }
     }
 }
