@@ -61,8 +61,8 @@ impl Default for Bounds {
                 .iter()
                 .filter_map(|net| net.parse().ok())
                 .collect(),
-            requests: 8192,
-            requests_per_service: 4096,
+            requests: 16_384,
+            requests_per_service: 8192,
             services: HashMap::new(),
             requests_per_principal: 2048,
             handshake: Duration::from_secs(10),

@@ -1,7 +1,7 @@
 //! Who has how much of a core under way, so that no service and no principal has all of it.
 //!
-//! Counted from the decision to the end of the answer, or of the WebSocket. What waits for an approval has
-//! seats of its own.
+//! Counted from the decision to the end of the answer. A WebSocket, which is idle most of its time, counts for
+//! its principal only. What waits for an approval has seats of its own.
 
 use std::{cell::Cell, cell::RefCell, collections::HashMap, rc::Rc};
 
@@ -19,12 +19,36 @@ pub(crate) struct Shares {
     services: RefCell<HashMap<ServiceName, Count, foldhash::fast::RandomState>>,
 }
 
-/// One request that is under way; counted until it is dropped.
+/// One of what a count counts, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct One(Count);
+
+/// One request that is under way.
 #[derive(Debug)]
 pub(crate) struct Share {
-    all: Count,
-    service: Count,
-    principal: Count,
+    _all: One,
+    _service: One,
+    principal: One,
+}
+
+impl One {
+    fn of(count: &Count) -> Self {
+        count.set(count.get() + 1);
+        Self(Rc::clone(count))
+    }
+}
+
+impl Drop for One {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+impl Share {
+    /// What goes on as a tunnel.
+    pub(crate) fn into_tunnel(self) -> One {
+        self.principal
+    }
 }
 
 impl Shares {
@@ -61,18 +85,8 @@ pub(crate) fn take(exchange: &mut Exchange) -> Result<(), Refusal> {
     if identity.open.get() >= bounds.requests_per_principal && !identity.is_stranger() {
         return Err(Refusal::Limited { retry_after: 1 });
     }
-    let (all, principal) = (Rc::clone(&shares.all), Rc::clone(&identity.open));
-    for count in [&all, &of_service, &principal] {
-        count.set(count.get() + 1);
-    }
-    exchange.share = Some(Share { all, service: of_service, principal });
+    let (all, service) = (One::of(&shares.all), One::of(&of_service));
+    let principal = One::of(&identity.open);
+    exchange.share = Some(Share { _all: all, _service: service, principal });
     Ok(())
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        for count in [&self.all, &self.service, &self.principal] {
-            count.set(count.get().saturating_sub(1));
-        }
-    }
 }

@@ -26,9 +26,9 @@ pub(crate) struct Limits {
     /// source; default this machine, where a proxy may run: `[127.0.0.0/8, "::1/128"]`.
     #[schemars(with = "Vec<String>")]
     pub(crate) many_clients: Vec<IpNet>,
-    /// Requests under way on one core; default 8192.
+    /// Requests under way on one core; default 16384.
     pub(crate) requests: usize,
-    /// Requests under way at one service, on one core; default 4096.
+    /// Requests under way at one service, on one core; default 8192.
     pub(crate) requests_per_service: usize,
     /// The same for services where it is another: `{payments: 500}`.
     #[schemars(with = "BTreeMap<String, usize>")]
@@ -44,7 +44,7 @@ pub(crate) struct Limits {
     #[schemars(with = "String")]
     #[serde(serialize_with = "super::as_text")]
     pub(crate) head: Window,
-    /// How long a connection may rest without a request, over HTTP/1; default `1m15s`.
+    /// How long a connection may rest without a request; default `1m15s`.
     #[schemars(with = "String")]
     #[serde(serialize_with = "super::as_text")]
     pub(crate) idle: Window,

@@ -87,7 +87,9 @@ fn i01_a_head_that_does_not_come_ends_its_connection() {
         [&preface[..], b"\0\0\x09\x01\x04\0\0\0\x01\x82"].concat(),
         [&preface[..], b"\0\0\x01\x01\0\0\0\0\x01\x82"].concat(),
         preface[..20].to_vec(),
+        // Nothing, or nothing but a greeting.
         Vec::new(),
+        preface.to_vec(),
     ];
     let mut wires: Vec<_> = (0..20)
         .map(|number| {

@@ -18,6 +18,7 @@ use crate::{
     exchange::Exchange,
     filter, record,
     serve::Admitted,
+    share::Share,
     upstream::{Kind, Sent},
 };
 
@@ -60,12 +61,8 @@ pub(crate) async fn forward(
     let watch = opening.open();
     let connection = Some(watch.id);
     record::outcome(exchange, StatusCode::SWITCHING_PROTOCOLS, &destination.instance, connection);
-    tokio::task::spawn_local(tunnel::run(
-        upgrade,
-        upstream,
-        Rc::clone(&watch),
-        exchange.share.take(),
-    ));
+    let share = exchange.share.take().map(Share::into_tunnel);
+    tokio::task::spawn_local(tunnel::run(upgrade, upstream, Rc::clone(&watch), share));
     Ok(response.map(|_| DownBody::whole(bytes::Bytes::new())))
 }
 

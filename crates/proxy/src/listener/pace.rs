@@ -62,11 +62,20 @@ impl Pace {
         Serving(Arc::clone(self))
     }
 
-    /// Tells the time; whether the connection has taken too long.
-    pub(super) fn is_exceeded(&self, now: Instant, bounds: &Bounds) -> bool {
+    /// Tells the time.
+    pub(super) fn tell(&self, now: Instant) {
         let since = now.saturating_duration_since(self.opened).as_millis();
         self.now.store(u64::try_from(since).unwrap_or(u64::MAX >> 2), Ordering::Relaxed);
+    }
+
+    /// Whether the connection has taken too long.
+    pub(super) fn is_exceeded(&self, now: Instant, bounds: &Bounds) -> bool {
         self.end(bounds).is_some_and(|end| end <= now)
+    }
+
+    /// How long ago the present phase began.
+    pub(super) fn rests(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.phase().1)
     }
 
     /// When the present phase must be over.
@@ -228,6 +237,8 @@ mod tests {
         // Nothing to take, for as long as it likes.
         assert!(!(0..10_000).any(|seconds| pace.is_stuck(at(seconds), &bounds)));
         let stuck = |from: u64, taken: usize| {
+            paced.wrote(&Poll::Ready(Ok(1)));
+            assert!(!pace.is_stuck(at(from), &bounds));
             (from..from + 10_000).find(|seconds| {
                 paced.wrote(&Poll::Ready(Ok(taken)));
                 paced.wrote(&Poll::Pending);
@@ -251,6 +262,7 @@ mod tests {
             tokio::io::AsyncReadExt::read_exact(&mut paced, &mut byte).await.unwrap();
             let first = pace.phase();
             assert_eq!(first.0, Phase::Head);
+            pace.tell(pace.opened + Duration::from_secs(5));
             assert!(!pace.is_exceeded(pace.opened + Duration::from_secs(5), &Bounds::default()));
             tokio::io::AsyncReadExt::read_exact(&mut paced, &mut byte).await.unwrap();
             assert_eq!(pace.phase(), first, "dripping bytes win no time");

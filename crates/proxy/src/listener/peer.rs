@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Requests that may be open at once on a connection on which hardly anything may be sent.
-const OPEN_WHILE_TIGHT: u32 = 8;
+const OPEN_WHILE_TIGHT: u32 = 2;
 /// The time from one look at a connection to the next.
 const LOOK: Duration = crate::connection::TICK;
 
@@ -147,6 +147,16 @@ impl Peer {
         self.wake();
     }
 
+    /// Whether it has taken too long, over HTTP/2: for a head, or to leave after it rested for too long.
+    fn is_slow(&self, now: Instant, bounds: &Bounds) -> bool {
+        let rests = if self.open.get() == 0 { self.pace.rests(now) } else { Duration::ZERO };
+        if rests > bounds.idle && !self.closing.get() {
+            self.close();
+        }
+        let head = u128::from(self.window.look()) * LOOK.as_millis();
+        head > bounds.head.as_millis() || rests > bounds.idle + bounds.head
+    }
+
     fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
@@ -214,10 +224,11 @@ impl Peers {
     /// timer for each.
     pub(crate) fn abort_slow(&self, now: Instant, bounds: &Bounds) {
         self.each(|peer| {
+            peer.pace.tell(now);
             let is_slow = if peer.is_paced.get() {
                 peer.pace.is_exceeded(now, bounds)
             } else {
-                u128::from(peer.window.look()) * LOOK.as_millis() > bounds.head.as_millis()
+                peer.is_slow(now, bounds)
             };
             let takes_nothing = peer.pace.is_stuck(now, bounds)
                 || peer.unsent.is_stalled(now)

@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
 
 use super::frames::{Frames, close_1008};
-use crate::{body::in_words, connection::Watch, ports::ConnectionEnd, share::Share};
+use crate::{body::in_words, connection::Watch, ports::ConnectionEnd, share::One};
 
 /// How long the rest of a frame that is under way may take before the tunnel just ends.
 const REST_OF_FRAME: Duration = Duration::from_millis(200);
@@ -32,7 +32,7 @@ pub(super) async fn run(
     client: OnUpgrade,
     upstream: OnUpgrade,
     watch: Rc<Watch>,
-    _share: Option<Share>,
+    _share: Option<One>,
 ) {
     let ends = async { tokio::try_join!(client, upstream) };
     let upgraded = tokio::select! {

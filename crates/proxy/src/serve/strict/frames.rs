@@ -48,7 +48,7 @@ const POISON: &[u8] = b"\0\x0aconnection\x01x";
 /// Header blocks that are handed on before the connection is polled again, and so what they ask for served.
 const AT_ONCE: u32 = 32;
 /// The same for a client that lets hardly anything be sent.
-const AT_ONCE_WHILE_TIGHT: u32 = 4;
+const AT_ONCE_WHILE_TIGHT: u32 = 2;
 /// A stream that is given up costs more than a ping.
 const RESET_WEIGHT: u32 = 4;
 /// Frames of a head that the library does not wait for the end of.
