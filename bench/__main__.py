@@ -1,4 +1,4 @@
-"""Comparisons with nginx and Envoy. See README.md in this folder for the method."""
+"""Comparisons with nginx, HAProxy, Envoy, Traefik and Caddy. See README.md in this folder for the method."""
 
 import argparse
 import json
@@ -7,7 +7,7 @@ import statistics
 import sys
 import tempfile
 
-from . import questions, subjects
+from . import plot, questions, subjects
 
 
 def main() -> int:
@@ -15,6 +15,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds (default 3)")
     parser.add_argument("--seconds", type=int, default=6, help="length of one measurement")
     parser.add_argument("--json", type=pathlib.Path, help="also write the raw figures here")
+    parser.add_argument("--plots", type=pathlib.Path, help="also draw each question into this folder")
     parser.add_argument("--binary", type=pathlib.Path, help="another binary than the shipped one, to try a question out")
     parser.add_argument("question", nargs="*", help=f"any of: {', '.join(questions.ALL)}")
     args = parser.parse_args()
@@ -26,6 +27,8 @@ def main() -> int:
             print(f"\n## {name}", flush=True)
             raw[name] = questions.ALL[name](pathlib.Path(folder), args.rounds, args.seconds)
             report(raw[name])
+            if args.plots and (drawn := plot.plot(name, raw[name], args.plots)):
+                print(drawn)
     if args.json:
         args.json.write_text(json.dumps(raw, indent=1))
     return 0

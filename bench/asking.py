@@ -19,7 +19,7 @@ def asking(folder: pathlib.Path, rounds: int, _seconds: int) -> list[dict]:
     for number in range(rounds):
         arrived = {}
         port = holding.noting_upstream(arrived, body=0)
-        with subjects.portcullis(folder, 9, issuer, stream_port=port) as running:
+        with subjects.portcullis(folder, subjects.Behind(), issuer, stream_port=port) as running:
             asker = Asker(folder, running, arrived)
             for subject, ask, count in (("by the API", asker.by_api, BY_API), ("by the command", asker.by_command, BY_COMMAND)):
                 took = sorted(asyncio.run(asker.first_requests(ask, count)))

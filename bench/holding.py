@@ -16,7 +16,7 @@ def holding(folder: pathlib.Path, rounds: int, _seconds: int) -> list[dict]:
     for number in range(rounds):
         arrived = {}
         port = noting_upstream(arrived)
-        with subjects.portcullis(folder, 9, issuer, stream_port=port) as running:
+        with subjects.portcullis(folder, subjects.Behind(), issuer, stream_port=port) as running:
             took = sorted(asyncio.run(approved(running, issuer, arrived)))
         rows.append({"subject": f"{WAITING} requests", "round": number, "p50_ms": took[len(took) // 2],
                      "p99_ms": took[int(len(took) * 0.99)], "last_ms": took[-1]})

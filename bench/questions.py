@@ -7,7 +7,7 @@ import ssl
 import subprocess
 import time
 
-from . import asking, holding, measure, revocation, subjects
+from . import asking, crowds, holding, instructions, measure, others, revocation, subjects, wire
 
 BUSY = 0.97
 
@@ -45,8 +45,8 @@ def everything(folder, rounds, seconds):
     """Identity, 100 policies, assertion and record, against the peers."""
     return throughput(folder, rounds, seconds, {
         "portcullis": subjects.portcullis,
-        "envoy": subjects.envoy,
-        "nginx plain": lambda f, u, _: subjects.nginx(f, u),
+        "envoy": others.envoy,
+        "nginx plain": others.nginx,
         "portcullis, no decision cache": lambda f, u, i: subjects.portcullis(f, u, i, decision_cache=False),
     })
 
@@ -72,12 +72,12 @@ def latency(folder, rounds, seconds):
     script = subjects.HERE / "peers/load.lua"
     with subjects.upstream(folder) as upstream:
         for number in range(rounds):
-            direct = measure.load(f"http://127.0.0.1:{upstream}", script, 1, seconds, **env)["p50_us"]
+            direct = measure.load(f"http://127.0.0.1:{upstream.http}", script, 1, seconds, **env)["p50_us"]
             for subject, start in {
                 "portcullis": subjects.portcullis,
-                "portcullis --busy-poll 100": lambda f, u, i: subjects.portcullis(f, u, i, options=("--busy-poll", "100")),
-                "envoy": subjects.envoy,
-                "nginx plain": lambda f, u, _: subjects.nginx(f, u),
+                "portcullis --busy-poll 0": lambda f, u, i: subjects.portcullis(f, u, i, options=("--busy-poll", "0")),
+                "envoy": others.envoy,
+                "nginx plain": others.nginx,
             }.items():
                 with start(folder, upstream, issuer) as (port, *_):
                     url = f"http://127.0.0.1:{port}"
@@ -106,7 +106,7 @@ def memory(folder, rounds, _seconds):
     cases = {
         "portcullis": (subjects.portcullis, lambda running: running.port, plain),
         "portcullis, TLS": (subjects.portcullis, lambda running: running.tls, tls),
-        "envoy": (subjects.envoy, lambda running: running[0], plain),
+        "envoy": (others.envoy, lambda running: running[0], plain),
     }
     with subjects.upstream(folder) as upstream:
         for number in range(rounds):
@@ -149,4 +149,5 @@ def spread(folder, rounds, _seconds):
 
 
 ALL = {"everything": everything, "policies": policies, "latency": latency, "memory": memory, "spread": spread,
-       "revocation": revocation.revocation, "holding": holding.holding, "asking": asking.asking}
+       "revocation": revocation.revocation, "holding": holding.holding, "asking": asking.asking,
+       "instructions": instructions.instructions, **wire.ALL, **crowds.ALL}

@@ -18,7 +18,7 @@ def revocation(folder: pathlib.Path, rounds: int, _seconds: int) -> list[dict]:
     stream_port = endless_upstream()
     rows = []
     for number in range(rounds):
-        with subjects.portcullis(folder, 9, issuer, stream_port=stream_port) as running:
+        with subjects.portcullis(folder, subjects.Behind(), issuer, stream_port=stream_port) as running:
             ends = sorted(asyncio.run(cut(running)))
         rows.append({"subject": f"{STREAMS} streams", "round": number, "p50_ms": ends[len(ends) // 2],
                      "p99_ms": ends[int(len(ends) * 0.99)], "last_ms": ends[-1]})

@@ -7,7 +7,6 @@ import json
 import pathlib
 import shutil
 import socket
-import sys
 import threading
 import typing
 
@@ -38,6 +37,7 @@ class Running(typing.NamedTuple):
     pid: int
     control: int
     tls: int
+    http2: int
 
 
 STREAM_RULE = """
@@ -53,6 +53,16 @@ permit (principal is Workload, action == Action::"stream.POST", resource == Serv
 when { context has grant };
 @id("held.reviewers")
 permit (principal is User in Group::"engineering", action == Action::"review", resource is AccessRequest);
+"""
+
+
+WIRE_RULES = """
+@id("open")
+permit (principal is Anonymous, action in Action::"open.read", resource == Service::"open");
+@id("rpc")
+permit (principal is Workload, action == Action::"rpc.POST", resource == Service::"rpc");
+@id("echo")
+permit (principal is Workload, action == Action::"echo.GET", resource == Service::"echo");
 """
 
 
@@ -123,38 +133,26 @@ class Issuer:
         threading.Thread(target=server.serve_forever, daemon=True).start()
 
 
+class Behind(typing.NamedTuple):
+    """The ports of what stands behind every subject; 9 answers nobody."""
+
+    http: int = 9
+    rpc: int = 9
+    echo: int = 9
+
+
 @contextlib.contextmanager
 def upstream(folder: pathlib.Path):
-    """nginx with 1 KiB from memory, on the client's core; yields its port."""
+    """nginx with 1 KiB from memory and 1 MiB from the page cache, on the client's core."""
     port = free_port()
+    (folder / "1m").write_bytes(b"x" * (1 << 20))
     conf = filled("upstream.conf", folder, UPSTREAM=port, BODY="x" * 1024)
     with measure.running(["nginx", "-c", str(conf)], measure.CLIENT_CORE, port, folder / "upstream.out"):
-        yield port
+        yield Behind(port)
 
 
 @contextlib.contextmanager
-def nginx(folder: pathlib.Path, upstream_port: int):
-    """nginx, plain, with a JSON log."""
-    port = free_port()
-    conf = filled("nginx.conf", folder, UPSTREAM=upstream_port, PORT=port)
-    with measure.running(["nginx", "-c", str(conf)], measure.SERVER_CORE, port, folder / "nginx.out") as process:
-        yield port, process.pid
-
-
-@contextlib.contextmanager
-def envoy(folder: pathlib.Path, upstream_port: int, issuer: Issuer, policies: int = 100):
-    """Envoy with jwt_authn (token cache on), RBAC and a JSON log; one worker."""
-    port = free_port()
-    conf = folder / "envoy.json"
-    conf.write_text(json.dumps(envoy_config(folder, port, upstream_port, issuer, policies)))
-    binary = next(pathlib.Path(sys.prefix).glob("lib/python*/site-packages/envoy/_bin/envoy"))
-    command = [str(binary), "-c", str(conf), "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
-    with measure.running(command, measure.SERVER_CORE, port, folder / "envoy.out") as process:
-        yield port, process.pid
-
-
-@contextlib.contextmanager
-def portcullis(folder: pathlib.Path, upstream_port: int, issuer: Issuer, policies: int = 100,
+def portcullis(folder: pathlib.Path, behind: Behind, issuer: Issuer, policies: int = 100,
                decision_cache: bool = True, stream_port: int = 9, cores: int = 1, options: tuple[str, ...] = ()):
     """Portcullis with JWT identity, policies, assertion and record; one core."""
     home = folder / "portcullis"
@@ -162,16 +160,16 @@ def portcullis(folder: pathlib.Path, upstream_port: int, issuer: Issuer, policie
     (home / "policies").mkdir(parents=True)
     gate, control, tls = free_port(), free_port(), free_port()
     certificate(home)
-    text = filled("portcullis.yaml", home, GATE=gate, CONTROL=control, TLS=tls, UPSTREAM=upstream_port, ISSUER=issuer.url,
-                  STREAM=stream_port)
-    (home / "policies/bench.cedar").write_text("\n".join(policy(n) for n in range(policies)) + STREAM_RULE + HOLD_RULES)
+    text = filled("portcullis.yaml", home, GATE=gate, CONTROL=control, TLS=tls, UPSTREAM=behind.http, RPC=behind.rpc,
+                  ECHO=behind.echo, ISSUER=issuer.url, STREAM=stream_port)
+    (home / "policies/bench.cedar").write_text("\n".join(policy(n) for n in range(policies)) + STREAM_RULE + HOLD_RULES + WIRE_RULES)
     command = [str(BINARY), "serve", "--config", str(text), "--cores", str(cores), *options]
     if not decision_cache:
         command.append("--no-decision-cache")
     pinned = measure.SERVER_CORE if cores == 1 else measure.BOTH_CORES
     with measure.running(command, pinned, gate, folder / "portcullis.out", PORTCULLIS_LOG="warn") as process:
         measure.wait_for(control, process, folder / "portcullis.out")
-        yield Running(gate, process.pid, control, tls)
+        yield Running(gate, process.pid, control, tls, gate)
 
 
 def certificate(folder: pathlib.Path) -> None:
@@ -203,55 +201,3 @@ def filled(name: str, folder: pathlib.Path, **values) -> pathlib.Path:
     target = folder / name
     target.write_text(text)
     return target
-
-
-def envoy_config(folder, port, upstream_port, issuer, policies) -> dict:
-    """Envoy's configuration, as JSON."""
-    kind = "type.googleapis.com/envoy.extensions.filters"
-    jwt_authn = {
-        "@type": f"{kind}.http.jwt_authn.v3.JwtAuthentication",
-        "providers": {"bench": {
-            "issuer": issuer.url, "audiences": ["bench"], "payload_in_metadata": "payload",
-            "local_jwks": {"filename": str(folder / "jwks.json")},
-            "jwt_cache_config": {"jwt_cache_size": 1000},
-        }},
-        "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "bench"}}],
-    }
-    rbac = {"@type": f"{kind}.http.rbac.v3.RBAC", "rules": {"action": "ALLOW", "policies": {
-        f"bench.{n}": {
-            "permissions": [{"header": {"name": ":method", "string_match": {"exact": "GET"}}}],
-            "principals": [{"metadata": {
-                "filter": "envoy.filters.http.jwt_authn",
-                "path": [{"key": "payload"}, {"key": "groups"}],
-                "value": {"list_match": {"one_of": {"string_match": {"exact": f"team-{n}"}}}},
-            }}],
-        } for n in range(policies)
-    }}}
-    router = {"@type": f"{kind}.http.router.v3.Router"}
-    log = {"@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
-           "path": str(folder / "envoy-access.log"), "log_format": {"json_format": {
-               "time": "%START_TIME%", "request": "%REQ(X-REQUEST-ID)%", "source": "%DOWNSTREAM_REMOTE_ADDRESS%",
-               "principal": "%DYNAMIC_METADATA(envoy.filters.http.jwt_authn:payload:sub)%",
-               "method": "%REQ(:METHOD)%", "host": "%REQ(:AUTHORITY)%", "path": "%REQ(:PATH)%",
-               "status": "%RESPONSE_CODE%", "latency": "%DURATION%"}}}
-    manager = {
-        "@type": f"{kind}.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "bench", "access_log": [{"name": "file", "typed_config": log}],
-        "http_filters": [
-            {"name": "envoy.filters.http.jwt_authn", "typed_config": jwt_authn},
-            {"name": "envoy.filters.http.rbac", "typed_config": rbac},
-            {"name": "envoy.filters.http.router", "typed_config": router},
-        ],
-        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
-            {"match": {"prefix": "/"}, "route": {"cluster": "service", "timeout": "60s"}}]}]},
-    }
-    address = lambda p: {"socket_address": {"address": "127.0.0.1", "port_value": p}}  # noqa: E731
-    return {"static_resources": {
-        "listeners": [{"address": address(port), "filter_chains": [{"filters": [
-            {"name": "hcm", "typed_config": manager}]}]}],
-        "clusters": [{"name": "service", "type": "STATIC", "load_assignment": {
-            "cluster_name": "service", "endpoints": [{"lb_endpoints": [
-                {"endpoint": {"address": address(upstream_port)}}]}]},
-            "circuit_breakers": {"thresholds": [{"max_connections": 4096, "max_pending_requests": 4096,
-                                                "max_requests": 4096}]}}],
-    }}

@@ -1,6 +1,6 @@
 """Traffic for the profile that the release binary is optimised by: `python -m bench.training BINARY`.
 
-The kinds of work that a gate does all day: remembered and evaluated decisions, TLS, HTTP/2, refusals.
+The kinds of work that a gate does all day: remembered and evaluated decisions, every protocol, refusals.
 """
 
 import pathlib
@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 
-from . import measure, subjects
+from . import measure, subjects, wire
 
 SECONDS = 5
 
@@ -18,19 +18,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="portcullis-training-") as name:
         folder = pathlib.Path(name)
         issuer = subjects.Issuer(folder)
-        with subjects.upstream(folder) as upstream:
+        with wire.all_upstreams(folder) as behind:
             for decision_cache in (True, False):
-                with subjects.portcullis(folder, upstream, issuer, decision_cache=decision_cache) as running:
-                    exercise(running, issuer)
+                with subjects.portcullis(folder, behind, issuer, decision_cache=decision_cache) as running:
+                    exercise(folder, running, issuer)
 
 
-def exercise(running: subjects.Running, issuer: subjects.Issuer) -> None:
+def exercise(folder: pathlib.Path, running: subjects.Running, issuer: subjects.Issuer) -> None:
     env = {"TOKENS": str(issuer.tokens), "HOST_HEADER": subjects.HOST}
     script = subjects.HERE / "peers/load.lua"
     plain, tls = f"http://127.0.0.1:{running.port}", f"https://127.0.0.1:{running.tls}"
     measure.load(plain, script, 64, SECONDS, **env)
     measure.load(plain, script, 1, 1, **env)
-    measure.load(tls, script, 16, 1, **env)
+    for load in wire.WIRES.values():
+        load(folder, running, issuer, 2)
     token = issuer.tokens.read_text().split()[0]
     for url, bearer in ((plain, token), (tls, token), (plain, "unknown")):
         headers = ["-H", f"authorization: Bearer {bearer}", "-H", f":authority: {subjects.HOST}"]

@@ -1,10 +1,14 @@
--- Sends the same request with 64 tokens in turn, from the file named by TOKENS; fails loudly.
+-- Sends the same request with 64 tokens in turn, from the file named by TOKENS, or without any; fails loudly.
 local requests, turn = {}, 0
 
 function init(args)
-  local host = os.getenv("HOST_HEADER")
+  local host, target = os.getenv("HOST_HEADER"), os.getenv("TARGET") or "/1k"
+  if os.getenv("ANONYMOUS") then
+    requests[1] = wrk.format("GET", target, { ["Host"] = host })
+    return
+  end
   for token in io.lines(os.getenv("TOKENS")) do
-    requests[#requests + 1] = wrk.format("GET", "/1k", {
+    requests[#requests + 1] = wrk.format("GET", target, {
       ["Host"] = host, ["Authorization"] = "Bearer " .. token })
   end
 end

@@ -30,6 +30,8 @@ pub enum ProblemKind {
     Misdirected,
     /// A value that its type cannot hold.
     NotRepresentable,
+    /// HTTP, to a service that speaks TCP.
+    SpeaksTcp,
     /// Too many for now.
     Limited,
     /// Something of ours is missing.
@@ -67,7 +69,7 @@ pub struct Facts {
 
 impl ProblemKind {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Malformed,
         Self::MethodNotAllowed,
         Self::Unauthenticated,
@@ -81,6 +83,7 @@ impl ProblemKind {
         Self::TooSlow,
         Self::Misdirected,
         Self::NotRepresentable,
+        Self::SpeaksTcp,
         Self::Limited,
         Self::Unavailable,
         Self::Upstream,
@@ -118,6 +121,7 @@ impl ProblemKind {
             | Self::TooSlow
             | Self::Misdirected
             | Self::NotRepresentable
+            | Self::SpeaksTcp
             | Self::Invalid
             | Self::Conflict
             | Self::UnsupportedMediaType => self.of_the_request(),
@@ -169,6 +173,13 @@ impl ProblemKind {
                 422,
                 "A value in the request is not one that its declared type can hold, so policy could not be asked about it.",
                 "Compare the request with the API document; the detail of the answer names the value.",
+            ),
+            Self::SpeaksTcp => facts(
+                "speaks-tcp",
+                "This service speaks TCP",
+                426,
+                "The host belongs to a service that speaks TCP and no HTTP, so a request to it leads nowhere.",
+                "Open a connection with `portcullis connect`, and point your tool at the address that it prints.",
             ),
             Self::Invalid => facts(
                 "invalid",
@@ -294,7 +305,7 @@ impl ProblemKind {
                 "upstream",
                 "The service does not answer",
                 502,
-                "The gate let the request through, and the service behind it could not be reached, broke off or was too slow.",
+                "The gate let the request through, and the service behind it could not be reached, broke off, was too slow, or has as much to do as its limits allow.",
                 "Ask the owner of the service. Whether the request had an effect is not known if it broke off.",
             ),
             _ => facts(
@@ -364,6 +375,7 @@ mod tests {
             Refusal::TooSlow,
             Refusal::Misdirected,
             Refusal::NotRepresentable(String::new()),
+            Refusal::SpeaksTcp("db".parse().unwrap()),
             Refusal::Limited { retry_after: 1 },
             Refusal::Unavailable(Unavailable::Store),
             Refusal::Upstream(UpstreamTrouble::Broken),

@@ -6,6 +6,7 @@ use axum::{
     http::StatusCode,
 };
 use jiff::Timestamp;
+use portcullis_control::ControlError;
 use portcullis_model::{Audience, Held, Secret, ServiceName, SignIn};
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
@@ -80,6 +81,10 @@ pub struct MakeSignInBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub service: Option<ServiceName>,
+    /// Until the sign-in ends that it is made from, and not for ten minutes: for one TCP service, whose
+    /// connections hang on it.
+    #[serde(default)]
+    pub lasting: bool,
 }
 
 /// The audiences that a sign-in can be made for.
@@ -129,7 +134,7 @@ pub(crate) async fn list(
     Ok(Json(SignInsBody { sign_ins: all.iter().map(SignInBody::from).collect() }))
 }
 
-/// Make a sign-in for the gate, for ten minutes at most
+/// Make a sign-in for the gate, for ten minutes at most; for a TCP service longer, if it is to be lasting
 #[utoipa::path(post, path = "/v1/sign-ins", tag = "identity", operation_id = "make_sign_in",
     request_body = MakeSignInBody, responses((status = 201, body = NewSignInBody)))]
 pub(crate) async fn make(
@@ -138,7 +143,14 @@ pub(crate) async fn make(
     Body(body): Body<MakeSignInBody>,
 ) -> Answer<(StatusCode, Json<NewSignInBody>)> {
     let MadeAudience::Gate = body.audience;
-    let made = api.control.gate_sign_in(&op, body.service).await?;
+    let made = match (body.lasting, body.service) {
+        (false, service) => api.control.gate_sign_in(&op, service).await?,
+        (true, Some(service)) => api.control.lasting_gate_sign_in(&op, service).await?,
+        (true, None) => {
+            let message = "name the one service that it is for".to_owned();
+            return Err(ControlError::Invalid { field: "service", message }.into());
+        }
+    };
     let sign_in = (&made.sign_in).into();
     Ok((StatusCode::CREATED, Json(NewSignInBody { token: made.token, sign_in })))
 }

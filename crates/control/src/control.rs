@@ -292,6 +292,15 @@ impl Control {
         sign_in::for_gate(&self.core, op, service).await
     }
 
+    /// The same for a TCP service, and for as long as its parent lives: connections hang on it.
+    pub async fn lasting_gate_sign_in(
+        &self,
+        op: &OpContext,
+        service: ServiceName,
+    ) -> Result<GateSignIn> {
+        sign_in::lasting(&self.core, op, service).await
+    }
+
     /// Who the caller is.
     pub async fn whoami(&self, op: &OpContext) -> Result<WhoAmI> {
         services::whoami(op)

@@ -37,6 +37,8 @@ pub enum Refusal {
     Misdirected,
     /// A value that the declared type cannot hold.
     NotRepresentable(String),
+    /// HTTP, to a service that speaks TCP and no HTTP.
+    SpeaksTcp(ServiceName),
     /// Too many for now.
     Limited {
         /// Seconds until it is worth trying again.
@@ -124,6 +126,8 @@ pub enum UpstreamTrouble {
     Broken,
     /// It did not answer in time.
     TimedOut,
+    /// As much is under way to it as may be.
+    Overloaded,
 }
 
 impl Refusal {
@@ -143,6 +147,7 @@ impl Refusal {
             Self::TooSlow => "too-slow",
             Self::Misdirected => "misdirected",
             Self::NotRepresentable(_) => "not-representable",
+            Self::SpeaksTcp(_) => "speaks-tcp",
             Self::Limited { .. } => "limited",
             Self::Unavailable(Unavailable::Internal) => "internal",
             Self::Unavailable(_) => "unavailable",

@@ -168,6 +168,7 @@ fn source() -> Result<BundleSource, Failed> {
         max_hold: ServiceSource::MAX_HOLD,
         max_body: ServiceSource::MAX_BODY,
         max_bodies: BTreeMap::new(),
+        upstream: portcullis_policy::upstream::UpstreamSource::default(),
         strict_audit: false,
         anonymous: false,
         place: ("portcullis.yaml".to_owned(), None),
@@ -245,11 +246,11 @@ fn questions(verb: &str, first: usize) -> Result<Vec<Question>, Failed> {
                 auth_method: "sign_in",
                 auth_age: SignedDuration::from_mins(5),
                 request: Known::Value(RequestId::from_bits(1)),
-                http: Known::Value(Http {
+                http: Known::Value(Some(Http {
                     method: method.into(),
                     path: "/things".into(),
                     host: "shop.example.com".into(),
-                }),
+                })),
                 params: Known::Value(None),
                 body: Known::Value(None),
             },

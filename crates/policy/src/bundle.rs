@@ -20,6 +20,7 @@ use crate::{
     places::Places,
     policy::Policies,
     rotations::Rotations,
+    upstream::UpstreamSource,
 };
 
 /// The text of one policy file.
@@ -46,6 +47,17 @@ pub enum OperationsSource {
     },
     /// Inline: `name: METHOD /path/{parameter}`; parameters are strings.
     Inline(IndexMap<String, String>),
+    /// It speaks no HTTP: its one operation is `connect`.
+    Connect(TcpLimits),
+}
+
+/// Bounds on the connections of a TCP service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct TcpLimits {
+    /// A connection that carries nothing for so long ends.
+    pub idle: Window,
+    /// The bytes that one connection may carry, both ways together; `None`: as many as it likes.
+    pub max_bytes: Option<u64>,
 }
 
 /// One service as configured.
@@ -59,7 +71,8 @@ pub struct ServiceSource {
     pub path_prefix: Option<String>,
     /// Cedar `resource.labels`.
     pub labels: BTreeMap<String, String>,
-    /// Its instances and their base URLs: `http://`, `https://`, `h2c://`.
+    /// Its instances and their base URLs: `http://`, `https://`, `h2c://`; of a TCP service `tcp://`,
+    /// `tls://`.
     pub instances: IndexMap<InstanceName, url_text::UrlText>,
     /// Instances that the balancer never picks.
     pub addressed_only: Vec<InstanceName>,
@@ -78,6 +91,9 @@ pub struct ServiceSource {
     /// The same by operation, where it is another: `uploadDocument: 8388608`.
     #[serde(default)]
     pub max_bodies: BTreeMap<String, u64>,
+    /// How its instances are chosen and reached.
+    #[serde(default)]
+    pub upstream: UpstreamSource,
     /// Every attempt waits for stable storage.
     pub strict_audit: bool,
     /// Callers without credentials are let in as `Anonymous`, as far as policy permits them.
@@ -92,6 +108,16 @@ impl ServiceSource {
     pub const MAX_HOLD: Window = Window::minutes(5);
     /// The default of `max_body`.
     pub const MAX_BODY: u64 = 1024 * 1024;
+
+    /// The bounds of its connections, if it speaks TCP and no HTTP.
+    pub fn tcp(&self) -> Option<TcpLimits> {
+        match &self.operations {
+            OperationsSource::Connect(limits) => Some(*limits),
+            OperationsSource::Methods
+            | OperationsSource::OpenApi { .. }
+            | OperationsSource::Inline(_) => None,
+        }
+    }
 }
 
 fn default_hold() -> Window {

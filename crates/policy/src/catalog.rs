@@ -5,6 +5,7 @@
 //! with the canonical host and path that are also forwarded; nothing is normalized here, and what
 //! is not declared leads nowhere.
 
+mod address;
 mod declared;
 mod document;
 mod hosts;

@@ -67,8 +67,8 @@ pub struct Context {
     pub auth_age: SignedDuration,
     /// The request's id.
     pub request: Known<RequestId>,
-    /// Method, path, host.
-    pub http: Known<Http>,
+    /// Method, path, host; none where no HTTP is spoken to the service.
+    pub http: Known<Option<Http>>,
     /// Declared parameters, if the operation has any.
     pub params: Known<Option<Record>>,
     /// Declared body, if the operation has one.

@@ -59,8 +59,8 @@ pub(crate) fn cedar_context(
                 Known::Unknown => None,
             },
             Part::Http => match &context.http {
-                Known::Value(http) => Some(http_record(http)?),
-                Known::Unknown => None,
+                Known::Value(Some(http)) => Some(http_record(http)?),
+                Known::Value(None) | Known::Unknown => None,
             },
             Part::Clock => clocks.record(context.now)?,
             Part::Params => inspected(&context.params)?,
@@ -265,9 +265,9 @@ pub(crate) fn look<'a>(read: &Read, context: &'a Context, clocks: &Clocks) -> Lo
         Part::Auth | Part::Clock if read.presence => Look::Present,
         Part::Auth => Look::Text(context.auth_method),
         Part::Http => match &context.http {
-            Known::Value(_) if read.presence => Look::Present,
-            Known::Value(http) => http_field(read, http),
-            Known::Unknown => Look::Absent,
+            Known::Value(Some(_)) if read.presence => Look::Present,
+            Known::Value(Some(http)) => http_field(read, http),
+            Known::Value(None) | Known::Unknown => Look::Absent,
         },
         Part::Clock => {
             let name = read.path.first().map_or("", SmolStr::as_str);

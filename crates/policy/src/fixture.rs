@@ -68,6 +68,7 @@ fn service(name: &str, criticality: &str) -> ServiceSource {
         max_hold: ServiceSource::MAX_HOLD,
         max_body: ServiceSource::MAX_BODY,
         max_bodies: BTreeMap::new(),
+        upstream: crate::upstream::UpstreamSource::default(),
         strict_audit: false,
         anonymous: false,
         place: ("portcullis.yaml".to_owned(), Some(1)),
@@ -132,11 +133,11 @@ pub(crate) fn context(amount: i64) -> Context {
         auth_method: "sign-in",
         auth_age: SignedDuration::from_secs(60),
         request: Known::Value(RequestId::from_bits(1)),
-        http: Known::Value(Http {
+        http: Known::Value(Some(Http {
             method: "POST".into(),
             path: "/refunds".into(),
             host: "payments.example.com".into(),
-        }),
+        })),
         params: Known::Value(None),
         body: Known::Value(Some(body)),
     }

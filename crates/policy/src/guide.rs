@@ -6,7 +6,9 @@ use indexmap::IndexMap;
 use portcullis_model::Window;
 
 use crate::{
-    Bundle, BundleSource, PolicySource, ServiceSource, bundle::OperationsSource, policy_test,
+    Bundle, BundleSource, PolicySource, ServiceSource,
+    bundle::{OperationsSource, TcpLimits},
+    policy_test,
 };
 
 const GUIDE: &str = include_str!("../../../docs/policy-guide.md");
@@ -84,9 +86,25 @@ fn payments() -> ServiceSource {
         max_hold: ServiceSource::MAX_HOLD,
         max_body: ServiceSource::MAX_BODY,
         max_bodies: BTreeMap::new(),
+        upstream: crate::upstream::UpstreamSource::default(),
         strict_audit: false,
         anonymous: true,
         place: ("portcullis.yaml".to_owned(), None),
+    }
+}
+
+/// A TCP service.
+fn database() -> ServiceSource {
+    ServiceSource {
+        name: "ledger-db".parse().unwrap(),
+        hosts: vec!["ledger-db.example.com".to_owned()],
+        instances: [("db-1".parse().unwrap(), "tcp://10.0.0.5:5432".to_owned())].into(),
+        operations: OperationsSource::Connect(TcpLimits {
+            idle: Window::minutes(60),
+            max_bytes: None,
+        }),
+        anonymous: false,
+        ..payments()
     }
 }
 
@@ -99,7 +117,7 @@ fn the_policies_of_the_guide_load_together_and_its_tests_pass() {
     assert!(policies.len() >= 6, "{policies:#?}");
     let source = BundleSource {
         policies,
-        services: vec![payments()],
+        services: vec![payments(), database()],
         labels: BTreeMap::new(),
         claims: BTreeMap::from([("repository".to_owned(), "String".to_owned())]),
         user_claims: BTreeMap::new(),

@@ -14,6 +14,7 @@ pub mod notice;
 pub mod policy_test;
 pub mod rate_limit;
 pub mod snapshot;
+pub mod upstream;
 
 mod ahead;
 mod cache;

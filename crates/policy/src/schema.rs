@@ -104,9 +104,11 @@ fn action(text: &mut String, service: &str, principals: &str, operation: &Operat
     let _ = writeln!(
         text,
         "action {} in [{}] appliesTo {{\n  principal: [{principals}], resource: [Service, Instance],\n  \
-         context: {{ now: datetime, source: Source, auth: Auth, request: Plain, http: Http, grant?: Grant{clock}{}{} }},\n}};",
+         context: {{ now: datetime, source: Source, auth: Auth, request: Plain{}, grant?: Grant{clock}{}{} }},\n}};",
         quoted(operation.name().as_str()),
         quoted(&group),
+        // A policy that reads of it what a connection does not have cannot load.
+        if operation.is_connect() { "" } else { ", http: Http" },
         inspected("params", operation.params_type()),
         inspected("body", operation.body_type()),
     );

@@ -11,6 +11,7 @@ mod bundle;
 mod client;
 mod close;
 mod completion;
+mod connect;
 mod connections;
 mod curl;
 mod emergency;
@@ -120,6 +121,8 @@ pub(crate) enum ClientCommand {
     Close(close::Close),
     /// Runs curl with my identity
     Curl(curl::Curl),
+    /// Opens a local address that leads to a TCP service, with my identity
+    Connect(connect::Connect),
     /// Prints a token for the gate, good for one service and ten minutes; or a one-time token for one
     /// of my grants, good for a minute
     Token(token::Token),
@@ -202,6 +205,7 @@ async fn dispatch(
         ClientCommand::Principals => principals::run(session()?).await?,
         ClientCommand::Close(close) => close.run(session()?).await?,
         ClientCommand::Curl(curl) => return curl.run(session()?).await,
+        ClientCommand::Connect(connect) => return connect.run(session()?).await,
         ClientCommand::Redeem(redeem) => {
             redeem.run(options.profile.as_deref(), screen, clock).await?;
         }

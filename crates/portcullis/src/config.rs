@@ -19,6 +19,7 @@ mod audit;
 mod bundle_source;
 mod ci;
 mod control;
+mod direct;
 mod document;
 mod facts;
 mod holding;
@@ -42,8 +43,10 @@ mod service;
 mod sign_ins;
 mod size;
 mod spiffe;
+mod tcp;
 #[cfg(test)]
 mod tests;
+mod upstream;
 
 pub(crate) use access_requests::AccessRequests;
 pub(crate) use audit::Audit;
@@ -81,6 +84,9 @@ pub(crate) struct Config {
     /// Where a gate keeps what sealed credentials take; without it, it accepts none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sealed: Option<Sealed>,
+    /// The zone that this gate is in: instances of the same zone are preferred.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) zone: Option<String>,
     /// Who vouches for whom.
     pub(crate) identity: Identity,
     /// Named clocks that policies read, and their time zones: `{office: Europe/Lisbon}`.
@@ -180,6 +186,7 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
     let limited = section.field("limits");
     let limits = limited.as_ref().map_or(Some(Limits::default()), Limits::read);
     let sealed = section.field("sealed").map(|field| Sealed::read(&field));
+    let zone = section.field("zone").map(|field| field.text().map(str::to_owned));
     let given = section.field("identity");
     let identity = given
         .as_ref()
@@ -202,6 +209,7 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
     if let (Some(field), Some(limits)) = (&limited, &limits) {
         limits.check(field, &services);
     }
+    direct::check(listeners.as_deref().unwrap_or_default(), &services, document, problems);
     Some(Config {
         demo: demo?,
         listeners: listeners?,
@@ -212,6 +220,7 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
         holding: holding?,
         limits: limits?,
         sealed: sealed.map_or(Some(None), |read| read.map(Some))?,
+        zone: zone.map_or(Some(None), |read| read.map(Some))?,
         identity: identity?,
         clocks: clocks.unwrap_or_default(),
         schedules: schedules.unwrap_or_default(),

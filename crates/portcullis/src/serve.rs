@@ -51,9 +51,9 @@ pub(crate) struct ServeArguments {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     cores: Option<u16>,
     /// Microseconds that a core with quick work looks for more before it sleeps: buys latency with
-    /// processor time
-    #[arg(long, value_name = "MICROSECONDS", value_parser = clap::value_parser!(u64).range(1..=10_000))]
-    busy_poll: Option<u64>,
+    /// processor time that is idle; 0 sleeps at once
+    #[arg(long, value_name = "MICROSECONDS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(0..=10_000))]
+    busy_poll: u64,
     /// Evaluate each request anew: shows what remembering decisions is worth
     #[arg(long, hide = true)]
     no_decision_cache: bool,
@@ -92,7 +92,7 @@ impl ServeArguments {
     fn cores(&self) -> Cores {
         let there = || std::thread::available_parallelism().map_or(1, usize::from);
         let number = self.cores.map_or_else(there, usize::from);
-        let busy_poll = self.busy_poll.map(Duration::from_micros);
+        let busy_poll = (self.busy_poll > 0).then(|| Duration::from_micros(self.busy_poll));
         Cores { number, decision_cache: !self.no_decision_cache, busy_poll }
     }
 }

@@ -30,7 +30,7 @@ pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) struct Cut(pub(crate) ConnectionEnd);
 
 /// A body that is already here.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Whole {
     data: Option<Bytes>,
     trailers: Option<HeaderMap>,
@@ -75,6 +75,19 @@ impl UpBody {
     /// As it comes; cut together with `watch`.
     pub(crate) fn streaming(incoming: Incoming, watch: Option<Rc<Watch>>) -> Self {
         Self::Streaming(Upload { incoming, watch })
+    }
+}
+
+impl UpBody {
+    /// The same once more, if all of it is here.
+    pub(crate) fn copy(&self) -> Option<Self> {
+        match self {
+            Self::Whole(whole) => Some(Self::Whole(whole.clone())),
+            Self::Streaming(upload) if upload.incoming.is_end_stream() => {
+                Some(Self::Whole(Whole::new(Bytes::new(), None)))
+            }
+            Self::Streaming(_) => None,
+        }
     }
 }
 
@@ -199,11 +212,12 @@ impl Download {
         if let Some(watch) = self.watch.take() {
             watch.over(why);
         }
-        // Only a connection that answered completely can carry another request.
-        if let Some(lane) = self.lane.take()
-            && why == ConnectionEnd::Finished
-        {
-            lane.give_back();
+        let Some(mut lane) = self.lane.take() else { return };
+        match why {
+            // Only a connection that answered completely can carry another request.
+            ConnectionEnd::Finished => lane.give_back(),
+            ConnectionEnd::UpstreamGone => lane.blame(),
+            _ => {}
         }
     }
 
@@ -359,6 +373,8 @@ pub(crate) const fn in_words(end: ConnectionEnd) -> &'static str {
         ConnectionEnd::PolicyChanged => "policy no longer permits it",
         ConnectionEnd::Closed => "it was closed",
         ConnectionEnd::Flooding => "too many frames carry nothing",
+        ConnectionEnd::Idle => "it carried nothing for too long",
+        ConnectionEnd::TooMuch => "it carried more than it may",
         ConnectionEnd::ShuttingDown => "the gate is shutting down",
     }
 }

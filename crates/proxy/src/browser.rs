@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     body::DownBody,
-    canonical::{Authority, single::Present},
+    canonical::{Authority, Speaks, single::Present},
     core::Core,
     exchange::Exchange,
     identify::Known,
@@ -109,7 +109,7 @@ pub(crate) fn authenticate(
     let (Some(cookie), Some(origin)) = (cookie, &exchange.browser.origin) else {
         return Err(Refusal::Unauthenticated);
     };
-    let websocket = exchange.speaks == crate::canonical::Speaks::WebSocket;
+    let websocket = matches!(exchange.speaks, Speaks::WebSocket | Speaks::Tcp);
     if browser::cause(&exchange.method, headers, origin, websocket) == Cause::Other {
         return Err(Refusal::CrossOrigin);
     }

@@ -1,9 +1,10 @@
 //! Looking for work for a moment before falling asleep.
 //!
 //! On many machines, virtual ones above all, being woken costs more than most requests. A core whose
-//! work comes in quick succession therefore stays awake between two pieces of it. It learns from the
-//! last gap whether that is worth it: under slow traffic, and at rest, it sleeps at once. A core that
-//! always has work never gets here.
+//! work comes in quick succession therefore stays awake between two pieces of it. It learns, apart for
+//! requests and for answers, what came after the last one and how soon: behind a slow upstream it does
+//! not stay awake for the answer, under slow traffic not for the next request, and at rest it sleeps at
+//! once. A core that always has work never gets here.
 
 use std::{
     cell::Cell,
@@ -13,50 +14,97 @@ use std::{
 
 use tokio::{sync::Notify, task::yield_now};
 
-/// A core's pieces of work: request heads that came from clients, and answers from upstreams.
+/// A piece of work.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Piece {
+    /// A request's head, from a client; what follows is mostly its answer.
+    #[default]
+    Request,
+    /// An answer's head, from an upstream; what follows is mostly the next request.
+    Answer,
+}
+
+/// A core's pieces of work.
 #[derive(Debug, Default)]
 pub(crate) struct Work {
     count: Cell<u64>,
+    last: Cell<Piece>,
     comes: Notify,
     is_watched: Cell<bool>,
 }
 
 impl Work {
     /// One more piece.
-    pub(crate) fn came(&self) {
+    pub(crate) fn came(&self, piece: Piece) {
         if self.is_watched.get() {
             self.count.set(self.count.get().wrapping_add(1));
+            self.last.set(piece);
             self.comes.notify_one();
         }
     }
 
-    /// Keeps the core awake for at most `most` after each piece, for as long as it runs.
+    /// Keeps the core awake for at most `most` after each piece, for as long as it runs, where the
+    /// last piece of its kind was followed by another within that.
     pub(crate) async fn stay_awake(self: Rc<Self>, most: Duration) {
         self.is_watched.set(true);
-        let mut last = Instant::now();
+        let mut learned = Learned::default();
+        let (mut piece, mut at, mut seen) = (Piece::Request, Instant::now(), self.count.get());
         loop {
             self.comes.notified().await;
-            let gap = last.elapsed();
-            last = Instant::now();
-            if gap <= most {
-                last = self.look_for_more(last, most).await;
+            // What was found while looking has left its notice behind.
+            let mut came = (self.count.get() != seen).then(Instant::now);
+            let is_new = came.is_some();
+            while let Some(now) = came {
+                learned.note(piece, now.duration_since(at) <= most);
+                (piece, at, seen) = (self.last.get(), now, self.count.get());
+                if !learned.is_worth_it(piece) {
+                    break;
+                }
+                came = self.look_for_more(at, most).await;
+            }
+            if is_new && came.is_none() {
+                learned.note(piece, false);
             }
         }
     }
 
-    /// Looks for events until there was no work for `most`; tells when the last piece came.
-    async fn look_for_more(&self, mut last: Instant, most: Duration) -> Instant {
-        let mut seen = self.count.get();
+    /// Looks for events until there is work, and tells when it came, or until `most` after `last`.
+    async fn look_for_more(&self, last: Instant, most: Duration) -> Option<Instant> {
+        let seen = self.count.get();
         loop {
             // The runtime polls for events, without waiting, before it goes on here.
             yield_now().await;
             let now = Instant::now();
             if self.count.get() != seen {
-                seen = self.count.get();
-                last = now;
-            } else if now.duration_since(last) > most {
-                return last;
+                return Some(now);
             }
+            if now.duration_since(last) > most {
+                return None;
+            }
+        }
+    }
+}
+
+/// Whether the last piece of each kind was soon followed by another.
+#[derive(Debug, Default)]
+struct Learned {
+    of_requests: bool,
+    of_answers: bool,
+}
+
+impl Learned {
+    fn note(&mut self, piece: Piece, soon: bool) {
+        match piece {
+            Piece::Request => self.of_requests = soon,
+            Piece::Answer => self.of_answers = soon,
+        }
+    }
+
+    /// Whether to stay awake after it.
+    fn is_worth_it(&self, piece: Piece) -> bool {
+        match piece {
+            Piece::Request => self.of_requests,
+            Piece::Answer => self.of_answers,
         }
     }
 }
@@ -68,33 +116,44 @@ mod tests {
     /// Longer than a busy machine keeps a thread waiting.
     const MOST: Duration = Duration::from_millis(500);
 
-    #[test]
-    fn work_that_comes_meanwhile_is_waited_on_in_turn() {
+    fn on_a_core(doing: impl Future<Output = ()>) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        tokio::task::LocalSet::new().block_on(&runtime, async {
+        tokio::task::LocalSet::new().block_on(&runtime, doing);
+    }
+
+    #[test]
+    fn work_that_comes_meanwhile_is_found() {
+        on_a_core(async {
             let work = Rc::new(Work::default());
             work.is_watched.set(true);
             let (began, worker) = (Instant::now(), Rc::clone(&work));
             tokio::task::spawn_local(async move {
-                for _ in 0..5 {
-                    tokio::time::sleep(MOST / 10).await;
-                    worker.came();
-                }
+                tokio::time::sleep(MOST / 10).await;
+                worker.came(Piece::Answer);
             });
-            let last = work.look_for_more(began, MOST).await;
-            assert!(work.count.get() > 0 && last > began);
+            let came = work.look_for_more(began, MOST).await.unwrap();
+            assert!(came > began && work.last.get() == Piece::Answer);
         });
     }
 
     #[test]
     fn looking_ends_when_nothing_comes() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
+        on_a_core(async {
             let work = Work::default();
             let began = Instant::now();
-            let last = work.look_for_more(began, MOST).await;
-            assert_eq!(last, began);
+            assert_eq!(work.look_for_more(began, MOST).await, None);
             assert!(began.elapsed() > MOST);
         });
+    }
+
+    #[test]
+    fn behind_a_slow_upstream_only_requests_are_looked_for() {
+        let mut learned = Learned::default();
+        assert!(!learned.is_worth_it(Piece::Request) && !learned.is_worth_it(Piece::Answer));
+        learned.note(Piece::Answer, true);
+        learned.note(Piece::Request, false);
+        assert!(learned.is_worth_it(Piece::Answer) && !learned.is_worth_it(Piece::Request));
+        learned.note(Piece::Answer, false);
+        assert!(!learned.is_worth_it(Piece::Answer));
     }
 }

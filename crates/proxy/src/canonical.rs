@@ -17,6 +17,7 @@ use http::{HeaderMap, Method, Version, header, request::Parts, uri::PathAndQuery
 use portcullis_model::Refusal;
 
 pub(crate) use authority::{Authority, LastHost};
+use framing::Upgrade;
 use single::{GRPC_TIMEOUT, Present};
 
 use crate::{forward::deadline::grpc_timeout, serve::strict::http2};
@@ -30,6 +31,8 @@ pub(crate) enum Speaks {
     Grpc,
     /// An upgrade to a WebSocket.
     WebSocket,
+    /// An upgrade to a connection with a TCP service.
+    Tcp,
 }
 
 /// A request that reads one way only.
@@ -75,9 +78,13 @@ pub(crate) fn read(
     present.check()?;
     let frame = framing::check(&mut parts, present)?;
     let speaks = match frame.upgrade {
-        true => Speaks::WebSocket,
-        false if present.has(Present::CONTENT_TYPE) && is_grpc(&parts.headers) => Speaks::Grpc,
-        false => Speaks::Http,
+        Some(Upgrade::WebSocket) => Speaks::WebSocket,
+        Some(Upgrade::Tcp) if target != "/" => {
+            return Err(Refusal::Malformed("a connection is asked for at `/`"));
+        }
+        Some(Upgrade::Tcp) => Speaks::Tcp,
+        None if present.has(Present::CONTENT_TYPE) && is_grpc(&parts.headers) => Speaks::Grpc,
+        None => Speaks::Http,
     };
     if speaks == Speaks::Grpc && present.has(Present::GRPC_TIMEOUT) {
         check_grpc_timeout(&parts.headers)?;

@@ -5,6 +5,7 @@
 //! look-ups per connection; only a new bundle, a changed principal or a rule that reads time costs
 //! another decision. Idle connections are cut like busy ones.
 
+mod bounds;
 mod live;
 mod standing;
 mod watch;

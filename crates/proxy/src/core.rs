@@ -30,7 +30,7 @@ use crate::{
     ports::Journal,
     record::Anonymous,
     share::Shares,
-    upstream::Upstreams,
+    upstream::{Registry, Upstreams},
 };
 
 /// Workload tokens whose verification one core remembers.
@@ -76,6 +76,7 @@ pub(crate) struct Shared {
     pub(crate) holds: Arc<Holds>,
     pub(crate) replays: Arc<Replays>,
     pub(crate) sources: Arc<Sources>,
+    pub(crate) registry: Arc<Registry>,
 }
 
 impl Core {
@@ -87,9 +88,12 @@ impl Core {
         seats: Seats,
         shared: Shared,
     ) -> std::io::Result<Rc<Self>> {
-        let Shared { rates, holds, replays, sources } = shared;
+        let Shared { rates, holds, replays, sources, registry } = shared;
         let journal = parts.journals.open(number)?;
         let decisions = decision_cache(&config);
+        let mut seed = [0; 8];
+        parts.entropy.fill(&mut seed);
+        let seed = u64::from_le_bytes(seed);
         let changes = parts.feed.changes();
         let snapshot = parts.feed.current();
         Ok(Rc::new(Self {
@@ -102,7 +106,7 @@ impl Core {
             seen: Seen::default(),
             grants_used: Seen::default(),
             rates,
-            upstreams: Upstreams::new(&config.upstream_roots),
+            upstreams: Upstreams::new(number, &config.upstream_roots, registry, seed),
             live: Live::default(),
             peers: Peers::default(),
             work: Rc::default(),

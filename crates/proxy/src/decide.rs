@@ -8,7 +8,11 @@ use portcullis_policy::{
 };
 
 use crate::{
-    canonical::Canonical, core::Core, exchange::Exchange, identify::Caller, inspect::Facts,
+    canonical::{Canonical, Speaks},
+    core::Core,
+    exchange::Exchange,
+    identify::Caller,
+    inspect::Facts,
     route::Operation,
 };
 
@@ -40,12 +44,12 @@ impl Question {
     }
 }
 
-/// Decides a request. Only a permit comes back as something that can be forwarded with.
+/// Decides a request, or a connection without one. Only a permit comes back as something that can be forwarded with.
 pub(crate) fn decide(
     exchange: &mut Exchange,
     caller: &Caller,
     operation: Operation,
-    request: &Canonical,
+    request: Option<&Canonical>,
     facts: Facts,
 ) -> Result<(Pass, Rc<Question>), Refusal> {
     let started = std::time::Instant::now();
@@ -56,11 +60,7 @@ pub(crate) fn decide(
         auth_method: authenticated.method().as_str(),
         auth_age: exchange.now.duration_since(authenticated.authenticated_at()),
         request: Known::Value(exchange.id),
-        http: Known::Value(Http {
-            method: exchange.core.method_name(&request.method),
-            path: request.path().into(),
-            host: request.authority.shared_host(),
-        }),
+        http: Known::Value(request.and_then(|request| http(exchange, request))),
         params: Known::Value(facts.params),
         body: Known::Value(facts.body),
     };
@@ -76,6 +76,15 @@ pub(crate) fn decide(
     exchange.core.metrics.decided(started.elapsed());
     let pass = permitted(exchange, &question, verdict)?;
     Ok((pass, Rc::new(question)))
+}
+
+/// What policies may read of HTTP: nothing of a request that only opens a connection.
+fn http(exchange: &Exchange, request: &Canonical) -> Option<Http> {
+    (request.speaks != Speaks::Tcp).then(|| Http {
+        method: exchange.core.method_name(&request.method),
+        path: request.path().into(),
+        host: request.authority.shared_host(),
+    })
 }
 
 /// Grants that end unused live on by their use.

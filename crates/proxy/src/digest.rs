@@ -34,12 +34,7 @@ pub(crate) fn of(
     request: &Canonical,
     body: &[u8],
 ) -> String {
-    let mut form = Form(Sha256::new());
-    form.part(b"portcullis request 1");
-    form.part(principal.kind.as_str().as_bytes());
-    form.part(principal.id.as_bytes());
-    form.part(resource.service.as_str().as_bytes());
-    form.part(resource.instance.as_ref().map_or("", |instance| instance.as_str()).as_bytes());
+    let mut form = Form::begun(b"portcullis request 1", principal, resource);
     form.part(request.method.as_str().as_bytes());
     form.part(request.authority.as_str().as_bytes());
     let path = request.target.path();
@@ -50,9 +45,25 @@ pub(crate) fn of(
     form.finish()
 }
 
+/// The digest of opening a connection to a TCP service: the label `portcullis connection 1`, then the second
+/// and third part. Which way it comes in makes no difference.
+pub(crate) fn of_connection(principal: &PrincipalId, resource: &Resource) -> String {
+    Form::begun(b"portcullis connection 1", principal, resource).finish()
+}
+
 struct Form(Sha256);
 
 impl Form {
+    fn begun(label: &[u8], principal: &PrincipalId, resource: &Resource) -> Self {
+        let mut form = Self(Sha256::new());
+        form.part(label);
+        form.part(principal.kind.as_str().as_bytes());
+        form.part(principal.id.as_bytes());
+        form.part(resource.service.as_str().as_bytes());
+        form.part(resource.instance.as_ref().map_or("", |instance| instance.as_str()).as_bytes());
+        form
+    }
+
     fn part(&mut self, bytes: &[u8]) {
         self.0.update((bytes.len() as u64).to_be_bytes());
         self.0.update(bytes);

@@ -106,7 +106,12 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     /// Starts with what any request has, however malformed.
-    pub(crate) fn begin(core: Rc<Core>, peer: Rc<Peer>, parts: &mut Parts, body: Incoming) -> Self {
+    pub(crate) fn begin(
+        core: Rc<Core>,
+        peer: Rc<Peer>,
+        parts: &mut Parts,
+        body: Option<Incoming>,
+    ) -> Self {
         let now = core.now();
         let id = core.request_id(now);
         let headers = &parts.headers;
@@ -121,7 +126,7 @@ impl Exchange {
             now,
             trace,
             snapshot: core.snapshot(),
-            body: Some(body),
+            body,
             upgrade: parts.extensions.remove::<OnUpgrade>(),
             method: parts.method.clone(),
             authority: None,
@@ -164,6 +169,12 @@ impl Exchange {
     pub(crate) fn reads_as(&mut self, request: &Canonical) {
         self.authority = Some(Rc::clone(&request.authority));
         self.speaks = request.speaks;
+    }
+
+    /// There is no request, and this is where its connection leads.
+    pub(crate) fn leads_to(&mut self, authority: Rc<Authority>) {
+        self.authority = Some(authority);
+        self.speaks = Speaks::Tcp;
     }
 
     /// The canonical host; nothing before it is known.

@@ -1,14 +1,17 @@
 //! Forwards what was admitted. Everything here takes an [`crate::serve::Admitted`], which holds the
 //! pass of its decision.
 
+mod again;
 pub(crate) mod consume;
 pub(crate) mod deadline;
 pub(crate) mod http;
+pub(crate) mod pipe;
+pub(crate) mod tcp;
 pub(crate) mod websocket;
 
 use std::rc::Rc;
 
-use ::http::{HeaderValue, Request};
+use ::http::{HeaderValue, Request, uri::PathAndQuery};
 use portcullis_model::{
     InstanceName, Refusal,
     refusal::{Unavailable, UpstreamTrouble},
@@ -22,7 +25,7 @@ use crate::{
     decide::Question,
     exchange::{Exchange, Key},
     filter,
-    upstream::{Kind, Lane},
+    upstream::{Kind, Lane, Turn},
 };
 
 /// The instance that a request goes to, and a connection to it.
@@ -32,35 +35,65 @@ pub(crate) struct Destination {
     pub(crate) lane: Lane,
 }
 
+impl Destination {
+    fn of(lane: Lane) -> Self {
+        Self { instance: lane.endpoint().name().clone(), lane }
+    }
+}
+
 /// Picks an instance and connects.
 pub(crate) async fn connect(
     exchange: &Exchange,
     question: &Question,
     kind: Kind,
 ) -> Result<Destination, Refusal> {
-    let catalog = exchange.snapshot.bundle().catalog();
-    let service = catalog.service(&question.resource.service).ok_or(Refusal::NotFound)?;
-    let upstreams = &exchange.core.upstreams;
     let addressed = question.resource.instance.as_ref();
-    let (instance, endpoint) =
-        upstreams.pick(service.source(), addressed).map_err(Refusal::Upstream)?;
-    if let Some(lane) = endpoint.pooled_for(kind) {
-        return Ok(Destination { instance, lane });
+    let service = &question.resource.service;
+    let turn = exchange.core.upstreams.pick(&exchange.snapshot, service, addressed);
+    match turn.map_err(Refusal::Upstream)?.pooled_for(kind) {
+        Ok(lane) => Ok(Destination::of(lane)),
+        // Connecting is rare, and its future is large: boxed, so that requests and idle connections
+        // are small.
+        Err(turn) => Box::pin(connect_anew(exchange, question, turn, kind)).await,
     }
-    // Connecting is rare, and its future is large: boxed, so that requests and idle connections are
-    // small.
-    Box::pin(async move {
-        let trouble = match upstreams.lane(&endpoint, kind).await {
-            Ok(lane) => return Ok(Destination { instance, lane }),
+}
+
+/// Connects to the instance of `turn`, or to others in its stead.
+async fn connect_anew(
+    exchange: &Exchange,
+    question: &Question,
+    turn: Turn,
+    kind: Kind,
+) -> Result<Destination, Refusal> {
+    let upstreams = &exchange.core.upstreams;
+    let connect = async |turn| upstreams.lane(turn, kind).await.map(Destination::of);
+    first_reached(exchange, question, turn, connect).await
+}
+
+/// What `connect` makes of `turn`, or of others in its stead: nothing was sent yet.
+async fn first_reached<T>(
+    exchange: &Exchange,
+    question: &Question,
+    mut turn: Turn,
+    connect: impl AsyncFn(Turn) -> Result<T, UpstreamTrouble>,
+) -> Result<T, Refusal> {
+    let upstreams = &exchange.core.upstreams;
+    let mut tried = Vec::new();
+    loop {
+        let endpoint = Rc::clone(turn.endpoint());
+        let trouble = match connect(turn).await {
+            Ok(connected) => return Ok(connected),
             Err(trouble) => trouble,
         };
-        // Nothing was sent: one other instance may have it.
-        let other = upstreams.pick_other(service.source(), addressed, &instance);
-        let (instance, endpoint) = other.ok_or(Refusal::Upstream(trouble))?;
-        let lane = upstreams.lane(&endpoint, kind).await.map_err(Refusal::Upstream)?;
-        Ok(Destination { instance, lane })
-    })
-    .await
+        tried.push(endpoint.name().clone());
+        let others = question.resource.instance.is_none();
+        let attempts = usize::from(endpoint.service().settings.retries.attempts);
+        let other = (others && tried.len() <= attempts)
+            .then(|| upstreams.pick_other(&exchange.snapshot, &question.resource.service, &tried))
+            .flatten()
+            .filter(|_| endpoint.service().may_retry());
+        turn = other.ok_or(Refusal::Upstream(trouble))?;
+    }
 }
 
 /// What it takes to watch this exchange as a connection.
@@ -89,47 +122,79 @@ pub(crate) fn opening(
         request: exchange.id,
         instance: instance.clone(),
         protocol,
+        bounds: None,
         started: exchange.started,
         since: exchange.now,
     }
 }
 
-/// The request as the upstream gets it: the client's headers, filtered, and the gate's own.
-pub(crate) fn request(
-    exchange: &Exchange,
-    pass: &Pass,
-    canonical: Canonical,
-    lane: &Lane,
-    body: UpBody,
-) -> Result<Request<UpBody>, Refusal> {
-    let internal = Refusal::Unavailable(Unavailable::Internal);
-    let identity = exchange.identity.as_ref().ok_or_else(|| internal.clone())?;
-    let service = &pass.resource().service;
-    let grant = pass.grant().map(|grant| grant.id);
-    let signer = &exchange.core.parts.signer;
-    // An upstream that trusts the assertion must never get a request without it.
-    let assertion = identity.assertion(signer, service, grant, exchange.now);
-    let assertion = Some(assertion.ok_or(internal)?);
-    let authority = Rc::clone(&canonical.authority);
-    let mut request = Request::new(body);
-    *request.method_mut() = canonical.method;
-    *request.headers_mut() = canonical.headers;
-    let own = filter::request::Own {
-        principal: &identity.header,
-        assertion,
-        request_id: &exchange.id_header,
-        traceparent: exchange.trace.header(),
-        client: &exchange.peer.address,
-        forwarded: &exchange.peer.forwarded,
-        tls: exchange.peer.tls.is_some(),
-        authority: &authority,
-    };
-    filter::request::add(request.headers_mut(), own);
-    if lane.is_http2() && canonical.takes_trailers {
-        request.headers_mut().insert(::http::header::TE, HeaderValue::from_static("trailers"));
+/// A request as an upstream gets it, apart from what depends on the connection that carries it.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    request: Request<UpBody>,
+    target: PathAndQuery,
+    authority: HeaderValue,
+    takes_trailers: bool,
+}
+
+impl Outgoing {
+    /// The client's headers, filtered, and the gate's own.
+    pub(crate) fn new(
+        exchange: &Exchange,
+        pass: &Pass,
+        canonical: Canonical,
+        body: UpBody,
+    ) -> Result<Self, Refusal> {
+        let internal = Refusal::Unavailable(Unavailable::Internal);
+        let identity = exchange.identity.as_ref().ok_or_else(|| internal.clone())?;
+        let service = &pass.resource().service;
+        let grant = pass.grant().map(|grant| grant.id);
+        let signer = &exchange.core.parts.signer;
+        // An upstream that trusts the assertion must never get a request without it.
+        let assertion = identity.assertion(signer, service, grant, exchange.now);
+        let assertion = Some(assertion.ok_or(internal)?);
+        let authority = Rc::clone(&canonical.authority);
+        let mut request = Request::new(body);
+        *request.method_mut() = canonical.method;
+        *request.headers_mut() = canonical.headers;
+        let own = filter::request::Own {
+            principal: &identity.header,
+            assertion,
+            request_id: &exchange.id_header,
+            traceparent: exchange.trace.header(),
+            client: &exchange.peer.address,
+            forwarded: &exchange.peer.forwarded,
+            tls: exchange.peer.tls.is_some(),
+            authority: &authority,
+        };
+        filter::request::add(request.headers_mut(), own);
+        let (target, takes_trailers) = (canonical.target, canonical.takes_trailers);
+        Ok(Self { request, target, authority: authority.header().clone(), takes_trailers })
     }
-    lane.address(&mut request, canonical.target, authority.header());
-    Ok(request)
+
+    /// In the form that `lane` wants.
+    pub(crate) fn over(mut self, lane: &Lane) -> Request<UpBody> {
+        if lane.is_http2() && self.takes_trailers {
+            let trailers = HeaderValue::from_static("trailers");
+            self.request.headers_mut().insert(::http::header::TE, trailers);
+        }
+        lane.address(&mut self.request, self.target, &self.authority);
+        self.request
+    }
+
+    /// The same once more, if its body is all there.
+    pub(crate) fn copy(&self) -> Option<Self> {
+        let mut request = Request::new(self.request.body().copy()?);
+        *request.method_mut() = self.request.method().clone();
+        *request.headers_mut() = self.request.headers().clone();
+        let (target, authority) = (self.target.clone(), self.authority.clone());
+        Some(Self { request, target, authority, takes_trailers: self.takes_trailers })
+    }
+
+    /// RFC 9110 section 9.2.2: whether doing it twice does what doing it once does.
+    pub(crate) fn is_idempotent(&self) -> bool {
+        self.request.method().is_idempotent()
+    }
 }
 
 /// The grant's id as a header value, if one was used.
@@ -138,7 +203,8 @@ pub(crate) fn grant_header(pass: &Pass) -> Option<HeaderValue> {
 }
 
 /// An error of the connection to an upstream, as blame.
-pub(crate) fn blame(error: &hyper::Error) -> Refusal {
+pub(crate) fn blame(lane: &mut Lane, error: &hyper::Error) -> Refusal {
+    lane.blame();
     tracing::warn!(%error, "the upstream broke off");
     Refusal::Upstream(UpstreamTrouble::Broken)
 }

@@ -10,7 +10,7 @@ use std::{
 
 use ipnet::IpNet;
 use portcullis_identity::{Workloads, dpop::Replays};
-use portcullis_model::{Clock, Entropy};
+use portcullis_model::{Clock, Entropy, ServiceName};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
@@ -25,6 +25,7 @@ use crate::{
         Approvals, BrowserSignIns, Connections, Consumption, Journals, Limits, Refusals,
         SealedUses, Sightings, SnapshotFeed,
     },
+    upstream::{Registry, keeper},
 };
 
 /// One place where traffic enters.
@@ -39,6 +40,17 @@ pub struct ListenerConfig {
     /// Networks of proxies that begin each connection with a PROXY protocol header, and are
     /// believed. Others are not.
     pub proxies: Vec<IpNet>,
+    /// Connections lead to a TCP service, and no HTTP is spoken.
+    pub direct: Option<Direct>,
+}
+
+/// Where a direct port leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Direct {
+    /// To this service.
+    Service(ServiceName),
+    /// To the one that has the server name of the TLS handshake among its hosts.
+    ServerName,
 }
 
 impl fmt::Debug for ListenerConfig {
@@ -66,6 +78,8 @@ pub struct GateConfig {
     pub busy_poll: Option<Duration>,
     /// How many requests may wait at the gate.
     pub holds: HoldLimits,
+    /// The zone that the gate is in, if that matters.
+    pub zone: Option<String>,
 }
 
 /// How browsers sign in.
@@ -136,7 +150,6 @@ pub enum GateError {
 pub struct Gate {
     config: Arc<GateConfig>,
     parts: GateParts,
-    shared: Shared,
 }
 
 /// An open gate.
@@ -150,11 +163,18 @@ pub struct GateHandle {
 impl Gate {
     /// Puts a gate together; nothing is bound yet.
     pub fn new(config: GateConfig, parts: GateParts) -> Self {
+        Self { config: Arc::new(config), parts }
+    }
+
+    /// What all of `cores` cores have one of.
+    fn shared(&self, cores: usize) -> Shared {
+        let (config, parts) = (&self.config, &self.parts);
         let holds = Arc::new(Holds::new(config.holds, parts.entropy.as_ref()));
         let replays = Arc::new(Replays::new(parts.clock.now()));
         let sources = Sources::new(Arc::clone(&config.bounds));
-        let shared = Shared { rates: Rates::default(), holds, replays, sources };
-        Self { config: Arc::new(config), parts, shared }
+        let registry = Arc::new(Registry::new(cores, config.zone.clone()));
+        parts.metrics.watch_upstreams(Arc::clone(&registry));
+        Shared { rates: Rates::default(), holds, replays, sources, registry }
     }
 
     /// Binds every listener for every core, then starts the threads. A port in use is an error here
@@ -177,10 +197,17 @@ impl Gate {
             addresses.push(address);
         }
         let (stop, stopping) = watch::channel(None);
-        let mut threads = Vec::with_capacity(cores);
+        let shared = self.shared(cores);
+        let mut threads = Vec::with_capacity(cores + 1);
+        threads.push(keeper::start(
+            Arc::clone(&shared.registry),
+            Arc::clone(&self.parts.feed),
+            Arc::clone(&self.config.upstream_roots),
+            stopping.clone(),
+        )?);
         let seats = listener::seats(cores);
         for (number, (own, seats)) in sockets.into_iter().zip(seats).enumerate() {
-            threads.push(self.start(number, own, seats, stopping.clone())?);
+            threads.push(self.start(number, own, seats, &shared, stopping.clone())?);
         }
         Ok(GateHandle { addresses, stop, threads })
     }
@@ -190,10 +217,11 @@ impl Gate {
         number: usize,
         sockets: Vec<(ListenerConfig, TcpListener)>,
         (seats, arrivals): (Seats, mpsc::UnboundedReceiver<Arrival>),
+        shared: &Shared,
         stopping: watch::Receiver<Option<Duration>>,
     ) -> Result<JoinHandle<()>, GateError> {
         let (config, parts) = (Arc::clone(&self.config), self.parts.clone());
-        let shared = self.shared.clone();
+        let shared = shared.clone();
         let (started, report) = std::sync::mpsc::sync_channel(1);
         let run = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -37,7 +37,7 @@ pub(crate) use self::{
     wish::{PREFER, applied, rest},
 };
 use crate::{
-    canonical::{Canonical, Speaks, single::GRPC_TIMEOUT},
+    canonical::{Canonical, single::GRPC_TIMEOUT},
     core::Core,
     decide::{self, Question},
     digest,
@@ -261,7 +261,7 @@ impl Held<'_> {
         let exchange = &mut *self.exchange;
         let mut facts = inspect::facts(&exchange.snapshot, &operation, self.request, payload)?;
         facts.digest = Some(self.digest.clone());
-        decide::decide(exchange, self.caller, operation, self.request, facts)
+        decide::decide(exchange, self.caller, operation, Some(self.request), facts)
     }
 
     /// The operation that the request still is: under another bundle it may be another.
@@ -283,10 +283,7 @@ impl Held<'_> {
     /// The upstream has as much time as the caller has left.
     fn shorten(&mut self) {
         let headers = &mut self.request.headers;
-        let own = match Deadline::of(self.request.speaks, headers) {
-            Deadline::Fixed(own) if self.request.speaks == Speaks::Grpc => own,
-            Deadline::Fixed(_) | Deadline::AfterUpload(_) | Deadline::Never => return,
-        };
+        let Some(own) = Deadline::by_caller(self.request.speaks, headers) else { return };
         let left = own.saturating_sub(self.exchange.started.elapsed()).as_millis().max(1);
         if left <= LONGEST_GRPC_MILLIS
             && let Ok(value) = HeaderValue::from_str(&format!("{left}m"))

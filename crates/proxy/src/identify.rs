@@ -89,7 +89,6 @@ pub(crate) async fn identify(
     authority: &Authority,
     headers: &mut HeaderMap,
 ) -> Result<Caller, Refusal> {
-    let core = Rc::clone(&exchange.core);
     let cookie = browser::read(exchange, authority, headers)?;
     let authenticated = match presented(headers) {
         Some((name, presented)) => {
@@ -114,6 +113,19 @@ pub(crate) async fn identify(
         None if cookie.is_some() => browser::authenticate(exchange, headers, cookie)?,
         None => without_header(exchange)?,
     };
+    Ok(known(exchange, authenticated))
+}
+
+/// Identifies a caller who can present a certificate and nothing else.
+pub(crate) fn by_certificate(exchange: &mut Exchange) -> Result<Caller, Refusal> {
+    let certificate = exchange.peer.certificate.as_ref().ok_or(Refusal::Unauthenticated)?;
+    let authenticated = certificate.authenticate(exchange.now).map_err(|error| refusal(&error))?;
+    Ok(known(exchange, authenticated))
+}
+
+/// The exchange is of this caller from now on.
+fn known(exchange: &mut Exchange, authenticated: Arc<Authenticated>) -> Caller {
+    let core = &exchange.core;
     let identity = core.identities.of(authenticated.principal());
     let by_token_of_ours = authenticated.sign_in().is_some() || authenticated.grant().is_some();
     if !by_token_of_ours && identity.is_to_be_told(exchange.now) {
@@ -128,7 +140,7 @@ pub(crate) async fn identify(
         exchange.key = Key::Certificate;
     }
     exchange.again = authenticated.again().cloned();
-    Ok(Caller { identity, authenticated })
+    Caller { identity, authenticated }
 }
 
 /// The connection's certificate; without one, a stranger where the service lets strangers in.

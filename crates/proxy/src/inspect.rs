@@ -6,7 +6,7 @@
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use http_body::Body;
-use portcullis_model::Refusal;
+use portcullis_model::{PrincipalId, Refusal};
 use portcullis_policy::{
     Record, Snapshot,
     catalog::{InspectError, Operation as Declared},
@@ -14,7 +14,11 @@ use portcullis_policy::{
 use zeroize::Zeroize;
 
 use crate::{
-    canonical::Canonical, digest, exchange::Exchange, identify::Caller, route::Operation,
+    canonical::{Canonical, Speaks},
+    digest,
+    exchange::Exchange,
+    identify::Caller,
+    route::Operation,
     slow::Reading,
 };
 
@@ -75,6 +79,10 @@ pub(crate) async fn inspect(
     if !demands.params && !demands.body && !demands.digest {
         return Ok(Inspected { facts: Facts::default(), payload: Payload::Streaming });
     }
+    let principal = &caller.identity.subject.principal().id;
+    if request.speaks == Speaks::Tcp {
+        return Ok(connection(principal, operation));
+    }
     let payload = if demands.body || demands.digest {
         read(exchange, request).await?
     } else {
@@ -84,10 +92,16 @@ pub(crate) async fn inspect(
     if !demands.digest {
         return Ok(Inspected { facts, payload });
     }
-    let principal = &caller.identity.subject.principal().id;
     let body = payload.whole().unwrap_or_default();
     facts.digest = Some(digest::of(principal, &operation.resource, request, body));
     Ok(Inspected { facts, payload: payload.without_trailers() })
+}
+
+/// What there is to know of a request that only opens a connection: who, and to what.
+pub(crate) fn connection(principal: &PrincipalId, operation: &Operation) -> Inspected {
+    let digest = operation.demands.digest;
+    let digest = digest.then(|| digest::of_connection(principal, &operation.resource));
+    Inspected { facts: Facts { digest, ..Facts::default() }, payload: Payload::Streaming }
 }
 
 /// Parameters and body as the policies of `snapshot` ask for them, without a digest.

@@ -16,6 +16,7 @@
 //! What the data path needs from the rest of the house is in [`ports`].
 
 pub mod ports;
+pub mod tunnel;
 
 mod body;
 mod bounds;
@@ -53,7 +54,9 @@ mod upstream;
 
 pub use bounds::Bounds;
 pub use filter::assertion::{AssertionSigner, InvalidKey};
-pub use gate::{Browsers, Gate, GateConfig, GateError, GateHandle, GateParts, ListenerConfig};
+pub use gate::{
+    Browsers, Direct, Gate, GateConfig, GateError, GateHandle, GateParts, ListenerConfig,
+};
 pub use hold::HoldLimits;
 pub use listener::LiveTls;
 pub use metrics::Metrics;

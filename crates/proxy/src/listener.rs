@@ -33,7 +33,7 @@ use tokio::{
     net::TcpStream,
     sync::{mpsc, watch},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 pub(crate) use balance::{Arrival, Seats, seats};
 pub(crate) use peer::{Peer, Peers, Turn};
@@ -46,10 +46,10 @@ use crate::{
     canonical::Sni,
     core::Core,
     detect::{self, Detected},
-    gate::ListenerConfig,
+    gate::{Direct, ListenerConfig},
     metrics::TurnedAway,
     serve::{
-        serve,
+        direct, serve,
         strict::{MAX_HEAD, Strict, frames::Framed},
     },
 };
@@ -88,11 +88,14 @@ pub(crate) struct Entrance {
     tls: Option<Arc<LiveTls>>,
     /// Who says whose connections they pass on.
     proxies: Vec<IpNet>,
+    /// No HTTP is spoken here, and connections lead there.
+    direct: Option<Rc<Direct>>,
 }
 
 impl Entrance {
     pub(crate) fn new(number: usize, config: ListenerConfig) -> Self {
-        Self { name: config.name, number, tls: config.tls, proxies: config.proxies }
+        let ListenerConfig { name, tls, proxies, direct, .. } = config;
+        Self { name, number, tls, proxies, direct: direct.map(Rc::new) }
     }
 }
 
@@ -169,7 +172,8 @@ fn serve_on(core: &Rc<Core>, entrance: &Entrance, stream: TcpStream, ip: IpAddr,
     }
     core.metrics.connection_opened();
     let core = Rc::clone(core);
-    let driven = drive(Rc::clone(&core), stream, ip, guest, entrance.tls.clone());
+    let (tls, direct) = (entrance.tls.clone(), entrance.direct.clone());
+    let driven = drive(Rc::clone(&core), stream, ip, guest, tls, direct);
     tokio::task::spawn_local(async move {
         let _open = Open { core, _seat: seat };
         driven.await;
@@ -195,29 +199,34 @@ async fn drive(
     mut ip: IpAddr,
     guest: Option<Guest>,
     tls: Option<Arc<LiveTls>>,
+    direct: Option<Rc<Direct>>,
 ) {
     let _ = stream.set_nodelay(true);
-    let mut guest = match guest {
-        Some(guest) => guest,
-        None => {
-            // Boxed, so that other connections do not reserve room for it.
-            let Some((client, guest)) = Box::pin(passed_on(&core, &mut stream, ip)).await else {
-                return;
-            };
-            ip = client;
-            guest
-        }
+    let guest = if let Some(guest) = guest {
+        guest
+    } else {
+        // Boxed, so that other connections do not reserve room for it.
+        let Some((client, guest)) = Box::pin(passed_on(&core, &mut stream, ip)).await else {
+            return;
+        };
+        ip = client;
+        guest
     };
-    match tls {
-        None => {
+    match (tls, direct) {
+        // Without TLS nobody would be known: configuration does not load.
+        (None, Some(_)) => {}
+        (None, None) => {
             let first = core.config.bounds.idle;
             let detected = tokio::time::timeout(first, detect::detect(&stream)).await;
             let Ok(Some(detected)) = detected else { return };
-            let peer = Peer::new(ip, None, core.config.bounds.answer);
+            let peer = Peer::new(ip, None, guest, core.config.bounds.answer);
             exchange(core, stream, peer, detected).await;
         }
         // Boxed, so that a connection without TLS does not reserve room for it.
-        Some(live) => Box::pin(drive_tls(core, stream, ip, &mut guest, live)).await,
+        (Some(live), None) => Box::pin(drive_tls(core, stream, ip, guest, live)).await,
+        (Some(live), Some(direct)) => {
+            Box::pin(drive_direct(core, stream, ip, guest, (live, direct))).await;
+        }
     }
 }
 
@@ -239,34 +248,76 @@ async fn passed_on(core: &Core, stream: &mut TcpStream, ip: IpAddr) -> Option<(I
     }
 }
 
+/// Serves one connection to a TCP service, with what its handshake says and nothing else.
+async fn drive_direct(
+    core: Rc<Core>,
+    stream: TcpStream,
+    ip: IpAddr,
+    guest: Guest,
+    (live, direct): (Arc<LiveTls>, Rc<Direct>),
+) {
+    let Some(config) = live.bare() else { return };
+    let Some((stream, peer)) = handshake(&core, stream, ip, guest, (config, &live)).await else {
+        return;
+    };
+    let peer = core.peers.add(peer);
+    let serving = pin!(direct::serve(Rc::clone(&core), Rc::clone(&peer), &direct, stream));
+    tokio::select! {
+        () = serving => {}
+        () = std::future::poll_fn(|cx| peer.poll_aborted(cx)) => {}
+    }
+    core.peers.remove(&peer);
+}
+
+/// What a TLS handshake leaves: who the other side is, as far as that says it.
+async fn handshake(
+    core: &Core,
+    stream: TcpStream,
+    ip: IpAddr,
+    mut guest: Guest,
+    (config, live): (Arc<rustls::ServerConfig>, &Arc<LiveTls>),
+) -> Option<(TlsStream<TcpStream>, Peer)> {
+    if !guest.begin_handshake() {
+        core.metrics.turned_away(TurnedAway::Handshakes);
+        return None;
+    }
+    let bounds = &core.config.bounds;
+    let handshake = TlsAcceptor::from(config).accept(stream);
+    let stream = match Box::pin(tokio::time::timeout(bounds.handshake, handshake)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::debug!(%ip, %error, "handshake failed");
+            return None;
+        }
+        Err(_) => {
+            tracing::debug!(%ip, "handshake took too long");
+            return None;
+        }
+    };
+    guest.end_handshake();
+    let session = stream.get_ref().1;
+    let sni = Sni(session.server_name().map(str::to_ascii_lowercase));
+    let mut peer = Peer::new(ip, Some(sni), guest, bounds.answer);
+    peer.certificate = ClientCertificate::of(session.peer_certificates(), live);
+    Some((stream, peer))
+}
+
 async fn drive_tls(
     core: Rc<Core>,
     stream: TcpStream,
     ip: IpAddr,
-    guest: &mut Guest,
+    guest: Guest,
     live: Arc<LiveTls>,
 ) {
     // Without a certificate there is no answer, and never one in clear text.
     let Some(config) = live.config() else { return };
-    if !guest.begin_handshake() {
-        return core.metrics.turned_away(TurnedAway::Handshakes);
-    }
-    let handshake = TlsAcceptor::from(config).accept(stream);
-    let within = core.config.bounds.handshake;
-    let stream = match Box::pin(tokio::time::timeout(within, handshake)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!(%ip, %error, "handshake failed"),
-        Err(_) => return tracing::debug!(%ip, "handshake took too long"),
+    let Some((stream, peer)) = handshake(&core, stream, ip, guest, (config, &live)).await else {
+        return;
     };
-    guest.end_handshake();
-    let session = stream.get_ref().1;
-    let detected = match session.alpn_protocol() {
+    let detected = match stream.get_ref().1.alpn_protocol() {
         Some(b"h2") => Detected::Http2,
         _ => Detected::Http1,
     };
-    let sni = Sni(session.server_name().map(str::to_ascii_lowercase));
-    let mut peer = Peer::new(ip, Some(sni), core.config.bounds.answer);
-    peer.certificate = ClientCertificate::of(session.peer_certificates(), &live);
     exchange(core, stream, peer, detected).await;
 }
 

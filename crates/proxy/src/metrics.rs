@@ -8,8 +8,10 @@ use portcullis_model::{Refusal, ServiceName};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
-    registry::Registry,
+    registry,
 };
+
+use crate::upstream::{Registry, metrics::Upstreams};
 
 /// One request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -61,11 +63,12 @@ pub struct Metrics {
     turned_away: Family<TurnedAwayLabels, Counter>,
     waiting: Gauge,
     holds: Family<HoldLabels, Counter>,
+    upstreams: Upstreams,
 }
 
 impl Metrics {
     /// Registers all of them in `registry`.
-    pub fn register(registry: &mut Registry) -> Arc<Self> {
+    pub fn register(registry: &mut registry::Registry) -> Arc<Self> {
         let buckets = [1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 1e-3, 1e-2];
         let metrics = Self {
             requests: Family::default(),
@@ -76,6 +79,7 @@ impl Metrics {
             turned_away: Family::default(),
             waiting: Gauge::default(),
             holds: Family::default(),
+            upstreams: Upstreams::default(),
         };
         let registry = registry.sub_registry_with_prefix("portcullis_gate");
         let requests = "Requests by service, decision and class of status";
@@ -91,7 +95,13 @@ impl Metrics {
         registry.register("held", waiting, metrics.waiting.clone());
         let holds = "Requests that waited for an approval, by how it ended";
         registry.register("holds", holds, metrics.holds.clone());
+        registry.register_collector(Box::new(metrics.upstreams.clone()));
         Arc::new(metrics)
+    }
+
+    /// From now on, what `registry` knows is shown as well.
+    pub(crate) fn watch_upstreams(&self, registry: Arc<Registry>) {
+        self.upstreams.watch(registry);
     }
 }
 

@@ -207,7 +207,7 @@ pub struct ConnectionInfo {
     pub sign_in: Option<SignInId>,
     /// The caller's address.
     pub source: IpAddr,
-    /// `http`, `grpc`, `websocket`, `sse`.
+    /// `http`, `grpc`, `websocket`, `sse`, `tcp`.
     pub protocol: &'static str,
     /// Since when.
     pub since: Timestamp,
@@ -232,6 +232,10 @@ pub enum ConnectionEnd {
     Closed,
     /// The client sent too much that carries nothing.
     Flooding,
+    /// It carried nothing for too long.
+    Idle,
+    /// It carried more than it may.
+    TooMuch,
     /// The process stops.
     ShuttingDown,
 }

@@ -9,7 +9,10 @@ use std::rc::Rc;
 
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use portcullis_identity::dpop;
-use portcullis_model::{Refusal, refusal::Unavailable};
+use portcullis_model::{
+    Refusal,
+    refusal::{Unavailable, UpstreamTrouble},
+};
 
 use crate::{
     body::DownBody,
@@ -20,6 +23,7 @@ use crate::{
     ports::KeptRefusal,
     ports::RecordBroken,
     record,
+    tunnel::PROTOCOL,
 };
 
 /// Answers `refusal`. Never forwards, never fails.
@@ -51,6 +55,7 @@ pub(crate) async fn refuse(exchange: &mut Exchange, mut refusal: Refusal) -> Res
 fn leaves_doubt(exchange: &Exchange, refusal: &Refusal) -> bool {
     matches!(refusal, Refusal::Malformed(_) | Refusal::HeadTooLarge(_) | Refusal::TooSlow)
         || exchange.method == Method::CONNECT
+        || exchange.speaks == Speaks::Tcp
 }
 
 /// Keeps a requestable refusal so that it can be asked about, and says who could review it.
@@ -81,10 +86,10 @@ fn answer(exchange: &Exchange, refusal: &Refusal) -> Response<DownBody> {
     let problem = problem::of(exchange, refusal);
     let mut response = match exchange.speaks {
         Speaks::Grpc => return grpc::response(refusal, &problem),
-        Speaks::Http | Speaks::WebSocket if exchange.prefers_html => {
+        Speaks::Http | Speaks::WebSocket | Speaks::Tcp if exchange.prefers_html => {
             html::response(&problem, browser::step_up(exchange, refusal).as_deref())
         }
-        Speaks::Http | Speaks::WebSocket => problem::response(&problem),
+        Speaks::Http | Speaks::WebSocket | Speaks::Tcp => problem::response(&problem),
     };
     *response.status_mut() = problem::status(refusal);
     let headers = response.headers_mut();
@@ -98,10 +103,15 @@ fn answer(exchange: &Exchange, refusal: &Refusal) -> Response<DownBody> {
             let allowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
             headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
         }
+        // RFC 9110 section 15.5.22.
+        Refusal::SpeaksTcp(_) => {
+            headers.insert(header::UPGRADE, HeaderValue::from_static(PROTOCOL));
+        }
         Refusal::Limited { retry_after } => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(*retry_after));
         }
-        Refusal::Unavailable(Unavailable::Overloaded) => {
+        Refusal::Unavailable(Unavailable::Overloaded)
+        | Refusal::Upstream(UpstreamTrouble::Overloaded) => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         Refusal::Malformed(_)

@@ -5,7 +5,7 @@ use portcullis_policy::{Answer, Context, Demands, Denial, Known, catalog::Servic
 
 use crate::{
     canonical::{
-        Canonical,
+        Canonical, Speaks,
         single::{PORTCULLIS_INSTANCE, Present},
     },
     decide::Question,
@@ -65,6 +65,9 @@ pub(crate) fn operation(
     let bundle = snapshot.bundle();
     let service = bundle.catalog().service(&place.service).ok_or(Refusal::NotFound)?;
     let resource = Resource { service: place.service.clone(), instance: place.instance.clone() };
+    if service.connect().is_some() || request.speaks == Speaks::Tcp {
+        return connection(exchange, caller, service, resource, request.speaks == Speaks::Tcp);
+    }
     let Some(matched) = service.matching(request.method.as_str(), request.path()) else {
         return Err(undeclared(exchange, caller, service, resource));
     };
@@ -78,6 +81,32 @@ pub(crate) fn operation(
         Vec::new()
     };
     Ok(Operation { name, resource, demands, path_params })
+}
+
+/// What opens a connection to a TCP service, where one is asked for. HTTP to such a service, and a connection to
+/// any other, is told so; to whom the whole service is invisible it is not there in either way.
+pub(crate) fn connection(
+    exchange: &mut Exchange,
+    caller: &Caller,
+    service: &Service,
+    resource: Resource,
+    asks_connection: bool,
+) -> Result<Operation, Refusal> {
+    let connect = service.connect();
+    let Some(connect) = connect.filter(|_| asks_connection) else {
+        let told = match connect {
+            Some(_) => Refusal::SpeaksTcp(resource.service.clone()),
+            None => {
+                Refusal::Malformed("this service speaks HTTP: no connection can be opened to it")
+            }
+        };
+        let seen = matches!(undeclared(exchange, caller, service, resource), Refusal::Denied(_));
+        return Err(if seen { told } else { Refusal::NotFound });
+    };
+    let name = connect.name().clone();
+    exchange.operation = Some(name.clone());
+    let demands = exchange.snapshot.bundle().demands(&name);
+    Ok(Operation { name, resource, demands, path_params: Vec::new() })
 }
 
 /// Whether a service exists for somebody is one answer for all of its operations, so any will do.

@@ -1,5 +1,6 @@
 //! The spine: a request's life in three functions.
 
+pub(crate) mod direct;
 pub(crate) mod sign_in;
 pub(crate) mod strict;
 
@@ -13,6 +14,7 @@ use portcullis_policy::Pass;
 
 use crate::{
     body::{Answer, DownBody},
+    busy_poll::Piece,
     canonical::{self, Canonical, Speaks, single::Present},
     caught::{Panicked, caught},
     core::Core,
@@ -41,9 +43,9 @@ pub(crate) async fn serve(
     request: Request<Incoming>,
 ) -> Response<Answer> {
     let turn = peer.serve();
-    core.work.came();
+    core.work.came(Piece::Request);
     let (mut parts, body) = request.into_parts();
-    let mut exchange = Exchange::begin(core, peer, &mut parts, body);
+    let mut exchange = Exchange::begin(core, peer, &mut parts, Some(body));
     let asks_upgrade = exchange.asks_upgrade();
     let responded = {
         let responding = pin!(respond(&mut exchange, parts));
@@ -90,7 +92,7 @@ async fn respond(exchange: &mut Exchange, parts: Parts) -> Response<DownBody> {
         Err(unreadable(exchange))
     } else if exchange.peer.is_crowded() {
         Err(Refusal::Limited { retry_after: 1 })
-    } else if let Err(full) = share::is_there_room(exchange) {
+    } else if let Err(full) = share::check_room(exchange) {
         Err(full)
     } else if sign_in::is_here(&parts.uri) {
         Box::pin(sign_in::serve(exchange, parts)).await
@@ -141,7 +143,7 @@ async fn admit(exchange: &mut Exchange, parts: Parts) -> Result<Admitted, Refusa
     let Inspected { facts, payload } =
         inspect::inspect(exchange, &caller, &operation, &request).await?;
     let (pass, question, payload) =
-        match decide::decide(exchange, &caller, operation, &request, facts) {
+        match decide::decide(exchange, &caller, operation, Some(&request), facts) {
             Ok((pass, question)) => (pass, question, payload),
             // Rare, large and long: boxed.
             Err(Refusal::Requestable(refused)) => {
@@ -163,5 +165,6 @@ async fn carry(exchange: &mut Exchange, admitted: Admitted) -> Result<Response<D
         Speaks::Http | Speaks::Grpc => forward::http::forward(exchange, admitted).await,
         // Rare and large: boxed, so that every idle connection does not reserve room for it.
         Speaks::WebSocket => Box::pin(forward::websocket::forward(exchange, admitted)).await,
+        Speaks::Tcp => Box::pin(forward::tcp::forward(exchange, admitted)).await,
     }
 }

@@ -62,7 +62,7 @@ impl Shares {
 }
 
 /// Refuses what comes to a core that has as much to do as it can take, before anything is looked at.
-pub(crate) fn is_there_room(exchange: &Exchange) -> Result<(), Refusal> {
+pub(crate) fn check_room(exchange: &Exchange) -> Result<(), Refusal> {
     let core = &exchange.core;
     if core.shares.all.get() < core.config.bounds.requests { Ok(()) } else { Err(OVERLOADED) }
 }
@@ -71,7 +71,7 @@ const OVERLOADED: Refusal = Refusal::Unavailable(Unavailable::Overloaded);
 
 /// Takes a share for a request that is permitted, or refuses it for now.
 pub(crate) fn take(exchange: &mut Exchange) -> Result<(), Refusal> {
-    is_there_room(exchange)?;
+    check_room(exchange)?;
     let core = &exchange.core;
     let (Some(service), Some(identity)) = (&exchange.service, &exchange.identity) else {
         return Err(Refusal::Unavailable(Unavailable::Internal));

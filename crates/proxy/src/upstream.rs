@@ -1,117 +1,178 @@
-//! Upstreams: where instances are, and one pool of connections per core for each.
+//! Upstreams: where instances are, which of them a request goes to, and one pool of connections per
+//! core for each.
+//!
+//! What is known of instances is shared by the whole process ([`Registry`]); how requests are spread
+//! over them is each core's own business ([`balancer`]). One thread beside the cores looks after
+//! health checks, discovery and the budget of retries ([`keeper`]).
 
+mod address;
+mod balancer;
+mod conditions;
 mod connect;
+mod discovery;
+mod dns;
 mod endpoint;
+mod health;
+pub(crate) mod keeper;
 mod lane;
+mod load;
+pub(crate) mod metrics;
+mod raw;
+mod registry;
+mod service;
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Instant};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    sync::Arc,
+    time::Instant,
+};
 
 use foldhash::fast::RandomState;
 use portcullis_model::{InstanceName, ServiceName, refusal::UpstreamTrouble};
-use portcullis_policy::ServiceSource;
+use portcullis_policy::Snapshot;
 
+use balancer::Balancer;
+
+pub(crate) use conditions::Failure;
 pub(crate) use connect::Connectors;
-pub(crate) use endpoint::{Endpoint, Kind};
-pub(crate) use lane::{Channel, Lane, Sent};
+pub(crate) use endpoint::{Endpoint, Kind, Turn};
+pub(crate) use lane::{Channel, Lane, Sent, Tunnelled};
+pub(crate) use raw::{Duplex, Raw};
+pub(crate) use registry::Registry;
 
 /// All upstreams of one core.
 #[derive(Debug)]
 pub(crate) struct Upstreams {
+    core: usize,
     connectors: Connectors,
-    endpoints: RefCell<HashMap<String, Rc<Endpoint>, RandomState>>,
-    turns: RefCell<HashMap<ServiceName, usize, RandomState>>,
+    /// For those that speak no HTTP.
+    pub(crate) raw: Raw,
+    registry: Arc<Registry>,
+    balancers: RefCell<HashMap<ServiceName, Rc<Balancer>, RandomState>>,
+    /// What the balancers are as of: the newest bundle that a request came with, and discovery.
+    generation: Cell<u64>,
+    version: Cell<u64>,
+    /// Moves with either.
+    epoch: Cell<u64>,
+    random: Cell<u64>,
+    /// The time as it was told last: twice a second.
+    now: Cell<Instant>,
 }
 
 impl Upstreams {
-    pub(crate) fn new(roots: &rustls::RootCertStore) -> Self {
-        let connectors = Connectors::new(roots);
-        Self { connectors, endpoints: RefCell::default(), turns: RefCell::default() }
+    pub(crate) fn new(
+        core: usize,
+        roots: &rustls::RootCertStore,
+        registry: Arc<Registry>,
+        seed: u64,
+    ) -> Self {
+        Self {
+            core,
+            connectors: Connectors::new(roots),
+            raw: Raw::new(roots),
+            registry,
+            balancers: RefCell::default(),
+            generation: Cell::new(0),
+            version: Cell::new(0),
+            epoch: Cell::new(1),
+            random: Cell::new(seed | 1),
+            now: Cell::new(Instant::now()),
+        }
     }
 
-    /// The instance to use: the addressed one, or the next of those that the balancer may pick, and
-    /// of them one that has just failed only if there is no other.
+    /// The instance to use: the addressed one, or one that the balancer picks.
     pub(crate) fn pick(
         &self,
-        service: &ServiceSource,
+        snapshot: &Snapshot,
+        service: &ServiceName,
         addressed: Option<&InstanceName>,
-    ) -> Result<(InstanceName, Rc<Endpoint>), UpstreamTrouble> {
-        if let Some(addressed) = addressed {
-            let url = service.instances.get(addressed).ok_or(UpstreamTrouble::Unreachable)?;
-            return Ok((addressed.clone(), self.endpoint(url)?));
+    ) -> Result<Turn, UpstreamTrouble> {
+        let balancer = self.balancer(snapshot, service)?;
+        match addressed {
+            Some(name) => balancer.addressed(name),
+            None => balancer.pick(self.now.get(), || self.random()),
         }
-        let turn = self.turn(&service.name);
-        let count = balanced(service).count();
-        let first = turn.checked_rem(count).ok_or(UpstreamTrouble::Unreachable)?;
-        let mut failed = None;
-        for (name, url) in balanced(service).cycle().skip(first).take(count) {
-            let endpoint = self.endpoint(url)?;
-            if !endpoint.has_just_failed() {
-                return Ok((name.clone(), endpoint));
-            }
-            failed.get_or_insert((name.clone(), endpoint));
-        }
-        failed.ok_or(UpstreamTrouble::Unreachable)
     }
 
-    /// An instance to use instead of `failed`, if the balancer may pick another.
+    /// An instance to use instead of those that were `tried`, if the balancer may pick another.
     pub(crate) fn pick_other(
         &self,
-        service: &ServiceSource,
-        addressed: Option<&InstanceName>,
-        failed: &InstanceName,
-    ) -> Option<(InstanceName, Rc<Endpoint>)> {
-        if addressed.is_some() {
-            return None;
-        }
-        let mut others = balanced(service).filter(|(name, _)| *name != failed).peekable();
-        others.peek()?;
-        // The turn has moved past the failed one; should others have moved it on, any other will do.
-        self.pick(service, None).ok().filter(|(name, _)| name != failed).or_else(|| {
-            let (name, url) = others.next()?;
-            Some((name.clone(), self.endpoint(url).ok()?))
-        })
+        snapshot: &Snapshot,
+        service: &ServiceName,
+        tried: &[InstanceName],
+    ) -> Option<Turn> {
+        self.balancer(snapshot, service).ok()?.pick_other(tried)
     }
 
-    /// A connection to `endpoint` that can carry one request.
-    pub(crate) async fn lane(
-        &self,
-        endpoint: &Rc<Endpoint>,
-        kind: Kind,
-    ) -> Result<Lane, UpstreamTrouble> {
-        match endpoint.pooled_for(kind) {
-            Some(lane) => Ok(lane),
-            None => endpoint.connect(&self.connectors, kind).await,
+    /// A connection for `turn` that can carry one request.
+    pub(crate) async fn lane(&self, turn: Turn, kind: Kind) -> Result<Lane, UpstreamTrouble> {
+        match turn.pooled_for(kind) {
+            Ok(lane) => Ok(lane),
+            Err(turn) => turn.connect(&self.connectors, kind).await,
         }
     }
 
-    /// Closes pooled connections that nobody has used for a while.
+    /// Tells the time, and closes pooled connections that nobody has used for a while.
     pub(crate) fn forget_idle(&self, now: Instant) {
-        for endpoint in self.endpoints.borrow().values() {
-            endpoint.forget_idle(now);
-        }
+        self.now.set(now);
+        self.balancers.borrow_mut().retain(|_, balancer| {
+            balancer.forget_idle(now);
+            balancer.epoch.get() == self.epoch.get() || balancer.is_used()
+        });
     }
 
-    fn turn(&self, service: &ServiceName) -> usize {
-        let mut turns = self.turns.borrow_mut();
-        if let Some(turn) = turns.get_mut(service) {
-            *turn = turn.wrapping_add(1);
-            return *turn;
+    /// The balancer of `service`, as of the newest bundle and what discovery has found.
+    fn balancer(
+        &self,
+        snapshot: &Snapshot,
+        service: &ServiceName,
+    ) -> Result<Rc<Balancer>, UpstreamTrouble> {
+        let (generation, version) = (snapshot.stamp().generation, self.registry.version());
+        if generation > self.generation.get() || version != self.version.get() {
+            self.generation.set(generation.max(self.generation.get()));
+            self.version.set(version);
+            self.epoch.set(self.epoch.get() + 1);
         }
-        turns.insert(service.clone(), 0);
-        0
+        if let Some(balancer) = self.balancers.borrow().get(service)
+            && balancer.epoch.get() == self.epoch.get()
+        {
+            return Ok(Rc::clone(balancer));
+        }
+        self.renew(snapshot, service)
     }
 
-    fn endpoint(&self, url: &str) -> Result<Rc<Endpoint>, UpstreamTrouble> {
-        if let Some(endpoint) = self.endpoints.borrow().get(url) {
-            return Ok(Rc::clone(endpoint));
-        }
-        let endpoint = Rc::new(Endpoint::parse(url).ok_or(UpstreamTrouble::Unreachable)?);
-        self.endpoints.borrow_mut().insert(url.to_owned(), Rc::clone(&endpoint));
-        Ok(endpoint)
+    /// Rare: something has moved, or the service is new here.
+    fn renew(
+        &self,
+        snapshot: &Snapshot,
+        name: &ServiceName,
+    ) -> Result<Rc<Balancer>, UpstreamTrouble> {
+        let generation = snapshot.stamp().generation;
+        let catalog = snapshot.bundle().catalog();
+        let source = catalog.service(name).ok_or(UpstreamTrouble::Unreachable)?.source();
+        let service = self.registry.service(source, generation);
+        let mut balancers = self.balancers.borrow_mut();
+        let old = balancers.get(name);
+        let balancer = match old.filter(|old| old.is_of(&service)) {
+            Some(same) => Rc::clone(same),
+            None => Rc::new(Balancer::new(service, self.core, old.map(|old| &**old))),
+        };
+        // A request that was decided before the last bundle does not vouch for the newest.
+        let is_newest = generation == self.generation.get();
+        balancer.epoch.set(if is_newest { self.epoch.get() } else { 0 });
+        balancers.insert(name.clone(), Rc::clone(&balancer));
+        Ok(balancer)
     }
-}
 
-/// The instances that the balancer may pick.
-fn balanced(service: &ServiceSource) -> impl Iterator<Item = (&InstanceName, &String)> + Clone {
-    service.instances.iter().filter(|(name, _)| !service.addressed_only.contains(name))
+    /// Good enough to spread requests, and nothing else (xorshift).
+    fn random(&self) -> u64 {
+        let mut x = self.random.get();
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        self.random.set(x);
+        x
+    }
 }

@@ -19,11 +19,13 @@ use tokio::{
 pub mod echo;
 pub mod grpc;
 pub mod raw;
+pub mod tcp;
 pub mod websocket;
 
 pub use echo::{EchoUpstream, Received};
 pub use grpc::GrpcUpstream;
 pub use raw::RawUpstream;
+pub use tcp::{TcpEnd, TcpSeen, TcpUpstream};
 pub use websocket::WebSocketUpstream;
 
 /// A body of ours: it streams, and it cannot fail but only end.

@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use jiff::Timestamp;
 use portcullis_model::{
     Audience, EventType, Held, Secret, ServiceName, SignIn, SignInEnd, SignInId, TokenHash,
     TokenKind,
@@ -37,12 +38,42 @@ pub(crate) async fn for_gate(
         let known = snapshot.bundle().catalog().service(name);
         known.ok_or(ControlError::NotFound("the service"))?;
     }
-    check_children(core, parent.id)?;
     // What a run does at the gate takes as long as the run does, and its heartbeat ends both.
     let ends = match parent.run {
         Some(_) => parent.expires_at,
         None => op.now() + core.settings.gate_sign_in.signed(),
     };
+    made(core, op, &parent, service, ends).await
+}
+
+/// Makes one for a TCP service that ends when its parent does: a connection lives no longer than the sign-in
+/// that opened it. Whoever steals the token gets that one service, until the person signs out.
+pub(crate) async fn lasting(
+    core: &Arc<Core>,
+    op: &OpContext,
+    service: ServiceName,
+) -> Result<GateSignIn> {
+    let parent = own_sign_in(core, op)?;
+    {
+        let snapshot = core.snapshot();
+        let known = snapshot.bundle().catalog().service(&service);
+        let known = known.ok_or(ControlError::NotFound("the service"))?;
+        if known.connect().is_none() {
+            let message = format!("{service} speaks HTTP; a sign-in for it lives for minutes");
+            return Err(ControlError::Invalid { field: "lasting", message });
+        }
+    }
+    made(core, op, &parent, Some(service), parent.expires_at).await
+}
+
+async fn made(
+    core: &Arc<Core>,
+    op: &OpContext,
+    parent: &SignIn,
+    service: Option<ServiceName>,
+    ends: Timestamp,
+) -> Result<GateSignIn> {
+    check_children(core, parent.id)?;
     let sign_in = SignIn {
         id: SignInId::new(op.now(), core.entropy.as_ref()),
         audience: Audience::Gate,

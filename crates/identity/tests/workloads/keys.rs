@@ -146,6 +146,18 @@ async fn an_issuer_that_is_down_at_start_is_found_once_it_is_up() {
 }
 
 #[tokio::test]
+async fn j03_keys_are_not_fetched_where_a_redirect_points() {
+    let inside = Issuer::start();
+    for page in ["/jwks", "/.well-known/openid-configuration"] {
+        let scene = Scene::new(Issuer::start());
+        scene.issuer.set_fault(Some(Fault::Redirect(format!("{}{page}", inside.url()))));
+        let token = scene.issuer.token(scene.now()).mint();
+        assert_eq!(scene.present(&token).await.unwrap_err(), unavailable(), "{page}");
+    }
+    assert_eq!((inside.key_fetches(), inside.discoveries()), (0, 0));
+}
+
+#[tokio::test]
 async fn j04_a_discovery_document_may_not_point_elsewhere() {
     let other = Issuer::start();
     let elsewhere = format!("http://localhost:{}/jwks", other.address().port());

@@ -185,7 +185,7 @@ fn windows_and_uses_are_never_remembered() {
 
 fn with_http(change: impl FnOnce(&mut Http)) -> Context {
     let mut changed = context(1);
-    if let Known::Value(http) = &mut changed.http {
+    if let Known::Value(Some(http)) = &mut changed.http {
         change(http);
     }
     changed

@@ -111,6 +111,21 @@ pub(super) fn by_method(place: &Place) -> Vec<Draft> {
     METHODS.into_iter().map(draft).collect()
 }
 
+/// The method that no client can send: what opens a connection to a TCP service.
+pub(super) const CONNECT: &str = "CONNECT";
+
+/// The one operation of a TCP service.
+pub(super) fn connect(place: &Place) -> Vec<Draft> {
+    vec![Draft {
+        name: "connect".to_owned(),
+        method: CONNECT.into(),
+        template: None,
+        params: Vec::new(),
+        body: None,
+        place: place.clone(),
+    }]
+}
+
 /// `name: METHOD /path/{parameter}`.
 pub(super) fn inline(
     entries: &IndexMap<String, String>,

@@ -6,7 +6,7 @@ use portcullis_model::{InstanceName, OperationName};
 use url::Url;
 
 use super::{
-    Service,
+    Service, address,
     declared::{self, Draft, Place},
     hosts::{self, Addressed, Destination, Hosts},
     openapi,
@@ -36,6 +36,7 @@ pub(super) fn load(sources: &[ServiceSource]) -> Result<(Vec<Service>, Hosts), V
     let mut services = Vec::new();
     for (source, prefix) in sorted.iter().zip(&prefixes) {
         check_instances(source, &mut errors);
+        check_tcp(source, &mut errors);
         services.push(service(source, prefix, &mut errors));
     }
     if errors.is_empty() { Ok((services, hosts)) } else { Err(errors) }
@@ -134,14 +135,17 @@ fn address_instances(sources: &[&ServiceSource], hosts: &mut Hosts, errors: &mut
 
 fn check_instances(source: &ServiceSource, errors: &mut Vec<LoadError>) {
     let name = &source.name;
-    if source.instances.is_empty() {
+    if source.instances.is_empty() && source.upstream.dns.is_none() {
         let help = "list at least one under `instances`";
         errors.push(error(source, format!("service `{name}` has no instance"), Some(help)));
     }
     for (instance, url) in &source.instances {
-        if let Err(what) = check_url(url) {
+        if let Err(what) = check_url(url, source) {
             let message = format!("service `{name}`: instance `{instance}`: {what}");
-            let help = "write it as `http://host:port`, `https://host:port` or `h2c://host:port`";
+            let help = match source.tcp() {
+                None => "write it as `http://host:port`, `https://host:port` or `h2c://host:port`",
+                Some(_) => "write it as `tcp://host:port` or `tls://host:port`",
+            };
             errors.push(error(source, message, Some(help)));
         }
     }
@@ -157,12 +161,15 @@ fn check_instances(source: &ServiceSource, errors: &mut Vec<LoadError>) {
 }
 
 /// The message never shows the URL: somebody may have written a password into it.
-fn check_url(text: &str) -> Result<(), String> {
-    let parsed = match text.strip_prefix("h2c://") {
-        Some(rest) => Url::parse(&format!("http://{rest}")),
-        None => Url::parse(text),
-    };
-    let url = parsed.map_err(|what| format!("its URL does not parse: {what}"))?;
+fn check_url(text: &str, source: &ServiceSource) -> Result<(), String> {
+    let url = if source.tcp().is_some() { check_address(text)? } else { check_base(text)? };
+    address::check(text, &url, &source.upstream.allow)
+}
+
+fn check_base(text: &str) -> Result<Url, String> {
+    let plain = text.strip_prefix("h2c://").map(|rest| format!("http://{rest}"));
+    let url = Url::parse(plain.as_deref().unwrap_or(text));
+    let url = url.map_err(|what| format!("its URL does not parse: {what}"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("`{}` is not http, https or h2c", url.scheme()));
     }
@@ -172,7 +179,42 @@ fn check_url(text: &str) -> Result<(), String> {
     if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
         return Err("its URL has a path or query; paths are forwarded as they come".to_owned());
     }
-    Ok(())
+    Ok(url)
+}
+
+/// Of an instance that speaks no HTTP: where it is, and nothing else. No port is the usual one.
+fn check_address(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|what| format!("its URL does not parse: {what}"))?;
+    if !matches!(url.scheme(), "tcp" | "tls") {
+        return Err(format!("`{}` is not tcp or tls, and the service speaks TCP", url.scheme()));
+    }
+    let bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
+    if !url.username().is_empty() || url.password().is_some() || !bare {
+        return Err("its URL is more than a host and a port".to_owned());
+    }
+    if url.host_str().is_none_or(str::is_empty) || url.port().is_none() {
+        return Err("its URL lacks a host or a port".to_owned());
+    }
+    // Read as HTTP would: hosts of schemes that nobody knows are not looked at.
+    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+    Url::parse(&format!("http://{rest}")).map_err(|what| format!("its URL does not parse: {what}"))
+}
+
+/// What only HTTP has is a mistake at a TCP service, not something to be passed over.
+fn check_tcp(source: &ServiceSource, errors: &mut Vec<LoadError>) {
+    if source.tcp().is_none() {
+        return;
+    }
+    let name = &source.name;
+    let set = [
+        ("path_prefix", source.path_prefix.is_some(), "a connection has no path"),
+        ("max_body", !source.max_bodies.is_empty(), "a connection has no body"),
+        ("anonymous", source.anonymous, "a connection needs an identity"),
+    ];
+    for (key, _, why) in set.into_iter().filter(|(_, is_set, _)| *is_set) {
+        let message = format!("service `{name}` speaks TCP, and `{key}` is for HTTP: {why}");
+        errors.push(error(source, message, Some("take it out")));
+    }
 }
 
 fn service(source: &ServiceSource, prefix: &str, errors: &mut Vec<LoadError>) -> Service {
@@ -181,6 +223,7 @@ fn service(source: &ServiceSource, prefix: &str, errors: &mut Vec<LoadError>) ->
         OperationsSource::Methods => declared::by_method(&place),
         OperationsSource::Inline(entries) => declared::inline(entries, &place, errors),
         OperationsSource::OpenApi { path, text } => openapi::drafts(path, text, errors),
+        OperationsSource::Connect(_) => declared::connect(&place),
     };
     check_named("groups", source.groups.keys(), source, &drafts, errors);
     check_named("max_body", source.max_bodies.keys(), source, &drafts, errors);

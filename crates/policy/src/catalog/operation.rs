@@ -5,7 +5,7 @@ use std::sync::Arc;
 use portcullis_model::OperationName;
 
 use super::{
-    declared::{Body, Draft, Param},
+    declared::{Body, CONNECT, Draft, Param},
     inspect,
     template::Template,
     types::RecordType,
@@ -66,6 +66,11 @@ impl Operation {
     /// `POST`.
     pub fn method(&self) -> &str {
         &self.method
+    }
+
+    /// Whether it is to open a connection to a TCP service, and no request.
+    pub fn is_connect(&self) -> bool {
+        *self.method == *CONNECT
     }
 
     /// `/refunds/{id}`, with the base path of its document; `None` if it is a method on any path.

@@ -65,6 +65,11 @@ impl Service {
         Some(Matched { operation, path_params })
     }
 
+    /// What it is to open a connection, if it is a TCP service.
+    pub fn connect(&self) -> Option<&Operation> {
+        self.operations.first().filter(|operation| operation.is_connect())
+    }
+
     pub(super) fn operation(&self, name: &OperationName) -> Option<&Operation> {
         let at = self.operations.binary_search_by(|operation| operation.name().cmp(name)).ok()?;
         self.operations.get(at)

@@ -31,6 +31,7 @@ fn service(name: &str, operations: OperationsSource) -> ServiceSource {
         max_hold: ServiceSource::MAX_HOLD,
         max_body: ServiceSource::MAX_BODY,
         max_bodies: std::collections::BTreeMap::new(),
+        upstream: crate::upstream::UpstreamSource::default(),
         strict_audit: false,
         anonymous: false,
         place: ("portcullis.yaml".to_owned(), Some(7)),

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     BundleSource, PolicySource, ServiceSource,
-    bundle::{OperationsSource, RotationSource},
+    bundle::{OperationsSource, RotationSource, TcpLimits},
     schema::group_name,
 };
 
@@ -93,6 +93,7 @@ impl Fields {
             max_hold,
             max_body,
             max_bodies,
+            upstream,
             strict_audit,
             anonymous,
             place: _,
@@ -132,6 +133,8 @@ impl Fields {
             self.text(operation);
             self.text(&max_body.to_string());
         }
+        // Sorted maps and plain numbers: one text for one value.
+        self.text(&serde_json::to_string(upstream).unwrap_or_default());
         self.flag(*strict_audit);
         self.flag(*anonymous);
     }
@@ -151,6 +154,12 @@ impl Fields {
                     self.text(name);
                     self.text(route);
                 }
+            }
+            OperationsSource::Connect(TcpLimits { idle, max_bytes }) => {
+                self.text("connect");
+                self.text(&idle.get().as_nanos().to_string());
+                self.flag(max_bytes.is_some());
+                self.text(&max_bytes.unwrap_or_default().to_string());
             }
         }
     }

@@ -170,7 +170,10 @@ fn context(
     })
 }
 
-fn http(bundle: &Bundle, operation: &Operation, entry: &ContextEntry) -> Http {
+fn http(bundle: &Bundle, operation: &Operation, entry: &ContextEntry) -> Option<Http> {
+    if operation.is_connect() {
+        return None;
+    }
     let mut path = operation.path().unwrap_or_else(|| "/".to_owned());
     for (name, value) in entry.params.iter().flatten() {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -179,7 +182,7 @@ fn http(bundle: &Bundle, operation: &Operation, entry: &ContextEntry) -> Http {
     let mut services = bundle.catalog().services().map(crate::catalog::Service::source);
     let service = services.find(|service| service.name.as_str() == operation.name().service());
     let host = service.and_then(|service| service.hosts.first()).cloned().unwrap_or_default();
-    Http { method: operation.method().into(), path: path.into(), host: host.into() }
+    Some(Http { method: operation.method().into(), path: path.into(), host: host.into() })
 }
 
 fn params(operation: &Operation, entry: &ContextEntry) -> Result<Option<Record>, String> {

@@ -309,7 +309,7 @@ fn datetime(at: Timestamp) -> Json {
 }
 
 fn facts(context: &Facts, grant: Option<GrantTold>) -> Json {
-    let (Known::Value(source), Known::Value(request), Known::Value(http)) =
+    let (Known::Value(source), Known::Value(request), Known::Value(Some(http))) =
         (&context.source, &context.request, &context.http)
     else {
         panic!("asked about a request that is not there: {context:?}");

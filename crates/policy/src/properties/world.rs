@@ -390,7 +390,7 @@ pub(super) fn asking() -> impl Strategy<Value = Asking> {
             let ip = if near { "10.0.0.1" } else { "192.0.2.1" };
             at.source = Known::Value(Source { ip: ip.parse().unwrap() });
             at.request = Known::Value(RequestId::from_bits(u128::from(age.unsigned_abs())));
-            if let Known::Value(Http { method, .. }) = &mut at.http {
+            if let Known::Value(Some(Http { method, .. })) = &mut at.http {
                 *method = if post { "POST" } else { "GET" }.into();
             }
             Asking { subject, operation, resource: Resource { service, instance }, context: at }

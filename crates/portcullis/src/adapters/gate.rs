@@ -156,6 +156,8 @@ const fn word(why: ConnectionEnd) -> &'static str {
         ConnectionEnd::PolicyChanged => "policy_changed",
         ConnectionEnd::Closed => "closed",
         ConnectionEnd::Flooding => "flooding",
+        ConnectionEnd::Idle => "idle",
+        ConnectionEnd::TooMuch => "too_much",
         ConnectionEnd::ShuttingDown => "shutting_down",
     }
 }

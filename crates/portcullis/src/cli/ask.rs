@@ -56,12 +56,26 @@ impl Ask {
     pub(crate) async fn run(self, mut session: Session<'_>) -> Result<ExitCode, Failure> {
         let target = Target::read(&self.targets, self.instance.as_ref())?;
         let again = Again::of(&target, self.again, &session)?;
+        let waits = self.wait || self.again;
+        let (answer, request) = self.ask(&mut session, target).await?;
+        let request = finish(&mut session, answer, request, waits).await?;
+        if request.state == "approved" {
+            return again.offer(session).await;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn ask(
+        self,
+        session: &mut Session<'_>,
+        target: Target,
+    ) -> Result<(Fetched, AccessRequestBody), Failure> {
         let hint = target.hint();
         let named = !self.rules.is_empty() || self.incident.is_some();
         let (rules, incident) = if named || !session.screen.is_interactive() {
             (self.rules, self.incident)
         } else {
-            choose(&mut session, &target).await?
+            choose(session, &target).await?
         };
         let reason = reason(self.reason, session.screen)?;
         let body = AskBody { incident, ..body(target, rules, reason, self.duration)? };
@@ -70,12 +84,27 @@ impl Ask {
         let answer = session.post("/v1/access-requests", Some(body)).await;
         let answer = answer.map_err(|failure| failure.or_try(hint))?;
         let request: AccessRequestBody = answer.read()?;
-        let request = finish(&mut session, answer, request, self.wait || self.again).await?;
-        if request.state == "approved" {
-            return again.offer(session).await;
-        }
-        Ok(ExitCode::SUCCESS)
+        Ok((answer, request))
     }
+}
+
+/// Asks for one operation and waits until it is granted, which goes without saying. Anything else is a failure.
+pub(super) async fn access(
+    session: &mut Session<'_>,
+    operation: &str,
+    instance: Option<InstanceName>,
+    reason: Option<String>,
+) -> Result<(), Failure> {
+    let targets = vec![operation.to_owned()];
+    let target = Target::read(&targets, instance.as_ref())?;
+    let (rules, duration, incident) = (Vec::new(), None, None);
+    let ask =
+        Ask { targets, rules, duration, reason, instance, incident, wait: true, again: false };
+    let (mut answer, mut request) = ask.ask(session, target).await?;
+    if request.state == "pending" {
+        (answer, request) = wait(session, &request).await?;
+    }
+    if request.state == "approved" { Ok(()) } else { conclude(session, &answer, &request).await }
 }
 
 /// Waits for the answer if somebody is there to wait, and says what came of it.

@@ -6,7 +6,7 @@
 
 mod arguments;
 mod options;
-mod refusal;
+pub(super) mod refusal;
 
 use std::{
     io::Write,

@@ -80,14 +80,15 @@ fn service_source(service: &Service, base: &Path, problems: &Problems) -> Servic
         hosts: service.hosts.clone(),
         path_prefix: service.path_prefix.clone(),
         labels: service.labels.clone(),
-        instances: service.upstream.instances.clone(),
-        addressed_only: service.upstream.addressed_only.clone(),
+        instances: service.upstream.urls(),
+        addressed_only: service.upstream.addressed_only().to_vec(),
         operations: operations(&service.operations.declared, service, base, problems),
         groups: service.operations.groups.clone(),
         max_grant: service.max_grant,
         max_hold: service.max_hold,
         max_body: service.max_body.bytes(),
         max_bodies: by_operation(&service.operations.max_body),
+        upstream: service.upstream.source(),
         strict_audit: service.audit == AuditLevel::Strict,
         anonymous: service.anonymous,
         place: service.place.clone(),
@@ -104,6 +105,9 @@ fn operations(
     base: &Path,
     problems: &Problems,
 ) -> OperationsSource {
+    if let Some(tcp) = service.tcp {
+        return OperationsSource::Connect(tcp.limits());
+    }
     match declared {
         Declared::Methods => OperationsSource::Methods,
         Declared::Inline(operations) => OperationsSource::Inline(operations.clone()),

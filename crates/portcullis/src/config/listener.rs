@@ -7,10 +7,12 @@ use std::{
 };
 
 use portcullis_identity::spiffe::TrustDomain;
+use portcullis_proxy::Direct;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
+    direct,
     identity::Identity,
     proxy_protocol::ProxyProtocol,
     section::{Field, Section},
@@ -30,6 +32,11 @@ pub(crate) struct Listener {
     /// Load balancers that say whose connections they pass on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) proxy_protocol: Option<ProxyProtocol>,
+    /// A direct port: connections lead to this TCP service, and no HTTP is spoken. `sni`: to the one that has
+    /// the server name of the TLS handshake among its hosts.
+    #[schemars(with = "Option<String>")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "direct::shown")]
+    pub(crate) tcp: Option<Direct>,
 }
 
 /// What a listener presents, and whose client certificates it believes.
@@ -84,8 +91,9 @@ impl Listener {
         let tls = section.field("tls").and_then(|field| ListenerTls::read(&field, identity));
         let proxies = section.field("proxy_protocol");
         let proxy_protocol = proxies.and_then(|field| ProxyProtocol::read(&field));
+        let tcp = section.field("tcp").and_then(|field| direct::read(&field, tls.as_ref()));
         section.finish();
-        Some(Self { name: name?, address: address?, tls, proxy_protocol })
+        Some(Self { name: name?, address: address?, tls, proxy_protocol, tcp })
     }
 }
 
@@ -97,6 +105,11 @@ impl ListenerTls {
             Some(ClientCa::Each(files)) => files.contains_key(domain),
             None => self.takes(FromWorkloadApi::Bundles),
         }
+    }
+
+    /// Whether any client certificate is believed here.
+    pub(crate) fn believes_somebody(&self) -> bool {
+        self.client_ca.is_some() || self.takes(FromWorkloadApi::Bundles)
     }
 
     /// Whether the Workload API gives it `what`.

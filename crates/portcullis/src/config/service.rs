@@ -1,21 +1,21 @@
 //! `services`: what stands behind the gate.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     path::{Path, PathBuf},
-    str::FromStr,
 };
 
 use indexmap::IndexMap;
-use portcullis_model::{InstanceName, ServiceName, Window};
+use portcullis_model::{ServiceName, Window};
 use portcullis_policy::{ServiceSource, bundle::OperationGroup};
 use schemars::JsonSchema;
 use serde::Serialize;
-use url::Url;
 
 use super::{
     section::{Field, Section},
     size::Size,
+    tcp::Tcp,
+    upstream::Upstream,
 };
 
 /// One service.
@@ -52,6 +52,9 @@ pub(crate) struct Service {
     pub(crate) audit: AuditLevel,
     /// Lets callers without credentials in as the principal `Anonymous`; policy still decides.
     pub(crate) anonymous: bool,
+    /// Bounds on connections, if it speaks TCP: if its instances are `tcp://` or `tls://`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tcp: Option<Tcp>,
     /// The file and line of its entry.
     #[serde(skip)]
     pub(crate) place: (String, Option<usize>),
@@ -65,17 +68,6 @@ pub(crate) enum AuditLevel {
     Standard,
     /// Survives a power cut.
     Strict,
-}
-
-/// The instances of a service: `instances`, or one `url`.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-pub(crate) struct Upstream {
-    /// Names and base URLs: `http://`, `https://`, `h2c://`.
-    #[schemars(with = "BTreeMap<String, String>")]
-    pub(crate) instances: IndexMap<InstanceName, String>,
-    /// Instances that the balancer never picks.
-    #[schemars(with = "Vec<String>")]
-    pub(crate) addressed_only: Vec<InstanceName>,
 }
 
 /// How operations are declared, and their groups where the default does not fit.
@@ -136,6 +128,7 @@ impl Service {
         let audit = section.field("audit");
         let audit = audit.map_or(Some(AuditLevel::Standard), |field| field.one_of(&levels));
         let anonymous = section.field("anonymous").map_or(Some(false), |field| field.boolean());
+        let tcp = Tcp::read(&mut section, upstream.as_ref());
         for key in UNSUPPORTED {
             section.unsupported(key);
         }
@@ -152,6 +145,7 @@ impl Service {
             max_body: max_body?,
             audit: audit?,
             anonymous: anonymous?,
+            tcp: tcp?,
             place,
         })
     }
@@ -199,80 +193,6 @@ fn path_prefix(field: &Field<'_>) -> Option<String> {
 fn labels(field: &Field<'_>) -> BTreeMap<String, String> {
     let pairs = field.pairs().into_iter();
     pairs.filter_map(|(key, value)| Some((key, value.text()?.to_owned()))).collect()
-}
-
-impl Upstream {
-    fn read(field: &Field<'_>) -> Option<Self> {
-        let mut section = field.section()?;
-        let url = section.field("url");
-        let map = section.field("instances");
-        for key in ["dns", "kubernetes"] {
-            section.unsupported(key);
-        }
-        let instances = match (url, map) {
-            (Some(url), None) => "main".parse().ok().zip(base_url(&url)).into_iter().collect(),
-            (None, Some(map)) => instances(&map),
-            _ => {
-                let help = Some("write `url: http://…`, or `instances: {name: http://…}`".into());
-                section.error("an upstream needs either `url` or `instances`".into(), help);
-                IndexMap::new()
-            }
-        };
-        let addressed_only = section.field("addressed_only");
-        let addressed_only =
-            addressed_only.map(|field| addressed(&field, &instances)).unwrap_or_default();
-        section.finish();
-        (!instances.is_empty()).then_some(Self { instances, addressed_only })
-    }
-}
-
-fn instances(field: &Field<'_>) -> IndexMap<InstanceName, String> {
-    let pairs = field.pairs();
-    if pairs.is_empty() {
-        field.error("`instances` is empty".into(), Some("name at least one".into()));
-    }
-    let pairs = pairs.into_iter().filter_map(|(name, url)| {
-        let parsed = InstanceName::from_str(&name);
-        let name = parsed.map_err(|error| url.error(error.to_string(), None)).ok()?;
-        Some((name, base_url(&url)?))
-    });
-    pairs.collect()
-}
-
-/// A base URL of an instance: scheme, host, port, and nothing that the gate would have to guess about.
-fn base_url(field: &Field<'_>) -> Option<String> {
-    let url: Url = field.parsed()?;
-    let help = Some("write it like http://10.0.0.5:8080, https://…, h2c://…".into());
-    if !matches!(url.scheme(), "http" | "https" | "h2c") || url.host().is_none() {
-        field.error(format!("`{url}` is not an upstream URL"), help);
-        return None;
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        field.error("an upstream URL must not hold credentials".into(), help);
-        return None;
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        field.error("an upstream URL has no query and no fragment".into(), help);
-        return None;
-    }
-    field.text().map(str::to_owned)
-}
-
-fn addressed(field: &Field<'_>, known: &IndexMap<InstanceName, String>) -> Vec<InstanceName> {
-    let mut seen = BTreeSet::new();
-    for item in field.list() {
-        let Some(name) = item.parsed::<InstanceName>() else { continue };
-        if known.contains_key(&name) {
-            seen.insert(name);
-        } else {
-            item.error(format!("there is no instance `{name}`"), None);
-        }
-    }
-    if !known.is_empty() && seen.len() == known.len() {
-        let help = Some("leave at least one instance to the balancer".into());
-        field.error("all instances are `addressed_only`".into(), help);
-    }
-    seen.into_iter().collect()
 }
 
 impl Default for Operations {

@@ -31,6 +31,7 @@ pub(super) fn open(
         address: listener.address,
         tls: certificates.listener(&listener.name),
         proxies: listener.proxy_protocol.as_ref().map(|it| it.from.clone()).unwrap_or_default(),
+        direct: listener.tcp.clone(),
     });
     let config = GateConfig {
         listeners: listeners.collect(),
@@ -41,6 +42,7 @@ pub(super) fn open(
         decision_cache: cores.decision_cache,
         busy_poll: cores.busy_poll,
         holds: loaded.config.holding.limits(),
+        zone: loaded.config.zone.clone(),
     };
     let ports = Arc::new(ControlPorts::new(Arc::clone(&house.control), runtime.clone()));
     let given = GateParts {

@@ -41,8 +41,19 @@ impl Shop {
 
     /// The same, without waiting until it is ready.
     pub(crate) fn furnished_unready(url: &str, furnish: impl FnOnce(Plan) -> Plan) -> Self {
-        let service =
-            format!("name: shop\nhosts: [{HOST}]\nupstream: {{instances: {{s-1: \"{url}\"}}}}");
+        Self::unready_with(&format!("{{instances: {{s-1: \"{url}\"}}}}"), furnish)
+    }
+
+    /// The shop with this under `upstream`, in one line.
+    pub(crate) fn with(upstream: &str) -> Self {
+        let shop = Self::unready_with(upstream, |plan| plan);
+        shop.house.wait_ready();
+        shop
+    }
+
+    /// The same, with whatever `furnish` adds to the plan, and without waiting.
+    pub(crate) fn unready_with(upstream: &str, furnish: impl FnOnce(Plan) -> Plan) -> Self {
+        let service = format!("name: shop\nhosts: [{HOST}]\nupstream: {upstream}");
         let plan = Plan::empty().service(&service).policy("shop.cedar", POLICIES);
         let house = furnish(plan).start_unready();
         let token = house.workload_token("reader", &["readers"]);

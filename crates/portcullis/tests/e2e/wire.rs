@@ -137,6 +137,11 @@ impl Wire {
         }
     }
 
+    /// The connection itself, behind a 101, and what came with its head.
+    pub(crate) fn into_stream(self) -> (TcpStream, Vec<u8>) {
+        (self.stream, self.buffer)
+    }
+
     fn chunked(&mut self) -> Vec<u8> {
         let mut body = Vec::new();
         loop {

@@ -7,13 +7,22 @@ use http::{HeaderMap, HeaderValue, Method, Version, header, request::Parts};
 use portcullis_model::Refusal;
 
 use super::single::Present;
+use crate::tunnel::PROTOCOL;
 
 /// What a message asks of this hop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Framing {
-    /// A WebSocket, rightly asked for.
-    pub(crate) upgrade: bool,
+    /// Another protocol, rightly asked for.
+    pub(crate) upgrade: Option<Upgrade>,
     pub(crate) takes_trailers: bool,
+}
+
+/// A protocol that a connection can be upgraded to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Upgrade {
+    WebSocket,
+    /// See [`crate::tunnel`].
+    Tcp,
 }
 
 /// Checks all connection-specific headers of a request, and drops an offer of `h2c`.
@@ -28,7 +37,7 @@ pub(crate) fn check(parts: &mut Parts, present: Present) -> Result<Framing, Refu
     if present.has(Present::EXPECT) {
         check_expect(&parts.headers)?;
     }
-    let upgrade = present.has(Present::UPGRADE) && check_upgrade(parts)?;
+    let upgrade = if present.has(Present::UPGRADE) { check_upgrade(parts)? } else { None };
     Ok(Framing { upgrade, takes_trailers })
 }
 
@@ -89,21 +98,32 @@ fn check_expect(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-fn check_upgrade(parts: &mut Parts) -> Result<bool, Refusal> {
-    let Some(protocol) = parts.headers.get(header::UPGRADE) else { return Ok(false) };
+fn check_upgrade(parts: &mut Parts) -> Result<Option<Upgrade>, Refusal> {
+    let Some(protocol) = parts.headers.get(header::UPGRADE) else { return Ok(None) };
     // An upgrade to cleartext HTTP/2 would tunnel requests past every decision.
     if protocol.as_bytes().eq_ignore_ascii_case(b"h2c") {
         parts.headers.remove(header::UPGRADE);
         parts.headers.remove("http2-settings");
-        return Ok(false);
+        return Ok(None);
     }
-    let asked_rightly = protocol.as_bytes().eq_ignore_ascii_case(b"websocket")
-        && parts.version == Version::HTTP_11
+    let known = [("websocket", Upgrade::WebSocket), (PROTOCOL, Upgrade::Tcp)];
+    let named = known
+        .into_iter()
+        .find(|(name, _)| protocol.as_bytes().eq_ignore_ascii_case(name.as_bytes()));
+    let asked_rightly = parts.version == Version::HTTP_11
         && parts.method == Method::GET
         && tokens(&parts.headers, &header::CONNECTION)
             .any(|token| token.eq_ignore_ascii_case(b"upgrade"))
         && !has_body(&parts.headers);
-    if asked_rightly { Ok(true) } else { Err(Refusal::Malformed("Upgrade other than `websocket`")) }
+    match named {
+        Some((_, upgrade)) if asked_rightly => Ok(Some(upgrade)),
+        Some((_, Upgrade::Tcp)) => Err(Refusal::Malformed(
+            "a connection is asked for with GET in HTTP/1.1, `Connection: upgrade` and no body",
+        )),
+        Some((_, Upgrade::WebSocket)) | None => {
+            Err(Refusal::Malformed("Upgrade other than `websocket`"))
+        }
+    }
 }
 
 fn has_body(headers: &HeaderMap) -> bool {

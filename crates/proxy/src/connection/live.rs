@@ -14,7 +14,7 @@ use crate::{core::Core, ports::ConnectionEnd};
 
 /// How often time is looked at: half of the second within which everything must have ended.
 pub(crate) const TICK: Duration = Duration::from_millis(500);
-/// Plain HTTP exchanges younger than this are nobody's business.
+/// HTTP exchanges and gRPC calls younger than this are nobody's business.
 const YOUNG: Duration = Duration::from_secs(1);
 /// A client that takes nothing can hold an ending back for so long; then its connection breaks off.
 const PATIENCE: Duration = Duration::from_millis(400);
@@ -125,6 +125,7 @@ fn time_moved(core: &Rc<Core>) {
             let timed_out = standing.timed_out(&snapshot, now, instant);
             timed_out.or_else(|| standing.denied_by_time(core, &snapshot, now))
         };
+        let end = end.or_else(|| watch.is_idle(instant).then_some(ConnectionEnd::Idle));
         if let Some(end) = end {
             watch.cut(end);
         }

@@ -9,9 +9,10 @@ use std::{
 
 use jiff::Timestamp;
 use portcullis_model::{ConnectionId, InstanceName, RequestId};
+use portcullis_policy::bundle::TcpLimits;
 use tokio::sync::Notify;
 
-use super::Standing;
+use super::{Standing, bounds::Bounds};
 use crate::{
     core::Core,
     listener::Peer,
@@ -26,8 +27,10 @@ pub(crate) struct Opening {
     pub(crate) standing: Standing,
     pub(crate) request: RequestId,
     pub(crate) instance: InstanceName,
-    /// `http`, `grpc`, `websocket`, `sse`.
+    /// `http`, `grpc`, `websocket`, `sse`, `tcp`.
     pub(crate) protocol: &'static str,
+    /// What it may carry, if that is bounded.
+    pub(crate) bounds: Option<TcpLimits>,
     pub(crate) started: Instant,
     pub(crate) since: Timestamp,
 }
@@ -43,6 +46,7 @@ impl Opening {
             request: self.request,
             instance: RefCell::new(self.instance),
             protocol: Cell::new(self.protocol),
+            bounds: self.bounds.map(|limits| Box::new(Bounds::new(limits, self.started))),
             started: self.started,
             since: self.since,
             registered: Cell::new(false),
@@ -74,6 +78,8 @@ pub(crate) struct Watch {
     request: RequestId,
     instance: RefCell<InstanceName>,
     protocol: Cell<&'static str>,
+    /// Rare: on the heap, so that other connections do not reserve room for it.
+    bounds: Option<Box<Bounds>>,
     since: Timestamp,
     cut: Cell<Option<(ConnectionEnd, Instant)>>,
     ended: Cell<Option<ConnectionEnd>>,
@@ -175,6 +181,38 @@ impl Watch {
         self.bytes_down.set(self.bytes_down.get() + bytes as u64);
     }
 
+    /// Counts bytes that go up, unless with them it would carry more than it may.
+    pub(crate) fn may_go_up(&self, bytes: usize) -> bool {
+        let may = self.may_carry(bytes);
+        if may {
+            self.went_up(bytes);
+        }
+        may
+    }
+
+    /// The same of bytes that come down.
+    pub(crate) fn may_go_down(&self, bytes: usize) -> bool {
+        let may = self.may_carry(bytes);
+        if may {
+            self.went_down(bytes);
+        }
+        may
+    }
+
+    /// Whether it has carried nothing for longer than it may.
+    pub(crate) fn is_idle(&self, now: Instant) -> bool {
+        self.bounds.as_ref().is_some_and(|bounds| bounds.is_idle(self.carried(), now))
+    }
+
+    fn may_carry(&self, bytes: usize) -> bool {
+        let all = self.carried().saturating_add(bytes as u64);
+        self.bounds.as_ref().is_none_or(|bounds| bounds.admit(all))
+    }
+
+    fn carried(&self) -> u64 {
+        self.bytes_up.get().saturating_add(self.bytes_down.get())
+    }
+
     /// Whether the request body is still under way.
     pub(crate) fn is_uploading(&self) -> bool {
         self.uploading.get()
@@ -222,9 +260,10 @@ impl Watch {
         self.instance.borrow_mut().clone_from(instance);
     }
 
-    /// Protocols whose exchanges are meant to live are registered at once.
+    /// Protocols whose exchanges are meant to live are registered at once. Most gRPC calls are over in
+    /// milliseconds, and how long one will live nobody knows: it is registered when it has lived.
     pub(crate) fn is_long_lived(&self) -> bool {
-        self.protocol.get() != "http"
+        !matches!(self.protocol.get(), "http" | "grpc")
     }
 
     /// Whether it was opened by a certificate that is worth nothing at `now`.

@@ -6,9 +6,6 @@ use http::HeaderMap;
 
 use crate::canonical::{Speaks, single::GRPC_TIMEOUT};
 
-/// How long a response head may take after the request is sent.
-const HEAD: Duration = Duration::from_mins(1);
-
 /// How long to wait for a response head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Deadline {
@@ -21,13 +18,21 @@ pub(crate) enum Deadline {
 }
 
 impl Deadline {
-    /// The deadline of a request with `headers`.
-    pub(crate) fn of(speaks: Speaks, headers: &HeaderMap) -> Self {
+    /// The deadline of a request with `headers` to a service whose answers may take `most`.
+    pub(crate) fn of(speaks: Speaks, headers: &HeaderMap, most: Duration) -> Self {
         match speaks {
-            Speaks::Http | Speaks::WebSocket => Self::AfterUpload(HEAD),
+            Speaks::Http | Speaks::WebSocket | Speaks::Tcp => Self::AfterUpload(most),
+            Speaks::Grpc => Self::by_caller(speaks, headers).map_or(Self::Never, Self::Fixed),
+        }
+    }
+
+    /// What the caller itself says: only gRPC has words for it.
+    pub(crate) fn by_caller(speaks: Speaks, headers: &HeaderMap) -> Option<Duration> {
+        match speaks {
+            Speaks::Http | Speaks::WebSocket | Speaks::Tcp => None,
             Speaks::Grpc => {
                 let asked = headers.get(GRPC_TIMEOUT).and_then(|value| value.to_str().ok());
-                asked.and_then(grpc_timeout).map_or(Self::Never, Self::Fixed)
+                asked.and_then(grpc_timeout)
             }
         }
     }

@@ -1,17 +1,21 @@
 //! HTTP and gRPC: streamed both ways, answered once.
 
-use std::rc::Rc;
+use std::{pin::pin, rc::Rc, time::Duration};
 
-use ::http::{Request, Response, StatusCode, header};
-use hyper::body::{Body as _, Incoming};
+use ::http::{Response, StatusCode, header};
+use hyper::body::Body as _;
 use portcullis_model::{
     InstanceName, Refusal,
     refusal::{self, Unavailable, UpstreamTrouble},
 };
 
-use super::{Destination, blame, connect, consume, deadline::Deadline, grant_header, opening};
+use super::{
+    Destination, Outgoing, again::Again, connect, consume, deadline::Deadline, grant_header,
+    opening,
+};
 use crate::{
     body::{DownBody, Download, UpBody, Whole},
+    busy_poll::Piece,
     canonical::{Speaks, is_grpc},
     connection::{Opening, Watch},
     decide::Question,
@@ -48,18 +52,46 @@ pub(crate) async fn forward(
         if streams_up { (Some(Watched::new(opening.open())), None) } else { (None, Some(opening)) };
     let watch = watched.as_ref().map(|watched| Rc::clone(&watched.0));
     let body = upload(exchange, payload, watch);
-    let deadline = Deadline::of(canonical.speaks, &canonical.headers);
-    let request = super::request(exchange, &pass, canonical, &destination.lane, body)?;
-    let sending = destination.lane.send(request);
-    let sending = answer(exchange, &question, destination, sending, once);
-    let (response, Destination { instance, lane }) =
-        within(exchange, deadline, watched.as_ref(), &question, sending).await?;
+    let most = destination.lane.endpoint().service().settings.timeouts.request.get();
+    let deadline = Deadline::of(canonical.speaks, &canonical.headers, most);
+    let outgoing = Outgoing::new(exchange, &pass, canonical, body)?;
+    let again = if once { Again::Never } else { Again::of(&destination.lane, &outgoing) };
+    let sending = destination.lane.send(outgoing.over(&destination.lane));
+    let response = {
+        let span = exchange.core.config.bounds.body;
+        let mut ends = pin!(ends(deadline, span, watched.as_ref(), &question));
+        let sent = tokio::select! {
+            biased;
+            sent = sending => sent,
+            refusal = &mut ends => {
+                // That it was cut off is nothing to the instance.
+                if refusal == Refusal::Upstream(UpstreamTrouble::TimedOut) {
+                    destination.lane.blame();
+                }
+                return Err(refusal);
+            }
+        };
+        match sent {
+            Sent::Answered(response) => response,
+            // Rare and large: boxed.
+            unanswered => {
+                let sending = again.send(exchange, &question, &mut destination, unanswered);
+                tokio::select! {
+                    biased;
+                    sent = Box::pin(sending) => sent?,
+                    refusal = ends => return Err(refusal),
+                }
+            }
+        }
+    };
+    let Destination { instance, mut lane } = destination;
+    lane.answered(response.status());
     // RFC 9110 section 15.2.2: nobody asked for another protocol, and nobody here would decide what is
     // said in it.
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Refusal::Upstream(UpstreamTrouble::Broken));
     }
-    exchange.core.work.came();
+    exchange.core.work.came(Piece::Answer);
     let (mut head, incoming) = response.into_parts();
     filter::response::filter(&mut head.headers, &exchange.id_header, grant_header(&pass));
     let watch = watched.map(Watched::hand_over);
@@ -110,56 +142,14 @@ fn upload(exchange: &mut Exchange, payload: Payload, watch: Option<Rc<Watch>>) -
     }
 }
 
-/// Waits for the answer to what is being sent, and sends it once more on a new connection if a pooled
-/// one was closed before anything left.
-async fn answer(
-    exchange: &Exchange,
-    question: &Question,
-    destination: Destination,
-    sending: impl Future<Output = Sent>,
-    once: bool,
-) -> Result<(Response<Incoming>, Destination), Refusal> {
-    let unsent = match sending.await {
-        Sent::Answered(response) => return Ok((response, destination)),
-        Sent::Broken(error) => return Err(blame(&error)),
-        Sent::Unsent(request) => request,
-    };
-    if once {
-        return Err(Refusal::Upstream(UpstreamTrouble::Broken));
-    }
-    Box::pin(send_again(exchange, question, destination, *unsent)).await
-}
-
-/// A service may have moved since the pooled connection was made: connects like the first time.
-async fn send_again(
-    exchange: &Exchange,
-    question: &Question,
-    unsent: Destination,
-    request: Request<UpBody>,
-) -> Result<(Response<Incoming>, Destination), Refusal> {
-    let broken = || Refusal::Upstream(UpstreamTrouble::Broken);
-    let was_http2 = unsent.lane.is_http2();
-    drop(unsent);
-    let mut destination = connect(exchange, question, Kind::Fresh).await?;
-    // The request is in the form of the protocol that it was made for.
-    if destination.lane.is_http2() != was_http2 {
-        return Err(broken());
-    }
-    match destination.lane.send(request).await {
-        Sent::Answered(response) => Ok((response, destination)),
-        Sent::Broken(error) => Err(blame(&error)),
-        Sent::Unsent(_) => Err(broken()),
-    }
-}
-
-/// Waits for the response head until the deadline, or until the exchange is cut.
-async fn within<T>(
-    exchange: &Exchange,
+/// Resolves when the response head must wait no longer: at the deadline, when next to nothing comes of the
+/// request body in so much time, or when the exchange is cut.
+async fn ends(
     deadline: Deadline,
+    span: Duration,
     watched: Option<&Watched>,
     question: &Question,
-    sending: impl Future<Output = Result<T, Refusal>>,
-) -> Result<T, Refusal> {
+) -> Refusal {
     let uploading = || watched.is_some_and(|watched| watched.0.is_uploading());
     let cut = async {
         match watched {
@@ -170,18 +160,14 @@ async fn within<T>(
     let starving = async {
         match watched {
             // A stream of gRPC may be silent for as long as it likes.
-            Some(Watched(watch)) if !watch.is_grpc() => {
-                slow::too_slow(watch, exchange.core.config.bounds.body).await;
-            }
+            Some(Watched(watch)) if !watch.is_grpc() => slow::too_slow(watch, span).await,
             Some(_) | None => std::future::pending().await,
         }
     };
     tokio::select! {
-        biased;
-        sent = sending => sent,
-        () = starving => Err(Refusal::TooSlow),
-        () = deadline.passed(uploading) => Err(Refusal::Upstream(UpstreamTrouble::TimedOut)),
-        end = cut => Err(cut_refusal(end, question)),
+        () = starving => Refusal::TooSlow,
+        () = deadline.passed(uploading) => Refusal::Upstream(UpstreamTrouble::TimedOut),
+        end = cut => cut_refusal(end, question),
     }
 }
 
@@ -196,6 +182,8 @@ fn cut_refusal(end: ConnectionEnd, question: &Question) -> Refusal {
         ConnectionEnd::GrantEnded
         | ConnectionEnd::PolicyChanged
         | ConnectionEnd::Flooding
+        | ConnectionEnd::Idle
+        | ConnectionEnd::TooMuch
         | ConnectionEnd::Closed => {
             let service = question.resource.service.clone();
             let operation = Some(question.operation.clone());

@@ -12,7 +12,7 @@ use portcullis_model::{
     refusal::{Unavailable, UpstreamTrouble},
 };
 
-use super::{blame, connect, consume, grant_header, opening};
+use super::{Outgoing, blame, connect, consume, grant_header, opening};
 use crate::{
     body::{DownBody, Download, UpBody, Whole},
     exchange::Exchange,
@@ -22,7 +22,6 @@ use crate::{
     upstream::{Kind, Sent},
 };
 
-const HEAD_TIMEOUT: std::time::Duration = std::time::Duration::from_mins(1);
 const ACCEPT: HeaderName = HeaderName::from_static("sec-websocket-accept");
 
 /// Forwards a handshake; tunnels if the upstream agrees, and answers as it did if not.
@@ -37,15 +36,20 @@ pub(crate) async fn forward(
     let opening = opening(exchange, &pass, &question, &destination.instance, "websocket");
     let body = UpBody::Whole(Whole::new(bytes::Bytes::new(), None));
     let mut lane = destination.lane;
-    let mut request = super::request(exchange, &pass, canonical, &lane, body)?;
+    let mut request = Outgoing::new(exchange, &pass, canonical, body)?.over(&lane);
     ask_for_upgrade(request.headers_mut());
-    let sent = tokio::time::timeout(HEAD_TIMEOUT, lane.send(request)).await;
+    let most = lane.endpoint().service().settings.timeouts.request.get();
+    let sent = tokio::time::timeout(most, lane.send(request)).await;
     let mut response = match sent {
         Ok(Sent::Answered(response)) => response,
-        Ok(Sent::Broken(error)) => return Err(blame(&error)),
+        Ok(Sent::Broken(error)) => return Err(blame(&mut lane, &error)),
         Ok(Sent::Unsent(_)) => return Err(Refusal::Upstream(UpstreamTrouble::Broken)),
-        Err(_) => return Err(Refusal::Upstream(UpstreamTrouble::TimedOut)),
+        Err(_) => {
+            lane.blame();
+            return Err(Refusal::Upstream(UpstreamTrouble::TimedOut));
+        }
     };
+    lane.answered(response.status());
     let grant = grant_header(&pass);
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         filter::response::filter(response.headers_mut(), &exchange.id_header, grant);
@@ -62,7 +66,8 @@ pub(crate) async fn forward(
     let connection = Some(watch.id);
     record::outcome(exchange, StatusCode::SWITCHING_PROTOCOLS, &destination.instance, connection);
     let share = exchange.share.take().map(Share::into_tunnel);
-    tokio::task::spawn_local(tunnel::run(upgrade, upstream, Rc::clone(&watch), share));
+    let counted = (lane.into_tunnel(), share);
+    tokio::task::spawn_local(tunnel::run(upgrade, upstream, Rc::clone(&watch), counted));
     Ok(response.map(|_| DownBody::whole(bytes::Bytes::new())))
 }
 

@@ -37,7 +37,7 @@ impl Wish {
         refused: &Requestable,
     ) -> Option<Self> {
         let stranger = exchange.identity.as_ref().is_none_or(|identity| identity.is_stranger());
-        if stranger || request.speaks == Speaks::WebSocket {
+        if stranger || matches!(request.speaks, Speaks::WebSocket | Speaks::Tcp) {
             return None;
         }
         // An emergency is taken by name; it is the first way only where there is no other.
@@ -47,10 +47,8 @@ impl Wish {
         let preferred = preferred(&request.headers);
         let said = way.hold.map(portcullis_model::Window::get);
         let time = preferred.into_iter().chain(said).min()?.min(longest);
-        let own = match Deadline::of(request.speaks, &request.headers) {
-            Deadline::Fixed(own) => Some(own.saturating_sub(exchange.started.elapsed())),
-            Deadline::AfterUpload(_) | Deadline::Never => None,
-        };
+        let own = Deadline::by_caller(request.speaks, &request.headers)
+            .map(|own| own.saturating_sub(exchange.started.elapsed()));
         let by_caller = own.is_some_and(|own| own < time);
         let time = own.map_or(time, |own| own.min(time));
         let wish = Self { rule: way.rule.clone(), time, by_caller, preferred: preferred.is_some() };

@@ -24,6 +24,8 @@ pub struct LiveTls {
 
 struct Current {
     config: Arc<ServerConfig>,
+    /// The same where no HTTP is spoken inside: no protocol is agreed on.
+    bare: Arc<ServerConfig>,
     trust: Option<Arc<ClientTrust>>,
 }
 
@@ -36,13 +38,20 @@ impl LiveTls {
         trust: Option<Arc<ClientTrust>>,
     ) -> Result<(), GateError> {
         let config = server_config(chain, key, trust.clone())?;
-        self.current.store(Some(Arc::new(Current { config, trust })));
+        let mut bare = ServerConfig::clone(&config);
+        bare.alpn_protocols = Vec::new();
+        self.current.store(Some(Arc::new(Current { config, bare: Arc::new(bare), trust })));
         Ok(())
     }
 
     /// What the next handshake uses; `None` as long as there is no certificate.
     pub fn config(&self) -> Option<Arc<ServerConfig>> {
         self.current.load().as_ref().map(|current| Arc::clone(&current.config))
+    }
+
+    /// The same for a listener on which no HTTP is spoken.
+    pub(crate) fn bare(&self) -> Option<Arc<ServerConfig>> {
+        self.current.load().as_ref().map(|current| Arc::clone(&current.bare))
     }
 
     fn trust(&self) -> Option<Arc<ClientTrust>> {

@@ -49,12 +49,13 @@ pub(crate) const fn status(refusal: &Refusal) -> u16 {
         Refusal::TooLarge(_) | Refusal::HeadTooLarge(_) | Refusal::Limited { .. } => {
             RESOURCE_EXHAUSTED
         }
-        Refusal::TooSlow => DEADLINE_EXCEEDED,
-        Refusal::Misdirected => FAILED_PRECONDITION,
+        Refusal::Misdirected | Refusal::SpeaksTcp(_) => FAILED_PRECONDITION,
         Refusal::Unavailable(Unavailable::Internal) => INTERNAL,
         Refusal::Unavailable(_)
-        | Refusal::Upstream(UpstreamTrouble::Unreachable | UpstreamTrouble::Broken) => UNAVAILABLE,
-        Refusal::Upstream(UpstreamTrouble::TimedOut) => DEADLINE_EXCEEDED,
+        | Refusal::Upstream(
+            UpstreamTrouble::Unreachable | UpstreamTrouble::Broken | UpstreamTrouble::Overloaded,
+        ) => UNAVAILABLE,
+        Refusal::TooSlow | Refusal::Upstream(UpstreamTrouble::TimedOut) => DEADLINE_EXCEEDED,
     }
 }
 
@@ -86,6 +87,8 @@ pub(crate) fn cut_trailers(end: ConnectionEnd) -> HeaderMap {
         | ConnectionEnd::SignInEnded
         | ConnectionEnd::PolicyChanged
         | ConnectionEnd::Flooding
+        | ConnectionEnd::Idle
+        | ConnectionEnd::TooMuch
         | ConnectionEnd::Closed => PERMISSION_DENIED,
     };
     let mut trailers = HeaderMap::with_capacity(2);

@@ -26,9 +26,12 @@ pub(crate) const fn status(refusal: &Refusal) -> StatusCode {
         Refusal::TooSlow => StatusCode::REQUEST_TIMEOUT,
         Refusal::Misdirected => StatusCode::MISDIRECTED_REQUEST,
         Refusal::NotRepresentable(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        Refusal::SpeaksTcp(_) => StatusCode::UPGRADE_REQUIRED,
         Refusal::Limited { .. } => StatusCode::TOO_MANY_REQUESTS,
         Refusal::Unavailable(Unavailable::Internal) => StatusCode::INTERNAL_SERVER_ERROR,
-        Refusal::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::Unavailable(_) | Refusal::Upstream(UpstreamTrouble::Overloaded) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         Refusal::Upstream(UpstreamTrouble::TimedOut) => StatusCode::GATEWAY_TIMEOUT,
         Refusal::Upstream(UpstreamTrouble::Unreachable | UpstreamTrouble::Broken) => {
             StatusCode::BAD_GATEWAY
@@ -52,9 +55,11 @@ const fn title(refusal: &Refusal) -> &'static str {
         Refusal::TooSlow => "The request is too slow",
         Refusal::Misdirected => "The connection was made for another host",
         Refusal::NotRepresentable(_) => "A value does not fit its declared type",
+        Refusal::SpeaksTcp(_) => "This service speaks TCP",
         Refusal::Limited { .. } => "Too many requests",
         Refusal::Unavailable(Unavailable::Internal) => "Something went wrong on the server",
         Refusal::Unavailable(_) => "The gate cannot decide at the moment",
+        Refusal::Upstream(UpstreamTrouble::Overloaded) => "The upstream has enough to do",
         Refusal::Upstream(_) => "The upstream did not answer",
     }
 }
@@ -84,6 +89,9 @@ fn detail(refusal: &Refusal) -> Option<String> {
         Refusal::Declined(what) => {
             format!("{} on {} was declined: {}", what.operation, what.service, what.why)
         }
+        Refusal::SpeaksTcp(service) => format!(
+            "{service} speaks no HTTP; open a connection to it with `portcullis connect {service}`"
+        ),
         Refusal::NotRepresentable(why) => why.clone(),
         Refusal::TooSlow => "too little of the body came while it was waited for".to_owned(),
         Refusal::Unavailable(what) => match what {
@@ -99,6 +107,9 @@ fn detail(refusal: &Refusal) -> Option<String> {
             UpstreamTrouble::Unreachable => "the upstream cannot be reached",
             UpstreamTrouble::Broken => "the upstream broke off or answered no HTTP",
             UpstreamTrouble::TimedOut => "the upstream did not answer in time",
+            UpstreamTrouble::Overloaded => {
+                "as much is under way to the upstream as its limits allow; nothing was sent, try again"
+            }
         }
         .to_owned(),
         Refusal::CrossOrigin
@@ -144,6 +155,7 @@ pub(super) fn describe(control_url: &str, refusal: &Refusal) -> Problem {
             problem.service = Some(what.service.to_string());
             problem.operation = Some(what.operation.to_string());
         }
+        Refusal::SpeaksTcp(service) => problem.service = Some(service.to_string()),
         Refusal::Malformed(_)
         | Refusal::MethodNotAllowed
         | Refusal::Unauthenticated

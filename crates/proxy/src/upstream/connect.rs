@@ -7,20 +7,16 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use portcullis_model::refusal::UpstreamTrouble;
 use rustls::pki_types::ServerName;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
 use super::{
-    Endpoint, Kind,
-    endpoint::Scheme,
+    Endpoint, Kind, address,
+    endpoint::{Counted, Scheme},
     lane::{Line, Sender},
 };
 use crate::{detect::LocalExecutor, serve::strict::Strict};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Heads of answers, as generous as those of requests.
 const MAX_HEADERS: usize = 200;
 
@@ -47,41 +43,49 @@ impl Connectors {
         Self { any: connector(&[b"h2", b"http/1.1"]), http1: connector(&[b"http/1.1"]) }
     }
 
-    /// Connects to `endpoint` within the time that a client should wait for it.
+    /// Connects to `endpoint` within the time that a client should wait for it. `counted` lives as long
+    /// as the connection.
     pub(super) async fn connect(
         &self,
         endpoint: &Endpoint,
         kind: Kind,
+        counted: Option<Counted>,
     ) -> Result<Sender, UpstreamTrouble> {
-        let connecting = self.connect_now(endpoint, kind);
-        match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+        let connecting = self.connect_now(endpoint, kind, counted);
+        let most = endpoint.service().settings.timeouts.connect.get();
+        match tokio::time::timeout(most, connecting).await {
             Ok(Ok(sender)) => Ok(sender),
             Ok(Err(error)) => {
-                tracing::warn!(upstream = endpoint.authority(), %error, "cannot connect");
+                tracing::warn!(upstream = endpoint.place().authority, %error, "cannot connect");
                 Err(UpstreamTrouble::Unreachable)
             }
             Err(_) => Err(UpstreamTrouble::Unreachable),
         }
     }
 
-    async fn connect_now(&self, endpoint: &Endpoint, kind: Kind) -> Result<Sender, ConnectError> {
-        let stream = TcpStream::connect((endpoint.host(), endpoint.port())).await?;
+    async fn connect_now(
+        &self,
+        endpoint: &Endpoint,
+        kind: Kind,
+        counted: Option<Counted>,
+    ) -> Result<Sender, ConnectError> {
+        let stream = address::dial(endpoint).await?;
         stream.set_nodelay(true)?;
-        match (endpoint.scheme(), kind) {
-            (Scheme::Http, _) => handshake1(stream).await,
+        match (endpoint.place().scheme, kind) {
+            (Scheme::Http, _) => handshake1(stream, counted).await,
             (Scheme::H2c, Kind::Upgradable) => Err(ConnectError::NotUpgradable),
-            (Scheme::H2c, Kind::Any | Kind::Fresh) => handshake2(stream).await,
+            (Scheme::H2c, Kind::Any | Kind::Fresh) => handshake2(stream, counted).await,
             (Scheme::Https, kind) => {
                 let connector = match kind {
                     Kind::Any | Kind::Fresh => &self.any,
                     Kind::Upgradable => &self.http1,
                 };
-                let name = ServerName::try_from(endpoint.host().to_owned())
+                let name = ServerName::try_from(endpoint.place().host.clone())
                     .map_err(|_| ConnectError::NoServerName)?;
                 let stream = connector.connect(name, stream).await?;
                 match stream.get_ref().1.alpn_protocol() {
-                    Some(b"h2") => handshake2(stream).await,
-                    _ => handshake1(stream).await,
+                    Some(b"h2") => handshake2(stream, counted).await,
+                    _ => handshake1(stream, counted).await,
                 }
             }
         }
@@ -93,6 +97,8 @@ enum ConnectError {
     #[error("{0}")]
     Io(#[from] std::io::Error),
     #[error("{0}")]
+    Address(#[from] address::DialError),
+    #[error("{0}")]
     Handshake(#[from] hyper::Error),
     #[error("its host cannot be verified by a certificate")]
     NoServerName,
@@ -100,7 +106,7 @@ enum ConnectError {
     NotUpgradable,
 }
 
-async fn handshake1<S>(stream: S) -> Result<Sender, ConnectError>
+async fn handshake1<S>(stream: S, counted: Option<Counted>) -> Result<Sender, ConnectError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -110,6 +116,7 @@ where
     let strict = Strict::of_answers(stream, Arc::clone(&verdict));
     let (sender, connection) = builder.handshake(TokioIo::new(strict)).await?;
     tokio::task::spawn_local(async move {
+        let _counted = counted;
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "upstream connection ended");
         }
@@ -117,7 +124,7 @@ where
     Ok(Sender::Http1(Line { sender, verdict }))
 }
 
-async fn handshake2<S>(stream: S) -> Result<Sender, ConnectError>
+async fn handshake2<S>(stream: S, counted: Option<Counted>) -> Result<Sender, ConnectError>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -128,6 +135,7 @@ where
         .keep_alive_timeout(Duration::from_secs(20));
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
     tokio::task::spawn_local(async move {
+        let _counted = counted;
         if let Err(error) = connection.await {
             tracing::debug!(%error, "upstream connection ended");
         }

@@ -2,24 +2,26 @@
 
 use std::{
     cell::{Cell, RefCell},
+    net::IpAddr,
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use http::Uri;
 use hyper::client::conn::http2;
-use portcullis_model::refusal::UpstreamTrouble;
+use portcullis_model::{InstanceName, refusal::UpstreamTrouble};
 
 use super::{
-    Channel, Connectors, Lane,
-    lane::{Line, Sender},
+    Channel, Connectors, Failure, Lane,
+    lane::{Age, Line, Sender},
+    load::What,
+    service::{Instance, Service},
 };
 use crate::body::UpBody;
 
-/// A pooled connection is not reused after that: most servers close idle ones after a minute.
-const IDLE: Duration = Duration::from_secs(50);
-/// So long after a failed attempt to connect, others are preferred.
-const RECOVERY: Duration = Duration::from_secs(5);
+/// A pooled connection that was idle for so long may have been closed meanwhile.
+const RESTED: Duration = Duration::from_secs(1);
 /// Idle connections that one core keeps to one instance.
 const KEPT: usize = 512;
 
@@ -34,6 +36,16 @@ pub(crate) enum Scheme {
     Https,
 }
 
+/// Scheme, host and port of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) scheme: Scheme,
+    /// Host and port as they are written.
+    pub(crate) authority: String,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
 /// What a connection must be able to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -45,132 +57,285 @@ pub(crate) enum Kind {
     Upgradable,
 }
 
-/// One instance's address and its pooled connections.
-#[derive(Debug)]
-pub(crate) struct Endpoint {
-    scheme: Scheme,
-    authority: String,
-    host: String,
-    port: u16,
-    idle: RefCell<Vec<(Line, Instant)>>,
-    shared: RefCell<Option<http2::SendRequest<UpBody>>>,
-    /// Many requests that find no shared connection wait for one, and do not make many.
-    connecting: tokio::sync::Mutex<()>,
-    /// When connecting failed the last time, unless it has worked since.
-    failed: Cell<Option<Instant>>,
-    /// The time as it was told last: twice a second.
-    now: Cell<Instant>,
-}
-
-impl Endpoint {
+impl Place {
     /// Reads an instance's base URL: scheme, host and port, no path.
     pub(crate) fn parse(url: &str) -> Option<Self> {
         let uri: Uri = url.parse().ok()?;
         let (scheme, default_port) = match uri.scheme_str()? {
-            "http" => (Scheme::Http, 80),
+            // In clear or over TLS; that a service speaks something else inside is for others to know.
+            "http" | "tcp" => (Scheme::Http, 80),
             "h2c" => (Scheme::H2c, 80),
-            "https" => (Scheme::Https, 443),
+            "https" | "tls" => (Scheme::Https, 443),
             _ => return None,
         };
         if !matches!(uri.path(), "" | "/") {
             return None;
         }
         let host = uri.host()?.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Some(Self {
-            scheme,
-            authority: uri.authority()?.to_string(),
-            host,
-            port: uri.port_u16().unwrap_or(default_port),
-            idle: RefCell::default(),
-            shared: RefCell::default(),
-            connecting: tokio::sync::Mutex::default(),
-            failed: Cell::new(None),
-            now: Cell::new(Instant::now()),
-        })
+        let port = uri.port_u16().unwrap_or(default_port);
+        Some(Self { scheme, authority: uri.authority()?.to_string(), host, port })
     }
 
-    pub(crate) fn scheme(&self) -> Scheme {
-        self.scheme
+    /// The host, if it is an address.
+    pub(crate) fn literal(&self) -> Option<IpAddr> {
+        self.host.parse().ok()
+    }
+}
+
+/// One instance on one core: its address and its pooled connections.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    place: Place,
+    service: Arc<Service>,
+    instance: Arc<Instance>,
+    /// Its place in the list of the service.
+    at: usize,
+    core: usize,
+    idle: RefCell<Vec<(Line, Instant)>>,
+    shared: RefCell<Option<http2::SendRequest<UpBody>>>,
+    /// Many requests that find no shared connection wait for one, and do not make many.
+    connecting: tokio::sync::Mutex<()>,
+    /// When connecting failed the last time, unless it has worked since.
+    failed: Cell<Option<Instant>>,
+    /// Something went wrong with an instance of the service a moment ago.
+    wary: Cell<bool>,
+    /// The time as it was told last: twice a second.
+    now: Cell<Instant>,
+}
+
+/// One request's turn with an instance: counted for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Turn(Rc<Endpoint>);
+
+impl Turn {
+    pub(super) fn new(endpoint: &Rc<Endpoint>) -> Self {
+        endpoint.instance.load.more(endpoint.core, What::Requests);
+        endpoint.service.counts.load.more(endpoint.core, What::Requests);
+        Self(Rc::clone(endpoint))
     }
 
-    pub(crate) fn authority(&self) -> &str {
-        &self.authority
-    }
-
-    pub(crate) fn host(&self) -> &str {
-        &self.host
-    }
-
-    pub(crate) fn port(&self) -> u16 {
-        self.port
+    pub(crate) fn endpoint(&self) -> &Rc<Endpoint> {
+        &self.0
     }
 
     /// A pooled or shared connection, if there is one that will do.
-    pub(crate) fn pooled_for(self: &Rc<Self>, kind: Kind) -> Option<Lane> {
-        if kind == Kind::Any { self.pooled() } else { None }
+    pub(crate) fn pooled_for(self, kind: Kind) -> Result<Lane, Self> {
+        if kind == Kind::Any { self.pooled() } else { Err(self) }
+    }
+
+    fn pooled(self) -> Result<Lane, Self> {
+        match self.0.pooled() {
+            Some((channel, age)) => Ok(Lane::new(self, channel, age)),
+            None => Err(self),
+        }
     }
 
     /// A new connection, or one that somebody else has made meanwhile.
     pub(super) async fn connect(
-        self: &Rc<Self>,
+        self,
         connectors: &Connectors,
         kind: Kind,
     ) -> Result<Lane, UpstreamTrouble> {
-        if kind == Kind::Upgradable || self.scheme == Scheme::Http {
-            let sender = self.note(connectors.connect(self, kind).await)?;
+        let _waiting = Counted::waiting(&self.0)?;
+        let endpoint = Rc::clone(&self.0);
+        if kind == Kind::Upgradable || endpoint.place.scheme == Scheme::Http {
+            let sender = endpoint.make(connectors, kind).await?;
             return Ok(self.new_lane(sender));
         }
         let asked = Instant::now();
-        let _one_at_a_time = self.connecting.lock().await;
-        if let Some(lane) = self.pooled() {
-            return Ok(lane);
-        }
+        let _one_at_a_time = endpoint.connecting.lock().await;
+        let turn = match self.pooled() {
+            Ok(lane) => return Ok(lane),
+            Err(turn) => turn,
+        };
         // Whoever was before us in the line has just tried: the line does not try one by one.
-        if self.failed.get().is_some_and(|failed| failed >= asked) {
+        if endpoint.failed.get().is_some_and(|failed| failed >= asked) {
             return Err(UpstreamTrouble::Unreachable);
         }
-        let sender = self.note(connectors.connect(self, kind).await)?;
+        let sender = endpoint.make(connectors, kind).await?;
         if let Sender::Http2(sender) = &sender {
-            *self.shared.borrow_mut() = Some(sender.clone());
+            *endpoint.shared.borrow_mut() = Some(sender.clone());
         }
-        Ok(self.new_lane(sender))
+        Ok(turn.new_lane(sender))
     }
 
-    /// Whether connecting failed a moment ago.
-    pub(super) fn has_just_failed(&self) -> bool {
-        self.failed.get().is_some_and(|failed| failed.elapsed() < RECOVERY)
+    pub(super) fn new_lane(self, sender: Sender) -> Lane {
+        let channel = match sender {
+            Sender::Http1(line) => Channel::Http1(line),
+            Sender::Http2(sender) => Channel::Http2(sender),
+        };
+        Lane::new(self, channel, Age::Fresh)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.instance.load.less(self.0.core, What::Requests);
+        self.0.service.counts.load.less(self.0.core, What::Requests);
+    }
+}
+
+/// A connection, or a request that waits for one, for as long as this lives. Stays on its core.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    service: Arc<Service>,
+    instance: Arc<Instance>,
+    core: usize,
+    what: What,
+}
+
+impl Counted {
+    pub(super) fn new(endpoint: &Endpoint, what: What) -> Result<Self, UpstreamTrouble> {
+        let limits = &endpoint.service.settings;
+        let (all, own) = match what {
+            What::Requests => (limits.service_limits.requests, limits.instance_limits.requests),
+            What::Connections => {
+                (limits.service_limits.connections, limits.instance_limits.connections)
+            }
+            What::Pending => (limits.service_limits.pending, limits.instance_limits.pending),
+        };
+        let (service, instance, core) = (&endpoint.service, &endpoint.instance, endpoint.core);
+        if !service.counts.load.has_room(core, what, all)
+            || !instance.load.has_room(core, what, own)
+        {
+            service.counts.refuse(what);
+            return Err(UpstreamTrouble::Overloaded);
+        }
+        Ok(Self::count(endpoint, what))
     }
 
-    fn note(&self, connected: Result<Sender, UpstreamTrouble>) -> Result<Sender, UpstreamTrouble> {
+    fn count(endpoint: &Endpoint, what: What) -> Self {
+        let (service, instance) = (Arc::clone(&endpoint.service), Arc::clone(&endpoint.instance));
+        service.counts.load.more(endpoint.core, what);
+        instance.load.more(endpoint.core, what);
+        Self { service, instance, core: endpoint.core, what }
+    }
+
+    /// One that is open already.
+    pub(super) fn connection(endpoint: &Endpoint) -> Self {
+        Self::count(endpoint, What::Connections)
+    }
+
+    pub(super) fn waiting(endpoint: &Endpoint) -> Result<Self, UpstreamTrouble> {
+        Self::new(endpoint, What::Pending)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.service.counts.load.less(self.core, self.what);
+        self.instance.load.less(self.core, self.what);
+    }
+}
+
+impl Endpoint {
+    /// The instance at `at` of `service`.
+    pub(super) fn new(service: &Arc<Service>, at: usize, core: usize) -> Option<Self> {
+        let instance = Arc::clone(service.instances.get(at)?);
+        Some(Self {
+            place: Place::parse(&instance.url)?,
+            service: Arc::clone(service),
+            instance,
+            at,
+            core,
+            idle: RefCell::default(),
+            shared: RefCell::default(),
+            connecting: tokio::sync::Mutex::default(),
+            failed: Cell::new(None),
+            wary: Cell::new(false),
+            now: Cell::new(Instant::now()),
+        })
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    pub(crate) fn name(&self) -> &InstanceName {
+        &self.instance.name
+    }
+
+    pub(crate) fn instance(&self) -> &Instance {
+        &self.instance
+    }
+
+    pub(crate) fn service(&self) -> &Arc<Service> {
+        &self.service
+    }
+
+    /// Whether it leads to the very same instance.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.instance, &other.instance)
+    }
+
+    /// Takes the idle connections of one that leads to the same instance.
+    pub(super) fn take_over(&self, other: &Self) {
+        self.idle.swap(&other.idle);
+        self.shared.swap(&other.shared);
+    }
+
+    /// Requests of this core that are under way to it.
+    pub(super) fn under_way(&self) -> u32 {
+        self.instance.load.own(self.core, What::Requests)
+    }
+
+    pub(super) fn has_room(&self, what: What) -> bool {
+        let limit = self.service.settings.instance_limits.requests;
+        self.instance.load.has_room(self.core, what, limit)
+    }
+
+    pub(super) fn be_wary(&self, wary: bool) {
+        self.wary.set(wary);
+    }
+
+    pub(crate) fn is_wary(&self) -> bool {
+        self.wary.get()
+    }
+
+    /// A request to it went well.
+    pub(super) fn succeeded(&self) {
+        self.service.succeeded(self.at);
+    }
+
+    /// A request to it did not.
+    pub(super) fn failed(&self) {
+        self.service.failed(self.at, Failure::Failed);
+    }
+
+    async fn make(&self, connectors: &Connectors, kind: Kind) -> Result<Sender, UpstreamTrouble> {
+        let counted = Counted::new(self, What::Connections)?;
+        self.note(connectors.connect(self, kind, Some(counted)).await)
+    }
+
+    /// Remembers whether it was reached.
+    pub(super) fn note<T>(
+        &self,
+        connected: Result<T, UpstreamTrouble>,
+    ) -> Result<T, UpstreamTrouble> {
         self.failed.set(connected.is_err().then(Instant::now));
+        if connected.is_err() {
+            self.service.failed(self.at, Failure::Unreachable);
+        }
         connected
     }
 
-    fn new_lane(self: &Rc<Self>, sender: Sender) -> Lane {
-        let channel = match sender {
-            Sender::Http1(line) => Channel::Http1 { line, reused: false },
-            Sender::Http2(sender) => Channel::Http2(sender),
-        };
-        Lane::new(Rc::clone(self), channel)
-    }
-
-    fn pooled(self: &Rc<Self>) -> Option<Lane> {
+    fn pooled(&self) -> Option<(Channel, Age)> {
         {
             let mut shared = self.shared.borrow_mut();
             match shared.as_ref() {
                 Some(sender) if !sender.is_closed() => {
-                    let channel = Channel::Http2(sender.clone());
-                    return Some(Lane::new(Rc::clone(self), channel));
+                    return Some((Channel::Http2(sender.clone()), Age::Busy));
                 }
                 Some(_) => *shared = None,
                 None => {}
             }
         }
         let mut idle = self.idle.borrow_mut();
-        while let Some((line, _)) = idle.pop() {
+        while let Some((line, since)) = idle.pop() {
             if line.sender.is_ready() {
-                let channel = Channel::Http1 { line, reused: true };
-                return Some(Lane::new(Rc::clone(self), channel));
+                let rested = self.now.get().saturating_duration_since(since) >= RESTED;
+                let age = if rested { Age::Rested } else { Age::Busy };
+                return Some((Channel::Http1(line), age));
             }
         }
         None
@@ -187,9 +352,15 @@ impl Endpoint {
     /// Tells the time, which no request reads a clock for, and closes what was idle for too long.
     pub(super) fn forget_idle(&self, now: Instant) {
         self.now.set(now);
+        let most = self.service.settings.timeouts.idle.get();
         self.idle.borrow_mut().retain(|(line, since)| {
-            !line.sender.is_closed() && now.saturating_duration_since(*since) < IDLE
+            !line.sender.is_closed() && now.saturating_duration_since(*since) < most
         });
+    }
+
+    /// Whether a request of this core is under way, or a connection kept.
+    pub(super) fn is_used(&self) -> bool {
+        self.under_way() > 0 || !self.idle.borrow().is_empty()
     }
 }
 
@@ -199,7 +370,7 @@ mod tests {
 
     #[test]
     fn a_base_url_is_scheme_host_and_port() {
-        let parsed = |url: &str| Endpoint::parse(url).map(|e| (e.scheme, e.host, e.port));
+        let parsed = |url: &str| Place::parse(url).map(|e| (e.scheme, e.host, e.port));
         assert_eq!(parsed("http://10.0.0.5:8080"), Some((Scheme::Http, "10.0.0.5".into(), 8080)));
         assert_eq!(parsed("https://p.test/"), Some((Scheme::Https, "p.test".into(), 443)));
         assert_eq!(parsed("h2c://[::1]:9"), Some((Scheme::H2c, "::1".into(), 9)));

@@ -1,14 +1,16 @@
 //! One connection's turn to carry one request.
 
-use std::{pin::Pin, rc::Rc, sync::Arc};
+use std::{pin::Pin, sync::Arc};
 
-use http::{HeaderValue, Method, Request, Response, Uri, header, uri::PathAndQuery};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header, uri::PathAndQuery};
 use hyper::{
     body::{Body as _, Incoming},
     client::conn::{TrySendError, http1, http2},
 };
 
-use super::Endpoint;
+use portcullis_model::refusal::UpstreamTrouble;
+
+use super::{Endpoint, Turn, endpoint::Counted, load::What};
 use crate::{
     body::UpBody,
     serve::strict::{Asked, Verdict},
@@ -46,22 +48,46 @@ pub(super) enum Sender {
 /// A connection that can carry one request.
 #[derive(Debug)]
 pub(crate) enum Channel {
-    /// Exclusive; `reused` if it has carried others before.
-    Http1 {
-        /// The connection.
-        line: Line,
-        /// It has carried others before, and may have been closed since.
-        reused: bool,
-    },
+    /// Exclusive.
+    Http1(Line),
     /// Shared.
     Http2(http2::SendRequest<UpBody>),
+}
+
+/// What a connection has been doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Age {
+    /// It was made for this request.
+    Fresh,
+    /// It has carried others before, and has rested since: it may have been closed.
+    Rested,
+    /// It has carried others a moment ago.
+    Busy,
 }
 
 /// One connection's turn to carry one request.
 #[derive(Debug)]
 pub(crate) struct Lane {
-    endpoint: Rc<Endpoint>,
+    turn: Turn,
     channel: Channel,
+    age: Age,
+    /// Its instance has been blamed for how it went.
+    blamed: bool,
+}
+
+/// A connection that carries a tunnel, as it is counted.
+#[derive(Debug)]
+pub(crate) struct Tunnelled {
+    _turn: Turn,
+    _connection: Counted,
+}
+
+impl Tunnelled {
+    /// For a connection that is about to be made, if there may be one more.
+    pub(super) fn new(turn: Turn) -> Result<Self, UpstreamTrouble> {
+        let connection = Counted::new(turn.endpoint(), What::Connections)?;
+        Ok(Self { _connection: connection, _turn: turn })
+    }
 }
 
 /// How sending went.
@@ -76,8 +102,42 @@ pub(crate) enum Sent {
 }
 
 impl Lane {
-    pub(super) fn new(endpoint: Rc<Endpoint>, channel: Channel) -> Self {
-        Self { endpoint, channel }
+    pub(super) fn new(turn: Turn, channel: Channel, age: Age) -> Self {
+        Self { turn, channel, age, blamed: false }
+    }
+
+    /// Where it leads.
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        self.turn.endpoint()
+    }
+
+    /// Its connection is handed over: what counts it from now on.
+    pub(crate) fn into_tunnel(self) -> Tunnelled {
+        self.endpoint().succeeded();
+        Tunnelled { _connection: Counted::connection(self.turn.endpoint()), _turn: self.turn }
+    }
+
+    /// Whether there is cause to keep what is sent over it, as it may have to be sent again. A
+    /// connection that carried others a moment ago, to a service where nothing went wrong, gives none.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.age != Age::Busy || self.endpoint().is_wary()
+    }
+
+    /// An answer with this status came: some say that there is nobody behind the instance.
+    pub(crate) fn answered(&mut self, status: StatusCode) {
+        if let StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT = status
+        {
+            self.blame();
+        }
+    }
+
+    /// No answer came, or none that could be used.
+    pub(crate) fn blame(&mut self) {
+        if !std::mem::replace(&mut self.blamed, true) {
+            self.endpoint().failed();
+        }
     }
 
     /// Brings a request into the form that this connection's protocol wants.
@@ -88,7 +148,7 @@ impl Lane {
         authority: &HeaderValue,
     ) {
         match &self.channel {
-            Channel::Http1 { .. } => {
+            Channel::Http1(_) => {
                 *request.version_mut() = http::Version::HTTP_11;
                 *request.uri_mut() = Uri::from(target);
                 request.headers_mut().insert(header::HOST, authority.clone());
@@ -97,7 +157,7 @@ impl Lane {
             }
             Channel::Http2(_) => {
                 *request.version_mut() = http::Version::HTTP_2;
-                let scheme = match self.endpoint.scheme() {
+                let scheme = match self.endpoint().place().scheme {
                     super::endpoint::Scheme::Https => "https",
                     super::endpoint::Scheme::Http | super::endpoint::Scheme::H2c => "http",
                 };
@@ -120,9 +180,10 @@ impl Lane {
     /// Not an `async fn`: the request, which is large, moves on before there is a future to hold it.
     pub(crate) fn send(&mut self, request: Request<UpBody>) -> Pin<Box<dyn Future<Output = Sent>>> {
         match &mut self.channel {
-            Channel::Http1 { line, reused } => {
+            Channel::Http1(line) => {
                 line.ask(&request);
-                let (sending, reused) = (line.sender.try_send_request(request), *reused);
+                let reused = self.age != Age::Fresh;
+                let sending = line.sender.try_send_request(request);
                 Box::pin(async move { sent(sending.await, reused) })
             }
             Channel::Http2(sender) => {
@@ -134,14 +195,17 @@ impl Lane {
 
     /// Its request is answered completely: the next one may have it.
     pub(crate) fn give_back(self) {
-        let Channel::Http1 { mut line, .. } = self.channel else { return };
+        if !self.blamed {
+            self.endpoint().succeeded();
+        }
+        let (turn, Channel::Http1(mut line)) = (self.turn, self.channel) else { return };
         if line.sender.is_ready() {
-            return self.endpoint.keep(line);
+            return turn.endpoint().keep(line);
         }
         // The connection still has something to do, such as reading an end of chunks: rare.
         tokio::task::spawn_local(async move {
             if std::future::poll_fn(|cx| line.sender.poll_ready(cx)).await.is_ok() {
-                self.endpoint.keep(line);
+                turn.endpoint().keep(line);
             }
         });
     }

@@ -119,7 +119,8 @@ impl House {
             metrics: Metrics::register(&mut prometheus_client::registry::Registry::default()),
         };
         let name = "gate".to_owned();
-        let listener = ListenerConfig { name, address, tls: None, proxies: Vec::new() };
+        let listener =
+            ListenerConfig { name, address, tls: None, proxies: Vec::new(), direct: None };
         let config = GateConfig {
             listeners: vec![listener],
             control_url: "https://control.test".to_owned(),
@@ -401,6 +402,7 @@ fn service(name: &str, url: &str, operations: bundle::OperationsSource) -> Servi
         max_hold: ServiceSource::MAX_HOLD,
         max_body: ServiceSource::MAX_BODY,
         max_bodies: BTreeMap::new(),
+        upstream: portcullis_policy::upstream::UpstreamSource::default(),
         strict_audit: false,
         anonymous: false,
         place: ("services.yaml".to_owned(), None),

@@ -311,11 +311,11 @@ impl Real {
             auth_method: "sign_in",
             auth_age: SignedDuration::ZERO,
             request: Known::Value(request),
-            http: Known::Value(Http {
+            http: Known::Value(Some(Http {
                 method: "POST".into(),
                 path: "/v1/refunds".into(),
                 host: "payments.example.com".into(),
-            }),
+            })),
             params: Known::Value(None),
             body: Known::Value(None),
         }

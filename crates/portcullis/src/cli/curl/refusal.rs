@@ -8,14 +8,18 @@ use crate::cli::{session::Session, way_table};
 /// Says what would open the gate, if `answer` is a refusal that can be asked about, and returns its
 /// code.
 pub(super) fn show(session: &Session<'_>, answer: &[u8]) -> Option<RefusalId> {
-    let problem = find(answer)?;
+    say(session, &find(answer)?)
+}
+
+/// The same of a refusal itself.
+pub(in crate::cli) fn say(session: &Session<'_>, problem: &Problem) -> Option<RefusalId> {
     // The answer may be from anywhere: nothing of it becomes a command but a code that is one.
     let code = problem.refusal.as_deref().and_then(|code| code.parse::<RefusalId>().ok())?;
     let screen = session.screen;
     let what = problem.detail.as_deref().unwrap_or(&problem.title);
     screen.note("");
     screen.note(&format!("403 {what}: you can get this"));
-    let ways: Vec<_> = problem.ways.into_iter().map(WayBody::from).collect();
+    let ways: Vec<_> = problem.ways.iter().cloned().map(WayBody::from).collect();
     for line in way_table::lines(&ways) {
         screen.note(&line);
     }

@@ -238,7 +238,7 @@ pub(crate) struct Framed<S> {
 
 impl<S> Framed<S> {
     pub(crate) fn new(stream: S, window: Arc<Window>) -> Self {
-        window.is_mid_head(true);
+        window.set_mid_head(true);
         let (frames, kept, polls) = (Frames::new(), Kept::default(), window.polls());
         Self { stream, frames, window, kept, unseen: false, over: false, polls }
     }
@@ -353,7 +353,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Framed<S> {
         let is_mid_head = this.frames.begun.is_some()
             || !this.frames.greeted
             || !(this.unseen || this.over || this.kept.bytes.is_empty());
-        this.window.is_mid_head(is_mid_head);
+        this.window.set_mid_head(is_mid_head);
         read
     }
 }

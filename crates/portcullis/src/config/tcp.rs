@@ -1,0 +1,172 @@
+//! `services[].tcp`: services that speak TCP, or TLS that is none of the gate's business, and no HTTP.
+//!
+//! What their instances are says that they are such: `tcp://host:port` or `tls://host:port`.
+
+use portcullis_model::Window;
+use portcullis_policy::bundle::TcpLimits;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{
+    section::{Field, Section},
+    size::Size,
+    upstream::Upstream,
+};
+
+const IDLE: Window = Window::minutes(60);
+const LONGEST_IDLE: Window = Window::minutes(24 * 60);
+/// What HTTP has and a connection does not.
+const ONLY_HTTP: [&str; 4] = ["path_prefix", "max_body", "max_hold", "anonymous"];
+
+/// Bounds on the connections of a TCP service.
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+pub(crate) struct Tcp {
+    /// A connection that carries nothing for so long ends; default `1h`, at most `24h`.
+    #[schemars(with = "String")]
+    #[serde(serialize_with = "super::as_text")]
+    pub(crate) idle: Window,
+    /// The bytes that one connection may carry, both ways together; without it, as many as it likes.
+    #[schemars(with = "Option<String>")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "size")]
+    pub(crate) max_bytes: Option<Size>,
+}
+
+impl Tcp {
+    /// Of the service that `section` is, if its instances say that it speaks TCP. `None`: something of it
+    /// is wrong.
+    pub(super) fn read(
+        section: &mut Section<'_>,
+        upstream: Option<&Upstream>,
+    ) -> Option<Option<Self>> {
+        let given = section.field("tcp");
+        let urls: Vec<String> =
+            upstream.into_iter().flat_map(|upstream| upstream.urls().into_values()).collect();
+        let count = urls.iter().filter(|url| is_address(url)).count();
+        if count == 0 {
+            if let Some(given) = given {
+                let help = "write its instances as tcp://host:port or tls://host:port".to_owned();
+                given.error("`tcp` is for services that speak TCP".into(), Some(help));
+            }
+            return Some(None);
+        }
+        if count < urls.len() {
+            let help = "make two services of it".to_owned();
+            section.error("some instances of it speak TCP, and others HTTP".into(), Some(help));
+            return None;
+        }
+        for key in ONLY_HTTP {
+            if let Some(field) = section.field(key) {
+                only_http(&field, key);
+            }
+        }
+        if let Some(mut operations) = section.field("operations").and_then(|field| field.section())
+        {
+            for key in ["openapi", "inline", "max_body"] {
+                if let Some(field) = operations.field(key) {
+                    only_http(&field, key);
+                }
+            }
+        }
+        given.map_or(Some(Some(Self::default())), |field| Self::bounds(&field).map(Some))
+    }
+
+    /// As policies are loaded with them.
+    pub(crate) fn limits(self) -> TcpLimits {
+        TcpLimits { idle: self.idle, max_bytes: self.max_bytes.map(Size::bytes) }
+    }
+
+    fn bounds(field: &Field<'_>) -> Option<Self> {
+        let mut section = field.section()?;
+        let idle = section.field("idle").map_or(Some(IDLE), |field| longest(&field));
+        let most = section.field("max_bytes");
+        let max_bytes = most.map_or(Some(None), |field| field.parsed().map(Some));
+        section.finish();
+        Some(Self { idle: idle?, max_bytes: max_bytes? })
+    }
+}
+
+impl Default for Tcp {
+    fn default() -> Self {
+        Self { idle: IDLE, max_bytes: None }
+    }
+}
+
+/// Whether a URL says where something is that speaks no HTTP.
+pub(super) fn is_address(url: &str) -> bool {
+    url.starts_with("tcp://") || url.starts_with("tls://")
+}
+
+fn only_http(field: &Field<'_>, key: &str) {
+    let help = Some("take it out: a TCP service has one operation, `connect`".to_owned());
+    field.error(format!("`{key}` is for HTTP, and this service speaks TCP"), help);
+}
+
+fn longest(field: &Field<'_>) -> Option<Window> {
+    let idle: Window = field.parsed()?;
+    if idle > LONGEST_IDLE {
+        field.error(format!("`idle` is {LONGEST_IDLE} at most, and not {idle}"), None);
+        return None;
+    }
+    Some(idle)
+}
+
+#[expect(clippy::ref_option, reason = "this is how the serializer hands it over")]
+fn size<S: serde::Serializer>(size: &Option<Size>, serializer: S) -> Result<S::Ok, S::Error> {
+    match size {
+        Some(size) => serializer.collect_str(size),
+        None => serializer.serialize_none(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{SOUND, loaded, refused};
+
+    const SERVICE: &str = r#"
+  - name: ledger-db
+    hosts: [ledger-db.example.com]
+    upstream: {instances: {db-1: "tcp://10.0.0.5:5432", db-2: "tls://db.example.com:5432"}}
+"#;
+
+    #[test]
+    fn a_service_whose_instances_speak_tcp_is_connected_to() {
+        let loaded = loaded(&format!("{SOUND}{SERVICE}    tcp: {{idle: 15m, max_bytes: 2GiB}}\n"));
+        let bundle = loaded.expect("loads").bundle;
+        let limits = bundle.services[1].tcp().expect("TCP");
+        assert_eq!((limits.idle.get().as_secs(), limits.max_bytes), (900, Some(2 << 30)));
+        assert!(bundle.services[0].tcp().is_none());
+        let loaded = super::super::tests::loaded(&format!("{SOUND}{SERVICE}")).expect("loads");
+        assert_eq!(loaded.bundle.services[1].tcp().expect("TCP").idle.get().as_secs(), 3600);
+    }
+
+    #[test]
+    fn what_only_http_has_is_a_mistake() {
+        for (line, message) in [
+            ("path_prefix: /a", "`path_prefix` is for HTTP"),
+            ("max_body: 1MiB", "`max_body` is for HTTP"),
+            ("max_hold: 1m", "`max_hold` is for HTTP"),
+            ("anonymous: true", "`anonymous` is for HTTP"),
+            ("operations: {inline: {a: GET /a}}", "`inline` is for HTTP"),
+            ("operations: {groups: {conect: read}}", "`groups` names `conect`"),
+            ("tcp: {idle: 25h}", "`idle` is 24h at most"),
+            ("tcp: {max_bytes: 5}", "`max_bytes` must be text"),
+        ] {
+            let shown = refused(&format!("{SOUND}{SERVICE}    {line}\n"));
+            assert!(shown.contains(message), "{line}: {shown}");
+        }
+    }
+
+    #[test]
+    fn http_and_tcp_do_not_mix() {
+        let shown = refused(&format!("{SOUND}    tcp: {{idle: 1h}}\n"));
+        assert!(shown.contains("`tcp` is for services that speak TCP"), "{shown}");
+        let mixed = SERVICE.replace("tls://db.example.com", "http://db.example.com");
+        let shown = refused(&format!("{SOUND}{mixed}"));
+        assert!(shown.contains("some instances of it speak TCP, and others HTTP"), "{shown}");
+        for url in ["tcp://10.0.0.5", "tcp://u:p@10.0.0.5:1", "tcp://10.0.0.5:1/db"] {
+            let wrong = SERVICE.replace("tcp://10.0.0.5:5432", url);
+            let shown = refused(&format!("{SOUND}{wrong}"));
+            assert!(shown.contains("tcp://10.0.0.5:5432"), "{url}: {shown}");
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! `upstream` of a service: its instances, how one of them is chosen, and how it is reached.
+
+mod dns;
+mod health;
+mod limits;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
+
+use indexmap::IndexMap;
+use ipnet::IpNet;
+use portcullis_model::{InstanceName, Window};
+use portcullis_policy::upstream::UpstreamSource;
+use schemars::JsonSchema;
+use serde::{Serialize, Serializer};
+use url::Url;
+
+use super::{
+    section::{Field, Section},
+    tcp,
+};
+use dns::Dns;
+use health::Health;
+use limits::{Ejection, Limits, Retries, Timeouts};
+
+/// The instances of a service: `instances`, one `url`, or `dns`.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct Upstream {
+    /// Names and base URLs (`http://`, `https://`, `h2c://`; or `tcp://host:port`, `tls://host:port`), or
+    /// `{url: …, zone: …}`.
+    #[schemars(with = "BTreeMap<String, String>")]
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    instances: IndexMap<InstanceName, Instance>,
+    /// Where instances are found, if they are not listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dns: Option<Dns>,
+    /// Instances that the balancer never picks.
+    #[schemars(with = "Vec<String>")]
+    addressed_only: Vec<InstanceName>,
+    /// Instances of other zones are left alone while this share of those in the gate's own `zone` is up;
+    /// default `50%`.
+    #[schemars(with = "String")]
+    zone_share: Percent,
+    /// With a smaller share of instances up, all are used, whatever is known of them; default `25%`.
+    #[schemars(with = "String")]
+    panic_below: Percent,
+    /// How long an instance that came back takes to its full share; default `10s`, or `never`.
+    #[schemars(with = "String")]
+    #[serde(serialize_with = "or_never")]
+    slow_start: Option<Window>,
+    /// How long things may take.
+    timeouts: Timeouts,
+    /// When an instance is left out for a while.
+    ejection: Ejection,
+    /// How much may be under way at the same time.
+    limits: Limits,
+    /// What is sent again where that is safe.
+    retries: Retries,
+    /// How instances are asked whether they are well; without it, they are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<Health>,
+    /// Networks of special addresses (loopback, link-local, metadata, multicast) that may be dialled.
+    #[schemars(with = "Vec<String>")]
+    allow: Vec<IpNet>,
+}
+
+/// One instance: a URL, or more.
+#[derive(Debug, Clone, Serialize)]
+struct Instance {
+    url: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    zone: Option<String>,
+}
+
+/// A share: `50%`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Percent(u8);
+
+/// Why a text is no share.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not a share; write it like 50%")]
+struct InvalidPercent(String);
+
+impl FromStr for Percent {
+    type Err = InvalidPercent;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPercent> {
+        let digits = text.strip_suffix('%').filter(|digits| !digits.starts_with('+'));
+        let share = digits.and_then(|digits| digits.parse().ok()).filter(|share| *share <= 100);
+        share.map(Self).ok_or_else(|| InvalidPercent(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", self.0)
+    }
+}
+
+impl Serialize for Percent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+fn or_never<S: Serializer>(window: &Option<Window>, serializer: S) -> Result<S::Ok, S::Error> {
+    match window {
+        Some(window) => serializer.collect_str(window),
+        None => serializer.serialize_str("never"),
+    }
+}
+
+/// The value of `key`, or what it is without it. `None`: it is there, and wrong.
+fn or<T>(
+    section: &mut Section<'_>,
+    key: &'static str,
+    usual: T,
+    read: impl FnOnce(&Field<'_>) -> Option<T>,
+) -> Option<T> {
+    section.field(key).map_or(Some(usual), |field| read(&field))
+}
+
+impl Upstream {
+    pub(super) fn read(field: &Field<'_>) -> Option<Self> {
+        let mut section = field.section()?;
+        let usual = UpstreamSource::default();
+        let (url, map) = (section.field("url"), section.field("instances"));
+        let dns = section.field("dns");
+        section.unsupported("kubernetes");
+        let is_found = dns.is_some();
+        let instances = match (url, map, &dns) {
+            (Some(url), None, None) => {
+                let main = base_url(&url).map(|url| Instance { url, zone: None });
+                "main".parse().ok().zip(main).into_iter().collect()
+            }
+            (None, Some(map), None) => instances(&map),
+            (None, None, Some(_)) => IndexMap::new(),
+            _ => {
+                let help =
+                    "write `url: http://…`, `instances: {name: http://…}` or `dns: http://…`";
+                let message = "an upstream needs one of `url`, `instances` and `dns`";
+                section.error(message.into(), Some(help.into()));
+                IndexMap::new()
+            }
+        };
+        let dns = dns.map(|field| Dns::read(&field));
+        let only = section.field("addressed_only");
+        let addressed_only = only.map(|field| addressed(&field, &instances)).unwrap_or_default();
+        let share = |field: &Field<'_>| field.parsed();
+        let read = Self {
+            addressed_only,
+            zone_share: or(&mut section, "zone_share", Percent(usual.zone_share), share)?,
+            panic_below: or(&mut section, "panic_below", Percent(usual.panic_below), share)?,
+            slow_start: or(&mut section, "slow_start", usual.slow_start, window_or_never)?,
+            timeouts: or(&mut section, "timeouts", Timeouts::usual(), Timeouts::read)?,
+            ejection: or(&mut section, "ejection", Ejection::usual(), Ejection::read)?,
+            limits: or(&mut section, "limits", Limits::usual(), Limits::read)?,
+            retries: or(&mut section, "retries", Retries::usual(), Retries::read)?,
+            health: or(&mut section, "health", None, |field| Health::read(field).map(Some))?,
+            allow: or(&mut section, "allow", Vec::new(), networks)?,
+            dns: dns.map_or(Some(None), |read| read.map(Some))?,
+            instances,
+        };
+        section.finish();
+        let speaks_tcp = read.instances.values().any(|it| tcp::is_address(&it.url));
+        if speaks_tcp && read.health.as_ref().is_some_and(Health::has_path) {
+            let help = Some("take `path` out: a TCP service is connected to".into());
+            field.error("`path` is for HTTP, and this service speaks TCP".into(), help);
+        }
+        (is_found || !read.instances.is_empty()).then_some(read)
+    }
+
+    /// The instances that are listed, and where they are.
+    pub(super) fn urls(&self) -> IndexMap<InstanceName, String> {
+        self.instances.iter().map(|(name, it)| (name.clone(), it.url.clone())).collect()
+    }
+
+    /// Instances that the balancer never picks.
+    pub(super) fn addressed_only(&self) -> &[InstanceName] {
+        &self.addressed_only
+    }
+
+    /// As a bundle has it.
+    pub(super) fn source(&self) -> UpstreamSource {
+        let zones = self.instances.iter();
+        let zones = zones.filter_map(|(name, it)| Some((name.clone(), it.zone.clone()?)));
+        UpstreamSource {
+            zones: zones.collect(),
+            zone_share: self.zone_share.0,
+            panic_below: self.panic_below.0,
+            timeouts: self.timeouts.source(),
+            ejection: self.ejection.source(),
+            slow_start: self.slow_start,
+            instance_limits: self.limits.of_instances(),
+            service_limits: self.limits.of_all(),
+            retries: self.retries.source(),
+            health: self.health.as_ref().map(Health::source),
+            dns: self.dns.as_ref().map(Dns::source),
+            allow: self.allow.clone(),
+        }
+    }
+}
+
+/// `10s`, or `never`.
+fn window_or_never(field: &Field<'_>) -> Option<Option<Window>> {
+    if field.as_text() == Some("never") { Some(None) } else { field.parsed().map(Some) }
+}
+
+fn networks(field: &Field<'_>) -> Option<Vec<IpNet>> {
+    let read: Vec<Option<IpNet>> = field.list().iter().map(Field::parsed).collect();
+    read.into_iter().collect()
+}
+
+fn instances(field: &Field<'_>) -> IndexMap<InstanceName, Instance> {
+    let pairs = field.pairs();
+    if pairs.is_empty() {
+        field.error("`instances` is empty".into(), Some("name at least one".into()));
+    }
+    let pairs = pairs.into_iter().filter_map(|(name, value)| {
+        let parsed = InstanceName::from_str(&name);
+        let name = parsed.map_err(|error| value.error(error.to_string(), None)).ok()?;
+        Some((name, instance(&value)?))
+    });
+    pairs.collect()
+}
+
+fn instance(field: &Field<'_>) -> Option<Instance> {
+    if !field.is_map() {
+        return Some(Instance { url: base_url(field)?, zone: None });
+    }
+    let mut section = field.section()?;
+    let url = section.required("url").and_then(|field| base_url(&field));
+    let zone = section.field("zone").map(|field| field.text().map(str::to_owned));
+    section.finish();
+    Some(Instance { url: url?, zone: zone.map_or(Some(None), |read| read.map(Some))? })
+}
+
+/// A base URL of an instance: scheme, host, port, and nothing that the gate would have to guess about.
+fn base_url(field: &Field<'_>) -> Option<String> {
+    let url: Url = field.parsed()?;
+    if tcp::is_address(url.as_str()) {
+        let (path, host) = (url.path(), url.host_str());
+        let is_bare =
+            matches!(path, "" | "/") && url.query().is_none() && url.username().is_empty();
+        if !is_bare || url.fragment().is_some() || host.is_none() || url.port().is_none() {
+            let help = Some("write it like tcp://10.0.0.5:5432 or tls://…".into());
+            field.error("a TCP address is a host and a port".into(), help);
+            return None;
+        }
+        return field.text().map(str::to_owned);
+    }
+    let help = Some("write it like http://10.0.0.5:8080, https://…, h2c://…".into());
+    if !matches!(url.scheme(), "http" | "https" | "h2c") || url.host().is_none() {
+        field.error(format!("`{url}` is not an upstream URL"), help);
+        return None;
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        field.error("an upstream URL must not hold credentials".into(), help);
+        return None;
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        field.error("an upstream URL has no query and no fragment".into(), help);
+        return None;
+    }
+    field.text().map(str::to_owned)
+}
+
+fn addressed(field: &Field<'_>, known: &IndexMap<InstanceName, Instance>) -> Vec<InstanceName> {
+    let mut seen = BTreeSet::new();
+    for item in field.list() {
+        let Some(name) = item.parsed::<InstanceName>() else { continue };
+        if known.contains_key(&name) {
+            seen.insert(name);
+        } else {
+            item.error(format!("there is no instance `{name}`"), None);
+        }
+    }
+    if !known.is_empty() && seen.len() == known.len() {
+        let help = Some("leave at least one instance to the balancer".into());
+        field.error("all instances are `addressed_only`".into(), help);
+    }
+    seen.into_iter().collect()
+}

@@ -1,0 +1,236 @@
+//! `portcullis connect`: a tool that knows nothing of us, at an address of its own machine.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{Shutdown, TcpStream},
+    process::{Child, Command, Stdio},
+    sync::mpsc::{Receiver, channel},
+    time::Duration,
+};
+
+use portcullis_testkit::net::free_port;
+use serde_json::{Value, json};
+
+use super::database::{Database, ana, ben, lea};
+use crate::{house::binary, mesh::eventually, pki::Pki};
+
+/// A running `portcullis connect`. Killed when dropped.
+struct Connect {
+    child: Child,
+    /// Where it listens.
+    address: String,
+    notes: Receiver<String>,
+}
+
+impl Connect {
+    /// Starts it in the CLI's `home`, and waits until it says where it listens.
+    fn start(database: &Database, home: &str, more: &[&str], environment: &[(&str, &str)]) -> Self {
+        let gate = format!("http://{}", database.house.gate);
+        let mut child = Command::new(binary())
+            .args(["connect", "ledger-db"])
+            .args(more)
+            .env("PORTCULLIS_HOME", database.house.dir().join("homes").join(home))
+            .env("PORTCULLIS_GATE", gate)
+            .envs(environment.iter().copied())
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (told, notes) = channel();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                let _ = told.send(line);
+            }
+        });
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("ledger-db on ").map(str::to_owned);
+        let address = address
+            .unwrap_or_else(|| panic!("{line:?}; {:?}", notes.try_iter().collect::<Vec<_>>()));
+        Self { child, address, notes }
+    }
+
+    fn dial(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream
+    }
+
+    /// Waits until it has said something with `words` in it; all that was said until then.
+    fn until_said(&self, words: &str) -> String {
+        let mut said = String::new();
+        while !said.contains(words) {
+            let line = self.notes.recv_timeout(Duration::from_secs(60));
+            let line = line.unwrap_or_else(|error| panic!("{error}: no `{words}` in {said:?}"));
+            said.extend([line.as_str(), "\n"]);
+        }
+        said
+    }
+
+    /// Stops it as a service manager would; its exit code.
+    fn stop(mut self) -> Option<i32> {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Connect {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn echo(stream: &mut TcpStream, bytes: &[u8]) {
+    stream.write_all(bytes).unwrap();
+    let mut back = vec![0; bytes.len()];
+    stream.read_exact(&mut back).unwrap();
+    assert!(back == bytes, "the bytes differ");
+}
+
+/// Whether the tool sees that its connection was cut short.
+fn is_reset(stream: &mut TcpStream) -> bool {
+    let mut rest = Vec::new();
+    matches!(stream.read_to_end(&mut rest), Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset)
+}
+
+#[test]
+fn a_tool_speaks_to_the_database_at_an_address_of_its_own_machine() {
+    let database = Database::furnished(b"ready ", "", |plan| plan);
+    let control = database.house.sign_in(&ana());
+    database.house.profile("ana", &control);
+    let connect = Connect::start(&database, "ana", &[], &[]);
+    assert!(connect.address.starts_with("127.0.0.1:"), "{}", connect.address);
+    let mut first = connect.dial();
+    let mut greeting = [0; 6];
+    first.read_exact(&mut greeting).unwrap();
+    assert_eq!(&greeting, b"ready ");
+    let much: Vec<u8> = (0..2_000_000_u32).map(|n| (n % 253) as u8).collect();
+    let (mut sending, sent) = (first.try_clone().unwrap(), much.clone());
+    let sender = std::thread::spawn(move || {
+        sending.write_all(&sent).unwrap();
+        sending.shutdown(Shutdown::Write).unwrap();
+    });
+    let mut back = Vec::new();
+    // A second one beside it is a connection of its own.
+    let mut second = connect.dial();
+    second.read_exact(&mut greeting).unwrap();
+    first.read_to_end(&mut back).unwrap();
+    sender.join().unwrap();
+    assert_eq!(&back[much.len()..], b"2000000 bytes", "what follows the end of our half");
+    assert!(back[..much.len()] == much, "the bytes differ");
+    echo(&mut second, b"ping");
+    assert_eq!(database.upstream.seen().len(), 2);
+    let sign_ins = || {
+        let own = database.house.api("GET", "/v1/sign-ins", Some(&control), None).json();
+        own["sign_ins"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|one| one["service"] == "ledger-db")
+            .count()
+    };
+    assert_eq!(sign_ins(), 1, "one sign-in for all connections");
+    assert_eq!(connect.stop(), Some(0));
+    assert_eq!(sign_ins(), 0, "what was made for it is gone with it");
+    database.ended("client_gone");
+}
+
+#[test]
+fn a_refusal_says_what_would_open_it_and_a_cut_says_why() {
+    let database = Database::open();
+    let control = database.house.sign_in(&ben());
+    database.house.profile("ben", &control);
+    let connect = Connect::start(&database, "ben", &[], &[]);
+    let said = connect.until_said("portcullis ask ledger-db.connect");
+    assert!(said.contains("ledger-db.connect needs a grant"), "{said}");
+    assert!(is_reset(&mut connect.dial()), "a refusal is no end");
+    let said = connect.until_said("portcullis ask ");
+    assert!(said.contains("you can get this") && said.contains("automatic"), "{said}");
+    let code = said.rsplit_once("portcullis ask ").unwrap().1.trim();
+    let (status, said) =
+        database.house.says("ben", &["ask", code, "--reason", "the ledger is stuck"]);
+    assert_eq!(status, Some(0), "{said}");
+    let mut stream = connect.dial();
+    echo(&mut stream, b"ping");
+    let said = connect.until_said("granted ledger-db.connect");
+    let lead = database.house.sign_in(&lea());
+    let grants = database.house.api("GET", "/v1/grants", Some(&control), None).json();
+    let grant = grants["grants"][0]["id"].as_str().unwrap();
+    assert!(said.contains(&grant[18..]), "{said}");
+    let path = format!("/v1/grants/{grant}/revoke");
+    database.house.api("POST", &path, Some(&lead), Some(json!({"reason": "enough"})));
+    assert!(is_reset(&mut stream), "a cut is no end");
+    connect.until_said("connection closed: the grant ended");
+}
+
+#[test]
+fn e34_a_reason_asks_first_and_the_end_is_announced() {
+    let brief = r#"@id("db.brief") @reviews("0") @max_duration("15s")
+permit (principal is User in Group::"briefly", action == Action::"ledger-db.connect", resource in Service::"ledger-db")
+when { context has grant };"#;
+    let database = Database::furnished(b"", "", |plan| plan.policy("brief.cedar", brief));
+    let control = database.house.sign_in(&crate::people::Person::new("bo", &["briefly"]));
+    database.house.profile("bo", &control);
+    let connect = Connect::start(&database, "bo", &["--reason", "the ledger is stuck"], &[]);
+    let mut stream = connect.dial();
+    echo(&mut stream, b"ping");
+    let said = connect.until_said("extend");
+    assert!(said.contains("ends soon") && said.contains("--for 30m"), "{said}");
+    assert!(is_reset(&mut stream));
+    connect.until_said("connection closed: the grant ended");
+}
+
+#[test]
+fn wrong_use_and_no_way_have_their_exit_codes() {
+    let database = Database::open();
+    let control = database.house.sign_in(&ana());
+    database.house.profile("ana", &control);
+    for (arguments, code, words) in [
+        (&["connect", "ledger-bd"][..], 2, "portcullis services"),
+        (&["connect", "web"], 2, "web speaks HTTP"),
+        (&["connect", "ledger-db", "--listen", "0.0.0.0:0"], 2, "--expose"),
+        (&["connect", "ledger-db", "--gate", "http://gate.example.com"], 2, "in clear"),
+    ] {
+        let (status, said) = database.house.says("ana", arguments);
+        assert_eq!(status, Some(code), "{arguments:?}: {said}");
+        assert!(said.contains(words), "{arguments:?}: {said}");
+    }
+    let nobody = database.house.sign_in(&lea());
+    database.house.profile("lea", &nobody);
+    let (status, said) = database.house.says("lea", &["connect", "ledger-db"]);
+    assert_eq!(status, Some(2), "{said}");
+}
+
+#[test]
+fn it_goes_through_tls_and_says_what_is_unreachable() {
+    let (pki, port) = (Pki::new(), free_port());
+    let ca = pki.authority("web");
+    let names = "basicConstraints=critical,CA:FALSE\nsubjectAltName=DNS:ledger-db.example.com\n";
+    let server = pki.leaf("gate", &ca, names);
+    let listener = format!(
+        "{{name: tls, address: \"127.0.0.1:{port}\", tls: {{certificate: gate.crt, key: gate.key}}}}"
+    );
+    let database = Database::furnished(b"", "", |plan| {
+        plan.file("gate.crt", &server.pem()).file("gate.key", &server.key_pem()).listener(&listener)
+    });
+    database.house.profile("ana", &database.house.sign_in(&ana()));
+    let roots = ca.certificate.to_str().unwrap();
+    let gate = format!("https://127.0.0.1:{port}");
+    let arguments = ["--gate", &gate, "--instance", "db-1"];
+    let connect = Connect::start(&database, "ana", &arguments, &[("SSL_CERT_FILE", roots)]);
+    echo(&mut connect.dial(), &[1; 300_000]);
+    let attempt = database.event("attempt", |event| event["operation"] == "ledger-db.connect");
+    assert_eq!(attempt["instance"], Value::from("db-1"), "{attempt:#}");
+
+    let closed = format!("https://127.0.0.1:{}", free_port());
+    let connect =
+        Connect::start(&database, "ana", &["--gate", &closed], &[("SSL_CERT_FILE", roots)]);
+    assert!(is_reset(&mut connect.dial()));
+    connect.until_said("cannot reach");
+    eventually("both ends are on record", || database.upstream.seen()[0].end.is_some());
+}

@@ -1,0 +1,253 @@
+//! Instances that a name server knows, and names that lead where they have no business to.
+
+use std::{
+    collections::HashMap,
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use crate::{mesh::eventually, shop::Shop};
+
+use super::{
+    OK, metric,
+    moody::{Mood, Moody},
+    read,
+};
+
+/// One record.
+#[derive(Debug, Clone)]
+enum Record {
+    A(Ipv4Addr),
+    Srv(u16, &'static str),
+}
+
+/// What is known, or that nothing works.
+type Zone = Arc<Mutex<Option<HashMap<&'static str, Vec<Record>>>>>;
+
+/// A name server over UDP whose answers live for a second.
+#[derive(Debug)]
+struct Names {
+    address: SocketAddr,
+    zone: Zone,
+}
+
+impl Names {
+    fn start() -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (address, zone) = (socket.local_addr().unwrap(), Zone::default());
+        let known = Arc::clone(&zone);
+        thread::spawn(move || {
+            let mut query = [0; 1500];
+            while let Ok((length, from)) = socket.recv_from(&mut query) {
+                let answer = answer(&query[..length], &known);
+                socket.send_to(&answer, from).unwrap();
+            }
+        });
+        Self { address, zone }
+    }
+
+    /// From now on, this is all that it knows.
+    fn knows(&self, records: &[(&'static str, Record)]) {
+        let mut known: HashMap<&'static str, Vec<Record>> = HashMap::new();
+        for (name, record) in records {
+            known.entry(name).or_default().push(record.clone());
+        }
+        *self.zone.lock().unwrap() = Some(known);
+    }
+
+    /// From now on, it fails (SERVFAIL).
+    fn fails(&self) {
+        *self.zone.lock().unwrap() = None;
+    }
+}
+
+fn answer(query: &[u8], zone: &Zone) -> Vec<u8> {
+    let (mut at, mut labels) = (12, Vec::new());
+    while query[at] != 0 {
+        let length = usize::from(query[at]);
+        labels.push(String::from_utf8(query[at + 1..=at + length].to_vec()).unwrap());
+        at += length + 1;
+    }
+    let (name, question) = (labels.join(".").to_ascii_lowercase(), &query[12..at + 5]);
+    let kind = u16::from_be_bytes([query[at + 1], query[at + 2]]);
+    let zone = zone.lock().unwrap();
+    let Some(known) = &*zone else {
+        return [&query[..2], &[0x81, 0x82, 0, 1, 0, 0, 0, 0, 0, 0], question].concat();
+    };
+    let mut records = Vec::new();
+    for record in known.get(name.as_str()).into_iter().flatten() {
+        let (own, data) = match record {
+            Record::A(address) => (1_u16, address.octets().to_vec()),
+            Record::Srv(port, target) => (33, srv(*port, target)),
+        };
+        if own == kind {
+            let length = u16::try_from(data.len()).unwrap().to_be_bytes();
+            records.push(
+                [&[0xc0, 12], &own.to_be_bytes()[..], &[0, 1, 0, 0, 0, 1], &length, &data].concat(),
+            );
+        }
+    }
+    let count = u8::try_from(records.len()).unwrap();
+    let head = [0x81, 0x80, 0, 1, 0, count, 0, 0, 0, 0];
+    [&query[..2], &head, question, &records.concat()].concat()
+}
+
+fn srv(port: u16, target: &str) -> Vec<u8> {
+    let mut data = [&[0, 1, 0, 1][..], &port.to_be_bytes()].concat();
+    for label in target.split('.') {
+        data.push(u8::try_from(label.len()).unwrap());
+        data.extend_from_slice(label.as_bytes());
+    }
+    data.push(0);
+    data
+}
+
+const NAME: &str = "pool.test";
+/// Loopback addresses are special, and here they are meant.
+const ALLOW: &str = "allow: [127.0.0.0/8], ejection: {failures: 0}";
+
+fn dns(names: &Names, what: &str, settings: &str) -> Shop {
+    Shop::with(&format!(
+        "{{dns: {{{what}, servers: [\"{}\"], min_ttl: 1s, max_ttl: 1s}}, {settings}}}",
+        names.address
+    ))
+}
+
+/// Two upstreams on one port, at two addresses of this machine.
+fn pair() -> (Moody, Moody, u16) {
+    loop {
+        let first = Moody::at("127.0.0.1:0", OK);
+        let port = first.address.port();
+        if std::net::TcpListener::bind(("127.0.0.2", port)).is_ok() {
+            return (first, Moody::at(&format!("127.0.0.2:{port}"), OK), port);
+        }
+    }
+}
+
+fn local(last: u8) -> Record {
+    Record::A(Ipv4Addr::new(127, 0, 0, last))
+}
+
+#[test]
+fn instances_are_the_addresses_that_a_name_has_now() {
+    let (first, second, port) = pair();
+    let names = Names::start();
+    names.knows(&[(NAME, local(1))]);
+    let shop = dns(&names, &format!("url: \"http://{NAME}:{port}\""), ALLOW);
+    eventually("the first is found", || read(&shop).status == 200);
+    assert_eq!(second.requests(), 0);
+    names.knows(&[(NAME, local(1)), (NAME, local(2))]);
+    eventually("the second joins", || {
+        assert_eq!(read(&shop).status, 200);
+        second.requests() > 0
+    });
+    assert_eq!(metric(&shop, "upstream_up{service=\"shop\",instance=\"127-0-0-2\"}"), 1);
+    // One that leaves gets nothing new.
+    names.knows(&[(NAME, local(2))]);
+    let left =
+        || !shop.house.api("GET", "/metrics", None, None).text().contains("instance=\"127-0-0-1\"");
+    eventually("the first has left", left);
+    let before = first.requests();
+    for _ in 0..20 {
+        assert_eq!(read(&shop).status, 200);
+    }
+    assert_eq!(first.requests(), before);
+    // Who knows nothing takes nothing away.
+    names.fails();
+    let failures = "upstream_discovery_failures_total{service=\"shop\"}";
+    let before = metric(&shop, failures);
+    eventually("the name server fails", || metric(&shop, failures) > before + 1);
+    assert_eq!(read(&shop).status, 200);
+    names.knows(&[]);
+    let before = metric(&shop, failures);
+    eventually("the name is gone", || metric(&shop, failures) > before + 1);
+    assert_eq!(read(&shop).status, 200);
+    assert!(shop.house.log().contains("those found last stay"));
+}
+
+#[test]
+fn what_is_under_way_to_an_instance_that_leaves_goes_on() {
+    let (first, second, port) = pair();
+    let names = Names::start();
+    names.knows(&[(NAME, local(1))]);
+    let shop = dns(&names, &format!("url: \"http://{NAME}:{port}\""), ALLOW);
+    eventually("the first is found", || read(&shop).status == 200);
+    first.becomes(Mood::Waits);
+    let before = first.requests();
+    let mut wire = crate::wire::Wire::connect(shop.house.gate);
+    wire.send(format!("{}\r\n", shop.head("GET", "/page")));
+    eventually("it is under way", || first.requests() > before);
+    names.knows(&[(NAME, local(2))]);
+    eventually("the second has taken over", || read(&shop).status == 200 && second.requests() > 0);
+    first.becomes(OK);
+    let answer = wire.response().unwrap();
+    assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
+}
+
+#[test]
+fn instances_are_the_targets_of_srv_records() {
+    let (first, second) = (Moody::start(OK), Moody::start(OK));
+    let names = Names::start();
+    let name = "_http._tcp.pool.test";
+    names.knows(&[
+        (name, Record::Srv(first.address.port(), "p-1.pool.test")),
+        (name, Record::Srv(second.address.port(), "p-2.pool.test")),
+        ("p-1.pool.test", local(1)),
+        ("p-2.pool.test", local(1)),
+    ]);
+    let shop = dns(&names, &format!("srv: {name}"), ALLOW);
+    eventually("both are found", || {
+        read(&shop);
+        first.requests() > 0 && second.requests() > 0
+    });
+    let instance = format!("p-1-pool-test-{}", first.address.port());
+    let up = format!("upstream_up{{service=\"shop\",instance=\"{instance}\"}}");
+    assert_eq!(metric(&shop, &up), 1);
+}
+
+#[test]
+fn j01_a_name_that_leads_to_this_machine_is_not_dialled_unless_that_is_listed() {
+    let upstream = Moody::start(OK);
+    let names = Names::start();
+    let port = upstream.address.port();
+    names.knows(&[(NAME, local(1))]);
+    let url = format!("url: \"http://{NAME}:{port}\"");
+    let found = |shop: &Shop| shop.house.log().contains("instances found");
+    let shop = dns(&names, &url, "ejection: {failures: 0}");
+    eventually("the name is resolved", || found(&shop));
+    eventually("and is not dialled", || {
+        assert_eq!(read(&shop).status, 502);
+        shop.house.log().contains("upstream.allow")
+    });
+    // Written in another way, it is the same address.
+    let mapped = dns(&names, &url, "allow: [10.0.0.0/8], ejection: {failures: 0}");
+    eventually("the name is resolved", || found(&mapped));
+    assert_eq!(read(&mapped).status, 502);
+    assert_eq!(upstream.requests(), 0);
+    let listed = dns(&names, &url, ALLOW);
+    eventually("what is listed is dialled", || read(&listed).status == 200);
+    assert!(upstream.requests() > 0);
+}
+
+#[test]
+fn j02_a_name_that_moves_to_a_special_address_is_not_followed_there() {
+    let (first, second, port) = pair();
+    let names = Names::start();
+    names.knows(&[(NAME, local(1))]);
+    let settings = "allow: [127.0.0.1/32], ejection: {failures: 0}, timeouts: {idle: 1s}";
+    let shop = dns(&names, &format!("url: \"http://{NAME}:{port}\""), settings);
+    eventually("the first is found", || read(&shop).status == 200);
+    names.knows(&[(NAME, local(2))]);
+    eventually("the name leads elsewhere", || read(&shop).status == 502);
+    assert!(first.requests() > 0);
+    assert_eq!(second.requests(), 0, "what is judged is what would be dialled");
+}
+
+#[test]
+fn j01_localhost_is_this_machine_and_needs_no_listing() {
+    let upstream = Moody::start(OK);
+    let port = upstream.address.port();
+    let shop = Shop::with(&format!("{{url: \"http://localhost:{port}\"}}"));
+    assert_eq!(read(&shop).status, 200);
+}

@@ -1,0 +1,149 @@
+//! Instances that DNS knows: the addresses of a host, or the targets of SRV records.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use hickory_resolver::{
+    TokioResolver,
+    config::{ConnectionConfig, NameServerConfig, ResolverConfig},
+    net::runtime::TokioRuntimeProvider,
+    proto::rr::RData,
+};
+use portcullis_model::InstanceName;
+use portcullis_policy::upstream::{DnsName, DnsSource};
+
+use super::discovery::{Discovery, Found};
+
+/// One name that is asked for.
+pub(super) struct Dns {
+    source: DnsSource,
+    resolver: TokioResolver,
+}
+
+impl Dns {
+    /// Asks the name servers that `source` lists, or the machine's own.
+    pub(super) fn new(source: DnsSource) -> Result<Self, String> {
+        let builder = if source.servers.is_empty() {
+            TokioResolver::builder_tokio().map_err(|error| error.to_string())?
+        } else {
+            let servers = source.servers.iter().map(|server| {
+                let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
+                for connection in &mut connections {
+                    connection.port = server.port();
+                }
+                NameServerConfig::new(server.ip(), true, connections)
+            });
+            let config = ResolverConfig::from_name_servers(servers.collect());
+            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+        };
+        let mut builder = builder;
+        // What is asked for is asked for when it is due, and kept by whoever asks.
+        builder.options_mut().cache_size = 0;
+        let resolver = builder.build().map_err(|error| error.to_string())?;
+        Ok(Self { source, resolver })
+    }
+
+    /// The addresses of `host`, and for how long.
+    async fn addresses(&self, host: &str) -> Result<(Vec<IpAddr>, u32), String> {
+        let (four, six) =
+            tokio::join!(self.resolver.ipv4_lookup(host), self.resolver.ipv6_lookup(host));
+        let mut found = Vec::new();
+        let mut ttl = u32::MAX;
+        let mut failure = None;
+        for lookup in [four, six] {
+            let lookup = match lookup {
+                Ok(lookup) => lookup,
+                // There is no such record: an answer like any other.
+                Err(error) if error.is_no_records_found() => continue,
+                Err(error) => {
+                    failure = Some(error.to_string());
+                    continue;
+                }
+            };
+            for record in lookup.answers() {
+                ttl = ttl.min(record.ttl);
+                match &record.data {
+                    RData::A(address) => found.push(IpAddr::V4(address.0)),
+                    RData::AAAA(address) => found.push(IpAddr::V6(address.0)),
+                    _ => {}
+                }
+            }
+        }
+        // Half an answer would take half of the instances away.
+        failure.map_or(Ok((found, ttl)), Err)
+    }
+
+    async fn targets(&self, name: &str) -> Result<(Vec<Found>, u32), String> {
+        let lookup = self.resolver.srv_lookup(name).await.map_err(|error| error.to_string())?;
+        let records: Vec<_> = lookup
+            .answers()
+            .iter()
+            .filter_map(|record| match &record.data {
+                RData::SRV(srv) => Some((record.ttl, srv)),
+                _ => None,
+            })
+            .collect();
+        // RFC 2782: the targets of the lowest number, as long as there are any.
+        let first = records.iter().map(|(_, srv)| srv.priority).min();
+        let (mut found, mut ttl) = (Vec::new(), u32::MAX);
+        for (own, srv) in records.iter().filter(|(_, srv)| Some(srv.priority) == first) {
+            let host = srv.target.to_ascii();
+            let (addresses, of_addresses) = self.addresses(&host).await?;
+            ttl = ttl.min(*own).min(of_addresses);
+            let host = host.trim_end_matches('.');
+            let several = addresses.len() > 1;
+            for address in addresses {
+                let at = SocketAddr::new(address, srv.port);
+                let label = format!("{}-{}", host.replace('.', "-"), srv.port).to_ascii_lowercase();
+                let label = if several { format!("{label}-{}", dashed(address)) } else { label };
+                found.extend(self.found(&label, host, at));
+            }
+        }
+        Ok((found, ttl))
+    }
+
+    fn found(&self, label: &str, host: &str, at: SocketAddr) -> Option<Found> {
+        let plain = || format!("{}-{}", dashed(at.ip()), at.port()).parse().ok();
+        let name: InstanceName = label.parse().ok().or_else(plain)?;
+        let url = format!("{}://{host}:{}", self.source.scheme, at.port());
+        Some(Found { name, url, address: at })
+    }
+}
+
+#[async_trait(?Send)]
+impl Discovery for Dns {
+    async fn find(&self) -> Result<(Vec<Found>, Duration), String> {
+        let (mut found, ttl) = match &self.source.name {
+            DnsName::Host(host, port) => {
+                // Written without a dot at its end, it is still the whole name.
+                let whole = format!("{}.", host.trim_end_matches('.'));
+                let (addresses, ttl) = self.addresses(&whole).await?;
+                let found = addresses.into_iter().filter_map(|address| {
+                    self.found(&dashed(address), host, SocketAddr::new(address, *port))
+                });
+                (found.collect(), ttl)
+            }
+            DnsName::Srv(name) => self.targets(&format!("{}.", name.trim_end_matches('.'))).await?,
+        };
+        found.sort_by(|a: &Found, b| a.name.cmp(&b.name));
+        found.dedup_by(|a, b| a.name == b.name);
+        let (shortest, longest) = self.source.refresh;
+        let valid = Duration::from_secs(u64::from(ttl));
+        Ok((found, valid.clamp(shortest.get(), longest.get().max(shortest.get()))))
+    }
+
+    fn shortest(&self) -> Duration {
+        self.source.refresh.0.get()
+    }
+}
+
+/// An address as a part of a name: `10-0-0-5`, `fd00-0-0-0-0-0-0-1`.
+fn dashed(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.octets().map(|octet| octet.to_string()).join("-"),
+        IpAddr::V6(address) => address.segments().map(|group| format!("{group:x}")).join("-"),
+    }
+}

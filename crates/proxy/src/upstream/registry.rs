@@ -1,0 +1,155 @@
+//! All services of the process, each with the newest list of its instances.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use portcullis_model::{InstanceName, ServiceName};
+use portcullis_policy::ServiceSource;
+use tokio::sync::Notify;
+
+use super::{
+    conditions::Condition,
+    discovery::Found,
+    service::{Counts, Instance, Service},
+};
+
+/// All services of the process. Cores keep what they got from it until it or the bundle moves.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    cores: usize,
+    zone: Option<String>,
+    started: Instant,
+    services: Mutex<HashMap<ServiceName, Known>>,
+    /// Moves when discovery has found something else.
+    version: AtomicU64,
+    /// A service is new, or another than before.
+    pub(super) moved: Notify,
+}
+
+#[derive(Debug)]
+struct Known {
+    /// The bundle that it was last asked for with.
+    generation: u64,
+    source: ServiceSource,
+    /// What discovery has found, for services that are discovered.
+    found: Option<Vec<Found>>,
+    service: Arc<Service>,
+}
+
+impl Registry {
+    pub(crate) fn new(cores: usize, zone: Option<String>) -> Self {
+        Self {
+            cores: cores.max(1),
+            zone,
+            started: Instant::now(),
+            services: Mutex::default(),
+            version: AtomicU64::new(0),
+            moved: Notify::new(),
+        }
+    }
+
+    /// The number of the last finding.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// The service as `source` says it is, unless a newer bundle has said otherwise already.
+    pub(crate) fn service(&self, source: &ServiceSource, generation: u64) -> Arc<Service> {
+        let mut services = self.services();
+        if let Some(known) = services.get_mut(&source.name) {
+            if known.generation >= generation || known.source == *source {
+                known.generation = known.generation.max(generation);
+                return Arc::clone(&known.service);
+            }
+        }
+        let before = services.remove(&source.name);
+        let dns_moved =
+            before.as_ref().is_none_or(|it| it.source.upstream.dns != source.upstream.dns);
+        let found = before.as_ref().and_then(|it| it.found.clone()).filter(|_| !dns_moved);
+        let old = before.as_ref().map(|it| &*it.service);
+        let service = Arc::new(self.build(source, found.as_deref(), old));
+        let known =
+            Known { generation, source: source.clone(), found, service: Arc::clone(&service) };
+        services.insert(source.name.clone(), known);
+        drop(services);
+        self.moved.notify_one();
+        service
+    }
+
+    /// Discovery has found the instances of `service`. Those that left get nothing new; what is under
+    /// way to them goes on.
+    pub(super) fn found(&self, of: &Arc<Service>, found: Vec<Found>) {
+        let mut services = self.services();
+        let Some(known) = services.get_mut(&of.name) else { return };
+        let is_other = known.source.upstream.dns != of.settings.dns;
+        if is_other || known.found.as_ref() == Some(&found) {
+            return;
+        }
+        let names = found.iter().map(|it| it.name.as_str()).collect::<Vec<_>>().join(" ");
+        tracing::info!(service = %of.name, instances = names, "instances found");
+        known.service = Arc::new(self.build(&known.source, Some(&found), Some(&known.service)));
+        known.found = Some(found);
+        drop(services);
+        self.version.fetch_add(1, Ordering::AcqRel);
+        self.moved.notify_one();
+    }
+
+    /// Forgets the services that `is_there` does not know.
+    pub(super) fn retain(&self, is_there: impl Fn(&ServiceName) -> bool) {
+        self.services().retain(|name, _| is_there(name));
+    }
+
+    /// All of them, by name.
+    pub(crate) fn all(&self) -> Vec<Arc<Service>> {
+        let mut all: Vec<_> =
+            self.services().values().map(|known| Arc::clone(&known.service)).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    fn services(&self) -> MutexGuard<'_, HashMap<ServiceName, Known>> {
+        self.services.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new list. Instances that were there before keep what is known of them.
+    fn build(
+        &self,
+        source: &ServiceSource,
+        found: Option<&[Found]>,
+        old: Option<&Service>,
+    ) -> Service {
+        let counts =
+            old.map_or_else(|| Arc::new(Counts::new(self.cores)), |it| Arc::clone(&it.counts));
+        let now = super::conditions::millis(self.started.elapsed());
+        let conditions = old.map(|old| old.conditions().clone());
+        let is_first = old.is_none_or(|old| old.instances.is_empty());
+        let member = |name: &InstanceName, url: &str, address| {
+            let zone = source.upstream.zones.get(name);
+            let near = zone.is_some() && zone == self.zone.as_ref();
+            let place = Condition::new(!source.addressed_only.contains(name), near);
+            let mut before = old.into_iter().flat_map(|old| old.instances.iter().enumerate());
+            let before = before.find(|(_, it)| it.is_at(name, url, address));
+            if let Some((at, instance)) = before {
+                let known = conditions.as_ref().and_then(|all| all.of(at));
+                let condition = known.map_or(place, |known| known.moved_to(place));
+                return (Arc::clone(instance), condition);
+            }
+            let instance = Instance::new(name.clone(), url.to_owned(), address, self.cores);
+            (Arc::new(instance), if is_first { place } else { place.coming(now) })
+        };
+        let members = match found {
+            Some(found) => {
+                found.iter().map(|it| member(&it.name, &it.url, Some(it.address))).collect()
+            }
+            None => source.instances.iter().map(|(name, url)| member(name, url, None)).collect(),
+        };
+        let settings = source.upstream.clone();
+        Service::new(source.name.clone(), settings, members, counts, self.started)
+    }
+}
