@@ -25,13 +25,14 @@ def main():
         placeholder, name = name[4:].encode(), "p" * len(name[4:].encode())
     plain = socket.create_connection(("127.0.0.1", int(port)), timeout=60)
     try:
-        stream = raw(context, plain, name, placeholder) if placeholder else context.wrap_socket(plain, server_hostname=name)
+        stream = raw(context, plain, name, placeholder) if placeholder else context.wrap_socket(plain, server_hostname=name, suppress_ragged_eofs=False)
         threading.Thread(target=send, args=(stream,), daemon=True).start()
         while piece := stream.recv(65536):
             print(piece.decode(), flush=True)
         print("closed", flush=True)
-    except OSError:
+    except OSError as error:
         print("broken", flush=True)
+        print(repr(error), file=sys.stderr)
 
 
 def send(stream):

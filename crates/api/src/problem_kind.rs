@@ -137,6 +137,7 @@ impl ProblemKind {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "a line or two for each kind")]
     const fn of_the_request(self) -> Facts {
         match self {
             Self::MethodNotAllowed => facts(

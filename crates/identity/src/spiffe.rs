@@ -7,12 +7,14 @@
 mod certificate;
 mod id;
 mod mesh;
+mod server;
 mod tokens;
 mod trust;
 
 pub use certificate::{InvalidCertificates, certificates, expires_at};
 pub use id::{InvalidSpiffeId, SpiffeId, TrustDomain};
 pub use mesh::Mesh;
+pub use server::{ServerTrust, Wanted};
 pub use tokens::{SvidTokens, check_key_set};
 pub use trust::{ClientTrust, NoTrust};
 

@@ -171,6 +171,7 @@ fn source() -> Result<BundleSource, Failed> {
         upstream: portcullis_policy::upstream::UpstreamSource::default(),
         strict_audit: false,
         anonymous: false,
+        edge: portcullis_policy::edge::EdgeSource::default(),
         place: ("portcullis.yaml".to_owned(), None),
     };
     Ok(BundleSource {
@@ -242,7 +243,7 @@ fn questions(verb: &str, first: usize) -> Result<Vec<Question>, Failed> {
             resource: Resource { service: "shop".parse()?, instance: None },
             context: Context {
                 now: now(),
-                source: Known::Value(Source { ip: "10.0.0.1".parse()? }),
+                source: Known::Value(Source { ip: "10.0.0.1".parse()?, country: None }),
                 auth_method: "sign_in",
                 auth_age: SignedDuration::from_mins(5),
                 request: Known::Value(RequestId::from_bits(1)),

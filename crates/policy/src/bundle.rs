@@ -14,6 +14,7 @@ use crate::{
     catalog::Catalog,
     clocks::Clocks,
     counters::EvaluationErrors,
+    edge::EdgeSource,
     index::Index,
     load::{self, Loaded},
     notice::Notices,
@@ -99,6 +100,9 @@ pub struct ServiceSource {
     /// Callers without credentials are let in as `Anonymous`, as far as policy permits them.
     #[serde(default)]
     pub anonymous: bool,
+    /// What the gate does for it beside deciding.
+    #[serde(default)]
+    pub edge: EdgeSource,
     /// The file and line of its entry, for messages.
     pub place: (String, Option<usize>),
 }
@@ -164,6 +168,9 @@ pub struct BundleSource {
     /// Named clocks that policies may read, and their time zones.
     #[serde(default)]
     pub clocks: BTreeMap<String, String>,
+    /// Whether the countries of addresses are known: policies may read `context.source.country`.
+    #[serde(default)]
+    pub geo: bool,
     /// Schedules of people who take turns.
     #[serde(default)]
     pub rotations: BTreeMap<ScheduleName, RotationSource>,
@@ -201,6 +208,7 @@ pub struct Bundle {
     places: Places,
     errors: EvaluationErrors,
     asks_on_call: bool,
+    asks_country: bool,
     claims: BTreeMap<String, String>,
     user_claims: BTreeMap<String, String>,
     pub(crate) authorizer: Authorizer,
@@ -211,7 +219,9 @@ impl Bundle {
     pub fn load(source: &BundleSource) -> Result<Self, Vec<LoadError>> {
         let loaded = load::load(source)?;
         let asks_on_call = loaded.policies.iter().any(|(_, policy)| policy.facts.on_call());
+        let asks_country = loaded.policies.iter().any(|(_, policy)| policy.reads.country());
         Ok(Self {
+            asks_country,
             index: Index::new(&loaded.policies),
             places: Places::new(&loaded),
             errors: EvaluationErrors::default(),
@@ -264,6 +274,16 @@ impl Bundle {
 
     pub(crate) fn rotations(&self) -> &Rotations {
         &self.loaded.rotations
+    }
+
+    /// Whether some policy asks in which country an address is.
+    pub fn asks_country(&self) -> bool {
+        self.asks_country
+    }
+
+    /// Whether countries are known to it.
+    pub fn is_located(&self) -> bool {
+        self.loaded.catalog.is_located()
     }
 
     /// Whether some policy asks who is on call.

@@ -35,6 +35,10 @@ pub struct Catalog {
     /// Sorted by name.
     services: Vec<Service>,
     hosts: Hosts,
+    /// Some service is shared with pages of other origins.
+    is_shared: bool,
+    /// The countries of addresses are known.
+    is_located: bool,
 }
 
 /// Where a host and path lead.
@@ -49,7 +53,13 @@ pub struct Routed<'a> {
 impl Catalog {
     /// Reads what is declared about `services`; reports every mistake at once.
     pub fn load(services: &[ServiceSource]) -> Result<Self, Vec<LoadError>> {
-        load::load(services).map(|(services, hosts)| Self { services, hosts })
+        let is_shared = services.iter().any(|service| service.edge.cors.is_some());
+        load::load(services).map(|(services, hosts)| Self {
+            services,
+            hosts,
+            is_shared,
+            is_located: false,
+        })
     }
 
     /// The service that `host` (canonical: lower case, no port, no trailing dot) and `path`
@@ -65,6 +75,20 @@ impl Catalog {
             }
             Addressed::Unknown => None,
         }
+    }
+
+    /// The same where the countries of addresses are known, or not.
+    pub(crate) fn located(self, is_located: bool) -> Self {
+        Self { is_located, ..self }
+    }
+
+    pub(crate) fn is_located(&self) -> bool {
+        self.is_located
+    }
+
+    /// Whether any service is shared with pages of other origins.
+    pub fn is_shared(&self) -> bool {
+        self.is_shared
     }
 
     /// Whether anything is at `host`.

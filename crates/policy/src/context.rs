@@ -41,6 +41,40 @@ pub type Record = BTreeMap<Arc<str>, Value>;
 pub struct Source {
     /// The caller's address.
     pub ip: IpAddr,
+    /// The country that it is in; `None` where the database does not say.
+    pub country: Option<Country>,
+}
+
+/// A country by its two letters (ISO 3166-1).
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Country([u8; 2]);
+
+/// A text that is no country.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a country has two capital letters, like PT")]
+pub struct InvalidCountry;
+
+impl Country {
+    /// `PT`.
+    pub fn as_str(&self) -> &str {
+        // INVARIANT: capital letters.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl std::str::FromStr for Country {
+    type Err = InvalidCountry;
+
+    fn from_str(text: &str) -> Result<Self, InvalidCountry> {
+        let letters: [u8; 2] = text.as_bytes().try_into().map_err(|_| InvalidCountry)?;
+        letters.iter().all(u8::is_ascii_uppercase).then_some(Self(letters)).ok_or(InvalidCountry)
+    }
+}
+
+impl std::fmt::Debug for Country {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// What of HTTP policies may read.

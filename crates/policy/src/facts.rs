@@ -10,7 +10,7 @@ use portcullis_model::{Grant, GrantKind, Incident};
 
 use crate::{
     clocks::{Clocks, Shown},
-    context::{Context, Http, Known, Record, Value},
+    context::{Context, Http, Known, Record, Source, Value},
     entities::{TYPES, uid},
     reads::{Part, Read, Reads},
 };
@@ -47,7 +47,7 @@ pub(crate) fn cedar_context(
         let value = match part {
             Part::Now => Some(datetime(context.now)),
             Part::Source => match &context.source {
-                Known::Value(source) => Some(source_record(source.ip)?),
+                Known::Value(source) => Some(place_record(source)?),
                 Known::Unknown => None,
             },
             Part::Auth => Some(auth_record(context.auth_method, context.auth_age)?),
@@ -70,6 +70,12 @@ pub(crate) fn cedar_context(
         pairs.extend(value.map(|value| (part.as_str().to_owned(), value)));
     }
     Ok(cedar_policy::Context::from_pairs(pairs)?)
+}
+
+fn place_record(source: &Source) -> Result<RestrictedExpression, NoContext> {
+    let ip = ("ip".to_owned(), RestrictedExpression::new_ip(source.ip.to_string()));
+    let country = source.country.map(|country| ("country".to_owned(), string(country.as_str())));
+    Ok(RestrictedExpression::new_record(std::iter::once(ip).chain(country))?)
 }
 
 pub(crate) fn source_record(ip: IpAddr) -> Result<RestrictedExpression, NoContext> {
@@ -176,6 +182,7 @@ pub(crate) enum Look<'a> {
     Absent,
     Present,
     Ip(IpAddr),
+    Source(&'a Source),
     Text(&'a str),
     Http(&'a Http),
     Record(&'a Record),
@@ -189,6 +196,7 @@ pub(crate) enum Kept {
     Absent,
     Present,
     Ip(IpAddr),
+    Source(Source),
     Text(Arc<str>),
     Http(Http),
     Record(Record),
@@ -201,6 +209,7 @@ impl Kept {
         match (self, look) {
             (Self::Absent, Look::Absent) | (Self::Present, Look::Present) => true,
             (Self::Ip(kept), Look::Ip(ip)) => *kept == ip,
+            (Self::Source(kept), Look::Source(source)) => kept == source,
             (Self::Text(kept), Look::Text(text)) => **kept == *text,
             (Self::Http(kept), Look::Http(http)) => kept == http,
             (Self::Record(kept), Look::Record(record)) => kept == record,
@@ -217,6 +226,7 @@ impl From<Look<'_>> for Kept {
             Look::Absent => Self::Absent,
             Look::Present => Self::Present,
             Look::Ip(ip) => Self::Ip(ip),
+            Look::Source(source) => Self::Source(source.clone()),
             Look::Text(text) => Self::Text(text.into()),
             Look::Http(http) => Self::Http(http.clone()),
             Look::Record(record) => Self::Record(record.clone()),
@@ -230,7 +240,7 @@ impl Look<'_> {
     /// Roughly how many bytes keeping it takes: bodies can be large.
     pub(crate) fn weight(&self) -> usize {
         match self {
-            Look::Absent | Look::Present | Look::Ip(_) | Look::Clock(_) => 0,
+            Look::Absent | Look::Present | Look::Ip(_) | Look::Source(_) | Look::Clock(_) => 0,
             Look::Text(text) => text.len(),
             Look::Http(http) => http.method.len() + http.path.len() + http.host.len(),
             Look::Record(record) => record_weight(record),
@@ -258,8 +268,7 @@ pub(crate) fn look<'a>(read: &Read, context: &'a Context, clocks: &Clocks) -> Lo
     match read.part {
         Part::Now | Part::Request | Part::Grant => Look::Present,
         Part::Source => match &context.source {
-            Known::Value(_) if read.presence => Look::Present,
-            Known::Value(source) => Look::Ip(source.ip),
+            Known::Value(source) => source_field(read, source),
             Known::Unknown => Look::Absent,
         },
         Part::Auth | Part::Clock if read.presence => Look::Present,
@@ -275,6 +284,19 @@ pub(crate) fn look<'a>(read: &Read, context: &'a Context, clocks: &Clocks) -> Lo
         }
         Part::Params => inspected_field(read, &context.params),
         Part::Body => inspected_field(read, &context.body),
+    }
+}
+
+fn source_field<'a>(read: &Read, source: &'a Source) -> Look<'a> {
+    match read.path.first().map(SmolStr::as_str) {
+        Some("country") => match &source.country {
+            None => Look::Absent,
+            Some(_) if read.presence => Look::Present,
+            Some(country) => Look::Text(country.as_str()),
+        },
+        _ if read.presence => Look::Present,
+        Some("ip") => Look::Ip(source.ip),
+        _ => Look::Source(source),
     }
 }
 

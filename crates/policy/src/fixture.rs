@@ -36,6 +36,7 @@ const OPENAPI: &str = r#"{
 /// Two services: payments (high criticality, instances p-1, p-2 and the addressed p-9) and ledger.
 pub(crate) fn source(policies: &str) -> BundleSource {
     BundleSource {
+        geo: false,
         policies: vec![PolicySource { path: "all.cedar".to_owned(), text: policies.to_owned() }],
         services: vec![service("payments", "high"), service("ledger", "low")],
         labels: BTreeMap::new(),
@@ -71,6 +72,7 @@ fn service(name: &str, criticality: &str) -> ServiceSource {
         upstream: crate::upstream::UpstreamSource::default(),
         strict_audit: false,
         anonymous: false,
+        edge: crate::edge::EdgeSource::default(),
         place: ("portcullis.yaml".to_owned(), Some(1)),
     }
 }
@@ -129,7 +131,7 @@ pub(crate) fn context(amount: i64) -> Context {
     .into();
     Context {
         now: now(),
-        source: Known::Value(Source { ip: "10.0.0.1".parse().unwrap() }),
+        source: Known::Value(Source { ip: "10.0.0.1".parse().unwrap(), country: None }),
         auth_method: "sign-in",
         auth_age: SignedDuration::from_secs(60),
         request: Known::Value(RequestId::from_bits(1)),

@@ -89,6 +89,7 @@ fn payments() -> ServiceSource {
         upstream: crate::upstream::UpstreamSource::default(),
         strict_audit: false,
         anonymous: true,
+        edge: crate::edge::EdgeSource::default(),
         place: ("portcullis.yaml".to_owned(), None),
     }
 }
@@ -116,6 +117,7 @@ fn the_policies_of_the_guide_load_together_and_its_tests_pass() {
     let policies: Vec<_> = policies.collect();
     assert!(policies.len() >= 6, "{policies:#?}");
     let source = BundleSource {
+        geo: false,
         policies,
         services: vec![payments(), database()],
         labels: BTreeMap::new(),

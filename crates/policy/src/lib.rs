@@ -9,6 +9,7 @@ pub mod context;
 pub mod control_action;
 pub mod counters;
 pub mod decide;
+pub mod edge;
 pub mod load_error;
 pub mod notice;
 pub mod policy_test;
@@ -46,7 +47,7 @@ mod words;
 
 pub use bundle::{Bundle, BundleSource, Demands, PolicySource, ServiceSource};
 pub use catalog::Catalog;
-pub use context::{Context, Known, Record, Source, Subject, Value};
+pub use context::{Context, Country, Known, Record, Source, Subject, Value};
 pub use control_action::{ControlAction, ControlContext, ControlResource, ControlVerdict};
 pub use counters::EvaluationErrors;
 pub use decide::{Answer, DecisionCache, Denial, Pass, Query, Verdict};

@@ -75,6 +75,14 @@ pub(crate) struct Reads {
 }
 
 impl Reads {
+    /// Whether a country may matter.
+    pub(crate) fn country(&self) -> bool {
+        let place = |read: &Read| {
+            read.part == Part::Source && read.path.first().is_none_or(|field| field == "country")
+        };
+        self.whole || self.attributes.iter().any(place)
+    }
+
     pub(crate) fn of(clauses: &[Clause]) -> Self {
         let mut reads = Self::default();
         for clause in clauses {

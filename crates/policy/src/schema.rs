@@ -32,6 +32,8 @@ pub(crate) fn generate(catalog: &Catalog, source: &BundleSource) -> String {
     );
     let clock = clock(source);
     text.push_str(&ENTITIES.replace("auth: Auth }", &format!("auth: Auth{clock} }}")));
+    // Where addresses are is known of requests at the gate alone.
+    let place = if source.geo { "Place" } else { "Source" };
     for service in catalog.services() {
         let name = service.source().name.as_str();
         let principals = principals(service.source());
@@ -39,7 +41,7 @@ pub(crate) fn generate(catalog: &Catalog, source: &BundleSource) -> String {
             let _ = writeln!(text, "action {} in [{group}];", quoted(&format!("{name}.{group}")));
         }
         for operation in service.operations() {
-            action(&mut text, name, principals, operation, &clock);
+            action(&mut text, name, principals, operation, (place, &clock));
         }
     }
     text
@@ -48,6 +50,7 @@ pub(crate) fn generate(catalog: &Catalog, source: &BundleSource) -> String {
 const TYPES: &str = "\
 type Grant = { kind: String, reviews: Long, expires: datetime, incident?: Incident };
 type Source = { ip: ipaddr };
+type Place = { ip: ipaddr, country?: String };
 type Auth = { method: String, age: duration };
 type Http = { method: String, path: String, host: String };
 type Clock = { weekday: Long, minute: Long };
@@ -99,12 +102,18 @@ const fn principals(service: &ServiceSource) -> &'static str {
     if service.anonymous { "User, Workload, Anonymous" } else { "User, Workload" }
 }
 
-fn action(text: &mut String, service: &str, principals: &str, operation: &Operation, clock: &str) {
+fn action(
+    text: &mut String,
+    service: &str,
+    principals: &str,
+    operation: &Operation,
+    (source, clock): (&str, &str),
+) {
     let group = format!("{service}.{}", group_name(operation.group()));
     let _ = writeln!(
         text,
         "action {} in [{}] appliesTo {{\n  principal: [{principals}], resource: [Service, Instance],\n  \
-         context: {{ now: datetime, source: Source, auth: Auth, request: Plain{}, grant?: Grant{clock}{}{} }},\n}};",
+         context: {{ now: datetime, source: {source}, auth: Auth, request: Plain{}, grant?: Grant{clock}{}{} }},\n}};",
         quoted(operation.name().as_str()),
         quoted(&group),
         // A policy that reads of it what a connection does not have cannot load.

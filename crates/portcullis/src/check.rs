@@ -10,7 +10,7 @@ use crate::{
     command::REFUSED,
     config::{self, Loaded},
     diagnostics,
-    serve::certificates,
+    serve::{certificates, geo::Geo},
 };
 
 /// Checks the configuration at `path` and the certificates that it names, runs its policy tests, prints
@@ -63,7 +63,10 @@ struct Tested {
 
 fn certified(path: &Path) -> Result<Tested, Vec<LoadError>> {
     let tested = tested(path)?;
-    let errors = certificates::check(&tested.loaded, SystemClock.now());
+    let mut errors = certificates::check(&tested.loaded, SystemClock.now());
+    if let Err(error) = Geo::default().prepare(&tested.loaded.config, &tested.loaded.base) {
+        errors.push(certificates::mistake("geo", &error));
+    }
     if errors.is_empty() { Ok(tested) } else { Err(errors) }
 }
 

@@ -19,9 +19,12 @@ mod audit;
 mod bundle_source;
 mod ci;
 mod control;
+mod cors;
 mod direct;
 mod document;
 mod facts;
+mod geo;
+mod headers;
 mod holding;
 mod identity;
 mod introspection;
@@ -40,6 +43,7 @@ mod sealed;
 mod secret;
 mod section;
 mod service;
+mod shutdown;
 mod sign_ins;
 mod size;
 mod spiffe;
@@ -47,6 +51,7 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 mod upstream;
+mod upstream_tls;
 
 pub(crate) use access_requests::AccessRequests;
 pub(crate) use audit::Audit;
@@ -60,6 +65,7 @@ pub(crate) use service::Service;
 use document::Document;
 use holding::Holding;
 use section::{Field, Problems, Section};
+use shutdown::Shutdown;
 
 /// All settings.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -81,6 +87,11 @@ pub(crate) struct Config {
     pub(crate) holding: Holding,
     /// What clients may take of the gate.
     pub(crate) limits: Limits,
+    /// Where addresses are, for `context.source.country`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) geo: Option<geo::Geo>,
+    /// How the process ends.
+    pub(crate) shutdown: Shutdown,
     /// Where a gate keeps what sealed credentials take; without it, it accepts none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sealed: Option<Sealed>,
@@ -185,6 +196,9 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
     let holding = holding.map_or(Some(Holding::default()), |field| Holding::read(&field));
     let limited = section.field("limits");
     let limits = limited.as_ref().map_or(Some(Limits::default()), Limits::read);
+    let geo = section.field("geo").map(|field| geo::Geo::read(&field));
+    let shutdown = section.field("shutdown");
+    let shutdown = shutdown.map_or(Some(Shutdown::default()), |field| Shutdown::read(&field));
     let sealed = section.field("sealed").map(|field| Sealed::read(&field));
     let zone = section.field("zone").map(|field| field.text().map(str::to_owned));
     let given = section.field("identity");
@@ -192,9 +206,6 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
         .as_ref()
         .map_or(Some(Identity::default()), |field| Identity::read(field, demo.unwrap_or(false)));
     let listeners = section.required("listeners").map(|field| listeners(&field, identity.as_ref()));
-    if let (Some(field), Some(identity), Some(listeners)) = (&given, &identity, &listeners) {
-        identity.check_use(field, listeners);
-    }
     let policies = section.required("policies").and_then(|f| f.text().map(PathBuf::from));
     let include = section.field("include");
     let clocks = section.field("clocks").map(|field| facts::clocks(&field));
@@ -205,11 +216,14 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
     if let Some(include) = &include {
         services.extend(included(include, base, problems));
     }
-    unique_names(&services, base, document, problems);
-    if let (Some(field), Some(limits)) = (&limited, &limits) {
-        limits.check(field, &services);
-    }
+    check(&services, limited.as_ref().zip(limits.as_ref()), base, document, problems);
     direct::check(listeners.as_deref().unwrap_or_default(), &services, document, problems);
+    if let (Some(field), Some(identity), Some(listeners)) = (&given, &identity, &listeners) {
+        identity.check_use(field, listeners, &services);
+    }
+    if let Some(identity) = &identity {
+        upstream_tls::check(&services, identity, problems);
+    }
     Some(Config {
         demo: demo?,
         listeners: listeners?,
@@ -219,6 +233,8 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
         access_requests: access_requests?,
         holding: holding?,
         limits: limits?,
+        geo: geo.map_or(Some(None), |read| read.map(Some))?,
+        shutdown: shutdown?,
         sealed: sealed.map_or(Some(None), |read| read.map(Some))?,
         zone: zone.map_or(Some(None), |read| read.map(Some))?,
         identity: identity?,
@@ -305,6 +321,19 @@ fn files_matching(base: &Path, pattern: &str) -> Result<Vec<String>, String> {
         return Err(format!("there is no file `{pattern}`"));
     }
     Ok(files)
+}
+
+fn check(
+    services: &[Service],
+    limits: Option<(&Field<'_>, &Limits)>,
+    base: &Path,
+    document: &Document,
+    problems: &Problems,
+) {
+    unique_names(services, base, document, problems);
+    if let Some((field, limits)) = limits {
+        limits.check(field, services);
+    }
 }
 
 fn unique_names(services: &[Service], base: &Path, document: &Document, problems: &Problems) {

@@ -14,6 +14,7 @@ use portcullis_log::Log;
 use portcullis_proxy::{GateHandle, Metrics};
 use prometheus_client::registry::Registry;
 use tokio::{
+    net::TcpListener,
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -30,6 +31,8 @@ use crate::{
 mod api;
 pub(crate) mod certificates;
 mod gate;
+pub(crate) mod geo;
+mod handed;
 mod house;
 mod keys;
 mod observe;
@@ -37,8 +40,6 @@ mod reload;
 mod sealed;
 mod watch_files;
 
-/// What is under way may take so long to finish once the process is told to stop.
-const GRACE: Duration = Duration::from_secs(30);
 /// The API's own streams are cut after so long.
 const API_GRACE: Duration = Duration::from_secs(2);
 
@@ -82,7 +83,9 @@ pub(crate) fn run(arguments: &ServeArguments) -> Result<ExitCode> {
         }
     };
     let running = Running::start(&arguments.at.config, checked, arguments.cores())?;
+    handed::tell("READY=1");
     running.wait();
+    handed::tell("STOPPING=1");
     running.stop();
     Ok(ExitCode::SUCCESS)
 }
@@ -106,6 +109,8 @@ pub(crate) struct Running {
     api: JoinHandle<std::io::Result<()>>,
     stopping: watch::Sender<bool>,
     reloading: [JoinHandle<()>; 2],
+    /// What is under way may take so long to finish.
+    drain: Duration,
     /// The last thing to go: whoever stops before may still write to the record.
     log: Log,
 }
@@ -121,9 +126,14 @@ impl Running {
             .context("control's threads cannot be started")?;
         let Checked { loaded, bundle } = checked;
         let settings = &loaded.config;
+        let mut handed = handed::Handed::take(settings)?;
+        let drain = settings.shutdown.drain.get();
         let house = runtime.block_on(house::House::open(&loaded, bundle, runtime.handle()))?;
         let signer = Arc::new(keys::assertion_signer(&gate::base_url(&settings.control.url))?);
-        let listener = runtime.block_on(api::bind(settings.control.address))?;
+        let listener = match handed.control()? {
+            Some(socket) => runtime.block_on(async { TcpListener::from_std(socket) })?,
+            None => runtime.block_on(api::bind(settings.control.address))?,
+        };
         let mut registry = Registry::default();
         let workloads = Arc::clone(&house.workloads);
         let certificates = Arc::new(Certificates::open(&loaded, workloads, &mut registry)?);
@@ -141,13 +151,22 @@ impl Running {
             clock: Arc::clone(&house.clock),
             entropy: Arc::clone(&house.entropy),
         });
-        let gate =
-            gate::open(&loaded, &house, &certificates, runtime.handle(), signer, metrics, cores)?;
+        let geo = Arc::new(geo::Geo::default());
+        geo.prepare(settings, &loaded.base)?;
+        let countries = Arc::clone(&geo) as _;
+        let given = gate::Given { signer, metrics, cores, handed, countries };
+        let gate = gate::open(&loaded, &house, &certificates, runtime.handle(), given)?;
         let tls = certificates.control();
         // Before anybody is told that it is ready: until then, SIGHUP ends the process.
         let reloading = {
             let _entered = runtime.enter();
-            let bundles = reload::start(path.to_owned(), &loaded, Arc::clone(&house.control))?;
+            geo.keep_fresh();
+            let bundles = reload::start(
+                path.to_owned(),
+                &loaded,
+                Arc::clone(&house.control),
+                (Arc::clone(certificates.upstreams()), Arc::clone(&geo)),
+            )?;
             [bundles, certificates.keep_fresh()?]
         };
         let api = runtime.spawn(api::serve(listener, tls, router, stopped));
@@ -156,7 +175,7 @@ impl Running {
         }
         tracing::info!(address = %settings.control.address, "control answers");
         let house::House { control, log, .. } = house;
-        Ok(Self { runtime, gate, control, api, stopping, reloading, log })
+        Ok(Self { runtime, gate, control, api, stopping, reloading, drain, log })
     }
 
     /// Waits for SIGTERM or Ctrl-C.
@@ -172,9 +191,9 @@ impl Running {
 
     /// Stops in good order: what is under way first, the record last.
     pub(crate) fn stop(self) {
-        let Self { runtime, gate, control, api, stopping, reloading, log } = self;
+        let Self { runtime, gate, control, api, stopping, reloading, drain, log } = self;
         reloading.iter().for_each(JoinHandle::abort);
-        gate.shutdown(GRACE);
+        gate.shutdown(drain);
         stopping.send_replace(true);
         runtime.block_on(async {
             let abort = api.abort_handle();

@@ -217,7 +217,15 @@ impl Download {
             // Only a connection that answered completely can carry another request.
             ConnectionEnd::Finished => lane.give_back(),
             ConnectionEnd::UpstreamGone => lane.blame(),
-            _ => {}
+            ConnectionEnd::ClientGone
+            | ConnectionEnd::GrantEnded
+            | ConnectionEnd::SignInEnded
+            | ConnectionEnd::PolicyChanged
+            | ConnectionEnd::Closed
+            | ConnectionEnd::Flooding
+            | ConnectionEnd::Idle
+            | ConnectionEnd::TooMuch
+            | ConnectionEnd::ShuttingDown => {}
         }
     }
 

@@ -26,7 +26,7 @@ pub struct Bounds {
     pub requests_per_service: u32,
     /// The same for services where it is another.
     pub services: HashMap<ServiceName, u32>,
-    /// Requests and WebSockets of one principal, on one core.
+    /// Requests and tunnels of one principal, on one core.
     pub requests_per_principal: u32,
     /// How long a handshake may take.
     pub handshake: Duration,

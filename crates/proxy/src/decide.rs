@@ -2,9 +2,13 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use portcullis_model::{GrantId, OperationName, Refusal, Resource, refusal};
+use portcullis_model::{
+    GrantId, OperationName, Refusal, Resource,
+    refusal::{self, Unavailable},
+};
 use portcullis_policy::{
-    Answer, Context, Denial, Known, Pass, Query, Snapshot, Source, Subject, Verdict, context::Http,
+    Answer, Context, Country, Denial, Known, Pass, Query, Snapshot, Source, Subject, Verdict,
+    context::Http,
 };
 
 use crate::{
@@ -13,6 +17,7 @@ use crate::{
     exchange::Exchange,
     identify::Caller,
     inspect::Facts,
+    ports::NoDatabase,
     route::Operation,
 };
 
@@ -56,7 +61,7 @@ pub(crate) fn decide(
     let authenticated = &caller.authenticated;
     let context = Context {
         now: exchange.now,
-        source: Known::Value(Source { ip: exchange.peer.ip }),
+        source: Known::Value(Source { ip: exchange.peer.ip, country: country(exchange)? }),
         auth_method: authenticated.method().as_str(),
         auth_age: exchange.now.duration_since(authenticated.authenticated_at()),
         request: Known::Value(exchange.id),
@@ -76,6 +81,16 @@ pub(crate) fn decide(
     exchange.core.metrics.decided(started.elapsed());
     let pass = permitted(exchange, &question, verdict)?;
     Ok((pass, Rc::new(question)))
+}
+
+/// Where the caller's address is, if a policy asks. What no database says is absent; a database that is
+/// not there is no answer.
+fn country(exchange: &Exchange) -> Result<Option<Country>, Refusal> {
+    if !exchange.snapshot.bundle().asks_country() {
+        return Ok(None);
+    }
+    let found = exchange.core.parts.countries.country(exchange.peer.ip);
+    found.map_err(|NoDatabase| Refusal::Unavailable(Unavailable::Internal))
 }
 
 /// What policies may read of HTTP: nothing of a request that only opens a connection.

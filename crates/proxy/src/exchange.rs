@@ -16,7 +16,7 @@ use portcullis_identity::{introspection::Again, sealed::Opened};
 use portcullis_model::{
     GrantId, InstanceName, OperationName, PolicyId, RequestId, ServiceName, SignInId,
 };
-use portcullis_policy::Snapshot;
+use portcullis_policy::{Snapshot, edge::HeaderRules};
 
 use crate::{
     browser::Browser,
@@ -77,6 +77,8 @@ pub(crate) struct Exchange {
     pub(crate) expects_continue: bool,
     pub(crate) peer_speaks_http1: bool,
     pub(crate) browser: Browser,
+    /// Whose page it comes from, as its browser says.
+    pub(crate) origin: Option<Box<HeaderValue>>,
     pub(crate) identity: Option<Rc<Identity>>,
     /// How the caller proved who they are.
     pub(crate) auth_method: Option<&'static str>,
@@ -90,6 +92,8 @@ pub(crate) struct Exchange {
     /// Asks again whoever vouches for the caller, where they may change their mind.
     pub(crate) again: Option<Arc<Again>>,
     pub(crate) service: Option<ServiceName>,
+    /// What its service wants changed in headers.
+    pub(crate) header_rules: Option<Arc<HeaderRules>>,
     pub(crate) instance: Option<InstanceName>,
     pub(crate) operation: Option<OperationName>,
     pub(crate) policies: Arc<[PolicyId]>,
@@ -137,6 +141,7 @@ impl Exchange {
             expects_continue: present.has(Present::EXPECT),
             peer_speaks_http1: parts.version < Version::HTTP_2,
             browser: Browser::default(),
+            origin: if present.has(Present::ORIGIN) { origin(headers) } else { None },
             identity: None,
             auth_method: None,
             only: None,
@@ -145,6 +150,7 @@ impl Exchange {
             key: Key::None,
             again: None,
             service: None,
+            header_rules: None,
             instance: None,
             operation: None,
             policies: [].into(),
@@ -207,6 +213,14 @@ fn single(headers: &HeaderMap) -> Option<&HeaderValue> {
     let mut values = headers.get_all(TRACEPARENT).iter();
     match (values.next(), values.next()) {
         (Some(value), None) => Some(value),
+        (None | Some(_), _) => None,
+    }
+}
+
+fn origin(headers: &HeaderMap) -> Option<Box<HeaderValue>> {
+    let mut values = headers.get_all(header::ORIGIN).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => Some(Box::new(value.clone())),
         (None | Some(_), _) => None,
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod assertion;
 pub(crate) mod fold;
 pub(crate) mod request;
 pub(crate) mod response;
+pub(crate) mod rules;
 pub(crate) mod trace;
 
 use http::{HeaderMap, HeaderName, header};

@@ -11,7 +11,7 @@ pub(crate) mod websocket;
 
 use std::rc::Rc;
 
-use ::http::{HeaderValue, Request, uri::PathAndQuery};
+use ::http::{HeaderMap, HeaderValue, Request, uri::PathAndQuery};
 use portcullis_model::{
     InstanceName, Refusal,
     refusal::{Unavailable, UpstreamTrouble},
@@ -194,6 +194,14 @@ impl Outgoing {
     /// RFC 9110 section 9.2.2: whether doing it twice does what doing it once does.
     pub(crate) fn is_idempotent(&self) -> bool {
         self.request.method().is_idempotent()
+    }
+}
+
+/// The header section of an answer as the client gets it.
+fn filter_answer(exchange: &Exchange, headers: &mut HeaderMap, grant: Option<HeaderValue>) {
+    filter::response::filter(headers, &exchange.id_header, grant);
+    if let Some(rules) = &exchange.header_rules {
+        filter::rules::of_response(rules, headers);
     }
 }
 

@@ -22,8 +22,8 @@ use crate::{
     listener::{self, Arrival, LiveTls, Seats, Sources},
     metrics::Metrics,
     ports::{
-        Approvals, BrowserSignIns, Connections, Consumption, Journals, Limits, Refusals,
-        SealedUses, Sightings, SnapshotFeed,
+        Approvals, BrowserSignIns, Connections, Consumption, Countries, Journals, Limits, Refusals,
+        SealedUses, Sightings, SnapshotFeed, UpstreamCertificates,
     },
     upstream::{Registry, keeper},
 };
@@ -35,6 +35,8 @@ pub struct ListenerConfig {
     pub name: String,
     /// Where it listens; port 0 picks a free one.
     pub address: SocketAddr,
+    /// Sockets that listen there already, handed over by whoever keeps them; otherwise it binds its own.
+    pub sockets: Arc<[TcpListener]>,
     /// With TLS: what it presents and whom it believes.
     pub tls: Option<Arc<LiveTls>>,
     /// Networks of proxies that begin each connection with a PROXY protocol header, and are
@@ -120,6 +122,10 @@ pub struct GateParts {
     pub clock: Arc<dyn Clock>,
     /// Signs what upstreams are told about the caller.
     pub signer: Arc<AssertionSigner>,
+    /// Where addresses are.
+    pub countries: Arc<dyn Countries>,
+    /// What connections to upstreams present and believe, where a service says so.
+    pub upstream_certificates: Arc<dyn UpstreamCertificates>,
     /// Counts.
     pub metrics: Arc<Metrics>,
 }
@@ -190,9 +196,18 @@ impl Gate {
                 address: listener.address,
                 source,
             };
-            let address = listener::reserve(listener.address).map_err(bind)?;
-            for own in &mut sockets {
-                own.push((listener.clone(), listener::bind(address).map_err(bind)?));
+            let handed = &listener.sockets;
+            let address = match handed.first() {
+                Some(socket) => socket.local_addr(),
+                None => listener::reserve(listener.address),
+            };
+            let address = address.map_err(bind)?;
+            for (core, own) in sockets.iter_mut().enumerate() {
+                let socket = match core.checked_rem(handed.len()).and_then(|at| handed.get(at)) {
+                    Some(socket) => socket.try_clone(),
+                    None => listener::bind(address),
+                };
+                own.push((listener.clone(), socket.map_err(bind)?));
             }
             addresses.push(address);
         }
@@ -203,6 +218,7 @@ impl Gate {
             Arc::clone(&shared.registry),
             Arc::clone(&self.parts.feed),
             Arc::clone(&self.config.upstream_roots),
+            Arc::clone(&self.parts.upstream_certificates),
             stopping.clone(),
         )?);
         let seats = listener::seats(cores);

@@ -26,6 +26,7 @@ mod canonical;
 mod caught;
 mod connection;
 mod core;
+mod cors;
 mod decide;
 mod detect;
 mod digest;
@@ -53,10 +54,14 @@ mod slow;
 mod upstream;
 
 pub use bounds::Bounds;
-pub use filter::assertion::{AssertionSigner, InvalidKey};
+pub use filter::{
+    assertion::{AssertionSigner, InvalidKey},
+    rules::{kept_from_requests, kept_from_responses},
+};
 pub use gate::{
     Browsers, Direct, Gate, GateConfig, GateError, GateHandle, GateParts, ListenerConfig,
 };
 pub use hold::HoldLimits;
 pub use listener::LiveTls;
 pub use metrics::Metrics;
+pub use upstream::{ClientTls, ServerAuthorities};

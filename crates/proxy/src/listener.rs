@@ -54,6 +54,8 @@ use crate::{
     },
 };
 
+/// How long a client may take to send its first byte once the gate is closing.
+const LAST_BYTE: Duration = Duration::from_secs(1);
 const MAX_STREAMS: u32 = 100;
 
 /// Finds out whether `address` is free, and which port it is. With `SO_REUSEPORT` alone a second
@@ -136,13 +138,23 @@ pub(crate) async fn take_over(
     loop {
         let arrival = tokio::select! {
             arrival = arrivals.recv() => arrival,
-            _ = closed.wait_for(|closed| *closed) => return,
+            _ = closed.wait_for(|closed| *closed) => break,
         };
-        let Some(Arrival { listener, stream, ip, seat }) = arrival else { return };
-        let entrance = entrances.iter().find(|entrance| entrance.number == listener);
-        if let (Some(entrance), Ok(stream)) = (entrance, TcpStream::from_std(stream)) {
-            serve_on(&core, entrance, stream, ip, seat);
-        }
+        let Some(arrival) = arrival else { return };
+        settle(&core, &entrances, arrival);
+    }
+    // Who was accepted is served: what is on its way is not lost, and no more is sent here.
+    arrivals.close();
+    while let Ok(arrival) = arrivals.try_recv() {
+        settle(&core, &entrances, arrival);
+    }
+}
+
+fn settle(core: &Rc<Core>, entrances: &[Rc<Entrance>], arrival: Arrival) {
+    let Arrival { listener, stream, ip, seat } = arrival;
+    let entrance = entrances.iter().find(|entrance| entrance.number == listener);
+    if let (Some(entrance), Ok(stream)) = (entrance, TcpStream::from_std(stream)) {
+        serve_on(core, entrance, stream, ip, seat);
     }
 }
 
@@ -216,9 +228,11 @@ async fn drive(
         // Without TLS nobody would be known: configuration does not load.
         (None, Some(_)) => {}
         (None, None) => {
-            let first = core.config.bounds.idle;
-            let detected = tokio::time::timeout(first, detect::detect(&stream)).await;
-            let Ok(Some(detected)) = detected else { return };
+            let detected = tokio::select! {
+                detected = detect::detect(&stream) => detected,
+                () = took_too_long(&core) => None,
+            };
+            let Some(detected) = detected else { return };
             let peer = Peer::new(ip, None, guest, core.config.bounds.answer);
             exchange(core, stream, peer, detected).await;
         }
@@ -245,6 +259,16 @@ async fn passed_on(core: &Core, stream: &mut TcpStream, ip: IpAddr) -> Option<(I
             tracing::warn!(%ip, %defect, "connection closed: whose it is, is unknown");
             None
         }
+    }
+}
+
+/// Resolves when a client has had its time for a first byte: little once the gate is closing, as browsers
+/// open connections that they may never use.
+async fn took_too_long(core: &Core) {
+    let mut closing = core.closing.subscribe();
+    let closed = closing.wait_for(|closing| *closing);
+    if tokio::time::timeout(core.config.bounds.idle, closed).await.is_ok() {
+        tokio::time::sleep(LAST_BYTE).await;
     }
 }
 

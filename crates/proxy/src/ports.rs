@@ -2,7 +2,9 @@
 //! the log to these; in a fleet the feed. Nothing here names a database.
 
 mod approvals;
+mod countries;
 mod sealed;
+mod upstream_certificates;
 
 use std::{fmt::Debug, future::Future, net::IpAddr, pin::Pin, rc::Rc, sync::Arc};
 
@@ -18,7 +20,9 @@ use tokio::sync::watch;
 
 pub use self::{
     approvals::{Approval, Approvals, HeldRequest, HoldAnswer, HoldEnd, NotOpened},
+    countries::{Countries, NoDatabase},
     sealed::SealedUses,
+    upstream_certificates::UpstreamCertificates,
 };
 
 /// Where snapshots come from.

@@ -49,6 +49,7 @@ pub(crate) fn place(exchange: &mut Exchange, request: &mut Canonical) -> Result<
         instance = Some(known);
     }
     exchange.service = Some(source.name.clone());
+    exchange.header_rules = routed.service.header_rules().cloned();
     exchange.instance.clone_from(&instance);
     Ok(Place { service: source.name.clone(), instance })
 }

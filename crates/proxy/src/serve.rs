@@ -18,6 +18,7 @@ use crate::{
     canonical::{self, Canonical, Speaks, single::Present},
     caught::{Panicked, caught},
     core::Core,
+    cors,
     decide::{self, Question},
     exchange::Exchange,
     filter, forward, hold, identify,
@@ -96,13 +97,17 @@ async fn respond(exchange: &mut Exchange, parts: Parts) -> Response<DownBody> {
         Err(full)
     } else if sign_in::is_here(&parts.uri) {
         Box::pin(sign_in::serve(exchange, parts)).await
-    } else {
-        match admit(exchange, parts).await {
-            Ok(admitted) => carry(exchange, admitted).await,
+    } else if cors::may_be_preflight(exchange, &parts.headers) {
+        match cors::preflight(exchange, &parts) {
+            Ok(Some(response)) => return response,
+            // Rare: boxed, so that the others do not reserve room for it twice.
+            Ok(None) => Box::pin(proceed(exchange, parts)).await,
             Err(refusal) => Err(refusal),
         }
+    } else {
+        proceed(exchange, parts).await
     };
-    match answer {
+    let mut response = match answer {
         Ok(response) => response,
         Err(refusal) => {
             let refusal = identify::as_told(exchange, blame(exchange, refusal));
@@ -111,7 +116,16 @@ async fn respond(exchange: &mut Exchange, parts: Parts) -> Response<DownBody> {
             let is_told = !exchange.peer.window.is_tight();
             response.map(|body| if is_told { body } else { DownBody::whole(Bytes::new()) })
         }
+    };
+    if exchange.snapshot.bundle().catalog().is_shared() {
+        cors::say(exchange, &mut response);
     }
+    response
+}
+
+async fn proceed(exchange: &mut Exchange, parts: Parts) -> Result<Response<DownBody>, Refusal> {
+    let admitted = admit(exchange, parts).await?;
+    carry(exchange, admitted).await
 }
 
 /// Whatever went wrong went wrong for this request: 500, and on record.
@@ -139,6 +153,9 @@ async fn admit(exchange: &mut Exchange, parts: Parts) -> Result<Admitted, Refusa
     caller.check_service(&place.service)?;
     // INVARIANT: what follows sees the headers that an upstream may get, and no others.
     filter::request::strip(&mut request.headers, request.present);
+    if let Some(rules) = &exchange.header_rules {
+        filter::rules::of_request(rules, &mut request.headers);
+    }
     let operation = route::operation(exchange, &caller, &place, &request)?;
     let Inspected { facts, payload } =
         inspect::inspect(exchange, &caller, &operation, &request).await?;

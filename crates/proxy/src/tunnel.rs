@@ -8,11 +8,12 @@
 //! could say none of this, and whatever stands between client and gate may not carry one half without the
 //! other.
 //!
-//! Nothing is buffered beyond one read: who does not take bytes gets none, and their sender waits.
+//! Nothing is buffered beyond one read: who does not take bytes gets none, and their sender waits. A direction
+//! in which nothing comes holds no buffer.
 
-use std::{fmt, io};
+use std::{cell::RefCell, fmt, future::poll_fn, io, pin::Pin, task::Poll};
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 /// What a client asks for with `Upgrade`.
 pub const PROTOCOL: &str = "portcullis-tcp";
@@ -23,7 +24,11 @@ const DATA: u8 = 0;
 const END: u8 = 1;
 const CLOSED: u8 = 2;
 const HEAD: usize = 5;
-const BUFFER: usize = 16 * 1024;
+
+thread_local! {
+    /// Of whoever is being polled.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; MOST]);
+}
 
 /// How bytes are written on one side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,10 +59,9 @@ pub struct Outward<R, W> {
     from: R,
     to: W,
     wire: Wire,
-    /// Room for a head, then what was read; `at..end` is still to be written.
+    /// Room for a head, then what was read; from `at` on it is still to be written.
     buffer: Vec<u8>,
     at: usize,
-    end: usize,
 }
 
 impl<R, W> fmt::Debug for Outward<R, W> {
@@ -69,28 +73,29 @@ impl<R, W> fmt::Debug for Outward<R, W> {
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Outward<R, W> {
     /// Nothing has passed yet.
     pub fn new(from: R, to: W, wire: Wire) -> Self {
-        Self { from, to, wire, buffer: vec![0; HEAD + BUFFER], at: 0, end: 0 }
+        Self { from, to, wire, buffer: Vec::new(), at: 0 }
     }
 
     /// Passes bytes until the source ends, and says so. `admits` is told of each piece before it passes.
     pub async fn pass(&mut self, admits: impl Fn(usize) -> bool) -> Result<(), Broken> {
         loop {
-            let room = self.buffer.get_mut(HEAD..).unwrap_or_default();
-            let read = self.from.read(room).await.map_err(|_| Broken::Source)?;
+            // All of it is written.
+            self.buffer.clear();
+            self.at = 0;
+            let read = read(&mut self.from, &mut self.buffer, HEAD).await;
+            let read = read.map_err(|_| Broken::Source)?;
             if read == 0 {
                 return self.finish().await.map_err(|_| Broken::Sink);
             }
             if !admits(read) {
+                // It is no part of what is on the wire.
+                self.buffer.clear();
                 return Err(Broken::Bound);
             }
-            self.end = HEAD + read;
-            self.at = match self.wire {
-                Wire::Plain => HEAD,
-                Wire::Framed => {
-                    self.head(DATA, read);
-                    0
-                }
-            };
+            match self.wire {
+                Wire::Plain => self.at = HEAD,
+                Wire::Framed => self.head(DATA, read),
+            }
             self.write().await.map_err(|_| Broken::Sink)?;
         }
     }
@@ -102,13 +107,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Outward<R, W> {
             return Ok(());
         }
         self.write().await?;
-        let why = why.as_bytes();
-        let why = why.get(..why.len().min(BUFFER)).unwrap_or_default();
-        if let Some(room) = self.buffer.get_mut(HEAD..HEAD + why.len()) {
-            room.copy_from_slice(why);
-        }
-        self.head(CLOSED, why.len());
-        (self.at, self.end) = (0, HEAD + why.len());
+        let why = why.get(..why.len().min(MOST)).unwrap_or_default();
+        self.frame(CLOSED, why.as_bytes());
         self.write().await?;
         self.to.shutdown().await
     }
@@ -122,13 +122,21 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Outward<R, W> {
         match self.wire {
             Wire::Plain => self.to.shutdown().await,
             Wire::Framed => {
-                self.head(END, 0);
-                (self.at, self.end) = (0, HEAD);
+                self.frame(END, &[]);
                 self.write().await
             }
         }
     }
 
+    fn frame(&mut self, kind: u8, payload: &[u8]) {
+        self.at = 0;
+        self.buffer.clear();
+        self.buffer.resize(HEAD, 0);
+        self.buffer.extend_from_slice(payload);
+        self.head(kind, payload.len());
+    }
+
+    /// Fills the room that is kept for it.
     fn head(&mut self, kind: u8, length: usize) {
         let length = u32::try_from(length).unwrap_or_default().to_be_bytes();
         for (to, from) in self.buffer.iter_mut().zip(std::iter::once(kind).chain(length)) {
@@ -138,7 +146,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Outward<R, W> {
 
     /// Writes piece by piece, so that it is known what is left also when this is dropped half-way.
     async fn write(&mut self) -> io::Result<()> {
-        while let Some(rest) = self.buffer.get(self.at..self.end).filter(|rest| !rest.is_empty()) {
+        while let Some(rest) = self.buffer.get(self.at..).filter(|rest| !rest.is_empty()) {
             match self.to.write(rest).await? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
                 written => self.at += written,
@@ -166,14 +174,15 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Inward<R, W> {
     /// Nothing has passed yet.
     pub fn new(from: R, to: W, wire: Wire) -> Self {
         let frames = (wire == Wire::Framed).then(Frames::default);
-        Self { from, to, frames, buffer: vec![0; BUFFER] }
+        Self { from, to, frames, buffer: Vec::new() }
     }
 
     /// Passes bytes until the wire says that it is all, and ends the plain stream too.
     pub async fn pass(&mut self, admits: impl Fn(usize) -> bool) -> Result<(), Broken> {
         loop {
-            let read = self.from.read(&mut self.buffer).await.map_err(|_| Broken::Source)?;
-            let mut rest = self.buffer.get(..read).unwrap_or_default();
+            let read = read(&mut self.from, &mut self.buffer, 0).await;
+            let read = read.map_err(|_| Broken::Source)?;
+            let mut rest = self.buffer.as_slice();
             let Some(frames) = &mut self.frames else {
                 if read == 0 {
                     return self.to.shutdown().await.map_err(|_| Broken::Sink);
@@ -207,6 +216,29 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Inward<R, W> {
     pub fn into_ends(self) -> (R, W) {
         (self.from, self.to)
     }
+}
+
+/// Reads what comes next into `buffer`, behind `room` bytes. While nothing comes, the buffer is given back.
+async fn read(
+    from: &mut (impl AsyncRead + Unpin),
+    buffer: &mut Vec<u8>,
+    room: usize,
+) -> io::Result<usize> {
+    poll_fn(|cx| {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut scratch = ReadBuf::new(scratch);
+            let Poll::Ready(read) = Pin::new(&mut *from).poll_read(cx, &mut scratch) else {
+                *buffer = Vec::new();
+                return Poll::Pending;
+            };
+            buffer.clear();
+            read?;
+            buffer.resize(room, 0);
+            buffer.extend_from_slice(scratch.filled());
+            Poll::Ready(Ok(scratch.filled().len()))
+        })
+    })
+    .await
 }
 
 /// Where frames begin and end in a stream that comes in pieces.

@@ -20,6 +20,7 @@ pub(crate) mod metrics;
 mod raw;
 mod registry;
 mod service;
+mod tls;
 
 use std::{
     cell::{Cell, RefCell},
@@ -39,16 +40,17 @@ pub(crate) use conditions::Failure;
 pub(crate) use connect::Connectors;
 pub(crate) use endpoint::{Endpoint, Kind, Turn};
 pub(crate) use lane::{Channel, Lane, Sent, Tunnelled};
-pub(crate) use raw::{Duplex, Raw};
+pub(crate) use raw::Duplex;
 pub(crate) use registry::Registry;
+pub use tls::{ClientTls, ServerAuthorities};
+
+use crate::ports::UpstreamCertificates;
 
 /// All upstreams of one core.
 #[derive(Debug)]
 pub(crate) struct Upstreams {
     core: usize,
     connectors: Connectors,
-    /// For those that speak no HTTP.
-    pub(crate) raw: Raw,
     registry: Arc<Registry>,
     balancers: RefCell<HashMap<ServiceName, Rc<Balancer>, RandomState>>,
     /// What the balancers are as of: the newest bundle that a request came with, and discovery.
@@ -65,13 +67,13 @@ impl Upstreams {
     pub(crate) fn new(
         core: usize,
         roots: &rustls::RootCertStore,
+        certificates: Arc<dyn UpstreamCertificates>,
         registry: Arc<Registry>,
         seed: u64,
     ) -> Self {
         Self {
             core,
-            connectors: Connectors::new(roots),
-            raw: Raw::new(roots),
+            connectors: Connectors::new(roots, certificates),
             registry,
             balancers: RefCell::default(),
             generation: Cell::new(0),

@@ -190,6 +190,7 @@ pub(crate) fn source(policies: &str) -> BundleSource {
         max_bodies: BTreeMap::new(),
         strict_audit: false,
         anonymous: false,
+        edge: portcullis_policy::edge::EdgeSource::default(),
         place: ("portcullis.yaml".into(), None),
     };
     let (rules, house) = if let Some((rules, house)) = policies.split_once(ONLY_HOUSE) {

@@ -45,12 +45,12 @@ impl Svid {
     /// Reads a leaf by the rules of X509-SVID, 2 to 5.
     pub(crate) fn read(leaf: &CertificateDer<'_>) -> Result<Self, &'static str> {
         let (rest, leaf) =
-            X509Certificate::from_der(leaf).map_err(|_| "the client certificate cannot be read")?;
+            X509Certificate::from_der(leaf).map_err(|_| "the certificate cannot be read")?;
         if !rest.is_empty() {
-            return Err("something follows the client certificate");
+            return Err("something follows the certificate");
         }
         check_leaf(&leaf)?;
-        let ends_at = not_after(&leaf).ok_or("the client certificate's end is out of range")?;
+        let ends_at = not_after(&leaf).ok_or("the certificate's end is out of range")?;
         Ok(Self { id: only_name(&leaf)?, ends_at })
     }
 }
@@ -58,15 +58,14 @@ impl Svid {
 /// X509-SVID, 4 and 5.2: it identifies, and signs nothing.
 fn check_leaf(leaf: &X509Certificate<'_>) -> Result<(), &'static str> {
     let constraints = leaf.basic_constraints();
-    let constraints =
-        constraints.map_err(|_| "the client certificate's constraints are unclear")?;
+    let constraints = constraints.map_err(|_| "the certificate's constraints are unclear")?;
     if constraints.is_some_and(|constraints| constraints.value.ca) {
-        return Err("the client certificate is a signing authority's");
+        return Err("the certificate is a signing authority's");
     }
-    let usage = leaf.key_usage().map_err(|_| "the client certificate's key usage is unclear")?;
-    let usage: &KeyUsage = usage.ok_or("the client certificate has no key usage")?.value;
+    let usage = leaf.key_usage().map_err(|_| "the certificate's key usage is unclear")?;
+    let usage: &KeyUsage = usage.ok_or("the certificate has no key usage")?.value;
     if usage.key_cert_sign() || usage.crl_sign() || !usage.digital_signature() {
-        return Err("the client certificate's key is for something else");
+        return Err("the certificate's key is for something else");
     }
     Ok(())
 }
@@ -76,29 +75,29 @@ fn check_leaf(leaf: &X509Certificate<'_>) -> Result<(), &'static str> {
 /// for another has no place in a name.
 fn only_name(leaf: &X509Certificate<'_>) -> Result<SpiffeId, &'static str> {
     let names = leaf.subject_alternative_name();
-    let names = names.map_err(|_| "the client certificate's names are unclear")?;
-    let names = &names.ok_or("the client certificate has no URI name")?.value.general_names;
+    let names = names.map_err(|_| "the certificate's names are unclear")?;
+    let names = &names.ok_or("the certificate has no URI name")?.value.general_names;
     let mut only = None;
     for name in names {
         let text = match name {
             GeneralName::URI(text) => {
                 if only.replace(*text).is_some() {
-                    return Err("the client certificate has more than one URI name");
+                    return Err("the certificate has more than one URI name");
                 }
                 text
             }
             GeneralName::DNSName(text) | GeneralName::RFC822Name(text) => text,
             GeneralName::Invalid(..) => {
-                return Err("a name of the client certificate is malformed");
+                return Err("a name of the certificate is malformed");
             }
             _ => continue,
         };
         if !text.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err("a name of the client certificate is malformed");
+            return Err("a name of the certificate is malformed");
         }
     }
-    let only = only.ok_or("the client certificate has no URI name")?;
-    only.parse().map_err(|_| "the client certificate's URI name is not a workload's SPIFFE ID")
+    let only = only.ok_or("the certificate has no URI name")?;
+    only.parse().map_err(|_| "the certificate's URI name is not a workload's SPIFFE ID")
 }
 
 /// X.509 says the last second in which a certificate is valid.

@@ -46,11 +46,11 @@ struct Domain {
 
 /// Why a certificate is refused, for the log; the other side gets an alert.
 #[derive(Debug)]
-struct Refused(&'static str);
+pub(super) struct Refused(pub(super) String);
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
+        f.write_str(&self.0)
     }
 }
 
@@ -98,7 +98,7 @@ impl ClientTrust {
     }
 }
 
-fn roots(
+pub(super) fn roots(
     domain: &TrustDomain,
     authorities: Vec<CertificateDer<'static>>,
 ) -> Result<RootCertStore, NoTrust> {
@@ -144,7 +144,9 @@ impl ClientCertVerifier for ClientTrust {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let (_, domain) = self.read(leaf).map_err(|why| {
-            Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(Refused(why)))))
+            Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(Refused(
+                why.to_owned(),
+            )))))
         })?;
         domain.verifier.verify_client_cert(leaf, intermediates, now)
     }

@@ -199,7 +199,7 @@ fn with_body(fields: &[(&str, Value)]) -> Context {
 #[test]
 fn every_attribute_that_policies_read_is_told_apart() {
     let usd = with_body(&[("amount", Value::Long(1)), ("currency", Value::String("USD".into()))]);
-    let source = Known::Value(Source { ip: "192.0.2.1".parse().unwrap() });
+    let source = Known::Value(Source { ip: "192.0.2.1".parse().unwrap(), country: None });
     let on_create = "action == Action::\"payments.createRefund\" && context has body";
     let cases = [
         (

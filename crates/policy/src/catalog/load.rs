@@ -206,10 +206,12 @@ fn check_tcp(source: &ServiceSource, errors: &mut Vec<LoadError>) {
         return;
     }
     let name = &source.name;
+    let asks_a_path = source.upstream.health.as_ref().is_some_and(|check| check.path.is_some());
     let set = [
         ("path_prefix", source.path_prefix.is_some(), "a connection has no path"),
         ("max_body", !source.max_bodies.is_empty(), "a connection has no body"),
         ("anonymous", source.anonymous, "a connection needs an identity"),
+        ("health.path", asks_a_path, "without it, a check is a connection"),
     ];
     for (key, _, why) in set.into_iter().filter(|(_, is_set, _)| *is_set) {
         let message = format!("service `{name}` speaks TCP, and `{key}` is for HTTP: {why}");

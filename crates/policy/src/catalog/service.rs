@@ -5,7 +5,7 @@ use std::sync::Arc;
 use portcullis_model::OperationName;
 
 use super::{Operation, template::Template, trie::Trie};
-use crate::bundle::ServiceSource;
+use crate::{bundle::ServiceSource, edge::HeaderRules};
 
 /// One service.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub struct Service {
     tries: Vec<(Arc<str>, Trie)>,
     /// Operations that are a method, whatever the path.
     methods: Vec<(Arc<str>, usize)>,
+    /// Of its source, to be kept by requests.
+    header_rules: Option<Arc<HeaderRules>>,
 }
 
 /// An operation found for a method and path.
@@ -34,7 +36,9 @@ impl Service {
         source: ServiceSource,
         operations: Vec<Operation>,
     ) -> (Self, Vec<(usize, usize)>) {
-        let mut service = Self { source, operations, tries: Vec::new(), methods: Vec::new() };
+        let header_rules = source.edge.headers.clone().map(Arc::new);
+        let (tries, methods) = (Vec::new(), Vec::new());
+        let mut service = Self { source, operations, tries, methods, header_rules };
         let mut clashes = Vec::new();
         for index in 0..service.operations.len() {
             clashes.extend(service.add(index).err().map(|first| (first, index)));
@@ -46,6 +50,11 @@ impl Service {
     /// As configured: name, hosts, instances, limits.
     pub fn source(&self) -> &ServiceSource {
         &self.source
+    }
+
+    /// What is changed in the headers of its requests and answers.
+    pub fn header_rules(&self) -> Option<&Arc<HeaderRules>> {
+        self.header_rules.as_ref()
     }
 
     /// Its operations, by name.

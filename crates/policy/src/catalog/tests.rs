@@ -1,5 +1,6 @@
 //! What the catalogue promises, beside it.
 
+mod connecting;
 mod inspection;
 mod loading;
 mod matching;
@@ -34,6 +35,7 @@ fn service(name: &str, operations: OperationsSource) -> ServiceSource {
         upstream: crate::upstream::UpstreamSource::default(),
         strict_audit: false,
         anonymous: false,
+        edge: crate::edge::EdgeSource::default(),
         place: ("portcullis.yaml".to_owned(), Some(7)),
     }
 }

@@ -53,7 +53,7 @@ fn emergency(holder: &Subject) -> Grant {
 
 fn elsewhere(amount: i64) -> Context {
     let ip = "203.0.113.9".parse().unwrap();
-    Context { source: crate::Known::Value(crate::Source { ip }), ..context(amount) }
+    Context { source: crate::Known::Value(crate::Source { ip, country: None }), ..context(amount) }
 }
 
 #[test]

@@ -43,7 +43,7 @@ pub(super) struct Checked<'a> {
 impl Checked<'_> {
     /// All mistakes of one policy.
     pub(super) fn mistakes(&self, catalog: &Catalog) -> Vec<Mistake> {
-        let mut found = self.not_built();
+        let mut found = self.not_built(catalog);
         found.extend(self.grant_positions());
         found.extend(self.wide_scope());
         found.extend(self.instances(catalog));
@@ -215,7 +215,7 @@ impl Checked<'_> {
         by_action || by_resource || by_condition
     }
 
-    fn not_built(&self) -> Vec<Mistake> {
+    fn not_built(&self, catalog: &Catalog) -> Vec<Mistake> {
         let mut found = Vec::new();
         let unsupported =
             |name: &str| mistake(name, format!("`{name}` is not supported by this version"), "");
@@ -235,6 +235,9 @@ impl Checked<'_> {
         for clause in self.clauses {
             let (Clause::When(expr) | Clause::Unless(expr)) = clause;
             words(expr, &mut |word, message| {
+                if word == COUNTRY && catalog.is_located() {
+                    return;
+                }
                 found.push(mistake(word, message.to_owned(), ""));
             });
         }
@@ -244,6 +247,7 @@ impl Checked<'_> {
 }
 
 const STRANGER: &str = "Anonymous";
+const COUNTRY: &str = "country";
 
 fn asks_for_stranger(expr: &Expr) -> bool {
     matches!(expr, Expr::Is { entity_type, .. } if entity_type.to_string() == STRANGER)
@@ -347,7 +351,11 @@ fn words(expr: &Expr, report: &mut dyn FnMut(&str, &str)) {
     if !names.is_empty()
         && let Some(name) = not_built_attribute(base, &names)
     {
-        report(name, &format!("`{name}` is not supported by this version"));
+        let message = match name {
+            COUNTRY => "no database says where addresses are: configure `geo`".to_owned(),
+            _ => format!("`{name}` is not supported by this version"),
+        };
+        report(name, &message);
     }
     for child in children(expr) {
         words(child, report);

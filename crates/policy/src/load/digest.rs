@@ -14,7 +14,7 @@ use crate::{
 /// The digest of `source`. Places are not content; the order of files and of services is not either.
 pub(super) fn digest(source: &BundleSource) -> BundleDigest {
     // INVARIANT: every pattern below is exhaustive, so that a new field cannot be forgotten here.
-    let BundleSource { policies, services, labels, claims, user_claims, clocks, rotations } =
+    let BundleSource { policies, services, labels, claims, user_claims, clocks, geo, rotations } =
         source;
     let mut hash = Fields::default();
     let mut policies: Vec<&PolicySource> = policies.iter().collect();
@@ -42,6 +42,7 @@ pub(super) fn digest(source: &BundleSource) -> BundleDigest {
             hash.text(ty);
         }
     }
+    hash.flag(*geo);
     hash.list(rotations.len());
     for (name, rotation) in rotations {
         hash.rotation(name, rotation);
@@ -96,6 +97,7 @@ impl Fields {
             upstream,
             strict_audit,
             anonymous,
+            edge,
             place: _,
         } = service;
         self.text(name.as_str());
@@ -137,6 +139,8 @@ impl Fields {
         self.text(&serde_json::to_string(upstream).unwrap_or_default());
         self.flag(*strict_audit);
         self.flag(*anonymous);
+        // Without a map in it, one value has one text.
+        self.text(&serde_json::to_string(edge).unwrap_or_default());
     }
 
     fn operations(&mut self, operations: &OperationsSource) {

@@ -52,7 +52,7 @@ pub(crate) fn load(source: &BundleSource) -> Result<Loaded, Vec<LoadError>> {
     errors.extend(clocks.as_ref().err().into_iter().flatten().cloned());
     errors.extend(rotations.as_ref().err().into_iter().flatten().cloned());
     let catalog = match Catalog::load(&source.services) {
-        Ok(catalog) => catalog,
+        Ok(catalog) => catalog.located(source.geo),
         Err(more) => {
             errors.extend(more);
             // Still read the policies: their syntax does not depend on the services.

@@ -364,7 +364,10 @@ fn a_policy_in_a_services_folder_is_about_that_service_only() {
 #[test]
 fn what_this_version_does_not_carry_out_does_not_load() {
     let refused = [
-        ("when { context.source has country }", "`country` is not supported by this version"),
+        (
+            "when { context.source has country }",
+            "no database says where addresses are: configure `geo`",
+        ),
         (
             "when { context has grant && context.grant.kind == \"reviewed\" }",
             "a grant's kind is `automatic`, `review` or `emergency`, never `reviewed`",

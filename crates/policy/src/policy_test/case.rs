@@ -17,6 +17,7 @@ use super::{
     file::{Case, ContextEntry, Expected, GrantEntry, PrincipalEntry, Tests, at_line, line},
     world,
 };
+use crate::context::InvalidCountry;
 use crate::{
     Answer, Bundle, Context, DecisionCache, Known, Query, Record, Snapshot, Source, Subject, Value,
     Verdict,
@@ -157,7 +158,12 @@ fn context(
         PrincipalKind::Workload => "jwt",
         PrincipalKind::Anonymous => "anonymous",
     };
-    let source = Source { ip: entry.source.unwrap_or(SOURCE.into()) };
+    let country = entry.country.as_deref().map(str::parse).transpose();
+    let country = country.map_err(|error: InvalidCountry| error.to_string())?;
+    if country.is_some() && !bundle.is_located() {
+        return Err("`country` says where an address is, and no `geo` is configured".to_owned());
+    }
+    let source = Source { ip: entry.source.unwrap_or(SOURCE.into()), country };
     Ok(Context {
         now,
         source: Known::Value(source),

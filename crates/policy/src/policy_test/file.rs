@@ -74,6 +74,7 @@ pub(super) struct Case {
 #[serde(deny_unknown_fields)]
 pub(super) struct ContextEntry {
     pub(super) source: Option<IpAddr>,
+    pub(super) country: Option<String>,
     pub(super) params: Option<serde_json::Map<String, serde_json::Value>>,
     pub(super) body: Option<serde_json::Value>,
     pub(super) now: Option<String>,

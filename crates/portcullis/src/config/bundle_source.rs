@@ -8,13 +8,17 @@ use std::{
 
 use portcullis_policy::{
     BundleSource, LoadError, PolicySource, ServiceSource, bundle::OperationsSource,
+    edge::EdgeSource,
 };
 
 use super::{
     Config,
+    cors::Cors,
+    headers::Headers,
     section::Problems,
     service::{AuditLevel, Declared, Service},
     size::Size,
+    upstream_tls::UpstreamTls,
 };
 
 /// Folders nested deeper than this are a loop.
@@ -37,6 +41,7 @@ pub(super) fn read(
         claims: config.identity.claims(),
         user_claims: config.identity.user_claims(),
         clocks: config.clocks.clone(),
+        geo: config.geo.is_some(),
         rotations: config
             .schedules
             .iter()
@@ -91,6 +96,11 @@ fn service_source(service: &Service, base: &Path, problems: &Problems) -> Servic
         upstream: service.upstream.source(),
         strict_audit: service.audit == AuditLevel::Strict,
         anonymous: service.anonymous,
+        edge: EdgeSource {
+            upstream_tls: service.upstream.tls.as_ref().map(UpstreamTls::source),
+            cors: service.cors.as_ref().map(Cors::source),
+            headers: service.headers.as_ref().map(Headers::source),
+        },
         place: service.place.clone(),
     }
 }

@@ -37,22 +37,8 @@ pub(super) fn check(
     document: &Document,
     problems: &Problems,
 ) {
-    let speaks_tcp = |service: &&Service| service.tcp.is_some();
     for listener in listeners {
-        let wrong = match &listener.tcp {
-            None => continue,
-            Some(Direct::ServerName) => (!services.iter().any(|service| speaks_tcp(&service)))
-                .then(|| "no service speaks TCP: no server name leads anywhere".to_owned()),
-            Some(Direct::Service(name)) => {
-                match services.iter().find(|service| service.name == *name) {
-                    None => Some(format!("there is no service `{name}`")),
-                    Some(service) if service.tcp.is_none() => {
-                        Some(format!("service `{name}` speaks HTTP, and not TCP"))
-                    }
-                    Some(_) => None,
-                }
-            }
-        };
+        let wrong = listener.tcp.as_ref().and_then(|to| wrong_with(to, services));
         if let Some(what) = wrong {
             let name = &listener.name;
             problems.push(LoadError {
@@ -67,7 +53,19 @@ pub(super) fn check(
     }
 }
 
-#[expect(clippy::ref_option, reason = "this is how the serializer hands it over")]
+fn wrong_with(to: &Direct, services: &[Service]) -> Option<String> {
+    match to {
+        Direct::ServerName if services.iter().any(|service| service.tcp.is_some()) => None,
+        Direct::ServerName => Some("no service speaks TCP".to_owned()),
+        Direct::Service(name) => match services.iter().find(|service| service.name == *name) {
+            None => Some(format!("there is no service `{name}`")),
+            Some(service) if service.tcp.is_some() => None,
+            Some(_) => Some(format!("service `{name}` speaks HTTP, and not TCP")),
+        },
+    }
+}
+
+#[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
 pub(super) fn shown<S: Serializer>(
     direct: &Option<Direct>,
     serializer: S,

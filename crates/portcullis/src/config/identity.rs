@@ -25,6 +25,7 @@ use super::{
     people::{self, People},
     scim::Scim,
     section::{Field, Section},
+    service::Service,
     sign_ins::SignIns,
     spiffe::{Spiffe, workload_api},
 };
@@ -152,7 +153,12 @@ impl Identity {
     }
 
     /// What is configured and could never be used, with the listeners as they are.
-    pub(super) fn check_use(&self, field: &Field<'_>, listeners: &[Listener]) {
+    pub(super) fn check_use(
+        &self,
+        field: &Field<'_>,
+        listeners: &[Listener],
+        services: &[Service],
+    ) {
         let tls = || listeners.iter().filter_map(|listener| listener.tls.as_ref());
         for domain in self.certified_domains() {
             if !tls().any(|tls| tls.believes(domain)) {
@@ -163,10 +169,13 @@ impl Identity {
         }
         let svids = || self.workloads.iter().filter_map(|w| w.spiffe.as_ref()?.jwt_svid.as_ref());
         let asks_for_keys = svids().any(|svid| svid.workload_api);
-        let used = asks_for_keys || tls().any(|tls| !tls.workload_api.is_empty());
+        let mut upstreams = services.iter().filter_map(|service| service.upstream.tls.as_ref());
+        let used = asks_for_keys
+            || tls().any(|tls| !tls.workload_api.is_empty())
+            || upstreams.any(|tls| !tls.workload_api.is_empty());
         match &self.workload_api {
             Some(_) if !used => {
-                let help = "take it out, or let a listener or a `jwt_svid` use it";
+                let help = "take it out, or let a listener, a `jwt_svid` or an upstream use it";
                 field.error("nothing uses the Workload API".into(), Some(help.into()));
             }
             None if asks_for_keys => {

@@ -34,7 +34,7 @@ pub(crate) struct Limits {
     #[schemars(with = "BTreeMap<String, usize>")]
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) services: BTreeMap<ServiceName, usize>,
-    /// Requests and WebSockets of one principal, on one core; default 2048.
+    /// Requests and tunnels of one principal, on one core; default 2048.
     pub(crate) requests_per_principal: usize,
     /// How long a TLS handshake may take; default `10s`.
     #[schemars(with = "String")]

@@ -196,7 +196,7 @@ fn client_ca(field: &Field<'_>) -> Option<ClientCa> {
     (!files.is_empty()).then_some(ClientCa::Each(files))
 }
 
-fn from_workload_api(field: &Field<'_>) -> BTreeSet<FromWorkloadApi> {
+pub(super) fn from_workload_api(field: &Field<'_>) -> BTreeSet<FromWorkloadApi> {
     let known = [("svid", FromWorkloadApi::Svid), ("bundles", FromWorkloadApi::Bundles)];
     let found: BTreeSet<_> = field.list().iter().filter_map(|item| item.one_of(&known)).collect();
     if found.is_empty() {

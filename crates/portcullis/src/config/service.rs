@@ -12,6 +12,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
+    cors::Cors,
+    headers::Headers,
     section::{Field, Section},
     size::Size,
     tcp::Tcp,
@@ -55,6 +57,12 @@ pub(crate) struct Service {
     /// Bounds on connections, if it speaks TCP: if its instances are `tcp://` or `tls://`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tcp: Option<Tcp>,
+    /// Pages of other origins that it is shared with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cors: Option<Cors>,
+    /// What is changed in the headers of its requests and answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) headers: Option<Headers>,
     /// The file and line of its entry.
     #[serde(skip)]
     pub(crate) place: (String, Option<usize>),
@@ -106,7 +114,7 @@ const GROUPS: [(&str, OperationGroup); 3] = [
 
 const MAX_BODY: Size = Size::new(ServiceSource::MAX_BODY);
 const LARGEST_BODY: Size = Size::new(64 * 1024 * 1024);
-const UNSUPPORTED: [&str; 4] = ["sensitive", "cors", "enforcement", "on_store_loss"];
+const UNSUPPORTED: [&str; 3] = ["sensitive", "enforcement", "on_store_loss"];
 
 impl Service {
     pub(super) fn read(mut section: Section<'_>) -> Option<Self> {
@@ -129,6 +137,8 @@ impl Service {
         let audit = audit.map_or(Some(AuditLevel::Standard), |field| field.one_of(&levels));
         let anonymous = section.field("anonymous").map_or(Some(false), |field| field.boolean());
         let tcp = Tcp::read(&mut section, upstream.as_ref());
+        let cors = section.field("cors").and_then(|field| Cors::read(&field));
+        let headers = section.field("headers").and_then(|field| Headers::read(&field));
         for key in UNSUPPORTED {
             section.unsupported(key);
         }
@@ -146,6 +156,8 @@ impl Service {
             audit: audit?,
             anonymous: anonymous?,
             tcp: tcp?,
+            cors,
+            headers,
             place,
         })
     }

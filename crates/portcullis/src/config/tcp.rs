@@ -16,7 +16,8 @@ use super::{
 const IDLE: Window = Window::minutes(60);
 const LONGEST_IDLE: Window = Window::minutes(24 * 60);
 /// What HTTP has and a connection does not.
-const ONLY_HTTP: [&str; 4] = ["path_prefix", "max_body", "max_hold", "anonymous"];
+const ONLY_HTTP: [&str; 6] =
+    ["path_prefix", "max_body", "max_hold", "anonymous", "cors", "headers"];
 
 /// Bounds on the connections of a TCP service.
 #[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
@@ -59,10 +60,13 @@ impl Tcp {
                 only_http(&field, key);
             }
         }
-        if let Some(mut operations) = section.field("operations").and_then(|field| field.section())
-        {
-            for key in ["openapi", "inline", "max_body"] {
-                if let Some(field) = operations.field(key) {
+        let operations = section.field("operations");
+        let timeouts = section.field("upstream").and_then(|field| inside(&field, "timeouts"));
+        let requests = (timeouts, &["request", "idle"][..]);
+        for (within, keys) in [(operations, &["openapi", "inline", "max_body"][..]), requests] {
+            let Some(within) = within else { continue };
+            for key in keys {
+                if let Some(field) = inside(&within, key) {
                     only_http(&field, key);
                 }
             }
@@ -96,6 +100,10 @@ pub(super) fn is_address(url: &str) -> bool {
     url.starts_with("tcp://") || url.starts_with("tls://")
 }
 
+fn inside<'a>(field: &Field<'a>, key: &'static str) -> Option<Field<'a>> {
+    field.is_map().then(|| field.section())??.field(key)
+}
+
 fn only_http(field: &Field<'_>, key: &str) {
     let help = Some("take it out: a TCP service has one operation, `connect`".to_owned());
     field.error(format!("`{key}` is for HTTP, and this service speaks TCP"), help);
@@ -110,7 +118,7 @@ fn longest(field: &Field<'_>) -> Option<Window> {
     Some(idle)
 }
 
-#[expect(clippy::ref_option, reason = "this is how the serializer hands it over")]
+#[allow(clippy::ref_option, reason = "serde calls it with a reference to the field")]
 fn size<S: serde::Serializer>(size: &Option<Size>, serializer: S) -> Result<S::Ok, S::Error> {
     match size {
         Some(size) => serializer.collect_str(size),
@@ -148,6 +156,7 @@ mod tests {
             ("anonymous: true", "`anonymous` is for HTTP"),
             ("operations: {inline: {a: GET /a}}", "`inline` is for HTTP"),
             ("operations: {groups: {conect: read}}", "`groups` names `conect`"),
+            ("cors: {origins: [\"https://a.example.com\"]}", "`cors` is for HTTP"),
             ("tcp: {idle: 25h}", "`idle` is 24h at most"),
             ("tcp: {max_bytes: 5}", "`max_bytes` must be text"),
         ] {
@@ -163,6 +172,9 @@ mod tests {
         let mixed = SERVICE.replace("tls://db.example.com", "http://db.example.com");
         let shown = refused(&format!("{SOUND}{mixed}"));
         assert!(shown.contains("some instances of it speak TCP, and others HTTP"), "{shown}");
+        let timed = SERVICE.replace("}}", "}, timeouts: {request: 5s}}");
+        let shown = refused(&format!("{SOUND}{timed}"));
+        assert!(shown.contains("`request` is for HTTP"), "{shown}");
         for url in ["tcp://10.0.0.5", "tcp://u:p@10.0.0.5:1", "tcp://10.0.0.5:1/db"] {
             let wrong = SERVICE.replace("tcp://10.0.0.5:5432", url);
             let shown = refused(&format!("{SOUND}{wrong}"));

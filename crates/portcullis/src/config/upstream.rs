@@ -23,6 +23,7 @@ use url::Url;
 use super::{
     section::{Field, Section},
     tcp,
+    upstream_tls::UpstreamTls,
 };
 use dns::Dns;
 use health::Health;
@@ -64,6 +65,9 @@ pub(crate) struct Upstream {
     /// How instances are asked whether they are well; without it, they are not.
     #[serde(skip_serializing_if = "Option::is_none")]
     health: Option<Health>,
+    /// How instances prove who they are, and the gate to them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls: Option<UpstreamTls>,
     /// Networks of special addresses (loopback, link-local, metadata, multicast) that may be dialled.
     #[schemars(with = "Vec<String>")]
     allow: Vec<IpNet>,
@@ -108,6 +112,7 @@ impl Serialize for Percent {
     }
 }
 
+#[expect(clippy::ref_option, reason = "this is how the serializer hands it over")]
 fn or_never<S: Serializer>(window: &Option<Window>, serializer: S) -> Result<S::Ok, S::Error> {
     match window {
         Some(window) => serializer.collect_str(window),
@@ -129,50 +134,60 @@ impl Upstream {
     pub(super) fn read(field: &Field<'_>) -> Option<Self> {
         let mut section = field.section()?;
         let usual = UpstreamSource::default();
-        let (url, map) = (section.field("url"), section.field("instances"));
-        let dns = section.field("dns");
-        section.unsupported("kubernetes");
-        let is_found = dns.is_some();
-        let instances = match (url, map, &dns) {
-            (Some(url), None, None) => {
-                let main = base_url(&url).map(|url| Instance { url, zone: None });
-                "main".parse().ok().zip(main).into_iter().collect()
-            }
-            (None, Some(map), None) => instances(&map),
-            (None, None, Some(_)) => IndexMap::new(),
-            _ => {
-                let help =
-                    "write `url: http://…`, `instances: {name: http://…}` or `dns: http://…`";
-                let message = "an upstream needs one of `url`, `instances` and `dns`";
-                section.error(message.into(), Some(help.into()));
-                IndexMap::new()
-            }
-        };
-        let dns = dns.map(|field| Dns::read(&field));
+        let (instances, dns) = sources(&mut section);
         let only = section.field("addressed_only");
         let addressed_only = only.map(|field| addressed(&field, &instances)).unwrap_or_default();
         let share = |field: &Field<'_>| field.parsed();
-        let read = Self {
-            addressed_only,
-            zone_share: or(&mut section, "zone_share", Percent(usual.zone_share), share)?,
-            panic_below: or(&mut section, "panic_below", Percent(usual.panic_below), share)?,
-            slow_start: or(&mut section, "slow_start", usual.slow_start, window_or_never)?,
-            timeouts: or(&mut section, "timeouts", Timeouts::usual(), Timeouts::read)?,
-            ejection: or(&mut section, "ejection", Ejection::usual(), Ejection::read)?,
-            limits: or(&mut section, "limits", Limits::usual(), Limits::read)?,
-            retries: or(&mut section, "retries", Retries::usual(), Retries::read)?,
-            health: or(&mut section, "health", None, |field| Health::read(field).map(Some))?,
-            allow: or(&mut section, "allow", Vec::new(), networks)?,
-            dns: dns.map_or(Some(None), |read| read.map(Some))?,
-            instances,
-        };
+        let zone_share = or(&mut section, "zone_share", Percent(usual.zone_share), share);
+        let panic_below = or(&mut section, "panic_below", Percent(usual.panic_below), share);
+        let slow_start = or(&mut section, "slow_start", usual.slow_start, |field| {
+            if field.as_text() == Some("never") { Some(None) } else { field.parsed().map(Some) }
+        });
+        let timeouts = or(&mut section, "timeouts", Timeouts::usual(), Timeouts::read);
+        let ejection = or(&mut section, "ejection", Ejection::usual(), Ejection::read);
+        let limits = or(&mut section, "limits", Limits::usual(), Limits::read);
+        let retries = or(&mut section, "retries", Retries::usual(), Retries::read);
+        let health = or(&mut section, "health", None, |field| Health::read(field).map(Some));
+        let allow = or(&mut section, "allow", Vec::new(), networks);
+        let tls = section.field("tls");
         section.finish();
+        let read = Self {
+            instances,
+            dns: dns?,
+            addressed_only,
+            zone_share: zone_share?,
+            panic_below: panic_below?,
+            slow_start: slow_start?,
+            timeouts: timeouts?,
+            ejection: ejection?,
+            limits: limits?,
+            retries: retries?,
+            health: health?,
+            tls: tls.as_ref().and_then(UpstreamTls::read),
+            allow: allow?,
+        };
+        if let Some(tls) = tls {
+            read.check_tls(&tls);
+        }
         let speaks_tcp = read.instances.values().any(|it| tcp::is_address(&it.url));
         if speaks_tcp && read.health.as_ref().is_some_and(Health::has_path) {
             let help = Some("take `path` out: a TCP service is connected to".into());
             field.error("`path` is for HTTP, and this service speaks TCP".into(), help);
         }
-        (is_found || !read.instances.is_empty()).then_some(read)
+        (read.dns.is_some() || !read.instances.is_empty()).then_some(read)
+    }
+
+    /// Nothing falls back to clear text.
+    fn check_tls(&self, given: &Field<'_>) {
+        let listed = self.instances.iter().map(|(name, it)| (name.as_str(), it.url.as_str()));
+        let found = self.dns.as_ref().map(|dns| ("dns", dns.scheme()));
+        let mut all = listed.chain(found);
+        if let Some((name, url)) =
+            all.find(|(_, url)| !url.starts_with("https") && !url.starts_with("tls:"))
+        {
+            let help = Some("write https://…: nothing falls back to clear text".into());
+            given.error(format!("`{name}` at {url} has no TLS"), help);
+        }
     }
 
     /// The instances that are listed, and where they are.
@@ -206,9 +221,26 @@ impl Upstream {
     }
 }
 
-/// `10s`, or `never`.
-fn window_or_never(field: &Field<'_>) -> Option<Option<Window>> {
-    if field.as_text() == Some("never") { Some(None) } else { field.parsed().map(Some) }
+/// What is listed, and where the others are found, of which there is one.
+#[expect(clippy::option_option, reason = "nothing was said, or something wrong")]
+fn sources(section: &mut Section<'_>) -> (IndexMap<InstanceName, Instance>, Option<Option<Dns>>) {
+    let (url, map) = (section.field("url"), section.field("instances"));
+    let dns = section.field("dns");
+    section.unsupported("kubernetes");
+    match (url, map, dns) {
+        (Some(url), None, None) => {
+            let main = base_url(&url).map(|url| Instance { url, zone: None });
+            ("main".parse().ok().zip(main).into_iter().collect(), Some(None))
+        }
+        (None, Some(map), None) => (instances(&map), Some(None)),
+        (None, None, Some(dns)) => (IndexMap::new(), Dns::read(&dns).map(Some)),
+        _ => {
+            let help = "write `url: http://…`, `instances: {name: http://…}` or `dns: http://…`";
+            let message = "an upstream needs one of `url`, `instances` and `dns`";
+            section.error(message.into(), Some(help.into()));
+            (IndexMap::new(), None)
+        }
+    }
 }
 
 fn networks(field: &Field<'_>) -> Option<Vec<IpNet>> {

@@ -16,6 +16,7 @@ use portcullis_identity::{
 };
 use portcullis_proxy::LiveTls;
 use prometheus_client::registry::Registry;
+use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 
 use self::{
@@ -28,9 +29,11 @@ use crate::config::{ClientCa, Config, FromWorkloadApi, ListenerTls, Loaded, Tls}
 mod files;
 mod health;
 mod look;
+mod upstreams;
 mod workload_api;
 
-pub(crate) use look::check;
+pub(crate) use look::{check, mistake};
+pub(in crate::serve) use upstreams::{Asked, Upstreams};
 
 /// The control API's own door, beside the listeners.
 const CONTROL: &str = "control";
@@ -43,7 +46,9 @@ pub(super) struct Certificates {
     workloads: Arc<Workloads>,
     base: PathBuf,
     socket: Option<PathBuf>,
-    health: Health,
+    health: Arc<Health>,
+    upstreams: Arc<Upstreams>,
+    roots: Arc<RootCertStore>,
 }
 
 /// One place with TLS.
@@ -92,15 +97,26 @@ impl Certificates {
         workloads: Arc<Workloads>,
         registry: &mut Registry,
     ) -> Result<Self> {
+        let health = Arc::new(Health::register(registry));
+        let roots = Arc::new(upstreams::system_roots());
+        let upstreams = Upstreams::new(&loaded.base, Arc::clone(&roots), Arc::clone(&health));
         let certificates = Self {
             doors: doors(&loaded.config),
             tokens: tokens(&loaded.config),
             workloads,
             base: loaded.base.clone(),
             socket: loaded.config.identity.workload_api.clone(),
-            health: Health::register(registry),
+            health,
+            upstreams: Arc::new(upstreams),
+            roots,
         };
         certificates.read_all()?;
+        let prepared = certificates.upstreams.prepare(&loaded.config);
+        if let Err(errors) = prepared
+            && let Some((of, error)) = errors.into_iter().next()
+        {
+            return Err(error.context(of));
+        }
         Ok(certificates)
     }
 
@@ -113,6 +129,16 @@ impl Certificates {
     /// Of the control API, if it has TLS.
     pub(super) fn control(&self) -> Option<Arc<LiveTls>> {
         self.doors.iter().find(|door| door.name == CONTROL).map(|door| Arc::clone(&door.live))
+    }
+
+    /// What connections to upstreams present and believe.
+    pub(super) fn upstreams(&self) -> &Arc<Upstreams> {
+        &self.upstreams
+    }
+
+    /// Whom the machine believes.
+    pub(super) fn roots(&self) -> &Arc<RootCertStore> {
+        &self.roots
     }
 
     /// What keeps doors shut: those that have no certificate yet.
@@ -140,6 +166,7 @@ impl Certificates {
 
     /// Reads everything again and puts in force what is new and good.
     fn refresh(&self, told: &Told) {
+        self.upstreams.refresh(told);
         for door in &self.doors {
             let fresh = door.read(&self.base, told);
             let done = fresh.and_then(|fresh| match fresh {

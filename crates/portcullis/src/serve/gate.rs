@@ -5,16 +5,31 @@ use std::sync::Arc;
 use anyhow::Result;
 use portcullis_proxy::{
     AssertionSigner, Browsers, Gate, GateConfig, GateHandle, GateParts, ListenerConfig, Metrics,
-    ports::SealedUses,
+    ports::{Countries, SealedUses},
 };
-use rustls::RootCertStore;
 use tokio::runtime::Handle;
 
-use super::{Cores, certificates::Certificates, house::House, sealed::SealedFolder};
+use super::{
+    Cores,
+    certificates::{Asked, Certificates},
+    handed::Handed,
+    house::House,
+    sealed::SealedFolder,
+};
 use crate::{
     adapters::{ControlFeed, ControlPorts, LogJournals},
     config::Loaded,
 };
+
+/// What it is made with beside the house and its certificates.
+#[derive(Debug)]
+pub(super) struct Given {
+    pub(super) signer: Arc<AssertionSigner>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) cores: Cores,
+    pub(super) handed: Handed,
+    pub(super) countries: Arc<dyn Countries>,
+}
 
 /// Opens it. A port in use or an unusable key is an error here.
 pub(super) fn open(
@@ -22,14 +37,14 @@ pub(super) fn open(
     house: &House,
     certificates: &Certificates,
     runtime: &Handle,
-    signer: Arc<AssertionSigner>,
-    metrics: Arc<Metrics>,
-    cores: Cores,
+    given: Given,
 ) -> Result<GateHandle> {
+    let Given { signer, metrics, cores, mut handed, countries } = given;
     let listeners = loaded.config.listeners.iter().map(|listener| ListenerConfig {
         name: listener.name.clone(),
         address: listener.address,
         tls: certificates.listener(&listener.name),
+        sockets: handed.listener(&listener.name).into(),
         proxies: listener.proxy_protocol.as_ref().map(|it| it.from.clone()).unwrap_or_default(),
         direct: listener.tcp.clone(),
     });
@@ -37,7 +52,7 @@ pub(super) fn open(
         listeners: listeners.collect(),
         control_url: base_url(&loaded.config.control.url),
         browsers: browsers(loaded),
-        upstream_roots: Arc::new(upstream_roots()),
+        upstream_roots: Arc::clone(certificates.roots()),
         bounds: Arc::new(loaded.config.limits.bounds()),
         decision_cache: cores.decision_cache,
         busy_poll: cores.busy_poll,
@@ -45,7 +60,7 @@ pub(super) fn open(
         zone: loaded.config.zone.clone(),
     };
     let ports = Arc::new(ControlPorts::new(Arc::clone(&house.control), runtime.clone()));
-    let given = GateParts {
+    let all = GateParts {
         feed: Arc::new(ControlFeed(Arc::clone(house.control.snapshots()))),
         journals: Arc::new(LogJournals(house.log.handle())),
         consumption: Arc::clone(&ports) as _,
@@ -57,12 +72,14 @@ pub(super) fn open(
         connections: ports,
         sealed: sealed(loaded, house, runtime)?,
         workloads: Arc::clone(&house.workloads),
+        countries,
+        upstream_certificates: Arc::new(Asked(Arc::clone(certificates.upstreams()))),
         entropy: Arc::clone(&house.entropy),
         clock: Arc::clone(&house.clock),
         signer,
         metrics,
     };
-    Ok(Gate::new(config, given).run(cores.number)?)
+    Ok(Gate::new(config, all).run(cores.number)?)
 }
 
 /// Sealed credentials, and the task that keeps on disk which are revoked, and the time: as long as there are snapshots.
@@ -83,18 +100,4 @@ fn browsers(loaded: &Loaded) -> Option<Browsers> {
 /// A URL as others append paths to it.
 pub(super) fn base_url(url: &url::Url) -> String {
     url.as_str().trim_end_matches('/').to_owned()
-}
-
-/// The machine's own roots; `SSL_CERT_FILE` names others.
-fn upstream_roots() -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    for error in &found.errors {
-        tracing::warn!(%error, "some root certificates cannot be read");
-    }
-    let (_, ignored) = roots.add_parsable_certificates(found.certs);
-    if ignored > 0 {
-        tracing::warn!(ignored, "some root certificates cannot be parsed");
-    }
-    roots
 }

@@ -1,14 +1,18 @@
 //! Opens what everything else stands on: the record, the store, identity, control.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
 use portcullis_control::{Control, ControlParts, Settings, ports::PeopleProvider};
 use portcullis_identity::{Pace, ProviderClient, RelyingParty, Workloads};
-use portcullis_log::{Log, LogOptions, Reader};
+use portcullis_log::{Log, LogError, LogOptions, Reader};
 use portcullis_model::{Clock, Entropy};
 use portcullis_policy::Bundle;
-use portcullis_store::{SqliteStore, Store};
+use portcullis_store::{SqliteStore, Store, StoreError};
 use tokio::runtime::Handle;
 
 use super::{keys, sealed};
@@ -17,6 +21,9 @@ use crate::{
     ambient::{SystemClock, SystemEntropy},
     config::{Config, Loaded},
 };
+
+/// Beyond its draining, another process that ends may take so long to let go.
+const OTHERS_END: Duration = Duration::from_secs(5);
 
 /// What is open.
 #[derive(Debug)]
@@ -35,8 +42,21 @@ impl House {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let Loaded { config, base, .. } = loaded;
-        let log = open_log(config, base, &clock, &entropy)?;
-        let store: Arc<dyn Store> = Arc::new(open_store(config.store.path()).await?);
+        // Another process that is about to end may still have them: it is waited for.
+        let mut patience = Patience::new(config.shutdown.drain.get());
+        let log = loop {
+            match open_log(config, base, &clock, &entropy) {
+                Err(LogError::InUse(_)) if patience.lasts() => patience.wait("the record").await,
+                opened => break opened.context("the record cannot be opened")?,
+            }
+        };
+        let path = config.store.path();
+        let store: Arc<dyn Store> = loop {
+            match open_store(path).await? {
+                Err(StoreError::InUse(_)) if patience.lasts() => patience.wait("the store").await,
+                opened => break Arc::new(opened.with_context(|| unusable(path))?),
+            }
+        };
         let client = ProviderClient::new()?;
         let issuers = config.identity.workloads.iter().filter_map(crate::config::Workload::issuer);
         let workloads =
@@ -101,7 +121,7 @@ fn open_log(
     base: &Path,
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
-) -> Result<Log> {
+) -> Result<Log, LogError> {
     let host = config.control.url.host_str().unwrap_or("localhost");
     let options = LogOptions {
         directory: base.join(&config.audit.directory),
@@ -110,15 +130,40 @@ fn open_log(
         clock: Arc::clone(clock),
         checkpoint_every: config.audit.checkpoint_every.get(),
     };
-    Log::open(&options).context("the record cannot be opened")
+    Log::open(&options)
 }
 
-async fn open_store(path: &Path) -> Result<SqliteStore> {
+async fn open_store(path: &Path) -> Result<Result<SqliteStore, StoreError>> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)
             .with_context(|| format!("the store's folder {} cannot be made", parent.display()))?;
     }
-    SqliteStore::open(path)
-        .await
-        .with_context(|| format!("the store {} cannot be opened", path.display()))
+    Ok(SqliteStore::open(path).await)
+}
+
+fn unusable(store: &Path) -> String {
+    format!("the store {} cannot be opened", store.display())
+}
+
+/// How long another process is waited for.
+struct Patience {
+    until: Instant,
+    told: bool,
+}
+
+impl Patience {
+    fn new(drain: Duration) -> Self {
+        Self { until: Instant::now() + drain + OTHERS_END, told: false }
+    }
+
+    fn lasts(&self) -> bool {
+        Instant::now() < self.until
+    }
+
+    async fn wait(&mut self, what: &str) {
+        if !std::mem::replace(&mut self.told, true) {
+            tracing::info!("another process has {what} open; waiting for its end");
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }

@@ -10,7 +10,11 @@ use portcullis_control::Control;
 use portcullis_policy::LoadError;
 use tokio::task::JoinHandle;
 
-use super::watch_files::{Cause, Sources, Watch};
+use super::{
+    certificates::{self, Upstreams},
+    geo::Geo,
+    watch_files::{Cause, Sources, Watch},
+};
 use crate::{
     check::{self, Checked},
     config::{self, Config, Loaded},
@@ -21,14 +25,15 @@ pub(super) fn start(
     path: PathBuf,
     loaded: &Loaded,
     control: Arc<Control>,
+    beside: (Arc<Upstreams>, Arc<Geo>),
 ) -> Result<JoinHandle<()>> {
     let mut watch = Watch::start(&sources(&path, loaded))?;
     let running = fixed(&loaded.config);
     Ok(tokio::spawn(async move {
         loop {
             let cause = watch.next().await;
-            let from = path.clone();
-            let checked = tokio::task::spawn_blocking(move || check::checked(&from)).await;
+            let (from, beside) = (path.clone(), beside.clone());
+            let checked = tokio::task::spawn_blocking(move || prepared(&from, &beside)).await;
             match checked {
                 Ok(Ok(checked)) => {
                     warn_of_fixed(&running, &checked.loaded.config);
@@ -39,6 +44,23 @@ pub(super) fn start(
             }
         }
     }))
+}
+
+/// A bundle whose services name certificates that cannot be used is not put in force.
+fn prepared(
+    path: &Path,
+    (upstreams, geo): &(Arc<Upstreams>, Arc<Geo>),
+) -> Result<Checked, Vec<LoadError>> {
+    let checked = check::checked(path)?;
+    let found = geo.prepare(&checked.loaded.config, &checked.loaded.base);
+    found.map_err(|error| vec![certificates::mistake("geo", &error)])?;
+    match upstreams.prepare(&checked.loaded.config) {
+        Ok(()) => Ok(checked),
+        Err(errors) => {
+            let errors = errors.iter().map(|(of, error)| certificates::mistake(of, error));
+            Err(errors.collect())
+        }
+    }
 }
 
 async fn activate(control: &Control, checked: Checked, cause: Cause) {
@@ -84,6 +106,7 @@ fn fixed(config: &Config) -> Vec<(&'static str, String)> {
         ("control", text(serde_json::to_string(&config.control))),
         ("store", text(serde_json::to_string(&config.store))),
         ("audit", text(serde_json::to_string(&config.audit))),
+        ("shutdown", text(serde_json::to_string(&config.shutdown))),
         ("sealed", text(serde_json::to_string(&config.sealed))),
         ("identity", text(serde_json::to_string(&config.identity))),
     ]

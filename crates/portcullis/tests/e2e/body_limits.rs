@@ -1,6 +1,7 @@
 //! How much of a body is read before a decision: a limit for each operation, whatever the protocol.
 
 use std::{
+    fmt::Write,
     fs::{self, File},
     path::Path,
     process::{Command, Stdio},
@@ -173,7 +174,10 @@ fn i12_bodies_that_are_deep_or_wide_are_refused_and_cost_little() {
     let deep = |count: usize, open: &str, close: &str| {
         format!(r#"{{"note": "ok", "pad": {}1{}}}"#, open.repeat(count), close.repeat(count))
     };
-    let wide: String = (0..1_000_000).map(|n| format!(r#""k{n}": 1, "#)).collect();
+    let wide = (0..1_000_000).fold(String::new(), |mut wide, n| {
+        write!(wide, r#""k{n}": 1, "#).unwrap();
+        wide
+    });
     payments.upstream.take();
     for (what, body, status) in [
         ("brackets", deep(100_000, "[", "]"), 400),

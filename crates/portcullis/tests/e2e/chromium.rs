@@ -113,7 +113,7 @@ fn went_well(report: &Value, page: &str, issuer: &str, log: &str) {
 }
 
 /// A certificate for the desk, made by openssl.
-fn self_signed() -> (String, String) {
+pub(crate) fn self_signed() -> (String, String) {
     let folder = tempfile::tempdir().unwrap();
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"])

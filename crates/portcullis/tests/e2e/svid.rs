@@ -147,14 +147,14 @@ fn d09_the_keys_of_a_trust_domain_are_replaced_while_running() {
 }
 
 /// An agent that speaks the Workload API.
-struct Agent {
+pub(crate) struct Agent {
     child: Child,
     stdin: ChildStdin,
 }
 
 impl Agent {
     /// One that tells `state` to begin with.
-    fn start(folder: &Path, state: &Value) -> Self {
+    pub(crate) fn start(folder: &Path, state: &Value) -> Self {
         let mut child = python("workload_api.py")
             .arg(folder.join("agent.sock"))
             .stdin(Stdio::piped())
@@ -170,7 +170,7 @@ impl Agent {
     }
 
     /// Tells `state` from now on.
-    fn tell(&mut self, state: &Value) {
+    pub(crate) fn tell(&mut self, state: &Value) {
         writeln!(self.stdin, "{state}").unwrap();
     }
 }

@@ -41,6 +41,7 @@ impl Present {
     /// Anything that a client may not set, in whatever spelling.
     pub(crate) const RESERVED: Self = Self(1 << 15);
     pub(crate) const COOKIE: Self = Self(1 << 18);
+    pub(crate) const ORIGIN: Self = Self(1 << 19);
     const TWICE: Self = Self(1 << 16);
     const NOT_ASCII: Self = Self(1 << 17);
     /// The headers that decide something.
@@ -105,6 +106,7 @@ impl Present {
             "te" => Self::TE.and(Self::HOP_BY_HOP),
             "accept" => Self::ACCEPT,
             "cookie" => Self::COOKIE,
+            "origin" => Self::ORIGIN,
             "traceparent" => Self::TRACEPARENT,
             "keep-alive"
             | "proxy-connection"

@@ -66,6 +66,15 @@ pub(crate) fn is_ours(name: &HeaderName) -> bool {
     fold(bytes, &mut buffer).starts_with(b"portcullis")
 }
 
+/// Whether two names fold to one.
+pub(crate) fn are_alike(one: &HeaderName, other: &HeaderName) -> bool {
+    let folded = |name: &HeaderName| -> Vec<u8> {
+        let kept = name.as_str().bytes().filter(|b| !matches!(b, b'-' | b'_' | b'.'));
+        kept.collect()
+    };
+    one == other || folded(one) == folded(other)
+}
+
 fn fold<'a>(name: &[u8], buffer: &'a mut [u8; LONGEST]) -> &'a [u8] {
     let kept = name.iter().filter(|b| !matches!(b, b'-' | b'_' | b'.'));
     let mut length = 0;

@@ -3,7 +3,7 @@
 use std::{pin::pin, rc::Rc, time::Duration};
 
 use ::http::{Response, StatusCode, header};
-use hyper::body::Body as _;
+use hyper::body::{Body as _, Incoming};
 use portcullis_model::{
     InstanceName, Refusal,
     refusal::{self, Unavailable, UpstreamTrouble},
@@ -57,33 +57,9 @@ pub(crate) async fn forward(
     let outgoing = Outgoing::new(exchange, &pass, canonical, body)?;
     let again = if once { Again::Never } else { Again::of(&destination.lane, &outgoing) };
     let sending = destination.lane.send(outgoing.over(&destination.lane));
-    let response = {
-        let span = exchange.core.config.bounds.body;
-        let mut ends = pin!(ends(deadline, span, watched.as_ref(), &question));
-        let sent = tokio::select! {
-            biased;
-            sent = sending => sent,
-            refusal = &mut ends => {
-                // That it was cut off is nothing to the instance.
-                if refusal == Refusal::Upstream(UpstreamTrouble::TimedOut) {
-                    destination.lane.blame();
-                }
-                return Err(refusal);
-            }
-        };
-        match sent {
-            Sent::Answered(response) => response,
-            // Rare and large: boxed.
-            unanswered => {
-                let sending = again.send(exchange, &question, &mut destination, unanswered);
-                tokio::select! {
-                    biased;
-                    sent = Box::pin(sending) => sent?,
-                    refusal = ends => return Err(refusal),
-                }
-            }
-        }
-    };
+    let span = exchange.core.config.bounds.body;
+    let waiting = Waiting { deadline, span, watched: watched.as_ref(), question: &question };
+    let response = waiting.answer(exchange, &mut destination, sending, again).await?;
     let Destination { instance, mut lane } = destination;
     lane.answered(response.status());
     // RFC 9110 section 15.2.2: nobody asked for another protocol, and nobody here would decide what is
@@ -93,7 +69,7 @@ pub(crate) async fn forward(
     }
     exchange.core.work.came(Piece::Answer);
     let (mut head, incoming) = response.into_parts();
-    filter::response::filter(&mut head.headers, &exchange.id_header, grant_header(&pass));
+    super::filter_answer(exchange, &mut head.headers, grant_header(&pass));
     let watch = watched.map(Watched::hand_over);
     let opening = settle(&head.headers, &instance, watch.as_deref(), opening);
     let (watch, opening) = match opening {
@@ -142,32 +118,68 @@ fn upload(exchange: &mut Exchange, payload: Payload, watch: Option<Rc<Watch>>) -
     }
 }
 
-/// Resolves when the response head must wait no longer: at the deadline, when next to nothing comes of the
-/// request body in so much time, or when the exchange is cut.
-async fn ends(
+/// How long a response head may be waited for.
+struct Waiting<'a> {
     deadline: Deadline,
+    /// For next to nothing of a request body to come.
     span: Duration,
-    watched: Option<&Watched>,
-    question: &Question,
-) -> Refusal {
-    let uploading = || watched.is_some_and(|watched| watched.0.is_uploading());
-    let cut = async {
-        match watched {
-            Some(watched) => watched.0.must_end().await,
-            None => std::future::pending().await,
+    watched: Option<&'a Watched>,
+    question: &'a Question,
+}
+
+impl Waiting<'_> {
+    /// The answer to what is being sent, or to what is sent again in its stead.
+    async fn answer(
+        self,
+        exchange: &Exchange,
+        destination: &mut Destination,
+        sending: impl Future<Output = Sent>,
+        again: Again,
+    ) -> Result<Response<Incoming>, Refusal> {
+        let mut over = pin!(self.over());
+        let sent = tokio::select! {
+            biased;
+            sent = sending => sent,
+            refusal = &mut over => {
+                // That it was cut off is nothing to the instance.
+                if refusal == Refusal::Upstream(UpstreamTrouble::TimedOut) {
+                    destination.lane.blame();
+                }
+                return Err(refusal);
+            }
+        };
+        if let Sent::Answered(response) = sent {
+            return Ok(response);
         }
-    };
-    let starving = async {
-        match watched {
-            // A stream of gRPC may be silent for as long as it likes.
-            Some(Watched(watch)) if !watch.is_grpc() => slow::too_slow(watch, span).await,
-            Some(_) | None => std::future::pending().await,
+        // Rare and large: boxed.
+        tokio::select! {
+            biased;
+            answer = Box::pin(again.send(exchange, self.question, destination, sent)) => answer,
+            refusal = over => Err(refusal),
         }
-    };
-    tokio::select! {
-        () = starving => Refusal::TooSlow,
-        () = deadline.passed(uploading) => Refusal::Upstream(UpstreamTrouble::TimedOut),
-        end = cut => cut_refusal(end, question),
+    }
+
+    /// Resolves at the deadline, when the request body comes too slowly, or when the exchange is cut.
+    async fn over(&self) -> Refusal {
+        let uploading = || self.watched.is_some_and(|watched| watched.0.is_uploading());
+        let cut = async {
+            match self.watched {
+                Some(watched) => watched.0.must_end().await,
+                None => std::future::pending().await,
+            }
+        };
+        let starving = async {
+            match self.watched {
+                // A stream of gRPC may be silent for as long as it likes.
+                Some(Watched(watch)) if !watch.is_grpc() => slow::too_slow(watch, self.span).await,
+                Some(_) | None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = starving => Refusal::TooSlow,
+            () = self.deadline.passed(uploading) => Refusal::Upstream(UpstreamTrouble::TimedOut),
+            end = cut => cut_refusal(end, self.question),
+        }
     }
 }
 

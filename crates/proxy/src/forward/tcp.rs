@@ -64,7 +64,7 @@ async fn connect(
     let turn = upstreams.pick(&exchange.snapshot, service, addressed).map_err(Refusal::Upstream)?;
     let connect = async |turn: Turn| {
         let instance = turn.endpoint().name().clone();
-        let (upstream, counted) = upstreams.raw.connect(turn).await?;
+        let (upstream, counted) = upstreams.connect_bare(turn).await?;
         Ok((instance, upstream, counted))
     };
     first_reached(exchange, question, turn, connect).await
@@ -88,7 +88,7 @@ pub(crate) async fn forward(
     record::outcome(exchange, StatusCode::SWITCHING_PROTOCOLS, &instance, Some(watch.id));
     let share = exchange.share.take().map(Share::into_tunnel);
     tokio::task::spawn_local(async move {
-        let _counted = (counted, share);
+        let (_counted, _carried) = ((counted, share), Carried(Rc::clone(&watch)));
         let client = tokio::select! {
             client = upgrade => client.ok(),
             _ = watch.must_end() => None,
@@ -109,11 +109,21 @@ impl Opened {
         let watch = self.opening.open();
         let status = StatusCode::SWITCHING_PROTOCOLS;
         record::outcome(exchange, status, &self.instance, Some(watch.id));
+        let _carried = Carried(Rc::clone(&watch));
         let (client, ended) = carry(client, self.upstream, Wire::Plain, &watch).await;
         if ended != ConnectionEnd::Finished {
             client.reset();
         }
         watch.over(ended);
+    }
+}
+
+/// A connection that is carried. Should that be broken off, it is over, and whoever waits for that hears of it.
+struct Carried(Rc<Watch>);
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        self.0.over(ConnectionEnd::ClientGone);
     }
 }
 
@@ -129,8 +139,11 @@ async fn carry<C: AsyncRead + AsyncWrite + Unpin>(
     let mut up = Inward::new(from_client, to_upstream, wire);
     let mut down = Outward::new(from_upstream, to_client, wire);
     let ended = {
-        let up = async { up.pass(|read| watch.may_go_up(read)).await.map_err(of_client) };
-        let down = async { down.pass(|read| watch.may_go_down(read)).await.map_err(of_upstream) };
+        let up =
+            async { up.pass(|read| watch.may_go_up(read)).await.map_err(|why| of_client(&why)) };
+        let down = async {
+            down.pass(|read| watch.may_go_down(read)).await.map_err(|why| of_upstream(&why))
+        };
         tokio::select! {
             // INVARIANT: who is cut gets nothing more, however much is there to pass.
             biased;
@@ -160,7 +173,7 @@ async fn carry<C: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// What went wrong on the way up.
-fn of_client(broken: Broken) -> ConnectionEnd {
+fn of_client(broken: &Broken) -> ConnectionEnd {
     match broken {
         Broken::Source | Broken::Malformed | Broken::Closed(_) => ConnectionEnd::ClientGone,
         Broken::Sink => ConnectionEnd::UpstreamGone,
@@ -169,7 +182,7 @@ fn of_client(broken: Broken) -> ConnectionEnd {
 }
 
 /// And on the way down.
-fn of_upstream(broken: Broken) -> ConnectionEnd {
+fn of_upstream(broken: &Broken) -> ConnectionEnd {
     match broken {
         Broken::Source | Broken::Malformed | Broken::Closed(_) => ConnectionEnd::UpstreamGone,
         Broken::Sink => ConnectionEnd::ClientGone,

@@ -16,7 +16,7 @@ use super::{Outgoing, blame, connect, consume, grant_header, opening};
 use crate::{
     body::{DownBody, Download, UpBody, Whole},
     exchange::Exchange,
-    filter, record,
+    record,
     serve::Admitted,
     share::Share,
     upstream::{Kind, Sent},
@@ -52,7 +52,7 @@ pub(crate) async fn forward(
     lane.answered(response.status());
     let grant = grant_header(&pass);
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        filter::response::filter(response.headers_mut(), &exchange.id_header, grant);
+        super::filter_answer(exchange, response.headers_mut(), grant);
         record::outcome(exchange, response.status(), &destination.instance, None);
         return Ok(declined(response, opening));
     }
@@ -60,7 +60,7 @@ pub(crate) async fn forward(
         return Err(Refusal::Upstream(UpstreamTrouble::Broken));
     }
     let upstream = hyper::upgrade::on(&mut response);
-    filter::response::filter(response.headers_mut(), &exchange.id_header, grant);
+    super::filter_answer(exchange, response.headers_mut(), grant);
     ask_for_upgrade(response.headers_mut());
     let watch = opening.open();
     let connection = Some(watch.id);

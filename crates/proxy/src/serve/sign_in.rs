@@ -26,7 +26,12 @@ const PREFIX: &str = "/.portcullis/";
 
 /// Whether a request is for a page of the gate's own.
 pub(crate) fn is_here(uri: &Uri) -> bool {
-    uri.path().starts_with(PREFIX)
+    is_own(uri.path())
+}
+
+/// Whether `path` is one of them.
+pub(crate) fn is_own(path: &str) -> bool {
+    path.starts_with(PREFIX)
 }
 
 /// Serves it.

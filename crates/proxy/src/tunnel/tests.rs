@@ -135,11 +135,10 @@ fn a_close_says_why_and_other_kinds_are_passed_over() {
 fn a_close_comes_behind_the_frame_that_is_under_way() {
     let to = narrow(100);
     let mut outward = Outward::new(torn(b"", &[1]), to.clone(), Wire::Framed);
-    outward.head(DATA, 3);
-    outward.buffer[HEAD..HEAD + 3].copy_from_slice(b"abc");
+    outward.frame(DATA, b"abc");
     // Two bytes of the head were written when it was cut.
     to.0.lock().unwrap().0.extend_from_slice(&outward.buffer[..2]);
-    (outward.at, outward.end) = (2, HEAD + 3);
+    outward.at = 2;
     now(outward.close("over")).unwrap();
     let wire = to.0.lock().unwrap().0.clone();
     assert_eq!(wire, [frame(DATA, b"abc"), frame(CLOSED, b"over")].concat());

@@ -10,6 +10,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
+use ipnet::IpNet;
 use portcullis_policy::upstream::special;
 use tokio::net::{TcpStream, lookup_host};
 
@@ -31,7 +32,8 @@ pub(super) enum DialError {
 /// Connects to an instance, at an address that may be dialled.
 pub(super) async fn dial(endpoint: &Endpoint) -> Result<TcpStream, DialError> {
     let place = endpoint.place();
-    let judge = |address: IpAddr| judge(endpoint, address);
+    let allow = endpoint.service().settings.allow.as_slice();
+    let judge = |address: IpAddr| judge(place, allow, address);
     if let Some(found) = endpoint.instance().address {
         judge(found.ip())?;
         return connect(found, judge).await;
@@ -63,12 +65,11 @@ async fn connect(
     Ok(stream)
 }
 
-fn judge(endpoint: &Endpoint, address: IpAddr) -> Result<(), DialError> {
-    let allow = &endpoint.service().settings.allow;
+fn judge(place: &Place, allow: &[IpNet], address: IpAddr) -> Result<(), DialError> {
     let Some(what) = special(address) else { return Ok(()) };
     let real = address.to_canonical();
     let listed = allow.iter().any(|net| net.contains(&address) || net.contains(&real));
-    if listed || is_meant(endpoint.place(), real) {
+    if listed || is_meant(place, real) {
         return Ok(());
     }
     Err(DialError::Special { address, what })
@@ -82,4 +83,63 @@ fn is_meant(place: &Place, address: IpAddr) -> bool {
     let host = place.host.trim_end_matches('.').to_ascii_lowercase();
     let local = host == "localhost" || host.ends_with(".localhost");
     local && [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)].contains(&address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn may(url: &str, allow: &[&str], address: &str) -> bool {
+        let allow: Vec<IpNet> = allow.iter().map(|net| net.parse().unwrap()).collect();
+        judge(&Place::parse(url).unwrap(), &allow, address.parse().unwrap()).is_ok()
+    }
+
+    #[test]
+    fn j01_a_name_leads_to_services_and_not_to_the_machine_itself() {
+        const NAME: &str = "http://payments.internal:80";
+        for ordinary in
+            ["10.0.0.5", "192.168.7.7", "172.16.0.1", "100.64.0.1", "1.1.1.1", "fd00::5"]
+        {
+            assert!(may(NAME, &[], ordinary), "{ordinary}");
+        }
+        for special in [
+            "127.0.0.1",
+            "127.9.9.9",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::127.0.0.1",
+            "0.0.0.0",
+            "::",
+            "169.254.169.254",
+            "::ffff:169.254.169.254",
+            "64:ff9b::169.254.169.254",
+            "2002:a9fe:a9fe::1",
+            "fd00:ec2::254",
+            "100.100.100.200",
+            "fe80::1",
+            "224.0.0.1",
+            "ff02::1",
+            "255.255.255.255",
+        ] {
+            assert!(!may(NAME, &[], special), "{special}");
+            assert!(!may(NAME, &["10.0.0.0/8"], special), "{special}");
+            assert!(!may("http://localhost.evil.test", &[], special), "{special}");
+        }
+        assert!(may(NAME, &["169.254.10.0/24"], "169.254.10.7"));
+        assert!(!may(NAME, &["169.254.10.0/24"], "169.254.169.254"));
+        assert!(may(NAME, &["127.0.0.0/8"], "::ffff:127.0.0.1"), "one address, two spellings");
+    }
+
+    #[test]
+    fn j01_what_is_written_was_meant() {
+        assert!(may("http://127.0.0.1:1", &[], "127.0.0.1"));
+        assert!(
+            !may("http://0.0.0.0:1", &[], "127.0.0.1"),
+            "it connects to another than is written"
+        );
+        for local in ["http://localhost:1", "http://LocalHost.:1", "http://a.localhost"] {
+            assert!(may(local, &[], "127.0.0.1") && may(local, &[], "::1"), "{local}");
+            assert!(!may(local, &[], "169.254.169.254"), "{local}");
+        }
+    }
 }

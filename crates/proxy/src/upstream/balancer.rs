@@ -32,7 +32,7 @@ impl Balancer {
         let endpoints = (0..service.instances.len())
             .filter_map(|at| Endpoint::new(&service, at, core).map(Rc::new))
             .collect::<Vec<_>>();
-        if let Some(old) = old.filter(|old| old.service.settings == service.settings) {
+        if let Some(old) = old.filter(|old| old.service.is_reached_like(&service)) {
             for endpoint in &endpoints {
                 if let Some(before) = old.endpoints.iter().find(|it| it.is_same(endpoint)) {
                     endpoint.take_over(before);
@@ -148,7 +148,8 @@ fn two(picks: &[(usize, u8)], mut random: impl FnMut() -> u64) -> (usize, usize)
     // The upper half of a number picks, the lower one decides whether the pick stands.
     let upper = |chance: u64, of: usize| usize::try_from(chance >> 32).unwrap_or(0) % of.max(1);
     let stands = |at: usize, chance: u64| {
-        picks.get(at).is_some_and(|(_, share)| chance as u32 % 100 < u32::from(*share))
+        let lower = chance & u64::from(u32::MAX);
+        picks.get(at).is_some_and(|(_, share)| lower % 100 < u64::from(*share))
     };
     let mut first = 0;
     for _ in 0..TRIES {

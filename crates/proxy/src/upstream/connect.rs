@@ -1,46 +1,41 @@
 //! Makes connections to upstreams: TCP, TLS verified against the given roots, and the handshake of
 //! the protocol.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use portcullis_model::refusal::UpstreamTrouble;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsConnector;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 
 use super::{
-    Endpoint, Kind, address,
+    ClientTls, Duplex, Endpoint, Kind, address,
     endpoint::{Counted, Scheme},
     lane::{Line, Sender},
+    tls::{self, HangsOn},
 };
-use crate::{detect::LocalExecutor, serve::strict::Strict};
+use crate::{detect::LocalExecutor, ports::UpstreamCertificates, serve::strict::Strict};
 
 /// Heads of answers, as generous as those of requests.
 const MAX_HEADERS: usize = 200;
 
 /// How to reach upstreams over TLS.
+#[derive(Debug)]
 pub(crate) struct Connectors {
-    any: TlsConnector,
-    http1: TlsConnector,
-}
-
-impl fmt::Debug for Connectors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Connectors")
-    }
+    usual: Arc<ClientTls>,
+    certificates: Arc<dyn UpstreamCertificates>,
 }
 
 impl Connectors {
-    pub(crate) fn new(roots: &rustls::RootCertStore) -> Self {
-        let connector = |protocols: &[&[u8]]| {
-            let config = rustls::ClientConfig::builder().with_root_certificates(roots.clone());
-            let mut config = config.with_no_client_auth();
-            config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
-            TlsConnector::from(Arc::new(config))
-        };
-        Self { any: connector(&[b"h2", b"http/1.1"]), http1: connector(&[b"http/1.1"]) }
+    pub(crate) fn new(
+        roots: &rustls::RootCertStore,
+        certificates: Arc<dyn UpstreamCertificates>,
+    ) -> Self {
+        Self { usual: Arc::new(ClientTls::usual(roots)), certificates }
     }
 
     /// Connects to `endpoint` within the time that a client should wait for it. `counted` lives as long
@@ -69,44 +64,117 @@ impl Connectors {
         kind: Kind,
         counted: Option<Counted>,
     ) -> Result<Sender, ConnectError> {
-        let stream = address::dial(endpoint).await?;
-        stream.set_nodelay(true)?;
-        match (endpoint.place().scheme, kind) {
-            (Scheme::Http, _) => handshake1(stream, counted).await,
-            (Scheme::H2c, Kind::Upgradable) => Err(ConnectError::NotUpgradable),
-            (Scheme::H2c, Kind::Any | Kind::Fresh) => handshake2(stream, counted).await,
-            (Scheme::Https, kind) => {
-                let connector = match kind {
-                    Kind::Any | Kind::Fresh => &self.any,
-                    Kind::Upgradable => &self.http1,
-                };
-                let name = ServerName::try_from(endpoint.place().host.clone())
-                    .map_err(|_| ConnectError::NoServerName)?;
-                let stream = connector.connect(name, stream).await?;
-                match stream.get_ref().1.alpn_protocol() {
-                    Some(b"h2") => handshake2(stream, counted).await,
-                    _ => handshake1(stream, counted).await,
+        let counted = counted.map(Rc::new);
+        if endpoint.place().scheme != Scheme::Https && endpoint.tls().is_some() {
+            return Err(ConnectError::ClearText);
+        }
+        loop {
+            let stream = address::dial(endpoint).await?;
+            stream.set_nodelay(true)?;
+            let hangs_on = HangsOn::default();
+            match (endpoint.place().scheme, kind) {
+                (Scheme::Http, _) => return handshake1(stream, hangs_on, counted).await,
+                (Scheme::H2c, Kind::Upgradable) => return Err(ConnectError::NotUpgradable),
+                (Scheme::H2c, Kind::Any | Kind::Fresh) => {
+                    return handshake2(stream, hangs_on, counted).await;
+                }
+                (Scheme::Https, kind) => {
+                    let shaking = self.shake_hands(endpoint, kind, stream, counted.clone());
+                    let (sender, tls) = shaking.await?;
+                    // What was replaced meanwhile vouches for nothing.
+                    if tls.is_current() {
+                        return Ok(sender);
+                    }
                 }
             }
         }
     }
+
+    async fn shake_hands(
+        &self,
+        endpoint: &Endpoint,
+        kind: Kind,
+        stream: TcpStream,
+        counted: Option<Rc<Counted>>,
+    ) -> Result<(Sender, Arc<ClientTls>), ConnectError> {
+        let (tls, hangs_on, name) = self.tls_of(endpoint).await?;
+        let stream = tls.connector(kind).connect(name, stream).await;
+        let stream = stream.map_err(|error| ConnectError::Tls(tls::why(&error)))?;
+        let sender = match stream.get_ref().1.alpn_protocol() {
+            Some(b"h2") => handshake2(stream, hangs_on, counted).await?,
+            _ => handshake1(stream, hangs_on, counted).await?,
+        };
+        Ok((sender, tls))
+    }
+
+    /// Connects to an upstream that speaks no HTTP.
+    pub(super) async fn connect_bare(
+        &self,
+        endpoint: &Endpoint,
+    ) -> Result<Box<dyn Duplex>, ConnectError> {
+        if endpoint.place().scheme != Scheme::Https && endpoint.tls().is_some() {
+            return Err(ConnectError::ClearText);
+        }
+        loop {
+            let stream = address::dial(endpoint).await?;
+            stream.set_nodelay(true)?;
+            if endpoint.place().scheme != Scheme::Https {
+                return Ok(Box::new(stream));
+            }
+            let (tls, _, name) = self.tls_of(endpoint).await?;
+            let stream = tls.bare().connect(name, stream).await;
+            let stream = stream.map_err(|error| ConnectError::Tls(tls::why(&error)))?;
+            if tls.is_current() {
+                return Ok(Box::new(stream));
+            }
+        }
+    }
+
+    /// What TLS to `endpoint` is made with, and the name to ask for.
+    async fn tls_of(
+        &self,
+        endpoint: &Endpoint,
+    ) -> Result<(Arc<ClientTls>, HangsOn, ServerName<'static>), ConnectError> {
+        let (tls, hangs_on, name) = match endpoint.tls() {
+            None => (Arc::clone(&self.usual), HangsOn::default(), None),
+            Some(settings) => {
+                let tls = self.certificates.in_force(settings).await;
+                let tls = tls.map_err(ConnectError::Certificates)?;
+                (Arc::clone(&tls), HangsOn(Some(tls)), settings.server_name.as_ref())
+            }
+        };
+        let name = name.map_or_else(|| endpoint.place().host.clone(), String::clone);
+        let name = ServerName::try_from(name).map_err(|_| ConnectError::NoServerName)?;
+        Ok((tls, hangs_on, name))
+    }
 }
 
+/// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
-enum ConnectError {
+pub(super) enum ConnectError {
     #[error("{0}")]
     Io(#[from] std::io::Error),
     #[error("{0}")]
     Address(#[from] address::DialError),
     #[error("{0}")]
     Handshake(#[from] hyper::Error),
+    #[error("{0}")]
+    Tls(String),
+    #[error("what the service's `tls` names cannot be used: {0}")]
+    Certificates(String),
+    #[error("its service wants TLS, and its URL has none")]
+    ClearText,
     #[error("its host cannot be verified by a certificate")]
     NoServerName,
     #[error("it speaks HTTP/2 only, which carries no upgrades here")]
     NotUpgradable,
 }
 
-async fn handshake1<S>(stream: S, counted: Option<Counted>) -> Result<Sender, ConnectError>
+async fn handshake1<S>(
+    stream: S,
+    hangs_on: HangsOn,
+    counted: Option<Rc<Counted>>,
+) -> Result<Sender, ConnectError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -121,10 +189,14 @@ where
             tracing::debug!(%error, "upstream connection ended");
         }
     });
-    Ok(Sender::Http1(Line { sender, verdict }))
+    Ok(Sender::Http1(Line { sender, verdict, hangs_on }))
 }
 
-async fn handshake2<S>(stream: S, counted: Option<Counted>) -> Result<Sender, ConnectError>
+async fn handshake2<S>(
+    stream: S,
+    hangs_on: HangsOn,
+    counted: Option<Rc<Counted>>,
+) -> Result<Sender, ConnectError>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -140,5 +212,5 @@ where
             tracing::debug!(%error, "upstream connection ended");
         }
     });
-    Ok(Sender::Http2(sender))
+    Ok(Sender::Http2(sender, hangs_on))
 }

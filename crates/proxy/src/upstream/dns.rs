@@ -26,7 +26,7 @@ pub(super) struct Dns {
 impl Dns {
     /// Asks the name servers that `source` lists, or the machine's own.
     pub(super) fn new(source: DnsSource) -> Result<Self, String> {
-        let builder = if source.servers.is_empty() {
+        let mut builder = if source.servers.is_empty() {
             TokioResolver::builder_tokio().map_err(|error| error.to_string())?
         } else {
             let servers = source.servers.iter().map(|server| {
@@ -39,7 +39,6 @@ impl Dns {
             let config = ResolverConfig::from_name_servers(servers.collect());
             TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
         };
-        let mut builder = builder;
         // What is asked for is asked for when it is due, and kept by whoever asks.
         builder.options_mut().cache_size = 0;
         let resolver = builder.build().map_err(|error| error.to_string())?;

@@ -11,12 +11,14 @@ use std::{
 use http::Uri;
 use hyper::client::conn::http2;
 use portcullis_model::{InstanceName, refusal::UpstreamTrouble};
+use portcullis_policy::edge::UpstreamTls;
 
 use super::{
     Channel, Connectors, Failure, Lane,
     lane::{Age, Line, Sender},
     load::What,
     service::{Instance, Service},
+    tls::HangsOn,
 };
 use crate::body::UpBody;
 
@@ -92,7 +94,7 @@ pub(crate) struct Endpoint {
     at: usize,
     core: usize,
     idle: RefCell<Vec<(Line, Instant)>>,
-    shared: RefCell<Option<http2::SendRequest<UpBody>>>,
+    shared: RefCell<Option<(http2::SendRequest<UpBody>, HangsOn)>>,
     /// Many requests that find no shared connection wait for one, and do not make many.
     connecting: tokio::sync::Mutex<()>,
     /// When connecting failed the last time, unless it has worked since.
@@ -153,8 +155,8 @@ impl Turn {
             return Err(UpstreamTrouble::Unreachable);
         }
         let sender = endpoint.make(connectors, kind).await?;
-        if let Sender::Http2(sender) = &sender {
-            *endpoint.shared.borrow_mut() = Some(sender.clone());
+        if let Sender::Http2(sender, hangs_on) = &sender {
+            *endpoint.shared.borrow_mut() = Some((sender.clone(), hangs_on.clone()));
         }
         Ok(turn.new_lane(sender))
     }
@@ -162,7 +164,7 @@ impl Turn {
     pub(super) fn new_lane(self, sender: Sender) -> Lane {
         let channel = match sender {
             Sender::Http1(line) => Channel::Http1(line),
-            Sender::Http2(sender) => Channel::Http2(sender),
+            Sender::Http2(sender, _) => Channel::Http2(sender),
         };
         Lane::new(self, channel, Age::Fresh)
     }
@@ -263,6 +265,11 @@ impl Endpoint {
         &self.service
     }
 
+    /// What is wanted of it, if its service says so.
+    pub(super) fn tls(&self) -> Option<&UpstreamTls> {
+        self.service.tls.as_ref()
+    }
+
     /// Whether it leads to the very same instance.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.instance, &other.instance)
@@ -323,7 +330,7 @@ impl Endpoint {
         {
             let mut shared = self.shared.borrow_mut();
             match shared.as_ref() {
-                Some(sender) if !sender.is_closed() => {
+                Some((sender, hangs_on)) if !sender.is_closed() && hangs_on.holds() => {
                     return Some((Channel::Http2(sender.clone()), Age::Busy));
                 }
                 Some(_) => *shared = None,
@@ -332,7 +339,7 @@ impl Endpoint {
         }
         let mut idle = self.idle.borrow_mut();
         while let Some((line, since)) = idle.pop() {
-            if line.sender.is_ready() {
+            if line.sender.is_ready() && line.hangs_on.holds() {
                 let rested = self.now.get().saturating_duration_since(since) >= RESTED;
                 let age = if rested { Age::Rested } else { Age::Busy };
                 return Some((Channel::Http1(line), age));

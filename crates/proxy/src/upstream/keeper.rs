@@ -15,7 +15,10 @@ use super::{
     dns, health,
     service::Service,
 };
-use crate::{gate::GateError, ports::SnapshotFeed};
+use crate::{
+    gate::GateError,
+    ports::{SnapshotFeed, UpstreamCertificates},
+};
 
 /// How often budgets are filled up.
 const SECOND: Duration = Duration::from_secs(1);
@@ -25,6 +28,7 @@ pub(crate) fn start(
     registry: Arc<Registry>,
     feed: Arc<dyn SnapshotFeed>,
     roots: Arc<rustls::RootCertStore>,
+    certificates: Arc<dyn UpstreamCertificates>,
     mut stopping: watch::Receiver<Option<Duration>>,
 ) -> Result<JoinHandle<()>, GateError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -33,7 +37,7 @@ pub(crate) fn start(
         let keeper = Keeper {
             registry,
             feed,
-            connectors: Rc::new(Connectors::new(&roots)),
+            connectors: Rc::new(Connectors::new(&roots, certificates)),
             kept: HashMap::new(),
         };
         LocalSet::new().block_on(&runtime, async move {

@@ -10,7 +10,7 @@ use hyper::{
 
 use portcullis_model::refusal::UpstreamTrouble;
 
-use super::{Endpoint, Turn, endpoint::Counted, load::What};
+use super::{Endpoint, Turn, endpoint::Counted, load::What, tls::HangsOn};
 use crate::{
     body::UpBody,
     serve::strict::{Asked, Verdict},
@@ -21,6 +21,7 @@ use crate::{
 pub(crate) struct Line {
     pub(super) sender: http1::SendRequest<UpBody>,
     pub(super) verdict: Arc<Verdict>,
+    pub(super) hangs_on: HangsOn,
 }
 
 impl Line {
@@ -42,7 +43,7 @@ pub(super) enum Sender {
     /// HTTP/1.1.
     Http1(Line),
     /// HTTP/2.
-    Http2(http2::SendRequest<UpBody>),
+    Http2(http2::SendRequest<UpBody>, HangsOn),
 }
 
 /// A connection that can carry one request.

@@ -57,7 +57,6 @@ impl Collector for Upstreams {
                 ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
             }
         }
-        drop(family);
         counts(&mut encoder, &all)
     }
 }
@@ -103,7 +102,6 @@ fn counts(encoder: &mut DescriptorEncoder<'_>, all: &[Arc<Service>]) -> fmt::Res
             ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
         }
     }
-    drop(family);
     let help = "Requests refused because as much was under way as may be, by limit";
     let mut family =
         encoder.encode_descriptor("upstream_overloads", help, None, MetricType::Counter)?;
@@ -114,7 +112,6 @@ fn counts(encoder: &mut DescriptorEncoder<'_>, all: &[Arc<Service>]) -> fmt::Res
             ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
         }
     }
-    drop(family);
     let help = "Failed attempts to find instances; the last answer that was one stays";
     let mut family = encoder.encode_descriptor(
         "upstream_discovery_failures",

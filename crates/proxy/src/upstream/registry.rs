@@ -62,11 +62,11 @@ impl Registry {
     /// The service as `source` says it is, unless a newer bundle has said otherwise already.
     pub(crate) fn service(&self, source: &ServiceSource, generation: u64) -> Arc<Service> {
         let mut services = self.services();
-        if let Some(known) = services.get_mut(&source.name) {
-            if known.generation >= generation || known.source == *source {
-                known.generation = known.generation.max(generation);
-                return Arc::clone(&known.service);
-            }
+        if let Some(known) = services.get_mut(&source.name)
+            && (known.generation >= generation || known.source == *source)
+        {
+            known.generation = known.generation.max(generation);
+            return Arc::clone(&known.service);
         }
         let before = services.remove(&source.name);
         let dns_moved =
@@ -149,7 +149,6 @@ impl Registry {
             }
             None => source.instances.iter().map(|(name, url)| member(name, url, None)).collect(),
         };
-        let settings = source.upstream.clone();
-        Service::new(source.name.clone(), settings, members, counts, self.started)
+        Service::new(source, members, counts, self.started)
     }
 }

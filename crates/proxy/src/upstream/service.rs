@@ -11,7 +11,7 @@ use std::{
 };
 
 use portcullis_model::{InstanceName, ServiceName};
-use portcullis_policy::upstream::UpstreamSource;
+use portcullis_policy::{ServiceSource, edge::UpstreamTls, upstream::UpstreamSource};
 
 use super::{
     conditions::{Choice, Condition, Conditions, Failure, millis},
@@ -53,6 +53,8 @@ pub(crate) struct Counts {
 pub(crate) struct Service {
     pub(crate) name: ServiceName,
     pub(crate) settings: UpstreamSource,
+    /// What its instances must prove, where it is not the usual.
+    pub(crate) tls: Option<UpstreamTls>,
     pub(crate) instances: Vec<Arc<Instance>>,
     pub(crate) counts: Arc<Counts>,
     conditions: Mutex<Conditions>,
@@ -101,16 +103,22 @@ impl Counts {
 
 impl Service {
     pub(crate) fn new(
-        name: ServiceName,
-        settings: UpstreamSource,
+        source: &ServiceSource,
         instances: Vec<(Arc<Instance>, Condition)>,
         counts: Arc<Counts>,
         started: Instant,
     ) -> Self {
         let (instances, conditions) = instances.into_iter().unzip();
+        let (name, settings) = (source.name.clone(), source.upstream.clone());
+        let tls = source.edge.upstream_tls.clone();
         let conditions = Mutex::new(Conditions::new(settings.clone(), conditions));
         let changes = AtomicU64::new(1);
-        Self { name, settings, instances, counts, conditions, changes, started }
+        Self { name, settings, tls, instances, counts, conditions, changes, started }
+    }
+
+    /// Whether connections to its instances are as good as those to the instances of `other`.
+    pub(crate) fn is_reached_like(&self, other: &Self) -> bool {
+        self.settings == other.settings && self.tls == other.tls
     }
 
     /// Milliseconds on the clock that conditions are told.
@@ -209,15 +217,35 @@ impl Service {
 
 #[cfg(test)]
 mod tests {
-    use portcullis_policy::upstream::Retries;
+    use std::collections::BTreeMap;
+
+    use portcullis_model::Window;
+    use portcullis_policy::{bundle::OperationsSource, edge::EdgeSource, upstream::Retries};
 
     use super::*;
 
     fn service(share: u8, floor: u32) -> Service {
         let retries = Retries { share, floor, ..Retries::default() };
-        let settings = UpstreamSource { retries, ..UpstreamSource::default() };
-        let counts = Arc::new(Counts::new(1));
-        Service::new("shop".parse().unwrap(), settings, Vec::new(), counts, Instant::now())
+        let source = ServiceSource {
+            name: "shop".parse().unwrap(),
+            hosts: Vec::new(),
+            path_prefix: None,
+            labels: BTreeMap::new(),
+            instances: std::iter::empty().collect(),
+            addressed_only: Vec::new(),
+            operations: OperationsSource::Methods,
+            groups: BTreeMap::new(),
+            max_grant: Window::minutes(1),
+            max_hold: Window::minutes(1),
+            max_body: 0,
+            max_bodies: BTreeMap::new(),
+            upstream: UpstreamSource { retries, ..UpstreamSource::default() },
+            strict_audit: false,
+            anonymous: false,
+            edge: EdgeSource::default(),
+            place: (String::new(), None),
+        };
+        Service::new(&source, Vec::new(), Arc::new(Counts::new(1)), Instant::now())
     }
 
     fn spent(service: &Service) -> usize {

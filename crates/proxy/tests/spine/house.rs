@@ -116,11 +116,13 @@ impl House {
             entropy: Arc::clone(&ports) as _,
             clock,
             signer: Arc::new(signer()),
+            upstream_certificates: Arc::clone(&ports) as _,
+            countries: Arc::clone(&ports) as _,
             metrics: Metrics::register(&mut prometheus_client::registry::Registry::default()),
         };
         let name = "gate".to_owned();
-        let listener =
-            ListenerConfig { name, address, tls: None, proxies: Vec::new(), direct: None };
+        let (tls, sockets, proxies, direct) = (None, Arc::new([]), Vec::new(), None);
+        let listener = ListenerConfig { name, address, sockets, tls, proxies, direct };
         let config = GateConfig {
             listeners: vec![listener],
             control_url: "https://control.test".to_owned(),
@@ -129,6 +131,7 @@ impl House {
             bounds: Arc::default(),
             decision_cache: true,
             busy_poll: None,
+            zone: None,
             holds: portcullis_proxy::HoldLimits::default(),
         };
         let gate = Gate::new(config, given).run(1)?;
@@ -405,6 +408,7 @@ fn service(name: &str, url: &str, operations: bundle::OperationsSource) -> Servi
         upstream: portcullis_policy::upstream::UpstreamSource::default(),
         strict_audit: false,
         anonymous: false,
+        edge: portcullis_policy::edge::EdgeSource::default(),
         place: ("services.yaml".to_owned(), None),
     }
 }

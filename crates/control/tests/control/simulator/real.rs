@@ -307,7 +307,7 @@ impl Real {
     fn context(&self, request: RequestId) -> Context {
         Context {
             now: self.world.clock.now(),
-            source: Known::Value(Source { ip: HOME }),
+            source: Known::Value(Source { ip: HOME, country: None }),
             auth_method: "sign_in",
             auth_age: SignedDuration::ZERO,
             request: Known::Value(request),

@@ -74,6 +74,11 @@ impl Dns {
         })
     }
 
+    /// Of all instances.
+    pub(super) fn scheme(&self) -> &str {
+        &self.scheme
+    }
+
     pub(super) fn source(&self) -> source::DnsSource {
         let nothing = || source::DnsName::Srv(String::new());
         source::DnsSource {

@@ -13,7 +13,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Certificates, Source, Told, doors, files, tokens, workload_api};
+use super::{Certificates, Source, Told, doors, files, tokens, upstreams, workload_api};
 use crate::config::Loaded;
 
 /// A certificate, its key and a bundle are seldom written at one moment.
@@ -23,7 +23,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// All that may bring something new.
 struct News {
-    _watcher: RecommendedWatcher,
+    watcher: RecommendedWatcher,
+    watched: BTreeSet<PathBuf>,
     files: watch::Receiver<()>,
     hangups: Signal,
     x509: Option<watch::Receiver<workload_api::Heard<workload_api::X509>>>,
@@ -37,7 +38,8 @@ impl Certificates {
         let certificates = Arc::clone(self);
         Ok(tokio::spawn(async move {
             loop {
-                news.wait().await;
+                news.wait(&certificates).await;
+                certificates.widen(&mut news);
                 let (own, told) = (Arc::clone(&certificates), news.told());
                 // Files may be slow; a reading that breaks off changes nothing.
                 let looked = tokio::task::spawn_blocking(move || own.refresh(&told)).await;
@@ -50,33 +52,51 @@ impl Certificates {
 
     fn news(&self) -> Result<News> {
         let (changed, files) = watch::channel(());
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             if event.is_ok_and(|event| !matches!(event.kind, EventKind::Access(_))) {
                 changed.send_replace(());
             }
         })?;
-        for folder in self.folders() {
-            let begun = watcher.watch(&folder, RecursiveMode::NonRecursive);
-            begun.with_context(|| format!("{} cannot be watched", folder.display()))?;
-        }
         let hangups = signal(SignalKind::hangup()).context("SIGHUP cannot be received")?;
-        let socket = self.socket.as_deref();
-        let (x509, keys) = (self.asks_for_x509(), self.asks_for_keys());
-        Ok(News {
-            _watcher: watcher,
+        let socket = self.socket.as_deref().filter(|_| self.asks_for_keys());
+        let mut news = News {
+            watcher,
+            watched: BTreeSet::new(),
             files,
             hangups,
-            x509: socket.filter(|_| x509).map(workload_api::follow_x509),
-            keys: socket.filter(|_| keys).map(workload_api::follow_keys),
-        })
+            x509: None,
+            keys: socket.map(workload_api::follow_keys),
+        };
+        self.widen(&mut news);
+        match self.folders().difference(&news.watched).next() {
+            Some(folder) => anyhow::bail!("{} cannot be watched", folder.display()),
+            None => Ok(news),
+        }
+    }
+
+    /// Services come and go, and with them what is to be watched.
+    fn widen(&self, news: &mut News) {
+        for folder in self.folders() {
+            if news.watched.contains(&folder) {
+                continue;
+            }
+            match news.watcher.watch(&folder, RecursiveMode::NonRecursive) {
+                Ok(()) => drop(news.watched.insert(folder)),
+                Err(error) => tracing::warn!(folder = %folder.display(), %error, "not watched"),
+            }
+        }
+        if news.x509.is_none() && self.asks_for_x509() {
+            news.x509 = self.socket.as_deref().map(workload_api::follow_x509);
+        }
     }
 
     fn asks_for_x509(&self) -> bool {
-        self.doors.iter().any(|door| {
+        let doors = self.doors.iter().any(|door| {
             let mut trust = door.trust.iter();
             matches!(door.own, Source::WorkloadApi)
                 || trust.any(|(_, source)| matches!(source, Source::WorkloadApi))
-        })
+        });
+        doors || self.upstreams.ask_agent()
     }
 
     fn asks_for_keys(&self) -> bool {
@@ -96,16 +116,18 @@ impl Certificates {
             Source::WorkloadApi => None,
         });
         let all = own.flatten().chain(others).map(|path| self.base.join(path));
+        let all = all.chain(self.upstreams.files());
         all.map(|path| crate::config::base_of(&path)).collect()
     }
 }
 
 impl News {
-    async fn wait(&mut self) {
+    async fn wait(&mut self, certificates: &Certificates) {
         let Self { files, hangups, x509, keys, .. } = self;
         tokio::select! {
             _ = files.changed() => {}
             _ = hangups.recv() => {}
+            () = certificates.upstreams.asked() => {}
             () = changed(x509.as_mut()) => {}
             () = changed(keys.as_mut()) => {}
             () = tokio::time::sleep(LOOK_AGAIN) => {}
@@ -153,6 +175,9 @@ pub(crate) fn check(loaded: &Loaded, now: Timestamp) -> Vec<LoadError> {
         });
         errors.extend(tried.err().map(|error| mistake(&door.name, &error)));
     }
+    for (of, error) in upstreams::check(&loaded.config, base, now) {
+        errors.push(mistake(&of, &error));
+    }
     for tokens in tokens(&loaded.config) {
         if let Source::Files(path) = &tokens.keys
             && let Err(error) = files::key_set(&base.join(path), &tokens.domain)
@@ -163,14 +188,14 @@ pub(crate) fn check(loaded: &Loaded, now: Timestamp) -> Vec<LoadError> {
     errors
 }
 
-fn in_time(own: &files::Own, now: Timestamp) -> Result<()> {
+pub(super) fn in_time(own: &files::Own, now: Timestamp) -> Result<()> {
     let leaf = own.chain.first().context("the chain is empty")?;
     let ends = spiffe::expires_at(leaf)?;
     anyhow::ensure!(now < ends, "the certificate ended at {ends}");
     Ok(())
 }
 
-fn mistake(of: &str, error: &anyhow::Error) -> LoadError {
+pub(crate) fn mistake(of: &str, error: &anyhow::Error) -> LoadError {
     LoadError {
         file: of.to_owned(),
         line: None,

@@ -45,12 +45,16 @@ impl Connect {
                 let _ = told.send(line);
             }
         });
+        let stdout = child.stdout.take().unwrap();
+        // From here on it ends with the test, whatever happens.
+        let mut connect = Self { child, address: String::new(), notes };
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(stdout).read_line(&mut line).unwrap();
         let address = line.trim().strip_prefix("ledger-db on ").map(str::to_owned);
-        let address = address
-            .unwrap_or_else(|| panic!("{line:?}; {:?}", notes.try_iter().collect::<Vec<_>>()));
-        Self { child, address, notes }
+        connect.address = address.unwrap_or_else(|| {
+            panic!("{line:?}; {:?}", connect.notes.try_iter().collect::<Vec<_>>())
+        });
+        connect
     }
 
     fn dial(&self) -> TcpStream {

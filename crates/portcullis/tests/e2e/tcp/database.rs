@@ -82,20 +82,18 @@ impl Database {
         furnish: impl FnOnce(Plan) -> Plan,
     ) -> Self {
         let upstream = TcpUpstream::start(greeting);
-        let url = format!("tcp://{}", upstream.address());
-        Self::before(upstream, &url, more, furnish)
+        let instances = format!("instances: {{db-1: \"tcp://{}\"}}", upstream.address());
+        Self::before(upstream, &instances, more, furnish)
     }
 
-    /// With its only instance at `url`.
+    /// With an upstream as this YAML says.
     pub(crate) fn before(
         upstream: TcpUpstream,
-        url: &str,
+        yaml: &str,
         more: &str,
         furnish: impl FnOnce(Plan) -> Plan,
     ) -> Self {
-        let service = format!(
-            "name: ledger-db\nhosts: [{HOST}]\nupstream: {{instances: {{db-1: \"{url}\"}}}}\n{more}"
-        );
+        let service = format!("name: ledger-db\nhosts: [{HOST}]\nupstream: {{{yaml}}}\n{more}");
         let plan = Plan::empty()
             .service(&service)
             .service("name: web\nhosts: [web.example.com]\nupstream: {url: \"http://127.0.0.1:9\"}")

@@ -1,9 +1,13 @@
 //! What an Upgrade opens, and what it does not.
 
-use std::io::Write;
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use portcullis_testkit::{
-    net::free_port,
+    net::{free_port, wait_for_port},
     upstream::{TcpEnd, TcpUpstream},
 };
 use serde_json::json;
@@ -12,6 +16,8 @@ use super::database::{CONNECT, Database, HOST, Said, Tunnel, ana, ben, data, fra
 use crate::{
     mesh::eventually,
     people::Person,
+    pki::Pki,
+    streams::Peer,
     wire::{Response, Wire, exchange},
 };
 
@@ -70,7 +76,7 @@ fn e16_one_use_opens_one_connection_and_none_is_spent_on_an_upstream_that_is_dow
     tunnel.echo(b"still here");
     assert_eq!(database.upstream.seen().len(), 1);
 
-    let nowhere = format!("tcp://127.0.0.1:{}", free_port());
+    let nowhere = format!("url: \"tcp://127.0.0.1:{}\"", free_port());
     let database = Database::before(TcpUpstream::start(b""), &nowhere, "", |plan| plan);
     let (control, gate) = database.enter(&gil());
     let grant = database.ask(&control, &database.dial(&gate).unwrap_err());
@@ -189,7 +195,7 @@ fn whoever_leaves_is_named_and_the_other_side_is_not_told_that_it_was_all() {
     let mut tunnel = database.dial(&gate).unwrap();
     tunnel.stream.write_all(&[0, 0xff, 0xff, 0xff, 0xff]).unwrap();
     assert_eq!(tunnel.next().unwrap(), Said::Closed("the client went away".to_owned()));
-    assert_eq!(database.upstream.seen()[2].bytes, 0);
+    assert!(database.upstream.seen().iter().skip(2).all(|seen| seen.bytes == 0));
 
     let mut tunnel = database.dial(&gate).unwrap();
     tunnel.send(b"quit");
@@ -217,4 +223,32 @@ fn a_lasting_sign_in_is_for_one_tcp_service_and_ends_with_its_parent() {
         401
     );
     database.dial(token).unwrap().echo(b"ping");
+}
+
+#[test]
+fn f16_a_database_over_tls_is_verified_and_nothing_falls_back() {
+    let (pki, port) = (Pki::new(), free_port());
+    let (ca, other) = (pki.authority("db"), pki.authority("other"));
+    let names = "basicConstraints=critical,CA:FALSE\nsubjectAltName=DNS:localhost\n";
+    let server = pki.leaf("server", &ca, names);
+    // It sends each line back, reversed.
+    let mut command = Command::new("openssl");
+    command.args(["s_server", "-quiet", "-rev", "-accept", &port.to_string(), "-cert"]);
+    command.arg(&server.certificate).arg("-key").arg(&server.key);
+    let _server = Peer::of(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap());
+    assert!(wait_for_port(([127, 0, 0, 1], port).into(), Duration::from_secs(20)));
+    for (authority, is_believed) in [(&ca, true), (&other, false)] {
+        let yaml = format!("url: \"tls://localhost:{port}\", tls: {{ca: db-ca.crt}}");
+        let database = Database::before(TcpUpstream::start(b""), &yaml, "", |plan| {
+            plan.file("db-ca.crt", &authority.pem())
+        });
+        let (_, gate) = database.enter(&ana());
+        match database.dial(&gate) {
+            Ok(mut tunnel) => {
+                tunnel.send(b"abc\n");
+                assert_eq!((tunnel.read(4), is_believed), (b"cba\n".to_vec(), true));
+            }
+            Err(answer) => assert_eq!((answer.status, is_believed), (502, false)),
+        }
+    }
 }

@@ -90,8 +90,8 @@ fn is_chatter(first: u8, second: u8) -> bool {
     const CONTROL: u8 = 0x08;
     const OPCODE: u8 = 0x0f;
     let is_part = first & FINAL == 0 || first & OPCODE == 0;
-    let is_small = second & 0x7f <= 125;
-    first & CONTROL != 0 || (is_part && is_small) || second & 0x7f == 0
+    let length = second & 0x7f;
+    first & CONTROL != 0 || (is_part && length <= 125) || length == 0
 }
 
 fn length(byte: u8) -> Expect {

@@ -16,11 +16,11 @@ use portcullis_model::{
     Attempt, Clock, Entropy, Grant, GrantId, OperationName, Outcome, Principal, PrincipalId,
     RecordLevel, RefusalId, RefusalsCounted, RequestId,
 };
-use portcullis_policy::{Snapshot, rate_limit::RateLimit};
+use portcullis_policy::{Country, Snapshot, rate_limit::RateLimit};
 use portcullis_proxy::ports::{
-    ConnectionEnd, ConnectionInfo, Connections, ConsumeError, Consumption, Journal, Journals,
-    KeptRefusal, Limits, RecordBroken, Recorded, Refusals, RegisteredConnection, Sightings,
-    SnapshotFeed, TooOften,
+    ConnectionEnd, ConnectionInfo, Connections, ConsumeError, Consumption, Countries, Journal,
+    Journals, KeptRefusal, Limits, NoDatabase, RecordBroken, Recorded, Refusals,
+    RegisteredConnection, Sightings, SnapshotFeed, TooOften, UpstreamCertificates,
 };
 use tokio::sync::watch;
 
@@ -115,6 +115,22 @@ impl Journal for Records {
 
     fn counted(&self, refusals: &RefusalsCounted) -> Result<(), RecordBroken> {
         self.add(format!("counted {}", refusals.count))
+    }
+}
+
+impl Countries for Ports {
+    fn country(&self, _ip: std::net::IpAddr) -> Result<Option<Country>, NoDatabase> {
+        Err(NoDatabase)
+    }
+}
+
+#[async_trait]
+impl UpstreamCertificates for Ports {
+    async fn in_force(
+        &self,
+        _settings: &portcullis_policy::edge::UpstreamTls,
+    ) -> Result<Arc<portcullis_proxy::ClientTls>, String> {
+        Err("this house has none".to_owned())
     }
 }
 

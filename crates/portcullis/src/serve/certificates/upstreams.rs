@@ -1,0 +1,291 @@
+//! What the gate presents to upstreams and believes of them, where a service says so.
+//!
+//! Read when the configuration is; again, like all certificates, when files change or the Workload API
+//! tells. What is good takes the place of what was, and ends it: no request goes out on a connection
+//! that was made with the old. What is not good changes nothing, until the certificate ends by itself.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use anyhow::{Context, Result};
+use async_trait::async_trait;
+use jiff::Timestamp;
+use portcullis_identity::spiffe::{self, ServerTrust, Wanted};
+use portcullis_policy::edge::{Authorities, OwnCertificate, UpstreamTls};
+use portcullis_proxy::{ClientTls, ServerAuthorities, ports::UpstreamCertificates};
+use rustls::RootCertStore;
+use rustls_pki_types::CertificateDer;
+use tokio::sync::Notify;
+
+use super::{
+    Told, files,
+    files::Own,
+    health::Health,
+    workload_api::{Heard, X509},
+};
+use crate::config::{Config, Tls};
+
+/// See the module.
+#[derive(Debug)]
+pub(in crate::serve) struct Upstreams {
+    base: PathBuf,
+    /// The machine's own.
+    roots: Arc<RootCertStore>,
+    health: Arc<Health>,
+    state: Mutex<State>,
+    /// Somebody asked for something that was not there yet.
+    asked: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    known: HashMap<UpstreamTls, Known>,
+    told: Heard<X509>,
+    /// Something comes from the Workload API.
+    asks_agent: bool,
+}
+
+/// What is in force for one kind of settings.
+#[derive(Debug)]
+struct Known {
+    material: Material,
+    tls: Arc<ClientTls>,
+}
+
+/// All that makes connections what they are.
+#[derive(Debug, PartialEq)]
+struct Material {
+    authorities: Option<Vec<CertificateDer<'static>>>,
+    own: Option<Own>,
+}
+
+impl Upstreams {
+    pub(super) fn new(base: &Path, roots: Arc<RootCertStore>, health: Arc<Health>) -> Self {
+        let (base, state) = (base.to_owned(), Mutex::default());
+        Self { base, roots, health, state, asked: Notify::new() }
+    }
+
+    /// Reads what the services of `config` name: files must be good. What the Workload API tells may
+    /// come later.
+    pub(in crate::serve) fn prepare(
+        &self,
+        config: &Config,
+    ) -> Result<(), Vec<(String, anyhow::Error)>> {
+        let mut errors = Vec::new();
+        self.forget_others(config);
+        for (service, settings) in settings(config) {
+            if self.is_known_or_waits(&settings) {
+                continue;
+            }
+            if let Err(error) = self.renew(&settings) {
+                errors.push((format!("upstream.tls of {service}"), error));
+            }
+        }
+        self.asked.notify_one();
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// Reads everything that is in use again.
+    pub(super) fn refresh(&self, told: &Told) {
+        let known: Vec<UpstreamTls> = {
+            let mut state = self.state();
+            state.told = told.x509.clone();
+            state.known.keys().cloned().collect()
+        };
+        for settings in known {
+            let done = self.renew(&settings).err().map(|error| format!("{error:#}"));
+            self.health.tell(&name(&settings), done);
+        }
+    }
+
+    /// Whether the Workload API is asked for anything.
+    pub(super) fn ask_agent(&self) -> bool {
+        self.state().asks_agent
+    }
+
+    /// Resolves when something new is in use.
+    pub(super) async fn asked(&self) {
+        self.asked.notified().await;
+    }
+
+    /// The files of everything that is in use.
+    pub(super) fn files(&self) -> BTreeSet<PathBuf> {
+        let state = self.state();
+        state.known.keys().flat_map(UpstreamTls::files).map(|file| self.base.join(file)).collect()
+    }
+
+    /// A bundle that comes back later has its settings read again.
+    fn forget_others(&self, config: &Config) {
+        let wanted: Vec<UpstreamTls> = settings(config).map(|(_, settings)| settings).collect();
+        let gone = |known: &UpstreamTls| !wanted.contains(known);
+        let gone: Vec<UpstreamTls> =
+            self.state().known.keys().filter(|one| gone(one)).cloned().collect();
+        for settings in gone {
+            self.state().known.remove(&settings);
+            self.health.tell(&name(&settings), None);
+        }
+    }
+
+    fn is_known_or_waits(&self, settings: &UpstreamTls) -> bool {
+        let mut state = self.state();
+        state.asks_agent |= settings.asks_workload_api();
+        let waits = settings.asks_workload_api() && state.told.last.is_none();
+        waits || state.known.contains_key(settings)
+    }
+
+    fn renew(&self, settings: &UpstreamTls) -> Result<Arc<ClientTls>> {
+        let told = self.state().told.clone();
+        let material = Material::read(settings, &self.base, &told)?;
+        if let Some(known) = self.state().known.get(settings)
+            && known.material == material
+        {
+            return Ok(Arc::clone(&known.tls));
+        }
+        let tls = Arc::new(client(settings, &material, &self.roots)?);
+        let expires = material.own.as_ref().and_then(|own| own.chain.first());
+        self.health
+            .replaced(&name(settings), expires.and_then(|leaf| spiffe::expires_at(leaf).ok()));
+        let known = Known { material, tls: Arc::clone(&tls) };
+        if let Some(before) = self.state().known.insert(settings.clone(), known) {
+            before.tls.end();
+            tracing::info!(of = name(settings), "certificates.replaced");
+        }
+        Ok(tls)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A bundle that was activated in another way than by reading the configuration asks for something new.
+#[derive(Debug, Clone)]
+pub(in crate::serve) struct Asked(pub(in crate::serve) Arc<Upstreams>);
+
+#[async_trait]
+impl UpstreamCertificates for Asked {
+    async fn in_force(&self, settings: &UpstreamTls) -> Result<Arc<ClientTls>, String> {
+        {
+            let mut state = self.0.state();
+            if let Some(known) = state.known.get(settings) {
+                return Ok(Arc::clone(&known.tls));
+            }
+            state.asks_agent |= settings.asks_workload_api();
+        }
+        let (upstreams, settings) = (Arc::clone(&self.0), settings.clone());
+        // Files may be slow, and a core must not wait for them.
+        let read = tokio::task::spawn_blocking(move || upstreams.renew(&settings)).await;
+        self.0.asked.notify_one();
+        match read {
+            Ok(read) => read.map_err(|error| format!("{error:#}")),
+            Err(_) => Err("reading it broke off".to_owned()),
+        }
+    }
+}
+
+impl Material {
+    fn read(settings: &UpstreamTls, base: &Path, told: &Heard<X509>) -> Result<Self> {
+        let authorities = match &settings.authorities {
+            Authorities::System => None,
+            Authorities::File(path) => Some(files::certificates(&base.join(path))?),
+            Authorities::WorkloadApi => Some(of_agent(settings, told)?),
+        };
+        let own = match &settings.own {
+            None => None,
+            Some(OwnCertificate::Files { certificate, key }) => {
+                Some(files::own(&Tls { certificate: certificate.into(), key: key.into() }, base)?)
+            }
+            Some(OwnCertificate::WorkloadApi) => {
+                let last =
+                    told.last.as_deref().context("the Workload API has told no certificate")?;
+                Some(last.own.clone())
+            }
+        };
+        Ok(Self { authorities, own })
+    }
+}
+
+fn client(
+    settings: &UpstreamTls,
+    material: &Material,
+    roots: &Arc<RootCertStore>,
+) -> Result<ClientTls> {
+    let authorities = match (&material.authorities, &settings.spiffe_id) {
+        (None, None) => ServerAuthorities::Roots(Arc::clone(roots)),
+        (None, Some(_)) => anyhow::bail!("a SPIFFE ID needs its trust domain's authorities"),
+        (Some(own), None) => {
+            let mut roots = RootCertStore::empty();
+            for authority in own {
+                roots.add(authority.clone()).context("an authority cannot be used")?;
+            }
+            ServerAuthorities::Roots(Arc::new(roots))
+        }
+        (Some(own), Some(id)) => {
+            let trust = ServerTrust::new(id.parse()?, own.clone())?;
+            ServerAuthorities::Spiffe(Arc::new(trust))
+        }
+    };
+    let own = material.own.clone().map(|own| (own.chain, own.key));
+    ClientTls::new(authorities, own).map_err(Into::into)
+}
+
+/// The authorities of the trust domain that is wanted.
+fn of_agent(settings: &UpstreamTls, told: &Heard<X509>) -> Result<Vec<CertificateDer<'static>>> {
+    let wanted = settings.spiffe_id.as_deref().context("bundles need a SPIFFE ID")?;
+    let wanted: Wanted = wanted.parse()?;
+    let last = told.last.as_deref();
+    last.and_then(|x509| super::of_domain(x509, wanted.domain()))
+        .with_context(|| told.nothing_for(wanted.domain()))
+}
+
+/// The services of `config` that say something.
+fn settings(config: &Config) -> impl Iterator<Item = (&str, UpstreamTls)> {
+    let services = config.services.iter();
+    services.filter_map(|service| {
+        Some((service.name.as_str(), service.upstream.tls.as_ref()?.source()))
+    })
+}
+
+/// What logs and metrics call it: who is wanted, and by whom it is certified.
+fn name(settings: &UpstreamTls) -> String {
+    let by = match &settings.authorities {
+        Authorities::System => "system",
+        Authorities::File(path) => path,
+        Authorities::WorkloadApi => "the Workload API",
+    };
+    let wanted = settings.spiffe_id.as_deref().or(settings.server_name.as_deref());
+    format!("upstreams {}, certified by {by}", wanted.unwrap_or("by host"))
+}
+
+/// What is wrong with the files that `config` names.
+pub(super) fn check(config: &Config, base: &Path, now: Timestamp) -> Vec<(String, anyhow::Error)> {
+    let tried = settings(config).filter(|(_, settings)| !settings.asks_workload_api());
+    let tried = tried.filter_map(|(service, settings)| {
+        let read = || {
+            let material = Material::read(&settings, base, &Heard::default())?;
+            if let Some(own) = &material.own {
+                super::look::in_time(own, now)?;
+            }
+            client(&settings, &material, &Arc::new(RootCertStore::empty())).map(drop)
+        };
+        read().err().map(|error| (format!("upstream.tls of {service}"), error))
+    });
+    tried.collect()
+}
+
+/// The machine's own roots; `SSL_CERT_FILE` names others.
+pub(super) fn system_roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!(%error, "some root certificates cannot be read");
+    }
+    let (_, ignored) = roots.add_parsable_certificates(found.certs);
+    if ignored > 0 {
+        tracing::warn!(ignored, "some root certificates cannot be parsed");
+    }
+    roots
+}

@@ -1,0 +1,135 @@
+//! The database of countries, kept up to date while the process runs.
+//!
+//! Looked at every few seconds and at every reload. What is good takes the place of what was; what is not
+//! good changes nothing, and is told. Without one, a request that a policy asks about is not decided.
+
+use std::{
+    fs::Metadata,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, anyhow};
+use arc_swap::ArcSwapOption;
+use maxminddb::{Reader, path};
+use portcullis_policy::Country;
+use portcullis_proxy::ports::{Countries, NoDatabase};
+
+use crate::config::Config;
+
+/// Between two looks at the file.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Geo {
+    reader: ArcSwapOption<Reader<Vec<u8>>>,
+    /// The file in force, and what it looked like.
+    file: Mutex<Option<(PathBuf, Seen)>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seen {
+    length: u64,
+    modified: Option<std::time::SystemTime>,
+    inode: u64,
+}
+
+impl std::fmt::Debug for Geo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Geo({})", if self.reader.load().is_some() { "open" } else { "none" })
+    }
+}
+
+impl Geo {
+    /// Puts the database that `config` names in force, if it is another or has changed. One that is no longer
+    /// named stays: the bundle in force may still ask.
+    pub(crate) fn prepare(&self, config: &Config, base: &Path) -> Result<()> {
+        let Some(geo) = &config.geo else { return Ok(()) };
+        self.read(&base.join(&geo.database))
+    }
+
+    fn read(&self, path: &Path) -> Result<()> {
+        let named = || format!("{} is not usable as a database of countries", path.display());
+        let seen = Seen::of(&std::fs::metadata(path).with_context(named)?);
+        let fresh = Some((path.to_owned(), seen));
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if *file == fresh {
+            return Ok(());
+        }
+        let reader = opened(path).with_context(named)?;
+        let built = reader.metadata().build_epoch;
+        self.reader.store(Some(Arc::new(reader)));
+        tracing::info!(database = %path.display(), built, "geo.opened");
+        *file = fresh;
+        Ok(())
+    }
+
+    /// Looks at the file now and then, until aborted. Needs a runtime.
+    pub(super) fn keep_fresh(self: &Arc<Self>) {
+        let geo = Arc::downgrade(self);
+        tokio::spawn(async move {
+            let mut told = None;
+            loop {
+                tokio::time::sleep(LOOK).await;
+                let Some(geo) = geo.upgrade() else { return };
+                let looked = tokio::task::spawn_blocking(move || geo.look_again()).await;
+                let trouble = match looked {
+                    Ok(looked) => looked.err().map(|error| format!("{error:#}")),
+                    Err(_) => Some("reading it broke off".to_owned()),
+                };
+                if let Some(trouble) =
+                    trouble.as_ref().filter(|trouble| told.as_ref() != Some(*trouble))
+                {
+                    tracing::error!(%trouble, "geo.stale: the last good database stays in force");
+                }
+                told = trouble;
+            }
+        });
+    }
+
+    fn look_again(&self) -> Result<()> {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        file.map_or(Ok(()), |(path, _)| self.read(&path))
+    }
+}
+
+impl Countries for Geo {
+    fn country(&self, ip: IpAddr) -> Result<Option<Country>, NoDatabase> {
+        let reader = self.reader.load();
+        let reader = reader.as_ref().ok_or(NoDatabase)?;
+        country(reader, ip)
+    }
+}
+
+impl Seen {
+    fn of(file: &Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Self { length: file.len(), modified: file.modified().ok(), inode: file.ino() }
+    }
+}
+
+/// Opens and tries it.
+fn opened(path: &Path) -> Result<Reader<Vec<u8>>> {
+    let reader = Reader::open_readfile(path)?;
+    for tried in [IpAddr::from([1, 1, 1, 1]), IpAddr::from([0; 16])] {
+        if !(tried.is_ipv6() && reader.metadata().ip_version == 4) {
+            country(&reader, tried).map_err(|NoDatabase| anyhow!("it says what is no country"))?;
+        }
+    }
+    Ok(reader)
+}
+
+/// What cannot be read is not the same as what is not there: a policy might let pass what it was written to
+/// stop.
+fn country(reader: &Reader<Vec<u8>>, ip: IpAddr) -> Result<Option<Country>, NoDatabase> {
+    if ip.is_ipv6() && reader.metadata().ip_version == 4 {
+        return Ok(None);
+    }
+    let found = reader.lookup(ip).map_err(|_| NoDatabase)?;
+    let code: Option<&str> =
+        found.decode_path(&path!["country", "iso_code"]).map_err(|_| NoDatabase)?;
+    code.map(|code| code.parse().map_err(|_| NoDatabase)).transpose()
+}
