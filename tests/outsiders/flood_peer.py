@@ -173,7 +173,21 @@ class Slow:
 SLOW = ["slow-heads", "slow-body", "slow-read", "half-open", "idle"]
 
 
+def h2_pause(address, authority, token):
+    """Asks, takes what the window lets through, and then no more."""
+    connection = Connection(address)
+    connection.write(connection.head(request(authority, token)))
+    connection.socket.settimeout(120)
+    started, got = time.monotonic(), 0
+    while (frame := connection.frame()) is not None:
+        got += len(frame.data) if isinstance(frame, DataFrame) else 0
+    print("outcome: closed" if got else "outcome: nothing", flush=True)
+    print(f"sent: {time.monotonic() - started:.0f}", flush=True)
+
+
 def once(kind, address, authority, token):
+    if kind == "h2-pause":
+        return h2_pause(address, authority, token)
     if kind in FRAMES:
         outcome, sent = flood(kind, address, authority, token)
         print(f"outcome: {outcome}", flush=True)

@@ -24,6 +24,8 @@ pub enum ProblemKind {
     NotFound,
     /// A body or head over its limit.
     TooLarge,
+    /// The gate's `too-slow`.
+    TooSlow,
     /// A connection made for another host.
     Misdirected,
     /// A value that its type cannot hold.
@@ -67,7 +69,7 @@ pub struct Facts {
 
 impl ProblemKind {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Malformed,
         Self::MethodNotAllowed,
         Self::Unauthenticated,
@@ -78,6 +80,7 @@ impl ProblemKind {
         Self::Declined,
         Self::NotFound,
         Self::TooLarge,
+        Self::TooSlow,
         Self::Misdirected,
         Self::NotRepresentable,
         Self::SpeaksTcp,
@@ -115,6 +118,7 @@ impl ProblemKind {
             Self::Malformed
             | Self::MethodNotAllowed
             | Self::TooLarge
+            | Self::TooSlow
             | Self::Misdirected
             | Self::NotRepresentable
             | Self::SpeaksTcp
@@ -149,6 +153,13 @@ impl ProblemKind {
                 413,
                 "The head or the body of the request is over a limit.",
                 "Send less at once. The detail of the answer says which limit it was.",
+            ),
+            Self::TooSlow => facts(
+                "too-slow",
+                "The request is too slow",
+                408,
+                "The gate waited for the body, and next to nothing of it came.",
+                "Send it again, faster. The operator can allow more time with limits.body.",
             ),
             Self::Misdirected => facts(
                 "misdirected",
@@ -362,6 +373,7 @@ mod tests {
             Refusal::NotFound,
             Refusal::TooLarge(""),
             Refusal::HeadTooLarge(""),
+            Refusal::TooSlow,
             Refusal::Misdirected,
             Refusal::NotRepresentable(String::new()),
             Refusal::SpeaksTcp("db".parse().unwrap()),

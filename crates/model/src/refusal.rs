@@ -31,6 +31,8 @@ pub enum Refusal {
     TooLarge(&'static str),
     /// A head over its limit.
     HeadTooLarge(&'static str),
+    /// A body that comes too slowly.
+    TooSlow,
     /// The connection was made for another host.
     Misdirected,
     /// A value that the declared type cannot hold.
@@ -106,6 +108,8 @@ pub enum Unavailable {
     Store,
     /// The keys of this issuer are not known yet.
     Issuer,
+    /// There is as much under way as there may be.
+    Overloaded,
     /// The process is stopping.
     ShuttingDown,
     /// A fault of ours.
@@ -140,6 +144,7 @@ impl Refusal {
             Self::Declined(_) => "declined",
             Self::NotFound => "not-found",
             Self::TooLarge(_) | Self::HeadTooLarge(_) => "too-large",
+            Self::TooSlow => "too-slow",
             Self::Misdirected => "misdirected",
             Self::NotRepresentable(_) => "not-representable",
             Self::SpeaksTcp(_) => "speaks-tcp",

@@ -28,6 +28,7 @@ mod headers;
 mod holding;
 mod identity;
 mod introspection;
+mod limits;
 mod listener;
 mod mapping;
 #[cfg(test)]
@@ -56,6 +57,7 @@ pub(crate) use access_requests::AccessRequests;
 pub(crate) use audit::Audit;
 pub(crate) use control::ControlSection;
 pub(crate) use identity::{Identity, Workload};
+pub(crate) use limits::Limits;
 pub(crate) use listener::{ClientCa, FromWorkloadApi, Listener, ListenerTls, Tls};
 pub(crate) use sealed::Sealed;
 pub(crate) use service::Service;
@@ -83,6 +85,8 @@ pub(crate) struct Config {
     pub(crate) access_requests: AccessRequests,
     /// How many requests may wait at the gate for an approval.
     pub(crate) holding: Holding,
+    /// What clients may take of the gate.
+    pub(crate) limits: Limits,
     /// Where addresses are, for `context.source.country`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) geo: Option<geo::Geo>,
@@ -190,6 +194,8 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
         waiting.map_or(Some(AccessRequests::default()), |field| AccessRequests::read(&field));
     let holding = section.field("holding");
     let holding = holding.map_or(Some(Holding::default()), |field| Holding::read(&field));
+    let limited = section.field("limits");
+    let limits = limited.as_ref().map_or(Some(Limits::default()), Limits::read);
     let geo = section.field("geo").map(|field| geo::Geo::read(&field));
     let shutdown = section.field("shutdown");
     let shutdown = shutdown.map_or(Some(Shutdown::default()), |field| Shutdown::read(&field));
@@ -210,7 +216,7 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
     if let Some(include) = &include {
         services.extend(included(include, base, problems));
     }
-    unique_names(&services, base, document, problems);
+    check(&services, limited.as_ref().zip(limits.as_ref()), base, document, problems);
     direct::check(listeners.as_deref().unwrap_or_default(), &services, document, problems);
     if let (Some(field), Some(identity), Some(listeners)) = (&given, &identity, &listeners) {
         identity.check_use(field, listeners, &services);
@@ -226,6 +232,7 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
         audit: audit?,
         access_requests: access_requests?,
         holding: holding?,
+        limits: limits?,
         geo: geo.map_or(Some(None), |read| read.map(Some))?,
         shutdown: shutdown?,
         sealed: sealed.map_or(Some(None), |read| read.map(Some))?,
@@ -314,6 +321,19 @@ fn files_matching(base: &Path, pattern: &str) -> Result<Vec<String>, String> {
         return Err(format!("there is no file `{pattern}`"));
     }
     Ok(files)
+}
+
+fn check(
+    services: &[Service],
+    limits: Option<(&Field<'_>, &Limits)>,
+    base: &Path,
+    document: &Document,
+    problems: &Problems,
+) {
+    unique_names(services, base, document, problems);
+    if let Some((field, limits)) = limits {
+        limits.check(field, services);
+    }
 }
 
 fn unique_names(services: &[Service], base: &Path, document: &Document, problems: &Problems) {

@@ -17,6 +17,7 @@ use crate::{
     filter::response::{strip_ours, strip_request_trailers},
     listener::{Turn, Waiting},
     ports::ConnectionEnd,
+    share::Share,
     upstream::Lane,
 };
 
@@ -128,6 +129,9 @@ impl Upload {
             watch.wake_up(cx.waker());
         }
         let frame = Pin::new(&mut self.incoming).poll_frame(cx);
+        if let Some(watch) = &self.watch {
+            watch.starve(frame.is_pending());
+        }
         match frame {
             Poll::Ready(Some(Ok(mut frame))) => {
                 if let Some(trailers) = frame.trailers_mut() {
@@ -218,6 +222,7 @@ impl Download {
             | ConnectionEnd::SignInEnded
             | ConnectionEnd::PolicyChanged
             | ConnectionEnd::Closed
+            | ConnectionEnd::Flooding
             | ConnectionEnd::Idle
             | ConnectionEnd::TooMuch
             | ConnectionEnd::ShuttingDown => {}
@@ -327,15 +332,16 @@ impl Body for DownBody {
 #[derive(Debug)]
 pub(crate) struct Answer {
     body: DownBody,
-    _turn: Turn,
+    turn: Turn,
+    _share: Option<Share>,
     /// Until it is asked for: the parser does that as soon as the client lets anything of it be sent.
     waiting: Option<Waiting>,
 }
 
 impl Answer {
-    pub(crate) fn new(body: DownBody, turn: Turn) -> Self {
+    pub(crate) fn new(body: DownBody, turn: Turn, share: Option<Share>) -> Self {
         let waiting = if body.is_end_stream() { None } else { turn.wait() };
-        Self { body, _turn: turn, waiting }
+        Self { body, turn, _share: share, waiting }
     }
 }
 
@@ -348,7 +354,11 @@ impl Body for Answer {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.waiting = None;
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(frame, Poll::Ready(Some(Ok(_)))) {
+            self.waiting = self.turn.wait_for_more();
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -370,6 +380,7 @@ pub(crate) const fn in_words(end: ConnectionEnd) -> &'static str {
         ConnectionEnd::SignInEnded => "the sign-in ended",
         ConnectionEnd::PolicyChanged => "policy no longer permits it",
         ConnectionEnd::Closed => "it was closed",
+        ConnectionEnd::Flooding => "too many frames carry nothing",
         ConnectionEnd::Idle => "it carried nothing for too long",
         ConnectionEnd::TooMuch => "it carried more than it may",
         ConnectionEnd::ShuttingDown => "the gate is shutting down",

@@ -18,9 +18,9 @@ use portcullis_model::Refusal;
 
 pub(crate) use authority::{Authority, LastHost};
 use framing::Upgrade;
-use single::Present;
+use single::{GRPC_TIMEOUT, Present};
 
-use crate::serve::strict::http2;
+use crate::{forward::deadline::grpc_timeout, serve::strict::http2};
 
 /// How the client will understand an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +86,9 @@ pub(crate) fn read(
         None if present.has(Present::CONTENT_TYPE) && is_grpc(&parts.headers) => Speaks::Grpc,
         None => Speaks::Http,
     };
+    if speaks == Speaks::Grpc && present.has(Present::GRPC_TIMEOUT) {
+        check_grpc_timeout(&parts.headers)?;
+    }
     Ok(Canonical {
         method: parts.method,
         authority,
@@ -109,6 +112,15 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
             .strip_prefix(b"application/grpc")
             .is_some_and(|rest| rest.is_empty() || matches!(rest.first(), Some(b'+' | b';')))
     })
+}
+
+/// A deadline that reads as none here may be one behind the gate, or the other way round.
+fn check_grpc_timeout(headers: &HeaderMap) -> Result<(), Refusal> {
+    let sent = headers.get(GRPC_TIMEOUT).and_then(|value| value.to_str().ok());
+    match sent.and_then(grpc_timeout) {
+        Some(_) => Ok(()),
+        None => Err(Refusal::Malformed("`grpc-timeout` is at most eight digits and a unit")),
+    }
 }
 
 /// Exact and closed: `get`, TRACE, CONNECT and inventions are refused on every service.

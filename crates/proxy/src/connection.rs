@@ -10,6 +10,6 @@ mod live;
 mod standing;
 mod watch;
 
-pub(crate) use live::{Live, watch_all};
+pub(crate) use live::{Live, TICK, watch_all};
 pub(crate) use standing::Standing;
 pub(crate) use watch::{Opening, Watch};

@@ -25,10 +25,11 @@ use crate::{
     hold::Holds,
     identify::Identities,
     limit::Rates,
-    listener::{self, Arrival, Entrance, Peers, Seats},
+    listener::{self, Arrival, Entrance, Peers, Seats, Sources},
     metrics::CoreMetrics,
     ports::Journal,
     record::Anonymous,
+    share::Shares,
     upstream::{Registry, Upstreams},
 };
 
@@ -57,6 +58,8 @@ pub(crate) struct Core {
     pub(crate) anonymous: Anonymous,
     pub(crate) seats: Seats,
     pub(crate) holds: Arc<Holds>,
+    pub(crate) sources: Arc<Sources>,
+    pub(crate) shares: Shares,
     /// No more is accepted, and nothing waits any longer.
     pub(crate) closing: watch::Sender<bool>,
     pub(crate) stopping: Cell<bool>,
@@ -72,6 +75,7 @@ pub(crate) struct Shared {
     pub(crate) rates: Rates,
     pub(crate) holds: Arc<Holds>,
     pub(crate) replays: Arc<Replays>,
+    pub(crate) sources: Arc<Sources>,
     pub(crate) registry: Arc<Registry>,
 }
 
@@ -84,7 +88,7 @@ impl Core {
         seats: Seats,
         shared: Shared,
     ) -> std::io::Result<Rc<Self>> {
-        let Shared { rates, holds, replays, registry } = shared;
+        let Shared { rates, holds, replays, sources, registry } = shared;
         let journal = parts.journals.open(number)?;
         let decisions = decision_cache(&config);
         let mut seed = [0; 8];
@@ -116,6 +120,8 @@ impl Core {
             anonymous: Anonymous::default(),
             seats,
             holds,
+            sources,
+            shares: Shares::default(),
             closing: watch::Sender::new(false),
             stopping: Cell::new(false),
             methods: RefCell::default(),
@@ -243,7 +249,7 @@ pub(crate) async fn run(
     core.closing.send_replace(true);
     core.peers.close();
     drain(&core, grace).await;
-    crate::record::counted(&core);
+    crate::record::counted(&core, true);
 }
 
 /// Watches what is open, whatever happens. Who cannot be judged is cut: nobody lives on because a

@@ -26,6 +26,7 @@ use crate::{
     identify::Identity,
     listener::Peer,
     serve::strict::is_stand_in,
+    share::Share,
 };
 
 /// How much of an exchange is on record.
@@ -99,6 +100,8 @@ pub(crate) struct Exchange {
     pub(crate) grant: Option<GrantId>,
     /// What a sealed credential opened, if one was presented.
     pub(crate) sealed: Option<Arc<Opened>>,
+    /// What it takes of the core, once it is permitted.
+    pub(crate) share: Option<Share>,
     /// How much of it is on record.
     pub(crate) recorded: Cell<Recorded>,
     /// The seconds that the gate would wait, where the client prefers that (RFC 7240).
@@ -153,6 +156,7 @@ impl Exchange {
             policies: [].into(),
             grant: None,
             sealed: None,
+            share: None,
             recorded: Cell::new(Recorded::Nothing),
             applied: None,
             core,

@@ -14,11 +14,12 @@ use portcullis_model::{Clock, Entropy, ServiceName};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
+    bounds::Bounds,
     core::{self, Core, Shared},
     filter::assertion::AssertionSigner,
     hold::{HoldLimits, Holds},
     limit::Rates,
-    listener::{self, Arrival, LiveTls, Seats},
+    listener::{self, Arrival, LiveTls, Seats, Sources},
     metrics::Metrics,
     ports::{
         Approvals, BrowserSignIns, Connections, Consumption, Countries, Journals, Limits, Refusals,
@@ -71,8 +72,8 @@ pub struct GateConfig {
     pub browsers: Option<Browsers>,
     /// Whom upstreams with `https://` must be certified by.
     pub upstream_roots: Arc<rustls::RootCertStore>,
-    /// Client connections that one core accepts at the same time.
-    pub max_connections: usize,
+    /// What clients may take.
+    pub bounds: Arc<Bounds>,
     /// Whether cores remember decisions. Without, each request is evaluated: for measurements.
     pub decision_cache: bool,
     /// How long a core with quick work looks for more before it sleeps; `None`: not at all.
@@ -176,9 +177,10 @@ impl Gate {
         let (config, parts) = (&self.config, &self.parts);
         let holds = Arc::new(Holds::new(config.holds, parts.entropy.as_ref()));
         let replays = Arc::new(Replays::new(parts.clock.now()));
+        let sources = Sources::new(Arc::clone(&config.bounds));
         let registry = Arc::new(Registry::new(cores, config.zone.clone()));
         parts.metrics.watch_upstreams(Arc::clone(&registry));
-        Shared { rates: Rates::default(), holds, replays, registry }
+        Shared { rates: Rates::default(), holds, replays, sources, registry }
     }
 
     /// Binds every listener for every core, then starts the threads. A port in use is an error here

@@ -92,7 +92,7 @@ pub(crate) async fn hold(
         None => inspect::expected(exchange, request),
     };
     let principal = &caller.identity.subject.principal().id;
-    let Some(seat) = exchange.core.holds.sit(principal, size) else {
+    let Some(seat) = exchange.core.holds.sit(principal, &refused.service, size) else {
         // What cannot be honoured is no error: the answer is what it would be without (RFC 7240).
         exchange.core.metrics.held("turned-away");
         return Err(Refusal::Requestable(refused));

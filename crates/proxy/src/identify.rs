@@ -33,6 +33,7 @@ use crate::{
     exchange::{Exchange, Key},
     filter::assertion::{AssertionSigner, REUSE_SECONDS},
     sealed,
+    share::Count,
 };
 
 /// Identities remembered by one core. One more than this, and all are forgotten: they are cheap.
@@ -51,6 +52,8 @@ pub(crate) struct Identity {
     assertions: RefCell<Vec<Assertion>>,
     /// When others were told of it last, in seconds.
     told: Cell<Option<i64>>,
+    /// How much of this core it has under way.
+    pub(crate) open: Count,
 }
 
 #[derive(Debug)]
@@ -295,10 +298,12 @@ impl Identities {
                 return Rc::clone(identity);
             }
         }
+        // What it has under way goes on, whatever it is called now.
+        let open = known.get(&principal.id).map(|before| Rc::clone(&before.open));
         if known.len() >= REMEMBERED {
             known.clear();
         }
-        let identity = Rc::new(Identity::new(principal));
+        let identity = Rc::new(Identity::new(principal, open.unwrap_or_default()));
         known.insert(principal.id.clone(), Rc::clone(&identity));
         identity
     }
@@ -321,7 +326,7 @@ impl Identity {
         true
     }
 
-    fn new(principal: &Arc<Principal>) -> Self {
+    fn new(principal: &Arc<Principal>, open: Count) -> Self {
         /// What a subject could use to break out of a header value or a list.
         const UNSAFE: AsciiSet = CONTROLS.add(b' ').add(b'"').add(b',').add(b';').add(b'%');
         let name = utf8_percent_encode(&principal.id.id, &UNSAFE).to_string();
@@ -331,6 +336,7 @@ impl Identity {
             header: header.unwrap_or_else(|_| HeaderValue::from_static("")),
             assertions: RefCell::default(),
             told: Cell::new(None),
+            open,
         }
     }
 

@@ -6,7 +6,6 @@
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use http_body::Body;
-use http_body_util::BodyExt;
 use portcullis_model::{PrincipalId, Refusal};
 use portcullis_policy::{
     Record, Snapshot,
@@ -20,6 +19,7 @@ use crate::{
     exchange::Exchange,
     identify::Caller,
     route::Operation,
+    slow::Reading,
 };
 
 /// Room for what a client announces, before it comes.
@@ -172,8 +172,8 @@ pub(crate) async fn read(exchange: &mut Exchange, request: &Canonical) -> Result
     let room = announced.and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
     let mut whole = BytesMut::with_capacity(room.min(AT_FIRST));
     let mut trailers = None;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Refusal::Malformed("the body broke off"))?;
+    let mut reading = Reading::new(exchange.core.config.bounds.body);
+    while let Some(frame) = reading.next(body).await? {
         match frame.into_data() {
             Ok(data) if whole.len() + data.len() > most => return Err(TOO_LARGE),
             Ok(data) => append(&mut whole, &data),

@@ -19,6 +19,7 @@ pub mod ports;
 pub mod tunnel;
 
 mod body;
+mod bounds;
 mod browser;
 mod busy_poll;
 mod canonical;
@@ -48,8 +49,11 @@ mod refuse;
 mod route;
 mod sealed;
 mod serve;
+mod share;
+mod slow;
 mod upstream;
 
+pub use bounds::Bounds;
 pub use filter::{
     assertion::{AssertionSigner, InvalidKey},
     rules::{kept_from_requests, kept_from_responses},

@@ -4,6 +4,7 @@ mod balance;
 mod pace;
 mod peer;
 pub(crate) mod proxy_protocol;
+mod sources;
 mod tls;
 mod unsent;
 
@@ -36,10 +37,11 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 pub(crate) use balance::{Arrival, Seats, seats};
 pub(crate) use peer::{Peer, Peers, Turn};
+pub(crate) use sources::Sources;
 pub use tls::LiveTls;
 pub(crate) use unsent::Waiting;
 
-use self::{balance::Seat, pace::Paced, tls::ClientCertificate};
+use self::{balance::Seat, pace::Paced, sources::Guest, tls::ClientCertificate};
 use crate::{
     canonical::Sni,
     core::Core,
@@ -52,11 +54,8 @@ use crate::{
     },
 };
 
-/// How long a client may take to send its first byte.
-const FIRST_BYTE: Duration = Duration::from_secs(75);
-/// The same once the gate is closing.
+/// How long a client may take to send its first byte once the gate is closing.
 const LAST_BYTE: Duration = Duration::from_secs(1);
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_STREAMS: u32 = 100;
 
 /// Finds out whether `address` is free, and which port it is. With `SO_REUSEPORT` alone a second
@@ -174,14 +173,19 @@ fn seat(core: &Rc<Core>, entrance: &Entrance, stream: TcpStream, ip: IpAddr) {
 }
 
 fn serve_on(core: &Rc<Core>, entrance: &Entrance, stream: TcpStream, ip: IpAddr, seat: Seat) {
-    if core.seats.taken() > core.config.max_connections {
+    if core.seats.taken() > core.config.bounds.connections {
         return core.metrics.turned_away(TurnedAway::Limit);
+    }
+    // Of a proxy, it is those whose connections it passes on who are counted.
+    let is_proxied = proxy_protocol::believes(&entrance.proxies, ip);
+    let guest = if is_proxied { None } else { core.sources.come(ip) };
+    if guest.is_none() && !is_proxied {
+        return core.metrics.turned_away(TurnedAway::Source);
     }
     core.metrics.connection_opened();
     let core = Rc::clone(core);
-    let is_proxied = proxy_protocol::believes(&entrance.proxies, ip);
     let (tls, direct) = (entrance.tls.clone(), entrance.direct.clone());
-    let driven = drive(Rc::clone(&core), stream, ip, is_proxied, tls, direct);
+    let driven = drive(Rc::clone(&core), stream, ip, guest, tls, direct);
     tokio::task::spawn_local(async move {
         let _open = Open { core, _seat: seat };
         driven.await;
@@ -205,21 +209,21 @@ async fn drive(
     core: Rc<Core>,
     mut stream: TcpStream,
     mut ip: IpAddr,
-    is_proxied: bool,
+    guest: Option<Guest>,
     tls: Option<Arc<LiveTls>>,
     direct: Option<Rc<Direct>>,
 ) {
     let _ = stream.set_nodelay(true);
-    if is_proxied {
+    let guest = if let Some(guest) = guest {
+        guest
+    } else {
         // Boxed, so that other connections do not reserve room for it.
-        match Box::pin(proxy_protocol::read(&mut stream, ip)).await {
-            Ok(client) => ip = client,
-            Err(defect) => {
-                core.metrics.turned_away(TurnedAway::ProxyProtocol);
-                return tracing::warn!(%ip, %defect, "connection closed: whose it is, is unknown");
-            }
-        }
-    }
+        let Some((client, guest)) = Box::pin(passed_on(&core, &mut stream, ip)).await else {
+            return;
+        };
+        ip = client;
+        guest
+    };
     match (tls, direct) {
         // Without TLS nobody would be known: configuration does not load.
         (None, Some(_)) => {}
@@ -229,12 +233,31 @@ async fn drive(
                 () = took_too_long(&core) => None,
             };
             let Some(detected) = detected else { return };
-            exchange(core, stream, Peer::new(ip, None), detected).await;
+            let peer = Peer::new(ip, None, guest, core.config.bounds.answer);
+            exchange(core, stream, peer, detected).await;
         }
         // Boxed, so that a connection without TLS does not reserve room for it.
-        (Some(live), None) => Box::pin(drive_tls(core, stream, ip, live)).await,
+        (Some(live), None) => Box::pin(drive_tls(core, stream, ip, guest, live)).await,
         (Some(live), Some(direct)) => {
-            Box::pin(drive_direct(core, stream, ip, live, direct)).await;
+            Box::pin(drive_direct(core, stream, ip, guest, (live, direct))).await;
+        }
+    }
+}
+
+/// Whose connection a proxy passes on, if it says so and they may have one more.
+async fn passed_on(core: &Core, stream: &mut TcpStream, ip: IpAddr) -> Option<(IpAddr, Guest)> {
+    match proxy_protocol::read(stream, ip).await {
+        Ok(client) => {
+            let guest = core.sources.come(client);
+            if guest.is_none() {
+                core.metrics.turned_away(TurnedAway::Source);
+            }
+            Some((client, guest?))
+        }
+        Err(defect) => {
+            core.metrics.turned_away(TurnedAway::ProxyProtocol);
+            tracing::warn!(%ip, %defect, "connection closed: whose it is, is unknown");
+            None
         }
     }
 }
@@ -244,7 +267,7 @@ async fn drive(
 async fn took_too_long(core: &Core) {
     let mut closing = core.closing.subscribe();
     let closed = closing.wait_for(|closing| *closing);
-    if tokio::time::timeout(FIRST_BYTE, closed).await.is_ok() {
+    if tokio::time::timeout(core.config.bounds.idle, closed).await.is_ok() {
         tokio::time::sleep(LAST_BYTE).await;
     }
 }
@@ -254,11 +277,13 @@ async fn drive_direct(
     core: Rc<Core>,
     stream: TcpStream,
     ip: IpAddr,
-    live: Arc<LiveTls>,
-    direct: Rc<Direct>,
+    guest: Guest,
+    (live, direct): (Arc<LiveTls>, Rc<Direct>),
 ) {
     let Some(config) = live.bare() else { return };
-    let Some((stream, peer)) = handshake(stream, ip, config, &live).await else { return };
+    let Some((stream, peer)) = handshake(&core, stream, ip, guest, (config, &live)).await else {
+        return;
+    };
     let peer = core.peers.add(peer);
     let serving = pin!(direct::serve(Rc::clone(&core), Rc::clone(&peer), &direct, stream));
     tokio::select! {
@@ -270,13 +295,19 @@ async fn drive_direct(
 
 /// What a TLS handshake leaves: who the other side is, as far as that says it.
 async fn handshake(
+    core: &Core,
     stream: TcpStream,
     ip: IpAddr,
-    config: Arc<rustls::ServerConfig>,
-    live: &Arc<LiveTls>,
+    mut guest: Guest,
+    (config, live): (Arc<rustls::ServerConfig>, &Arc<LiveTls>),
 ) -> Option<(TlsStream<TcpStream>, Peer)> {
+    if !guest.begin_handshake() {
+        core.metrics.turned_away(TurnedAway::Handshakes);
+        return None;
+    }
+    let bounds = &core.config.bounds;
     let handshake = TlsAcceptor::from(config).accept(stream);
-    let stream = match Box::pin(tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake)).await {
+    let stream = match Box::pin(tokio::time::timeout(bounds.handshake, handshake)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             tracing::debug!(%ip, %error, "handshake failed");
@@ -287,17 +318,26 @@ async fn handshake(
             return None;
         }
     };
+    guest.end_handshake();
     let session = stream.get_ref().1;
     let sni = Sni(session.server_name().map(str::to_ascii_lowercase));
-    let mut peer = Peer::new(ip, Some(sni));
+    let mut peer = Peer::new(ip, Some(sni), guest, bounds.answer);
     peer.certificate = ClientCertificate::of(session.peer_certificates(), live);
     Some((stream, peer))
 }
 
-async fn drive_tls(core: Rc<Core>, stream: TcpStream, ip: IpAddr, live: Arc<LiveTls>) {
+async fn drive_tls(
+    core: Rc<Core>,
+    stream: TcpStream,
+    ip: IpAddr,
+    guest: Guest,
+    live: Arc<LiveTls>,
+) {
     // Without a certificate there is no answer, and never one in clear text.
     let Some(config) = live.config() else { return };
-    let Some((stream, peer)) = handshake(stream, ip, config, &live).await else { return };
+    let Some((stream, peer)) = handshake(&core, stream, ip, guest, (config, &live)).await else {
+        return;
+    };
     let detected = match stream.get_ref().1.alpn_protocol() {
         Some(b"h2") => Detected::Http2,
         _ => Detected::Http1,
@@ -326,7 +366,8 @@ where
         }
         // Pings find out whether the other side is still there.
         Detected::Http2 => {
-            let io = TokioIo::new(Framed::new(stream, Arc::clone(&peer.window)));
+            let paced = Paced::new(stream, peer.pace());
+            let io = TokioIo::new(Framed::new(paced, Arc::clone(&peer.window)));
             let mut connection = Box::pin(http2().serve_connection(io, service));
             drive_to_end(connection.as_mut(), &peer, http2::Connection::graceful_shutdown).await;
         }

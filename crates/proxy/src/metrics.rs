@@ -44,6 +44,10 @@ struct TurnedAwayLabels {
 pub(crate) enum TurnedAway {
     /// There are too many.
     Limit,
+    /// Its source has too many.
+    Source,
+    /// Its source has begun too many handshakes.
+    Handshakes,
     /// A trusted proxy did not say whose it is.
     ProxyProtocol,
 }
@@ -161,6 +165,8 @@ impl CoreMetrics {
     pub(crate) fn turned_away(&self, reason: TurnedAway) {
         let reason = match reason {
             TurnedAway::Limit => "limit",
+            TurnedAway::Source => "source",
+            TurnedAway::Handshakes => "handshakes",
             TurnedAway::ProxyProtocol => "proxy_protocol",
         };
         self.shared.turned_away.get_or_create(&TurnedAwayLabels { reason }).inc();

@@ -234,6 +234,8 @@ pub enum ConnectionEnd {
     PolicyChanged,
     /// Somebody closed it.
     Closed,
+    /// The client sent too much that carries nothing.
+    Flooding,
     /// It carried nothing for too long.
     Idle,
     /// It carried more than it may.

@@ -158,27 +158,33 @@ fn latency(exchange: &Exchange) -> u64 {
     u64::try_from(exchange.started.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Puts on record how many strangers were refused and not listed, if any were.
-pub(crate) fn counted(core: &Core) {
-    let Some((count, since)) = core.anonymous.take_counted() else { return };
+/// Puts on record how many strangers were refused and not listed, if any were: now and then, and in the end.
+pub(crate) fn counted(core: &Core, in_the_end: bool) {
     let now = core.now();
+    let Some((count, since)) = core.anonymous.take_counted(now, in_the_end) else { return };
     let counted = RefusalsCounted::new(core.event_id(now), count, since, now);
     if core.journal.counted(&counted).is_err() {
         tracing::error!(count, "refusals were counted and could not be put on record");
     }
 }
 
-/// Keeps a flood of strangers from filling the record: so many of them a second are listed, the
-/// others are counted.
+/// Keeps a flood of strangers from filling the record: so many of them a second and so many an hour are
+/// listed, the others are counted.
 #[derive(Debug, Default)]
 pub(crate) struct Anonymous {
     second: Cell<i64>,
     listed: Cell<u32>,
+    hour: Cell<i64>,
+    listed_in_hour: Cell<u32>,
     counted: Cell<Option<(u64, Timestamp)>>,
 }
 
 impl Anonymous {
     const LISTED_PER_SECOND: u32 = 100;
+    /// Some megabytes.
+    const LISTED_PER_HOUR: u32 = 10_000;
+    /// Seconds, while there are more.
+    const COUNTED_EVERY: i64 = 5;
 
     /// Whether one more is listed at `now`; if not, it is counted.
     pub(crate) fn admits(&self, now: Timestamp) -> bool {
@@ -186,8 +192,14 @@ impl Anonymous {
         if self.second.replace(second) != second {
             self.listed.set(0);
         }
-        if self.listed.get() < Self::LISTED_PER_SECOND {
-            self.listed.set(self.listed.get() + 1);
+        let hour = second.div_euclid(3600);
+        if self.hour.replace(hour) != hour {
+            self.listed_in_hour.set(0);
+        }
+        let (listed, in_hour) = (self.listed.get(), self.listed_in_hour.get());
+        if listed < Self::LISTED_PER_SECOND && in_hour < Self::LISTED_PER_HOUR {
+            self.listed.set(listed + 1);
+            self.listed_in_hour.set(in_hour + 1);
             return true;
         }
         let (count, since) = self.counted.get().unwrap_or((0, now));
@@ -195,9 +207,12 @@ impl Anonymous {
         false
     }
 
-    /// How many were counted since the last call, and since when.
-    fn take_counted(&self) -> Option<(u64, Timestamp)> {
-        self.counted.take()
+    /// How many were counted since it was some, and since when that is, if it has been a while.
+    fn take_counted(&self, now: Timestamp, in_the_end: bool) -> Option<(u64, Timestamp)> {
+        let (_, since) = self.counted.get()?;
+        let is_due = now.as_second() - since.as_second() >= Self::COUNTED_EVERY;
+        // A clock that was set back is no reason to say nothing.
+        if is_due || in_the_end || now < since { self.counted.take() } else { None }
     }
 }
 
@@ -210,8 +225,14 @@ mod tests {
         let anonymous = Anonymous::default();
         let at = |second| Timestamp::from_second(second).unwrap();
         let listed = (0..250).filter(|_| anonymous.admits(at(7))).count();
-        assert_eq!((listed, anonymous.take_counted()), (100, Some((150, at(7)))));
-        assert!(anonymous.admits(at(8)));
-        assert_eq!(anonymous.take_counted(), None);
+        assert_eq!((listed, anonymous.take_counted(at(8), false)), (100, None));
+        assert_eq!(anonymous.take_counted(at(12), false), Some((150, at(7))));
+        assert!(anonymous.admits(at(13)));
+        assert_eq!(anonymous.take_counted(at(14), true), None);
+        // For hours: so many in each, and all are counted.
+        let listed = (3600..7200).map(|s| (0..50).filter(|_| anonymous.admits(at(s))).count());
+        assert_eq!(listed.sum::<usize>(), 10_000);
+        assert_eq!(anonymous.take_counted(at(7200), true).unwrap().0, 170_000);
+        assert!(anonymous.admits(at(7200)));
     }
 }

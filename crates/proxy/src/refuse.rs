@@ -53,7 +53,7 @@ pub(crate) async fn refuse(exchange: &mut Exchange, mut refusal: Refusal) -> Res
 /// Whether what stands behind the request may be something else than the next one: the rest of a
 /// message that reads two ways, or early data of a tunnel that was never opened.
 fn leaves_doubt(exchange: &Exchange, refusal: &Refusal) -> bool {
-    matches!(refusal, Refusal::Malformed(_) | Refusal::HeadTooLarge(_))
+    matches!(refusal, Refusal::Malformed(_) | Refusal::HeadTooLarge(_) | Refusal::TooSlow)
         || exchange.method == Method::CONNECT
         || exchange.speaks == Speaks::Tcp
 }
@@ -110,10 +110,12 @@ fn answer(exchange: &Exchange, refusal: &Refusal) -> Response<DownBody> {
         Refusal::Limited { retry_after } => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(*retry_after));
         }
-        Refusal::Upstream(UpstreamTrouble::Overloaded) => {
+        Refusal::Unavailable(Unavailable::Overloaded)
+        | Refusal::Upstream(UpstreamTrouble::Overloaded) => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         Refusal::Malformed(_)
+        | Refusal::TooSlow
         | Refusal::CrossOrigin
         | Refusal::Denied(_)
         | Refusal::Requestable(_)

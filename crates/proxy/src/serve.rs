@@ -25,7 +25,7 @@ use crate::{
     inspect::{self, Inspected, Payload},
     limit,
     listener::Peer,
-    record, refuse, route,
+    record, refuse, route, share,
 };
 
 /// A request that may be forwarded: decided, and on record.
@@ -63,7 +63,8 @@ pub(crate) async fn serve(
         let verdict = &exchange.peer.verdict;
         verdict.settle(response.status() == StatusCode::SWITCHING_PROTOCOLS);
     }
-    response.map(|body| Answer::new(body, turn))
+    let share = exchange.share.take();
+    response.map(|body| Answer::new(body, turn, share))
 }
 
 /// Why a request is not read.
@@ -92,6 +93,8 @@ async fn respond(exchange: &mut Exchange, parts: Parts) -> Response<DownBody> {
         Err(unreadable(exchange))
     } else if exchange.peer.is_crowded() {
         Err(Refusal::Limited { retry_after: 1 })
+    } else if let Err(full) = share::check_room(exchange) {
+        Err(full)
     } else if sign_in::is_here(&parts.uri) {
         Box::pin(sign_in::serve(exchange, parts)).await
     } else if cors::may_be_preflight(exchange, &parts.headers) {
@@ -166,6 +169,7 @@ async fn admit(exchange: &mut Exchange, parts: Parts) -> Result<Admitted, Refusa
             }
             Err(refusal) => return Err(refusal),
         };
+    share::take(exchange)?;
     limit::admit(exchange, &pass).await?;
     decide::used(&exchange.core, &pass);
     record::intent(exchange, &pass).await?;

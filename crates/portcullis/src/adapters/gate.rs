@@ -155,6 +155,7 @@ const fn word(why: ConnectionEnd) -> &'static str {
         ConnectionEnd::SignInEnded => "sign_in_ended",
         ConnectionEnd::PolicyChanged => "policy_changed",
         ConnectionEnd::Closed => "closed",
+        ConnectionEnd::Flooding => "flooding",
         ConnectionEnd::Idle => "idle",
         ConnectionEnd::TooMuch => "too_much",
         ConnectionEnd::ShuttingDown => "shutting_down",

@@ -11,6 +11,8 @@ use super::{section::Field, size::Size};
 pub(crate) struct Holding {
     /// Requests; default 1000.
     pub(crate) requests: usize,
+    /// Requests at one service; default 500.
+    pub(crate) per_service: usize,
     /// Requests of one principal; default 8, at most 32.
     pub(crate) per_principal: usize,
     /// Bytes of all their bodies; default `64MiB`.
@@ -21,8 +23,8 @@ pub(crate) struct Holding {
 
 impl Default for Holding {
     fn default() -> Self {
-        let HoldLimits { requests, per_principal, bytes } = HoldLimits::default();
-        Self { requests, per_principal, bytes: Size::new(bytes) }
+        let HoldLimits { requests, per_service, per_principal, bytes } = HoldLimits::default();
+        Self { requests, per_service, per_principal, bytes: Size::new(bytes) }
     }
 }
 
@@ -35,16 +37,18 @@ impl Holding {
         let usual = Self::default();
         let requests = section.field("requests");
         let requests = requests.map_or(Some(usual.requests), |field| field.number(0..=MOST));
+        let there = section.field("per_service");
+        let there = there.map_or(Some(usual.per_service), |field| field.number(0..=MOST));
         let own = section.field("per_principal");
         let own = own.map_or(Some(usual.per_principal), |field| field.number(0..=MOST_OF_ONE));
         let bytes = section.field("bytes").map_or(Some(usual.bytes), |field| field.parsed());
         section.finish();
-        Some(Self { requests: requests?, per_principal: own?, bytes: bytes? })
+        Some(Self { requests: requests?, per_service: there?, per_principal: own?, bytes: bytes? })
     }
 
     /// As the gate takes them.
     pub(crate) fn limits(&self) -> HoldLimits {
-        let Self { requests, per_principal, bytes } = *self;
-        HoldLimits { requests, per_principal, bytes: bytes.bytes() }
+        let Self { requests, per_service, per_principal, bytes } = *self;
+        HoldLimits { requests, per_service, per_principal, bytes: bytes.bytes() }
     }
 }

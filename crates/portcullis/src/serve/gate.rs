@@ -21,9 +21,6 @@ use crate::{
     config::Loaded,
 };
 
-/// Client connections that one core accepts at the same time.
-const MAX_CONNECTIONS: usize = 16_384;
-
 /// What it is made with beside the house and its certificates.
 #[derive(Debug)]
 pub(super) struct Given {
@@ -56,7 +53,7 @@ pub(super) fn open(
         control_url: base_url(&loaded.config.control.url),
         browsers: browsers(loaded),
         upstream_roots: Arc::clone(certificates.roots()),
-        max_connections: MAX_CONNECTIONS,
+        bounds: Arc::new(loaded.config.limits.bounds()),
         decision_cache: cores.decision_cache,
         busy_poll: cores.busy_poll,
         holds: loaded.config.holding.limits(),

@@ -1,6 +1,7 @@
 //! How much of a body is read before a decision: a limit for each operation, whatever the protocol.
 
 use std::{
+    fmt::Write,
     fs::{self, File},
     path::Path,
     process::{Command, Stdio},
@@ -9,8 +10,10 @@ use std::{
 use serde_json::json;
 
 use crate::{
+    house::Plan,
     payments::{Payments, Visitor, ana, ben},
     upstream::Upstream,
+    wire::Wire,
 };
 
 const HOST: &str = "drop.example.com";
@@ -29,6 +32,7 @@ paths:
             schema: {type: object, required: [note], properties: {note: {type: string}}}
       responses: {"200": {description: ok}}
   /large: {post: {operationId: putLarge, requestBody: *note, responses: {"200": {description: ok}}}}
+  /huge: {post: {operationId: putHuge, requestBody: *note, responses: {"200": {description: ok}}}}
   /usual: {post: {operationId: putUsual, requestBody: *note, responses: {"200": {description: ok}}}}
   /sealed: {post: {operationId: putSealed, requestBody: *note, responses: {"200": {description: ok}}}}
   /free: {post: {operationId: putFree, requestBody: *note, responses: {"200": {description: ok}}}}
@@ -36,7 +40,7 @@ paths:
 
 const POLICIES: &str = r#"
 @id("drop.noted")
-permit (principal is User in Group::"oncall", action in [Action::"drop.putSmall", Action::"drop.putLarge", Action::"drop.putUsual"], resource in Service::"drop")
+permit (principal is User in Group::"oncall", action in [Action::"drop.putSmall", Action::"drop.putLarge", Action::"drop.putHuge", Action::"drop.putUsual"], resource in Service::"drop")
 when { context has body && context.body.note == "ok" };
 
 @id("drop.sealed")
@@ -49,14 +53,18 @@ permit (principal is User in Group::"oncall", action == Action::"drop.putFree", 
 "#;
 
 fn open() -> Payments {
+    open_with(|plan| plan)
+}
+
+fn open_with(more: impl FnOnce(Plan) -> Plan) -> Payments {
     let upstream = Upstream::start();
     let service = format!(
         "name: drop\nhosts: [{HOST}]\nmax_body: 8KiB\nupstream: {{instances: {{d-1: \"{}\"}}}}\n\
-         operations: {{openapi: apis/drop.yaml, max_body: {{putSmall: 1KiB, putLarge: 64KiB, putSealed: 2KiB, putFree: 1KiB}}}}",
+         operations: {{openapi: apis/drop.yaml, max_body: {{putSmall: 1KiB, putLarge: 64KiB, putHuge: 32MiB, putSealed: 2KiB, putFree: 1KiB}}}}",
         upstream.url()
     );
     Payments::furnished(upstream, |plan| {
-        plan.service(&service).file("apis/drop.yaml", OPENAPI).policy("drop.cedar", POLICIES)
+        more(plan).service(&service).file("apis/drop.yaml", OPENAPI).policy("drop.cedar", POLICIES)
     })
 }
 
@@ -141,4 +149,47 @@ fn what_a_grant_is_bound_to_is_limited_for_each_operation() {
         assert_eq!(post(&payments, &ben, "/sealed", 2049, way), 413, "{way:?}");
     }
     assert!(payments.upstream.take().is_empty());
+}
+
+#[test]
+fn i02_a_body_that_a_policy_reads_does_not_wait_for_ever() {
+    let payments = open_with(|plan| plan.setting("limits: {body: 2s}"));
+    let ana = payments.enter(&ana());
+    let mut wire = Wire::connect(payments.house.gate);
+    wire.send(format!(
+        "POST /small HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+         Content-Length: 1000\r\n\r\n{{",
+        ana.gate
+    ));
+    let answer = wire.response().expect("an answer");
+    assert_eq!((answer.status, answer.closed), (408, true), "{}", answer.text());
+    assert!(payments.upstream.take().is_empty());
+}
+
+#[test]
+fn i12_bodies_that_are_deep_or_wide_are_refused_and_cost_little() {
+    let payments = open();
+    let ana = payments.enter(&ana());
+    let file = payments.house.dir().join("body");
+    let deep = |count: usize, open: &str, close: &str| {
+        format!(r#"{{"note": "ok", "pad": {}1{}}}"#, open.repeat(count), close.repeat(count))
+    };
+    let wide = (0..1_000_000).fold(String::new(), |mut wide, n| {
+        write!(wide, r#""k{n}": 1, "#).unwrap();
+        wide
+    });
+    payments.upstream.take();
+    for (what, body, status) in [
+        ("brackets", deep(100_000, "[", "]"), 400),
+        ("braces", deep(100_000, r#"{"a":"#, "}"), 400),
+        ("open brackets", "[".repeat(100_000), 400),
+        ("wide", format!(r#"{{{wide}"note": "ok"}}"#), 200),
+    ] {
+        fs::write(&file, body).unwrap();
+        for way in WAYS {
+            let answer = send(&payments, &ana, "/huge", &file, way);
+            assert_eq!(answer, status, "{what} {way:?}");
+        }
+    }
+    assert_eq!(post(&payments, &ana, "/usual", 1000, WAYS[0]), 200, "everybody else is served");
 }

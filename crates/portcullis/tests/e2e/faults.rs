@@ -89,7 +89,7 @@ paths:
 "#;
 
 #[test]
-fn f11_an_evaluation_that_takes_too_long_denies_and_is_counted() {
+fn f11_i13_an_evaluation_that_takes_too_long_denies_and_is_counted() {
     // Short texts match at once; in a long one each place is tried, and the last one fits.
     let pattern = "a".repeat(800);
     let policies = format!(

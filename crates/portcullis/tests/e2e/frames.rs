@@ -129,7 +129,7 @@ fn i06_who_lets_nothing_be_sent_may_ask_for_little_and_not_for_long() {
     let stage = Stage::open();
     let said = stage.said("tight");
     let count = |outcome: &str| said.get(outcome).map_or(0, |count| count.parse().unwrap());
-    assert_eq!((count("200 open"), count("429 ended")), (8, 12), "{said:?}");
+    assert_eq!((count("200 open"), count("429 ended")), (2, 18), "{said:?}");
     assert!(!said.contains_key("data"));
     assert!(said["closed"].parse::<u64>().unwrap() >= 10, "{said:?}");
     assert_eq!(stage.shop.read_as(&stage.shop.token).status, 200);
@@ -140,7 +140,14 @@ fn i06_an_http2_bomb_is_amplified_a_few_times_at_most() {
     let stage = Stage::open();
     let connections = 50;
     let token = stage.shop.token.as_str();
-    for (token, fields) in [("none", "1800"), (token, "1800"), ("none", "90"), (token, "80")] {
+    for (token, fields) in [
+        ("none", "1800"),
+        (token, "1800"),
+        ("none", "0"),
+        ("none", "90"),
+        (token, "0"),
+        (token, "80"),
+    ] {
         // What the first requests make it keep is not theirs.
         assert_eq!(stage.shop.read_as(&stage.shop.token).status, 200);
         let before = stage.memory();
@@ -154,6 +161,9 @@ fn i06_an_http2_bomb_is_amplified_a_few_times_at_most() {
         let most = 14 * bytes;
         let times = grown / bytes;
         println!("{fields} fields: {bytes} bytes sent, {grown} bytes grown, {times} times");
+        if fields == "0" {
+            continue;
+        }
         assert!(grown < most, "{fields} fields: {grown} bytes for {bytes}");
         assert_eq!(stage.shop.read_as(&stage.shop.token).status, 200);
     }

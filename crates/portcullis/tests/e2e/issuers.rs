@@ -7,7 +7,7 @@ use portcullis_testkit::{Fault, Issuer, SigningKey};
 use crate::{tokens::Door, wire::Wire};
 
 #[test]
-fn d08_unknown_keys_cause_one_fetch_per_interval() {
+fn d08_i14_unknown_keys_cause_one_fetch_per_interval() {
     let door = Door::open();
     door.admits(&door.sound().mint(), "a sound token");
     let before = (door.issuer().key_fetches(), door.issuer().discoveries());

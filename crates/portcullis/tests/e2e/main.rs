@@ -46,6 +46,7 @@ mod issuers;
 mod jobs;
 mod keys;
 mod lifecycle;
+mod limits;
 mod mesh;
 mod minted;
 mod opaque;

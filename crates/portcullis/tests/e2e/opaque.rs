@@ -339,7 +339,7 @@ fn f12_an_issuer_that_is_slow_or_answers_with_garbage_lets_nobody_in() {
 }
 
 #[test]
-fn d08_unknown_tokens_cause_a_bounded_rate_of_questions() {
+fn d08_i14_unknown_tokens_cause_a_bounded_rate_of_questions() {
     let kiosk = Kiosk::open(", refresh: 1s");
     let known = token("known");
     assert_eq!(kiosk.status(&known), 200);

@@ -55,6 +55,11 @@ impl Wire {
         Self { stream, buffer: Vec::new(), presented: Vec::new() }
     }
 
+    /// The same connection once more, to write to while this one waits.
+    pub(crate) fn another(&self) -> TcpStream {
+        self.stream.try_clone().unwrap()
+    }
+
     /// How long to wait for bytes, if not 10 s.
     pub(crate) fn patience(&mut self, patience: Duration) -> &mut Self {
         self.stream.set_read_timeout(Some(patience)).unwrap();

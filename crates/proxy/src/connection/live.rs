@@ -13,7 +13,7 @@ use super::Watch;
 use crate::{core::Core, ports::ConnectionEnd};
 
 /// How often time is looked at: half of the second within which everything must have ended.
-const TICK: Duration = Duration::from_millis(500);
+pub(crate) const TICK: Duration = Duration::from_millis(500);
 /// HTTP exchanges and gRPC calls younger than this are nobody's business.
 const YOUNG: Duration = Duration::from_secs(1);
 /// A client that takes nothing can hold an ending back for so long; then its connection breaks off.
@@ -112,6 +112,7 @@ fn time_moved(core: &Rc<Core>) {
             }
             continue;
         }
+        watch.look();
         if instant.duration_since(watch.started) >= YOUNG {
             register(core, &watch);
         }
@@ -129,9 +130,9 @@ fn time_moved(core: &Rc<Core>) {
             watch.cut(end);
         }
     }
-    core.peers.abort_slow(instant);
+    core.peers.abort_slow(instant, &core.config.bounds);
     core.upstreams.forget_idle(instant);
-    crate::record::counted(core);
+    crate::record::counted(core, false);
 }
 
 /// Shows a connection to others, once, and closes it when they ask for it.

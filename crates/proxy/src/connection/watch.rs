@@ -58,6 +58,8 @@ impl Opening {
             bytes_up: Cell::new(0),
             bytes_down: Cell::new(0),
             uploading: Cell::new(true),
+            starved: Cell::new(false),
+            chatter: Cell::new(0),
             has_owner: Cell::new(false),
         });
         core.live.add(&core, &watch);
@@ -87,6 +89,9 @@ pub(crate) struct Watch {
     bytes_up: Cell<u64>,
     bytes_down: Cell<u64>,
     uploading: Cell<bool>,
+    starved: Cell<bool>,
+    /// Frames that carry nothing, less what there may be.
+    chatter: Cell<u32>,
     has_owner: Cell<bool>,
 }
 
@@ -215,6 +220,34 @@ impl Watch {
 
     pub(crate) fn upload_finished(&self) {
         self.uploading.set(false);
+    }
+
+    /// Whether more of the request body is wanted than is there.
+    pub(crate) fn starve(&self, starves: bool) {
+        self.starved.set(starves);
+    }
+
+    pub(crate) fn is_starved(&self) -> bool {
+        self.starved.get()
+    }
+
+    /// So many frames came that carry nothing: who sends too many is cut.
+    pub(crate) fn chatters(&self, frames: u32) {
+        const MOST: u32 = 5000;
+        self.chatter.set(self.chatter.get().saturating_add(frames));
+        if self.chatter.get() > MOST {
+            self.cut(ConnectionEnd::Flooding);
+        }
+    }
+
+    /// A look at it, two of them in a second: so many frames more are fine.
+    pub(crate) fn look(&self) {
+        const MORE: u32 = 500;
+        self.chatter.set(self.chatter.get().saturating_sub(MORE));
+    }
+
+    pub(crate) fn bytes_up(&self) -> u64 {
+        self.bytes_up.get()
     }
 
     pub(crate) fn is_grpc(&self) -> bool {

@@ -52,22 +52,26 @@ impl Deadline {
     }
 }
 
+/// Nobody waits for longer, whatever they say.
+const LONGEST: Duration = Duration::from_hours(366 * 24);
+
 /// `grpc-timeout`: at most eight digits and a unit.
-fn grpc_timeout(text: &str) -> Option<Duration> {
+pub(crate) fn grpc_timeout(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
     let number: u64 = digits.parse().ok()?;
-    match unit {
-        "H" => Some(Duration::from_hours(number)),
-        "M" => Some(Duration::from_mins(number)),
-        "S" => Some(Duration::from_secs(number)),
-        "m" => Some(Duration::from_millis(number)),
-        "u" => Some(Duration::from_micros(number)),
-        "n" => Some(Duration::from_nanos(number)),
-        _ => None,
-    }
+    let time = match unit {
+        "H" => Duration::from_hours(number),
+        "M" => Duration::from_mins(number),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    };
+    Some(time.min(LONGEST))
 }
 
 #[cfg(test)]
@@ -78,7 +82,7 @@ mod tests {
     fn a_grpc_timeout_is_digits_and_a_unit() {
         assert_eq!(grpc_timeout("5S"), Some(Duration::from_secs(5)));
         assert_eq!(grpc_timeout("100m"), Some(Duration::from_millis(100)));
-        assert_eq!(grpc_timeout("99999999H"), Some(Duration::from_hours(99_999_999)));
+        assert_eq!(grpc_timeout("99999999H"), Some(LONGEST));
         for refused in ["", "5", "S", "-5S", "5s", "123456789S", "5.5S", "1é"] {
             assert_eq!(grpc_timeout(refused), None, "{refused}");
         }

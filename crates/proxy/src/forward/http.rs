@@ -1,6 +1,6 @@
 //! HTTP and gRPC: streamed both ways, answered once.
 
-use std::{pin::pin, rc::Rc};
+use std::{pin::pin, rc::Rc, time::Duration};
 
 use ::http::{Response, StatusCode, header};
 use hyper::body::{Body as _, Incoming};
@@ -25,6 +25,7 @@ use crate::{
     ports::ConnectionEnd,
     record,
     serve::Admitted,
+    slow,
     upstream::{Kind, Sent},
 };
 
@@ -56,7 +57,8 @@ pub(crate) async fn forward(
     let outgoing = Outgoing::new(exchange, &pass, canonical, body)?;
     let again = if once { Again::Never } else { Again::of(&destination.lane, &outgoing) };
     let sending = destination.lane.send(outgoing.over(&destination.lane));
-    let waiting = Waiting { deadline, watched: watched.as_ref(), question: &question };
+    let span = exchange.core.config.bounds.body;
+    let waiting = Waiting { deadline, span, watched: watched.as_ref(), question: &question };
     let response = waiting.answer(exchange, &mut destination, sending, again).await?;
     let Destination { instance, mut lane } = destination;
     lane.answered(response.status());
@@ -119,6 +121,8 @@ fn upload(exchange: &mut Exchange, payload: Payload, watch: Option<Rc<Watch>>) -
 /// How long a response head may be waited for.
 struct Waiting<'a> {
     deadline: Deadline,
+    /// For next to nothing of a request body to come.
+    span: Duration,
     watched: Option<&'a Watched>,
     question: &'a Question,
 }
@@ -155,7 +159,7 @@ impl Waiting<'_> {
         }
     }
 
-    /// Resolves at the deadline, or when the exchange is cut.
+    /// Resolves at the deadline, when the request body comes too slowly, or when the exchange is cut.
     async fn over(&self) -> Refusal {
         let uploading = || self.watched.is_some_and(|watched| watched.0.is_uploading());
         let cut = async {
@@ -164,7 +168,15 @@ impl Waiting<'_> {
                 None => std::future::pending().await,
             }
         };
+        let starving = async {
+            match self.watched {
+                // A stream of gRPC may be silent for as long as it likes.
+                Some(Watched(watch)) if !watch.is_grpc() => slow::too_slow(watch, self.span).await,
+                Some(_) | None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            () = starving => Refusal::TooSlow,
             () = self.deadline.passed(uploading) => Refusal::Upstream(UpstreamTrouble::TimedOut),
             end = cut => cut_refusal(end, self.question),
         }
@@ -181,6 +193,7 @@ fn cut_refusal(end: ConnectionEnd, question: &Question) -> Refusal {
         }
         ConnectionEnd::GrantEnded
         | ConnectionEnd::PolicyChanged
+        | ConnectionEnd::Flooding
         | ConnectionEnd::Idle
         | ConnectionEnd::TooMuch
         | ConnectionEnd::Closed => {

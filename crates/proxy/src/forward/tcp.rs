@@ -21,6 +21,7 @@ use crate::{
     ports::ConnectionEnd,
     record,
     serve::Admitted,
+    share::Share,
     tunnel::{Broken, Inward, Outward, PROTOCOL, Wire},
     upstream::{Duplex, Tunnelled, Turn},
 };
@@ -85,8 +86,9 @@ pub(crate) async fn forward(
     let Opened { upstream, counted, opening, instance, .. } = opened;
     let watch = opening.open();
     record::outcome(exchange, StatusCode::SWITCHING_PROTOCOLS, &instance, Some(watch.id));
+    let share = exchange.share.take().map(Share::into_tunnel);
     tokio::task::spawn_local(async move {
-        let (_counted, _carried) = (counted, Carried(Rc::clone(&watch)));
+        let (_counted, _carried) = ((counted, share), Carried(Rc::clone(&watch)));
         let client = tokio::select! {
             client = upgrade => client.ok(),
             _ = watch.must_end() => None,

@@ -18,6 +18,7 @@ use crate::{
     exchange::Exchange,
     record,
     serve::Admitted,
+    share::Share,
     upstream::{Kind, Sent},
 };
 
@@ -64,7 +65,9 @@ pub(crate) async fn forward(
     let watch = opening.open();
     let connection = Some(watch.id);
     record::outcome(exchange, StatusCode::SWITCHING_PROTOCOLS, &destination.instance, connection);
-    tokio::task::spawn_local(tunnel::run(upgrade, upstream, Rc::clone(&watch), lane.into_tunnel()));
+    let share = exchange.share.take().map(Share::into_tunnel);
+    let counted = (lane.into_tunnel(), share);
+    tokio::task::spawn_local(tunnel::run(upgrade, upstream, Rc::clone(&watch), counted));
     Ok(response.map(|_| DownBody::whole(bytes::Bytes::new())))
 }
 

@@ -10,7 +10,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -18,10 +18,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A connection without a request is closed after that.
-const IDLE: Duration = Duration::from_secs(75);
-/// A head is complete so long after its first byte.
-const HEAD: Duration = Duration::from_secs(10);
+use crate::bounds::Bounds;
 
 /// What a connection is doing, and since when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,11 +36,24 @@ pub(crate) struct Pace {
     now: AtomicU64,
     /// Milliseconds since `opened`, times four, plus the phase that began then.
     state: AtomicU64,
+    /// Bytes that the client took.
+    taken: AtomicU64,
+    /// It takes no more at the moment.
+    is_full: AtomicBool,
+    /// What was taken when a span began in which it took too little, and milliseconds since `opened`.
+    span: (AtomicU64, AtomicU64),
 }
 
 impl Pace {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { opened: Instant::now(), now: AtomicU64::new(0), state: AtomicU64::new(0) })
+        Arc::new(Self {
+            opened: Instant::now(),
+            now: AtomicU64::new(0),
+            state: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
+            is_full: AtomicBool::new(false),
+            span: Default::default(),
+        })
     }
 
     /// A request is served until what this returns is dropped.
@@ -52,21 +62,46 @@ impl Pace {
         Serving(Arc::clone(self))
     }
 
-    /// Tells the time; whether the connection has taken too long.
-    pub(super) fn is_exceeded(&self, now: Instant) -> bool {
+    /// Tells the time.
+    pub(super) fn tell(&self, now: Instant) {
         let since = now.saturating_duration_since(self.opened).as_millis();
         self.now.store(u64::try_from(since).unwrap_or(u64::MAX >> 2), Ordering::Relaxed);
-        self.end().is_some_and(|end| end <= now)
+    }
+
+    /// Whether the connection has taken too long.
+    pub(super) fn is_exceeded(&self, now: Instant, bounds: &Bounds) -> bool {
+        self.end(bounds).is_some_and(|end| end <= now)
+    }
+
+    /// How long ago the present phase began.
+    pub(super) fn rests(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.phase().1)
     }
 
     /// When the present phase must be over.
-    fn end(&self) -> Option<Instant> {
+    fn end(&self, bounds: &Bounds) -> Option<Instant> {
         let (phase, since) = self.phase();
         match phase {
-            Phase::Idle => Some(since + IDLE),
-            Phase::Head => Some(since + HEAD),
+            Phase::Idle => Some(since + bounds.idle),
+            Phase::Head => Some(since + bounds.head),
             Phase::Serving => None,
         }
+    }
+
+    /// Whether the client takes next to nothing of what there is for it, for longer than it may.
+    pub(super) fn is_stuck(&self, now: Instant, bounds: &Bounds) -> bool {
+        let now = now.saturating_duration_since(self.opened).as_millis();
+        let now = u64::try_from(now).unwrap_or(u64::MAX);
+        let taken = self.taken.load(Ordering::Relaxed);
+        let (before, since) = &self.span;
+        let goes_on = !self.is_full.load(Ordering::Relaxed)
+            || taken.wrapping_sub(before.load(Ordering::Relaxed)) >= Bounds::LEAST;
+        if goes_on {
+            before.store(taken, Ordering::Relaxed);
+            since.store(now, Ordering::Relaxed);
+        }
+        let most = u64::try_from(bounds.answer.as_millis()).unwrap_or(u64::MAX);
+        now.saturating_sub(since.load(Ordering::Relaxed)) > most
     }
 
     fn phase(&self) -> (Phase, Instant) {
@@ -112,6 +147,12 @@ impl<S> Paced<S> {
     }
 
     fn wrote(&self, result: &Poll<io::Result<usize>>) {
+        self.pace.is_full.store(result.is_pending(), Ordering::Relaxed);
+        if let Poll::Ready(Ok(more)) = result {
+            // No other thread writes here, so that no locked instruction is needed.
+            let taken = self.pace.taken.load(Ordering::Relaxed).wrapping_add(*more as u64);
+            self.pace.taken.store(taken, Ordering::Relaxed);
+        }
         // The end of an answer that a slow client still takes is not idle time.
         if self.pace.is_idle() && matches!(result, Poll::Ready(Ok(1..))) {
             self.pace.begin(0);
@@ -174,17 +215,39 @@ mod tests {
 
     #[test]
     fn a_head_has_ten_seconds_and_a_rest_has_seventy_five() {
-        let pace = Pace::new();
-        let left = |pace: &Pace| pace.end().map(|end| end - pace.opened);
-        assert_eq!(left(&pace), Some(IDLE));
+        let (pace, bounds) = (Pace::new(), Bounds::default());
+        let left = |pace: &Pace| pace.end(&bounds).map(|end| end - pace.opened);
+        assert_eq!(left(&pace), Some(bounds.idle));
         pace.begin(1);
-        assert!(left(&pace).unwrap() < HEAD + Duration::from_secs(2));
+        assert!(left(&pace).unwrap() < bounds.head + Duration::from_secs(2));
         let serving = pace.serve();
         assert_eq!(left(&pace), None, "a request may take as long as it takes");
         drop(serving);
-        assert!(left(&pace).unwrap() >= IDLE);
-        assert!(!pace.is_exceeded(pace.opened + IDLE / 2));
-        assert!(pace.is_exceeded(pace.opened + IDLE + Duration::from_secs(2)));
+        assert!(left(&pace).unwrap() >= bounds.idle);
+        assert!(!pace.is_exceeded(pace.opened + bounds.idle / 2, &bounds));
+        assert!(pace.is_exceeded(pace.opened + bounds.idle + Duration::from_secs(2), &bounds));
+    }
+
+    #[test]
+    fn i02_who_takes_next_to_nothing_of_what_there_is_is_stuck() {
+        let (pace, bounds) = (Pace::new(), Bounds::default());
+        let (_, server) = tokio::io::duplex(64);
+        let paced = Paced::new(server, Arc::clone(&pace));
+        let at = |seconds| pace.opened + Duration::from_secs(seconds);
+        // Nothing to take, for as long as it likes.
+        assert!(!(0..10_000).any(|seconds| pace.is_stuck(at(seconds), &bounds)));
+        let stuck = |from: u64, taken: usize| {
+            paced.wrote(&Poll::Ready(Ok(1)));
+            assert!(!pace.is_stuck(at(from), &bounds));
+            (from..from + 10_000).find(|seconds| {
+                paced.wrote(&Poll::Ready(Ok(taken)));
+                paced.wrote(&Poll::Pending);
+                pace.is_stuck(at(*seconds), &bounds)
+            })
+        };
+        assert_eq!(stuck(20_000, 100), None, "slow, and not too slow");
+        assert!((40_300..40_400).contains(&stuck(40_000, 0).unwrap()));
+        assert!((60_000..60_700).contains(&stuck(60_000, 1).unwrap()));
     }
 
     #[test]
@@ -199,7 +262,8 @@ mod tests {
             tokio::io::AsyncReadExt::read_exact(&mut paced, &mut byte).await.unwrap();
             let first = pace.phase();
             assert_eq!(first.0, Phase::Head);
-            assert!(!pace.is_exceeded(pace.opened + Duration::from_secs(5)));
+            pace.tell(pace.opened + Duration::from_secs(5));
+            assert!(!pace.is_exceeded(pace.opened + Duration::from_secs(5), &Bounds::default()));
             tokio::io::AsyncReadExt::read_exact(&mut paced, &mut byte).await.unwrap();
             assert_eq!(pace.phase(), first, "dripping bytes win no time");
         });

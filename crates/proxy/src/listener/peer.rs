@@ -7,7 +7,7 @@ use std::{
     rc::{Rc, Weak},
     sync::Arc,
     task::{Context, Poll, Waker},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use http::HeaderValue;
@@ -15,18 +15,20 @@ use jiff::Timestamp;
 
 use super::{
     pace::{Pace, Serving},
+    sources::Guest,
     tls::ClientCertificate,
-    unsent::{Unsent, Waiting},
+    unsent::{TO_BEGIN, Unsent, Waiting},
 };
 use crate::{
+    bounds::Bounds,
     canonical::{LastHost, Sni},
     serve::strict::{Verdict, http2::Window},
 };
 
 /// Requests that may be open at once on a connection on which hardly anything may be sent.
-const OPEN_WHILE_TIGHT: u32 = 8;
-/// Looks at a connection, two in a second, that a head may take in HTTP/2: as long as in HTTP/1.
-const LOOKS_PER_HEAD: u32 = 20;
+const OPEN_WHILE_TIGHT: u32 = 2;
+/// The time from one look at a connection to the next.
+const LOOK: Duration = crate::connection::TICK;
 
 /// A client connection, as its requests see it.
 #[derive(Debug)]
@@ -48,12 +50,16 @@ pub(crate) struct Peer {
     pub(crate) window: Arc<Window>,
     /// The answers that it does not let begin, in HTTP/2.
     unsent: Rc<Unsent>,
+    /// The answers that it does not let go on, in HTTP/2.
+    paused: Rc<Unsent>,
     /// Requests that are being served, and their answers.
     open: Cell<u32>,
     /// How long the connection may take its time.
     pace: Arc<Pace>,
     /// Whether its pace ends it: HTTP/2 has pings.
     is_paced: Cell<bool>,
+    /// Counted at its source, as a tunnel too.
+    _guest: Guest,
     number: Cell<u64>,
     aborted: Cell<bool>,
     closing: Cell<bool>,
@@ -63,7 +69,8 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(ip: IpAddr, tls: Option<Sni>) -> Self {
+    /// A client that takes no more of an answer for as long as `answer` is gone.
+    pub(super) fn new(ip: IpAddr, tls: Option<Sni>, guest: Guest, answer: Duration) -> Self {
         let ip = ip.to_canonical();
         let node = if ip.is_ipv6() { format!("\"[{ip}]\"") } else { ip.to_string() };
         let scheme = crate::filter::request::scheme(tls.is_some());
@@ -77,10 +84,12 @@ impl Peer {
             last_host: LastHost::default(),
             verdict: Arc::default(),
             window: Arc::default(),
-            unsent: Rc::new(Unsent::new()),
+            unsent: Rc::new(Unsent::new(TO_BEGIN)),
+            paused: Rc::new(Unsent::new(answer)),
             open: Cell::new(0),
             pace: Pace::new(),
             is_paced: Cell::new(false),
+            _guest: guest,
             number: Cell::new(0),
             aborted: Cell::new(false),
             closing: Cell::new(false),
@@ -116,6 +125,11 @@ impl Peer {
     /// For its stream, which sets the pace that it is held to from now on.
     pub(super) fn take_pace(&self) -> Arc<Pace> {
         self.is_paced.set(true);
+        self.pace()
+    }
+
+    /// For its stream, which says what is taken.
+    pub(super) fn pace(&self) -> Arc<Pace> {
         Arc::clone(&self.pace)
     }
 
@@ -146,6 +160,16 @@ impl Peer {
         self.wake();
     }
 
+    /// Whether it has taken too long, over HTTP/2: for a head, or to leave after it rested for too long.
+    fn is_slow(&self, now: Instant, bounds: &Bounds) -> bool {
+        let rests = if self.open.get() == 0 { self.pace.rests(now) } else { Duration::ZERO };
+        if rests > bounds.idle && !self.closing.get() {
+            self.close();
+        }
+        let head = u128::from(self.window.look()) * LOOK.as_millis();
+        head > bounds.head.as_millis() || rests > bounds.idle + bounds.head
+    }
+
     fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
@@ -164,6 +188,11 @@ impl Turn {
     /// An answer waits until its first byte is taken. Over HTTP/1 the pace of the connection is enough.
     pub(crate) fn wait(&self) -> Option<Waiting> {
         (!self.peer.is_paced.get()).then(|| self.peer.unsent.wait())
+    }
+
+    /// A part of an answer waits until the next one is asked for.
+    pub(crate) fn wait_for_more(&self) -> Option<Waiting> {
+        (!self.peer.is_paced.get()).then(|| self.peer.paused.wait())
     }
 }
 
@@ -206,14 +235,18 @@ impl Peers {
 
     /// Breaks off those that take too long. One look at all of them now and then costs less than a
     /// timer for each.
-    pub(crate) fn abort_slow(&self, now: Instant) {
+    pub(crate) fn abort_slow(&self, now: Instant, bounds: &Bounds) {
         self.each(|peer| {
+            peer.pace.tell(now);
             let is_slow = if peer.is_paced.get() {
-                peer.pace.is_exceeded(now)
+                peer.pace.is_exceeded(now, bounds)
             } else {
-                peer.window.look() > LOOKS_PER_HEAD
+                peer.is_slow(now, bounds)
             };
-            if is_slow || peer.unsent.is_stalled(now) {
+            let takes_nothing = peer.pace.is_stuck(now, bounds)
+                || peer.unsent.is_stalled(now)
+                || peer.paused.is_stalled(now);
+            if is_slow || takes_nothing {
                 peer.abort();
             }
         });

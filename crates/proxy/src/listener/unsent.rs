@@ -10,22 +10,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Answers are told apart by when they came, this exactly.
-const EPOCH: Duration = Duration::from_secs(5);
-/// An answer may wait for so many epochs, the first not whole.
+/// How long an answer may wait for its first byte to be taken.
+pub(super) const TO_BEGIN: Duration = Duration::from_secs(20);
+/// Answers are told apart by when they came, to one of so many parts of that time.
 const EPOCHS: usize = 4;
 
 /// How many answers of one connection wait for their first byte to be taken, by when they came.
 #[derive(Debug)]
 pub(crate) struct Unsent {
     opened: Instant,
+    within: Duration,
     epoch: Cell<u64>,
     waiting: [Cell<u32>; EPOCHS],
 }
 
 impl Unsent {
-    pub(super) fn new() -> Self {
-        Self { opened: Instant::now(), epoch: Cell::new(0), waiting: Default::default() }
+    /// For answers that may wait so long, or a part less.
+    pub(super) fn new(within: Duration) -> Self {
+        let (opened, epoch) = (Instant::now(), Cell::new(0));
+        Self { opened, within, epoch, waiting: Default::default() }
     }
 
     /// One more waits, until what this returns is dropped.
@@ -37,7 +40,8 @@ impl Unsent {
 
     /// Whether one of them has waited too long. To be asked now and then.
     pub(super) fn is_stalled(&self, now: Instant) -> bool {
-        let epochs = now.saturating_duration_since(self.opened).as_secs() / EPOCH.as_secs();
+        let epoch = self.within.as_secs().div_ceil(EPOCHS as u64).max(1);
+        let epochs = now.saturating_duration_since(self.opened).as_secs() / epoch;
         let mut stalled = false;
         while self.epoch.get() < epochs && !stalled {
             self.epoch.set(self.epoch.get() + 1);
@@ -77,7 +81,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_nobody_takes_stalls_and_one_that_is_taken_does_not() {
-        let unsent = Rc::new(Unsent::new());
+        let unsent = Rc::new(Unsent::new(TO_BEGIN));
         let at = |seconds| unsent.opened + Duration::from_secs(seconds);
         for seconds in 0..100 {
             let taken = unsent.wait();
@@ -91,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_connection_that_was_not_looked_at_for_long_is_not_blamed_for_it() {
-        let unsent = Rc::new(Unsent::new());
+        let unsent = Rc::new(Unsent::new(TO_BEGIN));
         assert!(!unsent.is_stalled(unsent.opened + Duration::from_secs(1000)));
         let _waiting = unsent.wait();
         assert!(!unsent.is_stalled(unsent.opened + Duration::from_secs(1006)));

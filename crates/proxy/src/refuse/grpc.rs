@@ -55,7 +55,7 @@ pub(crate) const fn status(refusal: &Refusal) -> u16 {
         | Refusal::Upstream(
             UpstreamTrouble::Unreachable | UpstreamTrouble::Broken | UpstreamTrouble::Overloaded,
         ) => UNAVAILABLE,
-        Refusal::Upstream(UpstreamTrouble::TimedOut) => DEADLINE_EXCEEDED,
+        Refusal::TooSlow | Refusal::Upstream(UpstreamTrouble::TimedOut) => DEADLINE_EXCEEDED,
     }
 }
 
@@ -86,6 +86,7 @@ pub(crate) fn cut_trailers(end: ConnectionEnd) -> HeaderMap {
         ConnectionEnd::GrantEnded
         | ConnectionEnd::SignInEnded
         | ConnectionEnd::PolicyChanged
+        | ConnectionEnd::Flooding
         | ConnectionEnd::Idle
         | ConnectionEnd::TooMuch
         | ConnectionEnd::Closed => PERMISSION_DENIED,

@@ -23,6 +23,7 @@ pub(crate) const fn status(refusal: &Refusal) -> StatusCode {
         Refusal::NotFound => StatusCode::NOT_FOUND,
         Refusal::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         Refusal::HeadTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        Refusal::TooSlow => StatusCode::REQUEST_TIMEOUT,
         Refusal::Misdirected => StatusCode::MISDIRECTED_REQUEST,
         Refusal::NotRepresentable(_) => StatusCode::UNPROCESSABLE_ENTITY,
         Refusal::SpeaksTcp(_) => StatusCode::UPGRADE_REQUIRED,
@@ -51,6 +52,7 @@ const fn title(refusal: &Refusal) -> &'static str {
         Refusal::Declined(_) => "A reviewer said no",
         Refusal::NotFound => "There is nothing here",
         Refusal::TooLarge(_) | Refusal::HeadTooLarge(_) => "The request is too large",
+        Refusal::TooSlow => "The request is too slow",
         Refusal::Misdirected => "The connection was made for another host",
         Refusal::NotRepresentable(_) => "A value does not fit its declared type",
         Refusal::SpeaksTcp(_) => "This service speaks TCP",
@@ -91,10 +93,12 @@ fn detail(refusal: &Refusal) -> Option<String> {
             "{service} speaks no HTTP; open a connection to it with `portcullis connect {service}`"
         ),
         Refusal::NotRepresentable(why) => why.clone(),
+        Refusal::TooSlow => "too little of the body came while it was waited for".to_owned(),
         Refusal::Unavailable(what) => match what {
             Unavailable::Record => "the record cannot be written, so nothing is forwarded",
             Unavailable::Store => "the store does not answer; try again",
             Unavailable::Issuer => "the token's issuer cannot be asked at the moment; try again",
+            Unavailable::Overloaded => "as much is under way as there may be; try again",
             Unavailable::ShuttingDown => "the gate is shutting down",
             Unavailable::Internal => "a fault of the gate's own",
         }
@@ -160,6 +164,7 @@ pub(super) fn describe(control_url: &str, refusal: &Refusal) -> Problem {
         | Refusal::NotFound
         | Refusal::TooLarge(_)
         | Refusal::HeadTooLarge(_)
+        | Refusal::TooSlow
         | Refusal::Misdirected
         | Refusal::NotRepresentable(_)
         | Refusal::Limited { .. }

@@ -25,11 +25,14 @@ use crate::{
     record,
     refuse::problem,
     route::{self, Place},
+    share::{self, Share},
     upstream::Duplex,
 };
 
 /// Serves one connection to its end.
 pub(crate) async fn serve<S: Duplex>(core: Rc<Core>, peer: Rc<Peer>, to: &Direct, mut stream: S) {
+    // While it lives, it does not rest.
+    let _turn = peer.serve();
     core.work.came(crate::busy_poll::Piece::Request);
     let (mut parts, ()) = Request::new(()).into_parts();
     parts.method = Method::CONNECT;
@@ -45,7 +48,11 @@ pub(crate) async fn serve<S: Duplex>(core: Rc<Core>, peer: Rc<Peer>, to: &Direct
         Err(Refusal::Unavailable(Unavailable::Internal))
     });
     match admitted {
-        Ok(opened) => opened.carry(&exchange, stream).await,
+        Ok(opened) => {
+            // For as long as it lives, it counts for whom it is and for nothing else.
+            let _share = exchange.share.take().map(Share::into_tunnel);
+            opened.carry(&exchange, stream).await;
+        }
         Err(refusal) => {
             let refusal = identify::as_told(&exchange, refusal);
             // INVARIANT: it is on record before the caller can know of it.
@@ -72,6 +79,7 @@ async fn admit(exchange: &mut Exchange, to: &Direct) -> Result<Opened, Refusal> 
     let principal = &caller.identity.subject.principal().id;
     let Inspected { facts, .. } = inspect::connection(principal, &operation);
     let (pass, question) = decide::decide(exchange, &caller, operation, None, facts)?;
+    share::take(exchange)?;
     limit::admit(exchange, &pass).await?;
     decide::used(&exchange.core, &pass);
     record::intent(exchange, &pass).await?;

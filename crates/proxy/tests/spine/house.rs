@@ -128,7 +128,7 @@ impl House {
             control_url: "https://control.test".to_owned(),
             browsers: None,
             upstream_roots: Arc::new(rustls::RootCertStore::empty()),
-            max_connections: 100,
+            bounds: Arc::default(),
             decision_cache: true,
             busy_poll: None,
             zone: None,

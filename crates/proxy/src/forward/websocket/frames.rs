@@ -18,11 +18,15 @@ enum Expect {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Frames {
     expect: Expect,
+    /// The first byte of the frame that is under way.
+    first: u8,
+    /// Frames that carry next to nothing: pings and the like, and small parts of messages that are cut up.
+    chatter: u32,
 }
 
 impl Default for Frames {
     fn default() -> Self {
-        Self { expect: Expect::Start }
+        Self { expect: Expect::Start, first: 0, chatter: 0 }
     }
 }
 
@@ -37,8 +41,14 @@ impl Frames {
         let mut rest = bytes;
         while let Some((first, after)) = rest.split_first() {
             (self.expect, rest) = match self.expect {
-                Expect::Start => (Expect::Length, after),
-                Expect::Length => (length(*first), after),
+                Expect::Start => {
+                    self.first = *first;
+                    (Expect::Length, after)
+                }
+                Expect::Length => {
+                    self.chatter += u32::from(is_chatter(self.first, *first));
+                    (length(*first), after)
+                }
                 Expect::Extended { left, masked, length } => {
                     let length = (length << 8) | u64::from(*first);
                     let expect = match left {
@@ -56,6 +66,11 @@ impl Frames {
         }
     }
 
+    /// How many frames that carry next to nothing have passed since the last call.
+    pub(crate) fn take_chatter(&mut self) -> u32 {
+        std::mem::take(&mut self.chatter)
+    }
+
     /// How many of `bytes` may pass before a whole frame ends, if one ends in them.
     pub(crate) fn boundary_in(&self, bytes: &[u8]) -> Option<usize> {
         let mut ahead = *self;
@@ -67,6 +82,16 @@ impl Frames {
         }
         None
     }
+}
+
+/// Whether a frame with these two bytes carries next to nothing.
+fn is_chatter(first: u8, second: u8) -> bool {
+    const FINAL: u8 = 0x80;
+    const CONTROL: u8 = 0x08;
+    const OPCODE: u8 = 0x0f;
+    let is_part = first & FINAL == 0 || first & OPCODE == 0;
+    let length = second & 0x7f;
+    first & CONTROL != 0 || (is_part && length <= 125) || length == 0
 }
 
 fn length(byte: u8) -> Expect {
@@ -149,6 +174,26 @@ mod tests {
                 prop_assert_eq!(tracker.at_boundary(), ends.contains(&at));
             }
         }
+    }
+
+    #[test]
+    fn i11_pings_empty_frames_and_small_parts_are_counted_and_messages_are_not() {
+        let chatter = |bytes: &[u8]| {
+            let mut frames = Frames::default();
+            bytes.iter().for_each(|byte| frames.pass(&[*byte]));
+            (frames.take_chatter(), frames.take_chatter())
+        };
+        for (counted, bytes) in [
+            (1, &b"\x89\x80abcd"[..]),
+            (1, b"\x8a\x01a"),
+            (1, b"\x82\x00"),
+            (2, b"\x01\x01a\x00\x01b"),
+            (1, b"\x80\x01b"),
+            (0, b"\x82\x01a\x81\x01b"),
+        ] {
+            assert_eq!(chatter(bytes), (counted, 0), "{bytes:?}");
+        }
+        assert_eq!(chatter(&[&[0x02, 126, 0, 126][..], &[0x89; 126]].concat()), (0, 0));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::{
     connection::Watch,
     forward::pipe::{Ended, Passing, Pipe},
     ports::ConnectionEnd,
+    share::One,
     upstream::Tunnelled,
 };
 
@@ -26,7 +27,7 @@ pub(super) async fn run(
     client: OnUpgrade,
     upstream: OnUpgrade,
     watch: Rc<Watch>,
-    _counted: Tunnelled,
+    _counted: (Tunnelled, Option<One>),
 ) {
     let ends = async { tokio::try_join!(client, upstream) };
     let upgraded = tokio::select! {
@@ -46,6 +47,8 @@ struct Tunnel {
     upstream: TokioIo<Upgraded>,
     up: Pipe,
     down: Pipe,
+    /// Of the direction towards the upstream, where those are counted that carry nothing.
+    asked: Frames,
     /// Of the direction towards the client, which can be ended between two of them.
     frames: Frames,
 }
@@ -54,7 +57,8 @@ impl Tunnel {
     fn new(client: Upgraded, upstream: Upgraded) -> Self {
         let (up, down) = (Pipe::default(), Pipe::default());
         let (client, upstream) = (TokioIo::new(client), TokioIo::new(upstream));
-        Self { client, upstream, up, down, frames: Frames::default() }
+        let (asked, frames) = (Frames::default(), Frames::default());
+        Self { client, upstream, up, down, asked, frames }
     }
 
     async fn carry(mut self, watch: &Watch) -> ConnectionEnd {
@@ -77,14 +81,15 @@ impl Tunnel {
 
     /// Passes bytes both ways until one side closes.
     async fn pass(&mut self, watch: &Watch) -> ConnectionEnd {
-        let Self { client, upstream, up, down, frames } = self;
+        let Self { client, upstream, up, down, asked, frames } = self;
         let mut is_up = false;
         poll_fn(|cx| {
             // In turn, as the one that is polled first may use up what a task may do at once.
             is_up = !is_up;
             for is_up in [is_up, !is_up] {
                 let ended = if is_up {
-                    let ended = up.poll_pass(client, upstream, &mut Up(watch), cx);
+                    let ended =
+                        up.poll_pass(client, upstream, &mut Up { watch, frames: asked }, cx);
                     ended.map(upwards)
                 } else {
                     let ended = down.poll_pass(upstream, client, &mut Down { watch, frames }, cx);
@@ -151,14 +156,20 @@ fn downwards(ended: Ended) -> ConnectionEnd {
 }
 
 /// Bytes towards the upstream.
-struct Up<'w>(&'w Watch);
+struct Up<'w> {
+    watch: &'w Watch,
+    frames: &'w mut Frames,
+}
 
 impl Passing for Up<'_> {
     fn came(&mut self, count: usize) {
-        self.0.went_up(count);
+        self.watch.went_up(count);
     }
 
-    fn went(&mut self, _: &[u8]) {}
+    fn went(&mut self, bytes: &[u8]) {
+        self.frames.pass(bytes);
+        self.watch.chatters(self.frames.take_chatter());
+    }
 }
 
 /// Bytes towards the client.

@@ -48,7 +48,7 @@ const POISON: &[u8] = b"\0\x0aconnection\x01x";
 /// Header blocks that are handed on before the connection is polled again, and so what they ask for served.
 const AT_ONCE: u32 = 32;
 /// The same for a client that lets hardly anything be sent.
-const AT_ONCE_WHILE_TIGHT: u32 = 4;
+const AT_ONCE_WHILE_TIGHT: u32 = 2;
 /// A stream that is given up costs more than a ping.
 const RESET_WEIGHT: u32 = 4;
 /// Frames of a head that the library does not wait for the end of.
@@ -238,7 +238,7 @@ pub(crate) struct Framed<S> {
 
 impl<S> Framed<S> {
     pub(crate) fn new(stream: S, window: Arc<Window>) -> Self {
-        window.is_mid_head(true);
+        window.set_mid_head(true);
         let (frames, kept, polls) = (Frames::new(), Kept::default(), window.polls());
         Self { stream, frames, window, kept, unseen: false, over: false, polls }
     }
@@ -353,7 +353,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Framed<S> {
         let is_mid_head = this.frames.begun.is_some()
             || !this.frames.greeted
             || !(this.unseen || this.over || this.kept.bytes.is_empty());
-        this.window.is_mid_head(is_mid_head);
+        this.window.set_mid_head(is_mid_head);
         read
     }
 }

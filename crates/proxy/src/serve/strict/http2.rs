@@ -95,7 +95,7 @@ impl Window {
     }
 
     /// Whether the beginning of a head is there and not its end.
-    pub(super) fn is_mid_head(&self, is: bool) {
+    pub(super) fn set_mid_head(&self, is: bool) {
         if is != (self.mid_head.load(Ordering::Relaxed) > 0) {
             self.mid_head.store(u32::from(is), Ordering::Relaxed);
         }
