@@ -206,17 +206,17 @@ fn whoever_leaves_is_named_and_the_other_side_is_not_told_that_it_was_all() {
 fn a_lasting_sign_in_is_for_one_tcp_service_and_ends_with_its_parent() {
     let database = Database::open();
     let (control, _) = database.enter(&ana());
-    let make = |service: serde_json::Value| {
+    let lasting = |service: serde_json::Value| {
         let body = json!({"audience": "gate", "service": service, "lasting": true});
         database.house.api("POST", "/v1/sign-ins", Some(&control), Some(body))
     };
     let own = database.house.api("GET", "/v1/sign-ins", Some(&control), None).json();
     let parent = &own["sign_ins"].as_array().unwrap().iter().find(|s| s["audience"] == "control");
-    let made = make("ledger-db".into()).json();
+    let made = lasting("ledger-db".into()).json();
     assert_eq!(made["sign_in"]["expires_at"], parent.unwrap()["expires_at"]);
-    assert_eq!(make("web".into()).status, 400);
-    assert_eq!(make(serde_json::Value::Null).status, 400);
-    assert_eq!(make("nothing".into()).status, 404);
+    assert_eq!(lasting("web".into()).status, 400);
+    assert_eq!(lasting(serde_json::Value::Null).status, 400);
+    assert_eq!(lasting("nothing".into()).status, 404);
     let token = made["token"].as_str().unwrap();
     assert_eq!(
         Tunnel::dial(database.house.gate, "web.example.com", token, "").unwrap_err().status,
