@@ -125,7 +125,9 @@ impl Connect {
             ReachBody::Requestable => {
                 let screen = session.screen;
                 screen.note(&format!("{name} needs a grant: you can get this"));
-                way_table::lines(&connect.ways).iter().for_each(|line| screen.note(line));
+                for line in way_table::lines(&connect.ways) {
+                    screen.note(&line);
+                }
                 screen.note(&format!("  {}", session.command(&format!("ask {name}"))));
                 Ok(())
             }

@@ -155,7 +155,7 @@ impl Service {
             max_body: max_body?,
             audit: audit?,
             anonymous: anonymous?,
-            tcp: tcp?,
+            tcp,
             cors,
             headers,
             place,

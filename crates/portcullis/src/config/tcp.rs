@@ -36,12 +36,8 @@ pub(crate) struct Tcp {
 }
 
 impl Tcp {
-    /// Of the service that `section` is, if its instances say that it speaks TCP. `None`: something of it
-    /// is wrong.
-    pub(super) fn read(
-        section: &mut Section<'_>,
-        upstream: Option<&Upstream>,
-    ) -> Option<Option<Self>> {
+    /// Of the service that `section` is, if its instances say that it speaks TCP and nothing is wrong with it.
+    pub(super) fn read(section: &mut Section<'_>, upstream: Option<&Upstream>) -> Option<Self> {
         let given = section.field("tcp");
         let urls: Vec<String> =
             upstream.into_iter().flat_map(|upstream| upstream.urls().into_values()).collect();
@@ -51,7 +47,7 @@ impl Tcp {
                 let help = "write its instances as tcp://host:port or tls://host:port".to_owned();
                 given.error("`tcp` is for services that speak TCP".into(), Some(help));
             }
-            return Some(None);
+            return None;
         }
         if count < urls.len() {
             let help = "make two services of it".to_owned();
@@ -73,7 +69,7 @@ impl Tcp {
                 }
             }
         }
-        given.map_or(Some(Some(Self::default())), |field| Self::bounds(&field).map(Some))
+        given.map_or_else(|| Some(Self::default()), |field| Self::bounds(&field))
     }
 
     /// As policies are loaded with them.

@@ -59,7 +59,7 @@ impl Connect {
 
     fn dial(&self) -> TcpStream {
         let stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
         stream
     }
 
@@ -67,7 +67,7 @@ impl Connect {
     fn until_said(&self, words: &str) -> String {
         let mut said = String::new();
         while !said.contains(words) {
-            let line = self.notes.recv_timeout(Duration::from_secs(60));
+            let line = self.notes.recv_timeout(Duration::from_mins(1));
             let line = line.unwrap_or_else(|error| panic!("{error}: no `{words}` in {said:?}"));
             said.extend([line.as_str(), "\n"]);
         }
@@ -227,7 +227,7 @@ fn it_goes_through_tls_and_says_what_is_unreachable() {
     let gate = format!("https://127.0.0.1:{port}");
     let arguments = ["--gate", &gate, "--instance", "db-1"];
     let connect = Connect::start(&database, "ana", &arguments, &[("SSL_CERT_FILE", roots)]);
-    echo(&mut connect.dial(), &[1; 300_000]);
+    echo(&mut connect.dial(), &vec![1; 300_000]);
     let attempt = database.event("attempt", |event| event["operation"] == "ledger-db.connect");
     assert_eq!(attempt["instance"], Value::from("db-1"), "{attempt:#}");
 

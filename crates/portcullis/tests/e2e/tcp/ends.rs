@@ -32,7 +32,7 @@ fn idle() -> Idle {
 
 impl Idle {
     /// It is cut for `word`, which is said as `words`; the database sees that it was cut short.
-    fn is_cut(mut self, word: &str, words: &str) {
+    fn ends_by(mut self, word: &str, words: &str) {
         assert_eq!(self.tunnel.until_closed(SOON), words);
         let event = self.database.ended(word);
         assert_eq!(event["detail"], "4 bytes up, 4 bytes down");
@@ -50,7 +50,7 @@ fn e21_a_revocation_cuts_it() {
     let body = Some(json!({"reason": "enough"}));
     let answer = idle.database.house.api("POST", &path, Some(&idle.lead), body);
     assert!(answer.status < 300, "{}", answer.text());
-    idle.is_cut("grant_ended", "the grant ended");
+    idle.ends_by("grant_ended", "the grant ended");
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn e21_a_sign_out_cuts_it() {
     let idle = idle();
     let answer = idle.database.house.api("POST", "/v1/sign-out", Some(&idle.control), None);
     assert!(answer.status < 300, "{}", answer.text());
-    idle.is_cut("sign_in_ended", "the sign-in ended");
+    idle.ends_by("sign_in_ended", "the sign-in ended");
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn m15_a_change_of_policy_cuts_it() {
     let forbid = "@id(\"closed\") forbid (principal is User, action == Action::\"ledger-db.connect\", resource);";
     idle.database.house.write_policy("closed.cedar", forbid);
     idle.database.house.signal("HUP");
-    idle.is_cut("policy_changed", "policy no longer permits it");
+    idle.ends_by("policy_changed", "policy no longer permits it");
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn somebody_sees_it_and_closes_it() {
     let path = format!("/v1/connections/{}/close", connection["id"].as_str().unwrap());
     let answer = idle.database.house.api("POST", &path, Some(&idle.lead), None);
     assert!(answer.status < 300, "{}", answer.text());
-    idle.is_cut("closed", "it was closed");
+    idle.ends_by("closed", "it was closed");
 }
 
 #[test]
