@@ -159,7 +159,7 @@ mod tests {
             ("operations: {inline: {a: GET /a}}", "`inline` is for HTTP"),
             ("headers: {request: {remove: [x-a]}}", "`headers` is for HTTP"),
             ("cors: {origins: [\"https://a.example.com\"]}", "`cors` is for HTTP"),
-            ("tcp: {idle: 25h}", "`idle` is 24h at most"),
+            ("tcp: {idle: 25h}", "`idle` is 1d at most"),
             ("tcp: {max_bytes: 5}", "`max_bytes` must be text"),
         ] {
             let shown = refused(&format!("{SOUND}{SERVICE}    {line}\n"));
