@@ -57,7 +57,8 @@ fn service_with_methods() -> ServiceSource {
 
 #[test]
 fn what_only_http_has_does_not_load() {
-    let change: [(fn(&mut ServiceSource), &str); 5] = [
+    type Change = fn(&mut ServiceSource);
+    let change: [(Change, &str); 5] = [
         (|source| source.path_prefix = Some("/a".into()), "`path_prefix` is for HTTP"),
         (|source| source.anonymous = true, "`anonymous` is for HTTP"),
         (|source| source.groups = [("GET".to_owned(), OperationGroup::Read)].into(), "`GET`"),
