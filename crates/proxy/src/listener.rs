@@ -381,18 +381,29 @@ where
     C: Future<Output = hyper::Result<()>>,
 {
     let mut told = false;
+    let mut last: Option<Pin<Box<tokio::time::Sleep>>> = None;
     std::future::poll_fn(|cx| {
         peer.window.polled();
-        if peer.is_closing() && !std::mem::replace(&mut told, true) {
+        loop {
+            if let Poll::Ready(result) = connection.as_mut().poll(cx) {
+                if let Err(error) = result {
+                    tracing::debug!(%error, "client connection ended");
+                }
+                return Poll::Ready(());
+            }
+            if told || !peer.is_closing() {
+                return peer.poll_aborted(cx);
+            }
+            // hyper would drop whoever has just connected, with a request on its way.
+            if !peer.has_asked() {
+                let last = last.get_or_insert_with(|| Box::pin(tokio::time::sleep(LAST_BYTE)));
+                if last.as_mut().poll(cx).is_pending() {
+                    return peer.poll_aborted(cx);
+                }
+            }
+            told = true;
             close(connection.as_mut());
         }
-        if let Poll::Ready(result) = connection.as_mut().poll(cx) {
-            if let Err(error) = result {
-                tracing::debug!(%error, "client connection ended");
-            }
-            return Poll::Ready(());
-        }
-        peer.poll_aborted(cx)
     })
     .await;
 }

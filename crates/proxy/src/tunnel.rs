@@ -232,7 +232,9 @@ async fn read(
                 return Poll::Pending;
             };
             buffer.clear();
-            read?;
+            if let Err(error) = read {
+                return Poll::Ready(Err(error));
+            }
             buffer.resize(room, 0);
             buffer.extend_from_slice(scratch.filled());
             Poll::Ready(Ok(scratch.filled().len()))

@@ -188,6 +188,7 @@ pub(crate) fn source(policies: &str) -> BundleSource {
         max_hold: ServiceSource::MAX_HOLD,
         max_body: ServiceSource::MAX_BODY,
         max_bodies: BTreeMap::new(),
+        upstream: portcullis_policy::upstream::UpstreamSource::default(),
         strict_audit: false,
         anonymous: false,
         edge: portcullis_policy::edge::EdgeSource::default(),

@@ -18,6 +18,9 @@ const LONGEST_IDLE: Window = Window::minutes(24 * 60);
 /// What HTTP has and a connection does not.
 const ONLY_HTTP: [&str; 6] =
     ["path_prefix", "max_body", "max_hold", "anonymous", "cors", "headers"];
+/// The same of `operations`, and of `upstream.timeouts`.
+const OPERATIONS: [&str; 3] = ["openapi", "inline", "max_body"];
+const TIMEOUTS: [&str; 2] = ["request", "idle"];
 
 /// Bounds on the connections of a TCP service.
 #[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
@@ -62,10 +65,9 @@ impl Tcp {
         }
         let operations = section.field("operations");
         let timeouts = section.field("upstream").and_then(|field| inside(&field, "timeouts"));
-        let requests = (timeouts, &["request", "idle"][..]);
-        for (within, keys) in [(operations, &["openapi", "inline", "max_body"][..]), requests] {
+        for (within, keys) in [(operations, &OPERATIONS[..]), (timeouts, &TIMEOUTS[..])] {
             let Some(within) = within else { continue };
-            for key in keys {
+            for &key in keys {
                 if let Some(field) = inside(&within, key) {
                     only_http(&field, key);
                 }
@@ -155,7 +157,7 @@ mod tests {
             ("max_hold: 1m", "`max_hold` is for HTTP"),
             ("anonymous: true", "`anonymous` is for HTTP"),
             ("operations: {inline: {a: GET /a}}", "`inline` is for HTTP"),
-            ("operations: {groups: {conect: read}}", "`groups` names `conect`"),
+            ("headers: {request: {remove: [x-a]}}", "`headers` is for HTTP"),
             ("cors: {origins: [\"https://a.example.com\"]}", "`cors` is for HTTP"),
             ("tcp: {idle: 25h}", "`idle` is 24h at most"),
             ("tcp: {max_bytes: 5}", "`max_bytes` must be text"),

@@ -119,8 +119,13 @@ const MISTAKES: [(&str, &str, &str, &str); 24] = [
         "64KiB",
     ),
     ("name: payments", "name: Pay_ments", "is not a service name", ""),
-    ("{url: \"http://127.0.0.1:9000\"}", "{dns: payments.local}", "`dns` is not supported", ""),
-    ("{url: \"http://127.0.0.1:9000\"}", "{}", "either `url` or `instances`", "url: http"),
+    (
+        "{url: \"http://127.0.0.1:9000\"}",
+        "{dns: payments.local}",
+        "`payments.local` does not say",
+        "http://",
+    ),
+    ("{url: \"http://127.0.0.1:9000\"}", "{}", "one of `url`, `instances`", "url: http"),
     ("{url: \"http://127.0.0.1:9000\"}", "{url: \"ftp://x\"}", "is not an upstream URL", "http://"),
     (
         "{url: \"http://127.0.0.1:9000\"}",
@@ -147,7 +152,7 @@ fn every_kind_of_mistake_is_told_with_its_place_and_what_to_do() {
 
 #[test]
 fn sections_of_later_versions_are_errors() {
-    for key in ["sensitive: {}", "cors: {}", "enforcement: {mode: observe}"] {
+    for key in ["sensitive: {}", "on_store_loss: keep", "enforcement: {mode: observe}"] {
         let shown = refused(&format!("{SOUND}    {key}\n"));
         assert!(shown.contains("is not supported by this version"), "{shown}");
     }

@@ -130,6 +130,15 @@ fn or<T>(
     section.field(key).map_or(Some(usual), |field| read(&field))
 }
 
+/// The same, of what parses from text.
+fn parsed<T: FromStr<Err: fmt::Display>>(
+    section: &mut Section<'_>,
+    key: &'static str,
+    usual: T,
+) -> Option<T> {
+    or(section, key, usual, |field: &Field<'_>| field.parsed())
+}
+
 impl Upstream {
     pub(super) fn read(field: &Field<'_>) -> Option<Self> {
         let mut section = field.section()?;
@@ -137,9 +146,8 @@ impl Upstream {
         let (instances, dns) = sources(&mut section);
         let only = section.field("addressed_only");
         let addressed_only = only.map(|field| addressed(&field, &instances)).unwrap_or_default();
-        let share = |field: &Field<'_>| field.parsed();
-        let zone_share = or(&mut section, "zone_share", Percent(usual.zone_share), share);
-        let panic_below = or(&mut section, "panic_below", Percent(usual.panic_below), share);
+        let zone_share = parsed(&mut section, "zone_share", Percent(usual.zone_share));
+        let panic_below = parsed(&mut section, "panic_below", Percent(usual.panic_below));
         let slow_start = or(&mut section, "slow_start", usual.slow_start, |field| {
             if field.as_text() == Some("never") { Some(None) } else { field.parsed().map(Some) }
         });

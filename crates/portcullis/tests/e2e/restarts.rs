@@ -165,7 +165,7 @@ fn l12_sockets_that_fit_nobody_keep_the_process_from_starting() {
     shop.house.wait_end();
     let start = |names: &str| {
         let script = format!(
-            "import os,socket,sys\ns=socket.create_server(('127.0.0.1',0))\nos.dup2(s.fileno(),3)\n\
+            "import os,socket,sys\ns=socket.create_server(('127.0.0.1',0))\nos.dup2(s.fileno(),3)\nos.set_inheritable(3,True)\n\
              os.environ.update(LISTEN_PID=str(os.getpid()),LISTEN_FDS='1',LISTEN_FDNAMES='{names}')\n\
              os.execv(sys.argv[1],sys.argv[1:])"
         );

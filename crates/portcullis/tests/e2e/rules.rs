@@ -12,8 +12,8 @@ const RULES: &str = "headers:
   request: {set: {X-Team: shop}, add: {X-Route: gate}, remove: [Accept-Encoding, X-Debug]}
   response: {set: {Cache-Control: no-store}, add: {X-Seen: \"2\"}, remove: [Server]}";
 const POLICY: &str = r#"
-@id("readers") permit (principal is Workload in Group::"readers", action in Action::"read", resource);
-@id("once") @reviews("1") @max_uses("1") @max_duration("10m")
+@id("readers") @all_services("true") permit (principal is Workload in Group::"readers", action in Action::"read", resource);
+@id("once") @all_services("true") @reviews("1") @max_uses("1") @max_duration("10m")
 permit (principal is User in Group::"engineers", action in Action::"write", resource) when { context has grant };
 @id("review") permit (principal is User in Group::"leads", action == Action::"review", resource is AccessRequest);
 "#;

@@ -22,7 +22,7 @@ use crate::{
 
 const API: &str = "spiffe://prod.example.com/ns/shop/sa/api";
 const GATE: &str = "spiffe://prod.example.com/gate";
-const POLICY: &str = r#"@id("readers")
+const POLICY: &str = r#"@id("readers") @all_services("true")
 permit (principal is Workload in Group::"readers", action in Action::"read", resource);"#;
 
 /// A service outside that speaks TLS, and what it says.

@@ -15,6 +15,12 @@ use crate::{
 };
 use moody::{Mood, Moody};
 
+/// Instances by their names, too.
+const NAMED: &str = r#"
+@id("named")
+permit (principal is Workload in Group::"readers", action in Action::"shop.read", resource in Service::"shop");
+"#;
+
 const OK: Mood = Mood::Says(200);
 
 /// A shop with these instances, `s-0` and so on, and further settings of its upstream.
@@ -53,7 +59,13 @@ fn requests_spread_over_all_instances() {
 #[test]
 fn an_instance_that_answers_for_nobody_is_left_out() {
     let (good, bad) = (Moody::start(OK), Moody::start(Mood::Says(503)));
-    let shop = shop(&[&good, &bad], "ejection: {failures: 3, time: 1h, max_time: 1h}");
+    let upstream = format!(
+        "{{instances: {{s-0: \"{}\", s-1: \"{}\"}}, ejection: {{failures: 3, time: 1h, max_time: 1h}}}}",
+        good.url(),
+        bad.url()
+    );
+    let shop = Shop::unready_with(&upstream, |plan| plan.policy("named.cedar", NAMED));
+    shop.house.wait_ready();
     let mut failed = 0;
     while bad.requests() < 3 {
         failed += usize::from(read(&shop).status == 503);

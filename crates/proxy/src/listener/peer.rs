@@ -63,6 +63,8 @@ pub(crate) struct Peer {
     number: Cell<u64>,
     aborted: Cell<bool>,
     closing: Cell<bool>,
+    /// A request has come.
+    asked: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -91,6 +93,7 @@ impl Peer {
             number: Cell::new(0),
             aborted: Cell::new(false),
             closing: Cell::new(false),
+            asked: Cell::new(false),
             waker: RefCell::default(),
         }
     }
@@ -98,6 +101,7 @@ impl Peer {
     /// A request is served until what this returns is dropped.
     pub(crate) fn serve(self: &Rc<Self>) -> Turn {
         self.open.set(self.open.get() + 1);
+        self.asked.set(true);
         Turn { _serving: self.pace.serve(), peer: Rc::clone(self) }
     }
 
@@ -132,6 +136,11 @@ impl Peer {
     /// Whether it should take no more requests.
     pub(super) fn is_closing(&self) -> bool {
         self.closing.get()
+    }
+
+    /// Whether a request has come on it.
+    pub(super) fn has_asked(&self) -> bool {
+        self.asked.get()
     }
 
     /// Ready once it is broken off. Wakes also when it should close.

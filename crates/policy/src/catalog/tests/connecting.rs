@@ -60,7 +60,7 @@ fn what_only_http_has_does_not_load() {
     let change: [(fn(&mut ServiceSource), &str); 5] = [
         (|source| source.path_prefix = Some("/a".into()), "`path_prefix` is for HTTP"),
         (|source| source.anonymous = true, "`anonymous` is for HTTP"),
-        (|source| drop(source.groups.insert("GET".into(), OperationGroup::Read)), "`GET`"),
+        (|source| source.groups = [("GET".to_owned(), OperationGroup::Read)].into(), "`GET`"),
         (
             |source| drop(source.instances.insert("w".parse().unwrap(), "http://a:1".into())),
             "`http` is not tcp or tls",

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use url::{Host, Url};
 
-use super::or;
+use super::{or, parsed};
 use crate::config::{
     section::{Field, Section},
     tcp,
@@ -50,8 +50,8 @@ impl Dns {
         let usual = Self::usual()?;
         let named = named(&mut section);
         let servers = or(&mut section, "servers", Vec::new(), servers);
-        let min_ttl = or(&mut section, "min_ttl", usual.min_ttl, |field| field.parsed());
-        let max_ttl = or(&mut section, "max_ttl", usual.max_ttl, |field| field.parsed());
+        let min_ttl = parsed(&mut section, "min_ttl", usual.min_ttl);
+        let max_ttl = parsed(&mut section, "max_ttl", usual.max_ttl);
         section.finish();
         let named = named?;
         let (min_ttl, max_ttl) = (min_ttl?, max_ttl?);
@@ -123,6 +123,12 @@ fn named(section: &mut Section<'_>) -> Option<Dns> {
 
 /// The URL, its scheme, and what is asked for.
 fn host(field: &Field<'_>) -> Option<(String, String, source::DnsName)> {
+    let text = field.text()?;
+    if !text.contains("://") {
+        let help = "write it like http://payments.internal:8080";
+        field.error(format!("`{text}` does not say what is spoken there"), Some(help.into()));
+        return None;
+    }
     let text = super::base_url(field)?;
     if tcp::is_address(&text) {
         field.unsupported("`dns` for services that speak TCP");

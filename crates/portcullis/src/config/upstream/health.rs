@@ -5,7 +5,7 @@ use portcullis_policy::upstream as source;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::or;
+use super::{or, parsed};
 use crate::config::section::Field;
 
 /// How instances are asked whether they are well. One process asks once, however many cores it has.
@@ -37,8 +37,8 @@ impl Health {
         let path = or(&mut section, "path", None, |field| path(field).map(Some));
         let status = section.field("status");
         let range = status.as_ref().map_or(Some(usual.status), range);
-        let interval = or(&mut section, "interval", usual.interval, |field| field.parsed());
-        let timeout = or(&mut section, "timeout", usual.timeout, |field| field.parsed());
+        let interval = parsed(&mut section, "interval", usual.interval);
+        let timeout = parsed(&mut section, "timeout", usual.timeout);
         let times = |field: &Field<'_>| field.number(1..=100);
         let healthy_after = usual.healthy_after as usize;
         let healthy_after = or(&mut section, "healthy_after", healthy_after, times);

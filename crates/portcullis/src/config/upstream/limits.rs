@@ -5,7 +5,7 @@ use portcullis_policy::upstream as source;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Percent, or};
+use super::{Percent, or, parsed};
 use crate::config::section::Field;
 
 /// How long things may take.
@@ -104,9 +104,9 @@ impl Ejection {
         let mut section = field.section()?;
         let usual = Self::usual();
         let failures = or(&mut section, "failures", usual.failures, |field| field.number(0..=MOST));
-        let time = or(&mut section, "time", usual.time, |field| field.parsed());
-        let max_time = or(&mut section, "max_time", usual.max_time, |field| field.parsed());
-        let max_share = or(&mut section, "max_share", usual.max_share, |field| field.parsed());
+        let time = parsed(&mut section, "time", usual.time);
+        let max_time = parsed(&mut section, "max_time", usual.max_time);
+        let max_share = parsed(&mut section, "max_share", usual.max_share);
         section.finish();
         let read =
             Self { failures: failures?, time: time?, max_time: max_time?, max_share: max_share? };
@@ -131,7 +131,7 @@ impl Limit {
         Self { connections, requests, pending }
     }
 
-    fn read(field: &Field<'_>, usual: Self) -> Option<Self> {
+    fn read(field: &Field<'_>, usual: &Self) -> Option<Self> {
         let mut section = field.section()?;
         let number = |field: &Field<'_>| field.number(1..=MOST);
         let connections = or(&mut section, "connections", usual.connections, number);
@@ -163,8 +163,9 @@ impl Limits {
     pub(super) fn read(field: &Field<'_>) -> Option<Self> {
         let mut section = field.section()?;
         let Self { instance, service } = Self::usual();
-        let instance = or(&mut section, "instance", instance.clone(), |f| Limit::read(f, instance));
-        let service = or(&mut section, "service", service.clone(), |f| Limit::read(f, service));
+        let instance =
+            or(&mut section, "instance", instance.clone(), |f| Limit::read(f, &instance));
+        let service = or(&mut section, "service", service.clone(), |f| Limit::read(f, &service));
         section.finish();
         Some(Self { instance: instance?, service: service? })
     }
@@ -188,7 +189,7 @@ impl Retries {
         let mut section = field.section()?;
         let usual = Self::usual();
         let attempts = or(&mut section, "attempts", usual.attempts, |field| field.number(0..=10));
-        let share = or(&mut section, "share", usual.share, |field| field.parsed());
+        let share = parsed(&mut section, "share", usual.share);
         let floor = or(&mut section, "floor", usual.floor, |field| field.number(0..=MOST));
         section.finish();
         Some(Self { attempts: attempts?, share: share?, floor: floor? })
