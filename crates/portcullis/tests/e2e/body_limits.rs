@@ -183,7 +183,7 @@ fn i12_bodies_that_are_deep_or_wide_are_refused_and_cost_little() {
         ("brackets", deep(100_000, "[", "]"), 400),
         ("braces", deep(100_000, r#"{"a":"#, "}"), 400),
         ("open brackets", "[".repeat(100_000), 400),
-        ("wide", format!(r#"{{{wide}"note": "ok"}}"#), 200),
+        ("wide", format!(r#"{{{wide}"note": "ok"}}"#), 400),
     ] {
         fs::write(&file, body).unwrap();
         for way in WAYS {

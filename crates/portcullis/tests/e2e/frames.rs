@@ -136,7 +136,7 @@ fn i06_who_lets_nothing_be_sent_may_ask_for_little_and_not_for_long() {
 }
 
 #[test]
-fn i06_an_http2_bomb_is_amplified_a_few_times_at_most() {
+fn i06_an_http2_bomb_is_amplified_less_than_tenfold() {
     let stage = Stage::open();
     let connections = 50;
     let token = stage.shop.token.as_str();
@@ -158,12 +158,10 @@ fn i06_an_http2_bomb_is_amplified_a_few_times_at_most() {
         let grown = stage.memory().saturating_sub(before);
         drop(peer.stdin.take());
         assert!(peer.wait().unwrap().success());
-        let most = 14 * bytes;
+        // What a connection costs that asks a hundred times at once is measured first, and is not the bomb's.
+        let most = if fields == "0" { connections * 128 * 1024 } else { 8 * bytes };
         let times = grown / bytes;
         println!("{fields} fields: {bytes} bytes sent, {grown} bytes grown, {times} times");
-        if fields == "0" {
-            continue;
-        }
         assert!(grown < most, "{fields} fields: {grown} bytes for {bytes}");
         assert_eq!(stage.shop.read_as(&stage.shop.token).status, 200);
     }

@@ -128,19 +128,19 @@ mod tests {
         let sources = sources(Bounds { connections_per_source: 2, ..Bounds::default() });
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
         let first = sources.come(ip("192.0.2.1")).unwrap();
-        let _second = sources.come(ip("::ffff:192.0.2.1")).unwrap();
+        let second = sources.come(ip("::ffff:192.0.2.1")).unwrap();
         assert!(sources.come(ip("192.0.2.1")).is_none(), "written otherwise, it is the same");
         assert!(sources.come(ip("192.0.2.2")).is_some());
         drop(first);
         assert!(sources.come(ip("192.0.2.1")).is_some());
-        let _far =
+        let far =
             [sources.come(ip("2001:db8::1")).unwrap(), sources.come(ip("2001:db8::2")).unwrap()];
         assert!(sources.come(ip("2001:db8::3")).is_none(), "one network, one source");
         assert!(sources.come(ip("2001:db8:0:1::1")).is_some());
         let many: Vec<_> = (0..10).map(|_| sources.come(ip("127.0.0.1"))).collect();
         assert!(many.iter().all(Option::is_some), "an address that stands for many");
         drop(many);
-        drop((_second, _far));
+        drop((second, far));
         assert!(sources.rooms.iter().all(|room| room.lock().unwrap().is_empty()));
     }
 

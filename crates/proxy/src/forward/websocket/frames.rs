@@ -180,7 +180,9 @@ mod tests {
     fn i11_pings_empty_frames_and_small_parts_are_counted_and_messages_are_not() {
         let chatter = |bytes: &[u8]| {
             let mut frames = Frames::default();
-            bytes.iter().for_each(|byte| frames.pass(&[*byte]));
+            for byte in bytes {
+                frames.pass(&[*byte]);
+            }
             (frames.take_chatter(), frames.take_chatter())
         };
         for (counted, bytes) in [
