@@ -184,7 +184,7 @@ mod tests {
             ended
         };
         let mut received = Vec::new();
-        let (_, ended, _) = tokio::join!(writing, passing, sink.read_to_end(&mut received));
+        let ((), ended, _) = tokio::join!(writing, passing, sink.read_to_end(&mut received));
         assert_eq!(ended, Ended::Finished);
         assert!(received == sent && counted.went == sent && counted.came == sent.len());
         assert_eq!((pipe.rest.capacity(), pipe.rest()), (0, &[][..]));
