@@ -2,8 +2,8 @@
 //! the gate and in `portcullis connect`.
 //!
 //! Behind a 101 for [`PROTOCOL`], both directions are frames: one byte of kind, four of length (big endian),
-//! and so many bytes of payload, [`MOST`] at most. Bytes of the connection are [`DATA`]. A direction ends with
-//! [`END`]; without it, it was cut short and nobody may take what came for all of it. [`CLOSED`] comes from the
+//! and so many bytes of payload, [`MOST`] at most. Bytes of the connection are of kind 0, DATA. A direction ends with
+//! END, kind 1; without it, it was cut short and nobody may take what came for all of it. CLOSED, kind 2, comes from the
 //! gate alone, says why in words, and is the last frame of all. Other kinds are passed over. A plain TCP stream
 //! could say none of this, and whatever stands between client and gate may not carry one half without the
 //! other.
