@@ -4,7 +4,8 @@
 //! work comes in quick succession therefore stays awake between two pieces of it. It learns, apart for
 //! requests and for answers, what came after the last one and how soon: behind a slow upstream it does
 //! not stay awake for the answer, under slow traffic not for the next request, and at rest it sleeps at
-//! once. A core that always has work never gets here.
+//! once. Nor does it stay awake with several requests under way: then sleep gathers their answers, which
+//! makes each of them cheaper, and being woken is shared by all. A core that always has work never gets here.
 
 use std::{
     cell::Cell,
@@ -24,16 +25,37 @@ pub(crate) enum Piece {
     Answer,
 }
 
+/// With more requests under way, sleeping costs nobody anything.
+const FEW: u32 = 4;
+
 /// A core's pieces of work.
 #[derive(Debug, Default)]
 pub(crate) struct Work {
     count: Cell<u64>,
+    under_way: Cell<u32>,
     last: Cell<Piece>,
     comes: Notify,
     is_watched: Cell<bool>,
 }
 
+/// One request that has no answer yet.
+#[derive(Debug)]
+pub(crate) struct UnderWay(Rc<Work>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.set(self.0.under_way.get().saturating_sub(1));
+    }
+}
+
 impl Work {
+    /// A request came, and is under way until what is returned is dropped.
+    pub(crate) fn began(self: &Rc<Self>) -> UnderWay {
+        self.came(Piece::Request);
+        self.under_way.set(self.under_way.get() + 1);
+        UnderWay(Rc::clone(self))
+    }
+
     /// One more piece.
     pub(crate) fn came(&self, piece: Piece) {
         if self.is_watched.get() {
@@ -43,8 +65,8 @@ impl Work {
         }
     }
 
-    /// Keeps the core awake for at most `most` after each piece, for as long as it runs, where the
-    /// last piece of its kind was followed by another within that.
+    /// Keeps the core awake for at most `most` after each piece, for as long as it runs, where few
+    /// requests are under way and the last piece of its kind was followed by another within that.
     pub(crate) async fn stay_awake(self: Rc<Self>, most: Duration) {
         self.is_watched.set(true);
         let mut learned = Learned::default();
@@ -57,7 +79,7 @@ impl Work {
             while let Some(now) = came {
                 learned.note(piece, now.duration_since(at) <= most);
                 (piece, at, seen) = (self.last.get(), now, self.count.get());
-                if !learned.is_worth_it(piece) {
+                if self.under_way.get() > FEW || !learned.is_worth_it(piece) {
                     break;
                 }
                 came = self.look_for_more(at, most).await;
@@ -134,6 +156,16 @@ mod tests {
             let came = work.look_for_more(began, MOST).await.unwrap();
             assert!(came > began && work.last.get() == Piece::Answer);
         });
+    }
+
+    #[test]
+    fn a_request_is_under_way_until_it_is_answered_or_gone() {
+        let work = Rc::new(Work::default());
+        let (first, second) = (work.began(), work.began());
+        drop(first);
+        assert_eq!(work.under_way.get(), 1);
+        drop(second);
+        assert_eq!(work.under_way.get(), 0);
     }
 
     #[test]

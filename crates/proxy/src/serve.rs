@@ -14,7 +14,6 @@ use portcullis_policy::Pass;
 
 use crate::{
     body::{Answer, DownBody},
-    busy_poll::Piece,
     canonical::{self, Canonical, Speaks, single::Present},
     caught::{Panicked, caught},
     core::Core,
@@ -44,7 +43,7 @@ pub(crate) async fn serve(
     request: Request<Incoming>,
 ) -> Response<Answer> {
     let turn = peer.serve();
-    core.work.came(Piece::Request);
+    let _under_way = core.work.began();
     let (mut parts, body) = request.into_parts();
     let mut exchange = Exchange::begin(core, peer, &mut parts, Some(body));
     let asks_upgrade = exchange.asks_upgrade();
