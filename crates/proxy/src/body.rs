@@ -141,14 +141,19 @@ impl Upload {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(None) => {
-                if let Some(watch) = &self.watch {
-                    watch.upload_finished();
-                }
-                Poll::Ready(None)
-            }
+            Poll::Ready(None) => Poll::Ready(None),
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
             Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Upload {
+    /// Whoever sends it drops it once it says that it is over, and does not ask for an end that is known.
+    fn drop(&mut self) {
+        if let Some(watch) = &self.watch {
+            watch.starve(false);
+            watch.upload_finished();
         }
     }
 }
