@@ -183,6 +183,13 @@ fn i02_an_answer_that_nobody_takes_is_given_up() {
     // Over HTTP/2, where the first bytes were taken and then no more.
     let (outcome, _) = crate::floods::once_at(&shop, "h2-pause");
     assert_eq!(outcome, "closed");
+    // Where the first bytes were not taken, either.
+    let (outcome, seconds) = crate::floods::once_at(&shop, "h2-nothing");
+    assert_eq!(outcome, "closed");
+    assert!((10..45).contains(&seconds), "{seconds}");
+    // Who takes another one meanwhile is told to leave, and goes on with that.
+    let (outcome, _) = crate::floods::once_at(&shop, "h2-film");
+    assert_eq!(outcome, "told");
     drop(wire);
 }
 

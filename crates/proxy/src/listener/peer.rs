@@ -170,6 +170,16 @@ impl Peer {
         head > bounds.head.as_millis() || rests > bounds.idle + bounds.head
     }
 
+    /// Whether it takes nothing of all that is open on it, over HTTP/2. While it takes something, as a browser
+    /// does with a film that rests in another tab, it is asked to end, and others go to another connection.
+    fn takes_nothing(&self, now: Instant) -> bool {
+        let stalled = self.unsent.stalled(now) + self.paused.stalled(now);
+        if stalled > 0 && !self.closing.get() {
+            self.close();
+        }
+        stalled > 0 && stalled >= self.open.get()
+    }
+
     fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
@@ -243,10 +253,7 @@ impl Peers {
             } else {
                 peer.is_slow(now, bounds)
             };
-            let takes_nothing = peer.pace.is_stuck(now, bounds)
-                || peer.unsent.is_stalled(now)
-                || peer.paused.is_stalled(now);
-            if is_slow || takes_nothing {
+            if is_slow || peer.pace.is_stuck(now, bounds) || peer.takes_nothing(now) {
                 peer.abort();
             }
         });
