@@ -398,6 +398,35 @@ fn i11_web_sockets_that_carry_nothing_are_closed() {
 }
 
 #[test]
+fn i01_tunnels_count_among_the_connections() {
+    let upstream = Mute::saying(TUNNEL);
+    let shop = shop(&upstream.url, "{connections: 3}", |plan| plan);
+    let mut held = Vec::new();
+    // Each core counts for itself.
+    loop {
+        assert!(held.len() < 200, "it goes on and on");
+        let mut wire = Wire::connect(shop.house.gate);
+        wire.send(handshake(&shop, ""));
+        match wire.response() {
+            Some(answer) => assert_eq!(answer.status, 101),
+            None => break,
+        }
+        held.push(wire);
+    }
+    assert!(held.len() >= 3);
+    assert!(turned_away(&shop.house, "limit") > 0);
+    assert_eq!(open_connections(&shop.house), held.len() as u64);
+    drop(held);
+    eventually("nothing is open", || open_connections(&shop.house) == 0);
+    let mut again = Wire::connect(shop.house.gate);
+    again.send(handshake(&shop, ""));
+    assert_eq!(again.response().expect("an answer").status, 101);
+    // Whoever has a tunnel does not keep the gate from ending.
+    shop.house.signal("TERM");
+    assert!(again.patience(Duration::from_secs(60)).until_closed().is_some());
+}
+
+#[test]
 fn i15_a_deadline_of_grpc_reads_one_way_and_none_is_endless() {
     let upstream = Upstream::start();
     let shop = shop(&upstream.url(), "{}", |plan| plan);

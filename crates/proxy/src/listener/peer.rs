@@ -14,8 +14,8 @@ use http::HeaderValue;
 use jiff::Timestamp;
 
 use super::{
+    Place,
     pace::{Pace, Serving},
-    sources::Guest,
     tls::ClientCertificate,
     unsent::{TO_BEGIN, Unsent, Waiting},
 };
@@ -58,8 +58,8 @@ pub(crate) struct Peer {
     pace: Arc<Pace>,
     /// Whether its pace ends it: HTTP/2 has pings.
     is_paced: Cell<bool>,
-    /// Counted at its source, as a tunnel too.
-    _guest: Guest,
+    /// Counted, as a tunnel too.
+    _place: Place,
     number: Cell<u64>,
     aborted: Cell<bool>,
     closing: Cell<bool>,
@@ -70,7 +70,7 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// A client that takes no more of an answer for as long as `answer` is gone.
-    pub(super) fn new(ip: IpAddr, tls: Option<Sni>, guest: Guest, answer: Duration) -> Self {
+    pub(super) fn new(ip: IpAddr, tls: Option<Sni>, place: Place, answer: Duration) -> Self {
         let ip = ip.to_canonical();
         let node = if ip.is_ipv6() { format!("\"[{ip}]\"") } else { ip.to_string() };
         let scheme = crate::filter::request::scheme(tls.is_some());
@@ -89,7 +89,7 @@ impl Peer {
             open: Cell::new(0),
             pace: Pace::new(),
             is_paced: Cell::new(false),
-            _guest: guest,
+            _place: place,
             number: Cell::new(0),
             aborted: Cell::new(false),
             closing: Cell::new(false),
