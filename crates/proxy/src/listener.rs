@@ -27,7 +27,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -56,6 +56,10 @@ use crate::{
 
 /// How long a client may take to send its first byte once the gate is closing.
 const LAST_BYTE: Duration = Duration::from_secs(1);
+/// Whoever says nothing for so long is asked whether it is still there,
+const SILENCE: Duration = Duration::from_mins(1);
+/// and so much later again, as often as the system does that.
+const PROBES: Duration = Duration::from_secs(15);
 const MAX_STREAMS: u32 = 100;
 
 /// Finds out whether `address` is free, and which port it is. With `SO_REUSEPORT` alone a second
@@ -72,7 +76,15 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.set_reuse_port(true)?;
     socket.bind(&address.into())?;
     socket.listen(4096)?;
-    Ok(socket.into())
+    let socket = socket.into();
+    find_out_who_is_gone(&socket)?;
+    Ok(socket)
+}
+
+/// Connections that `socket` accepts end some minutes after their other side is gone without a word.
+pub(crate) fn find_out_who_is_gone(socket: &std::net::TcpListener) -> io::Result<()> {
+    let probes = TcpKeepalive::new().with_time(SILENCE).with_interval(PROBES);
+    SockRef::from(socket).set_tcp_keepalive(&probes)
 }
 
 fn socket(address: SocketAddr) -> io::Result<Socket> {
@@ -427,4 +439,25 @@ fn http2() -> http2::Builder<detect::LocalExecutor> {
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(20));
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i01_clients_that_are_gone_without_a_word_are_found_out() {
+        let own = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let handed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        find_out_who_is_gone(&handed).unwrap();
+        for listener in [own, handed] {
+            listener.set_nonblocking(false).unwrap();
+            let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (accepted, _) = listener.accept().unwrap();
+            let accepted = SockRef::from(&accepted);
+            assert!(accepted.keepalive().unwrap());
+            assert_eq!(accepted.tcp_keepalive_time().unwrap(), SILENCE);
+            assert_eq!(accepted.tcp_keepalive_interval().unwrap(), PROBES);
+        }
+    }
 }
