@@ -173,21 +173,51 @@ class Slow:
 SLOW = ["slow-heads", "slow-body", "slow-read", "half-open", "idle"]
 
 
-def h2_pause(address, authority, token):
+def h2_pause(address, authority, token, window=None):
     """Asks, takes what the window lets through, and then no more."""
-    connection = Connection(address)
+    connection = Connection(address, window)
     connection.write(connection.head(request(authority, token)))
     connection.socket.settimeout(120)
     started, got = time.monotonic(), 0
     while (frame := connection.frame()) is not None:
         got += len(frame.data) if isinstance(frame, DataFrame) else 0
-    print("outcome: closed" if got else "outcome: nothing", flush=True)
+    print("outcome: closed" if got or window == 0 else "outcome: nothing", flush=True)
     print(f"sent: {time.monotonic() - started:.0f}", flush=True)
 
 
+def h2_film(address, authority, token):
+    """Takes nothing more of one answer, and another one bit by bit: until it is told to leave, and for a while after."""
+    connection = Connection(address)
+    for stream in (1, 3):
+        connection.write(connection.head(request(authority, token), stream))
+    # The window of the connection stays open: only one of the streams is paused.
+    connection.write(WindowUpdateFrame(0, window_increment=1 << 30).serialize())
+    connection.socket.settimeout(30)
+    started, told, got = time.monotonic(), None, 0
+    while told is None or time.monotonic() - told < 3:
+        frame = connection.frame()
+        if frame is None:
+            print("outcome: closed", flush=True)
+            print(f"sent: {got}", flush=True)
+            return
+        if frame.type == 7 and told is None:
+            told = time.monotonic()
+        if isinstance(frame, DataFrame) and frame.stream_id == 3:
+            got += len(frame.data)
+            time.sleep(0.05)
+            connection.write(WindowUpdateFrame(3, window_increment=max(1, len(frame.data))).serialize())
+        assert time.monotonic() - started < 120, "nobody tells it to leave"
+    print("outcome: told", flush=True)
+    print(f"sent: {got}", flush=True)
+
+
 def once(kind, address, authority, token):
+    if kind == "h2-film":
+        return h2_film(address, authority, token)
     if kind == "h2-pause":
         return h2_pause(address, authority, token)
+    if kind == "h2-nothing":
+        return h2_pause(address, authority, token, window=0)
     if kind in FRAMES:
         outcome, sent = flood(kind, address, authority, token)
         print(f"outcome: {outcome}", flush=True)

@@ -141,14 +141,19 @@ impl Upload {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(None) => {
-                if let Some(watch) = &self.watch {
-                    watch.upload_finished();
-                }
-                Poll::Ready(None)
-            }
+            Poll::Ready(None) => Poll::Ready(None),
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
             Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Upload {
+    /// Whoever sends it drops it once it says that it is over, and does not ask for an end that is known.
+    fn drop(&mut self) {
+        if let Some(watch) = &self.watch {
+            watch.starve(false);
+            watch.upload_finished();
         }
     }
 }
@@ -334,14 +339,16 @@ pub(crate) struct Answer {
     body: DownBody,
     turn: Turn,
     _share: Option<Share>,
-    /// Until it is asked for: the parser does that as soon as the client lets anything of it be sent.
+    /// Until the next part is asked for: the parser does that once the client lets the last one be sent.
     waiting: Option<Waiting>,
+    /// A part of it was handed over.
+    begun: bool,
 }
 
 impl Answer {
     pub(crate) fn new(body: DownBody, turn: Turn, share: Option<Share>) -> Self {
         let waiting = if body.is_end_stream() { None } else { turn.wait() };
-        Self { body, turn, _share: share, waiting }
+        Self { body, turn, _share: share, waiting, begun: false }
     }
 }
 
@@ -356,7 +363,8 @@ impl Body for Answer {
         self.waiting = None;
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         if matches!(frame, Poll::Ready(Some(Ok(_)))) {
-            self.waiting = self.turn.wait_for_more();
+            let has_begun = std::mem::replace(&mut self.begun, true);
+            self.waiting = if has_begun { self.turn.wait_for_more() } else { self.turn.wait() };
         }
         frame
     }

@@ -204,7 +204,9 @@ impl Gate {
             let address = address.map_err(bind)?;
             for (core, own) in sockets.iter_mut().enumerate() {
                 let socket = match core.checked_rem(handed.len()).and_then(|at| handed.get(at)) {
-                    Some(socket) => socket.try_clone(),
+                    Some(socket) => {
+                        listener::find_out_who_is_gone(socket).and_then(|()| socket.try_clone())
+                    }
                     None => listener::bind(address),
                 };
                 own.push((listener.clone(), socket.map_err(bind)?));

@@ -97,6 +97,8 @@ pub(crate) async fn hold(
         exchange.core.metrics.held("turned-away");
         return Err(Refusal::Requestable(refused));
     };
+    // What waits is counted by its seat.
+    exchange.share = None;
     exchange.applied = wish.preferred.then_some(wish.time.as_secs());
     without_wait(&mut request.headers);
     let resource =

@@ -36,7 +36,8 @@ use crate::{
     share::Count,
 };
 
-/// Identities remembered by one core. One more than this, and all are forgotten: they are cheap.
+/// Identities remembered by one core. One more than this, and all that have nothing under way are forgotten:
+/// they are cheap.
 const REMEMBERED: usize = 16_384;
 
 /// A workload that goes on is told of again after so many seconds: what could not be kept then may be
@@ -286,6 +287,8 @@ fn refusal(error: &AuthError) -> Refusal {
 #[derive(Debug, Default)]
 pub(crate) struct Identities {
     known: RefCell<HashMap<PrincipalId, Rc<Identity>, foldhash::fast::RandomState>>,
+    /// How many had something under way when others were forgotten.
+    busy: Cell<usize>,
 }
 
 impl Identities {
@@ -300,8 +303,10 @@ impl Identities {
         }
         // What it has under way goes on, whatever it is called now.
         let open = known.get(&principal.id).map(|before| Rc::clone(&before.open));
-        if known.len() >= REMEMBERED {
-            known.clear();
+        // Those that are busy are as many as there are requests and tunnels; others are looked for seldom.
+        if known.len() >= REMEMBERED.max(self.busy.get() * 2) {
+            known.retain(|_, identity| identity.open.get() > 0);
+            self.busy.set(known.len());
         }
         let identity = Rc::new(Identity::new(principal, open.unwrap_or_default()));
         known.insert(principal.id.clone(), Rc::clone(&identity));
@@ -367,6 +372,36 @@ impl Identity {
             header: header.clone(),
         });
         Some(header)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn principal(number: usize) -> Arc<Principal> {
+        let id = PrincipalId::new(PrincipalKind::Workload, "mesh", &number.to_string());
+        Arc::new(Principal { id, ..Principal::anonymous() })
+    }
+
+    #[test]
+    fn i16_whoever_has_something_under_way_is_not_forgotten() {
+        let identities = Identities::default();
+        let busy = identities.of(&principal(0));
+        busy.open.set(3);
+        for number in 1..=3 * REMEMBERED {
+            identities.of(&principal(number));
+            assert!(identities.known.borrow().len() <= REMEMBERED);
+        }
+        assert!(Rc::ptr_eq(&identities.of(&principal(0)), &busy));
+        // Even if there are more of them than are remembered otherwise.
+        for number in 1..=3 * REMEMBERED {
+            identities.of(&principal(number)).open.set(1);
+        }
+        for number in 1..=3 * REMEMBERED {
+            assert_eq!(identities.of(&principal(number)).open.get(), 1);
+        }
+        assert_eq!(busy.open.get(), 3);
     }
 }
 

@@ -19,6 +19,7 @@ use crate::{
     exchange::Exchange,
     identify::Caller,
     route::Operation,
+    share,
     slow::Reading,
 };
 
@@ -84,6 +85,8 @@ pub(crate) async fn inspect(
         return Ok(connection(principal, operation));
     }
     let payload = if demands.body || demands.digest {
+        // INVARIANT: what is kept of bodies is bounded, also of those that are refused.
+        share::take(exchange)?;
         read(exchange, request).await?
     } else {
         Payload::Streaming

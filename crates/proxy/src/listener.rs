@@ -27,7 +27,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -47,7 +47,7 @@ use crate::{
     core::Core,
     detect::{self, Detected},
     gate::{Direct, ListenerConfig},
-    metrics::TurnedAway,
+    metrics::{Counted, TurnedAway},
     serve::{
         direct, serve,
         strict::{MAX_HEAD, Strict, frames::Framed},
@@ -56,6 +56,10 @@ use crate::{
 
 /// How long a client may take to send its first byte once the gate is closing.
 const LAST_BYTE: Duration = Duration::from_secs(1);
+/// Whoever says nothing for so long is asked whether it is still there,
+const SILENCE: Duration = Duration::from_mins(1);
+/// and so much later again, as often as the system does that.
+const PROBES: Duration = Duration::from_secs(15);
 const MAX_STREAMS: u32 = 100;
 
 /// Finds out whether `address` is free, and which port it is. With `SO_REUSEPORT` alone a second
@@ -72,7 +76,15 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.set_reuse_port(true)?;
     socket.bind(&address.into())?;
     socket.listen(4096)?;
-    Ok(socket.into())
+    let socket = socket.into();
+    find_out_who_is_gone(&socket)?;
+    Ok(socket)
+}
+
+/// Connections that `socket` accepts end some minutes after their other side is gone without a word.
+pub(crate) fn find_out_who_is_gone(socket: &std::net::TcpListener) -> io::Result<()> {
+    let probes = TcpKeepalive::new().with_time(SILENCE).with_interval(PROBES);
+    SockRef::from(socket).set_tcp_keepalive(&probes)
 }
 
 fn socket(address: SocketAddr) -> io::Result<Socket> {
@@ -182,26 +194,24 @@ fn serve_on(core: &Rc<Core>, entrance: &Entrance, stream: TcpStream, ip: IpAddr,
     if guest.is_none() && !is_proxied {
         return core.metrics.turned_away(TurnedAway::Source);
     }
-    core.metrics.connection_opened();
+    let open = Open { _counted: core.metrics.connection_opened(), _seat: seat };
     let core = Rc::clone(core);
     let (tls, direct) = (entrance.tls.clone(), entrance.direct.clone());
-    let driven = drive(Rc::clone(&core), stream, ip, guest, tls, direct);
-    tokio::task::spawn_local(async move {
-        let _open = Open { core, _seat: seat };
-        driven.await;
-    });
+    tokio::task::spawn_local(drive(core, stream, ip, (open, guest), tls, direct));
 }
 
-/// One open connection, for as long as it is driven.
+/// One open connection, for as long as it, or what became of it, lives.
+#[derive(Debug)]
 struct Open {
-    core: Rc<Core>,
+    _counted: Counted,
     _seat: Seat,
 }
 
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.core.metrics.connection_closed();
-    }
+/// What a connection takes of the gate, as a tunnel too.
+#[derive(Debug)]
+struct Place {
+    guest: Guest,
+    _open: Open,
 }
 
 /// Serves one client connection to its end.
@@ -209,7 +219,7 @@ async fn drive(
     core: Rc<Core>,
     mut stream: TcpStream,
     mut ip: IpAddr,
-    guest: Option<Guest>,
+    (open, guest): (Open, Option<Guest>),
     tls: Option<Arc<LiveTls>>,
     direct: Option<Rc<Direct>>,
 ) {
@@ -224,6 +234,7 @@ async fn drive(
         ip = client;
         guest
     };
+    let place = Place { guest, _open: open };
     match (tls, direct) {
         // Without TLS nobody would be known: configuration does not load.
         (None, Some(_)) => {}
@@ -233,13 +244,13 @@ async fn drive(
                 () = took_too_long(&core) => None,
             };
             let Some(detected) = detected else { return };
-            let peer = Peer::new(ip, None, guest, core.config.bounds.answer);
+            let peer = Peer::new(ip, None, place, core.config.bounds.answer);
             exchange(core, stream, peer, detected).await;
         }
         // Boxed, so that a connection without TLS does not reserve room for it.
-        (Some(live), None) => Box::pin(drive_tls(core, stream, ip, guest, live)).await,
+        (Some(live), None) => Box::pin(drive_tls(core, stream, ip, place, live)).await,
         (Some(live), Some(direct)) => {
-            Box::pin(drive_direct(core, stream, ip, guest, (live, direct))).await;
+            Box::pin(drive_direct(core, stream, ip, place, (live, direct))).await;
         }
     }
 }
@@ -277,11 +288,11 @@ async fn drive_direct(
     core: Rc<Core>,
     stream: TcpStream,
     ip: IpAddr,
-    guest: Guest,
+    place: Place,
     (live, direct): (Arc<LiveTls>, Rc<Direct>),
 ) {
     let Some(config) = live.bare() else { return };
-    let Some((stream, peer)) = handshake(&core, stream, ip, guest, (config, &live)).await else {
+    let Some((stream, peer)) = handshake(&core, stream, ip, place, (config, &live)).await else {
         return;
     };
     let peer = core.peers.add(peer);
@@ -298,10 +309,10 @@ async fn handshake(
     core: &Core,
     stream: TcpStream,
     ip: IpAddr,
-    mut guest: Guest,
+    mut place: Place,
     (config, live): (Arc<rustls::ServerConfig>, &Arc<LiveTls>),
 ) -> Option<(TlsStream<TcpStream>, Peer)> {
-    if !guest.begin_handshake() {
+    if !place.guest.begin_handshake() {
         core.metrics.turned_away(TurnedAway::Handshakes);
         return None;
     }
@@ -318,10 +329,10 @@ async fn handshake(
             return None;
         }
     };
-    guest.end_handshake();
+    place.guest.end_handshake();
     let session = stream.get_ref().1;
     let sni = Sni(session.server_name().map(str::to_ascii_lowercase));
-    let mut peer = Peer::new(ip, Some(sni), guest, bounds.answer);
+    let mut peer = Peer::new(ip, Some(sni), place, bounds.answer);
     peer.certificate = ClientCertificate::of(session.peer_certificates(), live);
     Some((stream, peer))
 }
@@ -330,12 +341,12 @@ async fn drive_tls(
     core: Rc<Core>,
     stream: TcpStream,
     ip: IpAddr,
-    guest: Guest,
+    place: Place,
     live: Arc<LiveTls>,
 ) {
     // Without a certificate there is no answer, and never one in clear text.
     let Some(config) = live.config() else { return };
-    let Some((stream, peer)) = handshake(&core, stream, ip, guest, (config, &live)).await else {
+    let Some((stream, peer)) = handshake(&core, stream, ip, place, (config, &live)).await else {
         return;
     };
     let detected = match stream.get_ref().1.alpn_protocol() {
@@ -428,4 +439,25 @@ fn http2() -> http2::Builder<detect::LocalExecutor> {
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(20));
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i01_clients_that_are_gone_without_a_word_are_found_out() {
+        let own = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let handed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        find_out_who_is_gone(&handed).unwrap();
+        for listener in [own, handed] {
+            listener.set_nonblocking(false).unwrap();
+            let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (accepted, _) = listener.accept().unwrap();
+            let accepted = SockRef::from(&accepted);
+            assert!(accepted.keepalive().unwrap());
+            assert_eq!(accepted.tcp_keepalive_time().unwrap(), SILENCE);
+            assert_eq!(accepted.tcp_keepalive_interval().unwrap(), PROBES);
+        }
+    }
 }

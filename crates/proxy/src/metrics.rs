@@ -105,6 +105,16 @@ impl Metrics {
     }
 }
 
+/// One of what a gauge shows, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Counted(Gauge);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 type Key = (Option<ServiceName>, &'static str, &'static str);
 
 /// The metrics as one core counts them: a counter that was found once is not looked for again.
@@ -154,12 +164,10 @@ impl CoreMetrics {
         self.shared.decisions.observe(took.as_secs_f64());
     }
 
-    pub(crate) fn connection_opened(&self) {
+    /// One more client connection, for as long as what this returns lives.
+    pub(crate) fn connection_opened(&self) -> Counted {
         self.shared.open.inc();
-    }
-
-    pub(crate) fn connection_closed(&self) {
-        self.shared.open.dec();
+        Counted(self.shared.open.clone())
     }
 
     pub(crate) fn turned_away(&self, reason: TurnedAway) {

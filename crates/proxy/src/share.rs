@@ -1,6 +1,6 @@
 //! Who has how much of a core under way, so that no service and no principal has all of it.
 //!
-//! Counted from the decision to the end of the answer. A WebSocket, which is idle most of its time, counts for
+//! Counted from the decision, or from what is read to decide, to the end of the answer. A WebSocket, which is idle most of its time, counts for
 //! its principal only. What waits for an approval has seats of its own.
 
 use std::{cell::Cell, cell::RefCell, collections::HashMap, rc::Rc};
@@ -69,8 +69,12 @@ pub(crate) fn check_room(exchange: &Exchange) -> Result<(), Refusal> {
 
 const OVERLOADED: Refusal = Refusal::Unavailable(Unavailable::Overloaded);
 
-/// Takes a share for a request that is permitted, or refuses it for now.
+/// Takes a share for a request that is permitted, or whose body is read to decide that, or refuses it for now.
+/// It has one at most.
 pub(crate) fn take(exchange: &mut Exchange) -> Result<(), Refusal> {
+    if exchange.share.is_some() {
+        return Ok(());
+    }
     check_room(exchange)?;
     let core = &exchange.core;
     let (Some(service), Some(identity)) = (&exchange.service, &exchange.identity) else {

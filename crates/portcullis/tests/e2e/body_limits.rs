@@ -5,12 +5,14 @@ use std::{
     fs::{self, File},
     path::Path,
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use serde_json::json;
 
 use crate::{
     house::Plan,
+    mesh::eventually,
     payments::{Payments, Visitor, ana, ben},
     upstream::Upstream,
     wire::Wire,
@@ -164,6 +166,46 @@ fn i02_a_body_that_a_policy_reads_does_not_wait_for_ever() {
     let answer = wire.response().expect("an answer");
     assert_eq!((answer.status, answer.closed), (408, true), "{}", answer.text());
     assert!(payments.upstream.take().is_empty());
+}
+
+#[test]
+fn i16_bodies_that_are_read_to_decide_count_for_whom_they_are() {
+    let payments = open_with(|plan| plan.setting("limits: {requests_per_principal: 3}"));
+    let (ana, ben) = (payments.enter(&ana()), payments.enter(&ben()));
+    let begin = |who: &Visitor<'_>, begun: &str| {
+        let mut wire = Wire::connect(payments.house.gate);
+        wire.send(format!(
+            "POST /small HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{begun}",
+            who.gate,
+            body(100).len()
+        ));
+        wire
+    };
+    let mut held = Vec::new();
+    // Each core counts for itself: far more than any has.
+    let refused = loop {
+        assert!(held.len() < 100, "it goes on and on");
+        held.push(begin(&ana, "{"));
+        let answer = begin(&ana, &body(100)).response().expect("an answer");
+        if answer.status != 200 {
+            break answer;
+        }
+    };
+    assert_eq!(refused.status, 429, "{}", refused.text());
+    let other = begin(&ben, &body(100)).response().expect("an answer");
+    assert_eq!(other.status, 403, "others are not concerned: {}", other.text());
+    let ended = held.iter_mut().map(|wire| {
+        wire.send(&body(100)[1..]);
+        let answer = wire.patience(Duration::from_secs(30)).response();
+        answer.expect("an answer").status
+    });
+    let ended: Vec<_> = ended.collect();
+    assert!(ended.iter().all(|status| matches!(status, 200 | 429)), "{ended:?}");
+    assert!(ended.iter().filter(|status| **status == 200).count() >= 3, "{ended:?}");
+    eventually("what is over counts no more", || {
+        begin(&ana, &body(100)).response().expect("an answer").status == 200
+    });
 }
 
 #[test]

@@ -183,6 +183,13 @@ fn i02_an_answer_that_nobody_takes_is_given_up() {
     // Over HTTP/2, where the first bytes were taken and then no more.
     let (outcome, _) = crate::floods::once_at(&shop, "h2-pause");
     assert_eq!(outcome, "closed");
+    // Where the first bytes were not taken, either.
+    let (outcome, seconds) = crate::floods::once_at(&shop, "h2-nothing");
+    assert_eq!(outcome, "closed");
+    assert!((10..45).contains(&seconds), "{seconds}");
+    // Who takes another one meanwhile is told to leave, and goes on with that.
+    let (outcome, _) = crate::floods::once_at(&shop, "h2-film");
+    assert_eq!(outcome, "told");
     drop(wire);
 }
 
@@ -388,6 +395,35 @@ fn i11_web_sockets_that_carry_nothing_are_closed() {
     calm.send(b"\x89\x84abcd\0\0\0\0".repeat(1000));
     assert_eq!(metric(&shop.house, "portcullis_gate_connections"), 1);
     assert!(calm.patience(Duration::from_secs(2)).until_closed().is_none());
+}
+
+#[test]
+fn i01_tunnels_count_among_the_connections() {
+    let upstream = Mute::saying(TUNNEL);
+    let shop = shop(&upstream.url, "{connections: 3}", |plan| plan);
+    let mut held = Vec::new();
+    // Each core counts for itself.
+    loop {
+        assert!(held.len() < 200, "it goes on and on");
+        let mut wire = Wire::connect(shop.house.gate);
+        wire.send(handshake(&shop, ""));
+        match wire.response() {
+            Some(answer) => assert_eq!(answer.status, 101),
+            None => break,
+        }
+        held.push(wire);
+    }
+    assert!(held.len() >= 3);
+    assert!(turned_away(&shop.house, "limit") > 0);
+    assert_eq!(open_connections(&shop.house), held.len() as u64);
+    drop(held);
+    eventually("nothing is open", || open_connections(&shop.house) == 0);
+    let mut again = Wire::connect(shop.house.gate);
+    again.send(handshake(&shop, ""));
+    assert_eq!(again.response().expect("an answer").status, 101);
+    // Whoever has a tunnel does not keep the gate from ending.
+    shop.house.signal("TERM");
+    assert!(again.patience(Duration::from_secs(60)).until_closed().is_some());
 }
 
 #[test]

@@ -229,6 +229,28 @@ fn an_answer_has_its_time_and_an_instance_that_takes_longer_is_left_out() {
 }
 
 #[test]
+fn an_answer_to_an_upload_has_its_time_from_the_end_of_the_upload() {
+    let slow = Moody::start(Mood::Waits);
+    let mut shop = shop(&[&slow], "timeouts: {request: 2s}, ejection: {failures: 0}");
+    shop.token = shop.writer();
+    let head = shop.head("POST", "/page");
+    for (framing, body) in [
+        ("Content-Length: 5\r\n\r\n", ["he", "llo"]),
+        ("Transfer-Encoding: chunked\r\n\r\n", ["2\r\nhe\r\n", "3\r\nllo\r\n0\r\n\r\n"]),
+    ] {
+        let mut wire = Wire::connect(shop.house.gate);
+        wire.send(format!("{head}{framing}{}", body[0]));
+        // For longer than an answer may take.
+        std::thread::sleep(Duration::from_millis(2500));
+        let sent = Instant::now();
+        wire.send(body[1]);
+        assert_eq!(wire.response().expect("an answer").status, 504, "{framing}");
+        assert!(sent.elapsed() >= Duration::from_secs(2), "{:?}", sent.elapsed());
+    }
+    assert_eq!(slow.requests(), 2);
+}
+
+#[test]
 fn a_request_that_a_rested_connection_swallowed_is_sent_again_if_it_may_be_done_twice() {
     let moody = Moody::start(OK);
     let shop = shop(&[&moody], "ejection: {failures: 0}");

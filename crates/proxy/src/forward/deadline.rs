@@ -43,8 +43,9 @@ impl Deadline {
             Self::Fixed(time) => tokio::time::sleep(time).await,
             Self::Never => std::future::pending().await,
             Self::AfterUpload(time) => loop {
+                let was_uploading = uploading();
                 tokio::time::sleep(time).await;
-                if !uploading() {
+                if !was_uploading {
                     return;
                 }
             },

@@ -14,8 +14,8 @@ use http::HeaderValue;
 use jiff::Timestamp;
 
 use super::{
+    Place,
     pace::{Pace, Serving},
-    sources::Guest,
     tls::ClientCertificate,
     unsent::{TO_BEGIN, Unsent, Waiting},
 };
@@ -58,8 +58,8 @@ pub(crate) struct Peer {
     pace: Arc<Pace>,
     /// Whether its pace ends it: HTTP/2 has pings.
     is_paced: Cell<bool>,
-    /// Counted at its source, as a tunnel too.
-    _guest: Guest,
+    /// Counted, as a tunnel too.
+    _place: Place,
     number: Cell<u64>,
     aborted: Cell<bool>,
     closing: Cell<bool>,
@@ -70,7 +70,7 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// A client that takes no more of an answer for as long as `answer` is gone.
-    pub(super) fn new(ip: IpAddr, tls: Option<Sni>, guest: Guest, answer: Duration) -> Self {
+    pub(super) fn new(ip: IpAddr, tls: Option<Sni>, place: Place, answer: Duration) -> Self {
         let ip = ip.to_canonical();
         let node = if ip.is_ipv6() { format!("\"[{ip}]\"") } else { ip.to_string() };
         let scheme = crate::filter::request::scheme(tls.is_some());
@@ -89,7 +89,7 @@ impl Peer {
             open: Cell::new(0),
             pace: Pace::new(),
             is_paced: Cell::new(false),
-            _guest: guest,
+            _place: place,
             number: Cell::new(0),
             aborted: Cell::new(false),
             closing: Cell::new(false),
@@ -170,6 +170,16 @@ impl Peer {
         head > bounds.head.as_millis() || rests > bounds.idle + bounds.head
     }
 
+    /// Whether it takes nothing of all that is open on it, over HTTP/2. While it takes something, as a browser
+    /// does with a film that rests in another tab, it is asked to end, and others go to another connection.
+    fn takes_nothing(&self, now: Instant) -> bool {
+        let stalled = self.unsent.stalled(now) + self.paused.stalled(now);
+        if stalled > 0 && !self.closing.get() {
+            self.close();
+        }
+        stalled > 0 && stalled >= self.open.get()
+    }
+
     fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
@@ -243,10 +253,7 @@ impl Peers {
             } else {
                 peer.is_slow(now, bounds)
             };
-            let takes_nothing = peer.pace.is_stuck(now, bounds)
-                || peer.unsent.is_stalled(now)
-                || peer.paused.is_stalled(now);
-            if is_slow || takes_nothing {
+            if is_slow || peer.pace.is_stuck(now, bounds) || peer.takes_nothing(now) {
                 peer.abort();
             }
         });

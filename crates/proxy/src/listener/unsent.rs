@@ -22,13 +22,15 @@ pub(crate) struct Unsent {
     within: Duration,
     epoch: Cell<u64>,
     waiting: [Cell<u32>; EPOCHS],
+    /// Those that have waited for too long.
+    stalled: Cell<u32>,
 }
 
 impl Unsent {
     /// For answers that may wait so long, or a part less.
     pub(super) fn new(within: Duration) -> Self {
         let (opened, epoch) = (Instant::now(), Cell::new(0));
-        Self { opened, within, epoch, waiting: Default::default() }
+        Self { opened, within, epoch, waiting: Default::default(), stalled: Cell::new(0) }
     }
 
     /// One more waits, until what this returns is dropped.
@@ -38,22 +40,26 @@ impl Unsent {
         Waiting { unsent: Rc::clone(self), epoch }
     }
 
-    /// Whether one of them has waited too long. To be asked now and then.
-    pub(super) fn is_stalled(&self, now: Instant) -> bool {
+    /// How many of them have waited too long. To be asked now and then.
+    pub(super) fn stalled(&self, now: Instant) -> u32 {
         let epoch = self.within.as_secs().div_ceil(EPOCHS as u64).max(1);
         let epochs = now.saturating_duration_since(self.opened).as_secs() / epoch;
-        let mut stalled = false;
-        while self.epoch.get() < epochs && !stalled {
-            self.epoch.set(self.epoch.get() + 1);
+        // After so many of them, nobody is left in a place.
+        let first = epochs.saturating_sub(EPOCHS as u64).max(self.epoch.get());
+        for epoch in first..epochs {
             // Whoever still waits here came when this place was used the last time.
-            stalled = self.slot(self.epoch.get()).is_some_and(|slot| slot.get() > 0);
+            let late = self.slot(epoch + 1).map_or(0, Cell::take);
+            self.stalled.set(self.stalled.get() + late);
         }
-        stalled
+        self.epoch.set(epochs.max(self.epoch.get()));
+        self.stalled.get()
     }
 
     fn count(&self, epoch: u64, more: i32) {
-        if let Some(slot) = self.slot(epoch) {
-            slot.set(slot.get().saturating_add_signed(more));
+        let is_late = self.epoch.get() - epoch >= EPOCHS as u64;
+        let count = if is_late { Some(&self.stalled) } else { self.slot(epoch) };
+        if let Some(count) = count {
+            count.set(count.get().saturating_add_signed(more));
         }
     }
 
@@ -85,19 +91,32 @@ mod tests {
         let at = |seconds| unsent.opened + Duration::from_secs(seconds);
         for seconds in 0..100 {
             let taken = unsent.wait();
-            assert!(!unsent.is_stalled(at(seconds)));
+            assert_eq!(unsent.stalled(at(seconds)), 0);
             drop(taken);
         }
-        let _left = unsent.wait();
-        let stalled = (100..200).find(|seconds| unsent.is_stalled(at(*seconds))).unwrap();
+        let left = unsent.wait();
+        let stalled = (100..200).find(|seconds| unsent.stalled(at(*seconds)) > 0).unwrap();
         assert!((115..=120).contains(&stalled), "{stalled}");
+        // It goes on to be late, and nobody else is blamed for it.
+        for seconds in 120..200 {
+            let taken = unsent.wait();
+            assert_eq!(unsent.stalled(at(seconds)), 1);
+            drop(taken);
+        }
+        let second = unsent.wait();
+        assert_eq!(unsent.stalled(at(300)), 2);
+        drop(left);
+        assert_eq!(unsent.stalled(at(301)), 1);
+        drop(second);
+        assert_eq!(unsent.stalled(at(302)), 0);
+        assert!(unsent.waiting.iter().all(|place| place.get() == 0));
     }
 
     #[test]
     fn a_connection_that_was_not_looked_at_for_long_is_not_blamed_for_it() {
         let unsent = Rc::new(Unsent::new(TO_BEGIN));
-        assert!(!unsent.is_stalled(unsent.opened + Duration::from_secs(1000)));
+        assert_eq!(unsent.stalled(unsent.opened + Duration::from_secs(1000)), 0);
         let _waiting = unsent.wait();
-        assert!(!unsent.is_stalled(unsent.opened + Duration::from_secs(1006)));
+        assert_eq!(unsent.stalled(unsent.opened + Duration::from_secs(1006)), 0);
     }
 }

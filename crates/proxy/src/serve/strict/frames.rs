@@ -39,6 +39,7 @@ const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
 const PRIORITY: u8 = 0x20;
@@ -51,6 +52,8 @@ const AT_ONCE: u32 = 32;
 const AT_ONCE_WHILE_TIGHT: u32 = 2;
 /// A stream that is given up costs more than a ping.
 const RESET_WEIGHT: u32 = 4;
+/// Bytes that are more than one or two frames without content.
+const ANSWER: usize = 65;
 /// Frames of a head that the library does not wait for the end of.
 const ENDLESS: usize = 64;
 
@@ -77,7 +80,8 @@ impl FrameHead {
     /// What it weighs if it asks for nothing.
     fn chatter(self) -> u32 {
         match self.kind {
-            DATA if self.length > 0 => 0,
+            // The length of the padding is not looked at: at most, it is all there is.
+            DATA if self.length > if self.has(PADDED) { 256 } else { 0 } => 0,
             // How often a client says what it has taken is up to what it is sent.
             HEADERS | CONTINUATION | WINDOW_UPDATE => 0,
             RST_STREAM => RESET_WEIGHT,
@@ -109,6 +113,8 @@ struct Frames {
     begun: Option<(Vec<u8>, bool)>,
     /// The newest stream.
     stream: u32,
+    /// Requests that went on behind their head, and whose end was not seen.
+    unended: u32,
     /// Header blocks in this poll of the connection.
     heads: u32,
     /// The preface is whole.
@@ -118,7 +124,7 @@ struct Frames {
 impl Frames {
     fn new() -> Self {
         let blocks = Blocks::default();
-        Self { skip: PREFACE, blocks, begun: None, stream: 0, heads: 0, greeted: false }
+        Self { skip: PREFACE, blocks, begun: None, stream: 0, unended: 0, heads: 0, greeted: false }
     }
 
     fn has_enough(&self, window: &Window) -> bool {
@@ -168,8 +174,13 @@ impl Frames {
     }
 
     /// Counts a frame that asks for nothing. What comes within a head is the library's to refuse.
-    fn is_flood(&self, head: FrameHead, window: &Window) -> bool {
-        let weight = head.chatter();
+    fn is_flood(&mut self, head: FrameHead, window: &Window) -> bool {
+        let mut weight = head.chatter();
+        if head.kind == DATA && head.has(END_STREAM) && self.unended > 0 {
+            // Each request may say once, in a frame of its own, that it is over.
+            self.unended -= 1;
+            weight = 0;
+        }
         weight > 0 && self.begun.is_none() && window.chatters(weight)
     }
 
@@ -197,6 +208,11 @@ impl Frames {
         // Whoever speaks of a stream that is not new speaks of its end.
         let trailers = head.stream <= self.stream;
         self.stream = self.stream.max(head.stream);
+        if trailers {
+            self.unended = self.unended.saturating_sub(1);
+        } else if !head.has(END_STREAM) {
+            self.unended += 1;
+        }
         if head.has(END_HEADERS) {
             return self.blocks.inspect(fragment, trailers);
         }
@@ -241,6 +257,13 @@ impl<S> Framed<S> {
         window.set_mid_head(true);
         let (frames, kept, polls) = (Frames::new(), Kept::default(), window.polls());
         Self { stream, frames, window, kept, unseen: false, over: false, polls }
+    }
+
+    /// A client may measure its way with a ping for what it is sent, and some do so for each part of an answer.
+    fn wrote(&self, wrote: &Poll<io::Result<usize>>) {
+        if matches!(wrote, Poll::Ready(Ok(ANSWER..))) {
+            self.window.forgive();
+        }
     }
 
     /// Reads on in what is kept.
@@ -401,7 +424,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Framed<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let wrote = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.wrote(&wrote);
+        wrote
     }
 
     fn poll_write_vectored(
@@ -409,7 +434,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Framed<S> {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+        let wrote = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+        self.wrote(&wrote);
+        wrote
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -94,6 +94,12 @@ impl Window {
         chatter > Self::MOST_CHATTER
     }
 
+    /// One frame that asks for nothing is fine, as the client was sent something.
+    pub(super) fn forgive(&self) {
+        let chatter = self.chatter.load(Ordering::Relaxed).saturating_sub(1);
+        self.chatter.store(chatter, Ordering::Relaxed);
+    }
+
     /// Whether the beginning of a head is there and not its end.
     pub(super) fn set_mid_head(&self, is: bool) {
         if is != (self.mid_head.load(Ordering::Relaxed) > 0) {

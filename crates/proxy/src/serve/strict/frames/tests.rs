@@ -295,7 +295,9 @@ fn i08_frames_that_ask_for_nothing_are_counted_and_then_nothing_more_is_read() {
     let priority = frame(2, 0, 3, &[0; 5]);
     let empty = frame(DATA, 0, 1, b"");
     let unknown = frame(77, 0, 1, b"abc");
-    for chatter in [ping, settings, priority, empty, unknown] {
+    let padded = frame(DATA, PADDED, 1, b"\x02\0\0");
+    let ends = frame(DATA, END_STREAM, 1, b"");
+    for chatter in [ping, settings, priority, empty, unknown, padded, ends] {
         let (mut client, mut framed) = connected(&[]);
         let mut passed = 0;
         let ended = (0..300).any(|round| {
@@ -316,6 +318,37 @@ fn i08_frames_that_ask_for_nothing_are_counted_and_then_nothing_more_is_read() {
     let (_client, mut framed) = connected(&frame(RST_STREAM, 0, 1, &[0; 4]).repeat(2600));
     poll_once(&mut framed).unwrap();
     assert!(framed.over, "a stream that is given up weighs more");
+}
+
+#[test]
+fn i08_a_body_may_end_by_a_frame_of_its_own_and_an_answer_may_be_measured() {
+    let send = |client: &mut tokio::io::DuplexStream, bytes: &[u8]| {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let written = tokio::io::AsyncWriteExt::write_all(client, bytes);
+        assert!(std::pin::pin!(written).poll(&mut cx).is_ready());
+    };
+    let (mut client, mut framed) = connected(&[]);
+    for round in 0..30_000 {
+        let stream = 2 * round + 1;
+        let head = frame(HEADERS, END_HEADERS, stream, &[0x82, 0x86, 0x84]);
+        let end = frame(DATA, END_STREAM, stream, b"");
+        send(&mut client, &[head, end].concat());
+        framed.window.polled();
+        poll_once(&mut framed).unwrap();
+    }
+    assert!(!framed.over, "bodies that end");
+    let (mut client, mut framed) = connected(&[]);
+    let ping = frame(6, 0, 0, &[0; 8]);
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    let (mut answered, part) = ([0; 100], [0; 100]);
+    for _ in 0..30_000 {
+        assert!(Pin::new(&mut framed).poll_write(&mut cx, &part).is_ready());
+        let mut read = ReadBuf::new(&mut answered);
+        assert!(Pin::new(&mut client).poll_read(&mut cx, &mut read).is_ready());
+        send(&mut client, &ping);
+        poll_once(&mut framed).unwrap();
+    }
+    assert!(!framed.over, "pings that answers are measured by");
 }
 
 #[test]
