@@ -32,8 +32,8 @@ pub(super) fn start(
     Ok(tokio::spawn(async move {
         loop {
             let cause = watch.next().await;
-            let (from, beside) = (path.clone(), beside.clone());
-            let checked = tokio::task::spawn_blocking(move || prepared(&from, &beside)).await;
+            let (from, given) = (path.clone(), beside.clone());
+            let checked = tokio::task::spawn_blocking(move || prepared(&from, &given)).await;
             match checked {
                 Ok(Ok(checked)) => {
                     warn_of_fixed(&running, &checked.loaded.config);
@@ -42,6 +42,8 @@ pub(super) fn start(
                 Ok(Err(errors)) => refuse(&control, &errors, cause).await,
                 Err(error) => tracing::error!(%error, "loading the configuration broke off"),
             }
+            // Whatever became of the reload: a bundle that is not in force needs nothing any more.
+            beside.0.forget_others(control.snapshots().current().bundle());
         }
     }))
 }
