@@ -163,9 +163,9 @@ fn l12_sockets_that_fit_nobody_keep_the_process_from_starting() {
     let mut shop = Shop::before("http://127.0.0.1:9");
     shop.house.signal("TERM");
     shop.house.wait_end();
-    let start = |names: &str| {
+    let start = |names: &str, socket: &str| {
         let script = format!(
-            "import os,socket,sys\ns=socket.create_server(('127.0.0.1',0))\nos.dup2(s.fileno(),3)\nos.set_inheritable(3,True)\n\
+            "import os,socket,sys\n{socket}\nos.dup2(s.fileno(),3)\nos.set_inheritable(3,True)\n\
              os.environ.update(LISTEN_PID=str(os.getpid()),LISTEN_FDS='1',LISTEN_FDNAMES='{names}')\n\
              os.execv(sys.argv[1],sys.argv[1:])"
         );
@@ -180,10 +180,23 @@ fn l12_sockets_that_fit_nobody_keep_the_process_from_starting() {
         assert!(!output.status.success());
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
     };
-    let text = start("nobody");
+    let anywhere = "s=socket.create_server(('127.0.0.1',0))";
+    let text = start("nobody", anywhere);
     assert!(text.contains("was handed over as `nobody`, and no listener is called so"), "{text}");
-    let text = start("gate");
+    let text = start("gate", anywhere);
     assert!(text.contains("the socket handed over for `gate` is at 127.0.0.1:"), "{text}");
+    // Whoever is configured for loopback is not opened to everybody by whoever holds the sockets.
+    let everywhere = format!("s=socket.create_server(('0.0.0.0',{}))", shop.house.control.port());
+    let text = start("control", &everywhere);
+    assert!(text.contains("the socket handed over for `control` is at 0.0.0.0:"), "{text}");
+    let text = start("unit.socket", &everywhere);
+    assert!(text.contains("was handed over as `unit.socket`"), "{text}");
+    let bound = format!(
+        "s=socket.socket()\ns.setsockopt(socket.SOL_SOCKET,socket.SO_REUSEADDR,1)\ns.bind(('127.0.0.1',{}))",
+        shop.house.gate.port()
+    );
+    let text = start("gate", &bound);
+    assert!(text.contains("does not listen"), "{text}");
 }
 
 #[test]
