@@ -8,6 +8,7 @@ use std::{
 use anyhow::Result;
 use portcullis_control::Control;
 use portcullis_policy::LoadError;
+use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use super::{
@@ -100,22 +101,30 @@ fn place(error: &LoadError) -> String {
     }
 }
 
-/// What a reload does not change, as text to compare.
-fn fixed(config: &Config) -> Vec<(&'static str, String)> {
-    let text = |value: serde_json::Result<String>| value.unwrap_or_default();
-    vec![
-        ("listeners", text(serde_json::to_string(&config.listeners))),
-        ("control", text(serde_json::to_string(&config.control))),
-        ("store", text(serde_json::to_string(&config.store))),
-        ("audit", text(serde_json::to_string(&config.audit))),
-        ("shutdown", text(serde_json::to_string(&config.shutdown))),
-        ("sealed", text(serde_json::to_string(&config.sealed))),
-        ("identity", text(serde_json::to_string(&config.identity))),
-    ]
+/// What a reload does not change: sections of the configuration.
+const FIXED: [&str; 12] = [
+    "access_requests",
+    "audit",
+    "control",
+    "demo",
+    "holding",
+    "identity",
+    "limits",
+    "listeners",
+    "sealed",
+    "shutdown",
+    "store",
+    "zone",
+];
+
+/// These sections, to compare.
+fn fixed(config: &Config) -> [(&'static str, Option<Value>); FIXED.len()] {
+    let all = serde_json::to_value(config).unwrap_or_default();
+    FIXED.map(|section| (section, all.get(section).cloned()))
 }
 
 /// Says at every reload what still runs as it was, until it is started anew or changed back.
-fn warn_of_fixed(running: &[(&'static str, String)], config: &Config) {
+fn warn_of_fixed(running: &[(&'static str, Option<Value>)], config: &Config) {
     for ((section, before), (_, after)) in running.iter().zip(&fixed(config)) {
         if before != after {
             tracing::warn!(
@@ -131,4 +140,21 @@ fn sources(path: &Path, loaded: &Loaded) -> Sources {
     let named = loaded.files.iter().map(|file| config::base_of(&base.join(file)));
     let folders = std::iter::once(config::base_of(path)).chain(named).collect();
     Sources { policies: base.join(&loaded.config.policies), folders }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_section_is_reloaded_or_said_to_be_fixed() {
+        let schema = schemars::schema_for!(Config);
+        let sections = schema.get("properties").and_then(Value::as_object).expect("properties");
+        let sections: BTreeSet<&str> = sections.keys().map(String::as_str).collect();
+        let reloaded = ["clocks", "geo", "include", "policies", "schedules", "services"];
+        let known: BTreeSet<&str> = FIXED.into_iter().chain(reloaded).collect();
+        assert_eq!(sections, known);
+    }
 }

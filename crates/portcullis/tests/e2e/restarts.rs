@@ -1,6 +1,7 @@
 //! Group L: the process is replaced, and nobody is refused.
 
 use std::{
+    fs,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
     os::unix::net::UnixDatagram,
@@ -197,6 +198,23 @@ fn l12_sockets_that_fit_nobody_keep_the_process_from_starting() {
     );
     let text = start("gate", &bound);
     assert!(text.contains("does not listen"), "{text}");
+}
+
+#[test]
+fn l12_what_only_a_restart_changes_is_said_at_a_reload() {
+    let upstream = Upstream::start();
+    let shop = Shop::before(&upstream.url());
+    let house = &shop.house;
+    let file = house.dir().join("portcullis.yaml");
+    let settings = fs::read_to_string(&file).unwrap();
+    let more = "limits: {requests: 7}\nholding: {requests: 9}\nzone: elsewhere\n";
+    fs::write(file.with_extension("new"), format!("{more}{settings}")).unwrap();
+    fs::rename(file.with_extension("new"), &file).unwrap();
+    for section in ["limits", "holding", "zone"] {
+        let said = format!("`{section}` has changed and is not reloaded");
+        eventually(&said, || house.log().contains(&said));
+    }
+    assert!(!house.log().contains("`listeners` has changed"), "{}", house.log());
 }
 
 #[test]
