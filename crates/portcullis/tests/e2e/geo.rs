@@ -200,6 +200,15 @@ fn without_a_database_a_policy_that_asks_for_a_country_does_not_load() {
     let missing = house.dir().join("missing.yaml");
     let checked = house.says("x", &["check", "--config", missing.to_str().unwrap()]);
     assert!(checked.1.contains("not usable as a database of countries"), "{}", checked.1);
+    // To a database of IPv4 alone, everybody who comes by IPv6 is nowhere.
+    let mut four = database(&[([203, 0, 113], "PT")]);
+    let version = b"ip_version";
+    let at = four.windows(version.len()).position(|bytes| bytes == version).unwrap();
+    four[at + version.len() + 1] = 4;
+    fs::write(house.dir().join("four.mmdb"), four).unwrap();
+    fs::write(&missing, with.replace(file.path().to_str().unwrap(), "four.mmdb")).unwrap();
+    let checked = house.says("x", &["check", "--config", missing.to_str().unwrap()]);
+    assert!(checked.1.contains("it knows IPv4 addresses only"), "{}", checked.1);
     assert_eq!(house.gate(HOST, "GET", "/page", Some(&located.shop.token), None).status, 200);
 }
 
