@@ -7,7 +7,7 @@ use std::{
     fs::Metadata,
     net::IpAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -30,6 +30,13 @@ pub(crate) struct Geo {
     file: Mutex<Option<(PathBuf, Seen)>>,
 }
 
+/// A database that can be put in force.
+pub(crate) struct Opened {
+    path: PathBuf,
+    seen: Seen,
+    reader: Reader<Vec<u8>>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Seen {
     length: u64,
@@ -44,27 +51,34 @@ impl std::fmt::Debug for Geo {
 }
 
 impl Geo {
-    /// Puts the database that `config` names in force, if it is another or has changed. One that is no longer
-    /// named stays: the bundle in force may still ask.
-    pub(crate) fn prepare(&self, config: &Config, base: &Path) -> Result<()> {
-        let Some(geo) = &config.geo else { return Ok(()) };
-        self.read(&base.join(&geo.database))
+    /// The database that `config` names, if it is another or has changed. One that is no longer named stays:
+    /// the bundle in force may still ask.
+    pub(crate) fn open(&self, config: &Config, base: &Path) -> Result<Option<Opened>> {
+        let Some(geo) = &config.geo else { return Ok(None) };
+        let before = self.file().clone();
+        Opened::unless(before.as_ref(), base.join(&geo.database))
     }
 
-    fn read(&self, path: &Path) -> Result<()> {
-        let named = || format!("{} is not usable as a database of countries", path.display());
-        let seen = Seen::of(&std::fs::metadata(path).with_context(named)?);
-        let fresh = Some((path.to_owned(), seen));
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if *file == fresh {
-            return Ok(());
-        }
-        let reader = opened(path).with_context(named)?;
+    /// Whether any is in force.
+    pub(super) fn is_there(&self) -> bool {
+        self.reader.load().is_some()
+    }
+
+    /// Puts `opened` in force.
+    pub(super) fn commit(&self, opened: Opened) {
+        self.put(&mut self.file(), opened);
+    }
+
+    fn put(&self, file: &mut Option<(PathBuf, Seen)>, opened: Opened) {
+        let Opened { path, seen, reader } = opened;
         let built = reader.metadata().build_epoch;
         self.reader.store(Some(Arc::new(reader)));
         tracing::info!(database = %path.display(), built, "geo.opened");
-        *file = fresh;
-        Ok(())
+        *file = Some((path, seen));
+    }
+
+    fn file(&self) -> MutexGuard<'_, Option<(PathBuf, Seen)>> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks at the file now and then, until aborted. Needs a runtime.
@@ -91,8 +105,26 @@ impl Geo {
     }
 
     fn look_again(&self) -> Result<()> {
-        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        file.map_or(Ok(()), |(path, _)| self.read(&path))
+        // Held meanwhile: what a reload puts in force must not be followed by what was before it.
+        let mut file = self.file();
+        let Some((path, _)) = &*file else { return Ok(()) };
+        if let Some(opened) = Opened::unless(file.as_ref(), path.clone())? {
+            self.put(&mut file, opened);
+        }
+        Ok(())
+    }
+}
+
+impl Opened {
+    /// Opens the database at `path`, unless it is as it was `before`.
+    fn unless(before: Option<&(PathBuf, Seen)>, path: PathBuf) -> Result<Option<Self>> {
+        let named = || format!("{} is not usable as a database of countries", path.display());
+        let seen = Seen::of(&std::fs::metadata(&path).with_context(named)?);
+        if before.is_some_and(|(known, was)| *known == path && *was == seen) {
+            return Ok(None);
+        }
+        let reader = opened(&path).with_context(named)?;
+        Ok(Some(Self { path, seen, reader }))
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::{
     certificates::{self, Upstreams},
-    geo::Geo,
+    geo::{Geo, Opened},
     watch_files::{Cause, Sources, Watch},
 };
 use crate::{
@@ -36,9 +36,16 @@ pub(super) fn start(
             let (from, given) = (path.clone(), beside.clone());
             let checked = tokio::task::spawn_blocking(move || prepared(&from, &given)).await;
             match checked {
-                Ok(Ok(checked)) => {
+                Ok(Ok((checked, mut opened))) => {
                     warn_of_fixed(&running, &checked.loaded.config);
-                    activate(&control, checked, cause).await;
+                    // Without one, what the bundle asks would have no answer until it follows.
+                    if let Some(first) = opened.take_if(|_| !beside.1.is_there()) {
+                        beside.1.commit(first);
+                    }
+                    let in_force = activate(&control, checked, cause).await;
+                    if let Some(opened) = opened.filter(|_| in_force) {
+                        beside.1.commit(opened);
+                    }
                 }
                 Ok(Err(errors)) => refuse(&control, &errors, cause).await,
                 Err(error) => tracing::error!(%error, "loading the configuration broke off"),
@@ -53,12 +60,12 @@ pub(super) fn start(
 fn prepared(
     path: &Path,
     (upstreams, geo): &(Arc<Upstreams>, Arc<Geo>),
-) -> Result<Checked, Vec<LoadError>> {
+) -> Result<(Checked, Option<Opened>), Vec<LoadError>> {
     let checked = check::checked(path)?;
-    let found = geo.prepare(&checked.loaded.config, &checked.loaded.base);
-    found.map_err(|error| vec![certificates::mistake("geo", &error)])?;
+    let opened = geo.open(&checked.loaded.config, &checked.loaded.base);
+    let opened = opened.map_err(|error| vec![certificates::mistake("geo", &error)])?;
     match upstreams.prepare(&checked.loaded.config) {
-        Ok(()) => Ok(checked),
+        Ok(()) => Ok((checked, opened)),
         Err(errors) => {
             let errors = errors.iter().map(|(of, error)| certificates::mistake(of, error));
             Err(errors.collect())
@@ -66,15 +73,20 @@ fn prepared(
     }
 }
 
-async fn activate(control: &Control, checked: Checked, cause: Cause) {
+/// Whether the bundle is in force.
+async fn activate(control: &Control, checked: Checked, cause: Cause) -> bool {
     let Checked { loaded, bundle } = checked;
     let digest = bundle.digest().clone();
     match control.activate(bundle, loaded.bundle, cause.as_str()).await {
         Ok(stamp) => {
             let (bundle, generation) = (&stamp.digest, stamp.generation);
             tracing::info!(%bundle, generation, "bundle in force");
+            true
         }
-        Err(error) => tracing::error!(bundle = %digest, %error, "bundle not activated"),
+        Err(error) => {
+            tracing::error!(bundle = %digest, %error, "bundle not activated");
+            false
+        }
     }
 }
 
