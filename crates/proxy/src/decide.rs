@@ -52,7 +52,7 @@ impl Question {
     /// is not the same as being nowhere.
     pub(crate) fn locate(&mut self, core: &Core, snapshot: &Snapshot) -> Result<(), NoDatabase> {
         if let Known::Value(source) = &mut self.context.source {
-            source.country = located(core, snapshot, source.ip)?;
+            source.country = located(core, snapshot, &self.operation, source.ip)?;
         }
         Ok(())
     }
@@ -69,7 +69,8 @@ pub(crate) fn decide(
     let started = std::time::Instant::now();
     let authenticated = &caller.authenticated;
     let ip = exchange.peer.ip;
-    let country = located(&exchange.core, &exchange.snapshot, ip).map_err(no_answer)?;
+    let country = located(&exchange.core, &exchange.snapshot, &operation.name, ip);
+    let country = country.map_err(no_answer)?;
     let context = Context {
         now: exchange.now,
         source: Known::Value(Source { ip, country }),
@@ -94,10 +95,16 @@ pub(crate) fn decide(
     Ok((pass, Rc::new(question)))
 }
 
-/// Where `ip` is, if a policy of `snapshot` asks. What no database says is absent; a database that is not
-/// there is no answer.
-fn located(core: &Core, snapshot: &Snapshot, ip: IpAddr) -> Result<Option<Country>, NoDatabase> {
-    if !snapshot.bundle().asks_country() {
+/// Where `ip` is, if a policy of `snapshot` about `operation` asks. What no database says is absent; a
+/// database that is not there is no answer.
+fn located(
+    core: &Core,
+    snapshot: &Snapshot,
+    operation: &OperationName,
+    ip: IpAddr,
+) -> Result<Option<Country>, NoDatabase> {
+    let bundle = snapshot.bundle();
+    if !bundle.asks_country() || !bundle.demands(operation).country {
         return Ok(None);
     }
     core.parts.countries.country(ip)
