@@ -198,6 +198,8 @@ pub struct Demands {
     pub body: bool,
     /// A rule counts uses, so its grants are bound to a digest of the request, body included.
     pub digest: bool,
+    /// A policy reads in which country an address is.
+    pub country: bool,
 }
 
 /// A loaded, validated, indexed bundle.

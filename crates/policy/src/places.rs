@@ -196,6 +196,7 @@ impl Wanted {
                 params: policy.reads.includes(Part::Params),
                 body: policy.reads.includes(Part::Body),
                 digest: policy.terms.is_some_and(|terms| terms.max_uses.is_some()),
+                country: policy.reads.country(),
             };
             match &policy.head.action {
                 ActionConstraint::Any => wanted.anywhere.join(demands),
@@ -228,5 +229,6 @@ impl Demands {
         self.params |= other.params;
         self.body |= other.body;
         self.digest |= other.digest;
+        self.country |= other.country;
     }
 }

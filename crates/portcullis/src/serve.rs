@@ -152,7 +152,9 @@ impl Running {
             entropy: Arc::clone(&house.entropy),
         });
         let geo = Arc::new(geo::Geo::default());
-        geo.prepare(settings, &loaded.base)?;
+        if let Some(opened) = geo.open(settings, &loaded.base)? {
+            geo.commit(opened);
+        }
         let countries = Arc::clone(&geo) as _;
         let given = gate::Given { signer, metrics, cores, handed, countries };
         let gate = gate::open(&loaded, &house, &certificates, runtime.handle(), given)?;

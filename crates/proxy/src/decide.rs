@@ -1,6 +1,6 @@
 //! Asks the decision point, once per request and again for as long as a connection lives.
 
-use std::{rc::Rc, sync::Arc};
+use std::{net::IpAddr, rc::Rc, sync::Arc};
 
 use portcullis_model::{
     GrantId, OperationName, Refusal, Resource,
@@ -47,6 +47,15 @@ impl Question {
         };
         snapshot.decide(&query, &mut core.decisions.borrow_mut())
     }
+
+    /// Before it is asked again: what was opened when no policy asked for a country has none, and that
+    /// is not the same as being nowhere.
+    pub(crate) fn locate(&mut self, core: &Core, snapshot: &Snapshot) -> Result<(), NoDatabase> {
+        if let Known::Value(source) = &mut self.context.source {
+            source.country = located(core, snapshot, &self.operation, source.ip)?;
+        }
+        Ok(())
+    }
 }
 
 /// Decides a request, or a connection without one. Only a permit comes back as something that can be forwarded with.
@@ -59,9 +68,12 @@ pub(crate) fn decide(
 ) -> Result<(Pass, Rc<Question>), Refusal> {
     let started = std::time::Instant::now();
     let authenticated = &caller.authenticated;
+    let ip = exchange.peer.ip;
+    let country = located(&exchange.core, &exchange.snapshot, &operation.name, ip);
+    let country = country.map_err(no_answer)?;
     let context = Context {
         now: exchange.now,
-        source: Known::Value(Source { ip: exchange.peer.ip, country: country(exchange)? }),
+        source: Known::Value(Source { ip, country }),
         auth_method: authenticated.method().as_str(),
         auth_age: exchange.now.duration_since(authenticated.authenticated_at()),
         request: Known::Value(exchange.id),
@@ -83,14 +95,24 @@ pub(crate) fn decide(
     Ok((pass, Rc::new(question)))
 }
 
-/// Where the caller's address is, if a policy asks. What no database says is absent; a database that is
-/// not there is no answer.
-fn country(exchange: &Exchange) -> Result<Option<Country>, Refusal> {
-    if !exchange.snapshot.bundle().asks_country() {
+/// Where `ip` is, if a policy of `snapshot` about `operation` asks. What no database says is absent; a
+/// database that is not there is no answer.
+fn located(
+    core: &Core,
+    snapshot: &Snapshot,
+    operation: &OperationName,
+    ip: IpAddr,
+) -> Result<Option<Country>, NoDatabase> {
+    let bundle = snapshot.bundle();
+    if !bundle.asks_country() || !bundle.demands(operation).country {
         return Ok(None);
     }
-    let found = exchange.core.parts.countries.country(exchange.peer.ip);
-    found.map_err(|NoDatabase| Refusal::Unavailable(Unavailable::Internal))
+    core.parts.countries.country(ip)
+}
+
+/// What a request gets whose country nobody can tell.
+pub(crate) fn no_answer(_: NoDatabase) -> Refusal {
+    Refusal::Unavailable(Unavailable::Internal)
 }
 
 /// What policies may read of HTTP: nothing of a request that only opens a connection.

@@ -86,7 +86,7 @@ pub(crate) struct Tls {
 impl Listener {
     /// Reads one; `identity` says which trust domains there are.
     pub(super) fn read(mut section: Section<'_>, identity: Option<&Identity>) -> Option<Self> {
-        let name = section.required("name").and_then(|field| field.text().map(str::to_owned));
+        let name = section.required("name").and_then(|field| name(&field));
         let address = section.required("address").and_then(|field| socket_address(&field));
         let tls = section.field("tls").and_then(|field| ListenerTls::read(&field, identity));
         let proxies = section.field("proxy_protocol");
@@ -95,6 +95,17 @@ impl Listener {
         section.finish();
         Some(Self { name: name?, address: address?, tls, proxy_protocol, tcp })
     }
+}
+
+/// Sockets are handed over by name, and one of these names is taken.
+fn name(field: &Field<'_>) -> Option<String> {
+    let name = field.text()?;
+    if name == "control" {
+        let help = Some("give the listener another name".into());
+        field.error("`control` is what the control API is called".into(), help);
+        return None;
+    }
+    Some(name.to_owned())
 }
 
 impl ListenerTls {

@@ -238,6 +238,8 @@ fn duplicate_providers_and_listeners_are_refused() {
         "  - {name: gate, address: \"127.0.0.1:8080\"}\n  - {name: gate, address: \"127.0.0.1:8081\"}",
     ));
     assert!(shown.contains("two listeners are called `gate`"), "{shown}");
+    let shown = refused(&SOUND.replace("name: gate", "name: control"));
+    assert!(shown.contains("`control` is what the control API is called"), "{shown}");
     let provider = "    - name: corp\n      oidc: {issuer: \"https://x\", client_id: a}\npolicies:";
     let shown = refused(&SOUND.replace("policies:", provider));
     assert!(shown.contains("two providers are called `corp`"), "{shown}");

@@ -174,6 +174,11 @@ impl Upstream {
             tls: tls.as_ref().and_then(UpstreamTls::read),
             allow: allow?,
         };
+        if read.is_named_by_dns() && (tls.is_none() || read.tls.is_some()) {
+            let help = "add `tls: {server_name: payments.internal}` or a `spiffe_id`";
+            let message = "name servers would say whose certificates are believed";
+            field.error(message.into(), Some(help.into()));
+        }
         if let Some(tls) = tls {
             read.check_tls(&tls);
         }
@@ -183,6 +188,14 @@ impl Upstream {
             field.error("`path` is for HTTP, and this service speaks TCP".into(), help);
         }
         (read.dns.is_some() || !read.instances.is_empty()).then_some(read)
+    }
+
+    /// Whether instances have to prove a name that a record gave.
+    fn is_named_by_dns(&self) -> bool {
+        let said =
+            |tls: &UpstreamTls| tls.server_name.as_ref().or(tls.spiffe_id.as_ref()).is_some();
+        self.dns.as_ref().is_some_and(|dns| dns.is_srv() && dns.scheme() == "https")
+            && !self.tls.as_ref().is_some_and(said)
     }
 
     /// Nothing falls back to clear text.

@@ -7,11 +7,11 @@ use std::{
     fs::Metadata,
     net::IpAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use arc_swap::ArcSwapOption;
 use maxminddb::{Reader, path};
 use portcullis_policy::Country;
@@ -30,6 +30,13 @@ pub(crate) struct Geo {
     file: Mutex<Option<(PathBuf, Seen)>>,
 }
 
+/// A database that can be put in force.
+pub(crate) struct Opened {
+    path: PathBuf,
+    seen: Seen,
+    reader: Reader<Vec<u8>>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Seen {
     length: u64,
@@ -44,27 +51,34 @@ impl std::fmt::Debug for Geo {
 }
 
 impl Geo {
-    /// Puts the database that `config` names in force, if it is another or has changed. One that is no longer
-    /// named stays: the bundle in force may still ask.
-    pub(crate) fn prepare(&self, config: &Config, base: &Path) -> Result<()> {
-        let Some(geo) = &config.geo else { return Ok(()) };
-        self.read(&base.join(&geo.database))
+    /// The database that `config` names, if it is another or has changed. One that is no longer named stays:
+    /// the bundle in force may still ask.
+    pub(crate) fn open(&self, config: &Config, base: &Path) -> Result<Option<Opened>> {
+        let Some(geo) = &config.geo else { return Ok(None) };
+        let before = self.file().clone();
+        Opened::unless(before.as_ref(), base.join(&geo.database))
     }
 
-    fn read(&self, path: &Path) -> Result<()> {
-        let named = || format!("{} is not usable as a database of countries", path.display());
-        let seen = Seen::of(&std::fs::metadata(path).with_context(named)?);
-        let fresh = Some((path.to_owned(), seen));
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if *file == fresh {
-            return Ok(());
-        }
-        let reader = opened(path).with_context(named)?;
+    /// Whether any is in force.
+    pub(super) fn is_there(&self) -> bool {
+        self.reader.load().is_some()
+    }
+
+    /// Puts `opened` in force.
+    pub(super) fn commit(&self, opened: Opened) {
+        self.put(&mut self.file(), opened);
+    }
+
+    fn put(&self, file: &mut Option<(PathBuf, Seen)>, opened: Opened) {
+        let Opened { path, seen, reader } = opened;
         let built = reader.metadata().build_epoch;
         self.reader.store(Some(Arc::new(reader)));
         tracing::info!(database = %path.display(), built, "geo.opened");
-        *file = fresh;
-        Ok(())
+        *file = Some((path, seen));
+    }
+
+    fn file(&self) -> MutexGuard<'_, Option<(PathBuf, Seen)>> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks at the file now and then, until aborted. Needs a runtime.
@@ -91,8 +105,26 @@ impl Geo {
     }
 
     fn look_again(&self) -> Result<()> {
-        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        file.map_or(Ok(()), |(path, _)| self.read(&path))
+        // Held meanwhile: what a reload puts in force must not be followed by what was before it.
+        let mut file = self.file();
+        let Some((path, _)) = &*file else { return Ok(()) };
+        if let Some(opened) = Opened::unless(file.as_ref(), path.clone())? {
+            self.put(&mut file, opened);
+        }
+        Ok(())
+    }
+}
+
+impl Opened {
+    /// Opens the database at `path`, unless it is as it was `before`.
+    fn unless(before: Option<&(PathBuf, Seen)>, path: PathBuf) -> Result<Option<Self>> {
+        let named = || format!("{} is not usable as a database of countries", path.display());
+        let seen = Seen::of(&std::fs::metadata(&path).with_context(named)?);
+        if before.is_some_and(|(known, was)| *known == path && *was == seen) {
+            return Ok(None);
+        }
+        let reader = opened(&path).with_context(named)?;
+        Ok(Some(Self { path, seen, reader }))
     }
 }
 
@@ -114,10 +146,13 @@ impl Seen {
 /// Opens and tries it.
 fn opened(path: &Path) -> Result<Reader<Vec<u8>>> {
     let reader = Reader::open_readfile(path)?;
+    // Whoever comes by IPv6 would be nowhere, and pass what was written to stop them.
+    ensure!(
+        reader.metadata().ip_version == 6,
+        "it knows IPv4 addresses only; take one that knows IPv6, which has both"
+    );
     for tried in [IpAddr::from([1, 1, 1, 1]), IpAddr::from([0; 16])] {
-        if !(tried.is_ipv6() && reader.metadata().ip_version == 4) {
-            country(&reader, tried).map_err(|NoDatabase| anyhow!("it says what is no country"))?;
-        }
+        country(&reader, tried).map_err(|NoDatabase| anyhow!("it says what is no country"))?;
     }
     Ok(reader)
 }
@@ -125,9 +160,6 @@ fn opened(path: &Path) -> Result<Reader<Vec<u8>>> {
 /// What cannot be read is not the same as what is not there: a policy might let pass what it was written to
 /// stop.
 fn country(reader: &Reader<Vec<u8>>, ip: IpAddr) -> Result<Option<Country>, NoDatabase> {
-    if ip.is_ipv6() && reader.metadata().ip_version == 4 {
-        return Ok(None);
-    }
     let found = reader.lookup(ip).map_err(|_| NoDatabase)?;
     let code: Option<&str> =
         found.decode_path(&path!["country", "iso_code"]).map_err(|_| NoDatabase)?;

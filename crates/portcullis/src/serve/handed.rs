@@ -14,6 +14,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use listenfd::ListenFd;
+use socket2::SockRef;
 
 use crate::config::Config;
 
@@ -31,6 +32,9 @@ impl Handed {
     pub(super) fn take(config: &Config) -> Result<Self> {
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut names = names.split(':');
+        let control = (CONTROL, config.control.address);
+        let listeners = config.listeners.iter().map(|one| (one.name.as_str(), one.address));
+        let places: Vec<_> = listeners.chain([control]).collect();
         let mut found = ListenFd::from_env();
         let mut handed = Self::default();
         for number in 0..found.len() {
@@ -38,7 +42,12 @@ impl Handed {
             let socket = socket.with_context(|| format!("handed-over socket {number}"))?;
             let socket = socket.with_context(|| format!("handed-over socket {number} is taken"))?;
             let (at, called) = (socket.local_addr()?, names.next().unwrap_or_default());
-            let name = belongs_to(config, called, at)?;
+            let listens = SockRef::from(&socket).is_listener();
+            ensure!(
+                listens.unwrap_or(false),
+                "the socket at {at} that was handed over as `{called}` does not listen"
+            );
+            let name = belongs_to(&places, called, at)?;
             socket.set_nonblocking(true)?;
             tracing::info!(listener = name, address = %at, "its socket was handed over");
             handed.by_name.entry(name).or_default().push(socket);
@@ -63,26 +72,29 @@ impl Handed {
     }
 }
 
-/// By its name, or by its port where it has no name that says anything.
-fn belongs_to(config: &Config, called: &str, at: SocketAddr) -> Result<String> {
-    let control = (CONTROL, config.control.address);
-    let listeners = config.listeners.iter().map(|one| (one.name.as_str(), one.address));
-    let places: Vec<(&str, SocketAddr)> = listeners.chain([control]).collect();
+/// By its name, or by where it is if it has no name that says anything.
+fn belongs_to(places: &[(&str, SocketAddr)], called: &str, at: SocketAddr) -> Result<String> {
     if let Some((name, address)) = places.iter().find(|(name, _)| *name == called) {
         ensure!(
-            address.port() == at.port(),
+            fits(*address, at),
             "the socket handed over for `{name}` is at {at}, and its configuration says {address}"
         );
         return Ok((*name).to_owned());
     }
-    let mut there = places.iter().filter(|(_, address)| address.port() == at.port());
+    let mut there = places.iter().filter(|(_, address)| fits(*address, at));
     match (there.next(), there.next()) {
         (Some((name, _)), None) => Ok((*name).to_owned()),
         _ => bail!(
-            "a socket at {at} was handed over as `{called}`, and no listener is called so; give it a \
-             listener's name (FileDescriptorName=), or `control`"
+            "a socket at {at} was handed over as `{called}`, and no listener is called so, and not just one is \
+             configured there; give it a listener's name (FileDescriptorName=), or `control`"
         ),
     }
+}
+
+/// Whether a socket at `at` is what `configured` asks for: a socket that more can reach is not.
+fn fits(configured: SocketAddr, at: SocketAddr) -> bool {
+    let (wanted, is) = (configured.ip().to_canonical(), at.ip().to_canonical());
+    configured.port() == at.port() && (wanted.is_unspecified() || wanted == is)
 }
 
 /// Tells the supervisor something, if it wants to know: `READY=1`, `STOPPING=1`.
@@ -97,5 +109,41 @@ pub(super) fn tell(what: &str) {
         .and_then(|address| UnixDatagram::unbound()?.send_to_addr(what.as_bytes(), &address));
     if let Err(error) = sent {
         tracing::warn!(%error, "the supervisor cannot be told: {what}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_belongs_where_its_address_is_configured() {
+        let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let places = [
+            ("web", at("0.0.0.0:443")),
+            ("six", at("[2001:db8::1]:444")),
+            (CONTROL, at("127.0.0.1:8600")),
+        ];
+        let to = |called, text| belongs_to(&places, called, at(text)).ok();
+        for (called, text, name) in [
+            ("web", "10.0.0.1:443", "web"),
+            ("", "[::]:443", "web"),
+            ("unit.socket", "[2001:db8::1]:444", "six"),
+            (CONTROL, "127.0.0.1:8600", CONTROL),
+            ("", "[::ffff:127.0.0.1]:8600", CONTROL),
+        ] {
+            assert_eq!(to(called, text).as_deref(), Some(name), "{called} {text}");
+        }
+        for (called, text) in [
+            (CONTROL, "[::]:8600"),
+            ("", "[::]:8600"),
+            ("", "0.0.0.0:8600"),
+            ("unit.socket", "10.0.0.1:8600"),
+            (CONTROL, "127.0.0.1:8601"),
+            ("six", "[::]:444"),
+            ("web", "10.0.0.1:444"),
+        ] {
+            assert_eq!(to(called, text), None, "{called} {text}");
+        }
     }
 }

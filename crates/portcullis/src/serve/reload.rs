@@ -8,11 +8,12 @@ use std::{
 use anyhow::Result;
 use portcullis_control::Control;
 use portcullis_policy::LoadError;
+use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use super::{
     certificates::{self, Upstreams},
-    geo::Geo,
+    geo::{Geo, Opened},
     watch_files::{Cause, Sources, Watch},
 };
 use crate::{
@@ -32,16 +33,25 @@ pub(super) fn start(
     Ok(tokio::spawn(async move {
         loop {
             let cause = watch.next().await;
-            let (from, beside) = (path.clone(), beside.clone());
-            let checked = tokio::task::spawn_blocking(move || prepared(&from, &beside)).await;
+            let (from, given) = (path.clone(), beside.clone());
+            let checked = tokio::task::spawn_blocking(move || prepared(&from, &given)).await;
             match checked {
-                Ok(Ok(checked)) => {
+                Ok(Ok((checked, mut opened))) => {
                     warn_of_fixed(&running, &checked.loaded.config);
-                    activate(&control, checked, cause).await;
+                    // Without one, what the bundle asks would have no answer until it follows.
+                    if let Some(first) = opened.take_if(|_| !beside.1.is_there()) {
+                        beside.1.commit(first);
+                    }
+                    let in_force = activate(&control, checked, cause).await;
+                    if let Some(opened) = opened.filter(|_| in_force) {
+                        beside.1.commit(opened);
+                    }
                 }
                 Ok(Err(errors)) => refuse(&control, &errors, cause).await,
                 Err(error) => tracing::error!(%error, "loading the configuration broke off"),
             }
+            // Whatever became of the reload: a bundle that is not in force needs nothing any more.
+            beside.0.forget_others(control.snapshots().current().bundle());
         }
     }))
 }
@@ -50,12 +60,12 @@ pub(super) fn start(
 fn prepared(
     path: &Path,
     (upstreams, geo): &(Arc<Upstreams>, Arc<Geo>),
-) -> Result<Checked, Vec<LoadError>> {
+) -> Result<(Checked, Option<Opened>), Vec<LoadError>> {
     let checked = check::checked(path)?;
-    let found = geo.prepare(&checked.loaded.config, &checked.loaded.base);
-    found.map_err(|error| vec![certificates::mistake("geo", &error)])?;
+    let opened = geo.open(&checked.loaded.config, &checked.loaded.base);
+    let opened = opened.map_err(|error| vec![certificates::mistake("geo", &error)])?;
     match upstreams.prepare(&checked.loaded.config) {
-        Ok(()) => Ok(checked),
+        Ok(()) => Ok((checked, opened)),
         Err(errors) => {
             let errors = errors.iter().map(|(of, error)| certificates::mistake(of, error));
             Err(errors.collect())
@@ -63,15 +73,20 @@ fn prepared(
     }
 }
 
-async fn activate(control: &Control, checked: Checked, cause: Cause) {
+/// Whether the bundle is in force.
+async fn activate(control: &Control, checked: Checked, cause: Cause) -> bool {
     let Checked { loaded, bundle } = checked;
     let digest = bundle.digest().clone();
     match control.activate(bundle, loaded.bundle, cause.as_str()).await {
         Ok(stamp) => {
             let (bundle, generation) = (&stamp.digest, stamp.generation);
             tracing::info!(%bundle, generation, "bundle in force");
+            true
         }
-        Err(error) => tracing::error!(bundle = %digest, %error, "bundle not activated"),
+        Err(error) => {
+            tracing::error!(bundle = %digest, %error, "bundle not activated");
+            false
+        }
     }
 }
 
@@ -98,22 +113,30 @@ fn place(error: &LoadError) -> String {
     }
 }
 
-/// What a reload does not change, as text to compare.
-fn fixed(config: &Config) -> Vec<(&'static str, String)> {
-    let text = |value: serde_json::Result<String>| value.unwrap_or_default();
-    vec![
-        ("listeners", text(serde_json::to_string(&config.listeners))),
-        ("control", text(serde_json::to_string(&config.control))),
-        ("store", text(serde_json::to_string(&config.store))),
-        ("audit", text(serde_json::to_string(&config.audit))),
-        ("shutdown", text(serde_json::to_string(&config.shutdown))),
-        ("sealed", text(serde_json::to_string(&config.sealed))),
-        ("identity", text(serde_json::to_string(&config.identity))),
-    ]
+/// What a reload does not change: sections of the configuration.
+const FIXED: [&str; 12] = [
+    "access_requests",
+    "audit",
+    "control",
+    "demo",
+    "holding",
+    "identity",
+    "limits",
+    "listeners",
+    "sealed",
+    "shutdown",
+    "store",
+    "zone",
+];
+
+/// These sections, to compare.
+fn fixed(config: &Config) -> [(&'static str, Option<Value>); FIXED.len()] {
+    let all = serde_json::to_value(config).unwrap_or_default();
+    FIXED.map(|section| (section, all.get(section).cloned()))
 }
 
 /// Says at every reload what still runs as it was, until it is started anew or changed back.
-fn warn_of_fixed(running: &[(&'static str, String)], config: &Config) {
+fn warn_of_fixed(running: &[(&'static str, Option<Value>)], config: &Config) {
     for ((section, before), (_, after)) in running.iter().zip(&fixed(config)) {
         if before != after {
             tracing::warn!(
@@ -129,4 +152,21 @@ fn sources(path: &Path, loaded: &Loaded) -> Sources {
     let named = loaded.files.iter().map(|file| config::base_of(&base.join(file)));
     let folders = std::iter::once(config::base_of(path)).chain(named).collect();
     Sources { policies: base.join(&loaded.config.policies), folders }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_section_is_reloaded_or_said_to_be_fixed() {
+        let schema = schemars::schema_for!(Config);
+        let sections = schema.get("properties").and_then(Value::as_object).expect("properties");
+        let sections: BTreeSet<&str> = sections.keys().map(String::as_str).collect();
+        let reloaded = ["clocks", "geo", "include", "policies", "schedules", "services"];
+        let known: BTreeSet<&str> = FIXED.into_iter().chain(reloaded).collect();
+        assert_eq!(sections, known);
+    }
 }

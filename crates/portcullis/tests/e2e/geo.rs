@@ -3,13 +3,16 @@
 use std::{
     fs,
     net::{IpAddr, SocketAddr},
+    time::Duration,
 };
 
 use portcullis_testkit::net::free_port;
+use serde_json::Value;
 use tempfile::NamedTempFile;
 
 use crate::{
     mesh::eventually,
+    people::Person,
     shop::{HOST, Shop},
     upstream::Upstream,
     wire::Wire,
@@ -112,10 +115,13 @@ struct Located {
 
 impl Located {
     fn open(file: &NamedTempFile) -> Self {
-        let upstream = Upstream::start();
+        Self::furnished(file, Upstream::start(), POLICY)
+    }
+
+    fn furnished(file: &NamedTempFile, upstream: Upstream, policy: &str) -> Self {
         let balanced = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let shop = Shop::furnished(&upstream.url(), |plan| {
-            plan.policy("geo.cedar", POLICY)
+            plan.policy("geo.cedar", policy)
                 .setting(&format!("geo: {{database: \"{}\"}}", file.path().display()))
                 .listener(&format!(
                     "{{name: balanced, address: \"{balanced}\", proxy_protocol: {{from: [127.0.0.1/32]}}}}"
@@ -125,12 +131,19 @@ impl Located {
     }
 
     fn from(&self, ip: &str) -> u16 {
+        let mut wire = self.asks_from(ip);
+        wire.send("Connection: close\r\n\r\n");
+        wire.response().unwrap().status
+    }
+
+    /// A request whose head has not ended.
+    fn asks_from(&self, ip: &str) -> Wire {
         let ip: IpAddr = ip.parse().unwrap();
         let mut wire = Wire::connect(self.balanced);
         let (family, to) = if ip.is_ipv6() { ("TCP6", "::1") } else { ("TCP4", "10.0.0.2") };
         wire.send(format!("PROXY {family} {ip} {to} 51000 443\r\n"));
-        wire.send(format!("{}Connection: close\r\n\r\n", self.shop.head("GET", "/page")));
-        wire.response().unwrap().status
+        wire.send(self.shop.head("GET", "/page"));
+        wire
     }
 }
 
@@ -187,5 +200,44 @@ fn without_a_database_a_policy_that_asks_for_a_country_does_not_load() {
     let missing = house.dir().join("missing.yaml");
     let checked = house.says("x", &["check", "--config", missing.to_str().unwrap()]);
     assert!(checked.1.contains("not usable as a database of countries"), "{}", checked.1);
+    // To a database of IPv4 alone, everybody who comes by IPv6 is nowhere.
+    let mut four = database(&[([203, 0, 113], "PT")]);
+    let version = b"ip_version";
+    let at = four.windows(version.len()).position(|bytes| bytes == version).unwrap();
+    four[at + version.len() + 1] = 4;
+    fs::write(house.dir().join("four.mmdb"), four).unwrap();
+    fs::write(&missing, with.replace(file.path().to_str().unwrap(), "four.mmdb")).unwrap();
+    let checked = house.says("x", &["check", "--config", missing.to_str().unwrap()]);
+    assert!(checked.1.contains("it knows IPv4 addresses only"), "{}", checked.1);
     assert_eq!(house.gate(HOST, "GET", "/page", Some(&located.shop.token), None).status, 200);
+}
+
+#[test]
+fn m15_what_was_open_before_anybody_asked_for_a_country_is_decided_by_it() {
+    let file = written(&[([203, 0, 113], "PT"), ([198, 51, 100], "US")]);
+    let endless = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n\
+                   c\r\ndata: tick\n\n\r\n";
+    let auditors = "@id(\"auditors\") permit (principal is User in Group::\"auditors\", action == \
+                    Action::\"viewAudit\", resource);";
+    let located = Located::furnished(&file, Upstream::answering(endless), auditors);
+    let house = &located.shop.house;
+    let auditor = house.sign_in(&Person::new("ada", &["auditors"]));
+    let stream = |ip: &str| {
+        let mut wire = located.asks_from(ip);
+        wire.send("Accept: text/event-stream\r\n\r\n");
+        let begun = String::from_utf8_lossy(&wire.read_until(b"data: tick")).into_owned();
+        assert!(begun.starts_with("HTTP/1.1 200"), "{begun}");
+        wire
+    };
+    let (mut elsewhere, mut near) = (stream("198.51.100.1"), stream("203.0.113.7"));
+    house.write_policy("countries.cedar", POLICY);
+    house.signal("HUP");
+    assert!(elsewhere.until_closed().is_some(), "the policy forbids where it comes from");
+    let cut = |event: &Value| {
+        event["type"] == "connection_ended" && event["decision"] == "policy_changed"
+    };
+    let events = house.record(&auditor, |events| events.iter().any(cut));
+    assert_eq!(events.iter().filter(|event| cut(event)).count(), 1);
+    assert_eq!(near.patience(Duration::from_millis(500)).until_closed(), None, "that one goes on");
+    assert_eq!(located.from("198.51.100.1"), 403);
 }

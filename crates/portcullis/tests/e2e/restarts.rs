@@ -1,6 +1,7 @@
 //! Group L: the process is replaced, and nobody is refused.
 
 use std::{
+    fs,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
     os::unix::net::UnixDatagram,
@@ -163,9 +164,9 @@ fn l12_sockets_that_fit_nobody_keep_the_process_from_starting() {
     let mut shop = Shop::before("http://127.0.0.1:9");
     shop.house.signal("TERM");
     shop.house.wait_end();
-    let start = |names: &str| {
+    let start = |names: &str, socket: &str| {
         let script = format!(
-            "import os,socket,sys\ns=socket.create_server(('127.0.0.1',0))\nos.dup2(s.fileno(),3)\nos.set_inheritable(3,True)\n\
+            "import os,socket,sys\n{socket}\nos.dup2(s.fileno(),3)\nos.set_inheritable(3,True)\n\
              os.environ.update(LISTEN_PID=str(os.getpid()),LISTEN_FDS='1',LISTEN_FDNAMES='{names}')\n\
              os.execv(sys.argv[1],sys.argv[1:])"
         );
@@ -180,10 +181,40 @@ fn l12_sockets_that_fit_nobody_keep_the_process_from_starting() {
         assert!(!output.status.success());
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
     };
-    let text = start("nobody");
+    let anywhere = "s=socket.create_server(('127.0.0.1',0))";
+    let text = start("nobody", anywhere);
     assert!(text.contains("was handed over as `nobody`, and no listener is called so"), "{text}");
-    let text = start("gate");
+    let text = start("gate", anywhere);
     assert!(text.contains("the socket handed over for `gate` is at 127.0.0.1:"), "{text}");
+    // Whoever is configured for loopback is not opened to everybody by whoever holds the sockets.
+    let everywhere = format!("s=socket.create_server(('0.0.0.0',{}))", shop.house.control.port());
+    let text = start("control", &everywhere);
+    assert!(text.contains("the socket handed over for `control` is at 0.0.0.0:"), "{text}");
+    let text = start("unit.socket", &everywhere);
+    assert!(text.contains("was handed over as `unit.socket`"), "{text}");
+    let bound = format!(
+        "s=socket.socket()\ns.setsockopt(socket.SOL_SOCKET,socket.SO_REUSEADDR,1)\ns.bind(('127.0.0.1',{}))",
+        shop.house.gate.port()
+    );
+    let text = start("gate", &bound);
+    assert!(text.contains("does not listen"), "{text}");
+}
+
+#[test]
+fn l12_what_only_a_restart_changes_is_said_at_a_reload() {
+    let upstream = Upstream::start();
+    let shop = Shop::before(&upstream.url());
+    let house = &shop.house;
+    let file = house.dir().join("portcullis.yaml");
+    let settings = fs::read_to_string(&file).unwrap();
+    let more = "limits: {requests: 7}\nholding: {requests: 9}\nzone: elsewhere\n";
+    fs::write(file.with_extension("new"), format!("{more}{settings}")).unwrap();
+    fs::rename(file.with_extension("new"), &file).unwrap();
+    for section in ["limits", "holding", "zone"] {
+        let said = format!("`{section}` has changed and is not reloaded");
+        eventually(&said, || house.log().contains(&said));
+    }
+    assert!(!house.log().contains("`listeners` has changed"), "{}", house.log());
 }
 
 #[test]

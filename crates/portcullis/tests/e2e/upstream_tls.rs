@@ -201,23 +201,60 @@ fn f16_an_upstream_that_is_not_who_it_must_be_gets_nothing() {
     assert!(clear.received().iter().all(|one| !one.head.contains("/page")), "never in clear text");
 }
 
-#[test]
-fn f16_authorities_and_certificates_of_upstreams_are_replaced_while_running() {
-    let pki = Pki::new();
-    let (first, second) = (pki.authority("first"), pki.authority("second"));
-    let api = Outside::start(&pki.svid("api", &first, API), Some(&first));
-    let gate = pki.svid("gate", &first, GATE);
-    let renewed = pki.svid("renewed", &first, "spiffe://prod.example.com/gate-2");
-    let tls = format!(
-        ", tls: {{ca: tls/mesh.crt, certificate: tls/gate.crt, key: tls/gate.key, spiffe_id: \"{API}\"}}"
-    );
+/// How the only service of a house is reached.
+const ONE: &str = ", tls: {ca: tls/mesh.crt, certificate: tls/gate.crt, key: tls/gate.key, \
+                   spiffe_id: \"spiffe://prod.example.com/ns/shop/sa/api\"}";
+
+/// One service outside and the gate, both certified by `first`.
+fn house_of_one(pki: &Pki, first: &Pair) -> (Outside, House) {
+    let api = Outside::start(&pki.svid("api", first, API), Some(first));
+    let gate = pki.svid("gate", first, GATE);
     let house = Plan::empty()
         .file("tls/mesh.crt", &first.pem())
         .file("tls/gate.crt", &gate.pem())
         .file("tls/gate.key", &gate.key_pem())
         .policy("read.cedar", POLICY)
-        .service(&api.service("api", &tls))
+        .service(&api.service("api", ONE))
         .start();
+    (api, house)
+}
+
+#[test]
+fn f16_a_reload_that_does_not_hold_leaves_upstreams_to_the_bundle_in_force() {
+    let pki = Pki::new();
+    let (first, second) = (pki.authority("first"), pki.authority("second"));
+    let (_api, house) = house_of_one(&pki, &first);
+    let tls = house.dir().join("tls");
+    let settings = fs::read_to_string(house.dir().join("portcullis.yaml")).unwrap();
+    let reload = |settings: &str| replace(house.dir(), "portcullis.yaml", settings);
+    assert_eq!(ask(&house, "api").status, 200);
+    reload(&settings.replace("tls/mesh.crt", "tls/none.crt"));
+    eventually("it is refused", || house.log().contains("the bundle in force stays"));
+    assert_eq!(ask(&house, "api").status, 200);
+    // What is pooled still goes with the authority that vouched for it.
+    replace(&tls, "mesh.crt", &second.pem());
+    eventually("the authority is believed no longer", || ask(&house, "api").status == 502);
+    replace(&tls, "mesh.crt", &first.pem());
+    eventually("it is believed again", || ask(&house, "api").status == 200);
+    // What a bundle no longer names ends with it, and is read again when it comes back.
+    let in_force = || house.log().matches("bundle in force").count();
+    reload(&settings.replace(ONE, ""));
+    eventually("the machine's own are asked", || ask(&house, "api").status == 502);
+    replace(&tls, "mesh.crt", &second.pem());
+    let before = in_force();
+    reload(&settings);
+    eventually("the first is in force again", || in_force() > before);
+    for _ in 0..8 {
+        fails(&house, "api", "none of the configured authorities issued it");
+    }
+}
+
+#[test]
+fn f16_authorities_and_certificates_of_upstreams_are_replaced_while_running() {
+    let pki = Pki::new();
+    let (first, second) = (pki.authority("first"), pki.authority("second"));
+    let renewed = pki.svid("renewed", &first, "spiffe://prod.example.com/gate-2");
+    let (api, house) = house_of_one(&pki, &first);
     let dir = house.dir().join("tls");
     assert_eq!(ask(&house, "api").text(), GATE);
     // A key that fits no certificate changes nothing.
@@ -243,11 +280,11 @@ fn f16_authorities_and_certificates_of_upstreams_are_replaced_while_running() {
         let lines: Vec<String> = service.lines().map(|line| format!("    {line}")).collect();
         format!("{before}  - {}\n", lines.join("\n").trim_start())
     };
-    let broken = api.service("late", &tls.replace("mesh.crt", "none.crt"));
+    let broken = api.service("late", &ONE.replace("mesh.crt", "none.crt"));
     replace(house.dir(), "portcullis.yaml", &with(&broken));
     eventually("the reload is refused", || house.log().contains("none.crt is not usable"));
     assert_eq!(ask(&house, "late").status, 404);
-    replace(house.dir(), "portcullis.yaml", &with(&api.service("late", &tls)));
+    replace(house.dir(), "portcullis.yaml", &with(&api.service("late", ONE)));
     eventually("the reload is in force", || ask(&house, "late").status == 200);
 }
 

@@ -239,6 +239,9 @@ impl Standing {
         let age = now.duration_since(question.context.now);
         question.context.auth_age += age;
         question.context.now = now;
+        if question.locate(core, snapshot).is_err() {
+            return Some(ConnectionEnd::PolicyChanged);
+        }
         let before_use = self.grant.as_ref().and_then(|grant| grant.before_use.clone());
         let verdict = match before_use {
             // As if the use that this very connection spent were not spent yet.

@@ -1,9 +1,10 @@
 //! What a service wants changed in the headers of its requests and answers.
 //!
-//! Requests are changed before anything reads them: route, policy, digest and the upstream see the same
-//! headers. What the gate itself reads, sets or frames by cannot be named by a rule.
+//! Requests are changed when their route is found, and before their operation is: operation, digest, decision
+//! and the upstream see the same headers. What the gate itself reads, sets or frames by cannot be named by a
+//! rule, in whatever spelling: what a rule changes it changes in all of them.
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName};
 use portcullis_policy::edge::{HeaderChanges, HeaderRules};
 
 use super::fold;
@@ -35,46 +36,83 @@ fn put(changes: &HeaderChanges, headers: &mut HeaderMap) {
     }
 }
 
+/// What the gate reads of requests.
+const READ: [&str; 15] = [
+    "authorization",
+    "content-type",
+    "content-length",
+    "content-encoding",
+    "expect",
+    "grpc-timeout",
+    "accept",
+    "cookie",
+    "origin",
+    "traceparent",
+    "tracestate",
+    "prefer",
+    "dpop",
+    "proxy-status",
+    "sec-websocket-key",
+];
+
+/// What belongs to one connection.
+const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "http2-settings",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// What messages are framed and understood by.
+const FRAMING: [&str; 7] = [
+    "host",
+    "content-length",
+    "content-type",
+    "content-encoding",
+    "content-range",
+    "trailer",
+    "expect",
+];
+
 /// Why no rule may name this header of a request; `None` if one may.
 pub fn kept_from_requests(name: &HeaderName) -> Option<&'static str> {
     if fold::is_reserved(name) {
         return Some("it says who asks, and only the gate does");
     }
-    if Present::named(name) != Present::default() || is_framing(name) {
+    let read = Present::named(name) != Present::default();
+    if read || is_like(name, &READ) || is_like(name, &HOP_BY_HOP) || is_like(name, &FRAMING) {
         return Some("the gate reads it, or frames messages by it");
     }
-    let text = name.as_str();
-    let read = ["prefer", "dpop", "tracestate", "proxy-status"].contains(&text);
-    (read || text.starts_with("sec-") || text.starts_with("access-control-"))
+    (starts_like(name, "sec-") || starts_like(name, "access-control-"))
         .then_some("the gate reads it, or browsers vouch for it")
 }
 
 /// Why no rule may name this header of an answer; `None` if one may.
 pub fn kept_from_responses(name: &HeaderName) -> Option<&'static str> {
-    if fold::is_ours(name) || *name == header::SET_COOKIE || *name == header::WWW_AUTHENTICATE {
+    if fold::is_ours(name) || is_like(name, &["set-cookie", "www-authenticate"]) {
         return Some("only the gate, or the service itself, says that");
     }
-    let text = name.as_str();
-    if text.starts_with("access-control-") {
+    if starts_like(name, "access-control-") {
         return Some("`cors` is for that");
     }
-    let read = Present::named(name).has(Present::HOP_BY_HOP) || is_framing(name);
-    (read || text.starts_with("grpc-") || text.starts_with("sec-websocket-"))
+    let framed = is_like(name, &HOP_BY_HOP) || is_like(name, &FRAMING);
+    (framed || starts_like(name, "grpc-") || starts_like(name, "sec-websocket-"))
         .then_some("messages are framed and read by it")
 }
 
-fn is_framing(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "host"
-            | "connection"
-            | "content-length"
-            | "content-type"
-            | "content-encoding"
-            | "content-range"
-            | "trailer"
-            | "expect"
-    )
+/// Whether `name` is another spelling of one of `kept`.
+fn is_like(name: &HeaderName, kept: &[&'static str]) -> bool {
+    kept.iter().any(|kept| fold::are_alike(name, &HeaderName::from_static(kept)))
+}
+
+/// Whether `name` starts with `prefix`, however its parts are put together.
+fn starts_like(name: &HeaderName, prefix: &str) -> bool {
+    name.as_str().replace(['_', '.'], "-").starts_with(prefix)
 }
 
 #[cfg(test)]
@@ -140,6 +178,15 @@ mod tests {
             "Sec-Fetch-Site",
             "grpc-timeout",
             "traceparent",
+            // Other spellings of what is kept.
+            "contentlength",
+            "author-ization",
+            "Transfer.Encoding",
+            "_Cookie",
+            "sec_fetch_site",
+            "Access_Control-Request-Method",
+            "up-grade",
+            "D-PoP",
         ] {
             assert!(kept_from_requests(&name(kept)).is_some(), "{kept}");
         }
@@ -154,10 +201,15 @@ mod tests {
             "grpc-status",
             "WWW-Authenticate",
             "Upgrade",
+            "setcookie",
+            "Content_Length",
+            "trans-ferencoding",
+            "access.control.allow.origin",
+            "grpc_status",
         ] {
             assert!(kept_from_responses(&name(kept)).is_some(), "{kept}");
         }
-        for free in ["X-Team", "Accept-Encoding", "User-Agent"] {
+        for free in ["X-Team", "Accept-Encoding", "User-Agent", "Secret-Team", "Hosted-By"] {
             assert!(kept_from_requests(&name(free)).is_none(), "{free}");
         }
         for free in ["Server", "Strict-Transport-Security", "Cache-Control", "Vary"] {

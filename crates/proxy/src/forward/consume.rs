@@ -33,6 +33,7 @@ pub(crate) async fn consume(
     if exchange.sign_in.is_some_and(|id| exchange.snapshot.sign_in_by_id(id).is_none()) {
         return Err(Refusal::BadCredentials("the sign-in ended"));
     }
+    again.locate(&exchange.core, &exchange.snapshot).map_err(decide::no_answer)?;
     let verdict = again.ask(&exchange.core, &exchange.snapshot);
     let pass = decide::permitted(exchange, &again, verdict)?;
     // INVARIANT: what is spent is what the intent on record names.

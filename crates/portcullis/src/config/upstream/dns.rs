@@ -20,7 +20,8 @@ pub(super) struct Dns {
     /// Scheme, host and port; the instances are the addresses of the host.
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
-    /// A name with SRV records; the instances are their targets.
+    /// A name with SRV records; the instances are their targets. With `https`, `upstream.tls` must say who
+    /// they are: `server_name` or `spiffe_id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     srv: Option<String>,
     /// For `srv`: `http`, `https` or `h2c`; default `http`.
@@ -77,6 +78,11 @@ impl Dns {
     /// Of all instances.
     pub(super) fn scheme(&self) -> &str {
         &self.scheme
+    }
+
+    /// Whether records say which hosts the instances are on.
+    pub(super) fn is_srv(&self) -> bool {
+        self.srv.is_some()
     }
 
     pub(super) fn source(&self) -> source::DnsSource {

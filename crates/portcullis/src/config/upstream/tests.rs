@@ -54,7 +54,7 @@ fn instances_are_found_by_host_or_by_service_records() {
         source("{dns: {url: \"https://pool.internal\", servers: [\"10.0.0.2:53\"]}}").dns.unwrap();
     assert_eq!((plain.name, plain.servers.len()), (DnsName::Host("pool.internal".into(), 443), 1));
     let named =
-        source("{dns: {srv: _h._tcp.pool.internal, scheme: https, min_ttl: 1s}}").dns.unwrap();
+        source("{dns: {srv: _h._tcp.pool.internal, scheme: https, min_ttl: 1s}, tls: {server_name: pool.internal}}").dns.unwrap();
     assert_eq!(named.name, DnsName::Srv("_h._tcp.pool.internal".into()));
     assert_eq!(named.refresh.0.to_string(), "1s");
 }
@@ -81,6 +81,8 @@ fn mistakes_are_named() {
         ("{dns: \"http://10.0.0.5\"}", "`dns` needs a name"),
         ("{dns: {srv: a, url: \"http://a\"}}", "either `url` or `srv`"),
         ("{dns: {url: \"http://a\", scheme: h2c}}", "says the scheme already"),
+        ("{dns: {srv: a, scheme: https}}", "whose certificates are believed"),
+        ("{dns: {srv: a, scheme: https}, tls: {ca: a.crt}}", "server_name"),
         ("{dns: {srv: a, min_ttl: 10m}}", "`max_ttl` is shorter"),
         ("{dns: \"http://a\", addressed_only: [p-1]}", "there is no instance `p-1`"),
         ("{instances: {p-1: {zone: a}}}", "lacks `url`"),

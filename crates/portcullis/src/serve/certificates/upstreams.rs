@@ -5,7 +5,7 @@
 //! that was made with the old. What is not good changes nothing, until the certificate ends by itself.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -14,7 +14,10 @@ use anyhow::{Context, Result};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_identity::spiffe::{self, ServerTrust, Wanted};
-use portcullis_policy::edge::{Authorities, OwnCertificate, UpstreamTls};
+use portcullis_policy::{
+    Bundle,
+    edge::{Authorities, OwnCertificate, UpstreamTls},
+};
 use portcullis_proxy::{ClientTls, ServerAuthorities, ports::UpstreamCertificates};
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
@@ -75,7 +78,6 @@ impl Upstreams {
         config: &Config,
     ) -> Result<(), Vec<(String, anyhow::Error)>> {
         let mut errors = Vec::new();
-        self.forget_others(config);
         for (service, settings) in settings(config) {
             if self.is_known_or_waits(&settings) {
                 continue;
@@ -117,14 +119,15 @@ impl Upstreams {
         state.known.keys().flat_map(UpstreamTls::files).map(|file| self.base.join(file)).collect()
     }
 
-    /// A bundle that comes back later has its settings read again.
-    fn forget_others(&self, config: &Config) {
-        let wanted: Vec<UpstreamTls> = settings(config).map(|(_, settings)| settings).collect();
-        let gone = |known: &UpstreamTls| !wanted.contains(known);
-        let gone: Vec<UpstreamTls> =
-            self.state().known.keys().filter(|one| gone(one)).cloned().collect();
-        for settings in gone {
-            self.state().known.remove(&settings);
+    /// Ends what no service of `in_force` names. A bundle that comes back later has its settings read again.
+    pub(in crate::serve) fn forget_others(&self, in_force: &Bundle) {
+        let services = in_force.catalog().services();
+        let wanted: HashSet<&UpstreamTls> =
+            services.filter_map(|service| service.source().edge.upstream_tls.as_ref()).collect();
+        let gone: Vec<(UpstreamTls, Known)> =
+            self.state().known.extract_if(|known, _| !wanted.contains(known)).collect();
+        for (settings, known) in gone {
+            known.tls.end();
             self.health.tell(&name(&settings), None);
         }
     }
