@@ -15,6 +15,7 @@ use portcullis_policy::edge::UpstreamTls;
 
 use super::{
     Channel, Connectors, Failure, Lane,
+    connect::ConnectError,
     lane::{Age, Line, Sender},
     load::What,
     service::{Instance, Service},
@@ -138,8 +139,12 @@ impl Turn {
         connectors: &Connectors,
         kind: Kind,
     ) -> Result<Lane, UpstreamTrouble> {
-        let _waiting = Counted::waiting(&self.0)?;
         let endpoint = Rc::clone(&self.0);
+        // HTTP/2 carries no upgrades here: known before anybody is dialled, and nothing against the instance.
+        if kind == Kind::Upgradable && endpoint.place.scheme == Scheme::H2c {
+            return Err(UpstreamTrouble::Unreachable);
+        }
+        let _waiting = Counted::waiting(&self.0)?;
         if kind == Kind::Upgradable || endpoint.place.scheme == Scheme::Http {
             let sender = endpoint.make(connectors, kind).await?;
             return Ok(self.new_lane(sender));
@@ -311,7 +316,12 @@ impl Endpoint {
 
     async fn make(&self, connectors: &Connectors, kind: Kind) -> Result<Sender, UpstreamTrouble> {
         let counted = Counted::new(self, What::Connections)?;
-        self.note(connectors.connect(self, kind, Some(counted)).await)
+        match connectors.connect(self, kind, Some(counted)).await {
+            // It was reached. That it cannot do what a client asks for is no failure, or clients could have
+            // it left out.
+            Err(ConnectError::NotUpgradable) => Err(UpstreamTrouble::Unreachable),
+            connected => self.note(connected.map_err(|_| UpstreamTrouble::Unreachable)),
+        }
     }
 
     /// Remembers whether it was reached.
