@@ -141,8 +141,9 @@ impl Waiting<'_> {
             biased;
             sent = sending => sent,
             refusal = &mut over => {
-                // That it was cut off is nothing to the instance.
-                if refusal == Refusal::Upstream(UpstreamTrouble::TimedOut) {
+                // That it was cut off is nothing to the instance, nor is what the caller calls late.
+                let is_late = refusal == Refusal::Upstream(UpstreamTrouble::TimedOut);
+                if is_late && self.deadline.is_of_service() {
                     destination.lane.blame();
                 }
                 return Err(refusal);
