@@ -138,6 +138,8 @@ impl Registry {
             if let Some((at, instance)) = before {
                 let known = conditions.as_ref().and_then(|all| all.of(at));
                 let condition = known.map_or(place, |known| known.moved_to(place));
+                let is_checked = source.upstream.health.is_some();
+                let condition = if is_checked { condition } else { condition.unchecked(now) };
                 return (Arc::clone(instance), condition);
             }
             let instance = Instance::new(name.clone(), url.to_owned(), address, self.cores);
