@@ -37,7 +37,7 @@ pub(crate) async fn forward(
     let Admitted { pass, question, request: canonical, payload } = admitted;
     let once = consume::is_counted(&pass);
     // What is spent is not sent twice: a pooled connection may have been closed since it was used.
-    let kind = if once { Kind::Fresh } else { Kind::Any };
+    let kind = if once { Kind::Once } else { Kind::Any };
     let mut destination = connect(exchange, &question, kind).await?;
     let pass = if once {
         // Rare, and decides once more: boxed.

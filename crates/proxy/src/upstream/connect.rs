@@ -72,7 +72,7 @@ impl Connectors {
             match (endpoint.place().scheme, kind) {
                 (Scheme::Http, _) => return handshake1(stream, hangs_on, counted).await,
                 (Scheme::H2c, Kind::Upgradable) => return Err(ConnectError::NotUpgradable),
-                (Scheme::H2c, Kind::Any | Kind::Fresh) => {
+                (Scheme::H2c, Kind::Any | Kind::Fresh | Kind::Once) => {
                     return handshake2(stream, hangs_on, counted).await;
                 }
                 (Scheme::Https, kind) => {

@@ -56,6 +56,8 @@ pub(crate) enum Kind {
     Any,
     /// Carry a request that a pooled connection could not.
     Fresh,
+    /// Carry a request that is not sent twice: made for it, and for no other.
+    Once,
     /// Be handed over after a 101: HTTP/1.1, and never shared.
     Upgradable,
 }
@@ -145,7 +147,8 @@ impl Turn {
             return Err(UpstreamTrouble::Unreachable);
         }
         let _waiting = Counted::waiting(&self.0)?;
-        if kind == Kind::Upgradable || endpoint.place.scheme == Scheme::Http {
+        let own = matches!(kind, Kind::Once | Kind::Upgradable);
+        if own || endpoint.place.scheme == Scheme::Http {
             let sender = endpoint.make(connectors, kind).await?;
             return Ok(self.new_lane(sender));
         }

@@ -1,8 +1,13 @@
 //! What becomes of instances and of their connections when configurations change.
 
-use portcullis_policy::upstream::{HealthCheck, UpstreamSource};
+use async_trait::async_trait;
+use portcullis_policy::{
+    edge::UpstreamTls,
+    upstream::{HealthCheck, UpstreamSource},
+};
+use tokio::{net::TcpListener, task::LocalSet};
 
-use super::{service::tests::source, *};
+use super::{load::What, service::tests::source, *};
 
 const TWO: [(&str, &str); 2] = [("a", "http://127.0.0.1:1"), ("b", "http://127.0.0.1:2")];
 
@@ -20,4 +25,75 @@ fn an_instance_that_nobody_checks_any_more_is_well_again() {
     assert_eq!(picks(&registry.service(&other, 2)), 1, "what was said last holds");
     let unchecked = source(&TWO, UpstreamSource::default());
     assert_eq!(picks(&registry.service(&unchecked, 3)), 2);
+}
+
+/// For services that want nothing special of TLS.
+#[derive(Debug)]
+struct Nothing;
+
+#[async_trait]
+impl UpstreamCertificates for Nothing {
+    async fn in_force(&self, _: &UpstreamTls) -> Result<Arc<ClientTls>, String> {
+        Err("there are none".to_owned())
+    }
+}
+
+fn connectors() -> Connectors {
+    Connectors::new(&rustls::RootCertStore::empty(), Arc::new(Nothing))
+}
+
+fn local<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, future)
+}
+
+/// An instance that takes connections and says nothing, and its URL.
+async fn silent(scheme: &str) -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("{scheme}://{}", listener.local_addr().unwrap());
+    (listener, url)
+}
+
+#[test]
+fn clients_cannot_have_an_instance_left_out_by_asking_for_an_upgrade() {
+    local(async {
+        let connectors = connectors();
+        let ((_first, one), (_second, two)) = (silent("h2c").await, silent("h2c").await);
+        let source = source(&[("a", &one), ("b", &two)], UpstreamSource::default());
+        let service = Registry::new(1, None).service(&source, 1);
+        let balancer = Balancer::new(Arc::clone(&service), 0, None);
+        for _ in 0..10 {
+            let turn = balancer.addressed(&"a".parse().unwrap()).unwrap();
+            let lane = turn.connect(&connectors, Kind::Upgradable).await;
+            assert_eq!(lane.err(), Some(UpstreamTrouble::Unreachable));
+        }
+        assert_eq!(service.choice(service.now()).1.picks.len(), 2);
+        let turn = balancer.addressed(&"a".parse().unwrap()).unwrap();
+        assert!(turn.connect(&connectors, Kind::Any).await.is_ok(), "it can be reached");
+    });
+}
+
+#[test]
+fn a_request_that_is_not_sent_twice_has_a_connection_of_its_own() {
+    local(async {
+        let connectors = connectors();
+        let (_listener, url) = silent("h2c").await;
+        let source = source(&[("a", &url)], UpstreamSource::default());
+        let service = Registry::new(1, None).service(&source, 1);
+        let balancer = Balancer::new(Arc::clone(&service), 0, None);
+        let made = async |kind| {
+            let turn = balancer.addressed(&"a".parse().unwrap()).unwrap();
+            let lane = match turn.pooled_for(kind) {
+                Ok(lane) => lane,
+                Err(turn) => turn.connect(&connectors, kind).await.unwrap(),
+            };
+            (lane, service.counts.load.sum(What::Connections))
+        };
+        let (_first, one) = made(Kind::Any).await;
+        let (_second, shared) = made(Kind::Any).await;
+        let (_once, own) = made(Kind::Once).await;
+        let (_again, another) = made(Kind::Once).await;
+        let (_last, still) = made(Kind::Any).await;
+        assert_eq!([one, shared, own, another, still], [1, 1, 2, 3, 3]);
+    });
 }

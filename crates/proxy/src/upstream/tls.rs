@@ -97,7 +97,7 @@ impl ClientTls {
 
     pub(super) fn connector(&self, kind: Kind) -> &TlsConnector {
         match kind {
-            Kind::Any | Kind::Fresh => &self.any,
+            Kind::Any | Kind::Fresh | Kind::Once => &self.any,
             Kind::Upgradable => &self.http1,
         }
     }
