@@ -1,13 +1,14 @@
 //! What becomes of instances and of their connections when configurations change.
 
 use async_trait::async_trait;
+use portcullis_model::Window;
 use portcullis_policy::{
     edge::UpstreamTls,
-    upstream::{HealthCheck, UpstreamSource},
+    upstream::{DnsName, DnsSource, HealthCheck, UpstreamSource},
 };
 use tokio::{net::TcpListener, task::LocalSet};
 
-use super::{load::What, service::tests::source, *};
+use super::{discovery::Found, load::What, service::tests::source, *};
 
 const TWO: [(&str, &str); 2] = [("a", "http://127.0.0.1:1"), ("b", "http://127.0.0.1:2")];
 
@@ -25,6 +26,28 @@ fn an_instance_that_nobody_checks_any_more_is_well_again() {
     assert_eq!(picks(&registry.service(&other, 2)), 1, "what was said last holds");
     let unchecked = source(&TWO, UpstreamSource::default());
     assert_eq!(picks(&registry.service(&unchecked, 3)), 2);
+}
+
+#[test]
+fn what_was_found_stays_while_the_same_is_asked_for() {
+    let dns = |name: &str, servers: &[&str], longest| DnsSource {
+        name: DnsName::Host(name.to_owned(), 80),
+        scheme: "http".to_owned(),
+        servers: servers.iter().map(|server| server.parse().unwrap()).collect(),
+        refresh: (Window::minutes(1), Window::minutes(longest)),
+    };
+    let registry = Registry::new(1, None);
+    let asked = |dns, generation| {
+        let settings = UpstreamSource { dns: Some(dns), ..UpstreamSource::default() };
+        registry.service(&source(&[], settings), generation)
+    };
+    let service = asked(dns("pool.test", &[], 5), 1);
+    let address = "10.0.0.1:80".parse().unwrap();
+    let (name, url) = ("10-0-0-1".parse().unwrap(), "http://pool.test:80".to_owned());
+    registry.found(&service, vec![Found { name, url, address }]);
+    assert_eq!(asked(dns("pool.test", &[], 9), 2).instances.len(), 1);
+    assert_eq!(asked(dns("pool.test", &["127.0.0.1:53"], 9), 3).instances.len(), 1);
+    assert_eq!(asked(dns("other.test", &["127.0.0.1:53"], 9), 4).instances.len(), 0);
 }
 
 /// For services that want nothing special of TLS.
