@@ -128,6 +128,8 @@ impl Dns {
         let plain = || format!("{}-{}", dashed(at.ip()), at.port()).parse().ok();
         let name: InstanceName = label.parse().ok().or_else(plain)?;
         let url = format!("{}://{host}:{}", self.source.scheme, at.port());
+        // Places in lists are counted: what cannot be used must not be in them.
+        Place::parse(&url)?;
         Some(Found { name, url, address: at })
     }
 }
@@ -177,6 +179,16 @@ mod tests {
         let servers = vec!["127.0.0.1:9".parse().unwrap()];
         let refresh = (Window::minutes(1), Window::minutes(1));
         Dns::new(DnsSource { name, scheme: "http".to_owned(), servers, refresh }).unwrap()
+    }
+
+    #[test]
+    fn what_makes_no_url_is_not_found() {
+        let dns = asked(DnsName::Srv("_pay._tcp.internal".to_owned()));
+        let found = |host: &str| dns.found("pay", host, "10.0.0.1:80".parse().unwrap());
+        assert!(found("pay-1.internal").is_some());
+        for nonsense in ["a b.internal", "a/b", "a\\.b"] {
+            assert_eq!(found(nonsense), None, "{nonsense}");
+        }
     }
 
     #[test]
