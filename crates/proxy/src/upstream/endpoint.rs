@@ -100,6 +100,8 @@ pub(crate) struct Endpoint {
     shared: RefCell<Option<(http2::SendRequest<UpBody>, HangsOn)>>,
     /// Many requests that find no shared connection wait for one, and do not make many.
     connecting: tokio::sync::Mutex<()>,
+    /// No request picks it any more: only those that are under way still hold it.
+    retired: Cell<bool>,
     /// When connecting failed the last time, unless it has worked since.
     failed: Cell<Option<Instant>>,
     /// Something went wrong with an instance of the service a moment ago.
@@ -182,6 +184,10 @@ impl Drop for Turn {
     fn drop(&mut self) {
         self.0.instance.load.less(self.0.core, What::Requests);
         self.0.service.counts.load.less(self.0.core, What::Requests);
+        if self.0.retired.get() {
+            // Whoever waited together with this one may have made it.
+            self.0.shared.take();
+        }
     }
 }
 
@@ -251,6 +257,7 @@ impl Endpoint {
             idle: RefCell::default(),
             shared: RefCell::default(),
             connecting: tokio::sync::Mutex::default(),
+            retired: Cell::new(false),
             failed: Cell::new(None),
             wary: Cell::new(false),
             now: Cell::new(Instant::now()),
@@ -287,6 +294,13 @@ impl Endpoint {
     pub(super) fn take_over(&self, other: &Self) {
         self.idle.swap(&other.idle);
         self.shared.swap(&other.shared);
+    }
+
+    /// Closes what nobody will use, however long those that are under way still hold it.
+    pub(super) fn retire(&self) {
+        self.retired.set(true);
+        self.idle.take();
+        self.shared.take();
     }
 
     /// Requests of this core that are under way to it.
@@ -363,6 +377,9 @@ impl Endpoint {
 
     /// Keeps a connection that has answered for the next request.
     pub(super) fn keep(&self, line: Line) {
+        if self.retired.get() {
+            return;
+        }
         let mut idle = self.idle.borrow_mut();
         if idle.len() < KEPT && !line.sender.is_closed() {
             idle.push((line, self.now.get()));

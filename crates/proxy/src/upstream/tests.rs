@@ -1,12 +1,18 @@
 //! What becomes of instances and of their connections when configurations change.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use portcullis_model::Window;
 use portcullis_policy::{
     edge::UpstreamTls,
     upstream::{DnsName, DnsSource, HealthCheck, UpstreamSource},
 };
-use tokio::{net::TcpListener, task::LocalSet};
+use tokio::{
+    io::AsyncReadExt as _,
+    net::{TcpListener, TcpStream},
+    task::LocalSet,
+};
 
 use super::{discovery::Found, load::What, service::tests::source, *};
 
@@ -77,6 +83,11 @@ async fn silent(scheme: &str) -> (TcpListener, String) {
     (listener, url)
 }
 
+async fn is_closed(accepted: &mut TcpStream) -> bool {
+    let mut all = Vec::new();
+    tokio::time::timeout(Duration::from_mins(1), accepted.read_to_end(&mut all)).await.is_ok()
+}
+
 #[test]
 fn clients_cannot_have_an_instance_left_out_by_asking_for_an_upgrade() {
     local(async {
@@ -118,5 +129,50 @@ fn a_request_that_is_not_sent_twice_has_a_connection_of_its_own() {
         let (_again, another) = made(Kind::Once).await;
         let (_last, still) = made(Kind::Any).await;
         assert_eq!([one, shared, own, another, still], [1, 1, 2, 3, 3]);
+    });
+}
+
+#[test]
+fn a_tunnel_keeps_no_connection_open_but_its_own() {
+    local(async {
+        let connectors = connectors();
+        for taken_over in [false, true] {
+            let (listener, url) = silent("h2c").await;
+            let source = source(&[("a", &url)], UpstreamSource::default());
+            let service = Registry::new(1, None).service(&source, 1);
+            let balancer = Balancer::new(Arc::clone(&service), 0, None);
+            let name = "a".parse().unwrap();
+            let _tunnel = balancer.addressed(&name).unwrap();
+            let turn = balancer.addressed(&name).unwrap();
+            drop(turn.connect(&connectors, Kind::Any).await.unwrap());
+            let (mut accepted, _) = listener.accept().await.unwrap();
+            let new = taken_over.then(|| Balancer::new(Arc::clone(&service), 0, Some(&balancer)));
+            drop(balancer);
+            if let Some(new) = new {
+                let pooled = new.addressed(&name).unwrap().pooled_for(Kind::Any);
+                assert!(pooled.is_ok(), "the new one has it");
+            } else {
+                assert!(is_closed(&mut accepted).await);
+            }
+        }
+    });
+}
+
+#[test]
+fn what_is_given_back_to_a_balancer_that_was_replaced_is_closed() {
+    local(async {
+        let connectors = connectors();
+        let (listener, url) = silent("http").await;
+        let source = source(&[("a", &url)], UpstreamSource::default());
+        let service = Registry::new(1, None).service(&source, 1);
+        let balancer = Balancer::new(service, 0, None);
+        let turn = balancer.addressed(&"a".parse().unwrap()).unwrap();
+        let endpoint = Rc::clone(turn.endpoint());
+        let lane = turn.connect(&connectors, Kind::Any).await.unwrap();
+        let (mut accepted, _) = listener.accept().await.unwrap();
+        drop(balancer);
+        lane.give_back();
+        assert!(is_closed(&mut accepted).await);
+        drop(endpoint);
     });
 }
