@@ -142,7 +142,12 @@ impl Upload {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(None) => Poll::Ready(None),
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
+            Poll::Ready(Some(Err(error))) => {
+                if let Some(watch) = &self.watch {
+                    watch.upload_failed();
+                }
+                Poll::Ready(Some(Err(error.into())))
+            }
             Poll::Pending => Poll::Pending,
         }
     }
@@ -260,7 +265,13 @@ impl Download {
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => {
-                self.finish(ConnectionEnd::UpstreamGone);
+                // What fails on its way up takes the whole exchange with it.
+                let of_client = self.watch.as_ref().is_some_and(|watch| watch.has_failed_up());
+                self.finish(if of_client {
+                    ConnectionEnd::ClientGone
+                } else {
+                    ConnectionEnd::UpstreamGone
+                });
                 Poll::Ready(Some(Err(error.into())))
             }
             Poll::Ready(Some(Ok(mut frame))) => {

@@ -212,7 +212,38 @@ pub(crate) fn grant_header(pass: &Pass) -> Option<HeaderValue> {
 
 /// An error of the connection to an upstream, as blame.
 pub(crate) fn blame(lane: &mut Lane, error: &hyper::Error) -> Refusal {
-    lane.blame();
-    tracing::warn!(%error, "the upstream broke off");
+    // Clients could have instances left out if what they break off were held against them.
+    if is_of_caller(error) {
+        tracing::debug!(%error, "the request broke off on its way up");
+    } else {
+        lane.blame();
+        tracing::warn!(%error, "the upstream broke off");
+    }
     Refusal::Upstream(UpstreamTrouble::Broken)
 }
+
+/// Whether it is the request body that failed, and not the upstream.
+fn is_of_caller(error: &hyper::Error) -> bool {
+    if error.is_user() {
+        return true;
+    }
+    // Over HTTP/2 the stream is reset by this side then, and that is what is heard of it.
+    let reset = cause::<h2::Error>(error).filter(|error| error.is_reset());
+    reset.is_some_and(|error| !error.is_remote() && !error.is_library())
+}
+
+/// What of this type is behind `error`.
+fn cause<E: std::error::Error + 'static>(error: &hyper::Error) -> Option<&E> {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(found) = cause.downcast_ref() {
+            return Some(found);
+        }
+        source = cause.source();
+    }
+    None
+}
+
+#[cfg(test)]
+#[path = "forward/tests.rs"]
+mod tests;

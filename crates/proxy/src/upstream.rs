@@ -20,6 +20,8 @@ pub(crate) mod metrics;
 mod raw;
 mod registry;
 mod service;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 use std::{

@@ -58,6 +58,7 @@ impl Opening {
             bytes_up: Cell::new(0),
             bytes_down: Cell::new(0),
             uploading: Cell::new(true),
+            failed_up: Cell::new(false),
             starved: Cell::new(false),
             chatter: Cell::new(0),
             has_owner: Cell::new(false),
@@ -89,6 +90,7 @@ pub(crate) struct Watch {
     bytes_up: Cell<u64>,
     bytes_down: Cell<u64>,
     uploading: Cell<bool>,
+    failed_up: Cell<bool>,
     starved: Cell<bool>,
     /// Frames that carry nothing, less what there may be.
     chatter: Cell<u32>,
@@ -220,6 +222,15 @@ impl Watch {
 
     pub(crate) fn upload_finished(&self) {
         self.uploading.set(false);
+    }
+
+    /// The request body broke off on its way.
+    pub(crate) fn upload_failed(&self) {
+        self.failed_up.set(true);
+    }
+
+    pub(crate) fn has_failed_up(&self) -> bool {
+        self.failed_up.get()
     }
 
     /// Whether more of the request body is wanted than is there.

@@ -14,7 +14,7 @@ use ::http::{Request, Response};
 use hyper::body::Incoming;
 use portcullis_model::{Refusal, refusal::UpstreamTrouble};
 
-use super::{Destination, Outgoing, blame, connect};
+use super::{Destination, Outgoing, blame, cause, connect};
 use crate::{
     body::UpBody,
     decide::Question,
@@ -115,16 +115,10 @@ async fn elsewhere(
 
 /// The upstream says that it has not begun with it.
 fn is_unprocessed(error: &hyper::Error) -> bool {
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if let Some(h2) = cause.downcast_ref::<h2::Error>() {
-            let gone = h2.is_go_away() && h2.is_remote();
-            return h2.reason() == Some(h2::Reason::REFUSED_STREAM)
-                || (gone && h2.reason() == Some(h2::Reason::NO_ERROR));
-        }
-        source = cause.source();
-    }
-    false
+    let Some(h2) = cause::<h2::Error>(error) else { return false };
+    let gone = h2.is_go_away() && h2.is_remote();
+    h2.reason() == Some(h2::Reason::REFUSED_STREAM)
+        || (gone && h2.reason() == Some(h2::Reason::NO_ERROR))
 }
 
 /// The connection ended and there is no answer. One that cannot be read is an answer, and a body that
@@ -133,21 +127,10 @@ fn is_silent(error: &hyper::Error) -> bool {
     if error.is_parse() || error.is_user() || error.is_body_write_aborted() {
         return false;
     }
-    match io_kind(error) {
+    match cause::<io::Error>(error).map(io::Error::kind) {
         // What the strict reader says of an answer that reads two ways.
         Some(io::ErrorKind::InvalidData) => false,
         Some(_) => true,
         None => error.is_incomplete_message() || error.is_closed() || error.is_canceled(),
     }
-}
-
-fn io_kind(error: &hyper::Error) -> Option<io::ErrorKind> {
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if let Some(io) = cause.downcast_ref::<io::Error>() {
-            return Some(io.kind());
-        }
-        source = cause.source();
-    }
-    None
 }

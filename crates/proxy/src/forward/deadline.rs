@@ -37,6 +37,14 @@ impl Deadline {
         }
     }
 
+    /// Whether an instance that is not there in time is to blame. A caller may ask for no time at all.
+    pub(crate) fn is_of_service(self) -> bool {
+        match self {
+            Self::AfterUpload(_) => true,
+            Self::Fixed(_) | Self::Never => false,
+        }
+    }
+
     /// Resolves when time is up.
     pub(crate) async fn passed(self, uploading: impl Fn() -> bool) {
         match self {
@@ -78,6 +86,17 @@ pub(crate) fn grpc_timeout(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_instance_is_not_to_blame_for_the_time_that_a_caller_gives_it() {
+        let most = Duration::from_secs(30);
+        let mut headers = HeaderMap::new();
+        assert!(Deadline::of(Speaks::Http, &headers, most).is_of_service());
+        headers.insert(GRPC_TIMEOUT, "1n".parse().unwrap());
+        let own = Deadline::of(Speaks::Grpc, &headers, most);
+        assert_eq!(own, Deadline::Fixed(Duration::from_nanos(1)));
+        assert!(!own.is_of_service());
+    }
 
     #[test]
     fn a_grpc_timeout_is_digits_and_a_unit() {

@@ -37,7 +37,7 @@ pub(crate) async fn forward(
     let Admitted { pass, question, request: canonical, payload } = admitted;
     let once = consume::is_counted(&pass);
     // What is spent is not sent twice: a pooled connection may have been closed since it was used.
-    let kind = if once { Kind::Fresh } else { Kind::Any };
+    let kind = if once { Kind::Once } else { Kind::Any };
     let mut destination = connect(exchange, &question, kind).await?;
     let pass = if once {
         // Rare, and decides once more: boxed.
@@ -141,8 +141,9 @@ impl Waiting<'_> {
             biased;
             sent = sending => sent,
             refusal = &mut over => {
-                // That it was cut off is nothing to the instance.
-                if refusal == Refusal::Upstream(UpstreamTrouble::TimedOut) {
+                // That it was cut off is nothing to the instance, nor is what the caller calls late.
+                let is_late = refusal == Refusal::Upstream(UpstreamTrouble::TimedOut);
+                if is_late && self.deadline.is_of_service() {
                     destination.lane.blame();
                 }
                 return Err(refusal);

@@ -80,9 +80,19 @@ fn is_meant(place: &Place, address: IpAddr) -> bool {
     if let Some(literal) = place.literal() {
         return literal.to_canonical() == address;
     }
+    is_local(place)
+        && [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)].contains(&address)
+}
+
+fn is_local(place: &Place) -> bool {
     let host = place.host.trim_end_matches('.').to_ascii_lowercase();
-    let local = host == "localhost" || host.ends_with(".localhost");
-    local && [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)].contains(&address)
+    host == "localhost" || host.ends_with(".localhost")
+}
+
+/// Whether a host as it is spelled says where it leads. Only the configuration may say that, and no answer of
+/// a name server.
+pub(super) fn says_where(place: &Place) -> bool {
+    place.literal().is_some() || is_local(place)
 }
 
 #[cfg(test)]

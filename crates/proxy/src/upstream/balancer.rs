@@ -140,6 +140,15 @@ impl Balancer {
     }
 }
 
+impl Drop for Balancer {
+    fn drop(&mut self) {
+        // What another balancer took over is no longer here.
+        for endpoint in &self.endpoints {
+            endpoint.retire();
+        }
+    }
+}
+
 /// Two of several picks, by their shares; the same twice if chance has it that there is no second.
 fn two(picks: &[(usize, u8)], mut random: impl FnMut() -> u64) -> (usize, usize) {
     /// Who has a tenth of a share is refused nine times of ten.

@@ -1,11 +1,10 @@
 //! Makes connections to upstreams: TCP, TLS verified against the given roots, and the handshake of
 //! the protocol.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{io, rc::Rc, sync::Arc, time::Duration};
 
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use portcullis_model::refusal::UpstreamTrouble;
 use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -45,17 +44,15 @@ impl Connectors {
         endpoint: &Endpoint,
         kind: Kind,
         counted: Option<Counted>,
-    ) -> Result<Sender, UpstreamTrouble> {
+    ) -> Result<Sender, ConnectError> {
         let connecting = self.connect_now(endpoint, kind, counted);
         let most = endpoint.service().settings.timeouts.connect.get();
-        match tokio::time::timeout(most, connecting).await {
-            Ok(Ok(sender)) => Ok(sender),
-            Ok(Err(error)) => {
-                tracing::warn!(upstream = endpoint.place().authority, %error, "cannot connect");
-                Err(UpstreamTrouble::Unreachable)
-            }
-            Err(_) => Err(UpstreamTrouble::Unreachable),
-        }
+        let Ok(connected) = tokio::time::timeout(most, connecting).await else {
+            return Err(io::Error::from(io::ErrorKind::TimedOut).into());
+        };
+        connected.inspect_err(|error| {
+            tracing::warn!(upstream = endpoint.place().authority, %error, "cannot connect");
+        })
     }
 
     async fn connect_now(
@@ -75,7 +72,7 @@ impl Connectors {
             match (endpoint.place().scheme, kind) {
                 (Scheme::Http, _) => return handshake1(stream, hangs_on, counted).await,
                 (Scheme::H2c, Kind::Upgradable) => return Err(ConnectError::NotUpgradable),
-                (Scheme::H2c, Kind::Any | Kind::Fresh) => {
+                (Scheme::H2c, Kind::Any | Kind::Fresh | Kind::Once) => {
                     return handshake2(stream, hangs_on, counted).await;
                 }
                 (Scheme::Https, kind) => {
@@ -99,7 +96,10 @@ impl Connectors {
     ) -> Result<(Sender, Arc<ClientTls>), ConnectError> {
         let (tls, hangs_on, name) = self.tls_of(endpoint).await?;
         let stream = tls.connector(kind).connect(name, stream).await;
-        let stream = stream.map_err(|error| ConnectError::Tls(tls::why(&error)))?;
+        let stream = stream.map_err(|error| match kind {
+            Kind::Upgradable if tls::is_of_protocol(&error) => ConnectError::NotUpgradable,
+            _ => ConnectError::Tls(tls::why(&error)),
+        })?;
         let sender = match stream.get_ref().1.alpn_protocol() {
             Some(b"h2") => handshake2(stream, hangs_on, counted).await?,
             _ => handshake1(stream, hangs_on, counted).await?,
@@ -153,7 +153,7 @@ impl Connectors {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
     #[error("{0}")]
-    Io(#[from] std::io::Error),
+    Io(#[from] io::Error),
     #[error("{0}")]
     Address(#[from] address::DialError),
     #[error("{0}")]

@@ -15,7 +15,11 @@ use hickory_resolver::{
 use portcullis_model::InstanceName;
 use portcullis_policy::upstream::{DnsName, DnsSource};
 
-use super::discovery::{Discovery, Found};
+use super::{
+    address,
+    discovery::{Discovery, Found},
+    endpoint::Place,
+};
 
 /// One name that is asked for.
 pub(super) struct Dns {
@@ -90,6 +94,16 @@ impl Dns {
         let (mut found, mut ttl) = (Vec::new(), u32::MAX);
         for (own, srv) in records.iter().filter(|(_, srv)| Some(srv.priority) == first) {
             let host = srv.target.to_ascii();
+            // INVARIANT: an address or `localhost` is meant if the configuration writes it. A name server that
+            // says so means nothing.
+            if !self.is_name(host.trim_end_matches('.')) {
+                tracing::warn!(
+                    name,
+                    target = host,
+                    "a target of SRV records has no name of its own"
+                );
+                continue;
+            }
             let (addresses, of_addresses) = self.addresses(&host).await?;
             ttl = ttl.min(*own).min(of_addresses);
             let host = host.trim_end_matches('.');
@@ -104,10 +118,18 @@ impl Dns {
         Ok((found, ttl))
     }
 
+    /// Whether `host` has to be looked up to know where it leads.
+    fn is_name(&self, host: &str) -> bool {
+        let place = Place::parse(&format!("{}://{host}", self.source.scheme));
+        place.is_some_and(|place| !address::says_where(&place))
+    }
+
     fn found(&self, label: &str, host: &str, at: SocketAddr) -> Option<Found> {
         let plain = || format!("{}-{}", dashed(at.ip()), at.port()).parse().ok();
         let name: InstanceName = label.parse().ok().or_else(plain)?;
         let url = format!("{}://{host}:{}", self.source.scheme, at.port());
+        // Places in lists are counted: what cannot be used must not be in them.
+        Place::parse(&url)?;
         Some(Found { name, url, address: at })
     }
 }
@@ -144,5 +166,48 @@ fn dashed(address: IpAddr) -> String {
     match address {
         IpAddr::V4(address) => address.octets().map(|octet| octet.to_string()).join("-"),
         IpAddr::V6(address) => address.segments().map(|group| format!("{group:x}")).join("-"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis_model::Window;
+
+    use super::*;
+
+    fn asked(name: DnsName) -> Dns {
+        let servers = vec!["127.0.0.1:9".parse().unwrap()];
+        let refresh = (Window::minutes(1), Window::minutes(1));
+        Dns::new(DnsSource { name, scheme: "http".to_owned(), servers, refresh }).unwrap()
+    }
+
+    #[test]
+    fn what_makes_no_url_is_not_found() {
+        let dns = asked(DnsName::Srv("_pay._tcp.internal".to_owned()));
+        let found = |host: &str| dns.found("pay", host, "10.0.0.1:80".parse().unwrap());
+        assert!(found("pay-1.internal").is_some());
+        for nonsense in ["a b.internal", "a/b", "a\\.b"] {
+            assert_eq!(found(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn j01_a_target_cannot_mean_what_nobody_wrote() {
+        let dns = asked(DnsName::Srv("_pay._tcp.internal".to_owned()));
+        for means_itself in [
+            "127.0.0.1",
+            "169.254.169.254",
+            "[::1]",
+            "[fd00:ec2::254]",
+            "localhost",
+            "LocalHost",
+            "a.localhost",
+            "",
+        ] {
+            assert!(!dns.is_name(means_itself), "{means_itself}");
+        }
+        for name in ["pay-1.internal", "localhost.internal", "1.0.0.127.internal"] {
+            assert!(dns.is_name(name), "{name}");
+        }
     }
 }

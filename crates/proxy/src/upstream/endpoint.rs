@@ -15,6 +15,7 @@ use portcullis_policy::edge::UpstreamTls;
 
 use super::{
     Channel, Connectors, Failure, Lane,
+    connect::ConnectError,
     lane::{Age, Line, Sender},
     load::What,
     service::{Instance, Service},
@@ -55,6 +56,8 @@ pub(crate) enum Kind {
     Any,
     /// Carry a request that a pooled connection could not.
     Fresh,
+    /// Carry a request that is not sent twice: made for it, and for no other.
+    Once,
     /// Be handed over after a 101: HTTP/1.1, and never shared.
     Upgradable,
 }
@@ -97,6 +100,8 @@ pub(crate) struct Endpoint {
     shared: RefCell<Option<(http2::SendRequest<UpBody>, HangsOn)>>,
     /// Many requests that find no shared connection wait for one, and do not make many.
     connecting: tokio::sync::Mutex<()>,
+    /// No request picks it any more: only those that are under way still hold it.
+    retired: Cell<bool>,
     /// When connecting failed the last time, unless it has worked since.
     failed: Cell<Option<Instant>>,
     /// Something went wrong with an instance of the service a moment ago.
@@ -138,9 +143,14 @@ impl Turn {
         connectors: &Connectors,
         kind: Kind,
     ) -> Result<Lane, UpstreamTrouble> {
-        let _waiting = Counted::waiting(&self.0)?;
         let endpoint = Rc::clone(&self.0);
-        if kind == Kind::Upgradable || endpoint.place.scheme == Scheme::Http {
+        // HTTP/2 carries no upgrades here: known before anybody is dialled, and nothing against the instance.
+        if kind == Kind::Upgradable && endpoint.place.scheme == Scheme::H2c {
+            return Err(UpstreamTrouble::Unreachable);
+        }
+        let _waiting = Counted::waiting(&self.0)?;
+        let own = matches!(kind, Kind::Once | Kind::Upgradable);
+        if own || endpoint.place.scheme == Scheme::Http {
             let sender = endpoint.make(connectors, kind).await?;
             return Ok(self.new_lane(sender));
         }
@@ -174,6 +184,10 @@ impl Drop for Turn {
     fn drop(&mut self) {
         self.0.instance.load.less(self.0.core, What::Requests);
         self.0.service.counts.load.less(self.0.core, What::Requests);
+        if self.0.retired.get() {
+            // Whoever waited together with this one may have made it.
+            self.0.shared.take();
+        }
     }
 }
 
@@ -243,6 +257,7 @@ impl Endpoint {
             idle: RefCell::default(),
             shared: RefCell::default(),
             connecting: tokio::sync::Mutex::default(),
+            retired: Cell::new(false),
             failed: Cell::new(None),
             wary: Cell::new(false),
             now: Cell::new(Instant::now()),
@@ -281,6 +296,13 @@ impl Endpoint {
         self.shared.swap(&other.shared);
     }
 
+    /// Closes what nobody will use, however long those that are under way still hold it.
+    pub(super) fn retire(&self) {
+        self.retired.set(true);
+        self.idle.take();
+        self.shared.take();
+    }
+
     /// Requests of this core that are under way to it.
     pub(super) fn under_way(&self) -> u32 {
         self.instance.load.own(self.core, What::Requests)
@@ -311,7 +333,12 @@ impl Endpoint {
 
     async fn make(&self, connectors: &Connectors, kind: Kind) -> Result<Sender, UpstreamTrouble> {
         let counted = Counted::new(self, What::Connections)?;
-        self.note(connectors.connect(self, kind, Some(counted)).await)
+        match connectors.connect(self, kind, Some(counted)).await {
+            // It was reached. That it cannot do what a client asks for is no failure, or clients could have
+            // it left out.
+            Err(ConnectError::NotUpgradable) => Err(UpstreamTrouble::Unreachable),
+            connected => self.note(connected.map_err(|_| UpstreamTrouble::Unreachable)),
+        }
     }
 
     /// Remembers whether it was reached.
@@ -350,6 +377,9 @@ impl Endpoint {
 
     /// Keeps a connection that has answered for the next request.
     pub(super) fn keep(&self, line: Line) {
+        if self.retired.get() {
+            return;
+        }
         let mut idle = self.idle.borrow_mut();
         if idle.len() < KEPT && !line.sender.is_closed() {
             idle.push((line, self.now.get()));

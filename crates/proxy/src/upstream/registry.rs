@@ -10,7 +10,7 @@ use std::{
 };
 
 use portcullis_model::{InstanceName, ServiceName};
-use portcullis_policy::ServiceSource;
+use portcullis_policy::{ServiceSource, upstream::DnsSource};
 use tokio::sync::Notify;
 
 use super::{
@@ -69,9 +69,10 @@ impl Registry {
             return Arc::clone(&known.service);
         }
         let before = services.remove(&source.name);
-        let dns_moved =
-            before.as_ref().is_none_or(|it| it.source.upstream.dns != source.upstream.dns);
-        let found = before.as_ref().and_then(|it| it.found.clone()).filter(|_| !dns_moved);
+        let same = |known: &&Known| {
+            is_asked_like(known.source.upstream.dns.as_ref(), source.upstream.dns.as_ref())
+        };
+        let found = before.as_ref().filter(same).and_then(|it| it.found.clone());
         let old = before.as_ref().map(|it| &*it.service);
         let service = Arc::new(self.build(source, found.as_deref(), old));
         let known =
@@ -138,6 +139,8 @@ impl Registry {
             if let Some((at, instance)) = before {
                 let known = conditions.as_ref().and_then(|all| all.of(at));
                 let condition = known.map_or(place, |known| known.moved_to(place));
+                let is_checked = source.upstream.health.is_some();
+                let condition = if is_checked { condition } else { condition.unchecked(now) };
                 return (Arc::clone(instance), condition);
             }
             let instance = Instance::new(name.clone(), url.to_owned(), address, self.cores);
@@ -150,5 +153,13 @@ impl Registry {
             None => source.instances.iter().map(|(name, url)| member(name, url, None)).collect(),
         };
         Service::new(source, members, counts, self.started)
+    }
+}
+
+/// Whether both are asked for the same: whom, and how often, changes nothing about what was found.
+fn is_asked_like(one: Option<&DnsSource>, other: Option<&DnsSource>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => (&one.name, &one.scheme) == (&other.name, &other.scheme),
+        _ => false,
     }
 }

@@ -216,7 +216,7 @@ impl Service {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeMap;
 
     use portcullis_model::Window;
@@ -224,14 +224,16 @@ mod tests {
 
     use super::*;
 
-    fn service(share: u8, floor: u32) -> Service {
-        let retries = Retries { share, floor, ..Retries::default() };
-        let source = ServiceSource {
+    /// A service with these instances.
+    pub(crate) fn source(instances: &[(&str, &str)], upstream: UpstreamSource) -> ServiceSource {
+        let instances =
+            instances.iter().map(|(name, url)| (name.parse().unwrap(), url.to_string()));
+        ServiceSource {
             name: "shop".parse().unwrap(),
             hosts: Vec::new(),
             path_prefix: None,
             labels: BTreeMap::new(),
-            instances: std::iter::empty().collect(),
+            instances: instances.collect(),
             addressed_only: Vec::new(),
             operations: OperationsSource::Methods,
             groups: BTreeMap::new(),
@@ -239,12 +241,17 @@ mod tests {
             max_hold: Window::minutes(1),
             max_body: 0,
             max_bodies: BTreeMap::new(),
-            upstream: UpstreamSource { retries, ..UpstreamSource::default() },
+            upstream,
             strict_audit: false,
             anonymous: false,
             edge: EdgeSource::default(),
             place: (String::new(), None),
-        };
+        }
+    }
+
+    fn service(share: u8, floor: u32) -> Service {
+        let retries = Retries { share, floor, ..Retries::default() };
+        let source = source(&[], UpstreamSource { retries, ..UpstreamSource::default() });
         Service::new(&source, Vec::new(), Arc::new(Counts::new(1)), Instant::now())
     }
 

@@ -10,7 +10,7 @@ use std::{
 
 use portcullis_identity::spiffe::ServerTrust;
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, Error, RootCertStore,
+    AlertDescription, CertificateError, ClientConfig, Error, PeerMisbehaved, RootCertStore,
     client::Resumption,
     pki_types::{CertificateDer, PrivateKeyDer},
 };
@@ -97,7 +97,7 @@ impl ClientTls {
 
     pub(super) fn connector(&self, kind: Kind) -> &TlsConnector {
         match kind {
-            Kind::Any | Kind::Fresh => &self.any,
+            Kind::Any | Kind::Fresh | Kind::Once => &self.any,
             Kind::Upgradable => &self.http1,
         }
     }
@@ -112,6 +112,18 @@ impl HangsOn {
     pub(super) fn holds(&self) -> bool {
         self.0.as_ref().is_none_or(|tls| tls.is_current())
     }
+}
+
+/// Whether a handshake failed as there is no protocol that both sides speak.
+pub(super) fn is_of_protocol(error: &io::Error) -> bool {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    matches!(
+        tls,
+        Some(
+            Error::AlertReceived(AlertDescription::NoApplicationProtocol)
+                | Error::PeerMisbehaved(PeerMisbehaved::SelectedUnofferedApplicationProtocol)
+        )
+    )
 }
 
 /// Why a handshake failed, for operators.

@@ -1,0 +1,178 @@
+//! What becomes of instances and of their connections when configurations change.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use portcullis_model::Window;
+use portcullis_policy::{
+    edge::UpstreamTls,
+    upstream::{DnsName, DnsSource, HealthCheck, UpstreamSource},
+};
+use tokio::{
+    io::AsyncReadExt as _,
+    net::{TcpListener, TcpStream},
+    task::LocalSet,
+};
+
+use super::{discovery::Found, load::What, service::tests::source, *};
+
+const TWO: [(&str, &str); 2] = [("a", "http://127.0.0.1:1"), ("b", "http://127.0.0.1:2")];
+
+#[test]
+fn an_instance_that_nobody_checks_any_more_is_well_again() {
+    let registry = Registry::new(1, None);
+    let health = Some(HealthCheck::default());
+    let checked = source(&TWO, UpstreamSource { health, ..UpstreamSource::default() });
+    let picks = |service: &service::Service| service.choice(service.now()).1.picks.len();
+    let service = registry.service(&checked, 1);
+    service.checked(0, false);
+    assert_eq!(picks(&service), 1);
+    let mut other = checked.clone();
+    other.hosts.push("shop.test".to_owned());
+    assert_eq!(picks(&registry.service(&other, 2)), 1, "what was said last holds");
+    let unchecked = source(&TWO, UpstreamSource::default());
+    assert_eq!(picks(&registry.service(&unchecked, 3)), 2);
+}
+
+#[test]
+fn what_was_found_stays_while_the_same_is_asked_for() {
+    let dns = |name: &str, servers: &[&str], longest| DnsSource {
+        name: DnsName::Host(name.to_owned(), 80),
+        scheme: "http".to_owned(),
+        servers: servers.iter().map(|server| server.parse().unwrap()).collect(),
+        refresh: (Window::minutes(1), Window::minutes(longest)),
+    };
+    let registry = Registry::new(1, None);
+    let asked = |dns, generation| {
+        let settings = UpstreamSource { dns: Some(dns), ..UpstreamSource::default() };
+        registry.service(&source(&[], settings), generation)
+    };
+    let service = asked(dns("pool.test", &[], 5), 1);
+    let address = "10.0.0.1:80".parse().unwrap();
+    let (name, url) = ("10-0-0-1".parse().unwrap(), "http://pool.test:80".to_owned());
+    registry.found(&service, vec![Found { name, url, address }]);
+    assert_eq!(asked(dns("pool.test", &[], 9), 2).instances.len(), 1);
+    assert_eq!(asked(dns("pool.test", &["127.0.0.1:53"], 9), 3).instances.len(), 1);
+    assert_eq!(asked(dns("other.test", &["127.0.0.1:53"], 9), 4).instances.len(), 0);
+}
+
+/// For services that want nothing special of TLS.
+#[derive(Debug)]
+struct Nothing;
+
+#[async_trait]
+impl UpstreamCertificates for Nothing {
+    async fn in_force(&self, _: &UpstreamTls) -> Result<Arc<ClientTls>, String> {
+        Err("there are none".to_owned())
+    }
+}
+
+fn connectors() -> Connectors {
+    Connectors::new(&rustls::RootCertStore::empty(), Arc::new(Nothing))
+}
+
+fn local<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, future)
+}
+
+/// An instance that takes connections and says nothing, and its URL.
+async fn silent(scheme: &str) -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("{scheme}://{}", listener.local_addr().unwrap());
+    (listener, url)
+}
+
+async fn is_closed(accepted: &mut TcpStream) -> bool {
+    let mut all = Vec::new();
+    tokio::time::timeout(Duration::from_mins(1), accepted.read_to_end(&mut all)).await.is_ok()
+}
+
+#[test]
+fn clients_cannot_have_an_instance_left_out_by_asking_for_an_upgrade() {
+    local(async {
+        let connectors = connectors();
+        let ((_first, one), (_second, two)) = (silent("h2c").await, silent("h2c").await);
+        let source = source(&[("a", &one), ("b", &two)], UpstreamSource::default());
+        let service = Registry::new(1, None).service(&source, 1);
+        let balancer = Balancer::new(Arc::clone(&service), 0, None);
+        for _ in 0..10 {
+            let turn = balancer.addressed(&"a".parse().unwrap()).unwrap();
+            let lane = turn.connect(&connectors, Kind::Upgradable).await;
+            assert_eq!(lane.err(), Some(UpstreamTrouble::Unreachable));
+        }
+        assert_eq!(service.choice(service.now()).1.picks.len(), 2);
+        let turn = balancer.addressed(&"a".parse().unwrap()).unwrap();
+        assert!(turn.connect(&connectors, Kind::Any).await.is_ok(), "it can be reached");
+    });
+}
+
+#[test]
+fn a_request_that_is_not_sent_twice_has_a_connection_of_its_own() {
+    local(async {
+        let connectors = connectors();
+        let (_listener, url) = silent("h2c").await;
+        let source = source(&[("a", &url)], UpstreamSource::default());
+        let service = Registry::new(1, None).service(&source, 1);
+        let balancer = Balancer::new(Arc::clone(&service), 0, None);
+        let made = async |kind| {
+            let turn = balancer.addressed(&"a".parse().unwrap()).unwrap();
+            let lane = match turn.pooled_for(kind) {
+                Ok(lane) => lane,
+                Err(turn) => turn.connect(&connectors, kind).await.unwrap(),
+            };
+            (lane, service.counts.load.sum(What::Connections))
+        };
+        let (_first, one) = made(Kind::Any).await;
+        let (_second, shared) = made(Kind::Any).await;
+        let (_once, own) = made(Kind::Once).await;
+        let (_again, another) = made(Kind::Once).await;
+        let (_last, still) = made(Kind::Any).await;
+        assert_eq!([one, shared, own, another, still], [1, 1, 2, 3, 3]);
+    });
+}
+
+#[test]
+fn a_tunnel_keeps_no_connection_open_but_its_own() {
+    local(async {
+        let connectors = connectors();
+        for taken_over in [false, true] {
+            let (listener, url) = silent("h2c").await;
+            let source = source(&[("a", &url)], UpstreamSource::default());
+            let service = Registry::new(1, None).service(&source, 1);
+            let balancer = Balancer::new(Arc::clone(&service), 0, None);
+            let name = "a".parse().unwrap();
+            let _tunnel = balancer.addressed(&name).unwrap();
+            let turn = balancer.addressed(&name).unwrap();
+            drop(turn.connect(&connectors, Kind::Any).await.unwrap());
+            let (mut accepted, _) = listener.accept().await.unwrap();
+            let new = taken_over.then(|| Balancer::new(Arc::clone(&service), 0, Some(&balancer)));
+            drop(balancer);
+            if let Some(new) = new {
+                let pooled = new.addressed(&name).unwrap().pooled_for(Kind::Any);
+                assert!(pooled.is_ok(), "the new one has it");
+            } else {
+                assert!(is_closed(&mut accepted).await);
+            }
+        }
+    });
+}
+
+#[test]
+fn what_is_given_back_to_a_balancer_that_was_replaced_is_closed() {
+    local(async {
+        let connectors = connectors();
+        let (listener, url) = silent("http").await;
+        let source = source(&[("a", &url)], UpstreamSource::default());
+        let service = Registry::new(1, None).service(&source, 1);
+        let balancer = Balancer::new(service, 0, None);
+        let turn = balancer.addressed(&"a".parse().unwrap()).unwrap();
+        let endpoint = Rc::clone(turn.endpoint());
+        let lane = turn.connect(&connectors, Kind::Any).await.unwrap();
+        let (mut accepted, _) = listener.accept().await.unwrap();
+        drop(balancer);
+        lane.give_back();
+        assert!(is_closed(&mut accepted).await);
+        drop(endpoint);
+    });
+}
