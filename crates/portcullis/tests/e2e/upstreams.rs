@@ -216,7 +216,7 @@ fn an_answer_has_its_time_and_an_instance_that_takes_longer_is_left_out() {
     let (good, slow) = (Moody::start(OK), Moody::start(Mood::Waits));
     let shop = shop(
         &[&good, &slow],
-        "timeouts: {request: 1s}, ejection: {failures: 1, time: 1h, max_time: 1h}",
+        "timeouts: {request: 5s}, ejection: {failures: 1, time: 1h, max_time: 1h}",
     );
     let mut timed_out = 0;
     while slow.requests() == 0 || timed_out == 0 {

@@ -95,7 +95,7 @@ fn a_gate_that_stops_says_so() {
 
 #[test]
 fn bounds_of_a_service_hold_for_each_connection() {
-    let bounds = "tcp: {idle: 2s, max_bytes: 1KiB}";
+    let bounds = "tcp: {idle: 10s, max_bytes: 1KiB}";
     let database = Database::furnished(b"", bounds, |plan| plan);
     let (_, gate) = database.enter(&ana());
     let mut quiet = database.dial(&gate).unwrap();
