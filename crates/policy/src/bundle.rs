@@ -190,7 +190,6 @@ pub struct RotationSource {
 }
 
 /// What the gate has to read of a request before it can be decided.
-#[expect(clippy::struct_excessive_bools, reason = "each is one thing that a policy may read")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a question of its own")]
 pub struct Demands {
