@@ -11,24 +11,21 @@
 //! Nothing is buffered beyond one read: who does not take bytes gets none, and their sender waits. A direction
 //! in which nothing comes holds no buffer.
 
-use std::{cell::RefCell, fmt, future::poll_fn, io, pin::Pin, task::Poll};
+use std::{fmt, future::poll_fn, io, pin::Pin, task::Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+use crate::forward::pipe::{self, with_buffer};
 
 /// What a client asks for with `Upgrade`.
 pub const PROTOCOL: &str = "portcullis-tcp";
 /// The most bytes of payload that a frame has.
-pub const MOST: usize = 64 * 1024;
+pub const MOST: usize = pipe::SCRATCH;
 
 const DATA: u8 = 0;
 const END: u8 = 1;
 const CLOSED: u8 = 2;
 const HEAD: usize = 5;
-
-thread_local! {
-    /// Of whoever is being polled.
-    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; MOST]);
-}
 
 /// How bytes are written on one side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,7 +222,7 @@ async fn read(
     room: usize,
 ) -> io::Result<usize> {
     poll_fn(|cx| {
-        SCRATCH.with_borrow_mut(|scratch| {
+        with_buffer(|scratch| {
             let mut scratch = ReadBuf::new(scratch);
             let Poll::Ready(read) = Pin::new(&mut *from).poll_read(cx, &mut scratch) else {
                 *buffer = Vec::new();

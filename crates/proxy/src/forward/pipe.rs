@@ -13,10 +13,15 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What passes at once.
-const SCRATCH: usize = 64 * 1024;
+pub(crate) const SCRATCH: usize = 64 * 1024;
 
 thread_local! {
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH]);
+}
+
+/// Reads through the core's buffer.
+pub(crate) fn with_buffer<T>(reading: impl FnOnce(&mut [u8]) -> T) -> T {
+    BUFFER.with_borrow_mut(|buffer| reading(buffer))
 }
 
 /// How a direction ended.
@@ -59,7 +64,7 @@ impl Pipe {
             if ready!(self.poll_empty(to, passing, cx)).is_err() {
                 return Poll::Ready(Ended::DestinationGone);
             }
-            let passed = BUFFER.with_borrow_mut(|buffer| {
+            let passed = with_buffer(|buffer| {
                 let mut buffer = ReadBuf::new(buffer);
                 let read = Pin::new(&mut *from).poll_read(cx, &mut buffer);
                 match ready!(read) {
