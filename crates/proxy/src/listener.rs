@@ -381,7 +381,7 @@ where
         }
         // Pings find out whether the other side is still there.
         Detected::Http2 => {
-            let paced = Paced::new(stream, peer.pace());
+            let paced = Paced::of_http2(stream, peer.pace());
             let io = TokioIo::new(Framed::new(paced, Arc::clone(&peer.window)));
             let mut connection = Box::pin(http2().serve_connection(io, service));
             drive_to_end(connection.as_mut(), &peer, http2::Connection::graceful_shutdown).await;
