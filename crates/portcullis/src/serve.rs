@@ -152,7 +152,9 @@ impl Running {
             entropy: Arc::clone(&house.entropy),
         });
         let geo = Arc::new(geo::Geo::default());
-        if let Some(opened) = geo.open(settings, &loaded.base)? {
+        let opened = geo.open(settings, &loaded.base);
+        let opened = opened.map_err(|error| diagnostics::error(&[*error], &loaded.base))?;
+        if let Some(opened) = opened {
             geo.commit(opened);
         }
         let countries = Arc::clone(&geo) as _;
