@@ -145,6 +145,7 @@ impl Running {
             control: Arc::clone(&house.control),
             metrics: observe::metrics(registry),
             readiness: observe::readiness(&house, &certificates),
+            standing: observe::standing(&metrics),
             assertion_keys: serde_json::json!({ "keys": [signer.jwk()] }),
             log_public_key: house.log.verifier_key().to_owned(),
             base_url: gate::base_url(&settings.control.url),

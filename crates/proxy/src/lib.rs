@@ -64,4 +64,4 @@ pub use gate::{
 pub use hold::HoldLimits;
 pub use listener::LiveTls;
 pub use metrics::Metrics;
-pub use upstream::{ClientTls, ServerAuthorities};
+pub use upstream::{ClientTls, Health, ServerAuthorities, Standing};

@@ -11,7 +11,7 @@ use prometheus_client::{
     registry,
 };
 
-use crate::upstream::{Registry, metrics::Upstreams};
+use crate::upstream::{Registry, Standing, metrics::Upstreams};
 
 /// One request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -102,6 +102,11 @@ impl Metrics {
     /// From now on, what `registry` knows is shown as well.
     pub(crate) fn watch_upstreams(&self, registry: Arc<Registry>) {
         self.upstreams.watch(registry);
+    }
+
+    /// How the instances of `service` are; nothing before the gate is open.
+    pub fn standing(&self, service: &ServiceName) -> Vec<Standing> {
+        self.upstreams.watched().map(|all| all.standing(service)).unwrap_or_default()
     }
 }
 
