@@ -28,6 +28,7 @@ mod headers;
 mod holding;
 mod identity;
 mod introspection;
+mod late;
 mod limits;
 mod listener;
 mod mapping;

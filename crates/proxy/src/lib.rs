@@ -41,6 +41,7 @@ mod gate;
 mod hold;
 mod identify;
 mod inspect;
+mod late;
 mod limit;
 mod listener;
 mod metrics;

@@ -192,6 +192,10 @@ fn serve_on(core: &Rc<Core>, entrance: &Entrance, stream: TcpStream, ip: IpAddr,
     if core.seats.taken() > core.config.bounds.connections {
         return core.metrics.turned_away(TurnedAway::Limit);
     }
+    // Without TLS it is told why, for next to nothing.
+    if entrance.tls.is_some() && core.lateness.is_too_much() {
+        return core.metrics.turned_away(TurnedAway::Late);
+    }
     // Of a proxy, it is those whose connections it passes on who are counted.
     let is_proxied = proxy_protocol::believes(&entrance.proxies, ip);
     let guest = if is_proxied { None } else { core.sources.come(ip) };

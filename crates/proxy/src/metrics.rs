@@ -50,6 +50,8 @@ pub(crate) enum TurnedAway {
     Handshakes,
     /// A trusted proxy did not say whose it is.
     ProxyProtocol,
+    /// The core does not keep up, and has no time for handshakes.
+    Late,
 }
 
 /// All metrics of the gate, shared by its cores.
@@ -181,6 +183,7 @@ impl CoreMetrics {
             TurnedAway::Source => "source",
             TurnedAway::Handshakes => "handshakes",
             TurnedAway::ProxyProtocol => "proxy_protocol",
+            TurnedAway::Late => "late",
         };
         self.shared.turned_away.get_or_create(&TurnedAwayLabels { reason }).inc();
     }

@@ -45,6 +45,7 @@ mod inside;
 mod issuers;
 mod jobs;
 mod keys;
+mod late;
 mod lifecycle;
 mod limits;
 mod mesh;
