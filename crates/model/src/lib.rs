@@ -47,7 +47,9 @@ pub use problem::Problem;
 pub use refusal::Refusal;
 pub use sealed::{SealedCredential, SealedOpening, SealedState, SealedTerms};
 pub use secret::{Secret, TokenHash, TokenKind};
-pub use service::{BundleDigest, InstanceName, OperationName, PolicyId, Resource, ServiceName};
+pub use service::{
+    BundleDigest, ClassName, InstanceName, OperationName, PolicyId, Resource, ServiceName,
+};
 pub use sign_in::{Audience, Held, SignIn, SignInEnd};
 pub use thumbprint::{InvalidThumbprint, Thumbprint};
 pub use way::Way;

@@ -42,6 +42,7 @@ mod scim;
 mod sealed;
 mod secret;
 mod section;
+mod sensitive;
 mod service;
 mod shutdown;
 mod sign_ins;
