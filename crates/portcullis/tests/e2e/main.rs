@@ -47,6 +47,7 @@ mod jobs;
 mod keys;
 mod lifecycle;
 mod limits;
+mod masking;
 mod mesh;
 mod minted;
 mod opaque;

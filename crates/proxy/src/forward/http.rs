@@ -11,7 +11,7 @@ use portcullis_model::{
 
 use super::{
     Destination, Outgoing, again::Again, connect, consume, deadline::Deadline, grant_header,
-    opening,
+    masked, opening,
 };
 use crate::{
     body::{DownBody, Download, UpBody, Whole},
@@ -69,6 +69,7 @@ pub(crate) async fn forward(
     }
     exchange.core.work.came(Piece::Answer);
     let (mut head, incoming) = response.into_parts();
+    let masking = masked::examine(exchange, &mut head)?;
     super::filter_answer(exchange, &mut head.headers, grant_header(&pass));
     let watch = watched.map(Watched::hand_over);
     let opening = settle(&head.headers, &instance, watch.as_deref(), opening);
@@ -77,9 +78,13 @@ pub(crate) async fn forward(
         opening => (watch, opening),
     };
     let connection = watch.as_ref().filter(|watch| watch.is_long_lived()).map(|watch| watch.id);
-    record::outcome(exchange, head.status, &instance, connection);
     let download = Download::new(incoming, Some(lane), watch, opening);
-    Ok(Response::from_parts(head, DownBody::Streaming(download)))
+    let body = match masking {
+        None => DownBody::Streaming(download),
+        Some(masking) => masking.begin(download).await?,
+    };
+    record::outcome(exchange, head.status, &instance, connection);
+    Ok(Response::from_parts(head, body))
 }
 
 /// What the response head tells about the exchange: its kind, and who answers.

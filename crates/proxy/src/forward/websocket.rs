@@ -12,7 +12,7 @@ use portcullis_model::{
     refusal::{Unavailable, UpstreamTrouble},
 };
 
-use super::{Outgoing, blame, connect, consume, grant_header, opening};
+use super::{Outgoing, blame, connect, consume, grant_header, masked, opening};
 use crate::{
     body::{DownBody, Download, UpBody, Whole},
     exchange::Exchange,
@@ -30,6 +30,9 @@ pub(crate) async fn forward(
     admitted: Admitted,
 ) -> Result<Response<DownBody>, Refusal> {
     let Admitted { pass, question, request: canonical, .. } = admitted;
+    if masked::rules(exchange).is_some() {
+        return Err(Refusal::Upstream(UpstreamTrouble::Opaque));
+    }
     let upgrade = exchange.upgrade.take().ok_or(Refusal::Unavailable(Unavailable::Internal))?;
     let destination = connect(exchange, &question, Kind::Upgradable).await?;
     let pass = consume::consume(exchange, &question, pass).await?;

@@ -55,6 +55,7 @@ pub(crate) const fn status(refusal: &Refusal) -> u16 {
         | Refusal::Upstream(
             UpstreamTrouble::Unreachable | UpstreamTrouble::Broken | UpstreamTrouble::Overloaded,
         ) => UNAVAILABLE,
+        Refusal::Upstream(UpstreamTrouble::Opaque) => INTERNAL,
         Refusal::TooSlow | Refusal::Upstream(UpstreamTrouble::TimedOut) => DEADLINE_EXCEEDED,
     }
 }
