@@ -238,6 +238,7 @@ impl Download {
             | ConnectionEnd::Flooding
             | ConnectionEnd::Idle
             | ConnectionEnd::TooMuch
+            | ConnectionEnd::Opaque
             | ConnectionEnd::ShuttingDown => {}
         }
     }
@@ -412,6 +413,7 @@ pub(crate) const fn in_words(end: ConnectionEnd) -> &'static str {
         ConnectionEnd::Flooding => "too many frames carry nothing",
         ConnectionEnd::Idle => "it carried nothing for too long",
         ConnectionEnd::TooMuch => "it carried more than it may",
+        ConnectionEnd::Opaque => "it carried what cannot be inspected for sensitive data",
         ConnectionEnd::ShuttingDown => "the gate is shutting down",
     }
 }

@@ -120,6 +120,18 @@ fn mask_of(text: &str, shows_end: bool) -> String {
     mask
 }
 
+/// Masks one message, which must be a document.
+pub(crate) fn mask_message(bytes: &[u8], rules: &Rules) -> Result<Vec<u8>, Trouble> {
+    let mut masked = Vec::with_capacity(bytes.len());
+    let mut json = Json::new(rules.clone(), Framing::One);
+    json.push(bytes, &mut masked)?;
+    json.finish(&mut masked)?;
+    Ok(masked)
+}
+
+/// The most bytes of a message that is masked as a whole.
+pub(crate) const MOST_MESSAGE: usize = MOST_HELD;
+
 /// Masks a whole document of this content type: a body that people look at.
 pub fn mask_document(
     bytes: &[u8],

@@ -202,6 +202,7 @@ fn cut_refusal(end: ConnectionEnd, question: &Question) -> Refusal {
         | ConnectionEnd::Flooding
         | ConnectionEnd::Idle
         | ConnectionEnd::TooMuch
+        | ConnectionEnd::Opaque
         | ConnectionEnd::Closed => {
             let service = question.resource.service.clone();
             let operation = Some(question.operation.clone());

@@ -91,6 +91,7 @@ pub(crate) fn cut_trailers(end: ConnectionEnd) -> HeaderMap {
         | ConnectionEnd::Idle
         | ConnectionEnd::TooMuch
         | ConnectionEnd::Closed => PERMISSION_DENIED,
+        ConnectionEnd::Opaque => INTERNAL,
     };
     let mut trailers = HeaderMap::with_capacity(2);
     add(&mut trailers, status, in_words(end));

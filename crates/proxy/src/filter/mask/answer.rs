@@ -177,7 +177,7 @@ impl Masked {
             tracing::warn!(%trouble, "an answer with sensitive data cannot be inspected, and ends");
             self.state = State::Failed(trouble);
             self.ready = None;
-            self.download.finish(ConnectionEnd::Closed);
+            self.download.finish(ConnectionEnd::Opaque);
             return;
         }
         if out.is_empty() {

@@ -43,7 +43,7 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// A stream of brotli that says `{"a":1}` without packing it (RFC 7932 section 9.2).
-const BROTLI: &[u8] = b"\x8b\x03\x80{\"a\":1}\x03";
+const BROTLI: &[u8] = b"\x0b\x03\x80{\"a\":1}\x03";
 
 #[test]
 fn g01_what_is_coded_is_decoded_however_it_is_cut() {

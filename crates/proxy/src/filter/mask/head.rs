@@ -78,9 +78,14 @@ pub(crate) fn of_answer(method: &Method, head: &mut Parts) -> Result<Kind, Troub
     let kind = if has_none { Kind::Nothing } else { kind(&head.headers)? };
     // HTTP/1 lets a server put words beside a status.
     head.extensions.clear();
-    remove_matching(&mut head.headers, |name| !is_harmless(name) && !may_lead(name));
-    withhold(&mut head.headers);
+    of_upgrade(&mut head.headers);
     Ok(kind)
+}
+
+/// Takes from the headers of an answer what must not pass.
+pub(crate) fn of_upgrade(headers: &mut HeaderMap) {
+    remove_matching(headers, |name| !is_harmless(name) && !may_lead(name));
+    withhold(headers);
 }
 
 /// By the content type, of which there is one, in UTF-8. A body of none of these kinds has to be empty.

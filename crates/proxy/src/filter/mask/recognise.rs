@@ -167,7 +167,7 @@ fn has_token(text: &str) -> bool {
         "ASIA",
     ];
     const LONG: usize = 16;
-    let is_part = |c: char| c.is_ascii_alphanumeric() || "_-.~+/=".contains(c);
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "_-.~+/".contains(c);
     text.contains("PRIVATE KEY-----")
         || text.split(|c| !is_part(c)).any(|word| {
             let has_prefix = PREFIXES.iter().any(|prefix| word.starts_with(prefix));
