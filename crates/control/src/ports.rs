@@ -269,6 +269,8 @@ pub struct ConnectionInfo {
     pub operation: OperationName,
     /// The grant that opened it.
     pub grant: Option<GrantId>,
+    /// The grants that let it show sensitive data: it hangs on them too.
+    pub reveals: Vec<GrantId>,
     /// The sign-in that it hangs on.
     pub sign_in: Option<SignInId>,
     /// The caller's address.
@@ -277,6 +279,18 @@ pub struct ConnectionInfo {
     pub protocol: &'static str,
     /// Since when.
     pub since: Timestamp,
+}
+
+impl ConnectionInfo {
+    /// The grants that it hangs on.
+    pub fn grants(&self) -> impl Iterator<Item = GrantId> {
+        self.grant.iter().chain(&self.reveals).copied()
+    }
+
+    /// Whether it ends with this grant.
+    pub fn hangs_on(&self, id: GrantId) -> bool {
+        self.grants().any(|grant| grant == id)
+    }
 }
 
 /// A request that is about to wait at the gate. Nothing of its payload is in here.

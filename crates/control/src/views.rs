@@ -120,6 +120,8 @@ pub struct ServiceView {
     pub instances: Vec<InstanceName>,
     /// Its operations.
     pub operations: Vec<OperationView>,
+    /// Its classes of sensitive data: what it is to see each.
+    pub classes: Vec<OperationView>,
 }
 
 /// A refusal, with its ways as they are now.

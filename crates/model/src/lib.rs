@@ -27,7 +27,7 @@ pub mod way;
 
 pub use access_request::{AccessQuery, AccessRequest, AccessRequestState, Decision, Review, Scope};
 pub use ambient::{Clock, Entropy};
-pub use attempt::{Attempt, Outcome, RecordLevel, RefusalsCounted};
+pub use attempt::{Attempt, Outcome, RecordLevel, RefusalsCounted, Revealed};
 pub use base64url::Base64Url;
 pub use duration::Window;
 pub use event::{BundleStamp, Event, EventType};
@@ -48,7 +48,8 @@ pub use refusal::Refusal;
 pub use sealed::{SealedCredential, SealedOpening, SealedState, SealedTerms};
 pub use secret::{Secret, TokenHash, TokenKind};
 pub use service::{
-    BundleDigest, ClassName, InstanceName, OperationName, PolicyId, Resource, ServiceName,
+    BundleDigest, ClassName, InstanceName, InvalidName, OperationName, PolicyId, Resource,
+    ServiceName,
 };
 pub use sign_in::{Audience, Held, SignIn, SignInEnd};
 pub use thumbprint::{InvalidThumbprint, Thumbprint};

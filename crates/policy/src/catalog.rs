@@ -106,6 +106,14 @@ impl Catalog {
         self.services.iter()
     }
 
+    /// Whether there is such an operation, or class of data to be seen.
+    pub fn knows(&self, name: &OperationName) -> bool {
+        let service = self.lookup(name.service());
+        service.is_some_and(|service| {
+            service.operation(name).is_some() || service.reveals().contains(name)
+        })
+    }
+
     /// An operation by its full name.
     pub fn operation(&self, name: &OperationName) -> Option<&Operation> {
         self.lookup(name.service())?.operation(name)

@@ -25,6 +25,7 @@ use crate::{
     filter::{request::TRACEPARENT, trace::TraceParent},
     identify::Identity,
     listener::Peer,
+    reveal::Sight,
     serve::strict::is_stand_in,
     share::Share,
 };
@@ -98,6 +99,8 @@ pub(crate) struct Exchange {
     pub(crate) operation: Option<OperationName>,
     pub(crate) policies: Arc<[PolicyId]>,
     pub(crate) grant: Option<GrantId>,
+    /// What of its service's sensitive data is seen, if there is any.
+    pub(crate) sight: Option<Box<Sight>>,
     /// What a sealed credential opened, if one was presented.
     pub(crate) sealed: Option<Arc<Opened>>,
     /// What it takes of the core, once it is permitted.
@@ -155,6 +158,7 @@ impl Exchange {
             operation: None,
             policies: [].into(),
             grant: None,
+            sight: None,
             sealed: None,
             share: None,
             recorded: Cell::new(Recorded::Nothing),

@@ -25,7 +25,7 @@ use crate::{
     connection::{Opening, Standing},
     decide::Question,
     exchange::{Exchange, Key},
-    filter,
+    filter, reveal,
     upstream::{Kind, Lane, Turn},
 };
 
@@ -115,7 +115,8 @@ pub(crate) fn opening(
         exchange.key == Key::Certificate,
         generation,
     )
-    .by_sealed(exchange.sealed.clone());
+    .by_sealed(exchange.sealed.clone())
+    .showing(reveal::standings(exchange));
     Opening {
         core: Rc::clone(&exchange.core),
         peer: Rc::clone(&exchange.peer),
@@ -202,6 +203,11 @@ impl Outgoing {
 /// The header section of an answer as the client gets it.
 fn filter_answer(exchange: &Exchange, headers: &mut HeaderMap, grant: Option<HeaderValue>) {
     filter::response::filter(headers, &exchange.id_header, grant);
+    if let Some(sight) = &exchange.sight
+        && let Some(masked) = sight.header()
+    {
+        headers.insert(filter::response::MASKED, masked);
+    }
     if let Some(rules) = &exchange.header_rules {
         filter::rules::of_response(rules, headers);
     }

@@ -46,6 +46,7 @@ use crate::{
     identify::Caller,
     inspect::{self, Payload},
     ports::{HeldRequest, HoldAnswer, HoldEnd, NotOpened},
+    reveal::Sight,
     route::{self, Operation, Place},
 };
 
@@ -272,7 +273,8 @@ impl Held<'_> {
         let snapshot = self.exchange.snapshot.clone();
         let (host, path) = (self.request.authority.host(), self.request.path());
         let routed = snapshot.bundle().catalog().route(host, path);
-        routed.filter(|routed| routed.service.source().name == service).ok_or(Refusal::NotFound)?;
+        let routed = routed.filter(|routed| routed.service.source().name == service);
+        self.exchange.sight = Sight::of(routed.ok_or(Refusal::NotFound)?.service);
         let place = Place { service, instance: self.resource.instance.clone() };
         let operation = route::operation(self.exchange, self.caller, &place, self.request)?;
         if operation.name == self.refused.operation {

@@ -46,6 +46,7 @@ mod listener;
 mod metrics;
 mod record;
 mod refuse;
+mod reveal;
 mod route;
 mod sealed;
 mod serve;

@@ -207,6 +207,8 @@ pub struct ConnectionInfo {
     pub operation: OperationName,
     /// The grant that opened it.
     pub grant: Option<GrantId>,
+    /// The grants that let it show sensitive data: it hangs on them too.
+    pub reveals: Vec<GrantId>,
     /// The sign-in that it hangs on.
     pub sign_in: Option<SignInId>,
     /// The caller's address.

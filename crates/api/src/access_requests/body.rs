@@ -106,6 +106,9 @@ pub struct HeldBody {
 pub struct QueryBody {
     /// The operation.
     pub operation: String,
+    /// The class of sensitive data, if it is to see one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reveal: Option<String>,
     /// The addressed instance, or the whole service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
@@ -202,6 +205,7 @@ impl From<Held> for HeldBody {
 impl From<AccessQuery> for QueryBody {
     fn from(query: AccessQuery) -> Self {
         Self {
+            reveal: query.operation.revealed().map(str::to_owned),
             operation: query.operation.to_string(),
             instance: query.instance.map(|name| name.to_string()),
             digest: query.digest.map(|digest| digest.to_string()),

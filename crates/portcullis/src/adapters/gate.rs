@@ -123,6 +123,7 @@ impl Connections for ControlPorts {
             instance: info.instance,
             operation: info.operation,
             grant: info.grant,
+            reveals: info.reveals,
             sign_in: info.sign_in,
             source: info.source,
             protocol: info.protocol,

@@ -63,6 +63,7 @@ mod readme;
 mod reads;
 mod record;
 mod restarts;
+mod reveal;
 mod reviews;
 mod rules;
 mod sealed;

@@ -19,14 +19,13 @@ use crate::{
         coding::Decoder,
         head,
     },
+    reveal,
 };
 
 /// What is masked in the answer, if anything is.
 pub(super) fn rules(exchange: &Exchange) -> Option<Rules> {
-    let catalog = exchange.snapshot.bundle().catalog();
-    let sensitive = catalog.service(exchange.service.as_ref()?)?.sensitive()?;
-    let classes = sensitive.all();
-    (!classes.is_empty()).then(|| Rules::new(sensitive.clone(), classes))
+    let (sensitive, classes) = reveal::masked(exchange)?;
+    (!classes.is_empty()).then(|| Rules::new(sensitive, classes))
 }
 
 /// Asks the upstream for nothing that could not be masked.
