@@ -78,6 +78,7 @@ mod streams;
 mod svid;
 mod tcp;
 mod tokens;
+mod typed;
 mod upstream;
 mod upstream_tls;
 mod upstreams;
