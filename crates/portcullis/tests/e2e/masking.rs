@@ -142,7 +142,7 @@ fn unchunked(body: &str) -> Option<String> {
 }
 
 fn head(content_type: &str, more: &str) -> String {
-    format!("HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n{more}")
+    format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: {content_type}\r\n{more}")
 }
 
 /// With a length.
@@ -240,8 +240,10 @@ fn g06_what_holds_json_by_another_name_is_refused() {
             house.answer("GET", "", &sized(content_type, "", DOCUMENT.as_bytes())).unwrap();
         assert_eq!(response.status, 502, "{content_type}");
     }
-    let nameless =
-        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{DOCUMENT}", DOCUMENT.len());
+    let nameless = format!(
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{DOCUMENT}",
+        DOCUMENT.len()
+    );
     assert_eq!(house.answer("GET", "", &[nameless.into_bytes()]).unwrap().status, 502);
     let utf16: Vec<u8> = DOCUMENT.encode_utf16().flat_map(u16::to_le_bytes).collect();
     let bom = format!("\u{feff}{DOCUMENT}");
@@ -299,7 +301,7 @@ fn g09_lines_and_events_are_masked_one_by_one() {
         let body = house.body(&chunked("application/x-ndjson", "", lines.as_bytes(), size));
         assert_eq!(body, format!("{MASKED}\n{MASKED}\n"));
         let events =
-            format!("event: order\nid: 7\ndata: {DOCUMENT}\n\n: {CANARY}\ndata: {CANARY}\n\n");
+            format!("event: order\nid: 7\ndata: {DOCUMENT}\n\n: {CANARY}\ndata: card {CANARY}\n\n");
         let body = house.body(&chunked("text/event-stream", "", events.as_bytes(), size));
         assert_eq!(body, format!("event: order\nid: 7\ndata: {MASKED}\n\n:\ndata: ***\n\n"));
     }
