@@ -11,12 +11,14 @@ use flate2::{Compression, write::GzEncoder};
 use portcullis_testkit::net::free_port;
 
 use crate::{
-    shop::{HOST, Shop},
+    shop::Shop,
     wire::{Response, Wire},
 };
 
+mod calls;
 mod canary;
 mod heads;
+mod sockets;
 
 /// What must never be seen.
 const CANARY: &str = "4111111111111111";
@@ -315,14 +317,4 @@ fn recognisers_find_what_nobody_declared() {
     let document = r#"{"note":"to ana@example.com","other":"4111 1111 1111 1111","card":{"number":"4111111111111111"},"n":1}"#;
     let body = house.body(&sized("application/json", "", document.as_bytes()));
     assert_eq!(body, r#"{"note":"***","other":"***1111","card":{"number":"***1111"},"n":1}"#);
-}
-
-#[test]
-fn g11_a_web_socket_that_cannot_be_masked_is_refused() {
-    let house = House::open();
-    let upgrade = "Upgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
-    let mut wire = Wire::connect(house.shop.house.gate);
-    wire.send(format!("{}Connection: Upgrade\r\n{upgrade}\r\n", house.shop.head("GET", "/socket")));
-    assert_eq!(wire.response().unwrap().status, 502);
-    let _ = HOST;
 }
