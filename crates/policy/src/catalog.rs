@@ -14,6 +14,7 @@ mod json;
 mod load;
 mod openapi;
 mod operation;
+mod protobuf;
 mod schema;
 mod service;
 mod template;
@@ -21,6 +22,7 @@ mod trie;
 pub mod types;
 
 pub use operation::{InspectError, Operation};
+pub use protobuf::ProtobufMethod;
 pub use service::{Matched, Service};
 pub use types::{Field, RecordType, Type};
 

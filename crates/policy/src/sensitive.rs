@@ -3,10 +3,12 @@
 //! A class is a resource like any other, `DataClass::"payments/pci"`, and to see it is an action that
 //! policy permits, or that can be asked for. Part of the bundle, so that it changes with it as a whole.
 
-mod path;
+pub mod automaton;
+pub mod path;
 
 use portcullis_model::ClassName;
 
+use automaton::Automaton;
 pub use path::Path;
 
 /// The most classes that a service can have: as many as a [`ClassSet`] has bits.
@@ -66,6 +68,8 @@ pub enum Recogniser {
 pub struct Sensitive {
     /// At most [`MOST_CLASSES`], by name.
     pub classes: Vec<Class>,
+    /// Where all of them are, for a walk through a document.
+    pub automaton: Automaton,
 }
 
 /// One class.
@@ -109,7 +113,16 @@ impl Sensitive {
                 "{count} classes are more than the {MOST_CLASSES} that a service can have"
             ));
         }
-        if wrong.is_empty() { Ok(Self { classes }) } else { Err(wrong) }
+        let paths = classes.iter().enumerate();
+        let paths = paths.flat_map(|(at, class)| class.paths.iter().map(move |path| (at, path)));
+        match Automaton::new(paths) {
+            Ok(automaton) if wrong.is_empty() => Ok(Self { classes, automaton }),
+            Ok(_) => Err(wrong),
+            Err(error) => {
+                wrong.push(error.to_string());
+                Err(wrong)
+            }
+        }
     }
 
     /// All of its classes.

@@ -5,6 +5,7 @@ mod again;
 pub(crate) mod consume;
 pub(crate) mod deadline;
 pub(crate) mod http;
+mod masked;
 pub(crate) mod pipe;
 pub(crate) mod tcp;
 pub(crate) mod websocket;
@@ -169,6 +170,7 @@ impl Outgoing {
             authority: &authority,
         };
         filter::request::add(request.headers_mut(), own);
+        masked::ask(exchange, &mut request)?;
         let (target, takes_trailers) = (canonical.target, canonical.takes_trailers);
         Ok(Self { request, target, authority: authority.header().clone(), takes_trailers })
     }

@@ -57,6 +57,7 @@ mod upstream;
 pub use bounds::Bounds;
 pub use filter::{
     assertion::{AssertionSigner, InvalidKey},
+    mask::{Trouble as MaskTrouble, mask_document},
     rules::{kept_from_requests, kept_from_responses},
 };
 pub use gate::{

@@ -240,6 +240,8 @@ pub enum ConnectionEnd {
     Idle,
     /// It carried more than it may.
     TooMuch,
+    /// It may have carried sensitive data, and could not be inspected any further.
+    Opaque,
     /// The process stops.
     ShuttingDown,
 }

@@ -11,6 +11,7 @@ use super::{
     hosts::{self, Addressed, Destination, Hosts},
     openapi,
     operation::Operation,
+    protobuf::{self, SetSource},
     template,
 };
 use crate::{
@@ -236,6 +237,9 @@ fn service(source: &ServiceSource, prefix: &str, errors: &mut Vec<LoadError>) ->
         OperationsSource::Methods => declared::by_method(&place),
         OperationsSource::Inline(entries) => declared::inline(entries, &place, errors),
         OperationsSource::OpenApi { path, text } => openapi::drafts(path, text, errors),
+        OperationsSource::Protobuf { path, set, services } => {
+            protobuf::drafts(SetSource { path, set, services }, &place, errors)
+        }
         OperationsSource::Connect(_) => declared::connect(&place),
     };
     check_named("groups", source.groups.keys(), source, &drafts, errors);
@@ -259,7 +263,7 @@ fn service(source: &ServiceSource, prefix: &str, errors: &mut Vec<LoadError>) ->
 }
 
 fn group(source: &ServiceSource, draft: &Draft) -> OperationGroup {
-    source.groups.get(&draft.name).copied().unwrap_or(match &*draft.method {
+    source.groups.get(&draft.name).copied().or(draft.group).unwrap_or(match &*draft.method {
         "GET" | "HEAD" => OperationGroup::Read,
         _ => OperationGroup::Write,
     })

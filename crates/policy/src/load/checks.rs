@@ -10,12 +10,12 @@ use cedar_policy::{
 
 use crate::{
     Catalog, ServiceSource,
-    catalog::Service,
+    catalog::{Operation, Service},
     entities::{TYPES, class_uid, uid},
     places::REVEAL,
     policy::{Head, Scoped},
     reads::{Part, Reads, children, context_path},
-    schema::GROUPS,
+    schema::{GROUPS, group_name},
 };
 
 /// A mistake: a word of the policy's text to point at, what is wrong, and advice.
@@ -55,6 +55,7 @@ impl Checked<'_> {
         found.extend(self.outside_of_folder());
         found.extend(self.strangers(catalog));
         found.extend(self.counted_reveals(catalog));
+        found.extend(self.streams(catalog));
         found
     }
 
@@ -114,6 +115,43 @@ impl Checked<'_> {
             }
         }
         found
+    }
+
+    /// Of a call with any number of messages, only a part could be seen before it is decided.
+    fn streams(&self, catalog: &Catalog) -> Option<Mistake> {
+        if !Reads::of(self.clauses).includes(Part::Body) {
+            return None;
+        }
+        let operations = catalog.services().flat_map(crate::catalog::Service::operations);
+        let streaming = operations.into_iter().find(|operation| {
+            operation.protobuf().is_some_and(|method| method.client_streaming)
+                && operation.body_type().is_some()
+                && self.concerns(operation)
+        })?;
+        let message = format!(
+            "this policy reads the body of {}, whose clients send a stream of messages",
+            streaming.name()
+        );
+        let help = "name the actions that it is about, without those of streaming methods";
+        Some(mistake("body", message, help))
+    }
+
+    fn concerns(&self, operation: &Operation) -> bool {
+        let (name, group) = (operation.name(), group_name(operation.group()));
+        let names = [name.to_string(), format!("{}.{group}", name.service()), group.to_owned()];
+        let is_named = |uid: &EntityUid| names.iter().any(|name| *name == uid.id().unescaped());
+        let by_action = match &self.head.action {
+            ActionConstraint::Any => true,
+            ActionConstraint::Eq(uid) => is_named(uid),
+            ActionConstraint::In(uids) => uids.iter().any(is_named),
+        };
+        let by_resource = match &self.head.resource {
+            ResourceConstraint::Any | ResourceConstraint::Is(_) => true,
+            ResourceConstraint::Eq(uid)
+            | ResourceConstraint::In(uid)
+            | ResourceConstraint::IsIn(_, uid) => service_of(uid) == Some(name.service()),
+        };
+        by_action && by_resource
     }
 
     fn wide_scope(&self) -> Option<Mistake> {

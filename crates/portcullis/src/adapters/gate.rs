@@ -169,6 +169,7 @@ const fn word(why: ConnectionEnd) -> &'static str {
         ConnectionEnd::Flooding => "flooding",
         ConnectionEnd::Idle => "idle",
         ConnectionEnd::TooMuch => "too_much",
+        ConnectionEnd::Opaque => "opaque",
         ConnectionEnd::ShuttingDown => "shutting_down",
     }
 }

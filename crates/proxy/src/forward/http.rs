@@ -11,7 +11,7 @@ use portcullis_model::{
 
 use super::{
     Destination, Outgoing, again::Again, connect, consume, deadline::Deadline, grant_header,
-    opening,
+    masked, opening,
 };
 use crate::{
     body::{DownBody, Download, UpBody, Whole},
@@ -72,6 +72,7 @@ pub(crate) async fn forward(
     if exchange.sight.is_some() {
         reveal::look_again(exchange);
     }
+    let masking = masked::examine(exchange, &mut head)?;
     super::filter_answer(exchange, &mut head.headers, grant_header(&pass));
     let watch = watched.map(Watched::hand_over);
     let opening = if exchange.sight.is_some() {
@@ -88,9 +89,13 @@ pub(crate) async fn forward(
         opening => (watch, opening),
     };
     let connection = watch.as_ref().filter(|watch| watch.is_long_lived()).map(|watch| watch.id);
-    record::outcome(exchange, head.status, &instance, connection);
     let download = Download::new(incoming, Some(lane), watch, opening);
-    Ok(Response::from_parts(head, DownBody::Streaming(download)))
+    let body = match masking {
+        None => DownBody::Streaming(download),
+        Some(masking) => masking.begin(download).await?,
+    };
+    record::outcome(exchange, head.status, &instance, connection);
+    Ok(Response::from_parts(head, body))
 }
 
 /// What the response head tells about the exchange: its kind, and who answers.
@@ -208,6 +213,7 @@ fn cut_refusal(end: ConnectionEnd, question: &Question) -> Refusal {
         | ConnectionEnd::Flooding
         | ConnectionEnd::Idle
         | ConnectionEnd::TooMuch
+        | ConnectionEnd::Opaque
         | ConnectionEnd::Closed => {
             let service = question.resource.service.clone();
             let operation = Some(question.operation.clone());
