@@ -10,7 +10,10 @@ use std::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_identity::{AuthError, Authenticated, Job};
-use portcullis_model::{AttributeValue, ConnectionId, Event, GrantId, Group, InstanceName, NoticeId, OperationName, PolicyId, PrincipalId, RequestId, Resource, Secret, ServiceName, SignInId, Way, ShownBody};
+use portcullis_model::{
+    AttributeValue, ConnectionId, Event, GrantId, Group, InstanceName, NoticeId, OperationName,
+    PolicyId, PrincipalId, RequestId, Resource, Secret, ServiceName, ShownBody, SignInId, Way,
+};
 use portcullis_policy::notice::NoticeTarget;
 
 /// The log cannot be written or read at the moment.

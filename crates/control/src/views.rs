@@ -11,7 +11,12 @@ use portcullis_identity::{
     dpop::Asked,
     passkey::{AuthenticationResponse, RequestOptions},
 };
-use portcullis_model::{AccessRequest, AttributeValue, BoundTo, BundleDigest, ConnectionId, Decision, DirectoryId, Grant, GrantId, Group, Incident, IncidentId, InstanceName, OperationName, PolicyId, Principal, PrincipalId, RefusalId, Scope, Secret, ServiceName, Severity, SignIn, Thumbprint, Way, Window, ShownBody};
+use portcullis_model::{
+    AccessRequest, AttributeValue, BoundTo, BundleDigest, ConnectionId, Decision, DirectoryId,
+    Grant, GrantId, Group, Incident, IncidentId, InstanceName, OperationName, PolicyId, Principal,
+    PrincipalId, RefusalId, Scope, Secret, ServiceName, Severity, ShownBody, SignIn, Thumbprint,
+    Way, Window,
+};
 
 pub use portcullis_store::{StoredEmail, StoredGroup, StoredName, StoredUser};
 

@@ -10,7 +10,11 @@ use std::{fmt::Debug, future::Future, net::IpAddr, pin::Pin, rc::Rc, sync::Arc};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use portcullis_model::{Attempt, ConnectionId, GrantId, InstanceName, OperationName, Outcome, Principal, PrincipalId, RecordLevel, RefusalId, RefusalsCounted, RequestId, Resource, Secret, ServiceName, SignInId, Way, ShownBody};
+use portcullis_model::{
+    Attempt, ConnectionId, GrantId, InstanceName, OperationName, Outcome, Principal, PrincipalId,
+    RecordLevel, RefusalId, RefusalsCounted, RequestId, Resource, Secret, ServiceName, ShownBody,
+    SignInId, Way,
+};
 use portcullis_policy::{Snapshot, rate_limit::RateLimit};
 use tokio::sync::watch;
 

@@ -99,7 +99,15 @@ pub(crate) fn view(core: &Core, op: &OpContext, request: AccessRequest) -> Acces
         can_review && rights::review(core, &snapshot, op, &request) == Right::WithPasskey;
     let requester = principals::known_as(core, &request.requester);
     let incident = request.incident().and_then(|id| snapshot.incident(id)).cloned();
-    AccessRequestView { request, requester, can_review, needs_passkey, reviewers, incident, body: None }
+    AccessRequestView {
+        request,
+        requester,
+        can_review,
+        needs_passkey,
+        reviewers,
+        incident,
+        body: None,
+    }
 }
 
 /// The requester, whoever reviewed or could review, and auditors.
