@@ -4,6 +4,7 @@
 //! policy permits, or that can be asked for. Part of the bundle, so that it changes with it as a whole.
 
 pub mod automaton;
+pub mod message;
 pub mod path;
 
 use portcullis_model::ClassName;

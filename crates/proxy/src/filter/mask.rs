@@ -12,6 +12,7 @@ pub(crate) mod coding;
 mod events;
 pub(crate) mod head;
 mod json;
+mod messages;
 mod nested;
 mod recognise;
 mod scan;

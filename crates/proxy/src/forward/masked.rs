@@ -9,6 +9,7 @@ use portcullis_model::{
     Refusal,
     refusal::{Unavailable, UpstreamTrouble},
 };
+use portcullis_policy::sensitive::message::Shape;
 
 use crate::{
     body::{BodyError, Cut, DownBody, Download, UpBody},
@@ -43,6 +44,7 @@ pub(super) struct Masking {
     rules: Rules,
     kind: Kind,
     decoder: Decoder,
+    shape: Option<Shape>,
 }
 
 /// What an answer with this head is, and takes from the head what must not pass. `None`: nothing is masked.
@@ -53,7 +55,15 @@ pub(super) fn examine(
     let Some(rules) = rules(exchange) else { return Ok(None) };
     let decoder = Decoder::of(&head.headers).map_err(refusal)?;
     let kind = head::of_answer(&exchange.method, head).map_err(refusal)?;
-    Ok(Some(Box::new(Masking { rules, kind, decoder })))
+    let shape = if kind == Kind::Messages { shape(exchange) } else { None };
+    Ok(Some(Box::new(Masking { rules, kind, decoder, shape })))
+}
+
+/// What the operation answers, if a set of descriptors says so.
+fn shape(exchange: &Exchange) -> Option<Shape> {
+    let catalog = exchange.snapshot.bundle().catalog();
+    let method = catalog.operation(exchange.operation.as_ref()?)?.protobuf()?;
+    Some(Shape::new(&method.output))
 }
 
 impl Masking {
@@ -65,8 +75,8 @@ impl Masking {
         download: Download,
     ) -> Pin<Box<dyn Future<Output = Result<DownBody, Refusal>>>> {
         Box::pin(async move {
-            let Self { rules, kind, decoder } = *self;
-            let mut masked = Box::new(Masked::new(download, decoder, kind, rules));
+            let Self { rules, kind, decoder, shape } = *self;
+            let mut masked = Box::new(Masked::new(download, decoder, kind, shape, rules));
             masked.begin().await.map_err(|error| broken(&error))?;
             Ok(masked.whole().map_or_else(|| DownBody::Masked(masked), DownBody::whole))
         })

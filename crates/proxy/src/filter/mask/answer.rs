@@ -6,12 +6,17 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::Frame;
+use portcullis_policy::sensitive::message::Shape;
 
-use super::{Framing, Json, Rules, Trouble, coding::Decoder, events::Events};
+use super::{
+    Framing, Json, Rules, Trouble, coding::Decoder, events::Events, head, messages::Messages,
+};
 use crate::{
     body::{BodyError, Download},
     ports::ConnectionEnd,
+    refuse::grpc::cut_trailers,
 };
 
 /// What an answer is made of.
@@ -23,6 +28,8 @@ pub(crate) enum Kind {
     Json(Framing),
     /// Server-sent events.
     Events,
+    /// Messages of gRPC.
+    Messages,
 }
 
 impl Kind {
@@ -32,12 +39,21 @@ impl Kind {
         if essence.eq_ignore_ascii_case("text/event-stream") {
             return Self::Events;
         }
+        if ["application/grpc", "application/grpc+proto"]
+            .iter()
+            .any(|known| essence.eq_ignore_ascii_case(known))
+        {
+            return Self::Messages;
+        }
         Framing::of(content_type).map_or(Self::Nothing, Self::Json)
     }
 
     /// Whether its beginning may take any time to come, so that its head does not wait for it.
     fn trickles(self) -> bool {
-        matches!(self, Self::Events | Self::Json(Framing::Lines | Framing::Sequence))
+        matches!(
+            self,
+            Self::Events | Self::Messages | Self::Json(Framing::Lines | Framing::Sequence)
+        )
     }
 }
 
@@ -46,6 +62,7 @@ enum Inspector {
     Nothing,
     Json(Json),
     Events(Events),
+    Messages(Messages),
 }
 
 impl Inspector {
@@ -55,6 +72,7 @@ impl Inspector {
             Self::Nothing => Err(Trouble::Type),
             Self::Json(json) => json.push(bytes, out),
             Self::Events(events) => events.push(bytes, out),
+            Self::Messages(messages) => messages.push(bytes, out),
         }
     }
 
@@ -64,6 +82,7 @@ impl Inspector {
             Self::Json(json) => json.finish(out),
             // What follows the last blank line is no event.
             Self::Events(_) => Ok(()),
+            Self::Messages(messages) => messages.finish(),
         }
     }
 }
@@ -77,6 +96,8 @@ pub(crate) struct Masked {
     kind: Kind,
     /// Masked, and not taken yet.
     ready: Option<Bytes>,
+    /// What says how a call ended.
+    trailers: Option<HeaderMap>,
     state: State,
 }
 
@@ -88,13 +109,22 @@ enum State {
 }
 
 impl Masked {
-    pub(crate) fn new(download: Download, decoder: Decoder, kind: Kind, rules: Rules) -> Self {
-        let inspector = match kind {
-            Kind::Nothing => Inspector::Nothing,
-            Kind::Json(framing) => Inspector::Json(Json::new(rules, framing)),
-            Kind::Events => Inspector::Events(Events::new(rules)),
+    /// `shape` is that of messages of gRPC, if it is known.
+    pub(crate) fn new(
+        download: Download,
+        decoder: Decoder,
+        kind: Kind,
+        shape: Option<Shape>,
+        rules: Rules,
+    ) -> Self {
+        let inspector = match (kind, shape) {
+            (Kind::Nothing, _) | (Kind::Messages, None) => Inspector::Nothing,
+            (Kind::Json(framing), _) => Inspector::Json(Json::new(rules, framing)),
+            (Kind::Events, _) => Inspector::Events(Events::new(rules)),
+            (Kind::Messages, Some(shape)) => Inspector::Messages(Messages::new(rules, shape)),
         };
-        Self { download, decoder, inspector, kind, ready: None, state: State::Open }
+        let (ready, trailers) = (None, None);
+        Self { download, decoder, inspector, kind, ready, trailers, state: State::Open }
     }
 
     /// Waits for the beginning, so that an answer that cannot be looked into is refused in words. What
@@ -112,7 +142,7 @@ impl Masked {
     }
 
     pub(crate) fn is_over(&self) -> bool {
-        self.state == State::Over && self.ready.is_none()
+        self.state == State::Over && self.ready.is_none() && self.trailers.is_none()
     }
 
     pub(crate) fn poll(
@@ -120,7 +150,15 @@ impl Masked {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match ready!(self.poll_ready(cx)) {
-            Ok(()) => Poll::Ready(self.ready.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Ok(()) => {
+                let data = self.ready.take().map(Frame::data);
+                Poll::Ready(data.or_else(|| self.trailers.take().map(Frame::trailers)).map(Ok))
+            }
+            Err(error) if self.kind == Kind::Messages && error.is::<Trouble>() => {
+                // A call ends with its status.
+                self.state = State::Over;
+                Poll::Ready(Some(Ok(Frame::trailers(cut_trailers(ConnectionEnd::Opaque)))))
+            }
             Err(error) => Poll::Ready(Some(Err(error))),
         }
     }
@@ -142,10 +180,9 @@ impl Masked {
                     continue;
                 }
             };
-            // Trailers may say anything, and nobody needs them here.
             match frame.into_data() {
                 Ok(data) => self.take(&data),
-                Err(_) => self.end(),
+                Err(frame) => self.trail(frame.into_trailers().unwrap_or_default()),
             }
             if self.state == State::Open && self.download.is_end_stream() {
                 self.end();
@@ -159,6 +196,22 @@ impl Masked {
         let mut out = Vec::with_capacity(data.len() + data.len() / 8);
         let pushed = caught(|| decoder.push(data, |bytes| inspector.push(bytes, &mut out)));
         self.took(pushed, out);
+    }
+
+    /// Trailers may say anything: those of calls say how they ended, and others are dropped.
+    fn trail(&mut self, mut trailers: HeaderMap) {
+        if self.kind != Kind::Messages {
+            return self.end();
+        }
+        let is_fine = trailers.get("grpc-status").is_some_and(|status| status == "0");
+        if is_fine {
+            self.end();
+        } else {
+            // What came of a message that will not be whole is dropped.
+            self.state = State::Over;
+        }
+        head::of_trailers(&mut trailers);
+        self.trailers = Some(trailers).filter(|_| self.state == State::Over);
     }
 
     fn end(&mut self) {

@@ -39,10 +39,16 @@ pub(crate) fn of_request(method: &Method, headers: &mut HeaderMap) -> Result<(),
     {
         headers.remove(name);
     }
+    if headers.contains_key(GRPC_ACCEPTS) {
+        headers.insert(GRPC_ACCEPTS, HeaderValue::from_static("identity"));
+    }
     let accepted = accepted(headers);
     headers.insert(header::ACCEPT_ENCODING, accepted);
     Ok(())
 }
+
+/// The codings of messages that a gRPC client takes.
+const GRPC_ACCEPTS: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 
 const NO_TAGS: &str =
     "answers of this service are masked and have no entity tags, so no change can depend on one";
@@ -86,6 +92,12 @@ pub(crate) fn of_answer(method: &Method, head: &mut Parts) -> Result<Kind, Troub
 pub(crate) fn of_upgrade(headers: &mut HeaderMap) {
     remove_matching(headers, |name| !is_harmless(name) && !may_lead(name));
     withhold(headers);
+}
+
+/// Takes from the trailers of a call what must not pass.
+pub(crate) fn of_trailers(trailers: &mut HeaderMap) {
+    remove_matching(trailers, |name| !matches!(name.as_str(), "grpc-status" | "grpc-message"));
+    withhold(trailers);
 }
 
 /// By the content type, of which there is one, in UTF-8. A body of none of these kinds has to be empty.
@@ -148,7 +160,12 @@ fn is_harmless(name: &HeaderName) -> bool {
 fn may_lead(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
-        "location" | "content-location" | "link" | "set-cookie" | "sec-websocket-protocol"
+        "location"
+            | "content-location"
+            | "link"
+            | "set-cookie"
+            | "sec-websocket-protocol"
+            | "grpc-message"
     )
 }
 

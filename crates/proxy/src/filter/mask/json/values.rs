@@ -1,5 +1,7 @@
 //! Values: what of them passes, what is dropped, and what is held until all of it is there.
 
+use std::borrow::Cow;
+
 use portcullis_policy::{ClassSet, sensitive::automaton::At};
 
 use super::{Json, Pushed, Token, Way};
@@ -152,7 +154,11 @@ impl Json {
         out: &mut Vec<u8>,
     ) -> Result<(), Trouble> {
         let held = std::mem::take(&mut self.held);
-        let text = if has_escapes { unescape(&held) } else { String::from_utf8(held.clone()).ok() };
+        let text = if has_escapes {
+            unescape(&held).map(Cow::Owned)
+        } else {
+            std::str::from_utf8(&held).ok().map(Cow::Borrowed)
+        };
         let text = text.ok_or(Trouble::NotJson)?;
         if !masked.is_empty() {
             out.extend_from_slice(mask_of(&text, self.rules.shows_end(masked)).as_bytes());
@@ -165,6 +171,7 @@ impl Json {
             self.met.0 |= met.0;
             out.extend_from_slice(replaced.as_deref().unwrap_or(&held));
         }
+        drop(text);
         self.held = held;
         self.held.clear();
         if self.held.capacity() > LONGEST_NAME {
