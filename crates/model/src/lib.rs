@@ -21,6 +21,7 @@ pub mod refusal;
 pub mod sealed;
 pub mod secret;
 pub mod service;
+pub mod shown;
 pub mod sign_in;
 pub mod thumbprint;
 pub mod way;
@@ -51,6 +52,7 @@ pub use service::{
     BundleDigest, ClassName, InstanceName, InvalidName, OperationName, PolicyId, Resource,
     ServiceName,
 };
+pub use shown::ShownBody;
 pub use sign_in::{Audience, Held, SignIn, SignInEnd};
 pub use thumbprint::{InvalidThumbprint, Thumbprint};
 pub use way::Way;

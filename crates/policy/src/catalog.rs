@@ -15,6 +15,7 @@ mod load;
 mod openapi;
 mod operation;
 mod protobuf;
+mod responses;
 mod schema;
 mod service;
 mod template;
@@ -23,6 +24,7 @@ pub mod types;
 
 pub use operation::{InspectError, Operation};
 pub use protobuf::ProtobufMethod;
+pub use responses::leading_nowhere;
 pub use service::{Matched, Service};
 pub use types::{Field, RecordType, Type};
 

@@ -85,6 +85,7 @@ pub(crate) async fn hold(
     payload: Payload,
     refused: Box<Requestable>,
 ) -> Result<Released, Refusal> {
+    exchange.shown = payload.whole().and_then(|body| shown::body(exchange, request, body));
     let Some(wish) = Wish::of(exchange, request, &refused) else {
         return Err(Refusal::Requestable(refused));
     };
@@ -118,6 +119,9 @@ impl Held<'_> {
         };
         let payload = payload.without_trailers();
         let body = payload.whole().unwrap_or_default();
+        if self.exchange.shown.is_none() {
+            self.exchange.shown = shown::body(self.exchange, self.request, body);
+        }
         seat.fit(body.len() as u64);
         let principal = &self.caller.identity.subject.principal().id;
         self.digest = digest::of(principal, &self.resource, self.request, body);
@@ -226,6 +230,7 @@ impl Held<'_> {
             summary: exchange.summary(),
             parameters: shown::parameters(exchange, &self.refused.operation, self.request)?,
             size,
+            body: exchange.shown.as_deref().cloned(),
             until: exchange.core.now() + left,
         })
     }

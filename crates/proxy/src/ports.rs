@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
     Attempt, ConnectionId, GrantId, InstanceName, OperationName, Outcome, Principal, PrincipalId,
-    RecordLevel, RefusalId, RefusalsCounted, RequestId, Resource, Secret, ServiceName, SignInId,
-    Way,
+    RecordLevel, RefusalId, RefusalsCounted, RequestId, Resource, Secret, ServiceName, ShownBody,
+    SignInId, Way,
 };
 use portcullis_policy::{Snapshot, rate_limit::RateLimit};
 use tokio::sync::watch;
@@ -122,6 +122,8 @@ pub struct KeptRefusal {
     pub summary: String,
     /// What would have opened it.
     pub ways: Vec<Way>,
+    /// Its body, as people see it; none if nobody had to read it, or nobody could.
+    pub body: Option<ShownBody>,
     /// When.
     pub time: Timestamp,
 }

@@ -86,8 +86,17 @@ impl Limits for ControlPorts {
 #[async_trait]
 impl Refusals for ControlPorts {
     async fn keep(&self, refusal: KeptRefusal) -> Option<RefusalId> {
-        let KeptRefusal { principal, request, operation, resource, digest, summary, ways, time } =
-            refusal;
+        let KeptRefusal {
+            principal,
+            request,
+            operation,
+            resource,
+            digest,
+            summary,
+            ways,
+            body,
+            time,
+        } = refusal;
         let refusal = control::KeptRefusal {
             principal,
             request,
@@ -96,6 +105,7 @@ impl Refusals for ControlPorts {
             digest,
             summary,
             ways,
+            body,
             time,
         };
         let control = Arc::clone(&self.control);
