@@ -148,14 +148,16 @@ fn body(
         let why = "a policy reads this body, so it cannot be compressed";
         return Err(Refusal::NotRepresentable(why.to_owned()));
     }
-    let kind = request.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    declared.body(kind, bytes).map_err(refusal)
+    declared.body(&request.headers, bytes).map_err(refusal)
 }
 
 pub(crate) fn refusal(error: InspectError) -> Refusal {
     match error {
         InspectError::Malformed(_) => Refusal::Malformed("the parameters or body read two ways"),
         InspectError::NotRepresentable(why) => Refusal::NotRepresentable(why),
+        InspectError::TooLarge => {
+            Refusal::TooLarge("this body is over the operation's `max_body` once it is decoded")
+        }
     }
 }
 

@@ -6,10 +6,11 @@ use std::{fmt, sync::Arc};
 use indexmap::IndexMap;
 
 use super::{
+    protobuf::{self, ProtobufMethod},
     template::{Segment, Template},
     types::{Field, RecordType, Type},
 };
-use crate::LoadError;
+use crate::{LoadError, bundle::OperationGroup};
 
 /// One declared operation.
 #[derive(Debug, Clone)]
@@ -22,6 +23,10 @@ pub(super) struct Draft {
     pub(super) template: Option<Template>,
     pub(super) params: Vec<Param>,
     pub(super) body: Option<Body>,
+    /// `None`: what its method says.
+    pub(super) group: Option<OperationGroup>,
+    /// What it is, if it is a method of gRPC that descriptors declare.
+    pub(super) protobuf: Option<Box<ProtobufMethod>>,
     pub(super) place: Place,
 }
 
@@ -44,11 +49,29 @@ pub(super) enum Carrier {
     QueryWithCommas,
 }
 
+/// How a body is read.
+#[derive(Debug, Clone)]
+pub(super) enum Body {
+    /// As a JSON object.
+    Json(JsonBody),
+    /// As the one message of a call of gRPC.
+    Message(protobuf::Input),
+}
+
 /// A JSON object as body.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Body {
+pub(super) struct JsonBody {
     pub(super) ty: RecordType,
     pub(super) required: bool,
+}
+
+impl Body {
+    pub(super) fn ty(&self) -> &RecordType {
+        match self {
+            Self::Json(body) => &body.ty,
+            Self::Message(input) => input.ty(),
+        }
+    }
 }
 
 /// Where something is declared, for messages.
@@ -106,6 +129,8 @@ pub(super) fn by_method(place: &Place) -> Vec<Draft> {
         template: None,
         params: Vec::new(),
         body: None,
+        group: None,
+        protobuf: None,
         place: place.clone(),
     };
     METHODS.into_iter().map(draft).collect()
@@ -122,6 +147,8 @@ pub(super) fn connect(place: &Place) -> Vec<Draft> {
         template: None,
         params: Vec::new(),
         body: None,
+        group: None,
+        protobuf: None,
         place: place.clone(),
     }]
 }
@@ -141,6 +168,8 @@ pub(super) fn inline(
                 params: template.params().map(|(_, name)| Param::text(name)).collect(),
                 template: Some(template),
                 body: None,
+                group: None,
+                protobuf: None,
                 place: place.clone(),
             }),
             Err(what) => errors.push(place.error(

@@ -5,16 +5,20 @@
 
 use std::{borrow::Cow, sync::Arc};
 
+use http::{HeaderMap, HeaderName, header};
 use percent_encoding::percent_decode_str;
 
 use super::{
     InspectError,
-    declared::{Body, Carrier, Param},
+    declared::{Body, Carrier, JsonBody, Param},
     json::{self, Json},
     openapi::is_json,
     types::{RecordType, Type},
 };
 use crate::context::{Record, Value};
+
+/// How messages of gRPC are compressed.
+const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
 /// Fractional digits of a Cedar decimal.
 const DECIMAL_PLACES: usize = 4;
@@ -55,9 +59,52 @@ pub(super) fn params(
     Ok(record)
 }
 
-/// The declared body; `None` if it may be absent and is.
+/// The declared body; `None` if it may be absent and is. Decoded, a message has at most `most` bytes.
 pub(super) fn body(
     declared: &Body,
+    headers: &HeaderMap,
+    bytes: &[u8],
+    most: u64,
+) -> Result<Option<Record>, InspectError> {
+    let content_type = only(headers, &header::CONTENT_TYPE)?;
+    match declared {
+        Body::Json(declared) => json_body(declared, content_type, bytes),
+        Body::Message(input) => {
+            if !content_type.is_some_and(is_grpc) {
+                return Err(InspectError::NotRepresentable(
+                    "the content type is not application/grpc".to_owned(),
+                ));
+            }
+            let coded = only(headers, &GRPC_ENCODING)?;
+            input.record(bytes, coded.map(str::as_bytes), most).map(Some)
+        }
+    }
+}
+
+/// The value of a header that says how a body is read: there is one, and it is text.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, InspectError> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => {
+            let text = value.to_str().map_err(|_| malformed(&format!("`{name}` is no text")))?;
+            Ok(Some(text))
+        }
+        (Some(_), Some(_)) => Err(malformed(&format!("`{name}` is there twice"))),
+    }
+}
+
+/// Messages of protobuf in frames; `application/grpc+json` has others.
+fn is_grpc(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    ["application/grpc", "application/grpc+proto"]
+        .iter()
+        .any(|known| essence.eq_ignore_ascii_case(known))
+}
+
+/// The declared JSON body; `None` if it may be absent and is.
+fn json_body(
+    declared: &JsonBody,
     content_type: Option<&str>,
     bytes: &[u8],
 ) -> Result<Option<Record>, InspectError> {

@@ -1,7 +1,7 @@
 //! Operations from an OpenAPI 3.0 or 3.1 document.
 
 use super::{
-    declared::{Body, Carrier, Draft, Param},
+    declared::{Body, Carrier, Draft, JsonBody, Param},
     document::{Document, Node, Tree},
     schema::Reader,
     template::{self, Template},
@@ -89,7 +89,16 @@ impl<'d> Walk<'d, '_> {
             let body = operation.at("requestBody").and_then(|body| self.body(body));
             let place = self.document.place(line);
             let method = method.into();
-            self.drafts.push(Draft { name, method, template: Some(template), params, body, place });
+            self.drafts.push(Draft {
+                name,
+                method,
+                template: Some(template),
+                params,
+                body: body.map(Body::Json),
+                group: None,
+                protobuf: None,
+                place,
+            });
         }
     }
 
@@ -138,7 +147,7 @@ impl<'d> Walk<'d, '_> {
         readable.then(|| Param { name: name.into(), carrier, field })
     }
 
-    fn body(&mut self, node: &'d Node) -> Option<Body> {
+    fn body(&mut self, node: &'d Node) -> Option<JsonBody> {
         let body = match self.document.resolve(node) {
             Ok(body) => body,
             Err(what) => {
@@ -157,7 +166,7 @@ impl<'d> Walk<'d, '_> {
         types.dedup();
         // Two kinds of JSON with different schemas have no type in common.
         let ty = if types.len() == 1 { types.pop().flatten() } else { None };
-        ty.map(|ty| Body { ty, required: body.flag("required") })
+        ty.map(|ty| JsonBody { ty, required: body.flag("required") })
     }
 
     fn field(&mut self, schema: &'d Node, required: bool) -> Option<Field> {

@@ -1,15 +1,23 @@
 //! Inspection of parameters and bodies.
 
+use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
+
 use super::*;
 use crate::{
     catalog::InspectError::{self, Malformed, NotRepresentable},
     context::{Record, Value},
 };
 
-const JSON: Option<&str> = Some("application/json");
+fn of_type(kind: &'static str) -> HeaderMap {
+    HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))])
+}
+
+fn json() -> HeaderMap {
+    of_type("application/json")
+}
 
 fn body(text: &str) -> Result<Option<Record>, InspectError> {
-    operation(&payments(openapi(DOCUMENT)), "createRefund").body(JSON, text.as_bytes())
+    operation(&payments(openapi(DOCUMENT)), "createRefund").body(&json(), text.as_bytes())
 }
 
 fn amount(amount: &str) -> Result<Option<Record>, InspectError> {
@@ -179,13 +187,16 @@ fn bodies_that_are_absent_broken_or_no_object() {
     assert!(matches!(body("{\"amount\": 1"), Err(Malformed(_))));
     let catalog = payments(openapi(DOCUMENT));
     assert!(matches!(
-        operation(&catalog, "createRefund").body(JSON, b"{\"a\": \"\xff\"}"),
+        operation(&catalog, "createRefund").body(&json(), b"{\"a\": \"\xff\"}"),
         Err(Malformed(_))
     ));
-    assert_eq!(operation(&catalog, "searchRefunds").body(None, b"anything"), Ok(None));
+    assert_eq!(operation(&catalog, "searchRefunds").body(&HeaderMap::new(), b"anything"), Ok(None));
     let optional =
         DOCUMENT.replace("required: true\n      content", "required: false\n      content");
-    assert_eq!(operation(&payments(openapi(&optional)), "createRefund").body(None, b""), Ok(None));
+    assert_eq!(
+        operation(&payments(openapi(&optional)), "createRefund").body(&HeaderMap::new(), b""),
+        Ok(None)
+    );
 }
 
 #[test]
