@@ -51,9 +51,9 @@ pub(crate) struct ServeArguments {
     /// How many cores the gate uses; all of them if absent
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     cores: Option<u16>,
-    /// Microseconds, like 100, that a core with quick work and few requests looks for more before it
-    /// sleeps: buys latency with processor time
-    #[arg(long, value_name = "MICROSECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=10_000))]
+    /// Microseconds that a core with quick work and few requests looks for more before it sleeps: buys
+    /// latency with processor time; 0 to sleep at once
+    #[arg(long, value_name = "MICROSECONDS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(0..=10_000))]
     busy_poll: u64,
     /// Evaluate each request anew: shows what remembering decisions is worth
     #[arg(long, hide = true)]
@@ -145,6 +145,7 @@ impl Running {
             control: Arc::clone(&house.control),
             metrics: observe::metrics(registry),
             readiness: observe::readiness(&house, &certificates),
+            standing: observe::standing(&metrics),
             assertion_keys: serde_json::json!({ "keys": [signer.jwk()] }),
             log_public_key: house.log.verifier_key().to_owned(),
             base_url: gate::base_url(&settings.control.url),
@@ -152,7 +153,9 @@ impl Running {
             entropy: Arc::clone(&house.entropy),
         });
         let geo = Arc::new(geo::Geo::default());
-        if let Some(opened) = geo.open(settings, &loaded.base)? {
+        let opened = geo.open(settings, &loaded.base);
+        let opened = opened.map_err(|error| diagnostics::error(&[*error], &loaded.base))?;
+        if let Some(opened) = opened {
             geo.commit(opened);
         }
         let countries = Arc::clone(&geo) as _;
