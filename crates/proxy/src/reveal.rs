@@ -14,7 +14,8 @@ use portcullis_policy::{
 use crate::{
     connection::Standing,
     decide::{self, Question},
-    exchange::{Exchange, Key},
+    exchange::Exchange,
+    forward::standing,
 };
 
 /// What of the data of one service a caller sees. Only services with sensitive data have one.
@@ -110,7 +111,7 @@ pub(crate) fn decide(exchange: &mut Exchange, question: &Question) {
         };
         if let Some((asked, pass)) = permitted(exchange, asked, &snapshot) {
             decide::used(&exchange.core, &pass);
-            sight.see(class, standing(exchange, asked, &pass));
+            sight.see(class, standing(exchange, Rc::new(asked), &pass));
         }
     }
     exchange.sight = Some(sight);
@@ -142,19 +143,6 @@ fn permitted(
         Answer::Permit(pass) => Some((asked, pass)),
         Answer::Requestable(_) | Answer::Deny(_) => None,
     }
-}
-
-fn standing(exchange: &Exchange, asked: Question, pass: &Pass) -> Standing {
-    Standing::new(
-        Rc::new(asked),
-        pass,
-        exchange.sign_in,
-        exchange.ends_at,
-        exchange.again.clone(),
-        exchange.key == Key::Certificate,
-        exchange.snapshot.stamp().generation,
-    )
-    .by_sealed(exchange.sealed.clone())
 }
 
 /// The answer is there, maybe long after the request was decided: what may not be seen any more is
