@@ -64,6 +64,9 @@ pub struct Attempt<'a> {
     pub grant: Option<GrantId>,
     /// The caller's address.
     pub source: IpAddr,
+    /// The country that it is in, if a policy asked: as it was decided with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub country: Option<&'a str>,
     /// The HTTP method.
     pub method: &'a str,
     /// The host, as routed.

@@ -84,9 +84,8 @@ struct Tested {
 fn certified(path: &Path) -> Result<Tested, Vec<LoadError>> {
     let tested = tested(path)?;
     let mut errors = certificates::check(&tested.loaded, SystemClock.now());
-    if let Err(error) = Geo::default().open(&tested.loaded.config, &tested.loaded.base) {
-        errors.push(certificates::mistake("geo", &error));
-    }
+    let opened = Geo::default().open(&tested.loaded.config, &tested.loaded.base);
+    errors.extend(opened.err().map(|mistake| *mistake));
     if errors.is_empty() { Ok(tested) } else { Err(errors) }
 }
 

@@ -71,6 +71,7 @@ pub(crate) fn decide(
     let ip = exchange.peer.ip;
     let country = located(&exchange.core, &exchange.snapshot, &operation.name, ip);
     let country = country.map_err(no_answer)?;
+    exchange.country = country;
     let context = Context {
         now: exchange.now,
         source: Known::Value(Source { ip, country }),

@@ -16,7 +16,7 @@ use portcullis_identity::{introspection::Again, sealed::Opened};
 use portcullis_model::{
     GrantId, InstanceName, OperationName, PolicyId, RequestId, ServiceName, ShownBody, SignInId,
 };
-use portcullis_policy::{Snapshot, edge::HeaderRules};
+use portcullis_policy::{Country, Snapshot, edge::HeaderRules};
 
 use crate::{
     browser::Browser,
@@ -83,6 +83,8 @@ pub(crate) struct Exchange {
     pub(crate) identity: Option<Rc<Identity>>,
     /// How the caller proved who they are.
     pub(crate) auth_method: Option<&'static str>,
+    /// Where the caller is, if a policy asked.
+    pub(crate) country: Option<Country>,
     /// The only grant that may open anything, if a grant token was presented.
     pub(crate) only: Option<GrantId>,
     /// The sign-in that identified the caller, and when what identified them ends.
@@ -149,6 +151,7 @@ impl Exchange {
             origin: if present.has(Present::ORIGIN) { origin(headers) } else { None },
             identity: None,
             auth_method: None,
+            country: None,
             only: None,
             sign_in: None,
             ends_at: now,

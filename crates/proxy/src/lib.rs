@@ -41,6 +41,7 @@ mod gate;
 mod hold;
 mod identify;
 mod inspect;
+mod late;
 mod limit;
 mod listener;
 mod metrics;
@@ -66,4 +67,4 @@ pub use gate::{
 pub use hold::HoldLimits;
 pub use listener::LiveTls;
 pub use metrics::Metrics;
-pub use upstream::{ClientTls, ServerAuthorities};
+pub use upstream::{ClientTls, Health, ServerAuthorities, Standing};

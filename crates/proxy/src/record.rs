@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use portcullis_model::{
     Attempt, ConnectionId, EventType, InstanceName, Outcome, RecordLevel, Refusal, RefusalsCounted,
 };
-use portcullis_policy::Pass;
+use portcullis_policy::{Country, Pass};
 
 use crate::{
     core::Core,
@@ -162,6 +162,7 @@ fn attempt<'a>(
         bundle: Some(exchange.snapshot.stamp()),
         grant: exchange.grant.or(exchange.only),
         source: exchange.peer.ip,
+        country: exchange.country.as_ref().map(Country::as_str),
         method: exchange.method.as_str(),
         host: exchange.host(),
         path: exchange.path(),

@@ -58,6 +58,7 @@ impl Writer {
         out.extend_from_slice(b",\"source\":\"");
         address(out, attempt.source);
         out.push(b'"');
+        optional(out, b",\"country\":", attempt.country);
         string(out, b",\"method\":", attempt.method);
         string(out, b",\"host\":", attempt.host);
         string(out, b",\"path\":", attempt.path);
@@ -256,6 +257,7 @@ mod tests {
                 bundle: named.then_some(&bundle),
                 grant: whole.then_some(GrantId::from_bits(bits)),
                 source,
+                country: whole.then_some("PT"),
                 method: "GET",
                 host: &host,
                 path: &path,

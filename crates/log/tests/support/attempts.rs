@@ -27,6 +27,7 @@ pub(crate) fn attempt(request: u128, path: &str) -> Attempt<'_> {
         bundle: None,
         grant: None,
         source: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        country: None,
         method: "GET",
         host: "payments.test",
         path,

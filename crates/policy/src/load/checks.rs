@@ -39,6 +39,8 @@ pub(super) struct Checked<'a> {
     pub(super) clauses: &'a [Clause],
     pub(super) literals: &'a [EntityUid],
     pub(super) all_services: bool,
+    /// Whether it says `@hold`.
+    pub(super) holds: bool,
     /// The first annotation that only requests can have carried out.
     pub(super) of_requests: Option<&'a str>,
     /// The first folder of its file, if it is a service's.
@@ -54,9 +56,32 @@ impl Checked<'_> {
         found.extend(self.instances(catalog));
         found.extend(self.outside_of_folder());
         found.extend(self.strangers(catalog));
+        found.extend(self.holds_nothing(catalog));
         found.extend(self.counted_reveals(catalog));
         found.extend(self.streams(catalog));
         found
+    }
+
+    /// A connection to a TCP service is refused at once: nothing is sent yet that could wait.
+    fn holds_nothing(&self, catalog: &Catalog) -> Option<Mistake> {
+        let is_tcp = |uid: &EntityUid| {
+            let service = service_of(uid).and_then(|service| service.parse().ok());
+            service.and_then(|name| catalog.service(&name)).is_some_and(|s| s.connect().is_some())
+        };
+        let by_action = match &self.head.action {
+            ActionConstraint::Any => false,
+            ActionConstraint::Eq(uid) => is_tcp(uid),
+            ActionConstraint::In(uids) => !uids.is_empty() && uids.iter().all(is_tcp),
+        };
+        let by_resource = match &self.head.resource {
+            ResourceConstraint::Any | ResourceConstraint::Is(_) => false,
+            ResourceConstraint::Eq(uid)
+            | ResourceConstraint::In(uid)
+            | ResourceConstraint::IsIn(_, uid) => is_tcp(uid),
+        };
+        let help = "leave @hold out: `portcullis connect --reason …` asks before it connects";
+        let message = "a connection to a TCP service is never held";
+        (self.holds && (by_action || by_resource)).then(|| mistake("@hold", message, help))
     }
 
     /// A permit for strangers where none is let in would look open and never be. A forbid may well

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use portcullis_api::{
-    services::{ReachBody, ServiceBody, ServicesBody},
+    services::{HealthBody, InstanceBody, ReachBody, ServiceBody, ServicesBody},
     way::WayBody,
 };
 
@@ -50,9 +50,10 @@ fn all(screen: &Screen, services: &ServicesBody) {
             service.hosts.join(", "),
             count(service, ReachBody::Open),
             count(service, ReachBody::Requestable),
+            service.health.as_deref().map(up_of).unwrap_or_default(),
         ]
     });
-    let header = ["service", "hosts", "open", "can be asked for"];
+    let header = ["service", "hosts", "open", "can be asked for", "instances up"];
     screen.table("there is no service that you can use", &header, rows.collect());
     if screen.is_interactive() {
         screen.note("`portcullis services NAME` shows the operations of one");
@@ -61,8 +62,15 @@ fn all(screen: &Screen, services: &ServicesBody) {
 
 fn one(screen: &Screen, service: &ServiceBody) {
     screen.line(&format!("{}  {}", service.name, service.hosts.join(", ")));
-    if !service.instances.is_empty() {
-        screen.line(&format!("instances  {}", service.instances.join(", ")));
+    match &service.health {
+        Some(instances) if !instances.is_empty() => {
+            screen.line(&format!("instances  {} up", up_of(instances)));
+            for instance in instances {
+                screen.line(&format!("  {}", in_words(instance)));
+            }
+        }
+        _ if service.instances.is_empty() => {}
+        _ => screen.line(&format!("instances  {}", service.instances.join(", "))),
     }
     let rows = service.operations.iter().map(|operation| {
         let reach = reach(operation.reach, &operation.ways);
@@ -80,6 +88,22 @@ fn one(screen: &Screen, service: &ServiceBody) {
         });
         screen.table("", &["sensitive data", "for you"], rows.collect());
     }
+}
+
+/// `2 of 3`.
+fn up_of(instances: &[InstanceBody]) -> String {
+    let up = instances.iter().filter(|instance| instance.health == HealthBody::Up).count();
+    format!("{up} of {}", instances.len())
+}
+
+fn in_words(instance: &InstanceBody) -> String {
+    let zone = instance.zone.as_ref().map(|zone| format!("  in {zone}")).unwrap_or_default();
+    let health = match instance.health {
+        HealthBody::Up => "up",
+        HealthBody::Unwell => "not well, as its health checks say",
+        HealthBody::Ejected => "left out for a while, as requests to it failed",
+    };
+    format!("{}{zone}  {health}", instance.name)
 }
 
 fn reach(reach: ReachBody, ways: &[WayBody]) -> String {

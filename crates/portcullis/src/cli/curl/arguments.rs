@@ -205,6 +205,7 @@ mod tests {
 
     fn service_of(arguments: &[&str]) -> Result<String, String> {
         let service = |name: &str, host: &str| ServiceBody {
+            health: None,
             name: name.to_owned(),
             hosts: vec![host.to_owned()],
             instances: Vec::new(),

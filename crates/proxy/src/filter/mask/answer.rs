@@ -130,6 +130,10 @@ impl Masked {
     /// Waits for the beginning, so that an answer that cannot be looked into is refused in words. What
     /// trickles is not waited for.
     pub(crate) async fn begin(&mut self) -> Result<(), BodyError> {
+        if self.download.is_end_stream() && self.state == State::Open {
+            // A head is all there is.
+            self.end();
+        }
         if self.kind.trickles() {
             return Ok(());
         }

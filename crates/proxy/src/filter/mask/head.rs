@@ -178,7 +178,7 @@ fn withhold(headers: &mut HeaderMap) {
     };
     let doomed: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| may_lead(name) && !headers.get_all(*name).iter().all(is_fine))
+        .filter(|name| !headers.get_all(*name).iter().all(is_fine))
         .cloned()
         .collect();
     for name in doomed {
