@@ -233,7 +233,7 @@ fn the_deadline_of_a_call_covers_the_reading_of_its_message() {
     // The standard input stays open and says nothing: the message never comes.
     let curl = Command::new("curl")
         .args(["-sS", "--max-time", "60", "--http2-prior-knowledge", "-D", "-", "-o", "/dev/null"])
-        .args(["--resolve", &format!("{HOST}:{port}:127.0.0.1"), "-X", "POST", "-T", "-"])
+        .args(["--resolve", &format!("{HOST}:{port}:127.0.0.1"), "-X", "POST", "-T", "."])
         .args([
             "-H",
             "content-type: application/grpc",
