@@ -4,13 +4,18 @@ use std::{fmt, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use portcullis_control::Control;
-use portcullis_model::{Clock, Entropy};
+use portcullis_model::{Clock, Entropy, ServiceName};
+
+use crate::services::InstanceBody;
 
 /// Renders all metrics as `OpenMetrics` text.
 pub type RenderMetrics = Box<dyn Fn() -> String + Send + Sync>;
 
 /// Says what keeps the process from serving; empty when it is ready.
 pub type Readiness = Box<dyn Fn() -> BoxFuture<'static, Vec<String>> + Send + Sync>;
+
+/// Says how the instances of a service are, in the order of its list.
+pub type Standing = Box<dyn Fn(&ServiceName) -> Vec<InstanceBody> + Send + Sync>;
 
 /// Everything the API needs from the process around it.
 pub struct ApiParts {
@@ -20,6 +25,8 @@ pub struct ApiParts {
     pub metrics: RenderMetrics,
     /// For `/readyz`.
     pub readiness: Readiness,
+    /// For services.
+    pub standing: Standing,
     /// The keys that sign assertions, as a JSON Web Key Set (RFC 7517).
     pub assertion_keys: serde_json::Value,
     /// The key that checkpoints of the log verify with, as a C2SP signed-note verifier key.

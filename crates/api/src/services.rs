@@ -13,7 +13,7 @@ use crate::{
     caller::Caller,
     error::Answer,
     extract::named,
-    parts::Shared,
+    parts::{Shared, Standing},
     way::{self, WayBody},
 };
 
@@ -27,8 +27,55 @@ pub struct ServiceBody {
     pub hosts: Vec<String>,
     /// Its instances.
     pub instances: Vec<String>,
+    /// How each of its instances is, those that discovery found among them; only for who may use the service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Vec<InstanceBody>>,
     /// Its operations.
     pub operations: Vec<OperationBody>,
+    /// Its sensitive data, by class: masked, unless policy lets the caller see it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sensitive: Vec<DataClassBody>,
+}
+
+/// A class of sensitive data, for the caller.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = DataClass)]
+pub struct DataClassBody {
+    /// Its name.
+    pub class: String,
+    /// What to ask for to see it.
+    pub operation: String,
+    /// Whether the caller sees it, as far as can be told without a request.
+    pub reach: ReachBody,
+    /// What would reveal it, if that can be asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ways: Vec<WayBody>,
+}
+
+/// How one instance is.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = Instance)]
+pub struct InstanceBody {
+    /// Its name.
+    pub name: String,
+    /// The zone that it is in, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// Whether it gets requests.
+    pub health: HealthBody,
+}
+
+/// Whether an instance gets requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = Health)]
+pub enum HealthBody {
+    /// It does.
+    Up,
+    /// Health checks say that it is not well.
+    Unwell,
+    /// It is left out for a while, as requests to it failed.
+    Ejected,
 }
 
 /// One operation, for the caller.
@@ -78,13 +125,25 @@ impl From<OperationView> for OperationBody {
     }
 }
 
-impl From<ServiceView> for ServiceBody {
-    fn from(view: ServiceView) -> Self {
+impl From<OperationView> for DataClassBody {
+    fn from(view: OperationView) -> Self {
+        let class = view.name.revealed().unwrap_or_default().to_owned();
+        let OperationBody { name, reach, ways, .. } = view.into();
+        Self { class, operation: name, reach, ways }
+    }
+}
+
+impl ServiceBody {
+    /// Who may only ask for a service learns nothing of how it is.
+    fn new(view: ServiceView, standing: &Standing) -> Self {
+        let uses = view.operations.iter().any(|operation| matches!(operation.reach, Reach::Open));
         Self {
+            health: uses.then(|| standing(&view.name)),
             name: view.name.to_string(),
             hosts: view.hosts,
             instances: view.instances.iter().map(ToString::to_string).collect(),
             operations: view.operations.into_iter().map(OperationBody::from).collect(),
+            sensitive: view.classes.into_iter().map(DataClassBody::from).collect(),
         }
     }
 }
@@ -100,7 +159,8 @@ pub(crate) async fn services(
     State(api): State<Shared>,
 ) -> Answer<Json<ServicesBody>> {
     let services = api.control.services(&op).await?;
-    Ok(Json(ServicesBody { services: services.into_iter().map(ServiceBody::from).collect() }))
+    let services = services.into_iter().map(|view| ServiceBody::new(view, &api.standing));
+    Ok(Json(ServicesBody { services: services.collect() }))
 }
 
 /// One service
@@ -112,5 +172,6 @@ pub(crate) async fn service(
     Path(name): Path<String>,
 ) -> Answer<Json<ServiceBody>> {
     let name = named(&name, "the service")?;
-    Ok(Json(api.control.service(&op, &name).await?.into()))
+    let view = api.control.service(&op, &name).await?;
+    Ok(Json(ServiceBody::new(view, &api.standing)))
 }

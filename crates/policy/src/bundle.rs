@@ -356,17 +356,24 @@ impl Bundle {
             .is_some_and(|((_, policy), prepared)| policy.head.admits_principal(prepared.scoped()))
     }
 
-    /// The operations of `service` that the head of `rule` matches; none if there is no such rule.
+    /// The operations of `service`, and its classes of data to be seen, that the head of `rule` matches;
+    /// none if there is no such rule.
     pub fn operations_under(&self, rule: &PolicyId, service: &ServiceName) -> Vec<OperationName> {
         let Some((_, policy)) = self.loaded.policies.lookup(rule.as_str()) else {
             return Vec::new();
         };
         let all = self.loaded.catalog.service(service).into_iter();
-        let names =
-            all.flat_map(crate::catalog::Service::operations).map(crate::catalog::Operation::name);
+        let names = all.flat_map(|service| {
+            let operations = service.operations().map(crate::catalog::Operation::name);
+            operations.chain(service.reveals())
+        });
         let matching = names.filter(|name| {
             let place = self.places.operation(name);
-            place.is_some_and(|place| policy.head.admits_action(place.action.scoped()))
+            place.is_some_and(|place| {
+                let class = place.class.as_ref();
+                policy.head.admits_action(place.action.scoped())
+                    && class.is_none_or(|class| policy.head.admits_resource(class.scoped()))
+            })
         });
         matching.cloned().collect()
     }

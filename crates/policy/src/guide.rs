@@ -89,7 +89,10 @@ fn payments() -> ServiceSource {
         upstream: crate::upstream::UpstreamSource::default(),
         strict_audit: false,
         anonymous: true,
-        edge: crate::edge::EdgeSource::default(),
+        edge: crate::edge::EdgeSource {
+            sensitive: Some(crate::fixture::sensitive(&["pci", "pii"])),
+            ..crate::edge::EdgeSource::default()
+        },
         place: ("portcullis.yaml".to_owned(), None),
     }
 }
@@ -105,6 +108,7 @@ fn database() -> ServiceSource {
             max_bytes: None,
         }),
         anonymous: false,
+        edge: crate::edge::EdgeSource::default(),
         ..payments()
     }
 }

@@ -14,6 +14,7 @@ pub mod load_error;
 pub mod notice;
 pub mod policy_test;
 pub mod rate_limit;
+pub mod sensitive;
 pub mod snapshot;
 pub mod upstream;
 
@@ -56,4 +57,5 @@ pub use control_action::{ControlAction, ControlContext, ControlResource, Control
 pub use counters::EvaluationErrors;
 pub use decide::{Answer, DecisionCache, Denial, Pass, Query, Verdict};
 pub use load_error::LoadError;
+pub use sensitive::{ClassSet, Sensitive};
 pub use snapshot::Snapshot;

@@ -28,6 +28,7 @@ mod headers;
 mod holding;
 mod identity;
 mod introspection;
+mod late;
 mod limits;
 mod listener;
 mod mapping;
@@ -42,11 +43,13 @@ mod scim;
 mod sealed;
 mod secret;
 mod section;
+mod sensitive;
 mod service;
 mod shutdown;
 mod sign_ins;
 mod size;
 mod spiffe;
+mod spot;
 mod tcp;
 #[cfg(test)]
 mod tests;
@@ -154,11 +157,23 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, Vec<LoadError>> {
     let config = read(&document, &base, &problems);
     let sources = config.as_ref().map(|config| bundle_source::read(config, &base, &problems));
     match (config, sources) {
-        (Some(config), Some((bundle, policy_tests))) if problems.is_empty() => {
+        (Some(mut config), Some((bundle, policy_tests))) if problems.is_empty() => {
             let files = files(&config);
+            config.hide(&problems.hidden());
             Ok(Loaded { config, bundle, policy_tests, base, files })
         }
         _ => Err(problems.into_vec()),
+    }
+}
+
+impl Config {
+    /// Takes what must not be shown out of the lines that it remembers.
+    fn hide(&mut self, secrets: &[String]) {
+        let upstreams = self.services.iter_mut().filter_map(|one| one.upstream.tls.as_mut());
+        let spots = upstreams.map(|tls| &mut tls.spot);
+        for spot in spots.chain(self.geo.as_mut().map(|geo| &mut geo.spot)) {
+            spot.hide(secrets);
+        }
     }
 }
 

@@ -15,6 +15,11 @@ pub(crate) fn render(errors: &[LoadError], base: &Path) -> String {
     text
 }
 
+/// The same as the one reason why something failed.
+pub(crate) fn error(errors: &[LoadError], base: &Path) -> anyhow::Error {
+    anyhow::anyhow!(render(errors, base).trim_end().to_owned())
+}
+
 fn block(text: &mut String, error: &LoadError, base: &Path) {
     let file = base.join(&error.file);
     let file = file.strip_prefix(".").unwrap_or(&file).display();

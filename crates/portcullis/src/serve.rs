@@ -145,6 +145,7 @@ impl Running {
             control: Arc::clone(&house.control),
             metrics: observe::metrics(registry),
             readiness: observe::readiness(&house, &certificates),
+            standing: observe::standing(&metrics),
             assertion_keys: serde_json::json!({ "keys": [signer.jwk()] }),
             log_public_key: house.log.verifier_key().to_owned(),
             base_url: gate::base_url(&settings.control.url),
@@ -152,7 +153,9 @@ impl Running {
             entropy: Arc::clone(&house.entropy),
         });
         let geo = Arc::new(geo::Geo::default());
-        if let Some(opened) = geo.open(settings, &loaded.base)? {
+        let opened = geo.open(settings, &loaded.base);
+        let opened = opened.map_err(|error| diagnostics::error(&[*error], &loaded.base))?;
+        if let Some(opened) = opened {
             geo.commit(opened);
         }
         let countries = Arc::clone(&geo) as _;

@@ -38,6 +38,8 @@ pub struct Bounds {
     pub body: Duration,
     /// An answer that is there is taken, [`Self::LEAST`] of it at least, in each such span.
     pub answer: Duration,
+    /// How late a core may be before it takes nothing new; `None`: however late.
+    pub late: Option<Duration>,
 }
 
 impl Bounds {
@@ -70,6 +72,7 @@ impl Default for Bounds {
             idle: Duration::from_secs(75),
             body: Duration::from_secs(30),
             answer: Duration::from_mins(5),
+            late: Some(Duration::from_millis(500)),
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::{
     gate::{GateConfig, GateParts, ListenerConfig},
     hold::Holds,
     identify::Identities,
+    late::{self, Lateness},
     limit::Rates,
     listener::{self, Arrival, Entrance, Peers, Seats, Sources},
     metrics::CoreMetrics,
@@ -60,6 +61,7 @@ pub(crate) struct Core {
     pub(crate) holds: Arc<Holds>,
     pub(crate) sources: Arc<Sources>,
     pub(crate) shares: Shares,
+    pub(crate) lateness: Lateness,
     /// No more is accepted, and nothing waits any longer.
     pub(crate) closing: watch::Sender<bool>,
     pub(crate) stopping: Cell<bool>,
@@ -122,6 +124,7 @@ impl Core {
             holds,
             sources,
             shares: Shares::default(),
+            lateness: Lateness::default(),
             closing: watch::Sender::new(false),
             stopping: Cell::new(false),
             methods: RefCell::default(),
@@ -239,6 +242,9 @@ pub(crate) async fn run(
     let take_over = listener::take_over(Rc::clone(&core), entrances, arrivals, closed);
     tokio::task::spawn_local(take_over);
     tokio::task::spawn_local(watch(Rc::clone(&core)));
+    if let Some(most) = core.config.bounds.late {
+        tokio::task::spawn_local(late::watch(Rc::clone(&core), most));
+    }
     if let Some(most) = core.config.busy_poll {
         tokio::task::spawn_local(Rc::clone(&core.work).stay_awake(most));
     }

@@ -71,6 +71,7 @@ pub(crate) fn decide(
     let ip = exchange.peer.ip;
     let country = located(&exchange.core, &exchange.snapshot, &operation.name, ip);
     let country = country.map_err(no_answer)?;
+    exchange.country = country;
     let context = Context {
         now: exchange.now,
         source: Known::Value(Source { ip, country }),
@@ -80,6 +81,7 @@ pub(crate) fn decide(
         http: Known::Value(request.and_then(|request| http(exchange, request))),
         params: Known::Value(facts.params),
         body: Known::Value(facts.body),
+        seen_in: None,
     };
     let question = Question {
         subject: Arc::clone(&caller.identity.subject),

@@ -14,9 +14,9 @@ use hyper::{
 use jiff::Timestamp;
 use portcullis_identity::{introspection::Again, sealed::Opened};
 use portcullis_model::{
-    GrantId, InstanceName, OperationName, PolicyId, RequestId, ServiceName, SignInId,
+    GrantId, InstanceName, OperationName, PolicyId, RequestId, ServiceName, ShownBody, SignInId,
 };
-use portcullis_policy::{Snapshot, edge::HeaderRules};
+use portcullis_policy::{Country, Snapshot, edge::HeaderRules};
 
 use crate::{
     browser::Browser,
@@ -25,6 +25,7 @@ use crate::{
     filter::{request::TRACEPARENT, trace::TraceParent},
     identify::Identity,
     listener::Peer,
+    reveal::Sight,
     serve::strict::is_stand_in,
     share::Share,
 };
@@ -82,6 +83,8 @@ pub(crate) struct Exchange {
     pub(crate) identity: Option<Rc<Identity>>,
     /// How the caller proved who they are.
     pub(crate) auth_method: Option<&'static str>,
+    /// Where the caller is, if a policy asked.
+    pub(crate) country: Option<Country>,
     /// The only grant that may open anything, if a grant token was presented.
     pub(crate) only: Option<GrantId>,
     /// The sign-in that identified the caller, and when what identified them ends.
@@ -98,6 +101,10 @@ pub(crate) struct Exchange {
     pub(crate) operation: Option<OperationName>,
     pub(crate) policies: Arc<[PolicyId]>,
     pub(crate) grant: Option<GrantId>,
+    /// What of its service's sensitive data is seen, if there is any.
+    pub(crate) sight: Option<Box<Sight>>,
+    /// What people see of its body, if it is refused and somebody may be asked about it.
+    pub(crate) shown: Option<Box<ShownBody>>,
     /// What a sealed credential opened, if one was presented.
     pub(crate) sealed: Option<Arc<Opened>>,
     /// What it takes of the core, once it is permitted.
@@ -144,6 +151,7 @@ impl Exchange {
             origin: if present.has(Present::ORIGIN) { origin(headers) } else { None },
             identity: None,
             auth_method: None,
+            country: None,
             only: None,
             sign_in: None,
             ends_at: now,
@@ -155,6 +163,8 @@ impl Exchange {
             operation: None,
             policies: [].into(),
             grant: None,
+            sight: None,
+            shown: None,
             sealed: None,
             share: None,
             recorded: Cell::new(Recorded::Nothing),

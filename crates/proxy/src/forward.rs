@@ -5,6 +5,7 @@ mod again;
 pub(crate) mod consume;
 pub(crate) mod deadline;
 pub(crate) mod http;
+mod masked;
 pub(crate) mod pipe;
 pub(crate) mod tcp;
 pub(crate) mod websocket;
@@ -24,7 +25,7 @@ use crate::{
     connection::{Opening, Standing},
     decide::Question,
     exchange::{Exchange, Key},
-    filter,
+    filter, reveal,
     upstream::{Kind, Lane, Turn},
 };
 
@@ -114,7 +115,8 @@ pub(crate) fn opening(
         exchange.key == Key::Certificate,
         generation,
     )
-    .by_sealed(exchange.sealed.clone());
+    .by_sealed(exchange.sealed.clone())
+    .showing(reveal::standings(exchange));
     Opening {
         core: Rc::clone(&exchange.core),
         peer: Rc::clone(&exchange.peer),
@@ -168,6 +170,7 @@ impl Outgoing {
             authority: &authority,
         };
         filter::request::add(request.headers_mut(), own);
+        masked::ask(exchange, &mut request)?;
         let (target, takes_trailers) = (canonical.target, canonical.takes_trailers);
         Ok(Self { request, target, authority: authority.header().clone(), takes_trailers })
     }
@@ -200,6 +203,11 @@ impl Outgoing {
 /// The header section of an answer as the client gets it.
 fn filter_answer(exchange: &Exchange, headers: &mut HeaderMap, grant: Option<HeaderValue>) {
     filter::response::filter(headers, &exchange.id_header, grant);
+    if let Some(sight) = &exchange.sight
+        && let Some(masked) = sight.header()
+    {
+        headers.insert(filter::response::MASKED, masked);
+    }
     if let Some(rules) = &exchange.header_rules {
         filter::rules::of_response(rules, headers);
     }

@@ -41,11 +41,13 @@ mod gate;
 mod hold;
 mod identify;
 mod inspect;
+mod late;
 mod limit;
 mod listener;
 mod metrics;
 mod record;
 mod refuse;
+mod reveal;
 mod route;
 mod sealed;
 mod serve;
@@ -56,6 +58,7 @@ mod upstream;
 pub use bounds::Bounds;
 pub use filter::{
     assertion::{AssertionSigner, InvalidKey},
+    mask::{Trouble as MaskTrouble, mask_document},
     rules::{kept_from_requests, kept_from_responses},
 };
 pub use gate::{
@@ -64,4 +67,4 @@ pub use gate::{
 pub use hold::HoldLimits;
 pub use listener::LiveTls;
 pub use metrics::Metrics;
-pub use upstream::{ClientTls, ServerAuthorities};
+pub use upstream::{ClientTls, Health, ServerAuthorities, Standing};

@@ -61,6 +61,10 @@ const SILENCE: Duration = Duration::from_mins(1);
 /// and so much later again, as often as the system does that.
 const PROBES: Duration = Duration::from_secs(15);
 const MAX_STREAMS: u32 = 100;
+/// What a client may send ahead over HTTP/2, in all and on one stream: one whose service takes nothing leaves
+/// room for others.
+const CONNECTION_WINDOW: u32 = 1 << 20;
+const STREAM_WINDOW: u32 = CONNECTION_WINDOW / 4;
 
 /// Finds out whether `address` is free, and which port it is. With `SO_REUSEPORT` alone a second
 /// process would share the port and nobody would know.
@@ -187,6 +191,10 @@ fn seat(core: &Rc<Core>, entrance: &Entrance, stream: TcpStream, ip: IpAddr) {
 fn serve_on(core: &Rc<Core>, entrance: &Entrance, stream: TcpStream, ip: IpAddr, seat: Seat) {
     if core.seats.taken() > core.config.bounds.connections {
         return core.metrics.turned_away(TurnedAway::Limit);
+    }
+    // Without TLS it is told why, for next to nothing.
+    if entrance.tls.is_some() && core.lateness.is_too_much() {
+        return core.metrics.turned_away(TurnedAway::Late);
     }
     // Of a proxy, it is those whose connections it passes on who are counted.
     let is_proxied = proxy_protocol::believes(&entrance.proxies, ip);
@@ -377,7 +385,7 @@ where
         }
         // Pings find out whether the other side is still there.
         Detected::Http2 => {
-            let paced = Paced::new(stream, peer.pace());
+            let paced = Paced::of_http2(stream, peer.pace());
             let io = TokioIo::new(Framed::new(paced, Arc::clone(&peer.window)));
             let mut connection = Box::pin(http2().serve_connection(io, service));
             drive_to_end(connection.as_mut(), &peer, http2::Connection::graceful_shutdown).await;
@@ -435,6 +443,8 @@ fn http2() -> http2::Builder<detect::LocalExecutor> {
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
         .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX))
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(20));

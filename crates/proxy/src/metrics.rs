@@ -11,7 +11,7 @@ use prometheus_client::{
     registry,
 };
 
-use crate::upstream::{Registry, metrics::Upstreams};
+use crate::upstream::{Registry, Standing, metrics::Upstreams};
 
 /// One request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -50,6 +50,8 @@ pub(crate) enum TurnedAway {
     Handshakes,
     /// A trusted proxy did not say whose it is.
     ProxyProtocol,
+    /// The core does not keep up, and has no time for handshakes.
+    Late,
 }
 
 /// All metrics of the gate, shared by its cores.
@@ -102,6 +104,11 @@ impl Metrics {
     /// From now on, what `registry` knows is shown as well.
     pub(crate) fn watch_upstreams(&self, registry: Arc<Registry>) {
         self.upstreams.watch(registry);
+    }
+
+    /// How the instances of `service` are; nothing before the gate is open.
+    pub fn standing(&self, service: &ServiceName) -> Vec<Standing> {
+        self.upstreams.watched().map(|all| all.standing(service)).unwrap_or_default()
     }
 }
 
@@ -176,6 +183,7 @@ impl CoreMetrics {
             TurnedAway::Source => "source",
             TurnedAway::Handshakes => "handshakes",
             TurnedAway::ProxyProtocol => "proxy_protocol",
+            TurnedAway::Late => "late",
         };
         self.shared.turned_away.get_or_create(&TurnedAwayLabels { reason }).inc();
     }

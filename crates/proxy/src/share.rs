@@ -7,7 +7,7 @@ use std::{cell::Cell, cell::RefCell, collections::HashMap, rc::Rc};
 
 use portcullis_model::{Refusal, ServiceName, refusal::Unavailable};
 
-use crate::exchange::Exchange;
+use crate::{core::Core, exchange::Exchange};
 
 /// How many there are of something.
 pub(crate) type Count = Rc<Cell<u32>>;
@@ -61,9 +61,14 @@ impl Shares {
     }
 }
 
-/// Refuses what comes to a core that has as much to do as it can take, before anything is looked at.
+/// Refuses what comes to a core that has as much to do as it can take or does not keep up, before anything is
+/// looked at.
 pub(crate) fn check_room(exchange: &Exchange) -> Result<(), Refusal> {
     let core = &exchange.core;
+    if core.lateness.is_too_much() { Err(OVERLOADED) } else { has_room(core) }
+}
+
+fn has_room(core: &Core) -> Result<(), Refusal> {
     if core.shares.all.get() < core.config.bounds.requests { Ok(()) } else { Err(OVERLOADED) }
 }
 
@@ -75,8 +80,8 @@ pub(crate) fn take(exchange: &mut Exchange) -> Result<(), Refusal> {
     if exchange.share.is_some() {
         return Ok(());
     }
-    check_room(exchange)?;
     let core = &exchange.core;
+    has_room(core)?;
     let (Some(service), Some(identity)) = (&exchange.service, &exchange.identity) else {
         return Err(Refusal::Unavailable(Unavailable::Internal));
     };

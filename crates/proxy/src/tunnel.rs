@@ -75,6 +75,18 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Outward<R, W> {
 
     /// Passes bytes until the source ends, and says so. `admits` is told of each piece before it passes.
     pub async fn pass(&mut self, admits: impl Fn(usize) -> bool) -> Result<(), Broken> {
+        self.pieces(admits).await?;
+        self.finish().await.map_err(|_| Broken::Sink)
+    }
+
+    /// Passes what the source says until it ends, behind what a dropped [`Self::pass`] left half-written, and
+    /// does not say that this is all: the connection ends otherwise.
+    pub async fn rest(&mut self, admits: impl Fn(usize) -> bool) -> Result<(), Broken> {
+        self.write().await.map_err(|_| Broken::Sink)?;
+        self.pieces(admits).await
+    }
+
+    async fn pieces(&mut self, admits: impl Fn(usize) -> bool) -> Result<(), Broken> {
         loop {
             // All of it is written.
             self.buffer.clear();
@@ -82,7 +94,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Outward<R, W> {
             let read = read(&mut self.from, &mut self.buffer, HEAD).await;
             let read = read.map_err(|_| Broken::Source)?;
             if read == 0 {
-                return self.finish().await.map_err(|_| Broken::Sink);
+                return Ok(());
             }
             if !admits(read) {
                 // It is no part of what is on the wire.
@@ -201,11 +213,37 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Inward<R, W> {
                     Part::Data(bytes) => {
                         self.to.write_all(bytes).await.map_err(|_| Broken::Sink)?;
                     }
-                    Part::End => return self.to.shutdown().await.map_err(|_| Broken::Sink),
+                    Part::End => {
+                        // What came with it is looked at in `until_closed`.
+                        let behind = self.buffer.len() - rest.len();
+                        self.buffer.drain(..behind);
+                        return self.to.shutdown().await.map_err(|_| Broken::Sink);
+                    }
                     Part::Closed(why) => return Err(Broken::Closed(why)),
                 }
             }
             self.to.flush().await.map_err(|_| Broken::Sink)?;
+        }
+    }
+
+    /// What becomes of the connection once this direction has come to its end: a gate that cuts it afterwards
+    /// says why, or just goes.
+    pub async fn until_closed(&mut self) -> Broken {
+        let Some(frames) = &mut self.frames else { return Broken::Source };
+        loop {
+            let mut rest = self.buffer.as_slice();
+            while !rest.is_empty() {
+                match frames.next(&mut rest) {
+                    Ok(Part::Nothing) => {}
+                    Ok(Part::Data(_) | Part::End) => return Broken::Malformed,
+                    Ok(Part::Closed(why)) => return Broken::Closed(why),
+                    Err(broken) => return broken,
+                }
+            }
+            match read(&mut self.from, &mut self.buffer, 0).await {
+                Ok(0) | Err(_) => return Broken::Source,
+                Ok(_) => {}
+            }
         }
     }
 

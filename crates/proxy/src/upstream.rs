@@ -20,6 +20,7 @@ pub(crate) mod metrics;
 mod raw;
 mod registry;
 mod service;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -44,6 +45,7 @@ pub(crate) use endpoint::{Endpoint, Kind, Turn};
 pub(crate) use lane::{Channel, Lane, Sent, Tunnelled};
 pub(crate) use raw::Duplex;
 pub(crate) use registry::Registry;
+pub use standing::{Health, Standing};
 pub use tls::{ClientTls, ServerAuthorities};
 
 use crate::ports::UpstreamCertificates;

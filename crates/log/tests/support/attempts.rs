@@ -27,6 +27,7 @@ pub(crate) fn attempt(request: u128, path: &str) -> Attempt<'_> {
         bundle: None,
         grant: None,
         source: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        country: None,
         method: "GET",
         host: "payments.test",
         path,
@@ -35,7 +36,7 @@ pub(crate) fn attempt(request: u128, path: &str) -> Attempt<'_> {
 }
 
 pub(crate) fn outcome(status: u16) -> Outcome<'static> {
-    Outcome { status, latency_us: 250, answered_by: None, connection: None, error: None }
+    Outcome { status, latency_us: 250, ..Outcome::default() }
 }
 
 /// Runs `future` as one core of the data plane does.

@@ -16,7 +16,7 @@ use portcullis_api::{
     services::{OperationBody, ReachBody, ServiceBody},
     sign_ins::NewSignInBody,
 };
-use portcullis_model::{InstanceName, ServiceName};
+use portcullis_model::{InstanceName, Secret, ServiceName};
 use reqwest::Method;
 use serde_json::json;
 use tokio::{
@@ -173,42 +173,53 @@ impl Endpoint<'_> {
             let next_end = grants.until_next(self.session.now());
             tokio::select! {
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => self.connect(stream).await?,
+                    Ok((stream, _)) => self.connect(stream).await,
                     Err(error) => {
                         self.session.screen.note(&format!("a connection was lost: {error}"));
                         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
                     }
                 },
                 Some(_) = self.open.join_next() => {}
-                Some(event) = heard.recv() => self.tell(event, &mut grants).await?,
-                () = tokio::time::sleep(next_end) => grants.announce(&mut self.session).await?,
+                Some(event) = heard.recv() => self.tell(event, &mut grants).await,
+                () = tokio::time::sleep(next_end) => grants.announce(&mut self.session).await,
                 _ = interrupted.recv() => return Ok(()),
                 _ = terminated.recv() => return Ok(()),
             }
         }
     }
 
-    async fn connect(&mut self, stream: TcpStream) -> Result<(), Failure> {
-        let now = self.session.now();
-        let token = match &self.sign_in {
-            Some(made) if is_good(made.sign_in.expires_at, now) => made.token.clone(),
-            _ => {
-                let body = json!({"audience": "gate", "service": self.service, "lasting": true});
-                let made = self.session.post("/v1/sign-ins", Some(body)).await?;
-                let made: NewSignInBody = made.read()?;
-                let token = made.token.clone();
-                self.sign_in = Some(made);
-                token
+    /// Takes `stream` to the gate. Without a sign-in for it that one is lost, and no other.
+    async fn connect(&mut self, stream: TcpStream) {
+        let token = match self.token().await {
+            Ok(token) => token,
+            Err(failure) => {
+                gate::reset(&stream);
+                let what = "a connection was refused, as no sign-in could be made for it";
+                return self.session.screen.note(&format!("{what}: {failure}"));
             }
         };
         let (gate, events) = (self.gate.clone(), self.events.clone());
         self.open.spawn(async move { gate.serve(stream, token, events).await });
-        Ok(())
     }
 
-    async fn tell(&mut self, event: Event, grants: &mut Grants) -> Result<(), Failure> {
+    /// Of a sign-in that is good for a while yet.
+    async fn token(&mut self) -> Result<Secret, Failure> {
+        let now = self.session.now();
+        if let Some(made) = &self.sign_in
+            && is_good(made.sign_in.expires_at, now)
+        {
+            return Ok(made.token.clone());
+        }
+        let body = json!({"audience": "gate", "service": self.service, "lasting": true});
+        let made: NewSignInBody = self.session.post("/v1/sign-ins", Some(body)).await?.read()?;
+        let token = made.token.clone();
+        self.sign_in = Some(made);
+        Ok(token)
+    }
+
+    async fn tell(&mut self, event: Event, grants: &mut Grants) {
         match event {
-            Event::Opened(None) => Ok(()),
+            Event::Opened(None) => {}
             Event::Opened(Some(grant)) => grants.used(&mut self.session, grant).await,
             Event::Refused(problem) => {
                 if refusal::say(&self.session, &problem).is_none() {
@@ -219,16 +230,9 @@ impl Endpoint<'_> {
                     // The next one is made with another.
                     self.sign_in = None;
                 }
-                Ok(())
             }
-            Event::Unreachable(why) => {
-                self.session.screen.note(&why);
-                Ok(())
-            }
-            Event::Cut(why) => {
-                self.session.screen.note(&format!("connection closed: {why}"));
-                Ok(())
-            }
+            Event::Unreachable(why) => self.session.screen.note(&why),
+            Event::Cut(why) => self.session.screen.note(&format!("connection closed: {why}")),
         }
     }
 

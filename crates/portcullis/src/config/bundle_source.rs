@@ -16,6 +16,7 @@ use super::{
     cors::Cors,
     headers::Headers,
     section::Problems,
+    sensitive::Sensitive,
     service::{AuditLevel, Declared, Service},
     size::Size,
     upstream_tls::UpstreamTls,
@@ -100,6 +101,7 @@ fn service_source(service: &Service, base: &Path, problems: &Problems) -> Servic
             upstream_tls: service.upstream.tls.as_ref().map(UpstreamTls::source),
             cors: service.cors.as_ref().map(Cors::source),
             headers: service.headers.as_ref().map(Headers::source),
+            sensitive: service.sensitive.as_ref().map(Sensitive::source),
         },
         place: service.place.clone(),
     }

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
+    late::Late,
     section::{Field, Section},
     service::Service,
 };
@@ -56,6 +57,9 @@ pub(crate) struct Limits {
     #[schemars(with = "String")]
     #[serde(serialize_with = "super::as_text")]
     pub(crate) answer: Window,
+    /// How late a core may be with what is ready: beyond it, new requests get 503; default `500ms`, or `never`.
+    #[schemars(with = "String")]
+    pub(crate) late: Late,
 }
 
 impl Default for Limits {
@@ -76,6 +80,7 @@ impl Default for Limits {
             idle: seconds(usual.idle),
             body: seconds(usual.body),
             answer: seconds(usual.answer),
+            late: Late(usual.late),
         }
     }
 }
@@ -108,6 +113,7 @@ impl Limits {
         let idle = time("idle", usual.idle);
         let body = time("body", usual.body);
         let answer = time("answer", usual.answer);
+        let late = section.field("late").map_or(Some(usual.late), |field| Late::read(&field));
         section.finish();
         Some(Self {
             connections: connections?,
@@ -123,6 +129,7 @@ impl Limits {
             idle: idle?,
             body: body?,
             answer: answer?,
+            late: late?,
         })
     }
 
@@ -154,6 +161,7 @@ impl Limits {
             idle: self.idle.get(),
             body: self.body.get(),
             answer: self.answer.get(),
+            late: self.late.0,
         }
     }
 }

@@ -34,6 +34,11 @@ impl Problems {
         self.errors.borrow().is_empty()
     }
 
+    /// What must not be shown.
+    pub(super) fn hidden(&self) -> Vec<String> {
+        self.hidden.borrow().clone()
+    }
+
     /// All of them, by file and line. No snippet shows what is hidden, whatever it was cut for.
     pub(crate) fn into_vec(self) -> Vec<LoadError> {
         let mut errors = self.errors.into_inner();
@@ -243,7 +248,12 @@ impl<'a> Field<'a> {
 
     /// A mistake in this value.
     pub(crate) fn error(&self, message: String, help: Option<String>) {
-        self.problems.push(self.document.error(self.node.referenced, message, help));
+        self.problems.push(self.mistake(message, help));
+    }
+
+    /// One that is not reported, or not yet.
+    pub(super) fn mistake(&self, message: String, help: Option<String>) -> LoadError {
+        self.document.error(self.node.referenced, message, help)
     }
 
     /// Keeps this text out of everything that is shown.

@@ -15,6 +15,7 @@ use super::{
     cors::Cors,
     headers::Headers,
     section::{Field, Section},
+    sensitive::Sensitive,
     size::Size,
     tcp::Tcp,
     upstream::Upstream,
@@ -63,6 +64,9 @@ pub(crate) struct Service {
     /// What is changed in the headers of its requests and answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) headers: Option<Headers>,
+    /// What of its data is masked, by class.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sensitive: Option<Sensitive>,
     /// The file and line of its entry.
     #[serde(skip)]
     pub(crate) place: (String, Option<usize>),
@@ -119,7 +123,7 @@ const GROUPS: [(&str, OperationGroup); 3] = [
 
 const MAX_BODY: Size = Size::new(ServiceSource::MAX_BODY);
 const LARGEST_BODY: Size = Size::new(64 * 1024 * 1024);
-const UNSUPPORTED: [&str; 3] = ["sensitive", "enforcement", "on_store_loss"];
+const UNSUPPORTED: [&str; 2] = ["enforcement", "on_store_loss"];
 
 impl Service {
     pub(super) fn read(mut section: Section<'_>) -> Option<Self> {
@@ -144,6 +148,7 @@ impl Service {
         let tcp = Tcp::read(&mut section, upstream.as_ref());
         let cors = section.field("cors").and_then(|field| Cors::read(&field));
         let headers = section.field("headers").and_then(|field| Headers::read(&field));
+        let sensitive = section.field("sensitive").and_then(|field| Sensitive::read(&field));
         for key in UNSUPPORTED {
             section.unsupported(key);
         }
@@ -163,6 +168,7 @@ impl Service {
             tcp,
             cors,
             headers,
+            sensitive,
             place,
         })
     }

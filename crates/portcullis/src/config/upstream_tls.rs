@@ -16,6 +16,7 @@ use super::{
     listener::{FromWorkloadApi, Tls, from_workload_api},
     section::{Field, Problems},
     service::Service,
+    spot::Spot,
 };
 
 /// TLS to the instances of a service, all of which have `https://` URLs.
@@ -38,6 +39,8 @@ pub(crate) struct UpstreamTls {
     /// The name to ask for instead of the URL's host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) server_name: Option<String>,
+    #[serde(skip)]
+    pub(crate) spot: Spot,
 }
 
 /// The word for the machine's own authorities.
@@ -100,6 +103,7 @@ impl UpstreamTls {
             workload_api,
             spiffe_id: spiffe_id.map(str::to_owned),
             server_name,
+            spot: Spot::of(field),
         })
     }
 

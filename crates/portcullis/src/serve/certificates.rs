@@ -24,7 +24,10 @@ use self::{
     health::Health,
     workload_api::{Authorities, Heard, KeySets, X509},
 };
-use crate::config::{ClientCa, Config, FromWorkloadApi, ListenerTls, Loaded, Tls};
+use crate::{
+    config::{ClientCa, Config, FromWorkloadApi, ListenerTls, Loaded, Tls},
+    diagnostics,
+};
 
 mod files;
 mod health;
@@ -32,7 +35,7 @@ mod look;
 mod upstreams;
 mod workload_api;
 
-pub(crate) use look::{check, mistake};
+pub(crate) use look::{USABLE, check};
 pub(in crate::serve) use upstreams::{Asked, Upstreams};
 
 /// The control API's own door, beside the listeners.
@@ -112,11 +115,7 @@ impl Certificates {
         };
         certificates.read_all()?;
         let prepared = certificates.upstreams.prepare(&loaded.config);
-        if let Err(errors) = prepared
-            && let Some((of, error)) = errors.into_iter().next()
-        {
-            return Err(error.context(of));
-        }
+        prepared.map_err(|errors| diagnostics::error(&errors, &loaded.base))?;
         Ok(certificates)
     }
 

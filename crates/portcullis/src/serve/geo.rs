@@ -14,9 +14,10 @@ use std::{
 use anyhow::{Context, Result, anyhow, ensure};
 use arc_swap::ArcSwapOption;
 use maxminddb::{Reader, path};
-use portcullis_policy::Country;
+use portcullis_policy::{Country, LoadError};
 use portcullis_proxy::ports::{Countries, NoDatabase};
 
+use super::certificates::USABLE;
 use crate::config::Config;
 
 /// Between two looks at the file.
@@ -53,10 +54,17 @@ impl std::fmt::Debug for Geo {
 impl Geo {
     /// The database that `config` names, if it is another or has changed. One that is no longer named stays:
     /// the bundle in force may still ask.
-    pub(crate) fn open(&self, config: &Config, base: &Path) -> Result<Option<Opened>> {
+    pub(crate) fn open(
+        &self,
+        config: &Config,
+        base: &Path,
+    ) -> Result<Option<Opened>, Box<LoadError>> {
         let Some(geo) = &config.geo else { return Ok(None) };
         let before = self.file().clone();
-        Opened::unless(before.as_ref(), base.join(&geo.database))
+        Opened::unless(before.as_ref(), base.join(&geo.database)).map_err(|error| {
+            let message = format!("`geo.database`: {error:#}");
+            Box::new(geo.spot.mistake(message, Some(USABLE.into())))
+        })
     }
 
     /// Whether any is in force.

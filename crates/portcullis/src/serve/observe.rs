@@ -5,9 +5,13 @@ use std::{
     time::Duration,
 };
 
-use portcullis_api::parts::{Readiness, RenderMetrics};
+use portcullis_api::{
+    parts::{Readiness, RenderMetrics, Standing},
+    services::{HealthBody, InstanceBody},
+};
 use portcullis_control::Snapshots;
 use portcullis_log::HealthState;
+use portcullis_proxy::{Health, Metrics};
 use portcullis_store::Store;
 use prometheus_client::{
     collector::Collector,
@@ -17,6 +21,23 @@ use prometheus_client::{
 };
 
 use super::{certificates::Certificates, house::House};
+
+/// How the gate finds the instances of a service.
+pub(super) fn standing(metrics: &Arc<Metrics>) -> Standing {
+    let metrics = Arc::clone(metrics);
+    Box::new(move |service| {
+        let all = metrics.standing(service).into_iter().map(|instance| InstanceBody {
+            name: instance.instance.to_string(),
+            zone: instance.zone,
+            health: match instance.health {
+                Health::Up => HealthBody::Up,
+                Health::Unwell => HealthBody::Unwell,
+                Health::Ejected => HealthBody::Ejected,
+            },
+        });
+        all.collect()
+    })
+}
 
 /// A store that takes longer is as good as gone.
 const STORE_ANSWERS: Duration = Duration::from_secs(2);

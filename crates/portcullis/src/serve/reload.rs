@@ -1,6 +1,7 @@
 //! Reloading: the whole bundle, or nothing and all its errors.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -12,7 +13,7 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use super::{
-    certificates::{self, Upstreams},
+    certificates::Upstreams,
     geo::{Geo, Opened},
     watch_files::{Cause, Sources, Watch},
 };
@@ -35,6 +36,12 @@ pub(super) fn start(
             let cause = watch.next().await;
             let (from, given) = (path.clone(), beside.clone());
             let checked = tokio::task::spawn_blocking(move || prepared(&from, &given)).await;
+            match &checked {
+                Ok(Ok((checked, _))) => watch.follow(&sources(&path, &checked.loaded)),
+                // What is mended there is to be seen too.
+                Ok(Err(errors)) => watch.follow(&places(&path, errors)),
+                Err(_) => {}
+            }
             match checked {
                 Ok(Ok((checked, mut opened))) => {
                     warn_of_fixed(&running, &checked.loaded.config);
@@ -63,14 +70,9 @@ fn prepared(
 ) -> Result<(Checked, Option<Opened>), Vec<LoadError>> {
     let checked = check::checked(path)?;
     let opened = geo.open(&checked.loaded.config, &checked.loaded.base);
-    let opened = opened.map_err(|error| vec![certificates::mistake("geo", &error)])?;
-    match upstreams.prepare(&checked.loaded.config) {
-        Ok(()) => Ok((checked, opened)),
-        Err(errors) => {
-            let errors = errors.iter().map(|(of, error)| certificates::mistake(of, error));
-            Err(errors.collect())
-        }
-    }
+    let opened = opened.map_err(|mistake| vec![*mistake])?;
+    upstreams.prepare(&checked.loaded.config)?;
+    Ok((checked, opened))
 }
 
 /// Whether the bundle is in force.
@@ -151,13 +153,19 @@ fn sources(path: &Path, loaded: &Loaded) -> Sources {
     let base = &loaded.base;
     let named = loaded.files.iter().map(|file| config::base_of(&base.join(file)));
     let folders = std::iter::once(config::base_of(path)).chain(named).collect();
-    Sources { policies: base.join(&loaded.config.policies), folders }
+    Sources { policies: [base.join(&loaded.config.policies)].into(), folders }
+}
+
+/// The folders of the files that have mistakes.
+fn places(path: &Path, errors: &[LoadError]) -> Sources {
+    let base = config::base_of(path);
+    let files = errors.iter().map(|error| base.join(&error.file)).filter(|file| file.is_file());
+    let folders = files.map(|file| config::base_of(&file)).collect();
+    Sources { policies: BTreeSet::new(), folders }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     #[test]

@@ -3,7 +3,9 @@
 //! A storm of signals or writes is one reload: whoever reloads takes what is newest, once.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -42,44 +44,101 @@ impl Cause {
 }
 
 /// The files whose change is worth a reload.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Sources {
-    /// Everything below it counts.
-    pub(super) policies: PathBuf,
+    /// Everything below them counts.
+    pub(super) policies: BTreeSet<PathBuf>,
     /// What lies directly in one of them counts.
-    pub(super) folders: Vec<PathBuf>,
+    pub(super) folders: BTreeSet<PathBuf>,
 }
 
 /// Watches; dropping it stops that.
 #[derive(Debug)]
 pub(super) struct Watch {
-    _watcher: RecommendedWatcher,
+    watcher: RecommendedWatcher,
+    known: Arc<Mutex<Sources>>,
+    sender: watch::Sender<Cause>,
     changed: watch::Receiver<Cause>,
 }
 
 impl Watch {
     /// Watches `sources` and listens for SIGHUP. Needs a runtime.
     pub(super) fn start(sources: &Sources) -> Result<Self> {
-        let sources = sources.canonical()?;
         let (sender, changed) = watch::channel(Cause::None);
-        let (own, known) = (sender.clone(), sources.clone());
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+        let known = Arc::new(Mutex::new(Sources::default()));
+        let (own, seen) = (sender.clone(), Arc::clone(&known));
+        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            let known = seen.lock().unwrap_or_else(PoisonError::into_inner);
             if event.is_ok_and(|event| known.are_changed_by(&event)) {
                 own.send_replace(Cause::Files);
             }
         })?;
-        let folders = sources.folders.iter().map(|folder| (folder, RecursiveMode::NonRecursive));
-        for (folder, mode) in folders.chain([(&sources.policies, RecursiveMode::Recursive)]) {
-            let begun = watcher.watch(folder, mode);
-            begun.with_context(|| format!("{} cannot be watched", folder.display()))?;
-        }
         let mut hangups = signal(SignalKind::hangup()).context("SIGHUP cannot be received")?;
+        let own = sender.clone();
         tokio::spawn(async move {
             while hangups.recv().await.is_some() {
-                sender.send_replace(Cause::Signal);
+                own.send_replace(Cause::Signal);
             }
         });
-        Ok(Self { _watcher: watcher, changed })
+        let mut watch = Self { watcher, known, sender, changed };
+        match watch.widen(sources).1.pop() {
+            Some(error) => Err(error),
+            None => Ok(watch),
+        }
+    }
+
+    /// Watches what of `sources` was not watched yet. What changed there before that is taken with a further
+    /// reload.
+    pub(super) fn follow(&mut self, sources: &Sources) {
+        let (more, errors) = self.widen(sources);
+        for error in errors {
+            tracing::warn!(error = format!("{error:#}"), "changes there are found by SIGHUP only");
+        }
+        if more {
+            self.sender.send_replace(Cause::Files);
+        }
+    }
+
+    /// Whether there was anything more, and what cannot be watched of it. What is no longer named stays
+    /// watched: a reload too many changes nothing.
+    fn widen(&mut self, sources: &Sources) -> (bool, Vec<anyhow::Error>) {
+        let (mut more, mut errors) = (false, Vec::new());
+        let policies = sources.policies.iter().map(|folder| (folder, RecursiveMode::Recursive));
+        let folders = sources.folders.iter().map(|folder| (folder, RecursiveMode::NonRecursive));
+        // Folders first: a folder within the policies is watched with all that is below it.
+        for (folder, mode) in folders.chain(policies) {
+            match self.watch(folder, mode) {
+                Ok(is_new) => more |= is_new,
+                Err(error) => {
+                    errors.push(error.context(format!("{} cannot be watched", folder.display())));
+                }
+            }
+        }
+        (more, errors)
+    }
+
+    fn watch(&mut self, folder: &Path, mode: RecursiveMode) -> Result<bool> {
+        // Events name files by their real paths.
+        let folder = folder.canonicalize()?;
+        let is_known = {
+            let known = self.known();
+            known.policies.iter().any(|policies| folder.starts_with(policies))
+                || (mode == RecursiveMode::NonRecursive && known.folders.contains(&folder))
+        };
+        if is_known {
+            return Ok(false);
+        }
+        self.watcher.watch(&folder, mode)?;
+        let mut known = self.known();
+        match mode {
+            RecursiveMode::Recursive => known.policies.insert(folder),
+            RecursiveMode::NonRecursive => known.folders.insert(folder),
+        };
+        Ok(true)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Sources> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for the next reason to reload, and until things are quiet.
@@ -95,29 +154,18 @@ impl Watch {
 }
 
 impl Sources {
-    /// Events name files by their real paths.
-    fn canonical(&self) -> Result<Self> {
-        let canonical = |path: &PathBuf| {
-            path.canonicalize().with_context(|| format!("{} cannot be watched", path.display()))
-        };
-        let mut folders: Vec<_> = self.folders.iter().map(canonical).collect::<Result<_>>()?;
-        folders.sort();
-        folders.dedup();
-        Ok(Self { policies: canonical(&self.policies)?, folders })
-    }
-
     fn are_changed_by(&self, event: &Event) -> bool {
         let reading = matches!(event.kind, EventKind::Access(_));
         !reading && event.paths.iter().any(|path| self.hold(path))
     }
 
     fn hold(&self, path: &Path) -> bool {
-        if path.starts_with(&self.policies) {
+        if self.policies.iter().any(|policies| path.starts_with(policies)) {
             return true;
         }
         let extension = path.extension().and_then(|extension| extension.to_str());
         let known = extension.is_some_and(|known| ["yaml", "yml", "json"].contains(&known));
-        known && path.parent().is_some_and(|parent| self.folders.iter().any(|one| one == parent))
+        known && path.parent().is_some_and(|parent| self.folders.contains(parent))
     }
 }
 
@@ -132,8 +180,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let policies = folder.path().join("policies");
         fs::create_dir(&policies).expect("a folder");
-        let folders = vec![folder.path().to_owned()];
-        let sources = Sources { policies: policies.clone(), folders };
+        let folders = [folder.path().to_owned()].into();
+        let sources = Sources { policies: [policies.clone()].into(), folders };
         let mut watch = Watch::start(&sources).expect("watches");
         for round in 0..100 {
             fs::write(policies.join("a.cedar"), round.to_string()).expect("written");
@@ -142,5 +190,28 @@ mod tests {
         fs::write(folder.path().join("portcullis.db"), "x").expect("written");
         let again = tokio::time::timeout(Duration::from_millis(500), watch.next()).await;
         assert!(again.is_err(), "neither the storm's rest nor our own state reloads");
+    }
+
+    #[tokio::test]
+    async fn what_is_named_later_is_watched_from_then_on() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [policies, later, more] = ["policies", "later", "more"].map(|name| {
+            fs::create_dir(folder.path().join(name)).expect("a folder");
+            folder.path().join(name)
+        });
+        let mut sources = Sources { policies: [policies].into(), folders: BTreeSet::new() };
+        let mut watch = Watch::start(&sources).expect("watches");
+        sources.folders.insert(later.clone());
+        sources.policies.insert(more.clone());
+        watch.follow(&sources);
+        assert_eq!(watch.next().await, Cause::Files, "what came before it was watched");
+        for file in [later.join("a.yaml"), more.join("a.cedar")] {
+            watch.follow(&sources);
+            fs::write(file, "x").expect("written");
+            assert_eq!(watch.next().await, Cause::Files);
+        }
+        watch.follow(&sources);
+        let again = tokio::time::timeout(Duration::from_millis(500), watch.next()).await;
+        assert!(again.is_err(), "nothing is new");
     }
 }

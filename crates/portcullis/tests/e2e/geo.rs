@@ -200,6 +200,10 @@ fn without_a_database_a_policy_that_asks_for_a_country_does_not_load() {
     let missing = house.dir().join("missing.yaml");
     let checked = house.says("x", &["check", "--config", missing.to_str().unwrap()]);
     assert!(checked.1.contains("not usable as a database of countries"), "{}", checked.1);
+    let line = with.lines().position(|line| line.starts_with("geo:")).unwrap() + 1;
+    for told in [&format!("missing.yaml:{line}:"), "geo: {database: \"nowhere.mmdb\"}\n"] {
+        assert!(checked.1.contains(told), "{told}: {}", checked.1);
+    }
     // To a database of IPv4 alone, everybody who comes by IPv6 is nowhere.
     let mut four = database(&[([203, 0, 113], "PT")]);
     let version = b"ip_version";
@@ -240,4 +244,15 @@ fn m15_what_was_open_before_anybody_asked_for_a_country_is_decided_by_it() {
     assert_eq!(events.iter().filter(|event| cut(event)).count(), 1);
     assert_eq!(near.patience(Duration::from_millis(500)).until_closed(), None, "that one goes on");
     assert_eq!(located.from("198.51.100.1"), 403);
+    // The record says what was decided with; where no policy asked, nothing was.
+    let of = |event: &Value, status: u16| {
+        event["source"] == "198.51.100.1" && event["type"] == "attempt" && event["status"] == status
+    };
+    let events = house.record(&auditor, |events| events.iter().any(|event| of(event, 403)));
+    let [asked, unasked] =
+        [403, 200].map(|status| events.iter().find(|event| of(event, status)).unwrap());
+    assert_eq!((&asked["country"], &unasked["country"]), (&"US".into(), &Value::Null));
+    house.profile("ada", &auditor);
+    let shown = house.says("ada", &["audit", "show", &asked["seq"].to_string()]).1;
+    assert!(shown.contains("\"country\": \"US\""), "{shown}");
 }

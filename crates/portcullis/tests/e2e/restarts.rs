@@ -224,7 +224,7 @@ fn l12_the_supervisor_is_told_and_a_second_process_waits_for_the_first() {
     let path = shop.house.dir().join("notify");
     let heard = UnixDatagram::bind(&path).unwrap();
     heard.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
-    let mut second = Command::new(binary())
+    let second = Command::new(binary())
         .args(["serve", "--config"])
         .arg(shop.house.dir().join("portcullis.yaml"))
         .env("NOTIFY_SOCKET", &path)
@@ -232,6 +232,7 @@ fn l12_the_supervisor_is_told_and_a_second_process_waits_for_the_first() {
         .stderr(Stdio::from(std::fs::File::create(shop.house.dir().join("second.log")).unwrap()))
         .spawn()
         .unwrap();
+    let mut second = Second(second);
     let log = || std::fs::read_to_string(shop.house.dir().join("second.log")).unwrap();
     let waits = || log().contains("waiting for its end") || heard_nothing(&heard);
     eventually("it waits", waits);
@@ -239,10 +240,20 @@ fn l12_the_supervisor_is_told_and_a_second_process_waits_for_the_first() {
     shop.house.wait_end();
     assert_eq!(next(&heard), "READY=1");
     assert_eq!(shop.read_as(&shop.token).status, 200, "the second serves");
-    let told = Command::new("kill").args(["-TERM", &second.id().to_string()]).status();
+    let told = Command::new("kill").args(["-TERM", &second.0.id().to_string()]).status();
     assert!(told.unwrap().success());
     assert_eq!(next(&heard), "STOPPING=1");
-    assert!(second.wait().unwrap().success());
+    assert!(second.0.wait().unwrap().success());
+}
+
+/// A process beside the house. Killed when dropped.
+struct Second(Child);
+
+impl Drop for Second {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 fn next(heard: &UnixDatagram) -> String {

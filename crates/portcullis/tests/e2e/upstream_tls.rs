@@ -228,8 +228,19 @@ fn f16_a_reload_that_does_not_hold_leaves_upstreams_to_the_bundle_in_force() {
     let settings = fs::read_to_string(house.dir().join("portcullis.yaml")).unwrap();
     let reload = |settings: &str| replace(house.dir(), "portcullis.yaml", settings);
     assert_eq!(ask(&house, "api").status, 200);
-    reload(&settings.replace("tls/mesh.crt", "tls/none.crt"));
+    let broken = settings.replace("tls/mesh.crt", "tls/none.crt");
+    reload(&broken);
     eventually("it is refused", || house.log().contains("the bundle in force stays"));
+    let line = broken.lines().position(|line| line.contains("tls/none.crt")).unwrap() + 1;
+    let place = format!("portcullis.yaml:{line}");
+    assert!(house.log().contains(&place), "{place}: {}", house.log());
+    let config = house.dir().join("portcullis.yaml");
+    let (status, said) = house.says("x", &["check", "--config", config.to_str().unwrap()]);
+    assert_eq!(status, Some(1), "{said}");
+    let snippet = broken.lines().nth(line - 1).unwrap().trim();
+    for told in [&place, snippet, "`upstream.tls` of `api`: ", "put a usable file there"] {
+        assert!(said.contains(told), "{told}: {said}");
+    }
     assert_eq!(ask(&house, "api").status, 200);
     // What is pooled still goes with the authority that vouched for it.
     replace(&tls, "mesh.crt", &second.pem());

@@ -3,6 +3,7 @@
 mod moody;
 mod names;
 mod refused;
+mod standing;
 
 use std::time::{Duration, Instant};
 

@@ -29,6 +29,9 @@ use crate::{
 /// How long the client of a connection that is cut may take to be told why.
 const LAST_WORDS: Duration = Duration::from_millis(400);
 
+/// How long what an upstream said before it went may take to its client.
+const REST: Duration = Duration::from_secs(5);
+
 /// A connection to an upstream that somebody may use.
 pub(crate) struct Opened {
     upstream: Box<dyn Duplex>,
@@ -154,6 +157,14 @@ async fn carry<C: AsyncRead + AsyncWrite + Unpin>(
             },
         }
     };
+    if ended == ConnectionEnd::UpstreamGone {
+        // It takes nothing more, and why is in its last words: they are behind what the client still sends.
+        tokio::select! {
+            biased;
+            _ = watch.must_end() => {}
+            _ = tokio::time::timeout(REST, down.rest(|read| watch.may_go_down(read))) => {}
+        }
+    }
     let ended = watch.cut_as().unwrap_or(ended);
     if ended != ConnectionEnd::Finished {
         let _ = tokio::time::timeout(LAST_WORDS, down.close(in_words(ended))).await;

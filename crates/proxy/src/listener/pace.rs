@@ -1,9 +1,11 @@
-//! How long a client connection may take its time, in HTTP/1.1.
+//! How long a client connection may take its time.
 //!
 //! Between two requests it may rest for a while; a head that has begun must be there soon, however
 //! slowly its bytes drip. While a request is served, other limits apply. There is no timer, and no
 //! clock is read for a request: the core looks at all of its connections now and then, and tells them
 //! the time. So a phase may end that much early.
+//!
+//! Over HTTP/2 only rests are timed here: heads are where their frames are read.
 
 use std::{
     io,
@@ -139,11 +141,29 @@ impl Drop for Serving {
 pub(super) struct Paced<S> {
     stream: S,
     pace: Arc<Pace>,
+    speaks: Speaks,
 }
+
+/// What bytes mean for the pace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Speaks {
+    /// What comes begins a head, and what goes is of an answer.
+    Http1,
+    /// Both may be a ping, which is no request: only the end of one begins a rest.
+    Http2,
+}
+
+/// The whole of a PING or WINDOW_UPDATE frame, or of an acknowledgement (RFC 9113 sections 6.7 and 6.9).
+const LARGEST_OF_CONTROL: usize = 17;
 
 impl<S> Paced<S> {
     pub(super) fn new(stream: S, pace: Arc<Pace>) -> Self {
-        Self { stream, pace }
+        Self { stream, pace, speaks: Speaks::Http1 }
+    }
+
+    /// A connection that speaks HTTP/2.
+    pub(super) fn of_http2(stream: S, pace: Arc<Pace>) -> Self {
+        Self { stream, pace, speaks: Speaks::Http2 }
     }
 
     fn wrote(&self, result: &Poll<io::Result<usize>>) {
@@ -154,7 +174,11 @@ impl<S> Paced<S> {
             self.pace.taken.store(taken, Ordering::Relaxed);
         }
         // The end of an answer that a slow client still takes is not idle time.
-        if self.pace.is_idle() && matches!(result, Poll::Ready(Ok(1..))) {
+        let least = match self.speaks {
+            Speaks::Http1 => 1,
+            Speaks::Http2 => LARGEST_OF_CONTROL + 1,
+        };
+        if self.pace.is_idle() && matches!(result, Poll::Ready(Ok(more)) if *more >= least) {
             self.pace.begin(0);
         }
     }
@@ -168,7 +192,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if buffer.filled().len() > before && self.pace.is_idle() {
+        let more = buffer.filled().len() > before;
+        if more && self.speaks == Speaks::Http1 && self.pace.is_idle() {
             self.pace.begin(1);
         }
         read
@@ -248,6 +273,31 @@ mod tests {
         assert_eq!(stuck(20_000, 100), None, "slow, and not too slow");
         assert!((40_300..40_400).contains(&stuck(40_000, 0).unwrap()));
         assert!((60_000..60_700).contains(&stuck(60_000, 1).unwrap()));
+    }
+
+    #[test]
+    fn pings_over_http2_do_not_make_a_rest_longer() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (mut client, server) = tokio::io::duplex(64);
+            let pace = Pace::new();
+            let mut paced = Paced::of_http2(server, Arc::clone(&pace));
+            let at = |seconds| pace.opened + Duration::from_secs(seconds);
+            pace.tell(at(10));
+            drop(pace.serve());
+            let mut ping = [0; LARGEST_OF_CONTROL];
+            for second in [40, 70] {
+                pace.tell(at(second));
+                tokio::io::AsyncWriteExt::write_all(&mut paced, &ping).await.unwrap();
+                tokio::io::AsyncReadExt::read_exact(&mut client, &mut ping).await.unwrap();
+                tokio::io::AsyncWriteExt::write_all(&mut client, &ping).await.unwrap();
+                tokio::io::AsyncReadExt::read_exact(&mut paced, &mut ping).await.unwrap();
+                assert_eq!(pace.rests(at(second)), Duration::from_secs(second - 10));
+            }
+            // The end of an answer that is taken late is another matter.
+            tokio::io::AsyncWriteExt::write_all(&mut paced, &[0; 60]).await.unwrap();
+            assert_eq!(pace.rests(at(71)), Duration::from_secs(1));
+        });
     }
 
     #[test]

@@ -156,3 +156,34 @@ fn what_is_over_the_bound_does_not_pass() {
     assert_eq!(now(plain.pass(admits)), Err(Broken::Bound));
     assert_eq!(to.0.lock().unwrap().0, b"abc");
 }
+
+#[test]
+fn a_close_behind_the_end_is_heard_wherever_it_is_torn() {
+    let wire =
+        [frame(DATA, b"abc"), frame(END, b""), frame(9, b"x"), frame(CLOSED, b"over")].concat();
+    for size in 1..wire.len() {
+        for (wire, broken) in [
+            (&wire[..], Broken::Closed("over".to_owned())),
+            (&wire[..wire.len() - 1], Broken::Source),
+            (&[frame(END, b""), frame(DATA, b"x")].concat(), Broken::Malformed),
+        ] {
+            let to = narrow(9);
+            let mut inward = Inward::new(torn(wire, &[size]), to.clone(), Wire::Framed);
+            assert_eq!(now(inward.pass(|_| true)), Ok(()));
+            assert!(to.0.lock().unwrap().1);
+            assert_eq!(now(inward.until_closed()), broken, "{size}");
+        }
+    }
+}
+
+#[test]
+fn the_rest_comes_behind_what_is_half_written_and_is_no_end() {
+    let to = narrow(100);
+    let mut outward = Outward::new(torn(b"def", &[2]), to.clone(), Wire::Framed);
+    outward.frame(DATA, b"abc");
+    to.0.lock().unwrap().0.extend_from_slice(&outward.buffer[..2]);
+    outward.at = 2;
+    assert_eq!(now(outward.rest(|_| true)), Ok(()));
+    let wire = to.0.lock().unwrap().0.clone();
+    assert_eq!(wire, [frame(DATA, b"abc"), frame(DATA, b"de"), frame(DATA, b"f")].concat());
+}

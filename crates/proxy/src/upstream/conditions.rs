@@ -18,6 +18,8 @@ pub(crate) struct Condition {
     balanced: bool,
     /// It is in the gate's own zone.
     near: bool,
+    /// The percentage of requests that it may have where the strongest has all.
+    weight: u8,
     /// What the last health checks said.
     well: bool,
     /// It is left out until then.
@@ -52,7 +54,7 @@ pub(crate) struct Conditions {
 pub(crate) struct Choice {
     /// Their places in the list, and the percentage of requests that each may have.
     pub(crate) picks: Vec<(usize, u8)>,
-    /// Some may not have all.
+    /// Some are only coming back.
     pub(crate) uneven: bool,
     /// So few are up that what is known of them is disregarded.
     pub(crate) panic: bool,
@@ -67,6 +69,7 @@ impl Condition {
         Self {
             balanced,
             near,
+            weight: 100,
             well: true,
             ejected_until: 0,
             ejections: 0,
@@ -75,9 +78,14 @@ impl Condition {
         }
     }
 
+    /// One that is said to carry so much of what the strongest does.
+    pub(crate) fn weighing(self, weight: u8) -> Self {
+        Self { weight: weight.clamp(1, 100), ..self }
+    }
+
     /// The same instance in a new list.
     pub(crate) fn moved_to(self, place: Self) -> Self {
-        Self { balanced: place.balanced, near: place.near, ..self }
+        Self { balanced: place.balanced, near: place.near, weight: place.weight, ..self }
     }
 
     /// It joins others that are there already.
@@ -98,7 +106,12 @@ impl Condition {
         self.well && !self.is_ejected(now)
     }
 
-    /// The percentage of requests that it may have.
+    /// The same, of what its weight leaves it.
+    fn weighed(&self, share: u8) -> u8 {
+        u8::try_from(u16::from(share) * u16::from(self.weight) / 100).unwrap_or(100).max(1)
+    }
+
+    /// The percentage of requests that it may have, coming back.
     fn share(&self, now: u64, slow_start: u64) -> u8 {
         let Some(came) = self.came else { return 100 };
         let age = now.saturating_sub(came);
@@ -188,17 +201,23 @@ impl Conditions {
         let (count, well) = (balanced().count(), up().count());
         let panic = well == 0 || well * 100 < count * usize::from(self.settings.panic_below);
         let slow_start = self.settings.slow_start.map_or(0, |time| millis(time.get()));
+        let mut uneven = false;
         let picks: Vec<(usize, u8)> = if panic {
-            balanced().map(|(at, _)| (at, 100)).collect()
+            balanced().map(|(at, it)| (at, it.weighed(100))).collect()
         } else {
             let near_all = balanced().filter(|(_, it)| it.near).count();
             let near_up = up().filter(|(_, it)| it.near).count();
             let stays =
                 near_up > 0 && near_up * 100 >= near_all * usize::from(self.settings.zone_share);
             let chosen = up().filter(|(_, it)| !stays || it.near);
-            chosen.map(|(at, it)| (at, it.share(now, slow_start))).collect()
+            chosen
+                .map(|(at, it)| {
+                    let share = it.share(now, slow_start);
+                    uneven |= share < 100;
+                    (at, it.weighed(share))
+                })
+                .collect()
         };
-        let uneven = picks.iter().any(|(_, share)| *share < 100);
         Choice { uneven, panic, until: self.until(now, uneven), wary: self.is_wary(now), picks }
     }
 

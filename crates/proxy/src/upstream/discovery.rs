@@ -20,6 +20,8 @@ pub(crate) struct Found {
     pub(crate) url: String,
     /// What is dialled, and nothing else.
     pub(crate) address: SocketAddr,
+    /// How much of what the strongest carries it is said to carry, in percent.
+    pub(crate) weight: u8,
 }
 
 /// A source of instances.

@@ -91,8 +91,10 @@ impl Dns {
             .collect();
         // RFC 2782: the targets of the lowest number, as long as there are any.
         let first = records.iter().map(|(_, srv)| srv.priority).min();
+        let records = records.iter().filter(|(_, srv)| Some(srv.priority) == first);
+        let heaviest = records.clone().map(|(_, srv)| srv.weight).max().unwrap_or_default();
         let (mut found, mut ttl) = (Vec::new(), u32::MAX);
-        for (own, srv) in records.iter().filter(|(_, srv)| Some(srv.priority) == first) {
+        for (own, srv) in records {
             let host = srv.target.to_ascii();
             // INVARIANT: an address or `localhost` is meant if the configuration writes it. A name server that
             // says so means nothing.
@@ -108,11 +110,12 @@ impl Dns {
             ttl = ttl.min(*own).min(of_addresses);
             let host = host.trim_end_matches('.');
             let several = addresses.len() > 1;
+            let weight = percent(srv.weight, heaviest, addresses.len());
             for address in addresses {
                 let at = SocketAddr::new(address, srv.port);
                 let label = format!("{}-{}", host.replace('.', "-"), srv.port).to_ascii_lowercase();
                 let label = if several { format!("{label}-{}", dashed(address)) } else { label };
-                found.extend(self.found(&label, host, at));
+                found.extend(self.found(&label, host, at).map(|it| Found { weight, ..it }));
             }
         }
         Ok((found, ttl))
@@ -130,7 +133,7 @@ impl Dns {
         let url = format!("{}://{host}:{}", self.source.scheme, at.port());
         // Places in lists are counted: what cannot be used must not be in them.
         Place::parse(&url)?;
-        Some(Found { name, url, address: at })
+        Some(Found { name, url, address: at, weight: 100 })
     }
 }
 
@@ -161,6 +164,17 @@ impl Discovery for Dns {
     }
 }
 
+/// What one of the `addresses` of a target has of what the heaviest has (RFC 2782). Where all weigh nothing, all weigh
+/// the same.
+fn percent(weight: u16, heaviest: u16, addresses: usize) -> u8 {
+    let addresses = u64::try_from(addresses).unwrap_or(u64::MAX).max(1);
+    let of_target = match heaviest {
+        0 => 100,
+        heaviest => u64::from(weight) * 100 / u64::from(heaviest),
+    };
+    u8::try_from((of_target / addresses).clamp(1, 100)).unwrap_or(100)
+}
+
 /// An address as a part of a name: `10-0-0-5`, `fd00-0-0-0-0-0-0-1`.
 fn dashed(address: IpAddr) -> String {
     match address {
@@ -189,6 +203,15 @@ mod tests {
         for nonsense in ["a b.internal", "a/b", "a\\.b"] {
             assert_eq!(found(nonsense), None, "{nonsense}");
         }
+    }
+
+    #[test]
+    fn a_target_has_its_weight_and_each_of_its_addresses_a_part_of_it() {
+        assert_eq!(percent(60, 60, 1), 100);
+        assert_eq!(percent(20, 60, 1), 33);
+        assert_eq!(percent(60, 60, 3), 33);
+        assert_eq!((percent(0, 0, 1), percent(0, 0, 2)), (100, 50), "nobody says anything");
+        assert_eq!((percent(0, 10, 1), percent(1, u16::MAX, 9)), (1, 1), "little, and not nothing");
     }
 
     #[test]

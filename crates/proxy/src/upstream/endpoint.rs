@@ -54,7 +54,7 @@ pub(crate) struct Place {
 pub(crate) enum Kind {
     /// Carry requests.
     Any,
-    /// Carry a request that a pooled connection could not.
+    /// Carry a request that a pooled connection could not: made since then.
     Fresh,
     /// Carry a request that is not sent twice: made for it, and for no other.
     Once,
@@ -98,6 +98,8 @@ pub(crate) struct Endpoint {
     core: usize,
     idle: RefCell<Vec<(Line, Instant)>>,
     shared: RefCell<Option<(http2::SendRequest<UpBody>, HangsOn)>>,
+    /// When that was made.
+    made: Cell<Option<Instant>>,
     /// Many requests that find no shared connection wait for one, and do not make many.
     connecting: tokio::sync::Mutex<()>,
     /// No request picks it any more: only those that are under way still hold it.
@@ -156,10 +158,17 @@ impl Turn {
         }
         let asked = Instant::now();
         let _one_at_a_time = endpoint.connecting.lock().await;
-        let turn = match self.pooled() {
-            Ok(lane) => return Ok(lane),
-            Err(turn) => turn,
+        let found = match kind {
+            // Of what there is, only what was made since: the rest may be what failed it.
+            Kind::Fresh if endpoint.made.get().is_some_and(|made| made >= asked) => {
+                endpoint.shared()
+            }
+            Kind::Fresh => None,
+            Kind::Any | Kind::Once | Kind::Upgradable => endpoint.pooled(),
         };
+        if let Some((channel, age)) = found {
+            return Ok(Lane::new(self, channel, age));
+        }
         // Whoever was before us in the line has just tried: the line does not try one by one.
         if endpoint.failed.get().is_some_and(|failed| failed >= asked) {
             return Err(UpstreamTrouble::Unreachable);
@@ -167,8 +176,9 @@ impl Turn {
         let sender = endpoint.make(connectors, kind).await?;
         if let Sender::Http2(sender, hangs_on) = &sender {
             *endpoint.shared.borrow_mut() = Some((sender.clone(), hangs_on.clone()));
+            endpoint.made.set(Some(Instant::now()));
         }
-        Ok(turn.new_lane(sender))
+        Ok(self.new_lane(sender))
     }
 
     pub(super) fn new_lane(self, sender: Sender) -> Lane {
@@ -256,6 +266,7 @@ impl Endpoint {
             core,
             idle: RefCell::default(),
             shared: RefCell::default(),
+            made: Cell::new(None),
             connecting: tokio::sync::Mutex::default(),
             retired: Cell::new(false),
             failed: Cell::new(None),
@@ -353,16 +364,21 @@ impl Endpoint {
         connected
     }
 
-    fn pooled(&self) -> Option<(Channel, Age)> {
-        {
-            let mut shared = self.shared.borrow_mut();
-            match shared.as_ref() {
-                Some((sender, hangs_on)) if !sender.is_closed() && hangs_on.holds() => {
-                    return Some((Channel::Http2(sender.clone()), Age::Busy));
-                }
-                Some(_) => *shared = None,
-                None => {}
+    fn shared(&self) -> Option<(Channel, Age)> {
+        let mut shared = self.shared.borrow_mut();
+        match shared.as_ref() {
+            Some((sender, hangs_on)) if !sender.is_closed() && hangs_on.holds() => {
+                return Some((Channel::Http2(sender.clone()), Age::Busy));
             }
+            Some(_) => *shared = None,
+            None => {}
+        }
+        None
+    }
+
+    fn pooled(&self) -> Option<(Channel, Age)> {
+        if let Some(shared) = self.shared() {
+            return Some(shared);
         }
         let mut idle = self.idle.borrow_mut();
         while let Some((line, since)) = idle.pop() {

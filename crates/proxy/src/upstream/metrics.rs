@@ -23,6 +23,10 @@ impl Upstreams {
     pub(crate) fn watch(&self, registry: Arc<Registry>) {
         let _ = self.0.set(registry);
     }
+
+    pub(crate) fn watched(&self) -> Option<&Registry> {
+        self.0.get().map(|registry| &**registry)
+    }
 }
 
 const OF_INSTANCES: [(&str, &str, What); 2] = [

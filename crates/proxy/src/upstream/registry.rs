@@ -106,6 +106,11 @@ impl Registry {
         self.services().retain(|name, _| is_there(name));
     }
 
+    /// One of them.
+    pub(super) fn lookup(&self, name: &ServiceName) -> Option<Arc<Service>> {
+        self.services().get(name).map(|known| Arc::clone(&known.service))
+    }
+
     /// All of them, by name.
     pub(crate) fn all(&self) -> Vec<Arc<Service>> {
         let mut all: Vec<_> =
@@ -130,10 +135,11 @@ impl Registry {
         let now = super::conditions::millis(self.started.elapsed());
         let conditions = old.map(|old| old.conditions().clone());
         let is_first = old.is_none_or(|old| old.instances.is_empty());
-        let member = |name: &InstanceName, url: &str, address| {
+        let member = |name: &InstanceName, url: &str, address, weight| {
             let zone = source.upstream.zones.get(name);
             let near = zone.is_some() && zone == self.zone.as_ref();
-            let place = Condition::new(!source.addressed_only.contains(name), near);
+            let place =
+                Condition::new(!source.addressed_only.contains(name), near).weighing(weight);
             let mut before = old.into_iter().flat_map(|old| old.instances.iter().enumerate());
             let before = before.find(|(_, it)| it.is_at(name, url, address));
             if let Some((at, instance)) = before {
@@ -148,9 +154,13 @@ impl Registry {
         };
         let members = match found {
             Some(found) => {
-                found.iter().map(|it| member(&it.name, &it.url, Some(it.address))).collect()
+                let all = found.iter();
+                all.map(|it| member(&it.name, &it.url, Some(it.address), it.weight)).collect()
             }
-            None => source.instances.iter().map(|(name, url)| member(name, url, None)).collect(),
+            None => {
+                let all = source.instances.iter();
+                all.map(|(name, url)| member(name, url, None, 100)).collect()
+            }
         };
         Service::new(source, members, counts, self.started)
     }

@@ -50,7 +50,7 @@ fn what_was_found_stays_while_the_same_is_asked_for() {
     let service = asked(dns("pool.test", &[], 5), 1);
     let address = "10.0.0.1:80".parse().unwrap();
     let (name, url) = ("10-0-0-1".parse().unwrap(), "http://pool.test:80".to_owned());
-    registry.found(&service, vec![Found { name, url, address }]);
+    registry.found(&service, vec![Found { name, url, address, weight: 100 }]);
     assert_eq!(asked(dns("pool.test", &[], 9), 2).instances.len(), 1);
     assert_eq!(asked(dns("pool.test", &["127.0.0.1:53"], 9), 3).instances.len(), 1);
     assert_eq!(asked(dns("other.test", &["127.0.0.1:53"], 9), 4).instances.len(), 0);
@@ -129,6 +129,29 @@ fn a_request_that_is_not_sent_twice_has_a_connection_of_its_own() {
         let (_again, another) = made(Kind::Once).await;
         let (_last, still) = made(Kind::Any).await;
         assert_eq!([one, shared, own, another, still], [1, 1, 2, 3, 3]);
+    });
+}
+
+#[test]
+fn a_request_that_a_pooled_connection_failed_gets_a_new_one() {
+    local(async {
+        let connectors = connectors();
+        let (_listener, url) = silent("h2c").await;
+        let source = source(&[("a", &url)], UpstreamSource::default());
+        let service = Registry::new(1, None).service(&source, 1);
+        let balancer = Balancer::new(Arc::clone(&service), 0, None);
+        let made = async |kind| {
+            let turn = balancer.addressed(&"a".parse().unwrap()).unwrap();
+            turn.connect(&connectors, kind).await.unwrap()
+        };
+        let connections = || service.counts.load.sum(What::Connections);
+        let _first = made(Kind::Any).await;
+        assert_eq!(connections(), 1);
+        // Many at once share the one that the first of them makes.
+        let _all = tokio::join!(made(Kind::Fresh), made(Kind::Fresh), made(Kind::Fresh));
+        assert_eq!(connections(), 2);
+        let _last = made(Kind::Fresh).await;
+        assert_eq!(connections(), 3);
     });
 }
 

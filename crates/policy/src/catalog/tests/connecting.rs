@@ -56,6 +56,35 @@ fn service_with_methods() -> ServiceSource {
 }
 
 #[test]
+fn a_connection_is_never_held_and_a_rule_that_says_so_does_not_load() {
+    let load = |head: &str| {
+        let text =
+            format!("@id(\"p\") @hold(\"2m\")\npermit ({head}) when {{ context has grant }};");
+        let source = BundleSource {
+            policies: vec![PolicySource { path: "p.cedar".to_owned(), text }],
+            services: vec![database(), service_with_methods()],
+            ..BundleSource::default()
+        };
+        Bundle::load(&source).err().unwrap_or_default()
+    };
+    for head in [
+        "principal, action == Action::\"ledger-db.connect\", resource",
+        "principal, action in [Action::\"ledger-db.connect\"], resource in Service::\"ledger-db\"",
+        "principal, action in Action::\"write\", resource in Service::\"ledger-db\"",
+    ] {
+        let found = load(head);
+        let [only] = found.as_slice() else { panic!("{head}: {found:#?}") };
+        assert_eq!(only.message, "a connection to a TCP service is never held", "{head}");
+        assert_eq!((only.line, only.column), (Some(1), Some(10)), "{head}");
+        assert!(only.help.as_ref().unwrap().contains("--reason"));
+    }
+    // Requests to the other one are held.
+    let both =
+        "principal, action in [Action::\"ledger-db.connect\", Action::\"payments.POST\"], resource";
+    assert_eq!(load(both), []);
+}
+
+#[test]
 fn what_only_http_has_does_not_load() {
     type Change = (fn(&mut ServiceSource), &'static str);
     let changes: [Change; 5] = [

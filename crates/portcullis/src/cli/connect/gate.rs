@@ -1,12 +1,13 @@
 //! One connection through the gate: an Upgrade, then frames.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, pin::pin, time::Duration};
 
 use portcullis_api::services::ServiceBody;
 use portcullis_model::{InstanceName, Problem, Secret};
 use portcullis_proxy::tunnel::{Broken, Inward, Outward, PROTOCOL, Wire};
 use reqwest::{Client, StatusCode, header, redirect};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpStream, lookup_host},
     sync::mpsc,
 };
@@ -142,20 +143,11 @@ async fn carry(local: TcpStream, wire: reqwest::Upgraded) -> Option<String> {
                 passed => passed.map_err(|_| None),
             }
         };
-        let down = async {
-            down.pass(|_| true).await.map_err(|broken| match broken {
-                Broken::Closed(why) => Some(why),
-                Broken::Source => Some("the gate is gone".to_owned()),
-                Broken::Malformed | Broken::Bound => Some("the gate sent no frames".to_owned()),
-                // Our own side left in the middle: the gate sees that no end was sent.
-                Broken::Sink => None,
-            })
-        };
-        tokio::try_join!(up, down)
+        both(up, &mut down).await
     };
     let ((from_local, _), (_, to_local)) = (up.into_ends(), down.into_ends());
     match ended {
-        Ok(((), ())) => None,
+        Ok(()) => None,
         Err(why) => {
             reset(&from_local.unsplit(to_local));
             why
@@ -163,8 +155,53 @@ async fn carry(local: TcpStream, wire: reqwest::Upgraded) -> Option<String> {
     }
 }
 
+/// Until both directions have come to their end. The gate may cut what the service has ended: our own side may
+/// have more to say, and whoever says it must not wait for ever.
+async fn both<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+    up: impl Future<Output = Result<(), Option<String>>>,
+    down: &mut Inward<R, W>,
+) -> Result<(), Option<String>> {
+    let mut up = pin!(up);
+    let is_sent = {
+        let mut passed = pin!(down.pass(|_| true));
+        let mut is_sent = false;
+        loop {
+            tokio::select! {
+                biased;
+                passed = &mut passed => {
+                    passed.map_err(why)?;
+                    break is_sent;
+                }
+                sent = &mut up, if !is_sent => {
+                    sent?;
+                    is_sent = true;
+                }
+            }
+        }
+    };
+    if is_sent {
+        return Ok(());
+    }
+    tokio::select! {
+        biased;
+        broken = down.until_closed() => Err(why(broken)),
+        sent = up => sent,
+    }
+}
+
+/// What is to be said of it.
+fn why(broken: Broken) -> Option<String> {
+    match broken {
+        Broken::Closed(why) => Some(why),
+        Broken::Source => Some("the gate is gone".to_owned()),
+        Broken::Malformed | Broken::Bound => Some("the gate sent no frames".to_owned()),
+        // Our own side left in the middle: the gate sees that no end was sent.
+        Broken::Sink => None,
+    }
+}
+
 /// What comes of it now is cut short: nobody takes it for an end.
-fn reset(local: &TcpStream) {
+pub(super) fn reset(local: &TcpStream) {
     let _ = local.set_zero_linger();
 }
 

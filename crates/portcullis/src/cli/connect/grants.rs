@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 use portcullis_api::grants::GrantBody;
 
-use crate::cli::{failure::Failure, session::Session, short_id, when};
+use crate::cli::{session::Session, short_id, when};
 
 /// So long before its end it is said that a grant ends.
 const AHEAD: SignedDuration = SignedDuration::from_mins(1);
@@ -18,20 +18,15 @@ pub(super) struct Grants(BTreeMap<String, (Timestamp, bool)>);
 
 impl Grants {
     /// A connection was opened by this one.
-    pub(super) async fn used(
-        &mut self,
-        session: &mut Session<'_>,
-        id: String,
-    ) -> Result<(), Failure> {
+    pub(super) async fn used(&mut self, session: &mut Session<'_>, id: String) {
         if self.0.contains_key(&id) {
-            return Ok(());
+            return;
         }
-        let Some(grant) = look(session, &id).await? else { return Ok(()) };
+        let Some(grant) = look(session, &id).await else { return };
         let until = when::until(grant.expires_at, session.now());
         let line = format!("granted {}: {until} (grant {})", grant.operation, short_id::shown(&id));
         session.screen.note(&line);
         self.0.insert(id, (grant.expires_at, false));
-        Ok(())
     }
 
     /// How long until something is to be announced.
@@ -42,13 +37,13 @@ impl Grants {
     }
 
     /// Says what ends soon, unless it was extended meanwhile.
-    pub(super) async fn announce(&mut self, session: &mut Session<'_>) -> Result<(), Failure> {
+    pub(super) async fn announce(&mut self, session: &mut Session<'_>) {
         let now = session.now();
         for (id, (ends, announced)) in &mut self.0 {
             if *announced || ends.duration_since(now) > AHEAD {
                 continue;
             }
-            if let Some(grant) = look(session, id).await? {
+            if let Some(grant) = look(session, id).await {
                 *ends = grant.expires_at;
             }
             if ends.duration_since(now) > AHEAD {
@@ -61,17 +56,19 @@ impl Grants {
                 "grant {short} ends soon ({until}), and its connections with it; `{extend}` asks for more"
             ));
         }
-        Ok(())
     }
 }
 
-/// The grant as it is now, as far as that can be said.
-async fn look(session: &mut Session<'_>, id: &str) -> Result<Option<GrantBody>, Failure> {
-    match session.get(&format!("/v1/grants/{id}")).await {
-        Ok(fetched) => fetched.read().map(Some),
-        // Connections live on without the news.
-        Err(Failure::NotFound(_) | Failure::Unreachable(_)) => Ok(None),
-        Err(other) => Err(other),
+/// The grant as it is now, as far as that can be said: connections live on without the news.
+async fn look(session: &mut Session<'_>, id: &str) -> Option<GrantBody> {
+    let fetched = session.get(&format!("/v1/grants/{id}")).await;
+    match fetched.and_then(|fetched| fetched.read()) {
+        Ok(grant) => Some(grant),
+        Err(failure) => {
+            let short = short_id::shown(id);
+            session.screen.note(&format!("what has become of grant {short} is unknown: {failure}"));
+            None
+        }
     }
 }
 

@@ -205,10 +205,12 @@ mod tests {
 
     fn service_of(arguments: &[&str]) -> Result<String, String> {
         let service = |name: &str, host: &str| ServiceBody {
+            health: None,
             name: name.to_owned(),
             hosts: vec![host.to_owned()],
             instances: Vec::new(),
             operations: Vec::new(),
+            sensitive: Vec::new(),
         };
         let services = vec![service("payments", "payments.test"), service("ledger", "ledger.test")];
         read(arguments)?.service(&ServicesBody { services }).map(str::to_owned)

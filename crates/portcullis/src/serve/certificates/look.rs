@@ -21,6 +21,10 @@ const QUIET: Duration = Duration::from_millis(200);
 /// What a watcher of files does not see, such as the far end of a link, is found so.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
+/// What to do about a file that is no good.
+pub(crate) const USABLE: &str =
+    "put a usable file there; a running process goes on with the last good one";
+
 /// All that may bring something new.
 struct News {
     watcher: RecommendedWatcher,
@@ -175,9 +179,7 @@ pub(crate) fn check(loaded: &Loaded, now: Timestamp) -> Vec<LoadError> {
         });
         errors.extend(tried.err().map(|error| mistake(&door.name, &error)));
     }
-    for (of, error) in upstreams::check(&loaded.config, base, now) {
-        errors.push(mistake(&of, &error));
-    }
+    errors.extend(upstreams::check(&loaded.config, base, now));
     for tokens in tokens(&loaded.config) {
         if let Source::Files(path) = &tokens.keys
             && let Err(error) = files::key_set(&base.join(path), &tokens.domain)
@@ -195,15 +197,13 @@ pub(super) fn in_time(own: &files::Own, now: Timestamp) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn mistake(of: &str, error: &anyhow::Error) -> LoadError {
+fn mistake(of: &str, error: &anyhow::Error) -> LoadError {
     LoadError {
         file: of.to_owned(),
         line: None,
         column: None,
         snippet: None,
         message: format!("{error:#}"),
-        help: Some(
-            "put a usable file there; a running process goes on with the last good one".into(),
-        ),
+        help: Some(USABLE.into()),
     }
 }

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_identity::spiffe::{self, ServerTrust, Wanted};
 use portcullis_policy::{
-    Bundle,
+    Bundle, LoadError,
     edge::{Authorities, OwnCertificate, UpstreamTls},
 };
 use portcullis_proxy::{ClientTls, ServerAuthorities, ports::UpstreamCertificates};
@@ -27,9 +27,10 @@ use super::{
     Told, files,
     files::Own,
     health::Health,
+    look::USABLE,
     workload_api::{Heard, X509},
 };
-use crate::config::{Config, Tls};
+use crate::config::{Config, Service, Tls};
 
 /// See the module.
 #[derive(Debug)]
@@ -73,17 +74,14 @@ impl Upstreams {
 
     /// Reads what the services of `config` name: files must be good. What the Workload API tells may
     /// come later.
-    pub(in crate::serve) fn prepare(
-        &self,
-        config: &Config,
-    ) -> Result<(), Vec<(String, anyhow::Error)>> {
+    pub(in crate::serve) fn prepare(&self, config: &Config) -> Result<(), Vec<LoadError>> {
         let mut errors = Vec::new();
         for (service, settings) in settings(config) {
             if self.is_known_or_waits(&settings) {
                 continue;
             }
             if let Err(error) = self.renew(&settings) {
-                errors.push((format!("upstream.tls of {service}"), error));
+                errors.extend(mistake(service, &error));
             }
         }
         self.asked.notify_one();
@@ -245,11 +243,15 @@ fn of_agent(settings: &UpstreamTls, told: &Heard<X509>) -> Result<Vec<Certificat
 }
 
 /// The services of `config` that say something.
-fn settings(config: &Config) -> impl Iterator<Item = (&str, UpstreamTls)> {
+fn settings(config: &Config) -> impl Iterator<Item = (&Service, UpstreamTls)> {
     let services = config.services.iter();
-    services.filter_map(|service| {
-        Some((service.name.as_str(), service.upstream.tls.as_ref()?.source()))
-    })
+    services.filter_map(|service| Some((service, service.upstream.tls.as_ref()?.source())))
+}
+
+/// What is wrong with the files that `service` names, and where it names them.
+fn mistake(service: &Service, error: &anyhow::Error) -> Option<LoadError> {
+    let message = format!("`upstream.tls` of `{}`: {error:#}", service.name);
+    Some(service.upstream.tls.as_ref()?.spot.mistake(message, Some(USABLE.into())))
 }
 
 /// What logs and metrics call it: who is wanted, and by whom it is certified.
@@ -264,7 +266,7 @@ fn name(settings: &UpstreamTls) -> String {
 }
 
 /// What is wrong with the files that `config` names.
-pub(super) fn check(config: &Config, base: &Path, now: Timestamp) -> Vec<(String, anyhow::Error)> {
+pub(super) fn check(config: &Config, base: &Path, now: Timestamp) -> Vec<LoadError> {
     let tried = settings(config).filter(|(_, settings)| !settings.asks_workload_api());
     let tried = tried.filter_map(|(service, settings)| {
         let read = || {
@@ -274,7 +276,7 @@ pub(super) fn check(config: &Config, base: &Path, now: Timestamp) -> Vec<(String
             }
             client(&settings, &material, &Arc::new(RootCertStore::empty())).map(drop)
         };
-        read().err().map(|error| (format!("upstream.tls of {service}"), error))
+        mistake(service, &read().err()?)
     });
     tried.collect()
 }

@@ -2,13 +2,17 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{Shutdown, TcpStream},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     process::{Child, Command, Stdio},
-    sync::mpsc::{Receiver, channel},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, channel},
+    },
     time::Duration,
 };
 
-use portcullis_testkit::net::free_port;
+use portcullis_testkit::{net::free_port, upstream::TcpUpstream};
 use serde_json::{Value, json};
 
 use super::database::{Database, ana, ben, lea};
@@ -187,6 +191,106 @@ when { context has grant };"#;
     assert!(said.contains("ends soon") && said.contains("--for 30m"), "{said}");
     assert!(is_reset(&mut stream));
     connect.until_said("connection closed: the grant ended");
+}
+
+/// A service that says goodbye, and goes on listening: where it is.
+fn half_closing() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"bye").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    address
+}
+
+#[test]
+fn a_cut_behind_the_end_of_the_service_is_no_hang() {
+    let yaml = format!("url: \"tcp://{}\"", half_closing());
+    let database = Database::before(TcpUpstream::start(b""), &yaml, "", |plan| plan);
+    let control = database.house.sign_in(&ben());
+    database.house.profile("ben", &control);
+    let connect = Connect::start(&database, "ben", &["--reason", "the ledger is stuck"], &[]);
+    let mut stream = connect.dial();
+    let mut all = Vec::new();
+    stream.read_to_end(&mut all).unwrap();
+    assert_eq!(all, b"bye");
+    stream.write_all(b"more").unwrap();
+    let lead = database.house.sign_in(&lea());
+    let grants = database.house.api("GET", "/v1/grants", Some(&control), None).json();
+    let path = format!("/v1/grants/{}/revoke", grants["grants"][0]["id"].as_str().unwrap());
+    database.house.api("POST", &path, Some(&lead), Some(json!({"reason": "enough"})));
+    connect.until_said("connection closed: the grant ended");
+    // Whoever still writes learns that nobody reads it.
+    eventually("the tool is cut off too", || stream.write_all(b"more").is_err());
+}
+
+/// Stands before control, and is there or not.
+struct Relay {
+    address: SocketAddr,
+    open: Arc<AtomicBool>,
+}
+
+impl Relay {
+    fn before(control: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let open = Arc::new(AtomicBool::new(true));
+        let is_open = Arc::clone(&open);
+        std::thread::spawn(move || {
+            while let Ok((mut client, _)) = listener.accept() {
+                let Ok(mut server) = TcpStream::connect(control) else { continue };
+                let (mut asked, mut answered) =
+                    (client.try_clone().unwrap(), server.try_clone().unwrap());
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut answered, &mut client);
+                    let _ = client.shutdown(Shutdown::Both);
+                });
+                let is_open = Arc::clone(&is_open);
+                std::thread::spawn(move || {
+                    let mut bytes = [0; 4096];
+                    while let Ok(read @ 1..) = asked.read(&mut bytes) {
+                        if !is_open.load(Ordering::SeqCst)
+                            || server.write_all(&bytes[..read]).is_err()
+                        {
+                            break;
+                        }
+                    }
+                    let _ = server.shutdown(Shutdown::Both);
+                });
+            }
+        });
+        Self { address, open }
+    }
+
+    fn set_open(&self, open: bool) {
+        self.open.store(open, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn control_that_does_not_answer_costs_one_connection_and_not_all() {
+    let database = Database::open();
+    let control = database.house.sign_in(&ana());
+    database.house.profile("ana", &control);
+    let relay = Relay::before(database.house.control);
+    let url = format!("http://{}", relay.address);
+    let environment = [("PORTCULLIS_URL", url.as_str()), ("PORTCULLIS_TOKEN", control.as_str())];
+    let connect = Connect::start(&database, "ana", &[], &environment);
+    relay.set_open(false);
+    assert!(is_reset(&mut connect.dial()), "a connection that cannot be made is no empty one");
+    connect.until_said("a connection was refused, as no sign-in could be made for it");
+    relay.set_open(true);
+    let mut stream = connect.dial();
+    echo(&mut stream, b"ping");
+    relay.set_open(false);
+    echo(&mut stream, b"pong");
+    // Another one needs nothing of control.
+    echo(&mut connect.dial(), b"ping");
+    relay.set_open(true);
+    assert_eq!(connect.stop(), Some(0));
 }
 
 #[test]

@@ -1,11 +1,15 @@
 //! What ends a connection that carries nothing at the moment, and that its client is told.
 
-use std::time::Duration;
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    time::Duration,
+};
 
-use portcullis_testkit::upstream::TcpEnd;
+use portcullis_testkit::upstream::{TcpEnd, TcpUpstream};
 use serde_json::json;
 
-use super::database::{Database, Tunnel, ana, ben, lea};
+use super::database::{Database, Tunnel, ana, ben, data, lea};
 use crate::mesh::eventually;
 
 /// Within a second, where nothing else keeps the machine busy.
@@ -91,6 +95,36 @@ fn a_gate_that_stops_says_so() {
     database.house.signal("TERM");
     assert_eq!(tunnel.until_closed(Duration::from_mins(1)), "the gate is shutting down");
     database.house.wait_end();
+}
+
+#[test]
+fn the_last_words_of_a_service_come_before_its_end() {
+    const ROUNDS: usize = 20;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let yaml = format!("url: \"tcp://{}\"", listener.local_addr().unwrap());
+    let words: Vec<u8> = (0..20_000_u32).map(|n| (n % 251) as u8).collect();
+    let said = words.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().take(ROUNDS).map_while(Result::ok) {
+            let mut stream = stream;
+            stream.read_exact(&mut [0; 4]).unwrap();
+            // It goes with bytes unread: what else is sent is answered with a reset.
+            stream.write_all(&said).unwrap();
+        }
+    });
+    let database = Database::before(TcpUpstream::start(b""), &yaml, "", |plan| plan);
+    let (_, gate) = database.enter(&ana());
+    for round in 0..ROUNDS {
+        let mut tunnel = database.dial(&gate).unwrap();
+        let mut sending = tunnel.stream.try_clone().unwrap();
+        let sender =
+            std::thread::spawn(move || while sending.write_all(&data(&[7; 900])).is_ok() {});
+        assert!(tunnel.read(words.len()) == words, "round {round}: the words differ");
+        let why = tunnel.until_closed(SOON);
+        assert_eq!(why, "the service closed the connection", "round {round}");
+        drop(tunnel);
+        sender.join().unwrap();
+    }
 }
 
 #[test]

@@ -20,6 +20,9 @@ use super::{
 enum Record {
     A(Ipv4Addr),
     Srv(u16, &'static str),
+    /// With a priority and a weight.
+    Ranked(u16, u16, u16, &'static str),
+    Aaaa(std::net::Ipv6Addr),
 }
 
 /// What is known, or that nothing works.
@@ -79,7 +82,11 @@ fn answer(query: &[u8], zone: &Zone) -> Vec<u8> {
     for record in known.get(name.as_str()).into_iter().flatten() {
         let (own, data) = match record {
             Record::A(address) => (1_u16, address.octets().to_vec()),
-            Record::Srv(port, target) => (33, srv(*port, target)),
+            Record::Aaaa(address) => (28, address.octets().to_vec()),
+            Record::Srv(port, target) => (33, srv(0, 1, *port, target)),
+            Record::Ranked(priority, weight, port, target) => {
+                (33, srv(*priority, *weight, *port, target))
+            }
         };
         if own == kind {
             let length = u16::try_from(data.len()).unwrap().to_be_bytes();
@@ -93,8 +100,8 @@ fn answer(query: &[u8], zone: &Zone) -> Vec<u8> {
     [&query[..2], &head, question, &records.concat()].concat()
 }
 
-fn srv(port: u16, target: &str) -> Vec<u8> {
-    let mut data = [&[0, 1, 0, 1][..], &port.to_be_bytes()].concat();
+fn srv(priority: u16, weight: u16, port: u16, target: &str) -> Vec<u8> {
+    let mut data = [priority, weight, port].map(u16::to_be_bytes).concat();
     for label in target.split('.') {
         data.push(u8::try_from(label.len()).unwrap());
         data.extend_from_slice(label.as_bytes());
@@ -211,6 +218,41 @@ fn instances_are_the_targets_of_srv_records() {
 }
 
 #[test]
+fn srv_targets_get_as_much_as_they_weigh_and_the_second_best_nothing() {
+    let (heavy, light, spare) = (Moody::start(OK), Moody::start(OK), Moody::start(OK));
+    let names = Names::start();
+    let name = "_http._tcp.pool.test";
+    let all = |heavy: &Moody, light: &Moody| {
+        [
+            (name, Record::Ranked(20, 50, spare.address.port(), "spare.pool.test")),
+            (name, Record::Ranked(10, 90, heavy.address.port(), "heavy.pool.test")),
+            (name, Record::Ranked(10, 9, light.address.port(), "light.pool.test")),
+            ("spare.pool.test", local(1)),
+            ("heavy.pool.test", local(1)),
+            ("light.pool.test", local(1)),
+        ]
+    };
+    names.knows(&all(&heavy, &light));
+    let shop = dns(&names, &format!("srv: {name}"), ALLOW);
+    eventually("they are found", || read(&shop).status == 200);
+    for _ in 0..300 {
+        assert_eq!(read(&shop).status, 200);
+    }
+    let (many, few) = (heavy.requests(), light.requests());
+    assert!(few > 0 && many > 4 * few, "{many} and {few}");
+    assert_eq!(spare.requests(), 0);
+    // What they weigh may change while they stay.
+    names.knows(&all(&light, &heavy));
+    eventually("it is the other way round", || {
+        let before = (heavy.requests(), light.requests());
+        for _ in 0..100 {
+            assert_eq!(read(&shop).status, 200);
+        }
+        light.requests() - before.1 > 2 * (heavy.requests() - before.0)
+    });
+}
+
+#[test]
 fn j01_a_name_that_leads_to_this_machine_is_not_dialled_unless_that_is_listed() {
     let upstream = Moody::start(OK);
     let names = Names::start();
@@ -225,13 +267,22 @@ fn j01_a_name_that_leads_to_this_machine_is_not_dialled_unless_that_is_listed() 
         shop.house.log().contains("upstream.allow")
     });
     // Written in another way, it is the same address.
+    names.knows(&[(NAME, Record::Aaaa(Ipv4Addr::LOCALHOST.to_ipv6_mapped()))]);
     let mapped = dns(&names, &url, "allow: [10.0.0.0/8], ejection: {failures: 0}");
     eventually("the name is resolved", || found(&mapped));
-    assert_eq!(read(&mapped).status, 502);
+    eventually("and is not dialled", || {
+        assert_eq!(read(&mapped).status, 502);
+        mapped.house.log().contains("upstream.allow")
+    });
     assert_eq!(upstream.requests(), 0);
+    // Listed as what it is, it is dialled.
     let listed = dns(&names, &url, ALLOW);
     eventually("what is listed is dialled", || read(&listed).status == 200);
-    assert!(upstream.requests() > 0);
+    let before = upstream.requests();
+    names.knows(&[(NAME, local(1))]);
+    let listed = dns(&names, &url, ALLOW);
+    eventually("what is listed is dialled", || read(&listed).status == 200);
+    assert!(upstream.requests() > before);
 }
 
 #[test]
