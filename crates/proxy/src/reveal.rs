@@ -12,7 +12,7 @@ use portcullis_policy::{
 };
 
 use crate::{
-    connection::Standing,
+    connection::{Opening, Standing, Watch},
     decide::{self, Question},
     exchange::Exchange,
     forward::standing,
@@ -88,6 +88,21 @@ pub(crate) fn masked(exchange: &Exchange) -> Option<(Arc<Sensitive>, ClassSet)> 
 /// What a connection that carries the answer hangs on, beside what opened it.
 pub(crate) fn standings(exchange: &Exchange) -> Vec<Standing> {
     exchange.sight.as_deref().map(Sight::standings).unwrap_or_default()
+}
+
+/// A connection that is watched, or will be, shows what is seen by now and hangs on that.
+pub(crate) fn watched(
+    exchange: &Exchange,
+    watch: Option<&Watch>,
+    opening: Option<Opening>,
+) -> Option<Opening> {
+    if exchange.sight.is_none() {
+        return opening;
+    }
+    if let Some(watch) = watch {
+        watch.standing.borrow_mut().show(standings(exchange));
+    }
+    opening.map(|opening| opening.showing(standings(exchange)))
 }
 
 /// Decides what is seen in the answer to what `question` permitted.
