@@ -12,6 +12,7 @@ mod hosts;
 mod inspect;
 mod json;
 mod load;
+mod media;
 mod openapi;
 mod operation;
 mod protobuf;

@@ -26,6 +26,10 @@ mod evaluate;
 mod facts;
 #[cfg(test)]
 mod fixture;
+#[cfg(fuzzing)]
+pub mod fuzz;
+#[cfg(all(test, not(fuzzing)))]
+mod fuzz;
 #[cfg(test)]
 mod guide;
 mod incidents;

@@ -84,7 +84,8 @@ impl Operation {
         self.template.as_ref().map(ToString::to_string)
     }
 
-    /// The type of [`Self::params`]: path and query parameters that policies can read. `None` if
+    /// The type of [`Self::params`]: parameters of path, query and headers that policies
+    /// can read. `None` if
     /// there are none.
     pub fn params_type(&self) -> Option<&RecordType> {
         self.params_type.as_ref()
@@ -100,17 +101,18 @@ impl Operation {
         self.protobuf.as_deref()
     }
 
-    /// Declared path and query parameters as a typed record; `query` is the raw query string.
-    /// Duplicates of a single-valued parameter are malformed; undeclared ones stay out.
+    /// Declared parameters of path, query and headers as a typed record; `query` is the raw query
+    /// string. Duplicates of a single-valued parameter are malformed; undeclared ones stay out.
     pub fn params(
         &self,
         path_params: &[(&str, String)],
         query: Option<&str>,
+        headers: &HeaderMap,
     ) -> Result<Option<Record>, InspectError> {
         if self.params.is_empty() {
             return Ok(None);
         }
-        inspect::params(&self.params, path_params, query).map(Some)
+        inspect::params(&self.params, path_params, query, headers).map(Some)
     }
 
     /// The declared body as a typed record. Duplicates are malformed, at any depth; what is undeclared

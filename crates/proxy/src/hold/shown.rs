@@ -30,7 +30,8 @@ pub(super) fn parameters(
         service.and_then(|service| service.matching(request.method.as_str(), request.path()));
     let matched = matched.filter(|matched| matched.operation.name() == operation);
     let matched = matched.ok_or(Refusal::NotFound)?;
-    let values = matched.operation.params(&matched.path_params, request.target.query());
+    let (path, query) = (&matched.path_params, request.target.query());
+    let values = matched.operation.params(path, query, &request.headers);
     let values = values.map_err(inspect::refusal)?.unwrap_or_default();
     let shown = values.iter().take(SHOWN);
     let mut shown: BTreeMap<String, String> =
