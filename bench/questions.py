@@ -7,7 +7,7 @@ import ssl
 import subprocess
 import time
 
-from . import asking, crowds, holding, instructions, measure, others, revocation, subjects, wire
+from . import asking, crowds, holding, instructions, masking, measure, others, revocation, subjects, wire
 
 BUSY = 0.97
 
@@ -75,7 +75,7 @@ def latency(folder, rounds, seconds):
             direct = measure.load(f"http://127.0.0.1:{upstream.http}", script, 1, seconds, **env)["p50_us"]
             for subject, start in {
                 "portcullis": subjects.portcullis,
-                "portcullis --busy-poll 100": lambda f, u, i: subjects.portcullis(f, u, i, options=("--busy-poll", "100")),
+                "portcullis --busy-poll 0": lambda f, u, i: subjects.portcullis(f, u, i, options=("--busy-poll", "0")),
                 "envoy": others.envoy,
                 "nginx plain": others.nginx,
             }.items():
@@ -150,4 +150,4 @@ def spread(folder, rounds, _seconds):
 
 ALL = {"everything": everything, "policies": policies, "latency": latency, "memory": memory, "spread": spread,
        "revocation": revocation.revocation, "holding": holding.holding, "asking": asking.asking,
-       "instructions": instructions.instructions, **wire.ALL, **crowds.ALL}
+       "instructions": instructions.instructions, "masking": masking.masking, **wire.ALL, **crowds.ALL}

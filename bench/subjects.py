@@ -59,6 +59,8 @@ permit (principal is User in Group::"engineering", action == Action::"review", r
 WIRE_RULES = """
 @id("open")
 permit (principal is Anonymous, action in Action::"open.read", resource == Service::"open");
+@id("masked")
+permit (principal is Workload, action in Action::"masked.read", resource == Service::"masked");
 @id("rpc")
 permit (principal is Workload, action == Action::"rpc.POST", resource == Service::"rpc");
 @id("echo")

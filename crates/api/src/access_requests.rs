@@ -15,8 +15,8 @@ use portcullis_control::{
 };
 use portcullis_identity::passkey::AuthenticationResponse;
 use portcullis_model::{
-    AccessRequestId, Decision, IncidentId, InstanceName, OperationName, PolicyId, RefusalId, Scope,
-    Window,
+    AccessRequestId, ClassName, Decision, IncidentId, InstanceName, OperationName, PolicyId,
+    RefusalId, Scope, Window,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -71,6 +71,11 @@ pub struct AskQueryBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub instance: Option<InstanceName>,
+    /// A class of sensitive data to see in its answers, as well: `pci`. What is open already is not
+    /// asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub reveal: Option<ClassName>,
     /// The way to take to this one; the first one if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -149,9 +154,7 @@ impl AskBody {
     fn into_ask(self) -> Answer<Ask> {
         let what = match (self.refusal, self.queries) {
             (Some(refusal), None) => AskFor::Refusal(refusal),
-            (None, Some(queries)) => {
-                AskFor::Operations(queries.into_iter().map(operation).collect())
-            }
+            (None, Some(queries)) => AskFor::Operations(operations(queries)?),
             (Some(_), Some(_)) => return Err(invalid("queries", "a refusal is named already")),
             (None, None) => return Err(invalid("refusal", "name a refusal, or queries")),
         };
@@ -160,9 +163,28 @@ impl AskBody {
     }
 }
 
-fn operation(query: AskQueryBody) -> AskOperation {
-    let AskQueryBody { operation, instance, rule } = query;
-    AskOperation { operation, instance, rule }
+/// To see data is to be asked for like an operation, beside the one in whose answers it is.
+fn operations(queries: Vec<AskQueryBody>) -> Answer<Vec<AskOperation>> {
+    let mut operations: Vec<AskOperation> = Vec::new();
+    for AskQueryBody { operation, instance, reveal, rule } in queries {
+        let seen = match &reveal {
+            None => None,
+            Some(class) => {
+                let service = operation.service().parse();
+                let service = service.map_err(|_| invalid("queries", "no such service"))?;
+                Some(OperationName::reveal(&service, class))
+            }
+        };
+        let again = |other: &AskOperation| {
+            other.operation == operation && other.instance == instance && other.rule == rule
+        };
+        // One operation is named once for each class.
+        if seen.is_none() || !operations.iter().any(again) {
+            operations.push(AskOperation { operation, instance: instance.clone(), rule });
+        }
+        operations.extend(seen.map(|operation| AskOperation { operation, instance, rule: None }));
+    }
+    Ok(operations)
 }
 
 /// A part of a list of access requests, newest first.

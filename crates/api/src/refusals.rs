@@ -5,6 +5,7 @@ use axum::{
     extract::{Path, State},
 };
 use jiff::Timestamp;
+use portcullis_model::ShownBody;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -40,6 +41,29 @@ pub struct RefusalBody {
     pub digest: Option<String>,
     /// What would open it now; empty if nothing would.
     pub ways: Vec<WayBody>,
+    /// Its body, with what is sensitive masked, where the gate read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<ShownBodyBody>,
+}
+
+/// A request's body as people see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ShownBody)]
+pub struct ShownBodyBody {
+    /// What it is.
+    pub content_type: String,
+    /// Its text: masked where it is sensitive, and as it was sent elsewhere.
+    pub text: String,
+    /// The classes of sensitive data that are masked wherever they are in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub masked: Vec<String>,
+}
+
+impl From<ShownBody> for ShownBodyBody {
+    fn from(body: ShownBody) -> Self {
+        let ShownBody { content_type, text, masked } = body;
+        Self { content_type, text, masked: masked.iter().map(ToString::to_string).collect() }
+    }
 }
 
 pub(crate) fn routes() -> OpenApiRouter<Shared> {
@@ -64,5 +88,6 @@ pub(crate) async fn refusal(
         summary: view.summary,
         digest: view.digest,
         ways: way::all(view.ways),
+        body: view.body.map(ShownBodyBody::from),
     }))
 }

@@ -32,6 +32,24 @@ pub struct ServiceBody {
     pub health: Option<Vec<InstanceBody>>,
     /// Its operations.
     pub operations: Vec<OperationBody>,
+    /// Its sensitive data, by class: masked, unless policy lets the caller see it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sensitive: Vec<DataClassBody>,
+}
+
+/// A class of sensitive data, for the caller.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = DataClass)]
+pub struct DataClassBody {
+    /// Its name.
+    pub class: String,
+    /// What to ask for to see it.
+    pub operation: String,
+    /// Whether the caller sees it, as far as can be told without a request.
+    pub reach: ReachBody,
+    /// What would reveal it, if that can be asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ways: Vec<WayBody>,
 }
 
 /// How one instance is.
@@ -107,6 +125,14 @@ impl From<OperationView> for OperationBody {
     }
 }
 
+impl From<OperationView> for DataClassBody {
+    fn from(view: OperationView) -> Self {
+        let class = view.name.revealed().unwrap_or_default().to_owned();
+        let OperationBody { name, reach, ways, .. } = view.into();
+        Self { class, operation: name, reach, ways }
+    }
+}
+
 impl ServiceBody {
     /// Who may only ask for a service learns nothing of how it is.
     fn new(view: ServiceView, standing: &Standing) -> Self {
@@ -117,6 +143,7 @@ impl ServiceBody {
             hosts: view.hosts,
             instances: view.instances.iter().map(ToString::to_string).collect(),
             operations: view.operations.into_iter().map(OperationBody::from).collect(),
+            sensitive: view.classes.into_iter().map(DataClassBody::from).collect(),
         }
     }
 }

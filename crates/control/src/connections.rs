@@ -97,7 +97,7 @@ impl Connections {
     /// What a grant opened and lives.
     pub(crate) fn of_grant(&self, grant: GrantId) -> Vec<(ConnectionId, Followed)> {
         let live = lock(&self.live);
-        let opened = live.iter().filter(|(_, live)| live.info.grant == Some(grant));
+        let opened = live.iter().filter(|(_, live)| live.info.hangs_on(grant));
         opened.map(|(id, live)| (*id, (live.info.clone(), live.over.subscribe()))).collect()
     }
 
@@ -162,7 +162,8 @@ pub(crate) async fn run(core: Arc<Core>) {
     while ends.recv_many(&mut batch, BATCH).await > 0 {
         let op = OpContext::system("gate", core.now());
         // A stream that ended was in use until now.
-        batch.iter().filter_map(|ended| ended.info.grant).for_each(|id| idle::used(&core, id));
+        let grants = batch.iter().flat_map(|ended| ended.info.grants());
+        grants.for_each(|id| idle::used(&core, id));
         let changes = batch.drain(..).map(|ended| Change::Record(event(&core, &op, ended)));
         let settlement = Settlement { changes: changes.collect(), ..Settlement::default() };
         if core.settle(settlement).await.is_err() {

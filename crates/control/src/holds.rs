@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use portcullis_model::{AccessRequestId, AccessRequestState};
+use portcullis_model::{AccessRequestId, AccessRequestState, ShownBody};
 use portcullis_store::Change;
 use tokio::sync::watch;
 
@@ -21,9 +21,23 @@ struct Hold {
     waiting: usize,
     /// It was opened for one that waits, and is nobody's when the last of them leaves.
     own: bool,
+    /// What people see of the body of what waits, and nowhere else: it is gone when nobody waits.
+    body: Option<ShownBody>,
 }
 
 impl Holds {
+    /// What waits for `id` has this body.
+    pub(crate) fn show(&self, id: AccessRequestId, body: Option<ShownBody>) {
+        if let Some(hold) = self.holds().get_mut(&id) {
+            hold.body = body;
+        }
+    }
+
+    /// The body of what waits for `id`, as people see it.
+    pub(crate) fn body(&self, id: AccessRequestId) -> Option<ShownBody> {
+        self.holds().get(&id)?.body.clone()
+    }
+
     /// One more waits for `id`; `own` if the access request is opened for that.
     pub(crate) fn join(
         &self,
@@ -35,6 +49,7 @@ impl Holds {
             answer: watch::Sender::new(None),
             waiting: 0,
             own: false,
+            body: None,
         });
         hold.waiting += 1;
         hold.own |= own;

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use portcullis_identity::{AuthError, Authenticated, Job};
 use portcullis_model::{
     AttributeValue, ConnectionId, Event, GrantId, Group, InstanceName, NoticeId, OperationName,
-    PolicyId, PrincipalId, RequestId, Resource, Secret, ServiceName, SignInId, Way,
+    PolicyId, PrincipalId, RequestId, Resource, Secret, ServiceName, ShownBody, SignInId, Way,
 };
 use portcullis_policy::notice::NoticeTarget;
 
@@ -248,6 +248,8 @@ pub struct KeptRefusal {
     pub summary: String,
     /// What would have opened it.
     pub ways: Vec<Way>,
+    /// Its body, as people see it; none if nobody had to read it, or nobody could.
+    pub body: Option<ShownBody>,
     /// When.
     pub time: Timestamp,
 }
@@ -269,6 +271,8 @@ pub struct ConnectionInfo {
     pub operation: OperationName,
     /// The grant that opened it.
     pub grant: Option<GrantId>,
+    /// The grants that let it show sensitive data: it hangs on them too.
+    pub reveals: Vec<GrantId>,
     /// The sign-in that it hangs on.
     pub sign_in: Option<SignInId>,
     /// The caller's address.
@@ -279,7 +283,19 @@ pub struct ConnectionInfo {
     pub since: Timestamp,
 }
 
-/// A request that is about to wait at the gate. Nothing of its payload is in here.
+impl ConnectionInfo {
+    /// The grants that it hangs on.
+    pub fn grants(&self) -> impl Iterator<Item = GrantId> {
+        self.grant.iter().chain(&self.reveals).copied()
+    }
+
+    /// Whether it ends with this grant.
+    pub fn hangs_on(&self, id: GrantId) -> bool {
+        self.grants().any(|grant| grant == id)
+    }
+}
+
+/// A request that is about to wait at the gate, and what people see of it.
 #[derive(Debug, Clone)]
 pub struct HeldRequest {
     /// The request.
@@ -298,6 +314,8 @@ pub struct HeldRequest {
     pub parameters: BTreeMap<String, String>,
     /// Bytes of its body.
     pub size: u64,
+    /// The body, as people see it, if it can be shown.
+    pub body: Option<ShownBody>,
     /// It is refused then.
     pub until: Timestamp,
 }

@@ -17,6 +17,8 @@ pub(crate) enum Purpose {
     State,
     /// What a provider is asked with again, under the key beside the store.
     ProviderToken,
+    /// The body of a refused request, as people see it, under the same key.
+    Body,
 }
 
 impl Purpose {
@@ -25,6 +27,7 @@ impl Purpose {
             Self::Device => b"portcullis device code\0",
             Self::State => b"portcullis sign-in state\0",
             Self::ProviderToken => b"portcullis provider token\0",
+            Self::Body => b"portcullis shown body\0",
         }
     }
 
@@ -33,6 +36,7 @@ impl Purpose {
             Self::Device => "the device sign-in is damaged; begin a new one",
             Self::State => "the sign-in was begun in another browser, or is damaged; begin again",
             Self::ProviderToken => "the provider's token cannot be read with the key of this store",
+            Self::Body => "the body cannot be read with the key of this store",
         })
     }
 }

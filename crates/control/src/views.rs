@@ -14,7 +14,8 @@ use portcullis_identity::{
 use portcullis_model::{
     AccessRequest, AttributeValue, BoundTo, BundleDigest, ConnectionId, Decision, DirectoryId,
     Grant, GrantId, Group, Incident, IncidentId, InstanceName, OperationName, PolicyId, Principal,
-    PrincipalId, RefusalId, Scope, Secret, ServiceName, Severity, SignIn, Thumbprint, Way, Window,
+    PrincipalId, RefusalId, Scope, Secret, ServiceName, Severity, ShownBody, SignIn, Thumbprint,
+    Way, Window,
 };
 
 pub use portcullis_store::{StoredEmail, StoredGroup, StoredName, StoredUser};
@@ -120,6 +121,8 @@ pub struct ServiceView {
     pub instances: Vec<InstanceName>,
     /// Its operations.
     pub operations: Vec<OperationView>,
+    /// Its classes of sensitive data: what it is to see each.
+    pub classes: Vec<OperationView>,
 }
 
 /// A refusal, with its ways as they are now.
@@ -141,6 +144,8 @@ pub struct RefusalView {
     pub digest: Option<String>,
     /// What would open it now; empty if nothing would.
     pub ways: Vec<Way>,
+    /// Its body, masked, if it was kept.
+    pub body: Option<ShownBody>,
 }
 
 /// What is asked for.
@@ -271,6 +276,9 @@ pub struct AccessRequestView {
     pub reviewers: Vec<String>,
     /// The incident that it is for, as long as it is open.
     pub incident: Option<Arc<Incident>>,
+    /// The body of the request that was refused or waits, masked, as long as it is kept. Only where one
+    /// access request is looked at.
+    pub body: Option<ShownBody>,
 }
 
 /// Which access requests to list.

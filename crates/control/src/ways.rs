@@ -24,6 +24,7 @@ pub(crate) fn ahead(
         http: Known::Unknown,
         params: Known::Unknown,
         body: Known::Unknown,
+        seen_in: None,
     }
 }
 

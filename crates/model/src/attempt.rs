@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BundleStamp, ConnectionId, EventId, EventType, GrantId, InstanceName, OperationName, PolicyId,
-    PrincipalId, RequestId, ServiceName,
+    BundleStamp, ClassName, ConnectionId, EventId, EventType, GrantId, InstanceName, OperationName,
+    PolicyId, PrincipalId, RequestId, ServiceName,
 };
 
 /// How surely an attempt is on record before its request is forwarded.
@@ -103,7 +103,7 @@ pub struct AttemptNote {
 }
 
 /// The second half, known at the response head.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Outcome<'a> {
     /// The status that the client got.
     pub status: u16,
@@ -118,6 +118,22 @@ pub struct Outcome<'a> {
     /// What went wrong after the decision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<&'static str>,
+    /// The classes of sensitive data that were masked in the answer.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub masked: &'a [&'a ClassName],
+    /// Those that were not.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub revealed: &'a [Revealed<'a>],
+}
+
+/// A class of sensitive data that somebody saw.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Revealed<'a> {
+    /// Its name.
+    pub class: &'a ClassName,
+    /// The grant that revealed it; none if standing policy did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantId>,
 }
 
 /// Refusals of strangers that were too many to list: what the gate writes instead of them.

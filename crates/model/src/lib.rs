@@ -21,13 +21,14 @@ pub mod refusal;
 pub mod sealed;
 pub mod secret;
 pub mod service;
+pub mod shown;
 pub mod sign_in;
 pub mod thumbprint;
 pub mod way;
 
 pub use access_request::{AccessQuery, AccessRequest, AccessRequestState, Decision, Review, Scope};
 pub use ambient::{Clock, Entropy};
-pub use attempt::{Attempt, Outcome, RecordLevel, RefusalsCounted};
+pub use attempt::{Attempt, Outcome, RecordLevel, RefusalsCounted, Revealed};
 pub use base64url::Base64Url;
 pub use duration::Window;
 pub use event::{BundleStamp, Event, EventType};
@@ -47,7 +48,11 @@ pub use problem::Problem;
 pub use refusal::Refusal;
 pub use sealed::{SealedCredential, SealedOpening, SealedState, SealedTerms};
 pub use secret::{Secret, TokenHash, TokenKind};
-pub use service::{BundleDigest, InstanceName, OperationName, PolicyId, Resource, ServiceName};
+pub use service::{
+    BundleDigest, ClassName, InstanceName, InvalidName, OperationName, PolicyId, Resource,
+    ServiceName,
+};
+pub use shown::ShownBody;
 pub use sign_in::{Audience, Held, SignIn, SignInEnd};
 pub use thumbprint::{InvalidThumbprint, Thumbprint};
 pub use way::Way;

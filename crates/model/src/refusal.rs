@@ -128,6 +128,8 @@ pub enum UpstreamTrouble {
     TimedOut,
     /// As much is under way to it as may be.
     Overloaded,
+    /// What it answered may hold sensitive data, and cannot be inspected.
+    Opaque,
 }
 
 impl Refusal {

@@ -70,13 +70,27 @@ names! {
     InstanceName: is_label, "an instance name: lower-case letters, digits and single hyphens";
     /// An operation with its service: `payments.createRefund`. It is the id of its Cedar action.
     OperationName: is_operation, "an operation: SERVICE.OPERATION";
+    /// A class of sensitive data: `pci`.
+    ClassName: is_label, "a class of data: lower-case letters, digits and single hyphens";
     /// A policy's id: its `@id`.
     PolicyId: is_policy_id, "a policy id";
 }
 
 const ALL: &str = "*";
+const REVEAL: &str = "reveal:";
 
 impl OperationName {
+    /// To see a class of data of `service`, `payments.reveal:pci`: what a grant to see it is about. No
+    /// operation of a service has such a name.
+    pub fn reveal(service: &ServiceName, class: &ClassName) -> Self {
+        Self(format!("{service}.{REVEAL}{class}").into())
+    }
+
+    /// The class of data, if it is about seeing one.
+    pub fn revealed(&self) -> Option<&str> {
+        self.local().strip_prefix(REVEAL)
+    }
+
     /// The service that the operation belongs to.
     pub fn service(&self) -> &str {
         self.0.split_once('.').map_or("", |(service, _)| service)

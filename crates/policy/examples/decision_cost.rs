@@ -254,6 +254,7 @@ fn questions(verb: &str, first: usize) -> Result<Vec<Question>, Failed> {
                 })),
                 params: Known::Value(None),
                 body: Known::Value(None),
+                seen_in: None,
             },
         })
     };

@@ -46,6 +46,16 @@ pub enum OperationsSource {
         /// Its text.
         text: String,
     },
+    /// The methods of gRPC services.
+    Protobuf {
+        /// Its path, for messages.
+        path: String,
+        /// A serialised `FileDescriptorSet`.
+        #[serde(with = "base64_text")]
+        set: Vec<u8>,
+        /// Full names of the services that count; none: all of them.
+        services: Vec<String>,
+    },
     /// Inline: `name: METHOD /path/{parameter}`; parameters are strings.
     Inline(IndexMap<String, String>),
     /// It speaks no HTTP: its one operation is `connect`.
@@ -119,6 +129,7 @@ impl ServiceSource {
             OperationsSource::Connect(limits) => Some(*limits),
             OperationsSource::Methods
             | OperationsSource::OpenApi { .. }
+            | OperationsSource::Protobuf { .. }
             | OperationsSource::Inline(_) => None,
         }
     }
@@ -130,6 +141,20 @@ fn default_hold() -> Window {
 
 fn default_body() -> u64 {
     ServiceSource::MAX_BODY
+}
+
+/// Bytes as text: sources travel as JSON.
+mod base64_text {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        STANDARD.decode(String::deserialize(from)?).map_err(D::Error::custom)
+    }
 }
 
 /// URLs as text: the proxy parses them once.
@@ -331,17 +356,24 @@ impl Bundle {
             .is_some_and(|((_, policy), prepared)| policy.head.admits_principal(prepared.scoped()))
     }
 
-    /// The operations of `service` that the head of `rule` matches; none if there is no such rule.
+    /// The operations of `service`, and its classes of data to be seen, that the head of `rule` matches;
+    /// none if there is no such rule.
     pub fn operations_under(&self, rule: &PolicyId, service: &ServiceName) -> Vec<OperationName> {
         let Some((_, policy)) = self.loaded.policies.lookup(rule.as_str()) else {
             return Vec::new();
         };
         let all = self.loaded.catalog.service(service).into_iter();
-        let names =
-            all.flat_map(crate::catalog::Service::operations).map(crate::catalog::Operation::name);
+        let names = all.flat_map(|service| {
+            let operations = service.operations().map(crate::catalog::Operation::name);
+            operations.chain(service.reveals())
+        });
         let matching = names.filter(|name| {
             let place = self.places.operation(name);
-            place.is_some_and(|place| policy.head.admits_action(place.action.scoped()))
+            place.is_some_and(|place| {
+                let class = place.class.as_ref();
+                policy.head.admits_action(place.action.scoped())
+                    && class.is_none_or(|class| policy.head.admits_resource(class.scoped()))
+            })
         });
         matching.cloned().collect()
     }

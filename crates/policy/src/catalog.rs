@@ -12,8 +12,11 @@ mod hosts;
 mod inspect;
 mod json;
 mod load;
+mod media;
 mod openapi;
 mod operation;
+mod protobuf;
+mod responses;
 mod schema;
 mod service;
 mod template;
@@ -21,6 +24,8 @@ mod trie;
 pub mod types;
 
 pub use operation::{InspectError, Operation};
+pub use protobuf::ProtobufMethod;
+pub use responses::leading_nowhere;
 pub use service::{Matched, Service};
 pub use types::{Field, RecordType, Type};
 
@@ -104,6 +109,14 @@ impl Catalog {
     /// All services, by name.
     pub fn services(&self) -> impl Iterator<Item = &Service> {
         self.services.iter()
+    }
+
+    /// Whether there is such an operation, or class of data to be seen.
+    pub fn knows(&self, name: &OperationName) -> bool {
+        let service = self.lookup(name.service());
+        service.is_some_and(|service| {
+            service.operation(name).is_some() || service.reveals().contains(name)
+        })
     }
 
     /// An operation by its full name.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
-use portcullis_model::RequestId;
+use portcullis_model::{OperationName, RequestId};
 
 pub use crate::subject::Subject;
 
@@ -107,4 +107,7 @@ pub struct Context {
     pub params: Known<Option<Record>>,
     /// Declared body, if the operation has one.
     pub body: Known<Option<Record>>,
+    /// The operation in which a class of data is seen, where that is the question:
+    /// `context.operation`. Not known ahead of time.
+    pub seen_in: Option<OperationName>,
 }

@@ -321,6 +321,7 @@ impl Snapshot {
         };
         let made = cache.slice(key, || {
             let on_call = self.schedules().on_call(principal, bundle.rotations(), now);
+            let resource = operation.class.as_ref().unwrap_or(resource);
             Slice::of_operation(bundle, prepared, operation, resource, &on_call)
         });
         made.inspect_err(|error| {
@@ -427,5 +428,7 @@ pub(crate) fn permit(
 mod emergency_tests;
 #[cfg(test)]
 mod facts_tests;
+#[cfg(test)]
+mod reveal_tests;
 #[cfg(test)]
 mod tests;

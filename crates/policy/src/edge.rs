@@ -1,5 +1,5 @@
 //! What the gate does for one service beside deciding: whom it must meet upstream, whose pages may read
-//! its answers, and what is changed in headers.
+//! its answers, what is changed in headers, and what of its data is masked.
 //!
 //! Part of the bundle, so that it changes with it as a whole. Holds names of files and never what is
 //! in them: those change by themselves, and some of them are secret.
@@ -7,6 +7,8 @@
 mod fields;
 
 pub use fields::{FieldName, FieldValue, HeaderChanges, HeaderRules, InvalidField};
+
+use crate::sensitive::SensitiveSource;
 
 /// See the module. The default is nothing of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -20,6 +22,9 @@ pub struct EdgeSource {
     /// What is changed in the headers of its requests and answers.
     #[serde(default)]
     pub headers: Option<HeaderRules>,
+    /// What of its data is sensitive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensitive: Option<SensitiveSource>,
 }
 
 /// Pages of other origins that a service is shared with. Lists are as headers have them: `GET, POST`.

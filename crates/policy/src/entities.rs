@@ -29,6 +29,7 @@ pub(crate) struct TypeNames {
     pub(crate) group: EntityTypeName,
     pub(crate) service: EntityTypeName,
     pub(crate) instance: EntityTypeName,
+    pub(crate) data_class: EntityTypeName,
     pub(crate) access_request: EntityTypeName,
     pub(crate) system: EntityTypeName,
     pub(crate) schedule: EntityTypeName,
@@ -44,6 +45,7 @@ pub(crate) static TYPES: LazyLock<TypeNames> = LazyLock::new(|| TypeNames {
     group: type_name("Group"),
     service: type_name("Service"),
     instance: type_name("Instance"),
+    data_class: type_name("DataClass"),
     access_request: type_name("AccessRequest"),
     system: type_name("System"),
     schedule: type_name("Schedule"),
@@ -78,6 +80,14 @@ pub(crate) fn resource_uid(resource: &Resource) -> EntityUid {
         Some(_) => uid(&TYPES.instance, &resource.to_string()),
         None => uid(&TYPES.service, resource.service.as_str()),
     }
+}
+
+/// The entity that stands for a class of data of `service`, and what it lies in: the class of that
+/// name wherever it is, and the service.
+pub(crate) fn class_uid(service: &str, class: &str) -> (EntityUid, [EntityUid; 2]) {
+    let ty = &TYPES.data_class;
+    let parents = [uid(ty, class), uid(&TYPES.service, service)];
+    (uid(ty, &format!("{service}/{class}")), parents)
 }
 
 /// `principal` and its groups, with all its claims.
@@ -137,7 +147,7 @@ fn string(text: &str) -> RestrictedExpression {
     RestrictedExpression::new_string(text.to_owned())
 }
 
-/// All services, instances and actions of a bundle.
+/// All services, instances, classes of data and actions of a bundle.
 ///
 /// INVARIANT: the actions come from the schema. Without them `action in Action::"write"` would
 /// silently never hold, and every forbid with such a head would be void.
@@ -158,6 +168,11 @@ pub(crate) fn entities_of_bundle(
             let attributes = HashMap::from([("labels".to_owned(), labels()?)]);
             let parents = HashSet::from([service_uid.clone()]);
             entities.push(Entity::new(resource_uid(&resource), attributes, parents)?);
+        }
+        for class in service.sensitive().iter().flat_map(|sensitive| &sensitive.classes) {
+            let (uid, parents) = class_uid(source.name.as_str(), class.name.as_str());
+            let attributes = HashMap::from([("labels".to_owned(), labels()?)]);
+            entities.push(Entity::new(uid, attributes, HashSet::from(parents))?);
         }
         let attributes = HashMap::from([("labels".to_owned(), labels()?)]);
         entities.push(Entity::new(service_uid, attributes, HashSet::new())?);

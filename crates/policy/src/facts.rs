@@ -63,6 +63,7 @@ pub(crate) fn cedar_context(
                 Known::Value(None) | Known::Unknown => None,
             },
             Part::Clock => clocks.record(context.now)?,
+            Part::Operation => context.seen_in.as_ref().map(|name| string(name.as_str())),
             Part::Params => inspected(&context.params)?,
             Part::Body => inspected(&context.body)?,
             Part::Grant => grant.map(|grant| grant_record(grant, reads)).transpose()?,
@@ -167,7 +168,7 @@ pub(crate) fn is_unknown(read: &Read, context: &Context) -> bool {
     // the request nor how its sender will have authenticated is known.
     let ahead = context.source == Known::Unknown;
     match read.part {
-        Part::Now | Part::Source | Part::Auth | Part::Clock => ahead,
+        Part::Now | Part::Source | Part::Auth | Part::Clock | Part::Operation => ahead,
         Part::Request => context.request == Known::Unknown,
         Part::Http => context.http == Known::Unknown,
         Part::Params => context.params == Known::Unknown,
@@ -281,6 +282,9 @@ pub(crate) fn look<'a>(read: &Read, context: &'a Context, clocks: &Clocks) -> Lo
         Part::Clock => {
             let name = read.path.first().map_or("", SmolStr::as_str);
             clocks.shown(name, context.now).map_or(Look::Absent, Look::Clock)
+        }
+        Part::Operation => {
+            context.seen_in.as_ref().map_or(Look::Absent, |name| Look::Text(name.as_str()))
         }
         Part::Params => inspected_field(read, &context.params),
         Part::Body => inspected_field(read, &context.body),

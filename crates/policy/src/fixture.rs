@@ -15,8 +15,10 @@ use portcullis_model::{
 
 use crate::{
     Answer, Bundle, BundleSource, Context, DecisionCache, Known, LoadError, PolicySource, Query,
-    Record, ServiceSource, Snapshot, Source, Subject, Value, Verdict, bundle::OperationsSource,
+    Record, ServiceSource, Snapshot, Source, Subject, Value, Verdict,
+    bundle::OperationsSource,
     context::Http,
+    sensitive::{ClassSource, Mask, SensitiveSource},
 };
 
 const OPENAPI: &str = r#"{
@@ -72,9 +74,23 @@ fn service(name: &str, criticality: &str) -> ServiceSource {
         upstream: crate::upstream::UpstreamSource::default(),
         strict_audit: false,
         anonymous: false,
-        edge: crate::edge::EdgeSource::default(),
+        edge: crate::edge::EdgeSource {
+            sensitive: Some(sensitive(if is_payments { &["pci", "pii"] } else { &["pci"] })),
+            ..crate::edge::EdgeSource::default()
+        },
         place: ("portcullis.yaml".to_owned(), Some(1)),
     }
+}
+
+/// These classes, each somewhere.
+pub(crate) fn sensitive(classes: &[&str]) -> SensitiveSource {
+    let class = |name: &&str| ClassSource {
+        name: name.parse().unwrap(),
+        paths: vec![format!("$.{name}")],
+        mask: Mask::Full,
+        recognise: Vec::new(),
+    };
+    SensitiveSource { classes: classes.iter().map(class).collect() }
 }
 
 pub(crate) fn bundle(policies: &str) -> Arc<Bundle> {
@@ -142,6 +158,18 @@ pub(crate) fn context(amount: i64) -> Context {
         })),
         params: Known::Value(None),
         body: Known::Value(Some(body)),
+        seen_in: None,
+    }
+}
+
+/// What is known where data is seen in the answers of `operation`.
+pub(crate) fn seen_in(operation: &str) -> Context {
+    Context {
+        http: Known::Value(None),
+        params: Known::Value(None),
+        body: Known::Value(None),
+        seen_in: Some(operation.parse().unwrap()),
+        ..context(1)
     }
 }
 

@@ -89,7 +89,10 @@ fn payments() -> ServiceSource {
         upstream: crate::upstream::UpstreamSource::default(),
         strict_audit: false,
         anonymous: true,
-        edge: crate::edge::EdgeSource::default(),
+        edge: crate::edge::EdgeSource {
+            sensitive: Some(crate::fixture::sensitive(&["pci", "pii"])),
+            ..crate::edge::EdgeSource::default()
+        },
         place: ("portcullis.yaml".to_owned(), None),
     }
 }
@@ -105,6 +108,33 @@ fn database() -> ServiceSource {
             max_bytes: None,
         }),
         anonymous: false,
+        edge: crate::edge::EdgeSource::default(),
+        ..payments()
+    }
+}
+
+/// A service of gRPC.
+fn ledger() -> ServiceSource {
+    let folder = std::env::temp_dir().join(format!("portcullis-guide-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let proto = r#"
+        syntax = "proto3";
+        package ledger.v1;
+        service Ledger { rpc Transfer(Order) returns (Order); rpc Post(stream Order) returns (Order); }
+        message Order { int64 cents = 1; optional string purpose = 2; }
+    "#;
+    std::fs::write(folder.join("ledger.proto"), proto).unwrap();
+    let set = protox::compile(["ledger.proto"], [&folder]).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    ServiceSource {
+        name: "ledger".parse().unwrap(),
+        hosts: vec!["ledger.example.com".to_owned()],
+        operations: OperationsSource::Protobuf {
+            path: "apis/ledger.binpb".to_owned(),
+            set: prost_reflect::prost::Message::encode_to_vec(&set),
+            services: Vec::new(),
+        },
+        anonymous: false,
         ..payments()
     }
 }
@@ -119,7 +149,7 @@ fn the_policies_of_the_guide_load_together_and_its_tests_pass() {
     let source = BundleSource {
         geo: false,
         policies,
-        services: vec![payments(), database()],
+        services: vec![payments(), database(), ledger()],
         labels: BTreeMap::new(),
         claims: BTreeMap::from([("repository".to_owned(), "String".to_owned())]),
         user_claims: BTreeMap::new(),

@@ -14,6 +14,7 @@ pub mod load_error;
 pub mod notice;
 pub mod policy_test;
 pub mod rate_limit;
+pub mod sensitive;
 pub mod snapshot;
 pub mod upstream;
 
@@ -25,6 +26,10 @@ mod evaluate;
 mod facts;
 #[cfg(test)]
 mod fixture;
+#[cfg(fuzzing)]
+pub mod fuzz;
+#[cfg(all(test, not(fuzzing)))]
+mod fuzz;
 #[cfg(test)]
 mod guide;
 mod incidents;
@@ -52,4 +57,5 @@ pub use control_action::{ControlAction, ControlContext, ControlResource, Control
 pub use counters::EvaluationErrors;
 pub use decide::{Answer, DecisionCache, Denial, Pass, Query, Verdict};
 pub use load_error::LoadError;
+pub use sensitive::{ClassSet, Sensitive};
 pub use snapshot::Snapshot;

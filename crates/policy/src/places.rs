@@ -8,11 +8,14 @@ use portcullis_model::{OperationName, Resource, ServiceName, Window};
 
 use crate::{
     ControlAction, Demands,
-    entities::{TYPES, resource_uid, uid},
+    entities::{TYPES, class_uid, resource_uid, uid},
     load::Loaded,
     policy::{Policy, Scoped},
     reads::Part,
 };
+
+/// The action of seeing a class of data.
+pub(crate) const REVEAL: &str = "reveal";
 
 /// An action and the groups that it is in.
 #[derive(Debug)]
@@ -32,7 +35,7 @@ impl Action {
     }
 }
 
-/// One operation.
+/// One operation, or to see a class of data.
 #[derive(Debug)]
 pub(crate) struct OperationPlace {
     /// Its number in this bundle: what cache keys hold.
@@ -40,6 +43,8 @@ pub(crate) struct OperationPlace {
     pub(crate) action: Action,
     pub(crate) demands: Demands,
     pub(crate) max_grant: Window,
+    /// The class of data, if it is to see one: policy decides about that, wherever it is seen.
+    pub(crate) class: Option<ResourcePlace>,
 }
 
 /// A service, or an instance of one.
@@ -121,6 +126,20 @@ fn operations(loaded: &Loaded) -> Map<OperationName, OperationPlace> {
                 demands: demands.of(action.scoped()),
                 action,
                 max_grant: service.source().max_grant,
+                class: None,
+            };
+            places.insert(name.clone(), place);
+        }
+        for name in service.reveals() {
+            let action = Action::new(loaded, uid(&TYPES.action, REVEAL));
+            let (uid, parents) = class_uid(name.service(), name.revealed().unwrap_or_default());
+            let class = ResourcePlace { number: 0, uid, parents: parents.into() };
+            let place = OperationPlace {
+                number: number(places.len()),
+                demands: demands.of(action.scoped()),
+                action,
+                max_grant: service.source().max_grant,
+                class: Some(class),
             };
             places.insert(name.clone(), place);
         }

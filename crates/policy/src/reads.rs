@@ -16,19 +16,21 @@ pub(crate) enum Part {
     Request,
     Http,
     Clock,
+    Operation,
     Params,
     Body,
     Grant,
 }
 
 impl Part {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Now,
         Self::Source,
         Self::Auth,
         Self::Request,
         Self::Http,
         Self::Clock,
+        Self::Operation,
         Self::Params,
         Self::Body,
         Self::Grant,
@@ -42,6 +44,7 @@ impl Part {
             Self::Request => "request",
             Self::Http => "http",
             Self::Clock => "clock",
+            Self::Operation => "operation",
             Self::Params => "params",
             Self::Body => "body",
             Self::Grant => "grant",
@@ -134,6 +137,7 @@ impl Reads {
                 Part::Source
                 | Part::Request
                 | Part::Http
+                | Part::Operation
                 | Part::Params
                 | Part::Body
                 | Part::Grant => false,

@@ -10,7 +10,7 @@ use std::{
 use crate::{
     BundleSource, Catalog, ServiceSource,
     bundle::OperationGroup,
-    catalog::{Operation, RecordType, Type},
+    catalog::{Operation, RecordType, Service, Type},
 };
 
 /// The three action groups that every service shares.
@@ -34,6 +34,7 @@ pub(crate) fn generate(catalog: &Catalog, source: &BundleSource) -> String {
     text.push_str(&ENTITIES.replace("auth: Auth }", &format!("auth: Auth{clock} }}")));
     // Where addresses are is known of requests at the gate alone.
     let place = if source.geo { "Place" } else { "Source" };
+    text.push_str(&reveal(catalog, (place, &clock)));
     for service in catalog.services() {
         let name = service.source().name.as_str();
         let principals = principals(service.source());
@@ -67,6 +68,7 @@ entity Incident = {
 entity Anonymous;
 entity Service = { labels: Labels };
 entity Instance in [Service] = { labels: Labels };
+entity DataClass in [DataClass, Service] = { labels: Labels };
 entity AccessRequest = {
   requester: User, service: Service, actions: Set<String>, waited: duration, kind: String,
   incident?: Incident,
@@ -100,6 +102,19 @@ pub(crate) const fn group_name(group: OperationGroup) -> &'static str {
 /// elsewhere does not load.
 const fn principals(service: &ServiceSource) -> &'static str {
     if service.anonymous { "User, Workload, Anonymous" } else { "User, Workload" }
+}
+
+/// To see a class of data; `operation` is what it is seen in.
+fn reveal(catalog: &Catalog, (source, clock): (&str, &str)) -> String {
+    let secret = |service: &&Service| service.sensitive().is_some();
+    let mut services = catalog.services().filter(secret).map(Service::source);
+    let strangers = services.any(|service| service.anonymous);
+    let principals = if strangers { "User, Workload, Anonymous" } else { "User, Workload" };
+    format!(
+        "action reveal appliesTo {{\n  principal: [{principals}], resource: [DataClass],\n  \
+         context: {{ now: datetime, source: {source}, auth: Auth, request: Plain, operation: String, \
+         grant?: Grant{clock} }},\n}};\n",
+    )
 }
 
 fn action(

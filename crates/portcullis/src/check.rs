@@ -3,7 +3,7 @@
 use std::{path::Path, process::ExitCode, sync::Arc};
 
 use portcullis_model::Clock;
-use portcullis_policy::{Bundle, LoadError, policy_test};
+use portcullis_policy::{Bundle, LoadError, catalog::leading_nowhere, policy_test};
 
 use crate::{
     ambient::SystemClock,
@@ -43,6 +43,9 @@ fn said(
 ) -> ExitCode {
     match tested {
         Ok(tested) => {
+            for warning in warnings(&tested) {
+                eprintln!("{warning}");
+            }
             println!("{}", in_order(&tested));
             ExitCode::SUCCESS
         }
@@ -51,6 +54,23 @@ fn said(
             ExitCode::from(REFUSED)
         }
     }
+}
+
+/// What loads and is most likely not meant.
+fn warnings(tested: &Tested) -> impl Iterator<Item = String> {
+    let services = tested.loaded.bundle.services.iter();
+    services.flat_map(|service| {
+        let (file, line) = &service.place;
+        let line = line.map_or_else(String::new, |line| format!(":{line}"));
+        let nowhere = leading_nowhere(service).into_iter();
+        nowhere.map(move |(class, path)| {
+            format!(
+                "{file}{line}: warning: service {}: class {class}: no answer and no request is declared to have \
+                 anything at {path}, so nothing is masked by it; is it misspelt?",
+                service.name
+            )
+        })
+    })
 }
 
 /// A configuration whose policies answer as their tests want.

@@ -43,6 +43,7 @@ mod scim;
 mod sealed;
 mod secret;
 mod section;
+mod sensitive;
 mod service;
 mod shutdown;
 mod sign_ins;

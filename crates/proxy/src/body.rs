@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 
 use crate::{
     connection::{Opening, Watch},
+    filter::mask::answer::Masked,
     filter::response::{strip_ours, strip_request_trailers},
     listener::{Turn, Waiting},
     ports::ConnectionEnd,
@@ -171,6 +172,8 @@ pub(crate) enum DownBody {
     Whole(Whole),
     /// As it comes.
     Streaming(Download),
+    /// As it comes, without what is sensitive. Rare: on the heap.
+    Masked(Box<Masked>),
 }
 
 /// A streaming response body. It becomes a watched connection when it outlives its head.
@@ -210,11 +213,11 @@ impl Download {
         }
     }
 
-    fn is_end_stream(&self) -> bool {
+    pub(crate) fn is_end_stream(&self) -> bool {
         self.incoming.as_ref().is_none_or(Body::is_end_stream)
     }
 
-    fn finish(&mut self, why: ConnectionEnd) {
+    pub(crate) fn finish(&mut self, why: ConnectionEnd) {
         if self.incoming.take().is_none() {
             return;
         }
@@ -235,6 +238,7 @@ impl Download {
             | ConnectionEnd::Flooding
             | ConnectionEnd::Idle
             | ConnectionEnd::TooMuch
+            | ConnectionEnd::Opaque
             | ConnectionEnd::ShuttingDown => {}
         }
     }
@@ -250,7 +254,10 @@ impl Download {
         Some(Err(Cut(end).into()))
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(end) = self.watch.as_ref().and_then(|watch| watch.cut_as()) {
             return Poll::Ready(self.end_cut(end));
         }
@@ -325,6 +332,7 @@ impl Body for DownBody {
         match self.get_mut() {
             Self::Whole(whole) => Poll::Ready(whole.next().map(Ok)),
             Self::Streaming(download) => download.poll(cx),
+            Self::Masked(masked) => masked.poll(cx),
         }
     }
 
@@ -332,6 +340,7 @@ impl Body for DownBody {
         match self {
             Self::Whole(whole) => whole.is_over(),
             Self::Streaming(download) => download.is_end_stream(),
+            Self::Masked(masked) => masked.is_over(),
         }
     }
 
@@ -340,6 +349,8 @@ impl Body for DownBody {
             Self::Whole(whole) => whole.size_hint(),
             Self::Streaming(Download { incoming: Some(incoming), .. }) => incoming.size_hint(),
             Self::Streaming(Download { incoming: None, .. }) => SizeHint::with_exact(0),
+            // Masks are shorter or longer than what they hide.
+            Self::Masked(_) => SizeHint::default(),
         }
     }
 }
@@ -402,6 +413,7 @@ pub(crate) const fn in_words(end: ConnectionEnd) -> &'static str {
         ConnectionEnd::Flooding => "too many frames carry nothing",
         ConnectionEnd::Idle => "it carried nothing for too long",
         ConnectionEnd::TooMuch => "it carried more than it may",
+        ConnectionEnd::Opaque => "it carried what cannot be inspected for sensitive data",
         ConnectionEnd::ShuttingDown => "the gate is shutting down",
     }
 }

@@ -81,6 +81,7 @@ pub(crate) fn decide(
         http: Known::Value(request.and_then(|request| http(exchange, request))),
         params: Known::Value(facts.params),
         body: Known::Value(facts.body),
+        seen_in: None,
     };
     let question = Question {
         subject: Arc::clone(&caller.identity.subject),

@@ -14,7 +14,7 @@ use hyper::{
 use jiff::Timestamp;
 use portcullis_identity::{introspection::Again, sealed::Opened};
 use portcullis_model::{
-    GrantId, InstanceName, OperationName, PolicyId, RequestId, ServiceName, SignInId,
+    GrantId, InstanceName, OperationName, PolicyId, RequestId, ServiceName, ShownBody, SignInId,
 };
 use portcullis_policy::{Country, Snapshot, edge::HeaderRules};
 
@@ -25,6 +25,7 @@ use crate::{
     filter::{request::TRACEPARENT, trace::TraceParent},
     identify::Identity,
     listener::Peer,
+    reveal::Sight,
     serve::strict::is_stand_in,
     share::Share,
 };
@@ -100,6 +101,10 @@ pub(crate) struct Exchange {
     pub(crate) operation: Option<OperationName>,
     pub(crate) policies: Arc<[PolicyId]>,
     pub(crate) grant: Option<GrantId>,
+    /// What of its service's sensitive data is seen, if there is any.
+    pub(crate) sight: Option<Box<Sight>>,
+    /// What people see of its body, if it is refused and somebody may be asked about it.
+    pub(crate) shown: Option<Box<ShownBody>>,
     /// What a sealed credential opened, if one was presented.
     pub(crate) sealed: Option<Arc<Opened>>,
     /// What it takes of the core, once it is permitted.
@@ -158,6 +163,8 @@ impl Exchange {
             operation: None,
             policies: [].into(),
             grant: None,
+            sight: None,
+            shown: None,
             sealed: None,
             share: None,
             recorded: Cell::new(Recorded::Nothing),

@@ -6,6 +6,7 @@
 
 pub(crate) mod assertion;
 pub(crate) mod fold;
+pub(crate) mod mask;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod rules;

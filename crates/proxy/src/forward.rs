@@ -5,6 +5,7 @@ mod again;
 pub(crate) mod consume;
 pub(crate) mod deadline;
 pub(crate) mod http;
+mod masked;
 pub(crate) mod pipe;
 pub(crate) mod tcp;
 pub(crate) mod websocket;
@@ -24,7 +25,7 @@ use crate::{
     connection::{Opening, Standing},
     decide::Question,
     exchange::{Exchange, Key},
-    filter,
+    filter, reveal,
     upstream::{Kind, Lane, Turn},
 };
 
@@ -96,6 +97,20 @@ async fn first_reached<T>(
     }
 }
 
+/// What something of this exchange stands on that `question` is about and `pass` permits.
+pub(crate) fn standing(exchange: &Exchange, question: Rc<Question>, pass: &Pass) -> Standing {
+    Standing::new(
+        question,
+        pass,
+        exchange.sign_in,
+        exchange.ends_at,
+        exchange.again.clone(),
+        exchange.key == Key::Certificate,
+        exchange.snapshot.stamp().generation,
+    )
+    .by_sealed(exchange.sealed.clone())
+}
+
 /// What it takes to watch this exchange as a connection.
 pub(crate) fn opening(
     exchange: &Exchange,
@@ -104,17 +119,8 @@ pub(crate) fn opening(
     instance: &InstanceName,
     protocol: &'static str,
 ) -> Opening {
-    let generation = exchange.snapshot.stamp().generation;
-    let standing = Standing::new(
-        Rc::clone(question),
-        pass,
-        exchange.sign_in,
-        exchange.ends_at,
-        exchange.again.clone(),
-        exchange.key == Key::Certificate,
-        generation,
-    )
-    .by_sealed(exchange.sealed.clone());
+    let standing = standing(exchange, Rc::clone(question), pass);
+    let standing = standing.showing(reveal::standings(exchange));
     Opening {
         core: Rc::clone(&exchange.core),
         peer: Rc::clone(&exchange.peer),
@@ -168,6 +174,7 @@ impl Outgoing {
             authority: &authority,
         };
         filter::request::add(request.headers_mut(), own);
+        masked::ask(exchange, &mut request)?;
         let (target, takes_trailers) = (canonical.target, canonical.takes_trailers);
         Ok(Self { request, target, authority: authority.header().clone(), takes_trailers })
     }
@@ -200,6 +207,11 @@ impl Outgoing {
 /// The header section of an answer as the client gets it.
 fn filter_answer(exchange: &Exchange, headers: &mut HeaderMap, grant: Option<HeaderValue>) {
     filter::response::filter(headers, &exchange.id_header, grant);
+    if let Some(sight) = &exchange.sight
+        && let Some(masked) = sight.header()
+    {
+        headers.insert(filter::response::MASKED, masked);
+    }
     if let Some(rules) = &exchange.header_rules {
         filter::rules::of_response(rules, headers);
     }

@@ -12,6 +12,8 @@
     reason = "what does not hold fails by panicking"
 )]
 
+pub mod masking;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use portcullis_policy::{Catalog, ServiceSource};
 use serde_json::json;

@@ -46,6 +46,7 @@ use crate::{
     identify::Caller,
     inspect::{self, Payload},
     ports::{HeldRequest, HoldAnswer, HoldEnd, NotOpened},
+    reveal::Sight,
     route::{self, Operation, Place},
 };
 
@@ -84,6 +85,7 @@ pub(crate) async fn hold(
     payload: Payload,
     refused: Box<Requestable>,
 ) -> Result<Released, Refusal> {
+    exchange.shown = payload.whole().and_then(|body| shown::body(exchange, request, body));
     let Some(wish) = Wish::of(exchange, request, &refused) else {
         return Err(Refusal::Requestable(refused));
     };
@@ -117,6 +119,9 @@ impl Held<'_> {
         };
         let payload = payload.without_trailers();
         let body = payload.whole().unwrap_or_default();
+        if self.exchange.shown.is_none() {
+            self.exchange.shown = shown::body(self.exchange, self.request, body);
+        }
         seat.fit(body.len() as u64);
         let principal = &self.caller.identity.subject.principal().id;
         self.digest = digest::of(principal, &self.resource, self.request, body);
@@ -225,6 +230,7 @@ impl Held<'_> {
             summary: exchange.summary(),
             parameters: shown::parameters(exchange, &self.refused.operation, self.request)?,
             size,
+            body: exchange.shown.as_deref().cloned(),
             until: exchange.core.now() + left,
         })
     }
@@ -272,7 +278,8 @@ impl Held<'_> {
         let snapshot = self.exchange.snapshot.clone();
         let (host, path) = (self.request.authority.host(), self.request.path());
         let routed = snapshot.bundle().catalog().route(host, path);
-        routed.filter(|routed| routed.service.source().name == service).ok_or(Refusal::NotFound)?;
+        let routed = routed.filter(|routed| routed.service.source().name == service);
+        self.exchange.sight = Sight::of(routed.ok_or(Refusal::NotFound)?.service);
         let place = Place { service, instance: self.resource.instance.clone() };
         let operation = route::operation(self.exchange, self.caller, &place, self.request)?;
         if operation.name == self.refused.operation {

@@ -3,6 +3,8 @@
 //! A body is buffered only where a policy reads it or a grant is bound to it, up to a limit; what is
 //! sent upstream is then exactly what was read. Any other body streams and is never looked at.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use http_body::Body;
@@ -17,6 +19,7 @@ use crate::{
     canonical::{Canonical, Speaks},
     digest,
     exchange::Exchange,
+    forward::deadline::Deadline,
     identify::Caller,
     route::Operation,
     share,
@@ -87,7 +90,11 @@ pub(crate) async fn inspect(
     let payload = if demands.body || demands.digest {
         // INVARIANT: what is kept of bodies is bounded, also of those that are refused.
         share::take(exchange)?;
-        read(exchange, request).await?
+        match Deadline::by_caller(request.speaks, &request.headers) {
+            None => read(exchange, request).await?,
+            // Boxed, so that all others do not reserve room for it twice.
+            Some(time) => Box::pin(read_within(exchange, request, time)).await?,
+        }
     } else {
         Payload::Streaming
     };
@@ -134,7 +141,7 @@ fn params(
 ) -> Result<Option<Record>, Refusal> {
     let path: Vec<(&str, String)> =
         operation.path_params.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
-    declared.params(&path, request.target.query()).map_err(refusal)
+    declared.params(&path, request.target.query(), &request.headers).map_err(refusal)
 }
 
 fn body(
@@ -148,15 +155,28 @@ fn body(
         let why = "a policy reads this body, so it cannot be compressed";
         return Err(Refusal::NotRepresentable(why.to_owned()));
     }
-    let kind = request.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    declared.body(kind, bytes).map_err(refusal)
+    declared.body(&request.headers, bytes).map_err(refusal)
 }
 
 pub(crate) fn refusal(error: InspectError) -> Refusal {
     match error {
         InspectError::Malformed(_) => Refusal::Malformed("the parameters or body read two ways"),
         InspectError::NotRepresentable(why) => Refusal::NotRepresentable(why),
+        InspectError::TooLarge => {
+            Refusal::TooLarge("this body is over the operation's `max_body` once it is decoded")
+        }
     }
+}
+
+/// The same for a caller who waits for so long, from the start of its request.
+async fn read_within(
+    exchange: &mut Exchange,
+    request: &Canonical,
+    time: Duration,
+) -> Result<Payload, Refusal> {
+    let left = time.saturating_sub(exchange.started.elapsed());
+    let read = tokio::time::timeout(left, read(exchange, request)).await;
+    read.unwrap_or(Err(Refusal::TooSlow))
 }
 
 /// Takes the whole body, up to the limit.

@@ -47,6 +47,7 @@ mod listener;
 mod metrics;
 mod record;
 mod refuse;
+mod reveal;
 mod route;
 mod sealed;
 mod serve;
@@ -57,6 +58,7 @@ mod upstream;
 pub use bounds::Bounds;
 pub use filter::{
     assertion::{AssertionSigner, InvalidKey},
+    mask::{Trouble as MaskTrouble, mask_document},
     rules::{kept_from_requests, kept_from_responses},
 };
 pub use gate::{

@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
     Attempt, ConnectionId, GrantId, InstanceName, OperationName, Outcome, Principal, PrincipalId,
-    RecordLevel, RefusalId, RefusalsCounted, RequestId, Resource, Secret, ServiceName, SignInId,
-    Way,
+    RecordLevel, RefusalId, RefusalsCounted, RequestId, Resource, Secret, ServiceName, ShownBody,
+    SignInId, Way,
 };
 use portcullis_policy::{Snapshot, rate_limit::RateLimit};
 use tokio::sync::watch;
@@ -122,6 +122,8 @@ pub struct KeptRefusal {
     pub summary: String,
     /// What would have opened it.
     pub ways: Vec<Way>,
+    /// Its body, as people see it; none if nobody had to read it, or nobody could.
+    pub body: Option<ShownBody>,
     /// When.
     pub time: Timestamp,
 }
@@ -207,6 +209,8 @@ pub struct ConnectionInfo {
     pub operation: OperationName,
     /// The grant that opened it.
     pub grant: Option<GrantId>,
+    /// The grants that let it show sensitive data: it hangs on them too.
+    pub reveals: Vec<GrantId>,
     /// The sign-in that it hangs on.
     pub sign_in: Option<SignInId>,
     /// The caller's address.
@@ -240,6 +244,8 @@ pub enum ConnectionEnd {
     Idle,
     /// It carried more than it may.
     TooMuch,
+    /// It may have carried sensitive data, and could not be inspected any further.
+    Opaque,
     /// The process stops.
     ShuttingDown,
 }

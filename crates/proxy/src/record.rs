@@ -14,6 +14,7 @@ use crate::{
     core::Core,
     exchange::{Exchange, Recorded},
     ports::RecordBroken,
+    reveal::Sight,
     sealed,
 };
 
@@ -46,7 +47,12 @@ fn level(exchange: &Exchange, pass: &Pass) -> RecordLevel {
         let service = service.and_then(|name| exchange.snapshot.bundle().catalog().service(name));
         service.is_some_and(|service| service.source().strict_audit)
     };
-    if pass.grant().is_some() || strict() { RecordLevel::Strict } else { RecordLevel::Standard }
+    let by_grant = || exchange.sight.as_deref().is_some_and(Sight::is_by_grant);
+    if pass.grant().is_some() || by_grant() || strict() {
+        RecordLevel::Strict
+    } else {
+        RecordLevel::Standard
+    }
 }
 
 /// Completes an attempt with what the upstream answered.
@@ -56,12 +62,15 @@ pub(crate) fn outcome(
     answered_by: &InstanceName,
     connection: Option<ConnectionId>,
 ) {
+    let sight = exchange.sight.as_deref();
     let outcome = Outcome {
         status: status.as_u16(),
         latency_us: latency(exchange),
         answered_by: Some(answered_by),
         connection,
         error: None,
+        masked: &sight.map(Sight::masked).unwrap_or_default(),
+        revealed: &sight.map(Sight::revealed).unwrap_or_default(),
     };
     exchange.recorded.set(Recorded::Whole);
     exchange.core.journal.outcome(exchange.id, &outcome);
@@ -77,6 +86,8 @@ pub(crate) fn abandoned(exchange: &Exchange) {
         answered_by: None,
         connection: None,
         error: Some("client-gone"),
+        masked: &[],
+        revealed: &[],
     };
     exchange.recorded.set(Recorded::Whole);
     exchange.core.journal.outcome(exchange.id, &outcome);
@@ -91,6 +102,8 @@ pub(crate) fn left(exchange: &Exchange) {
         answered_by: None,
         connection: None,
         error: None,
+        masked: &[],
+        revealed: &[],
     };
     let attempt = attempt(exchange, "requestable", Some("client-gone"));
     if exchange.core.journal.refused(&attempt, &outcome).is_err() {
@@ -112,6 +125,8 @@ pub(crate) fn refused(
         answered_by: None,
         connection: None,
         error: had_intent.then_some(refusal.code()),
+        masked: &[],
+        revealed: &[],
     };
     if had_intent {
         exchange.core.journal.outcome(exchange.id, &outcome);

@@ -73,6 +73,7 @@ async fn keep(exchange: &Exchange, requestable: &mut portcullis_model::refusal::
         digest: requestable.digest.clone(),
         summary: exchange.summary(),
         ways: requestable.ways.clone(),
+        body: exchange.shown.as_deref().cloned(),
         time: exchange.now,
     };
     requestable.id = refusals.keep(kept).await;

@@ -11,6 +11,7 @@ use crate::{
     decide::Question,
     exchange::Exchange,
     identify::Caller,
+    reveal::Sight,
 };
 
 /// The service that a request is for, and the instance if it names one.
@@ -50,6 +51,7 @@ pub(crate) fn place(exchange: &mut Exchange, request: &mut Canonical) -> Result<
     }
     exchange.service = Some(source.name.clone());
     exchange.header_rules = routed.service.header_rules().cloned();
+    exchange.sight = Sight::of(routed.service);
     exchange.instance.clone_from(&instance);
     Ok(Place { service: source.name.clone(), instance })
 }
@@ -127,6 +129,7 @@ fn undeclared(
         http: Known::Unknown,
         params: Known::Unknown,
         body: Known::Unknown,
+        seen_in: None,
     };
     let service = resource.service.clone();
     let question = Question {

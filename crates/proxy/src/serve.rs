@@ -24,7 +24,7 @@ use crate::{
     inspect::{self, Inspected, Payload},
     limit,
     listener::Peer,
-    record, refuse, route, share,
+    record, refuse, reveal, route, share,
 };
 
 /// A request that may be forwarded: decided, and on record.
@@ -171,6 +171,9 @@ async fn admit(exchange: &mut Exchange, parts: Parts) -> Result<Admitted, Refusa
     share::take(exchange)?;
     limit::admit(exchange, &pass).await?;
     decide::used(&exchange.core, &pass);
+    if exchange.sight.is_some() {
+        reveal::decide(exchange, &question);
+    }
     record::intent(exchange, &pass).await?;
     Ok(Admitted { pass, question, request, payload })
 }

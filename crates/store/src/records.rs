@@ -111,6 +111,9 @@ pub struct StoredRefusal {
     pub summary: String,
     /// What would have opened it then.
     pub ways: Vec<Way>,
+    /// Its body as people see it, sealed under the key beside the store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
     /// When.
     pub time: Timestamp,
 }

@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use crate::{
     incidents::IncidentBody,
     principal::{NamedPrincipalBody, PrincipalBody},
+    refusals::ShownBodyBody,
     way::WayBody,
 };
 
@@ -80,9 +81,13 @@ pub struct AccessRequestBody {
     /// The incident that it is for, as long as that is open: who opened it, and by which door.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incident: Option<IncidentBody>,
+    /// The body of the request that was refused or waits, with what is sensitive masked, as long as it is
+    /// kept. Lists are without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<ShownBodyBody>,
 }
 
-/// A request that waits at the gate. Its body is shown to nobody.
+/// A request that waits at the gate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Held)]
 pub struct HeldBody {
@@ -106,6 +111,9 @@ pub struct HeldBody {
 pub struct QueryBody {
     /// The operation.
     pub operation: String,
+    /// The class of sensitive data, if it is to see one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reveal: Option<String>,
     /// The addressed instance, or the whole service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
@@ -188,6 +196,7 @@ impl From<AccessRequestView> for AccessRequestBody {
             needs_passkey: view.needs_passkey,
             reviewers: view.reviewers,
             incident: view.incident.as_deref().map(IncidentBody::from),
+            body: view.body.map(ShownBodyBody::from),
         }
     }
 }
@@ -202,6 +211,7 @@ impl From<Held> for HeldBody {
 impl From<AccessQuery> for QueryBody {
     fn from(query: AccessQuery) -> Self {
         Self {
+            reveal: query.operation.revealed().map(str::to_owned),
             operation: query.operation.to_string(),
             instance: query.instance.map(|name| name.to_string()),
             digest: query.digest.map(|digest| digest.to_string()),

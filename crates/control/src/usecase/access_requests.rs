@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use portcullis_model::{
-    AccessRequest, AccessRequestId, AccessRequestState, Event, EventType,
+    AccessRequest, AccessRequestId, AccessRequestState, Event, EventType, ShownBody,
     access_request::InvalidTransition,
 };
 use portcullis_policy::Snapshot;
 use portcullis_store::{AccessRequests, Change};
 
-use super::principals;
+use super::{principals, refusals};
 use crate::{
     ControlError, OpContext,
     core::Core,
@@ -54,7 +54,19 @@ pub(crate) async fn one(
     op: &OpContext,
     id: AccessRequestId,
 ) -> Result<AccessRequestView> {
-    visible(core, op, id).await.map(|request| view(core, op, request))
+    let request = visible(core, op, id).await?;
+    let body = body(core, &request).await?;
+    Ok(AccessRequestView { body, ..view(core, op, request) })
+}
+
+/// The body of the request that it is about: of the one that waits, or of the refused one.
+async fn body(core: &Core, request: &AccessRequest) -> Result<Option<ShownBody>> {
+    if let Some(body) = core.holds.body(request.id) {
+        return Ok(Some(body));
+    }
+    let Some(id) = &request.refusal else { return Ok(None) };
+    let refusal = core.store.refusal(&request.requester, id).await?;
+    Ok(refusal.and_then(|refusal| refusals::body(core, &refusal)))
 }
 
 /// The access request, if the caller may know that it exists.
@@ -87,7 +99,15 @@ pub(crate) fn view(core: &Core, op: &OpContext, request: AccessRequest) -> Acces
         can_review && rights::review(core, &snapshot, op, &request) == Right::WithPasskey;
     let requester = principals::known_as(core, &request.requester);
     let incident = request.incident().and_then(|id| snapshot.incident(id)).cloned();
-    AccessRequestView { request, requester, can_review, needs_passkey, reviewers, incident }
+    AccessRequestView {
+        request,
+        requester,
+        can_review,
+        needs_passkey,
+        reviewers,
+        incident,
+        body: None,
+    }
 }
 
 /// The requester, whoever reviewed or could review, and auditors.

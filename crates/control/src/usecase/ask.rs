@@ -8,13 +8,13 @@ use std::{collections::BTreeSet, sync::Arc};
 use portcullis_identity::Authenticated;
 use portcullis_model::{
     AccessQuery, AccessRequest, AccessRequestId, AccessRequestState, EventType, Grant, GrantId,
-    IncidentId, PolicyId, PrincipalKind, Resource, ServiceName, Way, Window,
+    IncidentId, PolicyId, PrincipalKind, Resource, Way, Window,
 };
 use portcullis_policy::Snapshot;
 use portcullis_store::{AccessRequests, Change};
 
-use self::subject::subject;
 pub(super) use self::subject::{Subject, Wanted};
+use self::subject::{known, subject};
 use super::{
     held,
     issue::{self, Issuable, Issue},
@@ -114,6 +114,11 @@ pub(super) fn queries(
         let (operation, incident) = (&wanted.operation, wish.incident);
         let standing =
             ways::standing(snapshot, principal, operation, &resource, &context, incident);
+        // Who asks to see data in what they may do anyway asks for the data alone, and the other way
+        // round.
+        if matches!(standing, Standing::Open) && subject.is_to_see() && subject.wanted.len() > 1 {
+            continue;
+        }
         let mut way = chosen(standing, subject, wanted, wish)?;
         if way.is_emergency() {
             let wish = Wish { rule: Some(&way.rule), ..wish };
@@ -128,7 +133,17 @@ pub(super) fn queries(
         let (operation, instance) = (wanted.operation.clone(), wanted.instance.clone());
         queries.push(AccessQuery { operation, instance, digest, way });
     }
+    if queries.is_empty() {
+        let why = "all of it is open to you without asking";
+        return Err(ControlError::Conflict(why.into()));
+    }
     for_one_incident(&queries, wish)?;
+    if let Some(rule) = wish.rule.filter(|_| subject.is_to_see())
+        && !queries.iter().any(|query| query.way.rule == *rule)
+    {
+        let reason = format!("rule `{rule}` opens nothing of this to you");
+        return Err(ControlError::NoWay { reason, ways: Vec::new() });
+    }
     Ok(queries)
 }
 
@@ -141,20 +156,6 @@ fn for_one_incident(queries: &[AccessQuery], wish: Wish<'_>) -> Result<()> {
         Some(id) if named.is_empty() => invalid(format!("nothing of this needs incident `{id}`")),
         _ if named.len() > 1 => {
             invalid("the ways are for several incidents; name one, or ask for each alone".into())
-        }
-        _ => Ok(()),
-    }
-}
-
-/// What is asked for must exist. Who cannot see the service learns the same as if it did not.
-fn known(snapshot: &Snapshot, service: &ServiceName, wanted: &Wanted) -> Result<()> {
-    let catalog = snapshot.bundle().catalog();
-    let found = catalog.service(service).ok_or(ControlError::NotFound("the service"))?;
-    let operation = catalog.operation(&wanted.operation);
-    operation.ok_or(ControlError::NotFound("the operation"))?;
-    match &wanted.instance {
-        Some(instance) if !found.source().instances.contains_key(instance) => {
-            Err(ControlError::NotFound("the instance"))
         }
         _ => Ok(()),
     }
@@ -174,6 +175,10 @@ fn chosen(standing: Standing, subject: &Subject, wanted: &Wanted, wish: Wish<'_>
             return Err(ControlError::NoWay { reason, ways: Vec::new() });
         }
     };
+    // One rule seldom opens an operation and shows data: it counts where it is a way.
+    let several = subject.is_to_see() && subject.wanted.len() > 1;
+    let is_way = |rule: &&PolicyId| !several || ways.iter().any(|way| way.rule == **rule);
+    let wish = Wish { rule: wish.rule.filter(is_way), ..wish };
     // INVARIANT: an emergency is taken by who names it and by nobody else. The rules of a refusal are
     // what would open it, not what somebody chose.
     let named = |way: &Way| {

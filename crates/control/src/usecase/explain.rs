@@ -36,9 +36,10 @@ pub(crate) fn explain(
         }
         _ => Arc::clone(caller),
     };
-    let catalog = snapshot.bundle().catalog();
-    let operation = catalog.operation(&question.operation);
-    let operation = operation.ok_or(ControlError::NotFound("the operation"))?.name();
+    let operation = &question.operation;
+    if !snapshot.bundle().catalog().knows(operation) {
+        return Err(ControlError::NotFound("the operation"));
+    }
     let unknown = ControlError::NotFound("the service");
     let service = operation.service().parse().map_err(|_| unknown)?;
     let resource = Resource { service, instance: question.instance.clone() };

@@ -44,7 +44,12 @@ pub struct Waiting {
 }
 
 /// Opens an access request for a request that waits, or joins one that asks for the same.
-pub(crate) async fn open(core: &Arc<Core>, op: &OpContext, asked: HeldRequest) -> Result<Waiting> {
+pub(crate) async fn open(
+    core: &Arc<Core>,
+    op: &OpContext,
+    mut asked: HeldRequest,
+) -> Result<Waiting> {
+    let body = asked.body.take();
     let request = request(core, op, asked)?;
     if request.reviews_needed() == 0 {
         let view = ask::automatic(core, op, &request, None).await?;
@@ -57,6 +62,7 @@ pub(crate) async fn open(core: &Arc<Core>, op: &OpContext, asked: HeldRequest) -
     }
     // Subscribed before anybody can answer.
     let waiting = Waiting::join(core, request.id, true);
+    core.holds.show(request.id, body);
     match ask::wait_for_reviews(core, op, request.clone(), None).await {
         Ok(_) => Ok(waiting),
         Err(Unsettled::Failed(error)) => Err(waiting.never_opened(error)),
@@ -81,6 +87,7 @@ fn request(core: &Core, op: &OpContext, asked: HeldRequest) -> Result<AccessRequ
         summary,
         parameters,
         size,
+        body: _,
         until,
     } = asked;
     let digest: Arc<str> = digest.into();

@@ -144,7 +144,7 @@ pub(crate) async fn unused_for_long(
     };
     let Some(idle) = grant.idle else { return Ok(()) };
     // A stream that is open is a use, however little is said on it.
-    if core.connections.all().iter().any(|live| live.grant == Some(id)) {
+    if core.connections.all().iter().any(|live| live.hangs_on(id)) {
         core.grants_used.note(id, op.now());
     }
     let used_at = core.grants_used.lock().get(&id).copied().unwrap_or(grant.starts_at);

@@ -102,9 +102,18 @@ fn matches(entry: &LogEntry, filter: &EventFilter) -> bool {
     let is = |name: &str, wanted: Option<String>| {
         wanted.is_none_or(|wanted| leaf.get(name).and_then(|value| value.as_str()) == Some(&wanted))
     };
+    let grant = filter.grant.map(|grant| grant.to_string());
     is("service", filter.service.as_ref().map(ToString::to_string))
-        && is("grant", filter.grant.as_ref().map(ToString::to_string))
+        && (is("grant", grant.clone()) || grant.is_some_and(|grant| reveals(&leaf, &grant)))
         && is("type", filter.kind.clone())
+}
+
+/// Whether this grant let somebody see sensitive data in the attempt that `leaf` is.
+fn reveals(leaf: &serde_json::Value, grant: &str) -> bool {
+    let seen = leaf.get("revealed").and_then(serde_json::Value::as_array);
+    seen.is_some_and(|seen| {
+        seen.iter().any(|one| one.get("grant").and_then(|id| id.as_str()) == Some(grant))
+    })
 }
 
 fn line(entry: LogEntry) -> EventLine {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portcullis_model::{RefusalId, Way};
+use portcullis_model::{RefusalId, ShownBody, Way};
 use portcullis_store::{Change, StoredRefusal};
 
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     expiry,
     ports::KeptRefusal,
     rights,
+    seal::{self, Purpose},
     settle::{Settlement, Unsettled},
     views::RefusalView,
     ways::{self, Standing},
@@ -27,7 +28,7 @@ pub(crate) async fn keep(core: &Arc<Core>, refusal: KeptRefusal) -> Option<Refus
     }
     for _ in 0..DRAWS {
         let id = RefusalId::new(core.entropy.as_ref());
-        let refusal = stored(id.clone(), refusal.clone());
+        let refusal = stored(core, id.clone(), refusal.clone());
         let deadlines = vec![expiry::leftover(expiry::refusal_end(refusal.time))];
         let changes = vec![Change::KeepRefusal { refusal, at_most: MOST_KEPT }];
         match core.settle(Settlement { changes, deadlines, ..Settlement::default() }).await {
@@ -42,8 +43,9 @@ pub(crate) async fn keep(core: &Arc<Core>, refusal: KeptRefusal) -> Option<Refus
     None
 }
 
-fn stored(id: RefusalId, refusal: KeptRefusal) -> StoredRefusal {
+fn stored(core: &Core, id: RefusalId, refusal: KeptRefusal) -> StoredRefusal {
     StoredRefusal {
+        body: refusal.body.and_then(|body| sealed(core, &body)),
         id,
         principal: refusal.principal,
         request: refusal.request,
@@ -54,6 +56,21 @@ fn stored(id: RefusalId, refusal: KeptRefusal) -> StoredRefusal {
         ways: refusal.ways,
         time: refusal.time,
     }
+}
+
+/// Nothing of a body rests in clear; what cannot be sealed is not kept.
+fn sealed(core: &Core, body: &ShownBody) -> Option<String> {
+    let text = serde_json::to_string(body).ok()?;
+    let (key, entropy) = (&core.settings.store_key, core.entropy.as_ref());
+    let sealed = seal::seal_one_of(Purpose::Body, key, &text, entropy);
+    sealed.inspect_err(|error| tracing::error!(%error, "a body is not kept")).ok()
+}
+
+/// The body as people see it, if it was kept and can be read.
+pub(crate) fn body(core: &Core, refusal: &StoredRefusal) -> Option<ShownBody> {
+    let sealed = refusal.body.as_ref()?;
+    let opened = seal::open_one_of(Purpose::Body, &core.settings.store_key, sealed);
+    serde_json::from_str(opened.ok()?.expose()).ok()
 }
 
 /// A refusal of the caller. Somebody else's code is a code that does not exist.
@@ -76,6 +93,7 @@ pub(crate) async fn view(
     let refusal = own(core, op, id).await?;
     let ways = current_ways(core, op, &refusal);
     Ok(RefusalView {
+        body: body(core, &refusal),
         id: refusal.id,
         time: refusal.time,
         operation: refusal.operation,

@@ -86,11 +86,17 @@ fn view(
         };
         operations.push(OperationView { name: operation.name().clone(), group, reach });
     }
+    let mut classes = Vec::new();
+    for name in service.reveals() {
+        let reach = reach(core, snapshot, name, &resource, asking)?;
+        classes.push(OperationView { name: name.clone(), group: "reveal", reach });
+    }
     Some(ServiceView {
         name: source.name.clone(),
         hosts: source.hosts.clone(),
         instances: source.instances.keys().cloned().collect(),
         operations,
+        classes,
     })
 }
 

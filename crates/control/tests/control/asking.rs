@@ -19,6 +19,7 @@ fn refusal_of(world: &World, op: &portcullis_control::OpContext, n: u128) -> Kep
         summary: "POST /v1/refunds".into(),
         ways: vec![],
         time: world.later(op).now(),
+        body: None,
     }
 }
 

@@ -224,6 +224,7 @@ fn connect(
         instance: "p-1".parse().unwrap(),
         operation: "payments.deleteRefund".parse().unwrap(),
         grant: Some(grant),
+        reveals: Vec::new(),
         sign_in: None,
         source: HOME,
         protocol: "websocket",

@@ -143,6 +143,7 @@ fn connection(n: u128, of: &portcullis_control::OpContext, grant: GrantId) -> Co
         instance: "p-1".parse().unwrap(),
         operation: "payments.createRefund".parse().unwrap(),
         grant: Some(grant),
+        reveals: Vec::new(),
         sign_in: None,
         source: crate::world::HOME,
         protocol: "websocket",

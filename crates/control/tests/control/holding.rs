@@ -27,6 +27,7 @@ fn asked(op: &OpContext, number: u128, digest: &str) -> HeldRequest {
         parameters: [].into(),
         size: 20,
         until: op.now() + SignedDuration::from_secs(60),
+        body: None,
     }
 }
 

@@ -102,6 +102,29 @@ pub(super) fn outcome(out: &mut Vec<u8>, outcome: &Outcome<'_>) {
         out.push(b'"');
     }
     optional(out, b",\"error\":", outcome.error);
+    list(out, b",\"masked\":[", outcome.masked, |out, class| {
+        string(out, b"", class.as_str());
+    });
+    list(out, b",\"revealed\":[", outcome.revealed, |out, seen| {
+        string(out, b"{\"class\":", seen.class.as_str());
+        if let Some(grant) = seen.grant {
+            out.extend_from_slice(b",\"grant\":\"");
+            out.extend_from_slice(&grant.to_text());
+            out.push(b'"');
+        }
+        out.push(b'}');
+    });
+}
+
+/// Appends `key`, which opens a list, and what is in it, if there is anything.
+fn list<T>(out: &mut Vec<u8>, key: &[u8], items: &[T], item: impl Fn(&mut Vec<u8>, &T)) {
+    for (at, one) in items.iter().enumerate() {
+        out.extend_from_slice(if at == 0 { key } else { b"," });
+        item(out, one);
+    }
+    if !items.is_empty() {
+        out.push(b']');
+    }
 }
 
 fn optional(out: &mut Vec<u8>, key: &[u8], value: Option<&str>) {
@@ -171,8 +194,8 @@ fn address(out: &mut Vec<u8>, address: IpAddr) {
 #[cfg(test)]
 mod tests {
     use portcullis_model::{
-        BundleDigest, BundleStamp, ConnectionId, GrantId, PolicyId, PrincipalId, PrincipalKind,
-        RequestId,
+        BundleDigest, BundleStamp, ClassName, ConnectionId, GrantId, PolicyId, PrincipalId,
+        PrincipalKind, RequestId, Revealed,
     };
     use proptest::prelude::*;
 
@@ -240,12 +263,18 @@ mod tests {
                 path: &path,
                 trace: whole.then_some("0af7651916cd43dd8448eb211c80319c"),
             };
+            let (pci, pii): (ClassName, ClassName) = ("pci".parse().unwrap(), "pii".parse().unwrap());
+            let masked = [&pci, &pii];
+            let by_grant = Revealed { class: &pci, grant: Some(GrantId::from_bits(bits)) };
+            let revealed = [by_grant, Revealed { class: &pii, grant: None }];
             let outcome = Outcome {
                 status,
                 latency_us,
                 answered_by: named.then_some(&instance),
                 connection: whole.then_some(ConnectionId::from_bits(bits)),
                 error: whole.then_some("client-gone"),
+                masked: if whole { &masked } else { &[] },
+                revealed: if whole { &revealed } else { &[] },
             };
             same(&attempt, &outcome);
         }

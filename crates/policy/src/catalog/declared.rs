@@ -3,13 +3,15 @@
 
 use std::{fmt, sync::Arc};
 
+use http::HeaderName;
 use indexmap::IndexMap;
 
 use super::{
+    protobuf::{self, ProtobufMethod},
     template::{Segment, Template},
     types::{Field, RecordType, Type},
 };
-use crate::LoadError;
+use crate::{LoadError, bundle::OperationGroup};
 
 /// One declared operation.
 #[derive(Debug, Clone)]
@@ -22,6 +24,10 @@ pub(super) struct Draft {
     pub(super) template: Option<Template>,
     pub(super) params: Vec<Param>,
     pub(super) body: Option<Body>,
+    /// `None`: what its method says.
+    pub(super) group: Option<OperationGroup>,
+    /// What it is, if it is a method of gRPC that descriptors declare.
+    pub(super) protobuf: Option<Box<ProtobufMethod>>,
     pub(super) place: Place,
 }
 
@@ -33,22 +39,82 @@ pub(super) struct Param {
     pub(super) field: Field,
 }
 
-/// Where a parameter is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Where a parameter is, and how it is written there.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Carrier {
     /// In the path, as one segment.
-    Path,
-    /// In the query, once for each value.
-    Query,
-    /// In the query, once, with commas between values.
-    QueryWithCommas,
+    Path(Written),
+    /// In the query, or in a form.
+    Query(Written),
+    /// In the header of this name.
+    Header(HeaderName, Written),
 }
 
-/// A JSON object as body.
+/// How a value is written as text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Written {
+    /// Once for each value of a list.
+    Repeated,
+    /// Once, with commas between values.
+    Commas,
+    /// Once, with spaces between values.
+    Spaces,
+    /// Once, with bars between values.
+    Bars,
+    /// Like commas, after a dot.
+    Label,
+    /// `filter[name]=value`, once for each field.
+    Deep,
+    /// As JSON.
+    Json,
+}
+
+/// How a body is read.
+#[derive(Debug, Clone)]
+pub(super) enum Body {
+    /// As its content type says.
+    Document(Document),
+    /// As the one message of a call of gRPC.
+    Message(protobuf::Input),
+}
+
+/// A body of one of several content types.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Body {
+pub(super) struct Document {
+    pub(super) media: Vec<Media>,
+    /// What all of them have that can be read.
     pub(super) ty: RecordType,
     pub(super) required: bool,
+}
+
+/// One content type, and what it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Media {
+    /// In lower case, without parameters.
+    pub(super) essence: String,
+    pub(super) holds: Holds,
+}
+
+/// What a body of some content type holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Holds {
+    /// A JSON object.
+    Json(RecordType),
+    /// Names and values as a query has them.
+    Form(Vec<Param>),
+    /// Names and values in parts.
+    Parts(RecordType),
+    /// Something that policies cannot read.
+    Opaque,
+}
+
+impl Body {
+    pub(super) fn ty(&self) -> &RecordType {
+        match self {
+            Self::Document(document) => &document.ty,
+            Self::Message(input) => input.ty(),
+        }
+    }
 }
 
 /// Where something is declared, for messages.
@@ -72,7 +138,7 @@ impl Param {
     /// A path parameter about which nothing else is known.
     pub(super) fn text(name: &Arc<str>) -> Self {
         let field = Field { ty: Type::String, required: true };
-        Self { name: Arc::clone(name), carrier: Carrier::Path, field }
+        Self { name: Arc::clone(name), carrier: Carrier::Path(Written::Commas), field }
     }
 }
 
@@ -106,6 +172,8 @@ pub(super) fn by_method(place: &Place) -> Vec<Draft> {
         template: None,
         params: Vec::new(),
         body: None,
+        group: None,
+        protobuf: None,
         place: place.clone(),
     };
     METHODS.into_iter().map(draft).collect()
@@ -122,6 +190,8 @@ pub(super) fn connect(place: &Place) -> Vec<Draft> {
         template: None,
         params: Vec::new(),
         body: None,
+        group: None,
+        protobuf: None,
         place: place.clone(),
     }]
 }
@@ -141,6 +211,8 @@ pub(super) fn inline(
                 params: template.params().map(|(_, name)| Param::text(name)).collect(),
                 template: Some(template),
                 body: None,
+                group: None,
+                protobuf: None,
                 place: place.clone(),
             }),
             Err(what) => errors.push(place.error(

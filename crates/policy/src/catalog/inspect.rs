@@ -3,18 +3,26 @@
 //! What cannot be read in exactly one way is malformed; what the declared type cannot hold is not
 //! representable. Nothing is rounded, trimmed or guessed. What is undeclared stays out, whatever it is.
 
+mod headers;
+mod pairs;
+mod parts;
+
 use std::{borrow::Cow, sync::Arc};
 
+use http::{HeaderMap, HeaderName, header};
 use percent_encoding::percent_decode_str;
 
 use super::{
     InspectError,
-    declared::{Body, Carrier, Param},
+    declared::{Body, Carrier, Document, Holds, Media, Param},
     json::{self, Json},
-    openapi::is_json,
+    media,
     types::{RecordType, Type},
 };
 use crate::context::{Record, Value};
+
+/// How messages of gRPC are compressed.
+const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
 /// Fractional digits of a Cedar decimal.
 const DECIMAL_PLACES: usize = 4;
@@ -24,25 +32,28 @@ pub(super) fn params(
     declared: &[Param],
     path: &[(&str, String)],
     query: Option<&str>,
+    headers: &HeaderMap,
 ) -> Result<Record, InspectError> {
-    let pairs = pairs(query.unwrap_or_default())?;
-    let in_query = || declared.iter().filter(|param| param.carrier != Carrier::Path);
-    for (name, _) in &pairs {
-        if in_query().all(|param| *param.name != **name) {
-            check_case(name, in_query().map(|param| &param.name))?;
+    let pairs = pairs::read(query.unwrap_or_default(), declared)?;
+    let value = |param: &Param| match &param.carrier {
+        Carrier::Path(written) => {
+            let raw = path.iter().find(|(name, _)| **name == *param.name);
+            raw.map(|(_, raw)| pairs::one(param, *written, raw)).transpose()
         }
-    }
+        Carrier::Query(written) => pairs::value(param, *written, &pairs),
+        Carrier::Header(name, written) => headers::value(param, name, *written, headers),
+    };
+    collected(declared, value)
+}
+
+/// The values of `declared`, and none of what they require is missing.
+fn collected(
+    declared: &[Param],
+    value: impl Fn(&Param) -> Result<Option<Value>, InspectError>,
+) -> Result<Record, InspectError> {
     let mut record = Record::new();
     for param in declared {
-        let value = match param.carrier {
-            Carrier::Path => {
-                let raw = path.iter().find(|(name, _)| **name == *param.name);
-                raw.map(|(_, raw)| scalar(&param.name, &param.field.ty, &decoded(raw)?))
-                    .transpose()?
-            }
-            Carrier::Query | Carrier::QueryWithCommas => from_query(param, &pairs)?,
-        };
-        match value {
+        match value(param)? {
             Some(value) => {
                 record.insert(Arc::clone(&param.name), value);
             }
@@ -55,9 +66,28 @@ pub(super) fn params(
     Ok(record)
 }
 
-/// The declared body; `None` if it may be absent and is.
+/// The declared body; `None` if it may be absent and is. Decoded, a message has at most `most` bytes.
 pub(super) fn body(
     declared: &Body,
+    headers: &HeaderMap,
+    bytes: &[u8],
+    most: u64,
+) -> Result<Option<Record>, InspectError> {
+    let content_type = only(headers, &header::CONTENT_TYPE)?;
+    match declared {
+        Body::Document(declared) => document(declared, content_type, bytes),
+        Body::Message(input) => {
+            if !content_type.is_some_and(is_grpc) {
+                return Err(undeclared(content_type, &["application/grpc"]));
+            }
+            let coded = only(headers, &GRPC_ENCODING)?;
+            input.record(bytes, coded.map(str::as_bytes), most).map(Some)
+        }
+    }
+}
+
+fn document(
+    declared: &Document,
     content_type: Option<&str>,
     bytes: &[u8],
 ) -> Result<Option<Record>, InspectError> {
@@ -65,29 +95,98 @@ pub(super) fn body(
         let missing = InspectError::NotRepresentable("the body is required and missing".to_owned());
         return if declared.required { Err(missing) } else { Ok(None) };
     }
-    check_content_type(content_type)?;
-    let text = std::str::from_utf8(bytes).map_err(|_| malformed("the body is not UTF-8"))?;
-    let value =
-        json::parse(text).map_err(|what| malformed(&format!("the body is not JSON: {what}")))?;
+    let Some(kind) = content_type else { return Err(malformed("the body has no content type")) };
+    let essence = media::bare(kind);
+    let is_sent = |media: &&Media| media.essence.eq_ignore_ascii_case(essence);
+    let Some(found) = declared.media.iter().find(is_sent) else {
+        let known: Vec<&str> = declared.media.iter().map(|media| &*media.essence).collect();
+        return Err(undeclared(content_type, &known));
+    };
+    let mut record = match &found.holds {
+        Holds::Json(ty) => {
+            check_charset(kind)?;
+            json_body(ty, bytes)?
+        }
+        Holds::Form(params) => {
+            check_charset(kind)?;
+            pairs::form(params, text(bytes)?)?
+        }
+        Holds::Parts(ty) => parts::record(ty, kind, bytes)?,
+        Holds::Opaque => {
+            let what =
+                format!("a policy reads this body, and `{}` has no fields to read", found.essence);
+            return Err(InspectError::NotRepresentable(what));
+        }
+    };
+    // What another content type has of another type is not in the type of the body.
+    if declared.media.len() > 1 {
+        record.retain(|name, _| declared.ty.fields.contains_key(name));
+    }
+    Ok(Some(record))
+}
+
+fn undeclared(content_type: Option<&str>, known: &[&str]) -> InspectError {
+    let essence = content_type.map(media::essence).unwrap_or_default();
+    let what = format!(
+        "a policy reads this body, and its content type `{}` is none of {}",
+        essence.escape_debug(),
+        known.join(", ")
+    );
+    InspectError::NotRepresentable(what)
+}
+
+fn text(bytes: &[u8]) -> Result<&str, InspectError> {
+    std::str::from_utf8(bytes).map_err(|_| malformed("the body is not UTF-8"))
+}
+
+fn json_body(ty: &RecordType, bytes: &[u8]) -> Result<Record, InspectError> {
+    let value = json::parse(text(bytes)?)
+        .map_err(|what| malformed(&format!("the body is not JSON: {what}")))?;
     let Json::Object(entries) = value else {
         return Err(InspectError::NotRepresentable("the body is not an object".to_owned()));
     };
-    record("", &declared.ty, entries).map(Some)
+    record("", ty, entries)
+}
+
+/// A value that is written as JSON inside of something else.
+fn inner_json(at: &str, ty: &Type, text: &str) -> Result<Value, InspectError> {
+    let json =
+        json::parse(text).map_err(|what| malformed(&format!("`{at}` is not JSON: {what}")))?;
+    value(at, ty, json)
+}
+
+/// The value of a header that says how a body is read: there is one, and it is text.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, InspectError> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => {
+            let text = value.to_str().map_err(|_| malformed(&format!("`{name}` is no text")))?;
+            Ok(Some(text))
+        }
+        (Some(_), Some(_)) => Err(malformed(&format!("`{name}` is there twice"))),
+    }
+}
+
+/// Messages of protobuf in frames; `application/grpc+json` has others.
+fn is_grpc(content_type: &str) -> bool {
+    let essence = media::bare(content_type);
+    ["application/grpc", "application/grpc+proto"]
+        .iter()
+        .any(|known| essence.eq_ignore_ascii_case(known))
 }
 
 /// Another charset or an unknown parameter is another reading of the same bytes.
-fn check_content_type(content_type: Option<&str>) -> Result<(), InspectError> {
-    let Some(text) = content_type else { return Err(malformed("the body has no content type")) };
-    if !is_json(text) {
-        return Err(malformed("the content type is not application/json"));
-    }
+fn check_charset(content_type: &str) -> Result<(), InspectError> {
     let only_utf8 =
-        text.split(';').skip(1).map(str::trim).filter(|text| !text.is_empty()).all(|text| {
-            text.split_once('=').is_some_and(|(name, value)| {
-                name.eq_ignore_ascii_case("charset")
-                    && value.trim_matches('"').eq_ignore_ascii_case("utf-8")
-            })
-        });
+        content_type.split(';').skip(1).map(str::trim).filter(|text| !text.is_empty()).all(
+            |text| {
+                text.split_once('=').is_some_and(|(name, value)| {
+                    name.eq_ignore_ascii_case("charset")
+                        && value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+                })
+            },
+        );
     if only_utf8 {
         Ok(())
     } else {
@@ -127,9 +226,14 @@ fn check_case<'a>(
     name: &str,
     declared: impl IntoIterator<Item = &'a Arc<str>>,
 ) -> Result<(), InspectError> {
-    let folded = |text: &str| text.to_uppercase().to_lowercase();
-    let own = folded(name);
-    match declared.into_iter().find(|other| ***other != *name && folded(other) == own) {
+    let is_alike = |other: &str| {
+        if name.is_ascii() && other.is_ascii() {
+            return name.eq_ignore_ascii_case(other);
+        }
+        let folded = |text: &str| text.to_uppercase().to_lowercase();
+        folded(name) == folded(other)
+    };
+    match declared.into_iter().find(|other| ***other != *name && is_alike(other)) {
         Some(other) => {
             let shown = name.escape_debug();
             Err(malformed(&format!("`{shown}` differs from `{other}` in case only")))
@@ -167,34 +271,6 @@ fn in_words(ty: &Type) -> &'static str {
         Type::Set(_) => "a list",
         Type::Record(_) => "an object",
     }
-}
-
-/// Pairs of a query, names decoded (WHATWG URL, application/x-www-form-urlencoded).
-fn pairs(query: &str) -> Result<Vec<(String, &str)>, InspectError> {
-    let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    pairs
-        .map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            Ok((decoded_in_query(name)?, value))
-        })
-        .collect()
-}
-
-fn from_query(param: &Param, pairs: &[(String, &str)]) -> Result<Option<Value>, InspectError> {
-    let found = pairs.iter().filter(|(name, _)| **name == *param.name).map(|(_, raw)| *raw);
-    let found: Vec<&str> = found.collect();
-    let (item, raws): (&Type, Vec<&str>) = match (&param.field.ty, param.carrier, found.as_slice())
-    {
-        (_, _, []) => return Ok(None),
-        (Type::Set(item), Carrier::Query, all) => (item, all.to_vec()),
-        (Type::Set(item), _, [one]) => (item, one.split(',').collect()),
-        (ty, _, [one]) => return scalar(&param.name, ty, &decoded_in_query(one)?).map(Some),
-        (_, _, [_, _, ..]) => {
-            return Err(malformed(&format!("the query has `{}` more than once", param.name)));
-        }
-    };
-    let values = raws.into_iter().map(|raw| scalar(&param.name, item, &decoded_in_query(raw)?));
-    values.collect::<Result<_, _>>().map(|values| Some(Value::Set(values)))
 }
 
 fn scalar(at: &str, ty: &Type, text: &str) -> Result<Value, InspectError> {
@@ -254,10 +330,6 @@ fn exact_decimal(text: &str) -> Option<String> {
         fraction => fraction,
     };
     Some(format!("{}{whole}.{fraction}", if negative { "-" } else { "" }))
-}
-
-fn decoded_in_query(raw: &str) -> Result<String, InspectError> {
-    decoded(&raw.replace('+', " "))
 }
 
 /// Decoded once; a percent sign without two hexadecimal digits means nothing (RFC 3986, 2.1).

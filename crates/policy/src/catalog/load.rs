@@ -11,11 +11,13 @@ use super::{
     hosts::{self, Addressed, Destination, Hosts},
     openapi,
     operation::Operation,
+    protobuf::{self, SetSource},
     template,
 };
 use crate::{
     LoadError,
     bundle::{OperationGroup, OperationsSource, ServiceSource},
+    sensitive::Sensitive,
 };
 
 /// Names of the groups of a service's operations; an operation cannot have one of them.
@@ -37,6 +39,7 @@ pub(super) fn load(sources: &[ServiceSource]) -> Result<(Vec<Service>, Hosts), V
     for (source, prefix) in sorted.iter().zip(&prefixes) {
         check_instances(source, &mut errors);
         check_tcp(source, &mut errors);
+        check_sensitive(source, &mut errors);
         services.push(service(source, prefix, &mut errors));
     }
     if errors.is_empty() { Ok((services, hosts)) } else { Err(errors) }
@@ -211,11 +214,20 @@ fn check_tcp(source: &ServiceSource, errors: &mut Vec<LoadError>) {
         ("path_prefix", source.path_prefix.is_some(), "a connection has no path"),
         ("max_body", !source.max_bodies.is_empty(), "a connection has no body"),
         ("anonymous", source.anonymous, "a connection needs an identity"),
+        ("sensitive", source.edge.sensitive.is_some(), "bytes of a connection cannot be masked"),
         ("health.path", asks_a_path, "without it, a check is a connection"),
     ];
     for (key, _, why) in set.into_iter().filter(|(_, is_set, _)| *is_set) {
         let message = format!("service `{name}` speaks TCP, and `{key}` is for HTTP: {why}");
         errors.push(error(source, message, Some("take it out")));
+    }
+}
+
+fn check_sensitive(source: &ServiceSource, errors: &mut Vec<LoadError>) {
+    let Some(sensitive) = &source.edge.sensitive else { return };
+    for what in Sensitive::new(sensitive).err().into_iter().flatten() {
+        let message = format!("service `{}`: `sensitive`: {what}", source.name);
+        errors.push(error(source, message, None));
     }
 }
 
@@ -225,6 +237,9 @@ fn service(source: &ServiceSource, prefix: &str, errors: &mut Vec<LoadError>) ->
         OperationsSource::Methods => declared::by_method(&place),
         OperationsSource::Inline(entries) => declared::inline(entries, &place, errors),
         OperationsSource::OpenApi { path, text } => openapi::drafts(path, text, errors),
+        OperationsSource::Protobuf { path, set, services } => {
+            protobuf::drafts(SetSource { path, set, services }, &place, errors)
+        }
         OperationsSource::Connect(_) => declared::connect(&place),
     };
     check_named("groups", source.groups.keys(), source, &drafts, errors);
@@ -248,7 +263,7 @@ fn service(source: &ServiceSource, prefix: &str, errors: &mut Vec<LoadError>) ->
 }
 
 fn group(source: &ServiceSource, draft: &Draft) -> OperationGroup {
-    source.groups.get(&draft.name).copied().unwrap_or(match &*draft.method {
+    source.groups.get(&draft.name).copied().or(draft.group).unwrap_or(match &*draft.method {
         "GET" | "HEAD" => OperationGroup::Read,
         _ => OperationGroup::Write,
     })
@@ -288,6 +303,7 @@ fn checked(
         let problem = match &name {
             Err(_) => Some(format!("`{local}` cannot be the name of an operation")),
             Ok(name) if name.is_all() => Some("`*` stands for all operations of a service".to_owned()),
+            Ok(name) if name.revealed().is_some() => Some(format!("`{local}` stands for seeing a class of data")),
             Ok(_) if GROUPS.contains(&local.as_str()) => Some(format!("operation `{local}` has the name of a group")),
             Ok(name) if found.contains_key(name) => Some(format!("there are two operations `{local}`")),
             Ok(_) => draft.template.as_ref().filter(|path| !path.lies_under(prefix)).map(|path| {

@@ -1,11 +1,13 @@
 //! Operations from an OpenAPI 3.0 or 3.1 document.
 
+mod bodies;
+mod params;
+
 use super::{
-    declared::{Body, Carrier, Draft, Param},
-    document::{Document, Node, Tree},
+    declared::{Body, Document, Draft, Media, Param},
+    document::{self, Node, Tree},
     schema::Reader,
     template::{self, Template},
-    types::{Field, RecordType, Type},
 };
 use crate::LoadError;
 
@@ -15,7 +17,7 @@ const METHOD_KEYS: [&str; 8] =
 
 /// All operations of the document `text`; mistakes go to `errors`.
 pub(super) fn drafts(path: &str, text: &str, errors: &mut Vec<LoadError>) -> Vec<Draft> {
-    let document = match Document::parse(path, text) {
+    let document = match document::Document::parse(path, text) {
         Ok(document) => document,
         Err(error) => {
             errors.push(*error);
@@ -28,7 +30,7 @@ pub(super) fn drafts(path: &str, text: &str, errors: &mut Vec<LoadError>) -> Vec
 }
 
 struct Walk<'d, 'e> {
-    document: &'d Document<'d>,
+    document: &'d document::Document<'d>,
     errors: &'e mut Vec<LoadError>,
     drafts: Vec<Draft>,
 }
@@ -89,7 +91,16 @@ impl<'d> Walk<'d, '_> {
             let body = operation.at("requestBody").and_then(|body| self.body(body));
             let place = self.document.place(line);
             let method = method.into();
-            self.drafts.push(Draft { name, method, template: Some(template), params, body, place });
+            self.drafts.push(Draft {
+                name,
+                method,
+                template: Some(template),
+                params,
+                body: body.map(Body::Document),
+                group: None,
+                protobuf: None,
+                place,
+            });
         }
     }
 
@@ -102,7 +113,9 @@ impl<'d> Walk<'d, '_> {
                 Ok(param) => {
                     let place = param.text_at("in").unwrap_or_default();
                     let name = param.text_at("name").unwrap_or_default();
-                    declared.retain(|(other, same, _)| (*other, *same) != (place, name));
+                    declared.retain(|(other, own, _)| {
+                        *other != place || !params::is_same(place, own, name)
+                    });
                     declared.push((place, name, param));
                 }
                 Err(what) => self.report(node.line, format!("parameter: {what}"), None),
@@ -115,30 +128,19 @@ impl<'d> Walk<'d, '_> {
                 let message = format!("parameter `{name}` is not in the path `{}`", item.path);
                 self.report(node.line, message, None);
             }
-            params.extend(self.param(place, name, node));
+            let mut reader = Reader::new(self.document);
+            params.extend(params::param(&mut reader, self.document, place, name, node));
+            self.report_all(reader);
         }
         let named =
             |name: &str| declared.iter().any(|(place, own, _)| *place == "path" && *own == name);
         params.extend(
             template.params().filter(|(_, name)| !named(name)).map(|(_, name)| Param::text(name)),
         );
-        without_twins(params, &declared)
+        params::without_twins(params, &declared)
     }
 
-    fn param(&mut self, place: &str, name: &str, node: &'d Node) -> Option<Param> {
-        let carrier = carrier(place, node)?;
-        let required = carrier == Carrier::Path || node.flag("required");
-        let field = self.field(node.at("schema")?, required)?;
-        let readable = match &field.ty {
-            Type::Record(_) => false,
-            Type::Set(item) => carrier != Carrier::Path && !matches!(**item, Type::Record(_)),
-            Type::Bool | Type::Long | Type::String | Type::Decimal => true,
-        };
-        let field = Field { required: field.required || carrier == Carrier::Path, ..field };
-        readable.then(|| Param { name: name.into(), carrier, field })
-    }
-
-    fn body(&mut self, node: &'d Node) -> Option<Body> {
+    fn body(&mut self, node: &'d Node) -> Option<Document> {
         let body = match self.document.resolve(node) {
             Ok(body) => body,
             Err(what) => {
@@ -146,27 +148,19 @@ impl<'d> Walk<'d, '_> {
                 return None;
             }
         };
-        let mut types: Vec<Option<RecordType>> = Vec::new();
-        for (_, media) in body.at("content")?.entries().filter(|(name, _)| is_json(name)) {
-            let field = media.at("schema").and_then(|schema| self.field(schema, true));
-            types.push(field.and_then(|field| match field.ty {
-                Type::Record(record) if field.required => Some(record),
-                _ => None,
-            }));
+        let mut media: Vec<Media> = Vec::new();
+        for (name, node) in body.at("content")?.entries() {
+            let (read, reader) = bodies::media(self.document, name, node);
+            self.report_all(reader);
+            bodies::add(&mut media, read);
         }
-        types.dedup();
-        // Two kinds of JSON with different schemas have no type in common.
-        let ty = if types.len() == 1 { types.pop().flatten() } else { None };
-        ty.map(|ty| Body { ty, required: body.flag("required") })
+        bodies::document(media, body.flag("required"))
     }
 
-    fn field(&mut self, schema: &'d Node, required: bool) -> Option<Field> {
-        let mut reader = Reader::new(self.document);
-        let field = reader.field(schema, required);
+    fn report_all(&mut self, reader: Reader<'d>) {
         for (line, problem) in reader.into_problems() {
             self.report(line, problem, None);
         }
-        field
     }
 }
 
@@ -183,38 +177,6 @@ fn is_supported(root: &Node) -> bool {
             false
         }
     }
-}
-
-/// Whether a media type is JSON: RFC 8259, and the suffix of RFC 6839.
-pub(super) fn is_json(media_type: &str) -> bool {
-    let essence = media_type.split(';').next().unwrap_or_default().trim();
-    let suffixed = essence.len() > 5
-        && essence.get(essence.len() - 5..).is_some_and(|end| end.eq_ignore_ascii_case("+json"));
-    suffixed || essence.eq_ignore_ascii_case("application/json")
-}
-
-/// Where the values of a parameter are; `None` for ways of writing that are not read. Headers and
-/// cookies stay out: the gate does not forward all of them as they come.
-fn carrier(place: &str, node: &Node) -> Option<Carrier> {
-    let style = node.text_at("style");
-    let explode = node.at("explode").is_none_or(|_| node.flag("explode"));
-    match (place, style) {
-        ("path", None | Some("simple")) => Some(Carrier::Path),
-        ("query", None | Some("form")) if explode => Some(Carrier::Query),
-        ("query", None | Some("form")) => Some(Carrier::QueryWithCommas),
-        _ => None,
-    }
-}
-
-/// A name that the path and the query both declare means two things: it is left out.
-fn without_twins(params: Vec<Param>, declared: &[(&str, &str, &Node)]) -> Vec<Param> {
-    let twin = |name: &str| {
-        let places = declared
-            .iter()
-            .filter(|(place, own, _)| *own == name && matches!(*place, "path" | "query"));
-        places.count() > 1
-    };
-    params.into_iter().filter(|param| !twin(&param.name)).collect()
 }
 
 /// The path of the first server's URL, as a prefix; defaults stand in for its variables.

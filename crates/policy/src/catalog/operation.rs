@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
 use portcullis_model::OperationName;
 
 use super::{
     declared::{Body, CONNECT, Draft, Param},
     inspect,
+    protobuf::ProtobufMethod,
     template::Template,
     types::RecordType,
 };
@@ -22,6 +24,7 @@ pub struct Operation {
     params: Vec<Param>,
     params_type: Option<RecordType>,
     body: Option<Body>,
+    protobuf: Option<Box<ProtobufMethod>>,
     max_body: u64,
 }
 
@@ -34,6 +37,9 @@ pub enum InspectError {
     /// A value that the declared type cannot hold: 422.
     #[error("{0}")]
     NotRepresentable(String),
+    /// Decoded, it is larger than what is read: 413.
+    #[error("the body is over `max_body` once it is decoded")]
+    TooLarge,
 }
 
 impl Operation {
@@ -43,9 +49,9 @@ impl Operation {
         max_body: u64,
         draft: Draft,
     ) -> Self {
-        let Draft { method, template, params, body, .. } = draft;
+        let Draft { method, template, params, body, protobuf, .. } = draft;
         let params_type = Param::record_type(&params);
-        Self { name, group, method, template, params, params_type, body, max_body }
+        Self { name, group, method, template, params, params_type, body, protobuf, max_body }
     }
 
     /// `payments.createRefund`.
@@ -78,40 +84,43 @@ impl Operation {
         self.template.as_ref().map(ToString::to_string)
     }
 
-    /// The type of [`Self::params`]: path and query parameters that policies can read. `None` if
+    /// The type of [`Self::params`]: parameters of path, query and headers that policies
+    /// can read. `None` if
     /// there are none.
     pub fn params_type(&self) -> Option<&RecordType> {
         self.params_type.as_ref()
     }
 
-    /// The type of [`Self::body`]. `None` if no JSON object is declared.
+    /// The type of [`Self::body`]. `None` if nothing that policies can read is declared.
     pub fn body_type(&self) -> Option<&RecordType> {
-        self.body.as_ref().map(|body| &body.ty)
+        self.body.as_ref().map(Body::ty)
     }
 
-    /// Declared path and query parameters as a typed record; `query` is the raw query string.
-    /// Duplicates of a single-valued parameter are malformed; undeclared ones stay out.
+    /// What it is, if it is a method of gRPC that descriptors declare.
+    pub fn protobuf(&self) -> Option<&ProtobufMethod> {
+        self.protobuf.as_deref()
+    }
+
+    /// Declared parameters of path, query and headers as a typed record; `query` is the raw query
+    /// string. Duplicates of a single-valued parameter are malformed; undeclared ones stay out.
     pub fn params(
         &self,
         path_params: &[(&str, String)],
         query: Option<&str>,
+        headers: &HeaderMap,
     ) -> Result<Option<Record>, InspectError> {
         if self.params.is_empty() {
             return Ok(None);
         }
-        inspect::params(&self.params, path_params, query).map(Some)
+        inspect::params(&self.params, path_params, query, headers).map(Some)
     }
 
-    /// The declared JSON body as a typed record. Duplicate keys are malformed, at any depth;
-    /// undeclared properties stay out; `None` if no body is declared, or it may be absent and is.
-    /// `content_type` is the header's value.
-    pub fn body(
-        &self,
-        content_type: Option<&str>,
-        bytes: &[u8],
-    ) -> Result<Option<Record>, InspectError> {
+    /// The declared body as a typed record. Duplicates are malformed, at any depth; what is undeclared
+    /// stays out; `None` if no body is declared, or it may be absent and is. `headers` say how it is
+    /// written.
+    pub fn body(&self, headers: &HeaderMap, bytes: &[u8]) -> Result<Option<Record>, InspectError> {
         match &self.body {
-            Some(declared) => inspect::body(declared, content_type, bytes),
+            Some(declared) => inspect::body(declared, headers, bytes, self.max_body),
             None => Ok(None),
         }
     }

@@ -24,6 +24,10 @@ pub(super) struct Reader<'d> {
     open: Vec<&'d str>,
     depth: usize,
     left: usize,
+    /// Objects being read, inside of each other.
+    inside: usize,
+    /// The schema is of a form: what is binary in it is a file.
+    has_files: bool,
     problems: Vec<(Option<usize>, String)>,
 }
 
@@ -36,7 +40,20 @@ struct Shape {
 
 impl<'d> Reader<'d> {
     pub(super) fn new(document: &'d Document<'d>) -> Self {
-        Self { document, open: Vec::new(), depth: 0, left: MAX_SCHEMAS, problems: Vec::new() }
+        Self {
+            document,
+            open: Vec::new(),
+            depth: 0,
+            left: MAX_SCHEMAS,
+            inside: 0,
+            has_files: false,
+            problems: Vec::new(),
+        }
+    }
+
+    /// For the schema of a form in parts, where what is binary is a file.
+    pub(super) fn of_parts(document: &'d Document<'d>) -> Self {
+        Self { has_files: true, ..Self::new(document) }
     }
 
     /// The field that a property or parameter of this schema is; `None` if it does not map.
@@ -96,9 +113,10 @@ impl<'d> Reader<'d> {
             ["boolean"] => Some(Type::Bool),
             ["integer"] => Some(Type::Long),
             ["number"] => Some(Type::Decimal),
+            ["string"] if self.is_file(schema) => Some(file()),
             ["string"] => Some(Type::String),
             ["array"] => self.set(schema),
-            ["object"] => self.record(schema),
+            ["object"] => self.own_record(schema),
             [] => return self.untyped(schema, nullable),
             _ => None,
         };
@@ -108,7 +126,7 @@ impl<'d> Reader<'d> {
     /// No `type`: what the other keywords leave no doubt about.
     fn untyped(&mut self, schema: &'d Node, nullable: bool) -> Shape {
         if schema.at("properties").is_some() {
-            return Shape { ty: self.record(schema), nullable };
+            return Shape { ty: self.own_record(schema), nullable };
         }
         if let Some(parts) = schema.at("allOf") {
             let shape = self.all_of(parts.items());
@@ -121,7 +139,22 @@ impl<'d> Reader<'d> {
         let (ty, null) =
             schema.at("enum").map_or((None, false), |values| enumerated(values.items()));
         let ty = ty.or_else(|| schema.at("const").and_then(scalar));
+        // OpenAPI 3.1 writes a file without a type.
+        let ty = ty.or_else(|| self.is_file(schema).then(file));
         Shape { ty, nullable: nullable || null }
+    }
+
+    fn is_file(&self, schema: &Node) -> bool {
+        let is_coded = schema.at("contentEncoding").is_some();
+        let is_binary = schema.text_at("format") == Some("binary")
+            || schema.at("contentMediaType").is_some() && !is_coded;
+        self.has_files && self.inside == 1 && is_binary
+    }
+
+    /// What looks like a file and is none would be read as one.
+    fn own_record(&mut self, schema: &'d Node) -> Option<Type> {
+        let ty = self.record(schema)?;
+        (!self.has_files || self.inside != 1 || ty != file()).then_some(ty)
     }
 
     fn set(&mut self, schema: &'d Node) -> Option<Type> {
@@ -139,6 +172,7 @@ impl<'d> Reader<'d> {
             }
         }
         let mut own = RecordType::default();
+        self.inside += 1;
         for (name, property) in schema.at("properties").into_iter().flat_map(Node::entries) {
             // A read-only property may be required of answers; requests leave it out.
             let required = is_required(schema, name) && !property.flag("readOnly");
@@ -148,6 +182,7 @@ impl<'d> Reader<'d> {
                 fields.leave_out(name);
             }
         }
+        self.inside -= 1;
         fields.merge(own);
         fields.into_type()
     }
@@ -185,6 +220,18 @@ impl<'d> Reader<'d> {
             _ => Shape::default(),
         }
     }
+}
+
+/// What policies read of a file: never what is in it.
+pub(super) fn file() -> Type {
+    let field = |ty, required| Field { ty, required };
+    let fields = [
+        ("filename", field(Type::String, true)),
+        ("size", field(Type::Long, true)),
+        ("type", field(Type::String, false)),
+    ];
+    let fields = fields.into_iter().map(|(name, field)| (Arc::from(name), field));
+    Type::Record(RecordType { fields: fields.collect() })
 }
 
 /// Fields from several schemas that all hold.

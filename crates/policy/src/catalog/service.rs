@@ -5,7 +5,7 @@ use std::sync::Arc;
 use portcullis_model::OperationName;
 
 use super::{Operation, template::Template, trie::Trie};
-use crate::{bundle::ServiceSource, edge::HeaderRules};
+use crate::{bundle::ServiceSource, edge::HeaderRules, sensitive::Sensitive};
 
 /// One service.
 #[derive(Debug)]
@@ -18,6 +18,9 @@ pub struct Service {
     methods: Vec<(Arc<str>, usize)>,
     /// Of its source, to be kept by requests.
     header_rules: Option<Arc<HeaderRules>>,
+    sensitive: Option<Arc<Sensitive>>,
+    /// What it is to see each class of it, in their order.
+    reveals: Vec<OperationName>,
 }
 
 /// An operation found for a method and path.
@@ -38,7 +41,13 @@ impl Service {
     ) -> (Self, Vec<(usize, usize)>) {
         let header_rules = source.edge.headers.clone().map(Arc::new);
         let (tries, methods) = (Vec::new(), Vec::new());
-        let mut service = Self { source, operations, tries, methods, header_rules };
+        // INVARIANT: what does not compile was reported, and the bundle is of no use.
+        let sensitive = source.edge.sensitive.as_ref().and_then(|of| Sensitive::new(of).ok());
+        let all = sensitive.iter().flat_map(|sensitive| &sensitive.classes);
+        let reveals = all.map(|class| OperationName::reveal(&source.name, &class.name)).collect();
+        let sensitive = sensitive.map(Arc::new);
+        let mut service =
+            Self { source, operations, tries, methods, header_rules, sensitive, reveals };
         let mut clashes = Vec::new();
         for index in 0..service.operations.len() {
             clashes.extend(service.add(index).err().map(|first| (first, index)));
@@ -55,6 +64,16 @@ impl Service {
     /// What is changed in the headers of its requests and answers.
     pub fn header_rules(&self) -> Option<&Arc<HeaderRules>> {
         self.header_rules.as_ref()
+    }
+
+    /// What of its data is sensitive.
+    pub fn sensitive(&self) -> Option<&Arc<Sensitive>> {
+        self.sensitive.as_ref()
+    }
+
+    /// What it is to see each class of its data, in the order of the classes.
+    pub fn reveals(&self) -> &[OperationName] {
+        &self.reveals
     }
 
     /// Its operations, by name.

@@ -1,9 +1,12 @@
 //! What the catalogue promises, beside it.
 
 mod connecting;
+mod forms;
 mod inspection;
 mod loading;
 mod matching;
+mod parameters;
+mod protobuf;
 mod reading;
 mod types;
 

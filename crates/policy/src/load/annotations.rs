@@ -21,6 +21,8 @@ pub(super) struct Annotations {
     pub(super) rate_limit: Option<RateLimit>,
     /// The first one that only a rule may carry.
     pub(super) of_a_rule: Option<String>,
+    /// The first one that only requests can have carried out.
+    pub(super) of_requests: Option<&'static str>,
 }
 
 /// A mistake in the annotation of this name.
@@ -34,6 +36,8 @@ pub(super) struct Mistake {
 const NOT_BUILT: [&str; 1] = ["record"];
 const KNOWN: &str = "this version knows @id, @reviews, @max_duration, @max_uses, @idle, @hold, @notify, \
                      @escalate, @emergency, @rate_limit and @all_services";
+/// What means nothing where data is seen: it is not a request, and does not wait like one.
+const OF_REQUESTS: [&str; 3] = ["max_uses", "hold", "rate_limit"];
 const OF_A_RULE: [&str; 8] =
     ["reviews", "max_duration", "max_uses", "idle", "hold", "notify", "escalate", "emergency"];
 /// An emergency is taken at once, for all that its rule's head matches, and everybody is told at once.
@@ -96,6 +100,9 @@ impl Annotations {
                 return Err((format!("@{name} is not supported by this version"), Some(KNOWN)));
             }
             name => return Err((format!("unknown annotation @{name}"), Some(KNOWN))),
+        }
+        if let Some(name) = OF_REQUESTS.into_iter().find(|of_requests| *of_requests == name) {
+            self.of_requests.get_or_insert(name);
         }
         if OF_A_RULE.contains(&name) {
             self.of_a_rule.get_or_insert_with(|| name.to_owned());

@@ -10,9 +10,12 @@ use cedar_policy::{
 
 use crate::{
     Catalog, ServiceSource,
-    policy::Head,
+    catalog::{Operation, Service},
+    entities::{TYPES, class_uid, uid},
+    places::REVEAL,
+    policy::{Head, Scoped},
     reads::{Part, Reads, children, context_path},
-    schema::GROUPS,
+    schema::{GROUPS, group_name},
 };
 
 /// A mistake: a word of the policy's text to point at, what is wrong, and advice.
@@ -38,6 +41,8 @@ pub(super) struct Checked<'a> {
     pub(super) all_services: bool,
     /// Whether it says `@hold`.
     pub(super) holds: bool,
+    /// The first annotation that only requests can have carried out.
+    pub(super) of_requests: Option<&'a str>,
     /// The first folder of its file, if it is a service's.
     pub(super) folder: Option<&'a str>,
 }
@@ -52,6 +57,8 @@ impl Checked<'_> {
         found.extend(self.outside_of_folder());
         found.extend(self.strangers(catalog));
         found.extend(self.holds_nothing(catalog));
+        found.extend(self.counted_reveals(catalog));
+        found.extend(self.streams(catalog));
         found
     }
 
@@ -135,8 +142,46 @@ impl Checked<'_> {
         found
     }
 
+    /// Of a call with any number of messages, only a part could be seen before it is decided.
+    fn streams(&self, catalog: &Catalog) -> Option<Mistake> {
+        if !Reads::of(self.clauses).includes(Part::Body) {
+            return None;
+        }
+        let operations = catalog.services().flat_map(crate::catalog::Service::operations);
+        let streaming = operations.into_iter().find(|operation| {
+            operation.protobuf().is_some_and(|method| method.client_streaming)
+                && operation.body_type().is_some()
+                && self.concerns(operation)
+        })?;
+        let message = format!(
+            "this policy reads the body of {}, whose clients send a stream of messages",
+            streaming.name()
+        );
+        let help = "name the actions that it is about, without those of streaming methods";
+        Some(mistake("body", message, help))
+    }
+
+    fn concerns(&self, operation: &Operation) -> bool {
+        let (name, group) = (operation.name(), group_name(operation.group()));
+        let names = [name.to_string(), format!("{}.{group}", name.service()), group.to_owned()];
+        let is_named = |uid: &EntityUid| names.iter().any(|name| *name == uid.id().unescaped());
+        let by_action = match &self.head.action {
+            ActionConstraint::Any => true,
+            ActionConstraint::Eq(uid) => is_named(uid),
+            ActionConstraint::In(uids) => uids.iter().any(is_named),
+        };
+        let by_resource = match &self.head.resource {
+            ResourceConstraint::Any | ResourceConstraint::Is(_) => true,
+            ResourceConstraint::Eq(uid)
+            | ResourceConstraint::In(uid)
+            | ResourceConstraint::IsIn(_, uid) => service_of(uid) == Some(name.service()),
+        };
+        by_action && by_resource
+    }
+
     fn wide_scope(&self) -> Option<Mistake> {
         let group = |uid: &EntityUid| GROUPS.contains(&uid.id().unescaped());
+        let group = |uid: &EntityUid| group(uid) || uid.id().unescaped() == REVEAL;
         let wide_action = match &self.head.action {
             ActionConstraint::Any => true,
             ActionConstraint::Eq(uid) => group(uid),
@@ -144,7 +189,9 @@ impl Checked<'_> {
         };
         let wide_resource = match &self.head.resource {
             ResourceConstraint::Any => true,
-            ResourceConstraint::Is(ty) => ["Service", "Instance"].contains(&ty.basename()),
+            ResourceConstraint::Is(ty) => {
+                ["Service", "Instance", "DataClass"].contains(&ty.basename())
+            }
             ResourceConstraint::Eq(_)
             | ResourceConstraint::In(_)
             | ResourceConstraint::IsIn(..) => false,
@@ -190,14 +237,42 @@ impl Checked<'_> {
                             && s.instances.keys().any(|name| name.as_str() == instance)
                     })
                 }),
+                "DataClass" => classes(catalog).any(|(service, class)| match id.split_once('/') {
+                    Some((of, name)) => of == service && name == class,
+                    None => id == class,
+                }),
                 _ => true,
             }
         };
         let unknown = self.literals.iter().filter(|uid| !known(uid)).map(|uid| {
             let message = format!("{uid} is not configured");
-            mistake(uid.id().unescaped(), message, "name a configured service or instance")
+            let help = match uid.type_name().basename() {
+                "DataClass" => {
+                    "name a class that a service lists under `sensitive`, like payments/pci"
+                }
+                _ => "name a configured service or instance",
+            };
+            mistake(uid.id().unescaped(), message, help)
         });
         picked.chain(unknown).collect()
+    }
+
+    /// What a permit to see data says that is carried out for requests only: nobody counts how often
+    /// something is seen in a stream, and no request waits for what only a part of its answer needs.
+    fn counted_reveals(&self, catalog: &Catalog) -> Option<Mistake> {
+        let annotation = self.of_requests?;
+        let action = uid(&TYPES.action, REVEAL);
+        let action = Scoped { uid: &action, ancestors: &[] };
+        let mut classes = classes(catalog);
+        let matches = self.head.admits_action(action)
+            && classes.any(|(service, class)| {
+                let (uid, parents) = class_uid(service, class);
+                self.head.admits_resource(Scoped { uid: &uid, ancestors: &parents })
+            });
+        let help = "name operations in it, and reveal data by a permit of its own";
+        let message =
+            format!("@{annotation} is about requests, and this permit is about seeing data too");
+        matches.then(|| mistake(annotation, message, help))
     }
 
     fn outside_of_folder(&self) -> Vec<Mistake> {
@@ -242,21 +317,6 @@ impl Checked<'_> {
 
     fn not_built(&self, catalog: &Catalog) -> Vec<Mistake> {
         let mut found = Vec::new();
-        let unsupported =
-            |name: &str| mistake(name, format!("`{name}` is not supported by this version"), "");
-        for uid in self.literals {
-            let (ty, id) = (uid.type_name().basename(), uid.id().unescaped());
-            if NO_TYPES.contains(&ty) {
-                found.push(unsupported(ty));
-            } else if ty == "Action" && NO_ACTIONS.contains(&id) {
-                found.push(unsupported(id));
-            }
-        }
-        for ty in types_of_head(self.head) {
-            if NO_TYPES.contains(&ty.as_str()) {
-                found.push(unsupported(&ty));
-            }
-        }
         for clause in self.clauses {
             let (Clause::When(expr) | Clause::Unless(expr)) = clause;
             words(expr, &mut |word, message| {
@@ -279,8 +339,11 @@ fn asks_for_stranger(expr: &Expr) -> bool {
         || children(expr).into_iter().any(asks_for_stranger)
 }
 
-const NO_TYPES: [&str; 1] = ["DataClass"];
-const NO_ACTIONS: [&str; 1] = ["reveal"];
+/// Every class of data: its service and its name.
+fn classes(catalog: &Catalog) -> impl Iterator<Item = (&str, &str)> {
+    let names = catalog.services().flat_map(Service::reveals);
+    names.map(|name| (name.service(), name.revealed().unwrap_or_default()))
+}
 
 fn types_of_head(head: &Head) -> Vec<String> {
     use cedar_policy::PrincipalConstraint as P;
@@ -300,7 +363,7 @@ fn service_of(uid: &EntityUid) -> Option<&str> {
     let id = uid.id().unescaped();
     match uid.type_name().basename() {
         "Service" => Some(id),
-        "Instance" => id.split_once('/').map(|(service, _)| service),
+        "Instance" | "DataClass" => id.split_once('/').map(|(service, _)| service),
         "Action" => id.split_once('.').map(|(service, _)| service),
         _ => None,
     }
@@ -361,13 +424,6 @@ fn words(expr: &Expr, report: &mut dyn FnMut(&str, &str)) {
             if matches!(op, BinaryOp::Eq | BinaryOp::NotEq) {
                 grant_kind(left, right, report);
                 grant_kind(right, left, report);
-            }
-            (expr, Vec::new())
-        }
-        Expr::Is { entity_type, .. } => {
-            let ty = entity_type.to_string();
-            if NO_TYPES.contains(&ty.as_str()) {
-                report(&ty, &format!("`{ty}` is not supported by this version"));
             }
             (expr, Vec::new())
         }

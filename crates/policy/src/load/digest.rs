@@ -55,8 +55,12 @@ struct Fields(Sha256);
 
 impl Fields {
     fn text(&mut self, text: &str) {
-        self.list(text.len());
-        self.0.update(text.as_bytes());
+        self.bytes(text.as_bytes());
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.list(bytes.len());
+        self.0.update(bytes);
     }
 
     /// The length of what follows, so that no two sources have one serialisation.
@@ -150,6 +154,15 @@ impl Fields {
                 self.text("openapi");
                 self.text(path);
                 self.text(text);
+            }
+            OperationsSource::Protobuf { path, set, services } => {
+                self.text("protobuf");
+                self.text(path);
+                self.bytes(set);
+                self.list(services.len());
+                for service in services {
+                    self.text(service);
+                }
             }
             OperationsSource::Inline(routes) => {
                 self.text("inline");

@@ -243,6 +243,7 @@ impl Place<'_> {
             literals: &policy.entity_literals(),
             all_services: annotations.all_services,
             holds: annotations.terms.hold.is_some(),
+            of_requests: annotations.of_requests,
             folder: folder.filter(is_service),
         };
         let mistakes = checked.mistakes(catalog).into_iter();

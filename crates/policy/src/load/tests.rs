@@ -378,12 +378,6 @@ fn what_this_version_does_not_carry_out_does_not_load() {
         let found = load_errors(&permit("", condition));
         assert!(found.iter().any(|error| error.message == message), "{condition}: {found:#?}");
     }
-    let reveal = "@id(\"p\") permit (principal, action == Action::\"reveal\", resource in Service::\"payments\");";
-    let found = load_errors(reveal);
-    assert!(
-        found.iter().any(|e| e.message == "`reveal` is not supported by this version"),
-        "{found:?}"
-    );
 }
 
 #[test]

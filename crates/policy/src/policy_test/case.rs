@@ -7,8 +7,8 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis_model::{
-    AccessRequestId, AttributeValue, Grant, GrantId, GrantState, PolicyId, Principal, PrincipalId,
-    PrincipalKind, RequestId, Resource, Way, Window,
+    AccessRequestId, AttributeValue, ClassName, Grant, GrantId, GrantState, OperationName,
+    PolicyId, Principal, PrincipalId, PrincipalKind, RequestId, Resource, Way, Window,
 };
 use serde_json::Value as Json;
 
@@ -77,17 +77,25 @@ fn answered(snapshot: &Snapshot, case: &Case, subject: &Subject) -> Result<Verdi
     if snapshot.bundle().places().resource(&resource).is_none() {
         return Err(format!("there is no instance `{resource}`"));
     }
-    let context = context(snapshot.bundle(), operation, &case.context, subject)?;
+    let mut context = context(snapshot.bundle(), operation, &case.context, subject)?;
+    let name = match &case.reveal {
+        None => operation.name().clone(),
+        Some(class) => seen(case, &resource, class, &mut context)?,
+    };
+    if !catalog.knows(&name) {
+        let class = name.revealed().unwrap_or_default();
+        return Err(format!("`{}` has no class of data `{class}`", resource.service));
+    }
     let snapshot = match &case.grant {
         Some(entry) => {
-            let grant = grant(snapshot.bundle(), entry, subject, &resource, operation, context.now);
+            let grant = grant(snapshot.bundle(), entry, subject, &resource, &name, context.now);
             snapshot.clone().with_grant(Arc::new(grant?), context.now)
         }
         None => snapshot.clone(),
     };
     let query = Query {
         subject,
-        operation: operation.name(),
+        operation: &name,
         resource: &resource,
         context: &context,
         digest: None,
@@ -95,6 +103,23 @@ fn answered(snapshot: &Snapshot, case: &Case, subject: &Subject) -> Result<Verdi
         only: None,
     };
     Ok(snapshot.decide(&query, &mut DecisionCache::disabled()))
+}
+
+/// What it is to see `class` in the answers of the case's operation: policies about that read nothing
+/// else of a request.
+fn seen(
+    case: &Case,
+    resource: &Resource,
+    class: &ClassName,
+    context: &mut Context,
+) -> Result<OperationName, String> {
+    if case.context.params.is_some() || case.context.body.is_some() {
+        return Err("what is seen depends on no parameters and on no body".to_owned());
+    }
+    let none = Known::Value(None);
+    (context.http, context.params, context.body) = (Known::Value(None), none.clone(), none);
+    context.seen_in = Some(case.operation.clone());
+    Ok(OperationName::reveal(&resource.service, class))
 }
 
 fn principal(bundle: &Bundle, entry: &PrincipalEntry) -> Result<Principal, String> {
@@ -173,6 +198,7 @@ fn context(
         http: Known::Value(http(bundle, operation, entry)),
         params: Known::Value(params(operation, entry)?),
         body: Known::Value(body(operation, entry)?),
+        seen_in: None,
     })
 }
 
@@ -260,13 +286,13 @@ fn grant(
     entry: &GrantEntry,
     holder: &Subject,
     resource: &Resource,
-    operation: &Operation,
+    operation: &OperationName,
     now: Timestamp,
 ) -> Result<Grant, String> {
     let rule = bundle.policies().lookup(entry.rule.as_str());
     let terms = rule.and_then(|(_, rule)| rule.terms);
     let terms = terms.ok_or_else(|| format!("there is no rule `{}`", entry.rule))?;
-    let place = bundle.places().operation(operation.name());
+    let place = bundle.places().operation(operation);
     let longest = place.map_or(terms.max_duration, |place| place.max_grant);
     let reviews = entry.reviews.unwrap_or(terms.reviews);
     Ok(Grant {
@@ -277,7 +303,7 @@ fn grant(
         rule: entry.rule.clone(),
         kind: entry.kind.unwrap_or(terms.kind(reviews)),
         reviews,
-        operation: operation.name().clone(),
+        operation: operation.clone(),
         resource: resource.clone(),
         incident: entry.incident.clone(),
         digest: None,

@@ -6,8 +6,8 @@ use std::{
 };
 
 use portcullis_model::{
-    AttributeValue, GrantKind, IncidentId, InstanceName, OperationName, PolicyId, PrincipalKind,
-    ScheduleName, ServiceName, Severity,
+    AttributeValue, ClassName, GrantKind, IncidentId, InstanceName, OperationName, PolicyId,
+    PrincipalKind, ScheduleName, ServiceName, Severity,
 };
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
@@ -61,6 +61,8 @@ pub(super) struct Case {
     pub(super) principal: String,
     pub(super) operation: OperationName,
     pub(super) instance: Option<InstanceName>,
+    /// The class of data to be seen in the operation's answers: that is what is asked then.
+    pub(super) reveal: Option<ClassName>,
     #[serde(default)]
     pub(super) context: ContextEntry,
     pub(super) grant: Option<GrantEntry>,

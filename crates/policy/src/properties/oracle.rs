@@ -102,7 +102,7 @@ impl<'a> Oracle<'a> {
             let instance = asking.resource.instance.as_ref();
             instance.is_none_or(|name| service.source().instances.contains_key(name))
         });
-        known && catalog.operation(&asking.operation).is_some()
+        known && catalog.knows(&asking.operation)
     }
 
     fn under(&self, snapshot: &Snapshot, asking: &Asking, grant: &Grant) -> Said {
@@ -209,9 +209,10 @@ impl<'a> Oracle<'a> {
         let schema = self.town.bundle.schema();
         let facts = facts(&asking.context, grant);
         let context = Context::from_json_value(facts, Some((schema, &action))).unwrap();
-        let resource = match &asking.resource.instance {
-            Some(_) => format!("Instance::\"{}\"", asking.resource),
-            None => format!("Service::\"{}\"", asking.resource),
+        let resource = match (asking.operation.revealed(), &asking.resource.instance) {
+            (Some(class), _) => format!("DataClass::\"{}/{class}\"", asking.resource.service),
+            (None, Some(_)) => format!("Instance::\"{}\"", asking.resource),
+            (None, None) => format!("Service::\"{}\"", asking.resource),
         };
         let resource = resource.parse().unwrap();
         let request = Request::new(principal(asking), action, resource, context, Some(schema));
@@ -297,7 +298,10 @@ fn principal(asking: &Asking) -> EntityUid {
 }
 
 fn action(operation: &OperationName) -> EntityUid {
-    format!("Action::\"{operation}\"").parse().unwrap()
+    match operation.revealed() {
+        Some(_) => "Action::\"reveal\"".parse().unwrap(),
+        None => format!("Action::\"{operation}\"").parse().unwrap(),
+    }
 }
 
 fn extension(function: &str, argument: &str) -> Json {
@@ -309,9 +313,7 @@ fn datetime(at: Timestamp) -> Json {
 }
 
 fn facts(context: &Facts, grant: Option<GrantTold>) -> Json {
-    let (Known::Value(source), Known::Value(request), Known::Value(Some(http))) =
-        (&context.source, &context.request, &context.http)
-    else {
+    let (Known::Value(source), Known::Value(request)) = (&context.source, &context.request) else {
         panic!("asked about a request that is not there: {context:?}");
     };
     let mut facts = json!({
@@ -324,8 +326,13 @@ fn facts(context: &Facts, grant: Option<GrantTold>) -> Json {
         // That day is a Sunday, and Lisbon keeps the time of UTC on it.
         "clock": {"office": {"weekday": 7, "minute": context.now.as_second() / 60 % 1440}},
         "request": {"id": request.to_string()},
-        "http": {"method": &*http.method, "path": &*http.path, "host": &*http.host},
     });
+    if let Known::Value(Some(http)) = &context.http {
+        facts["http"] = json!({"method": &*http.method, "path": &*http.path, "host": &*http.host});
+    }
+    if let Some(operation) = &context.seen_in {
+        facts["operation"] = json!(operation);
+    }
     for (name, part) in [("params", &context.params), ("body", &context.body)] {
         if let Known::Value(Some(fields)) = part {
             let fields = fields.iter().map(|(name, value)| (name.to_string(), plain(value)));

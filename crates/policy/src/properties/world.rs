@@ -27,7 +27,7 @@ const PRINCIPALS: [&str; 8] = [
     "principal is Workload in Group::\"b\"",
 ];
 
-const ACTIONS: [&str; 8] = [
+const ACTIONS: [&str; 9] = [
     "action",
     "action == Action::\"payments.createRefund\"",
     "action == Action::\"payments.getRefund\"",
@@ -36,9 +36,10 @@ const ACTIONS: [&str; 8] = [
     "action in Action::\"read\"",
     "action in Action::\"write\"",
     "action in [Action::\"payments.getRefund\", Action::\"ledger.read\"]",
+    REVEAL,
 ];
 
-const RESOURCES: [&str; 9] = [
+const RESOURCES: [&str; 12] = [
     "resource",
     "resource == Service::\"payments\"",
     "resource in Service::\"payments\"",
@@ -48,9 +49,14 @@ const RESOURCES: [&str; 9] = [
     "resource == Instance::\"payments/p-9\"",
     "resource in Instance::\"payments/p-9\"",
     "resource is Instance in Service::\"payments\"",
+    "resource == DataClass::\"payments/pci\"",
+    "resource in DataClass::\"pci\"",
+    "resource is DataClass",
 ];
 
-const CONDITIONS: [&str; 20] = [
+const REVEAL: &str = "action == Action::\"reveal\"";
+
+const CONDITIONS: [&str; 21] = [
     "true",
     "context has body && context.body.amount <= 10",
     "context has body && context.body == {amount: 5, currency: \"EUR\"}",
@@ -73,6 +79,7 @@ const CONDITIONS: [&str; 20] = [
     "context.clock.office.weekday == 7 && context.clock.office.minute < 740",
     ON_PRIMARY,
     ON_ANY,
+    "context has operation && context.operation == \"payments.getRefund\"",
 ];
 
 const ON_PRIMARY: &str =
@@ -207,7 +214,8 @@ fn draft() -> impl Strategy<Value = Draft> {
             grant,
             reviews: if terms.3 { 0 } else { terms.0 },
             minutes: terms.1,
-            max_uses: terms.2.filter(|_| !terms.3),
+            // Nobody counts how often data is seen.
+            max_uses: terms.2.filter(|_| !terms.3 && !["action", REVEAL].contains(&head.1)),
             emergency: terms.3,
         })
 }
@@ -298,8 +306,16 @@ pub(super) fn people() -> Vec<Arc<Subject>> {
     all.into_iter().map(|principal| Arc::new(Subject::new(Arc::new(principal)))).collect()
 }
 
-const OPERATIONS: [&str; 4] =
-    ["payments.createRefund", "payments.getRefund", "ledger.getEntry", "payments.unknown"];
+const OPERATIONS: [&str; 8] = [
+    "payments.createRefund",
+    "payments.getRefund",
+    "ledger.getEntry",
+    "payments.unknown",
+    "payments.reveal:pci",
+    "payments.reveal:pii",
+    "ledger.reveal:pci",
+    "ledger.reveal:pii",
+];
 const INSTANCES: [Option<&str>; 4] = [None, None, Some("p-9"), Some("p-7")];
 
 /// A query, and everything that it borrows.
@@ -392,6 +408,11 @@ pub(super) fn asking() -> impl Strategy<Value = Asking> {
             at.request = Known::Value(RequestId::from_bits(u128::from(age.unsigned_abs())));
             if let Known::Value(Some(Http { method, .. })) = &mut at.http {
                 *method = if post { "POST" } else { "GET" }.into();
+            }
+            if operation.revealed().is_some() {
+                let (http, none) = (Known::Value(None), Known::Value(None));
+                let seen_in = Some(OPERATIONS[usize::from(post)].parse().unwrap());
+                at = Context { http, params: none.clone(), body: none, seen_in, ..at };
             }
             Asking { subject, operation, resource: Resource { service, instance }, context: at }
         },

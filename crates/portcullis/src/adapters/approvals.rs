@@ -26,6 +26,7 @@ impl Approvals for ControlPorts {
             summary,
             parameters,
             size,
+            body,
             until,
         } = held;
         let asked = control::HeldRequest {
@@ -37,6 +38,7 @@ impl Approvals for ControlPorts {
             summary,
             parameters,
             size,
+            body,
             until,
         };
         let control = self.control();

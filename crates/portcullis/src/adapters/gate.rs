@@ -86,8 +86,17 @@ impl Limits for ControlPorts {
 #[async_trait]
 impl Refusals for ControlPorts {
     async fn keep(&self, refusal: KeptRefusal) -> Option<RefusalId> {
-        let KeptRefusal { principal, request, operation, resource, digest, summary, ways, time } =
-            refusal;
+        let KeptRefusal {
+            principal,
+            request,
+            operation,
+            resource,
+            digest,
+            summary,
+            ways,
+            body,
+            time,
+        } = refusal;
         let refusal = control::KeptRefusal {
             principal,
             request,
@@ -96,6 +105,7 @@ impl Refusals for ControlPorts {
             digest,
             summary,
             ways,
+            body,
             time,
         };
         let control = Arc::clone(&self.control);
@@ -123,6 +133,7 @@ impl Connections for ControlPorts {
             instance: info.instance,
             operation: info.operation,
             grant: info.grant,
+            reveals: info.reveals,
             sign_in: info.sign_in,
             source: info.source,
             protocol: info.protocol,
@@ -158,6 +169,7 @@ const fn word(why: ConnectionEnd) -> &'static str {
         ConnectionEnd::Flooding => "flooding",
         ConnectionEnd::Idle => "idle",
         ConnectionEnd::TooMuch => "too_much",
+        ConnectionEnd::Opaque => "opaque",
         ConnectionEnd::ShuttingDown => "shutting_down",
     }
 }

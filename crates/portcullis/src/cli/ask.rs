@@ -12,7 +12,7 @@ use portcullis_api::{
     grants::GrantBody,
     way::WayBody,
 };
-use portcullis_model::{GrantKind, IncidentId, InstanceName, PolicyId, Window};
+use portcullis_model::{ClassName, GrantKind, IncidentId, InstanceName, PolicyId, Window};
 
 use self::{again::Again, target::Target};
 use super::{
@@ -40,6 +40,9 @@ pub(crate) struct Ask {
     /// On this addressed instance only
     #[arg(long)]
     instance: Option<InstanceName>,
+    /// See this class of sensitive data in the answers; what is open to you already is not asked for
+    #[arg(long, value_name = "CLASS")]
+    reveal: Vec<ClassName>,
     /// For this open incident
     #[arg(long)]
     incident: Option<IncidentId>,
@@ -55,6 +58,7 @@ pub(crate) struct Ask {
 impl Ask {
     pub(crate) async fn run(self, mut session: Session<'_>) -> Result<ExitCode, Failure> {
         let target = Target::read(&self.targets, self.instance.as_ref())?;
+        let target = target.revealing(&self.reveal)?;
         let again = Again::of(&target, self.again, &session)?;
         let waits = self.wait || self.again;
         let (answer, request) = self.ask(&mut session, target).await?;
@@ -73,7 +77,7 @@ impl Ask {
         let hint = target.hint();
         let named = !self.rules.is_empty() || self.incident.is_some();
         let (rules, incident) = if named || !session.screen.is_interactive() {
-            (self.rules, self.incident)
+            (self.rules.into_iter().map(Some).collect(), self.incident)
         } else {
             choose(session, &target).await?
         };
@@ -98,8 +102,17 @@ pub(super) async fn access(
     let targets = vec![operation.to_owned()];
     let target = Target::read(&targets, instance.as_ref())?;
     let (rules, duration, incident) = (Vec::new(), None, None);
-    let ask =
-        Ask { targets, rules, duration, reason, instance, incident, wait: true, again: false };
+    let ask = Ask {
+        targets,
+        rules,
+        duration,
+        reason,
+        instance,
+        incident,
+        reveal: Vec::new(),
+        wait: true,
+        again: false,
+    };
     let (mut answer, mut request) = ask.ask(session, target).await?;
     if request.state == "pending" {
         (answer, request) = wait(session, &request).await?;
@@ -125,9 +138,14 @@ pub(super) async fn finish(
 async fn choose(
     session: &mut Session<'_>,
     target: &Target,
-) -> Result<(Vec<PolicyId>, Option<IncidentId>), Failure> {
+) -> Result<(Vec<Option<PolicyId>>, Option<IncidentId>), Failure> {
     let (mut rules, mut incidents) = (Vec::new(), BTreeSet::new());
     for (title, ways) in target.ways(session).await? {
+        // Beside what there is to see, the operation itself may be open.
+        if ways.is_empty() && target.is_to_see() {
+            rules.push(None);
+            continue;
+        }
         let Some(first) = ways.first() else {
             let nothing = format!("{title}: nothing that you could ask for opens it");
             return Err(Failure::Refused(nothing));
@@ -136,12 +154,15 @@ async fn choose(
         way_table::show(session.screen, &ways);
         let way = if ways.len() == 1 && !is_emergency(first) { first } else { pick(&ways)? };
         let rule = way.rule.parse();
-        rules.push(rule.map_err(|error| Failure::local("the server's rule", &error))?);
+        rules.push(Some(rule.map_err(|error| Failure::local("the server's rule", &error))?));
         let incident = way.incident.as_ref().map(|id| id.parse()).transpose();
         let incident = incident.map_err(|error| Failure::local("the server's incident", &error))?;
         incidents.extend(incident);
     }
     let incident: Option<IncidentId> = incidents.pop_first();
+    if rules.iter().all(Option::is_none) {
+        return Err(Failure::Refused("there is nothing of it to ask for".to_owned()));
+    }
     if incidents.is_empty() {
         return Ok((rules, incident));
     }
@@ -183,12 +204,12 @@ pub(super) fn reason(given: Option<String>, screen: &Screen) -> Result<String, F
 
 fn body(
     target: Target,
-    rules: Vec<PolicyId>,
+    rules: Vec<Option<PolicyId>>,
     reason: String,
     duration: Option<Window>,
 ) -> Result<AskBody, Failure> {
     let mut ask = AskBody { reason, duration, ..AskBody::default() };
-    let mut rules = rules.into_iter().map(Some);
+    let mut rules = rules.into_iter();
     let wanted = match target {
         Target::Refusal(refusal) => {
             ask.refusal = Some(refusal);
@@ -200,7 +221,7 @@ fn body(
             let own = each > 1 && rules.len() == each;
             let query = |(operation, instance)| {
                 let rule = if own { rules.next().flatten() } else { None };
-                AskQueryBody { operation, instance, rule }
+                AskQueryBody { operation, instance, reveal: None, rule }
             };
             ask.queries = Some(operations.into_iter().map(query).collect());
             each
@@ -321,6 +342,6 @@ pub(crate) fn wire(
 ) -> Result<serde_json::Value, Failure> {
     let targets: Vec<_> = targets.iter().map(|&target| target.to_owned()).collect();
     let target = Target::read(&targets, None)?;
-    let rules = rules.iter().map(|rule| rule.parse().unwrap()).collect();
+    let rules = rules.iter().map(|rule| Some(rule.parse().unwrap())).collect();
     Ok(serde_json::to_value(body(target, rules, reason.to_owned(), None)?).unwrap())
 }

@@ -5,6 +5,7 @@
 //! no service has that host, nothing is sent. The answer passes through as it comes.
 
 mod arguments;
+mod masked;
 mod options;
 pub(super) mod refusal;
 
@@ -31,6 +32,8 @@ use super::{failure::Failure, profile, refused::Sent, screen::Screen, session::S
 const LOOKED_AT: usize = 64 * 1024;
 /// How a line of curl's begins that is the status of an answer.
 const STATUS: &str = "portcullis-status ";
+/// The same of one that says what was masked in it.
+const MASKED: &str = "portcullis-masked ";
 /// An answer that needs no approval comes sooner.
 const MOMENT: Duration = Duration::from_secs(1);
 
@@ -42,6 +45,9 @@ pub(crate) struct Curl {
     /// Wait at the gate for an approval if one is needed, like 2m
     #[arg(long, value_name = "DURATION")]
     wait: Option<Window>,
+    /// Say what was masked in the answer, and how to ask for it
+    #[arg(long)]
+    show_masked: bool,
     /// What curl gets
     #[arg(
         trailing_var_arg = true,
@@ -59,7 +65,8 @@ impl Curl {
             Failure::local("the working directory is gone; change to another one", &error)
         })?;
         let request = Sent { arguments: self.arguments, directory, gate };
-        send(session, request, Said { wait: self.wait, status: false }).await
+        let said = Said { wait: self.wait, status: false, masked: self.show_masked };
+        send(session, request, said).await
     }
 }
 
@@ -70,6 +77,15 @@ pub(super) struct Said {
     pub(super) wait: Option<Window>,
     /// The answer's status is shown below the answer.
     pub(super) status: bool,
+    /// What was masked in the answer is explained below it.
+    pub(super) masked: bool,
+}
+
+impl Said {
+    /// Whether curl is told to say something beside the answer.
+    const fn says_more(self) -> bool {
+        self.status || self.masked
+    }
 }
 
 /// Sends it, with a token of its own.
@@ -82,6 +98,10 @@ pub(super) async fn send(
     let services: ServicesBody = session.get("/v1/services").await?.read()?;
     let service = wanted.service(&services).map_err(Failure::WrongUse)?;
     let (made, _) = token::make(&mut session, service).await?;
+    if said.masked && wanted.says_status() {
+        let why = "`--show-masked` reads what curl writes out; leave --write-out and --stderr out";
+        return Err(Failure::WrongUse(why.to_owned()));
+    }
     let said = Said { status: said.status && !wanted.says_status(), ..said };
     let interactive = session.screen.is_terminal();
     let config = config(&made.token, &wanted, request.gate.as_ref(), said, interactive)?;
@@ -91,10 +111,14 @@ pub(super) async fn send(
         move || screen.note(&words)
     });
     let waits = waits.as_ref().map(|waits| waits as &dyn Fn());
-    let ran = run(&request, config.expose(), waits, said.status.then_some(screen)).await;
-    let (status, answer) = ran.map_err(|error| {
+    let notes = said.says_more().then_some((screen, said.status));
+    let ran = run(&request, config.expose(), waits, notes).await;
+    let (status, answer, masked) = ran.map_err(|error| {
         Failure::local("curl could not be run; is it installed and on the PATH?", &error)
     })?;
+    if said.masked {
+        masked::explain(&session, &services, service, &masked);
+    }
     if let Some(refusal) = refusal::show(&session, &answer)
         && wanted.repeatable()
         && let Err(error) = session.refused().keep(&refusal, request, session.now())
@@ -132,8 +156,10 @@ fn config(
     if terminal {
         lines.push("no-progress-meter".to_owned());
     }
-    if said.status {
-        lines.push(format!("write-out = \"%{{stderr}}{STATUS}%{{http_code}}\\n\""));
+    if said.says_more() {
+        lines.push(format!(
+            "write-out = \"%{{stderr}}{STATUS}%{{http_code}}\\n{MASKED}%header{{portcullis-masked}}\\n\""
+        ));
     }
     lines.push(String::new());
     Ok(Secret::new(lines.join("\n")))
@@ -143,8 +169,8 @@ async fn run(
     request: &Sent,
     config: &str,
     waits: Option<&dyn Fn()>,
-    status: Option<&Screen>,
-) -> std::io::Result<(ExitStatus, Vec<u8>)> {
+    notes: Option<(&Screen, bool)>,
+) -> std::io::Result<(ExitStatus, Vec<u8>, Vec<String>)> {
     let mut child = Command::new("curl")
         // No `~/.curlrc`: it could name a proxy or a second address.
         .args(["--disable", "--config", "-"])
@@ -152,7 +178,7 @@ async fn run(
         .current_dir(&request.directory)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(if status.is_some() { Stdio::piped() } else { Stdio::inherit() })
+        .stderr(if notes.is_some() { Stdio::piped() } else { Stdio::inherit() })
         .spawn()?;
     if let Some(mut input) = child.stdin.take() {
         input.write_all(config.as_bytes()).await?;
@@ -160,34 +186,45 @@ async fn run(
     let said = child.stderr.take();
     let (answer, said) = tokio::join!(pass_through(&mut child, waits), complaints(said));
     let (answer, said) = (answer?, said?);
-    if let Some(screen) = status {
+    if let Some((screen, shows_status)) = notes {
         // The shell's next words, and ours, begin on a line of their own.
         if answer.ends_open {
             screen.note("");
         }
-        for status in said {
-            screen.note(&status);
+        for status in said.statuses.iter().filter(|_| shows_status) {
+            screen.note(status);
         }
     }
-    Ok((child.wait().await?, answer.kept))
+    Ok((child.wait().await?, answer.kept, said.masked))
 }
 
-/// Copies what curl complains about, and keeps the statuses that it was told to write there.
-async fn complaints(said: Option<ChildStderr>) -> std::io::Result<Vec<String>> {
-    let mut statuses = Vec::new();
-    let Some(said) = said else { return Ok(statuses) };
+/// What curl wrote beside the answer because it was told to.
+#[derive(Debug, Default)]
+struct Noted {
+    statuses: Vec<String>,
+    masked: Vec<String>,
+}
+
+/// Copies what curl complains about, and keeps what it was told to write there.
+async fn complaints(said: Option<ChildStderr>) -> std::io::Result<Noted> {
+    let mut noted = Noted::default();
+    let Some(said) = said else { return Ok(noted) };
     let (mut said, mut line) = (BufReader::new(said), Vec::new());
     while said.read_until(b'\n', &mut line).await? > 0 {
-        let code = std::str::from_utf8(&line).ok().and_then(|line| line.strip_prefix(STATUS));
-        match code.map(|code| StatusCode::from_bytes(code.trim().as_bytes())) {
-            Some(Ok(status)) => statuses.push(status.to_string()),
-            // curl's word for no answer at all: it has said why.
-            Some(Err(_)) => {}
-            None => std::io::stderr().lock().write_all(&line)?,
+        let text = std::str::from_utf8(&line).unwrap_or_default();
+        if let Some(code) = text.strip_prefix(STATUS) {
+            // Where it is none, that is curl's word for no answer at all: it has said why.
+            let status = StatusCode::from_bytes(code.trim().as_bytes());
+            noted.statuses.extend(status.ok().map(|status| status.to_string()));
+        } else if let Some(classes) = text.strip_prefix(MASKED) {
+            let classes = classes.split(',').map(str::trim).filter(|class| !class.is_empty());
+            noted.masked.extend(classes.map(str::to_owned));
+        } else {
+            std::io::stderr().lock().write_all(&line)?;
         }
         line.clear();
     }
-    Ok(statuses)
+    Ok(noted)
 }
 
 /// What came.
@@ -245,7 +282,7 @@ mod tests {
         let wanted = Wanted::read(&arguments).unwrap();
         let gate = gate.map(|gate| Url::parse(gate).unwrap());
         let token = Secret::new("pc_sign_canary");
-        config(&token, &wanted, gate.as_ref(), Said { wait, status: false }, false)
+        config(&token, &wanted, gate.as_ref(), Said { wait, status: false, masked: false }, false)
             .unwrap()
             .expose()
             .to_owned()

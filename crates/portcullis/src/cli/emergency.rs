@@ -84,7 +84,7 @@ impl Emergency {
     pub(crate) async fn run(self, mut session: Session<'_>) -> Result<(), Failure> {
         let reason = ask::reason(self.reason, session.screen)?;
         let operation = OperationName::all_of(&self.service);
-        let query = AskQueryBody { operation, instance: None, rule: self.rule };
+        let query = AskQueryBody { operation, instance: None, reveal: None, rule: self.rule };
         let body = AskBody {
             queries: Some(vec![query]),
             reason,

@@ -5,7 +5,9 @@ use portcullis_api::{
     policy::{ExplainBody, ExplanationBody},
     principal::PrincipalBody,
 };
-use portcullis_model::{InstanceName, OperationName, PrincipalId, PrincipalKind};
+use portcullis_model::{
+    ClassName, InstanceName, InvalidName, OperationName, PrincipalId, PrincipalKind,
+};
 
 use super::{failure::Failure, screen::Screen, session::Session, way_table};
 
@@ -14,6 +16,9 @@ use super::{failure::Failure, screen::Screen, session::Session, way_table};
 pub(crate) struct Explain {
     /// The operation, like payments.createRefund
     operation: OperationName,
+    /// Whether this class of sensitive data is seen in its answers, instead of the operation itself
+    #[arg(long, value_name = "CLASS")]
+    reveal: Option<ClassName>,
     /// For another principal, written as corp:ana or as policies do; needs the right to view the record
     #[arg(long = "as", value_name = "PRINCIPAL", value_parser = principal)]
     principal: Option<PrincipalBody>,
@@ -24,11 +29,17 @@ pub(crate) struct Explain {
 
 impl Explain {
     pub(crate) async fn run(self, mut session: Session<'_>) -> Result<(), Failure> {
-        let question = ExplainBody {
-            principal: self.principal,
-            operation: self.operation,
-            instance: self.instance,
+        let operation = match &self.reveal {
+            None => self.operation,
+            Some(class) => {
+                let service = self.operation.service().parse();
+                let service =
+                    service.map_err(|error: InvalidName| Failure::WrongUse(error.to_string()))?;
+                OperationName::reveal(&service, class)
+            }
         };
+        let question =
+            ExplainBody { principal: self.principal, operation, instance: self.instance };
         let question = serde_json::to_value(question)
             .map_err(|error| Failure::local("the question cannot be written", &error))?;
         let fetched = session.post("/v1/policy/explain", Some(question)).await?;

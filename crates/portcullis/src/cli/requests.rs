@@ -1,7 +1,10 @@
 //! `portcullis requests`: access requests, mine or to review, or one with all that there is to it.
 
 use clap::Args;
-use portcullis_api::access_requests::{AccessRequestBody, HeldBody, QueryBody, ReviewBody};
+use portcullis_api::{
+    access_requests::{AccessRequestBody, HeldBody, QueryBody, ReviewBody},
+    refusals::ShownBodyBody,
+};
 
 use portcullis_model::Decision;
 
@@ -118,6 +121,7 @@ fn details(request: &AccessRequestBody, now: jiff::Timestamp) -> Vec<String> {
         let parameters = held.parameters.iter();
         lines.extend(parameters.map(|(name, value)| format!("           {name} = {value:?}")));
     }
+    lines.extend(request.body.iter().flat_map(body));
     for review in &request.reviews {
         let word = match (&request.afterwards, review.decision) {
             (None, decision) => decision.in_words(),
@@ -130,6 +134,29 @@ fn details(request: &AccessRequestBody, now: jiff::Timestamp) -> Vec<String> {
         lines.push(format!("  who could review: {}", request.reviewers.join(", ")));
     }
     lines
+}
+
+/// A request's body, line by line. What it is made of, a stranger chose: no character of it moves the
+/// terminal.
+pub(super) fn body(body: &ShownBodyBody) -> Vec<String> {
+    let masked = match body.masked.as_slice() {
+        [] => String::new(),
+        names => format!(", {} masked", names.join(", ")),
+    };
+    let text = body.text.lines().map(|line| format!("           {}", plain(line)));
+    std::iter::once(format!("  body     {}{masked}", body.content_type)).chain(text).collect()
+}
+
+/// Without what a terminal would not show as it is.
+fn plain(line: &str) -> String {
+    let mut plain = String::with_capacity(line.len());
+    for c in line.chars() {
+        match c {
+            '"' | '\'' | '\\' => plain.push(c),
+            _ => plain.extend(c.escape_debug()),
+        }
+    }
+    plain
 }
 
 /// What a reviewer agreed to, where it is less than was asked for.

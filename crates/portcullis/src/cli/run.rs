@@ -93,7 +93,12 @@ impl Run {
     /// Asks for each operation, and waits for the answer.
     async fn ask(&self, client: &Client, run: &NewRunBody, screen: &Screen) -> Result<(), Failure> {
         for operation in &self.operations {
-            let query = AskQueryBody { operation: operation.clone(), instance: None, rule: None };
+            let query = AskQueryBody {
+                operation: operation.clone(),
+                instance: None,
+                reveal: None,
+                rule: None,
+            };
             let body = AskBody {
                 refusal: None,
                 queries: Some(vec![query]),

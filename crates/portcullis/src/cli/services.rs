@@ -1,8 +1,9 @@
 //! `portcullis services`: what I can use, and what I can ask for.
 
 use clap::Args;
-use portcullis_api::services::{
-    HealthBody, InstanceBody, OperationBody, ReachBody, ServiceBody, ServicesBody,
+use portcullis_api::{
+    services::{HealthBody, InstanceBody, ReachBody, ServiceBody, ServicesBody},
+    way::WayBody,
 };
 
 use super::{failure::Failure, screen::Screen, session::Session, way_table};
@@ -71,11 +72,22 @@ fn one(screen: &Screen, service: &ServiceBody) {
         _ if service.instances.is_empty() => {}
         _ => screen.line(&format!("instances  {}", service.instances.join(", "))),
     }
-    let rows = service
-        .operations
-        .iter()
-        .map(|operation| vec![operation.name.clone(), operation.group.clone(), reach(operation)]);
+    let rows = service.operations.iter().map(|operation| {
+        let reach = reach(operation.reach, &operation.ways);
+        vec![operation.name.clone(), operation.group.clone(), reach]
+    });
     screen.table("it has no operations", &["operation", "group", "for you"], rows.collect());
+    if !service.sensitive.is_empty() {
+        let rows = service.sensitive.iter().map(|class| {
+            let shown = match class.reach {
+                ReachBody::Open => "shown".to_owned(),
+                ReachBody::Closed => "masked".to_owned(),
+                ReachBody::Requestable => format!("masked; {}", reach(class.reach, &class.ways)),
+            };
+            vec![class.class.clone(), shown]
+        });
+        screen.table("", &["sensitive data", "for you"], rows.collect());
+    }
 }
 
 /// `2 of 3`.
@@ -94,12 +106,12 @@ fn in_words(instance: &InstanceBody) -> String {
     format!("{}{zone}  {health}", instance.name)
 }
 
-fn reach(operation: &OperationBody) -> String {
-    match operation.reach {
+fn reach(reach: ReachBody, ways: &[WayBody]) -> String {
+    match reach {
         ReachBody::Open => "open".to_owned(),
         ReachBody::Closed => "closed".to_owned(),
         ReachBody::Requestable => {
-            let ways = operation.ways.iter();
+            let ways = ways.iter();
             let ways =
                 ways.map(|way| format!("{} ({})", way_table::kind(way), way_table::limits(way)));
             format!("ask: {}", ways.collect::<Vec<_>>().join(" or "))

@@ -16,6 +16,7 @@ use super::{
     cors::Cors,
     headers::Headers,
     section::Problems,
+    sensitive::Sensitive,
     service::{AuditLevel, Declared, Service},
     size::Size,
     upstream_tls::UpstreamTls,
@@ -100,6 +101,7 @@ fn service_source(service: &Service, base: &Path, problems: &Problems) -> Servic
             upstream_tls: service.upstream.tls.as_ref().map(UpstreamTls::source),
             cors: service.cors.as_ref().map(Cors::source),
             headers: service.headers.as_ref().map(Headers::source),
+            sensitive: service.sensitive.as_ref().map(Sensitive::source),
         },
         place: service.place.clone(),
     }
@@ -123,23 +125,31 @@ fn operations(
         Declared::Inline(operations) => OperationsSource::Inline(operations.clone()),
         Declared::OpenApi(path) => match fs::read_to_string(base.join(path)) {
             Ok(text) => OperationsSource::OpenApi { path: path.to_string_lossy().into(), text },
-            Err(error) => {
-                let (file, line) = &service.place;
-                problems.push(LoadError {
-                    line: *line,
-                    ..unreadable(
-                        file,
-                        format!(
-                            "the OpenAPI document `{}` of `{}` cannot be read: {error}",
-                            path.display(),
-                            service.name
-                        ),
-                    )
-                });
-                OperationsSource::Methods
-            }
+            Err(error) => no_document(service, "OpenAPI document", path, &error, problems),
+        },
+        Declared::Protobuf(path) => match fs::read(base.join(path)) {
+            Ok(set) => OperationsSource::Protobuf {
+                path: path.to_string_lossy().into(),
+                set,
+                services: service.operations.services.clone(),
+            },
+            Err(error) => no_document(service, "set of descriptors", path, &error, problems),
         },
     }
+}
+
+fn no_document(
+    service: &Service,
+    what: &str,
+    path: &Path,
+    error: &std::io::Error,
+    problems: &Problems,
+) -> OperationsSource {
+    let (file, line) = &service.place;
+    let message =
+        format!("the {what} `{}` of `{}` cannot be read: {error}", path.display(), service.name);
+    problems.push(LoadError { line: *line, ..unreadable(file, message) });
+    OperationsSource::Methods
 }
 
 fn unreadable(file: &str, message: String) -> LoadError {

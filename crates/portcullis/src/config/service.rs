@@ -15,6 +15,7 @@ use super::{
     cors::Cors,
     headers::Headers,
     section::{Field, Section},
+    sensitive::Sensitive,
     size::Size,
     tcp::Tcp,
     upstream::Upstream,
@@ -63,6 +64,9 @@ pub(crate) struct Service {
     /// What is changed in the headers of its requests and answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) headers: Option<Headers>,
+    /// What of its data is masked, by class.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sensitive: Option<Sensitive>,
     /// The file and line of its entry.
     #[serde(skip)]
     pub(crate) place: (String, Option<usize>),
@@ -84,6 +88,9 @@ pub(crate) struct Operations {
     /// The declaration.
     #[serde(flatten)]
     pub(crate) declared: Declared,
+    /// Full names of the services of `protobuf` that count: `ledger.Ledger`; default all of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) services: Vec<String>,
     /// `searchPayments: read`.
     #[schemars(with = "BTreeMap<String, String>")]
     #[serde(serialize_with = "group_names")]
@@ -102,6 +109,8 @@ pub(crate) enum Declared {
     Methods,
     /// In an OpenAPI 3.0 or 3.1 document.
     OpenApi(PathBuf),
+    /// In a serialised `FileDescriptorSet` of protobuf, with all that it imports.
+    Protobuf(PathBuf),
     /// Here: `name: METHOD /path/{parameter}`.
     Inline(#[schemars(with = "BTreeMap<String, String>")] IndexMap<String, String>),
 }
@@ -114,7 +123,7 @@ const GROUPS: [(&str, OperationGroup); 3] = [
 
 const MAX_BODY: Size = Size::new(ServiceSource::MAX_BODY);
 const LARGEST_BODY: Size = Size::new(64 * 1024 * 1024);
-const UNSUPPORTED: [&str; 3] = ["sensitive", "enforcement", "on_store_loss"];
+const UNSUPPORTED: [&str; 2] = ["enforcement", "on_store_loss"];
 
 impl Service {
     pub(super) fn read(mut section: Section<'_>) -> Option<Self> {
@@ -139,6 +148,7 @@ impl Service {
         let tcp = Tcp::read(&mut section, upstream.as_ref());
         let cors = section.field("cors").and_then(|field| Cors::read(&field));
         let headers = section.field("headers").and_then(|field| Headers::read(&field));
+        let sensitive = section.field("sensitive").and_then(|field| Sensitive::read(&field));
         for key in UNSUPPORTED {
             section.unsupported(key);
         }
@@ -158,6 +168,7 @@ impl Service {
             tcp,
             cors,
             headers,
+            sensitive,
             place,
         })
     }
@@ -209,7 +220,12 @@ fn labels(field: &Field<'_>) -> BTreeMap<String, String> {
 
 impl Default for Operations {
     fn default() -> Self {
-        Self { declared: Declared::Methods, groups: BTreeMap::new(), max_body: BTreeMap::new() }
+        Self {
+            declared: Declared::Methods,
+            services: Vec::new(),
+            groups: BTreeMap::new(),
+            max_body: BTreeMap::new(),
+        }
     }
 }
 
@@ -217,7 +233,7 @@ impl Operations {
     /// The document that declares them, if one does.
     pub(crate) fn document(&self) -> Option<&Path> {
         match &self.declared {
-            Declared::OpenApi(path) => Some(path),
+            Declared::OpenApi(path) | Declared::Protobuf(path) => Some(path),
             Declared::Methods | Declared::Inline(_) => None,
         }
     }
@@ -226,22 +242,28 @@ impl Operations {
         let mut section = field.section()?;
         let openapi = section.field("openapi").and_then(|field| field.text().map(PathBuf::from));
         let inline = section.field("inline").map(|field| labels(&field).into_iter().collect());
-        section.unsupported("protobuf");
+        let protobuf = section.field("protobuf").and_then(|field| field.text().map(PathBuf::from));
+        let services = section.field("services");
+        if let (None, Some(services)) = (&protobuf, &services) {
+            let help = Some("name the set of descriptors under `protobuf`".into());
+            services.error("`services` chooses among the services of `protobuf`".into(), help);
+        }
+        let services = services.map(|field| field.texts()).unwrap_or_default();
         let groups = section.field("groups").map(|field| groups(&field)).unwrap_or_default();
         let max_body = section.field("max_body").map(|field| bodies(&field)).unwrap_or_default();
-        let declared = match (openapi, inline) {
-            (Some(path), None) => Declared::OpenApi(path),
-            (None, Some(operations)) => Declared::Inline(operations),
-            (None, None) => Declared::Methods,
-            (Some(_), Some(_)) => {
-                let help = Some("keep one of the two".into());
-                section
-                    .error("operations are declared twice, by `openapi` and `inline`".into(), help);
+        let declared = match (openapi, inline, protobuf) {
+            (Some(path), None, None) => Declared::OpenApi(path),
+            (None, Some(operations), None) => Declared::Inline(operations),
+            (None, None, Some(path)) => Declared::Protobuf(path),
+            (None, None, None) => Declared::Methods,
+            (_, _, _) => {
+                let help = Some("keep one of `openapi`, `inline` and `protobuf`".into());
+                section.error("operations are declared twice".into(), help);
                 Declared::Methods
             }
         };
         section.finish();
-        Some(Self { declared, groups, max_body })
+        Some(Self { declared, services, groups, max_body })
     }
 }
 

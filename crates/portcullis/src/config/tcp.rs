@@ -16,8 +16,9 @@ use super::{
 const IDLE: Window = Window::minutes(60);
 const LONGEST_IDLE: Window = Window::minutes(24 * 60);
 /// What HTTP has and a connection does not.
-const ONLY_HTTP: [&str; 6] =
-    ["path_prefix", "max_body", "max_hold", "anonymous", "cors", "headers"];
+/// Bytes that nobody can look into are never promised to be masked.
+const ONLY_HTTP: [&str; 7] =
+    ["path_prefix", "max_body", "max_hold", "anonymous", "cors", "headers", "sensitive"];
 /// The same of `operations`, and of `upstream.timeouts`.
 const OPERATIONS: [&str; 3] = ["openapi", "inline", "max_body"];
 const TIMEOUTS: [&str; 2] = ["request", "idle"];

@@ -152,7 +152,7 @@ fn every_kind_of_mistake_is_told_with_its_place_and_what_to_do() {
 
 #[test]
 fn sections_of_later_versions_are_errors() {
-    for key in ["sensitive: {}", "on_store_loss: keep", "enforcement: {mode: observe}"] {
+    for key in ["on_store_loss: keep", "enforcement: {mode: observe}"] {
         let shown = refused(&format!("{SOUND}    {key}\n"));
         assert!(shown.contains("is not supported by this version"), "{shown}");
     }

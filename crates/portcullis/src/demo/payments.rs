@@ -22,6 +22,9 @@ struct Refund {
     status: &'static str,
     #[serde(rename = "requestedBy")]
     requested_by: String,
+    /// The number of the card that it goes back to, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    card: Option<&'static str>,
 }
 
 /// What a caller sends.
@@ -43,6 +46,7 @@ pub(super) fn router() -> Router {
         currency: "EUR".into(),
         status: "stuck",
         requested_by: "batch".into(),
+        card: Some("4111111111111111"),
     };
     let refunds: Refunds = Arc::new(Mutex::new(vec![first]));
     Router::new()
@@ -77,6 +81,7 @@ async fn create(
         currency: new.currency,
         status: "done",
         requested_by: caller.unwrap_or("nobody").to_owned(),
+        card: None,
     };
     refunds.push(refund.clone());
     (StatusCode::CREATED, Json(refund)).into_response()

@@ -35,6 +35,8 @@ pub(crate) struct Standing {
     generation: u64,
     facts: (u64, u64),
     rereads_time: bool,
+    /// What lets it show sensitive data. Rare: on the heap.
+    shows: Option<Box<[Standing]>>,
 }
 
 /// The grant that opened a connection.
@@ -102,7 +104,37 @@ impl Standing {
             generation,
             facts,
             rereads_time,
+            shows: None,
         }
+    }
+
+    /// The same where it shows data for as long as `standings` stand: it ends with the first of them.
+    #[must_use]
+    pub(crate) fn showing(mut self, standings: Vec<Self>) -> Self {
+        self.show(standings);
+        self
+    }
+
+    /// From here on it shows what `standings` let it show.
+    pub(crate) fn show(&mut self, standings: Vec<Self>) {
+        self.shows = (!standings.is_empty()).then(|| standings.into_boxed_slice());
+    }
+
+    /// The grants that let it show something.
+    pub(crate) fn reveals(&self) -> Vec<GrantId> {
+        self.shown().iter().filter_map(Self::grant).collect()
+    }
+
+    fn shown(&self) -> &[Self] {
+        self.shows.as_deref().unwrap_or_default()
+    }
+
+    /// Why it may not show any more what it shows.
+    fn unseen(
+        &mut self,
+        why: impl FnMut(&mut Self) -> Option<ConnectionEnd>,
+    ) -> Option<ConnectionEnd> {
+        self.shows.iter_mut().flat_map(|shows| shows.iter_mut()).find_map(why)
     }
 
     /// The same on what a sealed credential opened, if one was presented.
@@ -139,6 +171,9 @@ impl Standing {
         if self.grant.as_ref().is_some_and(|grant| grant.is_over(now, uptime)) {
             return Some(ConnectionEnd::GrantEnded);
         }
+        if let Some(end) = self.unseen(|shown| shown.timed_out(snapshot, now, uptime)) {
+            return Some(end);
+        }
         let over = now >= self.ends_at
             || uptime >= self.ends_by
             || self.again.as_ref().is_some_and(|again| !again.holds(now));
@@ -152,6 +187,9 @@ impl Standing {
         snapshot: &Snapshot,
         now: Timestamp,
     ) -> Option<ConnectionEnd> {
+        if let Some(end) = self.unseen(|shown| shown.ended_in(core, snapshot, now)) {
+            return Some(end);
+        }
         let over = match self.sealed_over(core, snapshot, now) {
             Ok(over) => over,
             Err(revoked) => return Some(revoked),
@@ -203,6 +241,9 @@ impl Standing {
         snapshot: &Snapshot,
         now: Timestamp,
     ) -> Option<ConnectionEnd> {
+        if let Some(end) = self.unseen(|shown| shown.denied_by_time(core, snapshot, now)) {
+            return Some(end);
+        }
         if !self.rereads_time {
             return None;
         }

@@ -36,6 +36,11 @@ pub(crate) struct Opening {
 }
 
 impl Opening {
+    /// The same where it shows data that may be seen for as long as `standings` stand, and no other.
+    pub(crate) fn showing(self, standings: Vec<Standing>) -> Self {
+        Self { standing: self.standing.showing(standings), ..self }
+    }
+
     /// Starts to watch.
     pub(crate) fn open(self) -> Rc<Watch> {
         let core = Rc::clone(&self.core);
@@ -294,6 +299,7 @@ impl Watch {
             instance: self.instance.borrow().clone(),
             operation: question.operation.clone(),
             grant: standing.grant(),
+            reveals: standing.reveals(),
             sign_in: standing.sign_in(),
             source: self.peer.ip,
             protocol: self.protocol.get(),

@@ -6,6 +6,8 @@ use portcullis_identity::browser::sets_ours;
 use super::{fold, remove_matching, request::REQUEST_ID, strip_hop_by_hop};
 use crate::canonical::single::Present;
 
+/// Names the classes of sensitive data that are masked.
+pub(crate) const MASKED: HeaderName = HeaderName::from_static("portcullis-masked");
 /// Names the grant that was used.
 const GRANT: HeaderName = HeaderName::from_static("portcullis-grant");
 

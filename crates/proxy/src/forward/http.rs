@@ -11,7 +11,7 @@ use portcullis_model::{
 
 use super::{
     Destination, Outgoing, again::Again, connect, consume, deadline::Deadline, grant_header,
-    opening,
+    masked, opening,
 };
 use crate::{
     body::{DownBody, Download, UpBody, Whole},
@@ -23,7 +23,7 @@ use crate::{
     filter,
     inspect::Payload,
     ports::ConnectionEnd,
-    record,
+    record, reveal,
     serve::Admitted,
     slow,
     upstream::{Kind, Sent},
@@ -69,17 +69,24 @@ pub(crate) async fn forward(
     }
     exchange.core.work.came(Piece::Answer);
     let (mut head, incoming) = response.into_parts();
+    reveal::look_again(exchange);
+    let masking = masked::examine(exchange, &mut head)?;
     super::filter_answer(exchange, &mut head.headers, grant_header(&pass));
     let watch = watched.map(Watched::hand_over);
+    let opening = reveal::watched(exchange, watch.as_deref(), opening);
     let opening = settle(&head.headers, &instance, watch.as_deref(), opening);
     let (watch, opening) = match opening {
         Some(opening) if opening.protocol == "sse" => (Some(opening.open()), None),
         opening => (watch, opening),
     };
     let connection = watch.as_ref().filter(|watch| watch.is_long_lived()).map(|watch| watch.id);
-    record::outcome(exchange, head.status, &instance, connection);
     let download = Download::new(incoming, Some(lane), watch, opening);
-    Ok(Response::from_parts(head, DownBody::Streaming(download)))
+    let body = match masking {
+        None => DownBody::Streaming(download),
+        Some(masking) => masking.begin(download).await?,
+    };
+    record::outcome(exchange, head.status, &instance, connection);
+    Ok(Response::from_parts(head, body))
 }
 
 /// What the response head tells about the exchange: its kind, and who answers.
@@ -197,6 +204,7 @@ fn cut_refusal(end: ConnectionEnd, question: &Question) -> Refusal {
         | ConnectionEnd::Flooding
         | ConnectionEnd::Idle
         | ConnectionEnd::TooMuch
+        | ConnectionEnd::Opaque
         | ConnectionEnd::Closed => {
             let service = question.resource.service.clone();
             let operation = Some(question.operation.clone());

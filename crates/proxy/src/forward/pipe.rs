@@ -4,6 +4,7 @@
 //! is idle holds no buffer, and only what its destination does not take is kept aside.
 
 use std::{
+    borrow::Cow,
     cell::RefCell,
     io::ErrorKind,
     pin::Pin,
@@ -33,7 +34,13 @@ pub(crate) enum Ended {
     SourceGone,
     /// The destination takes no more.
     DestinationGone,
+    /// What the source said must not pass.
+    Refused,
 }
+
+/// What came must not pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MustNotPass;
 
 /// One direction: what was read and is not written yet.
 #[derive(Debug, Default)]
@@ -47,6 +54,10 @@ pub(crate) struct Pipe {
 pub(crate) trait Passing {
     /// So many came from the source.
     fn came(&mut self, count: usize);
+    /// What passes in place of `bytes`.
+    fn instead<'b>(&mut self, bytes: &'b [u8]) -> Result<Cow<'b, [u8]>, MustNotPass> {
+        Ok(Cow::Borrowed(bytes))
+    }
     /// These went to the destination.
     fn went(&mut self, bytes: &[u8]);
 }
@@ -72,7 +83,10 @@ impl Pipe {
                     Ok(()) if buffer.filled().is_empty() => Poll::Ready(Some(Ended::Finished)),
                     Ok(()) => {
                         passing.came(buffer.filled().len());
-                        Poll::Ready(self.take(buffer.filled(), to, passing, cx))
+                        let Ok(bytes) = passing.instead(buffer.filled()) else {
+                            return Poll::Ready(Some(Ended::Refused));
+                        };
+                        Poll::Ready(self.take(&bytes, to, passing, cx))
                     }
                 }
             });

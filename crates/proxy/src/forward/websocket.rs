@@ -1,6 +1,7 @@
 //! Web sockets: a tunnel after a 101 and never before, cut with a close frame that says why.
 
 mod frames;
+mod messages;
 mod tunnel;
 
 use std::rc::Rc;
@@ -12,11 +13,12 @@ use portcullis_model::{
     refusal::{Unavailable, UpstreamTrouble},
 };
 
-use super::{Outgoing, blame, connect, consume, grant_header, opening};
+use self::messages::Messages;
+use super::{Outgoing, blame, connect, consume, grant_header, masked, opening};
 use crate::{
     body::{DownBody, Download, UpBody, Whole},
     exchange::Exchange,
-    record,
+    filter, record,
     serve::Admitted,
     share::Share,
     upstream::{Kind, Sent},
@@ -38,6 +40,10 @@ pub(crate) async fn forward(
     let mut lane = destination.lane;
     let mut request = Outgoing::new(exchange, &pass, canonical, body)?.over(&lane);
     ask_for_upgrade(request.headers_mut());
+    if masked::rules(exchange).is_some() {
+        // What is packed by an extension could not be looked into.
+        request.headers_mut().remove(header::SEC_WEBSOCKET_EXTENSIONS);
+    }
     let most = lane.endpoint().service().settings.timeouts.request.get();
     let sent = tokio::time::timeout(most, lane.send(request)).await;
     let mut response = match sent {
@@ -52,14 +58,22 @@ pub(crate) async fn forward(
     lane.answered(response.status());
     let grant = grant_header(&pass);
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        super::filter_answer(exchange, response.headers_mut(), grant);
-        record::outcome(exchange, response.status(), &destination.instance, None);
-        return Ok(declined(response, opening));
+        let (mut head, incoming) = response.into_parts();
+        let masking = masked::examine(exchange, &mut head)?;
+        super::filter_answer(exchange, &mut head.headers, grant);
+        let download = declined(incoming, opening);
+        let body = match masking {
+            None => DownBody::Streaming(download),
+            Some(masking) => masking.begin(download).await?,
+        };
+        record::outcome(exchange, head.status, &destination.instance, None);
+        return Ok(Response::from_parts(head, body));
     }
     if !is_websocket(response.headers()) {
         return Err(Refusal::Upstream(UpstreamTrouble::Broken));
     }
     let upstream = hyper::upgrade::on(&mut response);
+    let masking = masking(exchange, &mut response)?;
     super::filter_answer(exchange, response.headers_mut(), grant);
     ask_for_upgrade(response.headers_mut());
     let watch = opening.open();
@@ -67,18 +81,30 @@ pub(crate) async fn forward(
     record::outcome(exchange, StatusCode::SWITCHING_PROTOCOLS, &destination.instance, connection);
     let share = exchange.share.take().map(Share::into_tunnel);
     let counted = (lane.into_tunnel(), share);
-    tokio::task::spawn_local(tunnel::run(upgrade, upstream, Rc::clone(&watch), counted));
+    let run = tunnel::run(upgrade, upstream, Rc::clone(&watch), masking, counted);
+    tokio::task::spawn_local(run);
     Ok(response.map(|_| DownBody::whole(bytes::Bytes::new())))
 }
 
 /// The upstream did not agree: its answer is an ordinary one. Its connection is not used again, as it
 /// may take what comes next for bytes of a tunnel.
-fn declined(
-    response: Response<Incoming>,
-    opening: crate::connection::Opening,
-) -> Response<DownBody> {
+fn declined(body: Incoming, opening: crate::connection::Opening) -> Download {
     let opening = crate::connection::Opening { protocol: "http", ..opening };
-    response.map(|body| DownBody::Streaming(Download::new(body, None, None, Some(opening))))
+    Download::new(body, None, None, Some(opening))
+}
+
+/// How the messages of an upstream that agreed are masked, if they are. One that uses an extension which it
+/// was not offered is refused.
+fn masking(
+    exchange: &Exchange,
+    response: &mut Response<Incoming>,
+) -> Result<Option<Box<Messages>>, Refusal> {
+    let Some(rules) = masked::rules(exchange) else { return Ok(None) };
+    if response.headers().contains_key(header::SEC_WEBSOCKET_EXTENSIONS) {
+        return Err(Refusal::Upstream(UpstreamTrouble::Opaque));
+    }
+    filter::mask::head::of_upgrade(response.headers_mut());
+    Ok(Some(Box::new(Messages::new(rules))))
 }
 
 fn ask_for_upgrade(headers: &mut HeaderMap) {

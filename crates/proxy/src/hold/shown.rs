@@ -1,12 +1,17 @@
-//! What reviewers see of a request that waits, beside its operation, size and digest: the parameters
-//! that its operation declares. Nothing of the body, nothing that is not declared.
+//! What people see of a request that waits or may be asked about, beside its operation, size and digest:
+//! the parameters that its operation declares, and its body with what is sensitive masked. Nothing that
+//! nobody could look into.
 
 use std::collections::BTreeMap;
 
-use portcullis_model::{OperationName, Refusal};
+use http::header::CONTENT_TYPE;
+use portcullis_model::{OperationName, Refusal, ShownBody};
 use portcullis_policy::context::Value;
+use serde::de::IgnoredAny;
 
-use crate::{canonical::Canonical, exchange::Exchange, inspect};
+use crate::{
+    canonical::Canonical, exchange::Exchange, filter::mask::mask_document, inspect, reveal,
+};
 
 /// The most parameters that are shown, and characters of each.
 const SHOWN: usize = 32;
@@ -25,7 +30,8 @@ pub(super) fn parameters(
         service.and_then(|service| service.matching(request.method.as_str(), request.path()));
     let matched = matched.filter(|matched| matched.operation.name() == operation);
     let matched = matched.ok_or(Refusal::NotFound)?;
-    let values = matched.operation.params(&matched.path_params, request.target.query());
+    let (path, query) = (&matched.path_params, request.target.query());
+    let values = matched.operation.params(path, query, &request.headers);
     let values = values.map_err(inspect::refusal)?.unwrap_or_default();
     let shown = values.iter().take(SHOWN);
     let mut shown: BTreeMap<String, String> =
@@ -35,6 +41,38 @@ pub(super) fn parameters(
         shown.insert("…".to_owned(), format!("truncated: {} more", values.len() - SHOWN));
     }
     Ok(shown)
+}
+
+/// The largest body that is shown.
+const LONGEST: usize = 64 * 1024;
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// `body` as people see it: all classes are masked, whoever looks. A body that cannot be looked into, or
+/// that is too large, is not shown.
+pub(super) fn body(
+    exchange: &Exchange,
+    request: &Canonical,
+    body: &[u8],
+) -> Option<Box<ShownBody>> {
+    if body.is_empty() || body.len() > LONGEST {
+        return None;
+    }
+    let content_type = request.headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let (text, masked) = match reveal::masked(exchange) {
+        Some((sensitive, _)) => {
+            let all = sensitive.all();
+            let masked = mask_document(body, content_type, &sensitive, all).ok()?;
+            (masked, sensitive.names(all).cloned().collect())
+        }
+        None => {
+            let is_json = kind == "application/json" || kind.ends_with("+json");
+            let is_sound = is_json && serde_json::from_slice::<IgnoredAny>(body).is_ok();
+            (is_sound || kind == FORM).then(|| (body.to_vec(), Vec::new()))?
+        }
+    };
+    let text = String::from_utf8(text).ok()?;
+    Some(Box::new(ShownBody { content_type: kind, text, masked }))
 }
 
 fn text(value: &Value) -> String {

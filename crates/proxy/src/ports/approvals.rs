@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Debug, net::IpAddr};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_identity::Authenticated;
-use portcullis_model::{OperationName, PolicyId, RequestId, Resource};
+use portcullis_model::{OperationName, PolicyId, RequestId, Resource, ShownBody};
 
 /// A request that is about to wait. Nothing of its payload is in here.
 #[derive(Debug, Clone)]
@@ -30,6 +30,8 @@ pub struct HeldRequest {
     pub parameters: BTreeMap<String, String>,
     /// Bytes of its body.
     pub size: u64,
+    /// The body, as people see it, if it can be shown.
+    pub body: Option<ShownBody>,
     /// It is refused then.
     pub until: Timestamp,
 }

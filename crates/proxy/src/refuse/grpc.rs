@@ -55,6 +55,7 @@ pub(crate) const fn status(refusal: &Refusal) -> u16 {
         | Refusal::Upstream(
             UpstreamTrouble::Unreachable | UpstreamTrouble::Broken | UpstreamTrouble::Overloaded,
         ) => UNAVAILABLE,
+        Refusal::Upstream(UpstreamTrouble::Opaque) => INTERNAL,
         Refusal::TooSlow | Refusal::Upstream(UpstreamTrouble::TimedOut) => DEADLINE_EXCEEDED,
     }
 }
@@ -90,6 +91,7 @@ pub(crate) fn cut_trailers(end: ConnectionEnd) -> HeaderMap {
         | ConnectionEnd::Idle
         | ConnectionEnd::TooMuch
         | ConnectionEnd::Closed => PERMISSION_DENIED,
+        ConnectionEnd::Opaque => INTERNAL,
     };
     let mut trailers = HeaderMap::with_capacity(2);
     add(&mut trailers, status, in_words(end));

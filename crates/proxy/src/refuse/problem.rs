@@ -33,9 +33,9 @@ pub(crate) const fn status(refusal: &Refusal) -> StatusCode {
             StatusCode::SERVICE_UNAVAILABLE
         }
         Refusal::Upstream(UpstreamTrouble::TimedOut) => StatusCode::GATEWAY_TIMEOUT,
-        Refusal::Upstream(UpstreamTrouble::Unreachable | UpstreamTrouble::Broken) => {
-            StatusCode::BAD_GATEWAY
-        }
+        Refusal::Upstream(
+            UpstreamTrouble::Unreachable | UpstreamTrouble::Broken | UpstreamTrouble::Opaque,
+        ) => StatusCode::BAD_GATEWAY,
     }
 }
 
@@ -107,6 +107,9 @@ fn detail(refusal: &Refusal) -> Option<String> {
             UpstreamTrouble::Unreachable => "the upstream cannot be reached",
             UpstreamTrouble::Broken => "the upstream broke off or answered no HTTP",
             UpstreamTrouble::TimedOut => "the upstream did not answer in time",
+            UpstreamTrouble::Opaque => {
+                "the upstream's answer may hold sensitive data and cannot be inspected, so nothing of it is passed on"
+            }
             UpstreamTrouble::Overloaded => {
                 "as much is under way to the upstream as its limits allow; nothing was sent, try again"
             }

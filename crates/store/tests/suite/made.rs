@@ -177,6 +177,7 @@ pub(crate) fn refusal(name: &str, code: &str) -> StoredRefusal {
         summary: "POST /v1/refunds".into(),
         ways: vec![],
         time: now(),
+        body: None,
     }
 }
 

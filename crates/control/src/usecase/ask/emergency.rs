@@ -59,7 +59,8 @@ fn offered(
     let context = ways::ahead(op.now(), caller.method().as_str(), caller.authenticated_at());
     let resource = Resource { service: service.clone(), instance: None };
     let mut offered: Vec<Way> = Vec::new();
-    for operation in found.operations().map(portcullis_policy::catalog::Operation::name) {
+    let operations = found.operations().map(portcullis_policy::catalog::Operation::name);
+    for operation in operations.chain(found.reveals()) {
         let standing =
             ways::standing(snapshot, caller.principal(), operation, &resource, &context, incident);
         let ways = match standing {

@@ -6,6 +6,8 @@ use portcullis_model::{
     Grant, InstanceName, OperationName, PolicyId, RefusalId, Resource, ServiceName,
 };
 
+use portcullis_policy::Snapshot;
+
 use super::Result;
 use crate::{
     ControlError, OpContext,
@@ -34,6 +36,13 @@ pub(in crate::usecase) struct Subject {
     pub(in crate::usecase) wanted: Vec<Wanted>,
     pub(in crate::usecase) refusal: Option<RefusalId>,
     pub(in crate::usecase) extends: Option<Grant>,
+}
+
+impl Subject {
+    /// Whether it is about seeing sensitive data, perhaps among other things.
+    pub(super) fn is_to_see(&self) -> bool {
+        self.wanted.iter().any(|wanted| wanted.operation.revealed().is_some())
+    }
 }
 
 /// Finds out what `what` is about.
@@ -93,4 +102,20 @@ fn named(operations: Vec<AskOperation>) -> Result<Subject> {
     }
     let service = service.parse().map_err(|_| ControlError::NotFound("the service"))?;
     Ok(Subject { service, wanted, refusal: None, extends: None })
+}
+
+/// What is asked for must exist. Who cannot see the service learns the same as if it did not.
+pub(super) fn known(snapshot: &Snapshot, service: &ServiceName, wanted: &Wanted) -> Result<()> {
+    let catalog = snapshot.bundle().catalog();
+    let found = catalog.service(service).ok_or(ControlError::NotFound("the service"))?;
+    if !catalog.knows(&wanted.operation) {
+        let what = wanted.operation.revealed().map_or("the operation", |_| "the class of data");
+        return Err(ControlError::NotFound(what));
+    }
+    match &wanted.instance {
+        Some(instance) if !found.source().instances.contains_key(instance) => {
+            Err(ControlError::NotFound("the instance"))
+        }
+        _ => Ok(()),
+    }
 }

@@ -318,6 +318,7 @@ impl Real {
             })),
             params: Known::Value(None),
             body: Known::Value(None),
+            seen_in: None,
         }
     }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::*;
 use crate::catalog::{Field, RecordType, Type};
 
-fn shown(record: &RecordType) -> String {
+pub(super) fn shown(record: &RecordType) -> String {
     let field = |(name, field): (&std::sync::Arc<str>, &Field)| {
         format!("{name}{}: {}", if field.required { "" } else { "?" }, named(&field.ty))
     };
@@ -43,7 +43,7 @@ fn a_document_becomes_operations_with_types() {
     assert_eq!(matched(&catalog, "GET", "/refunds"), None);
     assert_eq!(
         shown(operation(&catalog, "searchRefunds").params_type().unwrap()),
-        "{ids?: Set<Long>, least?: decimal, open?: Bool, tag?: Set<String>, tenant: Long}"
+        "{X-Trace?: String, filter?: {a?: String}, ids?: Set<Long>, least?: decimal, open?: Bool, tag?: Set<String>, tenant: Long}"
     );
     assert_eq!(
         shown(operation(&catalog, "GET_/refunds/{id}").params_type().unwrap()),

@@ -68,7 +68,7 @@ impl Again {
             // Another terminal was quicker; twice is not what was agreed to.
             return Err(Failure::Refused(format!("the request of {id} was sent meanwhile")));
         };
-        curl::send(session, request, Said { wait: None, status }).await
+        curl::send(session, request, Said { wait: None, status, masked: false }).await
     }
 }
 

@@ -1,7 +1,9 @@
 //! What is asked for: the code of a refusal, or operations by name.
 
 use portcullis_api::{refusals::RefusalBody, services::ServiceBody, way::WayBody};
-use portcullis_model::{InstanceName, OperationName, RefusalId};
+use portcullis_model::{
+    ClassName, InstanceName, InvalidName, OperationName, RefusalId, ServiceName,
+};
 
 use crate::cli::{failure::Failure, session::Session};
 
@@ -41,6 +43,36 @@ impl Target {
         });
         let operations = operations.collect::<Result<_, _>>();
         operations.map(Self::Operations).map_err(|error| Failure::WrongUse(error.to_string()))
+    }
+
+    /// The same, and to see these classes of data of its service.
+    pub(super) fn revealing(self, classes: &[ClassName]) -> Result<Self, Failure> {
+        if classes.is_empty() {
+            return Ok(self);
+        }
+        let Self::Operations(mut operations) = self else {
+            let why = "name the operation in whose answers you want to see it, like \
+                       `portcullis ask payments.getOrder --reveal pci`";
+            return Err(Failure::WrongUse(why.to_owned()));
+        };
+        let Some((first, instance)) = operations.first().cloned() else {
+            return Ok(Self::Operations(operations));
+        };
+        let service: ServiceName = first
+            .service()
+            .parse()
+            .map_err(|error: InvalidName| Failure::WrongUse(error.to_string()))?;
+        let seen = classes.iter().map(|class| OperationName::reveal(&service, class));
+        operations.extend(seen.map(|operation| (operation, instance.clone())));
+        Ok(Self::Operations(operations))
+    }
+
+    /// Whether there is something to see among it.
+    pub(super) fn is_to_see(&self) -> bool {
+        match self {
+            Self::Refusal(_) => false,
+            Self::Operations(all) => all.iter().any(|(name, _)| name.revealed().is_some()),
+        }
     }
 
     /// What to do if it is not found.
@@ -85,6 +117,16 @@ async fn ways_of(
     let fetched = session.get(&path).await;
     let fetched = fetched.map_err(|failure| failure.or_try("`portcullis services` lists yours"))?;
     let service: ServiceBody = fetched.read()?;
+    if operation.revealed().is_some() {
+        let mut classes = service.sensitive.into_iter();
+        let found = classes.find(|found| found.operation == operation.as_str());
+        return found.map(|found| found.ways).ok_or_else(|| {
+            let (service, class) = (operation.service(), operation.revealed().unwrap_or_default());
+            Failure::WrongUse(format!(
+                "{service} has no class of data `{class}`; `portcullis services {service}` lists them"
+            ))
+        });
+    }
     let found = service.operations.into_iter().find(|found| found.name == operation.as_str());
     found.map(|found| found.ways).ok_or_else(|| {
         let service = operation.service();

@@ -27,11 +27,22 @@ pub(super) fn of(body: &EventBody) -> String {
     if let Some(status) = status.and_then(Value::as_u64) {
         let _ = write!(line, "  {status}");
     }
+    let seen = list(event, "revealed").filter_map(|seen| seen.get("class")?.as_str());
+    let masked = list(event, "masked").filter_map(Value::as_str);
+    for (word, classes) in [("revealed", seen.collect::<Vec<_>>()), ("masked", masked.collect())] {
+        if !classes.is_empty() {
+            let _ = write!(line, "  {word} {}", classes.join(", "));
+        }
+    }
     let detail = text(event, "detail");
     if !detail.is_empty() {
         let _ = write!(line, "  {detail}");
     }
     line
+}
+
+fn list<'a>(event: &'a Map<String, Value>, key: &str) -> impl Iterator<Item = &'a Value> {
+    event.get(key).and_then(Value::as_array).into_iter().flatten()
 }
 
 /// Without the fraction, in the record's own zone: people compare it with other logs.
@@ -61,5 +72,10 @@ mod tests {
         let expected =
             "    41  2026-11-22T12:00:00Z  attempt  corp:ana  payments.refund  requestable  403";
         assert_eq!(line, expected);
+        let event =
+            serde_json::from_value(serde_json::json!({"type": "attempt", "operation": "a.b",
+            "status": 200, "masked": ["pii"], "revealed": [{"class": "pci", "grant": "7BX"}]}));
+        let line = of(&EventBody { seq: 42, event: event.unwrap() });
+        assert!(line.ends_with("  a.b  200  revealed pci  masked pii"), "{line}");
     }
 }

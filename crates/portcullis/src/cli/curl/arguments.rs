@@ -210,6 +210,7 @@ mod tests {
             hosts: vec![host.to_owned()],
             instances: Vec::new(),
             operations: Vec::new(),
+            sensitive: Vec::new(),
         };
         let services = vec![service("payments", "payments.test"), service("ledger", "ledger.test")];
         read(arguments)?.service(&ServicesBody { services }).map(str::to_owned)

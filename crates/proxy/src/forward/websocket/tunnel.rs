@@ -1,16 +1,19 @@
 //! Bytes between two WebSocket ends until one closes or the connection is cut.
 
-use std::{future::poll_fn, rc::Rc, task::Poll, time::Duration};
+use std::{borrow::Cow, future::poll_fn, rc::Rc, task::Poll, time::Duration};
 
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::frames::{Frames, close_1008};
+use super::{
+    frames::{Frames, close_1008},
+    messages::Messages,
+};
 use crate::{
     body::in_words,
     connection::Watch,
-    forward::pipe::{Ended, Passing, Pipe},
+    forward::pipe::{Ended, MustNotPass, Passing, Pipe},
     ports::ConnectionEnd,
     share::One,
     upstream::Tunnelled,
@@ -27,6 +30,7 @@ pub(super) async fn run(
     client: OnUpgrade,
     upstream: OnUpgrade,
     watch: Rc<Watch>,
+    masking: Option<Box<Messages>>,
     _counted: (Tunnelled, Option<One>),
 ) {
     let ends = async { tokio::try_join!(client, upstream) };
@@ -35,7 +39,7 @@ pub(super) async fn run(
         _ = watch.must_end() => None,
     };
     let why = match upgraded {
-        Some((client, upstream)) => Tunnel::new(client, upstream).carry(&watch).await,
+        Some((client, upstream)) => Tunnel::new(client, upstream, masking).carry(&watch).await,
         None => ConnectionEnd::ClientGone,
     };
     watch.over(why);
@@ -51,14 +55,16 @@ struct Tunnel {
     asked: Frames,
     /// Of the direction towards the client, which can be ended between two of them.
     frames: Frames,
+    /// Masks what comes from the upstream.
+    masking: Option<Box<Messages>>,
 }
 
 impl Tunnel {
-    fn new(client: Upgraded, upstream: Upgraded) -> Self {
+    fn new(client: Upgraded, upstream: Upgraded, masking: Option<Box<Messages>>) -> Self {
         let (up, down) = (Pipe::default(), Pipe::default());
         let (client, upstream) = (TokioIo::new(client), TokioIo::new(upstream));
         let (asked, frames) = (Frames::default(), Frames::default());
-        Self { client, upstream, up, down, asked, frames }
+        Self { client, upstream, up, down, asked, frames, masking }
     }
 
     async fn carry(mut self, watch: &Watch) -> ConnectionEnd {
@@ -67,7 +73,9 @@ impl Tunnel {
             _ = watch.must_end() => None,
             why = self.pass(watch) => Some(why),
         };
-        if let Some(why) = finished {
+        if finished == Some(ConnectionEnd::Opaque) {
+            watch.cut(ConnectionEnd::Opaque);
+        } else if let Some(why) = finished {
             // One side closed: what the other had still to say has a moment to pass.
             let _ = tokio::time::timeout(REST_OF_FRAME, self.pass_down(watch)).await;
             let _ = tokio::time::timeout(CLOSE, self.client.shutdown()).await;
@@ -81,7 +89,9 @@ impl Tunnel {
 
     /// Passes bytes both ways until one side closes.
     async fn pass(&mut self, watch: &Watch) -> ConnectionEnd {
-        let Self { client, upstream, up, down, asked, frames } = self;
+        let Self { client, upstream, up, down, asked, frames, masking } = self;
+        let masking = masking.as_deref_mut();
+        let mut passing = Down { watch, frames, masking };
         let mut is_up = false;
         poll_fn(|cx| {
             // In turn, as the one that is polled first may use up what a task may do at once.
@@ -92,8 +102,7 @@ impl Tunnel {
                         up.poll_pass(client, upstream, &mut Up { watch, frames: asked }, cx);
                     ended.map(upwards)
                 } else {
-                    let ended = down.poll_pass(upstream, client, &mut Down { watch, frames }, cx);
-                    ended.map(downwards)
+                    down.poll_pass(upstream, client, &mut passing, cx).map(downwards)
                 };
                 if ended.is_ready() {
                     return ended;
@@ -105,8 +114,9 @@ impl Tunnel {
     }
 
     async fn pass_down(&mut self, watch: &Watch) -> Ended {
-        let Self { client, upstream, down, frames, .. } = self;
-        poll_fn(|cx| down.poll_pass(upstream, client, &mut Down { watch, frames }, cx)).await
+        let Self { client, upstream, down, frames, masking, .. } = self;
+        let mut passing = Down { watch, frames, masking: masking.as_deref_mut() };
+        poll_fn(|cx| down.poll_pass(upstream, client, &mut passing, cx)).await
     }
 
     /// Ends with a close frame: at once between two frames, else after the rest of the one that is
@@ -125,6 +135,10 @@ impl Tunnel {
             let until = frames.boundary_in(down.rest()).unwrap_or(down.rest().len());
             poll_fn(|cx| down.poll_rest(until, client, &mut OfFrame(frames), cx)).await?;
         }
+        if self.masking.is_some() {
+            // INVARIANT: what is masked is written in whole frames; nothing passes here that was not.
+            return client.flush().await;
+        }
         let mut buffer = vec![0; PIECE];
         while !frames.at_boundary() {
             let Ok(read @ 1..) = upstream.read(&mut buffer).await else { return Ok(()) };
@@ -142,7 +156,7 @@ impl Tunnel {
 fn upwards(ended: Ended) -> ConnectionEnd {
     match ended {
         Ended::Finished | Ended::SourceGone => ConnectionEnd::ClientGone,
-        Ended::DestinationGone => ConnectionEnd::UpstreamGone,
+        Ended::DestinationGone | Ended::Refused => ConnectionEnd::UpstreamGone,
     }
 }
 
@@ -152,6 +166,7 @@ fn downwards(ended: Ended) -> ConnectionEnd {
         Ended::Finished => ConnectionEnd::Finished,
         Ended::SourceGone => ConnectionEnd::UpstreamGone,
         Ended::DestinationGone => ConnectionEnd::ClientGone,
+        Ended::Refused => ConnectionEnd::Opaque,
     }
 }
 
@@ -176,11 +191,23 @@ impl Passing for Up<'_> {
 struct Down<'w> {
     watch: &'w Watch,
     frames: &'w mut Frames,
+    masking: Option<&'w mut Messages>,
 }
 
 impl Passing for Down<'_> {
     fn came(&mut self, count: usize) {
         self.watch.went_down(count);
+    }
+
+    fn instead<'b>(&mut self, bytes: &'b [u8]) -> Result<Cow<'b, [u8]>, MustNotPass> {
+        let Some(messages) = &mut self.masking else { return Ok(Cow::Borrowed(bytes)) };
+        match messages.push(bytes) {
+            Ok(masked) => Ok(Cow::Owned(masked)),
+            Err(trouble) => {
+                tracing::warn!(%trouble, "a web socket with sensitive data cannot be inspected, and ends");
+                Err(MustNotPass)
+            }
+        }
     }
 
     fn went(&mut self, bytes: &[u8]) {

@@ -1,0 +1,4 @@
+//! What requests say, as policies read it: messages of gRPC, forms, and parameters of every kind.
+
+mod forms;
+mod grpc;

@@ -1,0 +1,196 @@
+//! The header sections around a masked answer: what is asked of an upstream, and what of its head may pass.
+//!
+//! Entity tags, digests, lengths and parts say something about a text that the client does not get, and are
+//! gone. So is every header that is not known to say nothing about data; of the few that lead somewhere or
+//! keep a session, those pass that look like nothing sensitive.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, response::Parts};
+use percent_encoding::percent_decode;
+
+use super::{Trouble, answer::Kind, coding, recognise};
+use crate::filter::remove_matching;
+
+/// Asks for nothing that could not be masked. RFC 9110: a server may always answer as if these were not
+/// there; what would make a change depend on a tag that no client was given is refused.
+pub(crate) fn of_request(method: &Method, headers: &mut HeaderMap) -> Result<(), &'static str> {
+    const PARTS: [HeaderName; 4] =
+        [header::RANGE, header::IF_RANGE, header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE];
+    const CHANGES: [HeaderName; 2] = [header::IF_MATCH, header::IF_UNMODIFIED_SINCE];
+    let any = |value: &HeaderValue| value.as_bytes().trim_ascii() == b"*";
+    if !method.is_safe() && headers.get_all(header::IF_NONE_MATCH).iter().any(|value| !any(value)) {
+        return Err(NO_TAGS);
+    }
+    for name in CHANGES {
+        let is_any = headers.get_all(&name).iter().all(any);
+        if !method.is_safe() && !is_any {
+            return Err(NO_TAGS);
+        }
+        if method.is_safe() {
+            headers.remove(name);
+        }
+    }
+    for name in PARTS {
+        if method.is_safe() || name != header::IF_NONE_MATCH {
+            headers.remove(name);
+        }
+    }
+    for name in
+        ["a-im", "want-digest", "want-content-digest", "want-repr-digest", "available-dictionary"]
+    {
+        headers.remove(name);
+    }
+    if headers.contains_key(GRPC_ACCEPTS) {
+        headers.insert(GRPC_ACCEPTS, HeaderValue::from_static("identity"));
+    }
+    let accepted = accepted(headers);
+    headers.insert(header::ACCEPT_ENCODING, accepted);
+    Ok(())
+}
+
+/// The codings of messages that a gRPC client takes.
+const GRPC_ACCEPTS: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+
+const NO_TAGS: &str =
+    "answers of this service are masked and have no entity tags, so no change can depend on one";
+
+/// Of the codings that a client takes, those that can be undone.
+fn accepted(headers: &HeaderMap) -> HeaderValue {
+    let mut accepted = Vec::new();
+    for value in headers.get_all(header::ACCEPT_ENCODING) {
+        for item in value.as_bytes().split(|byte| *byte == b',') {
+            let name = item.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+            if coding::DECODED.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes())) {
+                accepted.push(item.trim_ascii());
+            }
+        }
+    }
+    let joined = accepted.join(&b", "[..]);
+    let value = if joined.is_empty() { &b"identity"[..] } else { &joined };
+    HeaderValue::from_bytes(value).unwrap_or(HeaderValue::from_static("identity"))
+}
+
+/// What the answer to `method` is made of, by its head; and the head loses what must not pass.
+pub(crate) fn of_answer(method: &Method, head: &mut Parts) -> Result<Kind, Trouble> {
+    let is_part = head.status == StatusCode::PARTIAL_CONTENT
+        || head.status == StatusCode::NOT_MODIFIED
+        || head.headers.contains_key(header::CONTENT_RANGE);
+    if is_part {
+        return Err(Trouble::Unasked);
+    }
+    let has_none = *method == Method::HEAD
+        || head.status.is_informational()
+        || head.status == StatusCode::NO_CONTENT
+        || head.status == StatusCode::RESET_CONTENT;
+    let kind = if has_none { Kind::Nothing } else { kind(&head.headers)? };
+    // HTTP/1 lets a server put words beside a status.
+    head.extensions.clear();
+    of_upgrade(&mut head.headers);
+    Ok(kind)
+}
+
+/// Takes from the headers of an answer what must not pass.
+pub(crate) fn of_upgrade(headers: &mut HeaderMap) {
+    remove_matching(headers, |name| !is_harmless(name) && !may_lead(name));
+    withhold(headers);
+}
+
+/// Takes from the trailers of a call what must not pass.
+pub(crate) fn of_trailers(trailers: &mut HeaderMap) {
+    remove_matching(trailers, |name| !matches!(name.as_str(), "grpc-status" | "grpc-message"));
+    withhold(trailers);
+}
+
+/// By the content type, of which there is one, in UTF-8. A body of none of these kinds has to be empty.
+fn kind(headers: &HeaderMap) -> Result<Kind, Trouble> {
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    let (one, other) = (types.next(), types.next());
+    let Some(text) = one else { return Ok(Kind::Nothing) };
+    let text = text.to_str().map_err(|_| Trouble::Type)?;
+    if other.is_some() || !is_utf8(text) {
+        return Err(Trouble::Type);
+    }
+    Ok(Kind::of(text))
+}
+
+/// Whether no parameter says that it is anything else.
+fn is_utf8(content_type: &str) -> bool {
+    content_type.split(';').skip(1).all(|parameter| {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let value = value.trim().trim_matches('"');
+        !name.trim().eq_ignore_ascii_case("charset")
+            || ["utf-8", "utf8", "us-ascii"].iter().any(|known| value.eq_ignore_ascii_case(known))
+    })
+}
+
+/// Headers that are about the exchange, and never about data.
+fn is_harmless(name: &HeaderName) -> bool {
+    const KNOWN: [&str; 24] = [
+        "age",
+        "allow",
+        "cache-control",
+        "clear-site-data",
+        "connection",
+        "content-language",
+        "content-security-policy",
+        "content-type",
+        "date",
+        "expires",
+        "grpc-status",
+        "permissions-policy",
+        "pragma",
+        "referrer-policy",
+        "retry-after",
+        "server",
+        "strict-transport-security",
+        "upgrade",
+        "vary",
+        "via",
+        "www-authenticate",
+        "x-content-type-options",
+        "x-frame-options",
+        "x-request-id",
+    ];
+    const STARTS: [&str; 4] =
+        ["access-control-", "cross-origin-", "ratelimit", "sec-websocket-accept"];
+    let name = name.as_str();
+    KNOWN.binary_search(&name).is_ok() || STARTS.iter().any(|start| name.starts_with(start))
+}
+
+/// Headers that lead somewhere or keep a session.
+fn may_lead(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "location"
+            | "content-location"
+            | "link"
+            | "set-cookie"
+            | "sec-websocket-protocol"
+            | "grpc-message"
+    )
+}
+
+/// Values that look like something sensitive go, whatever header they are in.
+fn withhold(headers: &mut HeaderMap) {
+    let is_fine = |value: &HeaderValue| {
+        let decoded: Vec<u8> = percent_decode(value.as_bytes()).collect();
+        let text = String::from_utf8_lossy(&decoded).into_owned();
+        !recognise::is_personal(&text) && !recognise::is_personal(&text.replace('+', " "))
+    };
+    let doomed: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| !headers.get_all(*name).iter().all(is_fine))
+        .cloned()
+        .collect();
+    for name in doomed {
+        let kept: Vec<HeaderValue> =
+            headers.get_all(&name).iter().filter(|value| is_fine(value)).cloned().collect();
+        headers.remove(&name);
+        for value in kept {
+            headers.append(&name, value);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "head_tests.rs"]
+mod tests;

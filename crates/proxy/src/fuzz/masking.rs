@@ -1,0 +1,100 @@
+//! Masking: whatever a document is written in, what others read of it holds nothing sensitive, and is
+//! equal otherwise.
+
+use std::sync::Arc;
+
+use portcullis_policy::{
+    Sensitive,
+    sensitive::{ClassSource, Mask, SensitiveSource},
+};
+use serde_json::{Value, json};
+
+use crate::filter::mask::{Framing, Json, Rules};
+
+thread_local! {
+    static SENSITIVE: Arc<Sensitive> = Arc::new(sensitive());
+}
+
+fn sensitive() -> Sensitive {
+    let (name, paths) = ("pci".parse().expect("a name"), vec!["$..pin".to_owned()]);
+    let class = ClassSource { name, paths, mask: Mask::Full, recognise: Vec::new() };
+    Sensitive::new(&SensitiveSource { classes: vec![class] }).expect("a class")
+}
+
+/// The first byte says how the others are cut.
+pub fn masking(bytes: &[u8]) {
+    let Some((cut, text)) = bytes.split_first() else { return };
+    let whole = masked(text, usize::MAX);
+    assert_eq!(masked(text, usize::from(*cut).max(1)), whole, "in pieces of {cut}");
+    let read = serde_json::from_slice::<Value>(text);
+    let Ok(value) = read else {
+        // Numbers beyond a float and depth are all that others refuse and we do not.
+        return;
+    };
+    let masked = whole.expect("what others read is read");
+    let masked: Value = serde_json::from_slice(&masked).expect("what is written can be read");
+    compare(&value, &masked, false);
+}
+
+fn masked(text: &[u8], size: usize) -> Option<Vec<u8>> {
+    let of = SENSITIVE.with(Arc::clone);
+    let all = of.all();
+    let (mut json, mut out) = (Json::new(Rules::new(of, all), Framing::One), Vec::new());
+    for piece in text.chunks(size) {
+        json.push(piece, &mut out).ok()?;
+    }
+    json.finish(&mut out).ok()?;
+    Some(out)
+}
+
+/// `masked` is `value`, and what is below a sensitive name is masks.
+fn compare(value: &Value, masked: &Value, is_sensitive: bool) {
+    match (value, masked) {
+        (Value::Object(members), Value::Object(others)) => {
+            assert!(members.keys().eq(others.keys()));
+            for (name, value) in members {
+                let is_sensitive = is_sensitive || name.eq_ignore_ascii_case("pin");
+                compare(value, &others[name], is_sensitive);
+            }
+        }
+        (Value::Array(elements), Value::Array(others)) => {
+            assert_eq!(elements.len(), others.len());
+            for (value, other) in elements.iter().zip(others) {
+                compare(value, other, is_sensitive);
+            }
+        }
+        (Value::Null, other) => assert_eq!(other, &Value::Null),
+        (Value::String(_), other) if is_sensitive => assert_eq!(other, &json!("***")),
+        (Value::Number(_), other) if is_sensitive => assert_eq!(other, &json!(0)),
+        (Value::Bool(_), other) if is_sensitive => assert_eq!(other, &json!(false)),
+        (Value::String(text), Value::String(other)) if text != other => {
+            // It holds a document, which is masked inside or whole.
+            let start = text.trim_start_matches([' ', '\t', '\n', '\r', '\u{feff}']);
+            assert!(start.starts_with(['{', '[', '"', 'e', 'W']), "{text:?} became {other:?}");
+            assert!(
+                other == "***"
+                    || serde_json::from_str::<Value>(text).is_err()
+                    || serde_json::from_str::<Value>(other).is_ok()
+            );
+        }
+        (value, other) => assert_eq!(value, other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_document_is_masked(
+            parts in prop::collection::vec(prop::sample::select(&[
+                "{", "}", "[", "]", ",", ":", "\"pin\":", "\"PIN\":", "\"\\u0070in\":", "\"a\":", "\"4111\"", "4111", "-1.5e3", "true", "null",
+                " ", "\n", "\"{\\\"pin\\\":1}\"", "\"eyJwaW4iOjF9\"", "\"\\ud83d\\ude00\"", "\"\\ud83d\"", "{\"pin\":[1,{\"x\":\"4111\"}]}",
+            ][..]), 0..20),
+            cut in any::<u8>(),
+        ) {
+            super::masking(&[&[cut][..], parts.concat().as_bytes()].concat());
+        }
+    }
+}

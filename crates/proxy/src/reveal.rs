@@ -1,0 +1,183 @@
+//! Which sensitive data a caller may see: one decision for each class, beside that about the request.
+//!
+//! What is not decided, cannot be decided or is denied is masked. What a grant lets somebody see ends
+//! with it, in the middle of an answer too: the connection is cut, as by the end of any grant.
+
+use std::{rc::Rc, sync::Arc};
+
+use http::HeaderValue;
+use portcullis_model::{ClassName, Revealed};
+use portcullis_policy::{
+    Answer, ClassSet, Context, Known, Pass, Sensitive, Snapshot, catalog::Service,
+};
+
+use crate::{
+    connection::{Opening, Standing, Watch},
+    decide::{self, Question},
+    exchange::Exchange,
+    forward::standing,
+};
+
+/// What of the data of one service a caller sees. Only services with sensitive data have one.
+#[derive(Debug)]
+pub(crate) struct Sight {
+    sensitive: Arc<Sensitive>,
+    /// Everything that is not among `seen`.
+    masked: ClassSet,
+    seen: Vec<Seen>,
+}
+
+/// A class that is seen, and what lets it be seen.
+#[derive(Debug, Clone)]
+struct Seen {
+    class: usize,
+    standing: Standing,
+}
+
+impl Sight {
+    /// Of a service, before anything is decided: nothing sensitive is seen.
+    pub(crate) fn of(service: &Service) -> Option<Box<Self>> {
+        let sensitive = Arc::clone(service.sensitive()?);
+        let masked = sensitive.all();
+        Some(Box::new(Self { sensitive, masked, seen: Vec::new() }))
+    }
+
+    /// Whether a grant lets something be seen.
+    pub(crate) fn is_by_grant(&self) -> bool {
+        self.seen.iter().any(|seen| seen.standing.grant().is_some())
+    }
+
+    /// For the record: the classes that are masked.
+    pub(crate) fn masked(&self) -> Vec<&ClassName> {
+        self.sensitive.names(self.masked).collect()
+    }
+
+    /// For the client: the classes that are masked, if any is.
+    pub(crate) fn header(&self) -> Option<HeaderValue> {
+        let names: Vec<_> = self.sensitive.names(self.masked).map(ClassName::as_str).collect();
+        let header = HeaderValue::from_str(&names.join(", ")).ok();
+        header.filter(|value| !value.is_empty())
+    }
+
+    /// For the record: the classes that are seen, and the grants that let them be.
+    pub(crate) fn revealed(&self) -> Vec<Revealed<'_>> {
+        let class = |at: usize| self.sensitive.classes.get(at).map(|class| &class.name);
+        let seen = self.seen.iter();
+        seen.filter_map(|seen| {
+            Some(Revealed { class: class(seen.class)?, grant: seen.standing.grant() })
+        })
+        .collect()
+    }
+
+    /// What a connection that shows it hangs on.
+    fn standings(&self) -> Vec<Standing> {
+        self.seen.iter().map(|seen| seen.standing.clone()).collect()
+    }
+
+    fn see(&mut self, class: usize, standing: Standing) {
+        self.masked = self.masked.without(class);
+        self.seen.push(Seen { class, standing });
+    }
+}
+
+/// What of the answer has to be masked; `None` if nothing of the service's data is sensitive.
+pub(crate) fn masked(exchange: &Exchange) -> Option<(Arc<Sensitive>, ClassSet)> {
+    exchange.sight.as_deref().map(|sight| (Arc::clone(&sight.sensitive), sight.masked))
+}
+
+/// What a connection that carries the answer hangs on, beside what opened it.
+pub(crate) fn standings(exchange: &Exchange) -> Vec<Standing> {
+    exchange.sight.as_deref().map(Sight::standings).unwrap_or_default()
+}
+
+/// A connection that is watched, or will be, shows what is seen by now and hangs on that.
+pub(crate) fn watched(
+    exchange: &Exchange,
+    watch: Option<&Watch>,
+    opening: Option<Opening>,
+) -> Option<Opening> {
+    if exchange.sight.is_none() {
+        return opening;
+    }
+    if let Some(watch) = watch {
+        watch.standing.borrow_mut().show(standings(exchange));
+    }
+    opening.map(|opening| opening.showing(standings(exchange)))
+}
+
+/// Decides what is seen in the answer to what `question` permitted.
+pub(crate) fn decide(exchange: &mut Exchange, question: &Question) {
+    let Some(mut sight) = exchange.sight.take() else { return };
+    let snapshot = Arc::clone(&exchange.snapshot);
+    (sight.masked, sight.seen) = (sight.sensitive.all(), Vec::new());
+    let service = snapshot.bundle().catalog().service(&question.resource.service);
+    // The classes of the bundle that decides, and of no other.
+    let service = service.filter(|service| {
+        service.sensitive().is_some_and(|sensitive| Arc::ptr_eq(sensitive, &sight.sensitive))
+    });
+    for (class, operation) in service.map(Service::reveals).unwrap_or_default().iter().enumerate() {
+        let asked = Question {
+            operation: operation.clone(),
+            context: about_data(question),
+            subject: Arc::clone(&question.subject),
+            resource: question.resource.clone(),
+            digest: None,
+            only: question.only,
+        };
+        if let Some((asked, pass)) = permitted(exchange, asked, &snapshot) {
+            decide::used(&exchange.core, &pass);
+            sight.see(class, standing(exchange, Rc::new(asked), &pass));
+        }
+    }
+    exchange.sight = Some(sight);
+}
+
+/// Policies about data read nothing of the request but what operation it is.
+fn about_data(question: &Question) -> Context {
+    let of = &question.context;
+    Context {
+        now: of.now,
+        source: of.source.clone(),
+        auth_method: of.auth_method,
+        auth_age: of.auth_age,
+        request: of.request.clone(),
+        http: Known::Value(None),
+        params: Known::Value(None),
+        body: Known::Value(None),
+        seen_in: Some(question.operation.clone()),
+    }
+}
+
+fn permitted(
+    exchange: &Exchange,
+    mut asked: Question,
+    snapshot: &Snapshot,
+) -> Option<(Question, Pass)> {
+    asked.locate(&exchange.core, snapshot).ok()?;
+    match asked.ask(&exchange.core, snapshot).answer {
+        Answer::Permit(pass) => Some((asked, pass)),
+        Answer::Requestable(_) | Answer::Deny(_) => None,
+    }
+}
+
+/// The answer is there, maybe long after the request was decided: what may not be seen any more is
+/// masked.
+pub(crate) fn look_again(exchange: &mut Exchange) {
+    let Some(sight) = &mut exchange.sight else { return };
+    if sight.seen.is_empty() {
+        return;
+    }
+    let core = &exchange.core;
+    let (snapshot, now) = (core.snapshot(), core.now());
+    let (mut masked, uptime) = (sight.masked, std::time::Instant::now());
+    sight.seen.retain_mut(|seen| {
+        let over = seen.standing.timed_out(&snapshot, now, uptime);
+        let over = over.or_else(|| seen.standing.ended_in(core, &snapshot, now));
+        let over = over.or_else(|| seen.standing.denied_by_time(core, &snapshot, now));
+        if over.is_some() {
+            masked = masked.with(seen.class);
+        }
+        over.is_none()
+    });
+    sight.masked = masked;
+}

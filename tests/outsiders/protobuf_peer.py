@@ -1,0 +1,82 @@
+"""A grpcio server and client whose messages come from a set of protobuf descriptors.
+
+    protobuf_peer.py serve PORT SET
+    protobuf_peer.py call GATE_ADDRESS AUTHORITY TOKEN SET CALL...    prints one line for each call: how it ended
+
+A CALL is `Method {json}`, `Method:gzip {json}` or `Method:raw hex`; of a method that takes a stream, a list of messages.
+"""
+
+import json
+import sys
+from concurrent import futures
+
+import grpc
+from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
+
+SERVICE = "shop.v1.Refunds"
+
+
+def methods(path: str) -> dict:
+    pool = descriptor_pool.DescriptorPool()
+    with open(path, "rb") as file:
+        for proto in descriptor_pb2.FileDescriptorSet.FromString(file.read()).file:
+            pool.Add(proto)
+    return pool.FindServiceByName(SERVICE).methods_by_name
+
+
+def classes(method) -> tuple:
+    return message_factory.GetMessageClass(method.input_type), message_factory.GetMessageClass(method.output_type)
+
+
+def serve(port: str, path: str) -> None:
+    def handler(method):
+        asked, answered = classes(method)
+
+        def answer(request) -> object:
+            last = list(request)[-1] if method.client_streaming else request
+            # What has the same names is answered as it came.
+            return json_format.ParseDict(json_format.MessageToDict(last), answered(), ignore_unknown_fields=True)
+
+        kind = f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
+        function = (lambda request, _: iter([answer(request)])) if method.server_streaming else (lambda request, _: answer(request))
+        return getattr(grpc, f"{kind}_rpc_method_handler")(
+            function, request_deserializer=asked.FromString, response_serializer=lambda message: message.SerializeToString())
+
+    handlers = {name: handler(method) for name, method in methods(path).items()}
+    server = grpc.server(futures.ThreadPoolExecutor(8))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    server.add_insecure_port(f"127.0.0.1:{port}")
+    server.start()
+    server.wait_for_termination()
+
+
+def one(channel: grpc.Channel, method, how: str, text: str, metadata: list) -> str:
+    asked, answered = classes(method)
+    encode = bytes.fromhex if how == "raw" else lambda value: json_format.ParseDict(value, asked()).SerializeToString()
+    value = text if how == "raw" else json.loads(text)
+    kind = f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
+    call = getattr(channel, kind)(f"/{SERVICE}/{method.name}", request_serializer=encode, response_deserializer=answered.FromString)
+    compression = grpc.Compression.Gzip if how == "gzip" else None
+    try:
+        answer = call(iter(value) if method.client_streaming else value, metadata=metadata, timeout=20, compression=compression)
+        answers = list(answer) if method.server_streaming else [answer]
+        return f"OK: {json.dumps([json_format.MessageToDict(each) for each in answers])}"
+    except grpc.RpcError as error:
+        return f"{error.code().name}: {error.details()}"
+
+
+def main() -> None:
+    if sys.argv[1] == "serve":
+        return serve(*sys.argv[2:])
+    _, _, address, authority, token, path, *calls = sys.argv
+    known = methods(path)
+    options = [("grpc.default_authority", authority), ("grpc.enable_http_proxy", 0)]
+    with grpc.insecure_channel(address, options) as channel:
+        for call in calls:
+            name, text = call.split(" ", 1)
+            name, _, how = name.partition(":")
+            print(one(channel, known[name], how, text, [("authorization", f"Bearer {token}")]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
