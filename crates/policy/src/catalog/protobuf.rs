@@ -21,7 +21,7 @@ use crate::{LoadError, bundle::OperationGroup, context::Record};
 use message::Plan;
 
 /// A larger set describes more than any service has.
-const MAX_SET: usize = 16 << 20;
+const MAX_SET: usize = 4 << 20;
 
 /// A method of gRPC.
 #[derive(Debug, Clone)]

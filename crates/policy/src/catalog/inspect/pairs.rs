@@ -102,18 +102,11 @@ pub(super) fn value(
     match (&param.field.ty, written, found.as_slice()) {
         (_, _, []) => Ok(None),
         (Type::Set(item), Written::Repeated, all) => {
-            let values = all.iter().map(|raw| scalar_or_json(&param.name, item, &plain(raw)?));
+            let values = all.iter().map(|raw| scalar(&param.name, item, &plain(raw)?));
             Ok(Some(Value::Set(values.collect::<Result<_, _>>()?)))
         }
         (_, _, [one]) => self::one(param, written, &one.replace('+', "%20")).map(Some),
         (_, _, [_, _, ..]) => Err(malformed(&format!("`{}` is there more than once", param.name))),
-    }
-}
-
-fn scalar_or_json(at: &str, ty: &Type, text: &str) -> Result<Value, InspectError> {
-    match ty {
-        Type::Record(_) => inner_json(at, ty, text),
-        ty => scalar(at, ty, text),
     }
 }
 

@@ -86,13 +86,12 @@ pub(super) fn param<'d>(
     };
     let in_path = place == "path";
     let required = in_path || node.flag("required");
-    let (field, written) = match node.at("content") {
-        Some(content) => (in_json(reader, document, content, required)?, Written::Json),
-        None => {
-            let field = reader.field(node.at("schema")?, required)?;
-            let written = written(place, node)?;
-            (readable(field, written)?, written)
-        }
+    let (field, written) = if let Some(content) = node.at("content") {
+        (in_json(reader, document, content, required)?, Written::Json)
+    } else {
+        let field = reader.field(node.at("schema")?, required)?;
+        let written = written(place, node)?;
+        (readable(field, written)?, written)
     };
     let field = Field { required: field.required || in_path, ..field };
     let carrier = match header {
