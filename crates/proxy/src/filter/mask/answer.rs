@@ -143,7 +143,8 @@ impl Masked {
 
     /// All of it, if it is all here and has not begun to leave.
     pub(crate) fn whole(&mut self) -> Option<Bytes> {
-        (self.state == State::Over).then(|| self.ready.take().unwrap_or_default())
+        let is_whole = self.state == State::Over && self.trailers.is_none();
+        is_whole.then(|| self.ready.take().unwrap_or_default())
     }
 
     pub(crate) fn is_over(&self) -> bool {
