@@ -75,7 +75,7 @@ def latency(folder, rounds, seconds):
             direct = measure.load(f"http://127.0.0.1:{upstream.http}", script, 1, seconds, **env)["p50_us"]
             for subject, start in {
                 "portcullis": subjects.portcullis,
-                "portcullis --busy-poll 100": lambda f, u, i: subjects.portcullis(f, u, i, options=("--busy-poll", "100")),
+                "portcullis --busy-poll 0": lambda f, u, i: subjects.portcullis(f, u, i, options=("--busy-poll", "0")),
                 "envoy": others.envoy,
                 "nginx plain": others.nginx,
             }.items():

@@ -22,7 +22,7 @@ use portcullis_control::{
     feed::{About, Heard, Listener, Missed, Notice},
 };
 use portcullis_identity::browser::Cookie;
-use portcullis_model::{AccessRequestState, Secret};
+use portcullis_model::{AccessRequestState, Entropy, Secret};
 use serde::Serialize;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -36,6 +36,10 @@ use crate::{
 
 /// How often the sign-in is looked at while nothing happens: it may end by itself.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a client waits, at least and at most, before it comes again: all of them lose a process at
+/// once, and should not all be there at once when it is back.
+const COME_AGAIN_AFTER: Duration = Duration::from_secs(1);
+const COME_AGAIN_WITHIN: Duration = Duration::from_secs(5);
 const LAST_EVENT_ID: &str = "last-event-id";
 
 pub(crate) fn routes() -> OpenApiRouter<Shared> {
@@ -47,7 +51,8 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
 /// Server-sent events: `access-request` with an `AccessRequest` and `grant` with a `Grant`, as they are
 /// now; `reset` when too much was missed to tell, so that the lists have to be looked at again; and at
 /// last `end` with why: the sign-in is over, or the events were read too slowly. Each id is a position in
-/// the record; the first comes at once, without an event.
+/// the record; the first comes at once, without an event. `retry` is another for each stream, so that not all
+/// come again at once.
 #[utoipa::path(get, path = "/v1/events", tag = "access",
     params(("Last-Event-ID" = Option<u64>, Header, description = "Go on after this event.")),
     responses((status = 200, content_type = "text/event-stream")))]
@@ -62,12 +67,12 @@ pub(crate) async fn events(
     // INVARIANT: it listens before it looks at what was missed.
     let listener = api.control.listen();
     let mut watch = Watch {
-        api,
         credential,
         source,
         listener,
         told: None,
-        ready: VecDeque::new(),
+        ready: VecDeque::from([come_again(api.entropy.as_ref())]),
+        api,
         over: false,
     };
     watch.begin(after).await?;
@@ -76,6 +81,15 @@ pub(crate) async fn events(
         Some((Ok(event), watch))
     });
     Ok(Sse::new(events).keep_alive(KeepAlive::default()))
+}
+
+/// Tells a client when to come again, somewhere between the bounds.
+fn come_again(entropy: &dyn Entropy) -> Event {
+    let mut drawn = [0; 2];
+    entropy.fill(&mut drawn);
+    let part = f64::from(u16::from_le_bytes(drawn)) / f64::from(u16::MAX);
+    let within = (COME_AGAIN_WITHIN - COME_AGAIN_AFTER).mul_f64(part);
+    Event::default().retry(COME_AGAIN_AFTER + within)
 }
 
 fn last_event_id(headers: &HeaderMap) -> Answer<Option<u64>> {

@@ -19,6 +19,7 @@
 mod chain;
 mod checkpoint;
 mod error;
+mod give_way;
 mod health;
 mod journal;
 mod layout;

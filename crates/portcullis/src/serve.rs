@@ -51,9 +51,9 @@ pub(crate) struct ServeArguments {
     /// How many cores the gate uses; all of them if absent
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     cores: Option<u16>,
-    /// Microseconds, like 100, that a core with quick work and few requests looks for more before it
-    /// sleeps: buys latency with processor time
-    #[arg(long, value_name = "MICROSECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=10_000))]
+    /// Microseconds that a core with quick work and few requests looks for more before it sleeps: buys
+    /// latency with processor time; 0 to sleep at once
+    #[arg(long, value_name = "MICROSECONDS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(0..=10_000))]
     busy_poll: u64,
     /// Evaluate each request anew: shows what remembering decisions is worth
     #[arg(long, hide = true)]

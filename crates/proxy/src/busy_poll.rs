@@ -4,8 +4,9 @@
 //! work comes in quick succession therefore stays awake between two pieces of it. It learns, apart for
 //! requests and for answers, what came after the last one and how soon: behind a slow upstream it does
 //! not stay awake for the answer, under slow traffic not for the next request, and at rest it sleeps at
-//! once. Nor does it stay awake with several requests under way: then sleep gathers their answers, which
-//! makes each of them cheaper, and being woken is shared by all. A core that always has work never gets here.
+//! once. Nor does it stay awake where several requests are under way at a time, or were a moment ago: then
+//! sleep gathers their answers, which makes each of them cheaper, and being woken is shared by all. There,
+//! this costs one timer.
 
 use std::{
     cell::Cell,
@@ -28,11 +29,16 @@ pub(crate) enum Piece {
 /// With more requests under way, sleeping costs nobody anything.
 const FEW: u32 = 4;
 
+/// How long there must have been no more than [`FEW`] under way.
+const CALM: Duration = Duration::from_millis(20);
+
 /// A core's pieces of work.
 #[derive(Debug, Default)]
 pub(crate) struct Work {
     count: Cell<u64>,
     under_way: Cell<u32>,
+    /// Whether more than [`FEW`] were under way since it was last asked.
+    was_crowded: Cell<bool>,
     last: Cell<Piece>,
     comes: Notify,
     is_watched: Cell<bool>,
@@ -52,7 +58,11 @@ impl Work {
     /// A request came, and is under way until what is returned is dropped.
     pub(crate) fn began(self: &Rc<Self>) -> UnderWay {
         self.came(Piece::Request);
-        self.under_way.set(self.under_way.get() + 1);
+        let under_way = self.under_way.get() + 1;
+        self.under_way.set(under_way);
+        if under_way > FEW {
+            self.was_crowded.set(true);
+        }
         UnderWay(Rc::clone(self))
     }
 
@@ -68,18 +78,31 @@ impl Work {
     /// Keeps the core awake for at most `most` after each piece, for as long as it runs, where few
     /// requests are under way and the last piece of its kind was followed by another within that.
     pub(crate) async fn stay_awake(self: Rc<Self>, most: Duration) {
-        self.is_watched.set(true);
+        loop {
+            self.is_watched.set(true);
+            self.stay_awake_while_calm(most).await;
+            self.is_watched.set(false);
+            while self.was_crowded.replace(self.under_way.get() > FEW) {
+                tokio::time::sleep(CALM).await;
+            }
+        }
+    }
+
+    async fn stay_awake_while_calm(&self, most: Duration) {
         let mut learned = Learned::default();
         let (mut piece, mut at, mut seen) = (Piece::Request, Instant::now(), self.count.get());
         loop {
             self.comes.notified().await;
+            if self.was_crowded.get() {
+                return;
+            }
             // What was found while looking has left its notice behind.
             let mut came = (self.count.get() != seen).then(Instant::now);
             let is_new = came.is_some();
             while let Some(now) = came {
                 learned.note(piece, now.duration_since(at) <= most);
                 (piece, at, seen) = (self.last.get(), now, self.count.get());
-                if self.under_way.get() > FEW || !learned.is_worth_it(piece) {
+                if self.was_crowded.get() || !learned.is_worth_it(piece) {
                     break;
                 }
                 came = self.look_for_more(at, most).await;
@@ -166,6 +189,28 @@ mod tests {
         assert_eq!(work.under_way.get(), 1);
         drop(second);
         assert_eq!(work.under_way.get(), 0);
+    }
+
+    #[test]
+    fn it_does_not_look_where_many_are_under_way_until_they_were_few_for_a_while() {
+        on_a_core(async {
+            let work = Rc::new(Work::default());
+            tokio::task::spawn_local(Rc::clone(&work).stay_awake(MOST));
+            tokio::task::yield_now().await;
+            assert!(work.is_watched.get());
+            let many: Vec<UnderWay> = (0..=FEW).map(|_| work.began()).collect();
+            tokio::task::yield_now().await;
+            tokio::time::sleep(CALM * 3).await;
+            assert!(!work.is_watched.get(), "while they are under way");
+            drop(many);
+            for _ in 0..500 {
+                if work.is_watched.get() {
+                    return;
+                }
+                tokio::time::sleep(CALM).await;
+            }
+            panic!("it never looks again");
+        });
     }
 
     #[test]

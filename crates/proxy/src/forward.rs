@@ -97,6 +97,20 @@ async fn first_reached<T>(
     }
 }
 
+/// What something of this exchange stands on that `question` is about and `pass` permits.
+pub(crate) fn standing(exchange: &Exchange, question: Rc<Question>, pass: &Pass) -> Standing {
+    Standing::new(
+        question,
+        pass,
+        exchange.sign_in,
+        exchange.ends_at,
+        exchange.again.clone(),
+        exchange.key == Key::Certificate,
+        exchange.snapshot.stamp().generation,
+    )
+    .by_sealed(exchange.sealed.clone())
+}
+
 /// What it takes to watch this exchange as a connection.
 pub(crate) fn opening(
     exchange: &Exchange,
@@ -105,18 +119,8 @@ pub(crate) fn opening(
     instance: &InstanceName,
     protocol: &'static str,
 ) -> Opening {
-    let generation = exchange.snapshot.stamp().generation;
-    let standing = Standing::new(
-        Rc::clone(question),
-        pass,
-        exchange.sign_in,
-        exchange.ends_at,
-        exchange.again.clone(),
-        exchange.key == Key::Certificate,
-        generation,
-    )
-    .by_sealed(exchange.sealed.clone())
-    .showing(reveal::standings(exchange));
+    let standing = standing(exchange, Rc::clone(question), pass);
+    let standing = standing.showing(reveal::standings(exchange));
     Opening {
         core: Rc::clone(&exchange.core),
         peer: Rc::clone(&exchange.peer),

@@ -12,9 +12,10 @@ use portcullis_policy::{
 };
 
 use crate::{
-    connection::Standing,
+    connection::{Opening, Standing, Watch},
     decide::{self, Question},
-    exchange::{Exchange, Key},
+    exchange::Exchange,
+    forward::standing,
 };
 
 /// What of the data of one service a caller sees. Only services with sensitive data have one.
@@ -89,6 +90,21 @@ pub(crate) fn standings(exchange: &Exchange) -> Vec<Standing> {
     exchange.sight.as_deref().map(Sight::standings).unwrap_or_default()
 }
 
+/// A connection that is watched, or will be, shows what is seen by now and hangs on that.
+pub(crate) fn watched(
+    exchange: &Exchange,
+    watch: Option<&Watch>,
+    opening: Option<Opening>,
+) -> Option<Opening> {
+    if exchange.sight.is_none() {
+        return opening;
+    }
+    if let Some(watch) = watch {
+        watch.standing.borrow_mut().show(standings(exchange));
+    }
+    opening.map(|opening| opening.showing(standings(exchange)))
+}
+
 /// Decides what is seen in the answer to what `question` permitted.
 pub(crate) fn decide(exchange: &mut Exchange, question: &Question) {
     let Some(mut sight) = exchange.sight.take() else { return };
@@ -110,7 +126,7 @@ pub(crate) fn decide(exchange: &mut Exchange, question: &Question) {
         };
         if let Some((asked, pass)) = permitted(exchange, asked, &snapshot) {
             decide::used(&exchange.core, &pass);
-            sight.see(class, standing(exchange, asked, &pass));
+            sight.see(class, standing(exchange, Rc::new(asked), &pass));
         }
     }
     exchange.sight = Some(sight);
@@ -142,19 +158,6 @@ fn permitted(
         Answer::Permit(pass) => Some((asked, pass)),
         Answer::Requestable(_) | Answer::Deny(_) => None,
     }
-}
-
-fn standing(exchange: &Exchange, asked: Question, pass: &Pass) -> Standing {
-    Standing::new(
-        Rc::new(asked),
-        pass,
-        exchange.sign_in,
-        exchange.ends_at,
-        exchange.again.clone(),
-        exchange.key == Key::Certificate,
-        exchange.snapshot.stamp().generation,
-    )
-    .by_sealed(exchange.sealed.clone())
 }
 
 /// The answer is there, maybe long after the request was decided: what may not be seen any more is

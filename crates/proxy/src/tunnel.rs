@@ -94,6 +94,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Outward<R, W> {
             let read = read(&mut self.from, &mut self.buffer, HEAD).await;
             let read = read.map_err(|_| Broken::Source)?;
             if read == 0 {
+                // The room for a head is no part of what is on the wire.
+                self.buffer.clear();
                 return Ok(());
             }
             if !admits(read) {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::segments::Segments;
-use crate::{Health, LogError};
+use crate::{Health, LogError, give_way::give_way};
 
 /// How long a write at the standard level may stay in memory only.
 const STANDARD_DELAY: Duration = Duration::from_millis(5);
@@ -51,7 +51,10 @@ impl SyncThread {
         let (wishes, received) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("log-sync".to_owned())
-            .spawn(move || run(&received, &health))
+            .spawn(move || {
+                give_way();
+                run(&received, &health);
+            })
             .map_err(|source| LogError::io("start", "log-sync", source))?;
         Ok(Self { handle: SyncHandle { wishes }, thread: Some(thread) })
     }

@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     CoreJournal, Health, LogError, Signer,
+    give_way::give_way,
     journal::{SyncHandle, SyncThread, segments::Segments},
     layout::Layout,
 };
@@ -75,7 +76,10 @@ impl Log {
         let (commands, received) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("log-sequencer".to_owned())
-            .spawn(move || sequencer.run(&received))
+            .spawn(move || {
+                give_way();
+                sequencer.run(&received);
+            })
             .map_err(|source| LogError::io("start", "log-sequencer", source))?;
         let handle = LogHandle {
             commands,

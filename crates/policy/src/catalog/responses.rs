@@ -109,13 +109,13 @@ impl Search<'_> {
         for member in more.filter_map(|key| schema.at(key)) {
             match &member.tree {
                 Tree::Bool(false) => {}
-                Tree::Map(_)
+                Tree::Map(_) => {
                     if (names && self.leads(member, rest))
-                        || (step.is_deep && self.leads(member, steps)) =>
-                {
-                    return true;
+                        || (step.is_deep && self.leads(member, steps))
+                    {
+                        return true;
+                    }
                 }
-                Tree::Map(_) => {}
                 _ => return true,
             }
         }

@@ -43,9 +43,8 @@ impl Service {
         let (tries, methods) = (Vec::new(), Vec::new());
         // INVARIANT: what does not compile was reported, and the bundle is of no use.
         let sensitive = source.edge.sensitive.as_ref().and_then(|of| Sensitive::new(of).ok());
-        let classes = sensitive.iter().flat_map(|sensitive| &sensitive.classes);
-        let reveals = classes.map(|class| OperationName::reveal(&source.name, &class.name));
-        let reveals = reveals.collect();
+        let all = sensitive.iter().flat_map(|sensitive| &sensitive.classes);
+        let reveals = all.map(|class| OperationName::reveal(&source.name, &class.name)).collect();
         let sensitive = sensitive.map(Arc::new);
         let mut service =
             Self { source, operations, tries, methods, header_rules, sensitive, reveals };

@@ -91,8 +91,8 @@ fn g10_what_a_descriptor_does_not_know_is_dropped_or_refused() {
     let unknown = [&order(&pool, r#"{"note":"n"}"#)[..], &[0x9a, 0x06, 4], b"4111"].concat();
     assert_eq!(masked_by(&["$..pin"], &unknown, &pool).as_deref(), Ok(r#"{"note":"n"}"#));
     let url = b"type.googleapis.com/shop.Stranger";
-    let any = [&[0x0a, url.len() as u8][..], url, &[0x12, 4], b"4111"].concat();
-    let strange = [&[0x22, any.len() as u8][..], &any].concat();
+    let any = [&[0x0a, u8::try_from(url.len()).unwrap()][..], url, &[0x12, 4], b"4111"].concat();
+    let strange = [&[0x22, u8::try_from(any.len()).unwrap()][..], &any].concat();
     assert_eq!(masked_by(&["$..pin"], &strange, &pool), Err(Unreadable));
     assert_eq!(masked_by(&["$..pin"], b"\x0a\xff", &pool), Err(Unreadable));
 }

@@ -20,7 +20,7 @@ pub(crate) struct Sensitive(
     SensitiveSource,
 );
 
-/// One class in the schema.
+/// Where a class of data is, and how it is masked.
 #[derive(JsonSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "says what may be written")]
@@ -33,12 +33,16 @@ enum Class {
         #[serde(default)]
         paths: Vec<String>,
         /// `full` or `last-four`; default `full`.
-        #[serde(default)]
+        #[serde(default = "full")]
         mask: String,
         /// What of it is found by its looks, wherever it is: `email`, `card`, `iban`, `phone`, `token`.
         #[serde(default)]
         recognise: Vec<String>,
     },
+}
+
+fn full() -> String {
+    "full".to_owned()
 }
 
 const MASKS: [(&str, Mask); 2] = [("full", Mask::Full), ("last-four", Mask::LastFour)];

@@ -208,3 +208,34 @@ fn a_browser_is_told_by_its_cookie_until_it_signs_in_anew() {
     assert_eq!(browser.open(&again).status, 200);
     assert_eq!(stream.next().kind, "end");
 }
+
+/// After a restart, which all clients see at once, they are told to come again at different times; each
+/// does, and is served from where it was.
+#[test]
+fn i19_clients_do_not_come_again_all_at_once() {
+    const STREAMS: usize = 16;
+    let mut payments = Payments::open();
+    let control = payments.enter(&ana()).control;
+    let listen = |control_at: SocketAddr, after: Option<u64>| {
+        let after = after.map_or_else(String::new, |id| format!("Last-Event-ID: {id}\r\n"));
+        Stream::with(control_at, &format!("Authorization: Bearer {control}\r\n{after}"))
+    };
+    let mut told: Vec<(u64, Option<u64>)> = (0..STREAMS)
+        .map(|_| {
+            let mut stream = listen(payments.house.control, None);
+            let first = String::from_utf8(stream.0.read_until(b"\n\n")).unwrap();
+            let retry = first.lines().find_map(|line| line.strip_prefix("retry: "));
+            (retry.unwrap_or_else(|| panic!("{first:?}")).parse().unwrap(), stream.block().id)
+        })
+        .collect();
+    told.sort_unstable();
+    assert!(told.iter().all(|(retry, _)| (1_000..=5_000).contains(retry)), "{told:?}");
+    let (soonest, latest) = (told[0].0, told[STREAMS - 1].0);
+    assert!(latest - soonest >= 1_000, "spread over a second at least: {told:?}");
+    payments.house.restart();
+    let restarted = Instant::now();
+    for (retry, seen) in told {
+        std::thread::sleep(Duration::from_millis(retry).saturating_sub(restarted.elapsed()));
+        assert!(listen(payments.house.control, seen).block().id >= seen);
+    }
+}

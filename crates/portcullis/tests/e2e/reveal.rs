@@ -422,3 +422,40 @@ fn e15_a_body_that_waits_is_shown_masked_for_as_long_as_it_waits() {
         std::thread::sleep(Duration::from_millis(20));
     }
 }
+
+const SHOP_API: &str = r#"{"openapi": "3.1.0", "info": {"title": "shop", "version": "1"},
+  "paths": {"/orders": {"get": {"operationId": "orders", "responses": {"200": {"description": "ok",
+    "content": {"application/json": {"schema": {"type": "object", "properties": {
+      "customer": {"type": "object", "properties": {"email": {"type": "string"}}}}}}}}}}}}}"#;
+
+#[test]
+fn the_check_warns_of_paths_that_lead_nowhere() {
+    let folder = tempfile::TempDir::new().unwrap();
+    std::fs::create_dir(folder.path().join("policies")).unwrap();
+    std::fs::write(folder.path().join("api.json"), SHOP_API).unwrap();
+    let file = folder.path().join("portcullis.yaml");
+    let check = |path: &str| {
+        let text = format!(
+            "listeners:\n  - {{name: gate, address: \"127.0.0.1:1\"}}\n\
+             control: {{address: \"127.0.0.1:2\", url: \"http://127.0.0.1:2\"}}\n\
+             store: sqlite:portcullis.db\naudit: {{directory: audit}}\n\
+             identity: {{people: [{{name: corp, oidc: {{issuer: \"https://id.example.com\", client_id: a}}}}]}}\n\
+             policies: policies\nservices:\n  - name: shop\n    hosts: [shop.example.com]\n    \
+             upstream: {{url: \"http://127.0.0.1:3\"}}\n    operations: {{openapi: api.json}}\n    \
+             sensitive: {{pii: [\"{path}\"]}}\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        let mut command = std::process::Command::new(crate::house::binary());
+        let output = command.arg("check").arg("-c").arg(&file).output().unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(output.status.success(), "{said}");
+        said
+    };
+    let said = check("$.custmer.email");
+    assert!(said.contains("warning: service shop: class pii"), "{said}");
+    assert!(said.contains("$.custmer.email"), "{said}");
+    for sound in ["$.customer.email", "$..email"] {
+        let said = check(sound);
+        assert!(!said.contains("warning"), "{said}");
+    }
+}

@@ -69,20 +69,11 @@ pub(crate) async fn forward(
     }
     exchange.core.work.came(Piece::Answer);
     let (mut head, incoming) = response.into_parts();
-    if exchange.sight.is_some() {
-        reveal::look_again(exchange);
-    }
+    reveal::look_again(exchange);
     let masking = masked::examine(exchange, &mut head)?;
     super::filter_answer(exchange, &mut head.headers, grant_header(&pass));
     let watch = watched.map(Watched::hand_over);
-    let opening = if exchange.sight.is_some() {
-        if let Some(watch) = &watch {
-            watch.standing.borrow_mut().show(reveal::standings(exchange));
-        }
-        opening.map(|opening| opening.showing(reveal::standings(exchange)))
-    } else {
-        opening
-    };
+    let opening = reveal::watched(exchange, watch.as_deref(), opening);
     let opening = settle(&head.headers, &instance, watch.as_deref(), opening);
     let (watch, opening) = match opening {
         Some(opening) if opening.protocol == "sse" => (Some(opening.open()), None),

@@ -184,6 +184,8 @@ fn the_rest_comes_behind_what_is_half_written_and_is_no_end() {
     to.0.lock().unwrap().0.extend_from_slice(&outward.buffer[..2]);
     outward.at = 2;
     assert_eq!(now(outward.rest(|_| true)), Ok(()));
-    let wire = to.0.lock().unwrap().0.clone();
-    assert_eq!(wire, [frame(DATA, b"abc"), frame(DATA, b"de"), frame(DATA, b"f")].concat());
+    let all = [frame(DATA, b"abc"), frame(DATA, b"de"), frame(DATA, b"f")].concat();
+    assert_eq!(to.0.lock().unwrap().0, all);
+    now(outward.close("over")).unwrap();
+    assert_eq!(to.0.lock().unwrap().0, [all, frame(CLOSED, b"over")].concat());
 }

@@ -32,7 +32,9 @@ fn told(class: &DataClassBody, command: impl Fn(&str) -> String) -> String {
         ReachBody::Requestable => {
             format!("masked: {class}; to see it: `{}`", command(&format!("ask {operation}")))
         }
-        ReachBody::Closed => format!("masked: {class}; no policy would reveal it to you"),
+        ReachBody::Closed => {
+            format!("masked: {class}; nothing that you could ask for reveals it here")
+        }
         // Policy may ask for more than who asks, or it was given a moment ago.
         ReachBody::Open => format!("masked: {class}; policy reveals it to you elsewhere"),
     }
@@ -53,7 +55,7 @@ mod tests {
         let said = |reach| told(&class(reach), |rest| format!("portcullis {rest}"));
         let asked = said(ReachBody::Requestable);
         assert_eq!(asked, "masked: pci; to see it: `portcullis ask payments.reveal:pci`");
-        assert!(said(ReachBody::Closed).contains("no policy would reveal it"));
+        assert!(said(ReachBody::Closed).contains("nothing that you could ask for"));
         assert!(said(ReachBody::Open).contains("elsewhere"));
     }
 }

@@ -60,7 +60,8 @@ fn g11_what_is_binary_packed_or_no_document_ends_it_with_1008() {
     ] {
         let (status, got) = socket(&house, "", &[frame(0x81, b"{}"), bad], 1000);
         assert_eq!(status, 101);
-        let rest = got.strip_prefix(&frame(0x81, b"{}")[..]).expect("what came before");
+        // What came before it may be there.
+        let rest = got.strip_prefix(&frame(0x81, b"{}")[..]).unwrap_or(&got);
         assert_eq!(&rest[2..4], &1008_u16.to_be_bytes(), "{rest:?}");
     }
     let packed = "Sec-WebSocket-Extensions: permessage-deflate\r\n";

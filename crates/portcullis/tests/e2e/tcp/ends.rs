@@ -121,7 +121,7 @@ fn the_last_words_of_a_service_come_before_its_end() {
             std::thread::spawn(move || while sending.write_all(&data(&[7; 900])).is_ok() {});
         assert!(tunnel.read(words.len()) == words, "round {round}: the words differ");
         let why = tunnel.until_closed(SOON);
-        assert_eq!(why, "the service closed the connection", "round {round}");
+        assert_eq!(why, "the upstream broke off", "round {round}");
         drop(tunnel);
         sender.join().unwrap();
     }
