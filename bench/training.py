@@ -1,6 +1,6 @@
 """Traffic for the profile that the release binary is optimised by: `python -m bench.training BINARY`.
 
-The kinds of work that a gate does all day: remembered and evaluated decisions, every protocol, refusals.
+The kinds of work that a gate does all day: remembered and evaluated decisions, every protocol, masked answers, refusals.
 """
 
 import pathlib
@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 
-from . import measure, subjects, wire
+from . import masking, measure, subjects, wire
 
 SECONDS = 5
 
@@ -18,6 +18,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="portcullis-training-") as name:
         folder = pathlib.Path(name)
         issuer = subjects.Issuer(folder)
+        masking.write(folder)
         with wire.all_upstreams(folder) as behind:
             for decision_cache in (True, False):
                 with subjects.portcullis(folder, behind, issuer, decision_cache=decision_cache) as running:
@@ -32,6 +33,8 @@ def exercise(folder: pathlib.Path, running: subjects.Running, issuer: subjects.I
     measure.load(plain, script, 1, 1, **env)
     for load in wire.WIRES.values():
         load(folder, running, issuer, 2)
+    for target, connections in masking.CASES.values():
+        measure.load(plain, script, connections, 2, **{**env, "HOST_HEADER": masking.MASKED, "TARGET": target})
     token = issuer.tokens.read_text().split()[0]
     for url, bearer in ((plain, token), (tls, token), (plain, "unknown")):
         headers = ["-H", f"authorization: Bearer {bearer}", "-H", f":authority: {subjects.HOST}"]
