@@ -274,8 +274,8 @@ impl Zstd {
                 }
                 if is_last {
                     let decoder = &self.decoder;
-                    let is_said = |said| decoder.get_calculated_checksum() == Some(said);
-                    if !decoder.get_checksum_from_data().is_none_or(is_said) {
+                    let is_other = |said| decoder.get_calculated_checksum() != Some(said);
+                    if decoder.get_checksum_from_data().is_some_and(is_other) {
                         return Err(Trouble::Undecodable);
                     }
                     self.expect = Part::Header;
