@@ -1,17 +1,22 @@
 """A grpcio server and client whose messages come from a set of protobuf descriptors.
 
     protobuf_peer.py serve PORT SET
+    protobuf_peer.py silent GATE_ADDRESS AUTHORITY TOKEN METHOD    begins a call with a deadline of 500 ms, sends no message, and prints
+                                                                   how it ended
     protobuf_peer.py call GATE_ADDRESS AUTHORITY TOKEN SET CALL...    prints one line for each call: how it ended
 
 A CALL is `Method {json}`, `Method:gzip {json}` or `Method:raw hex`; of a method that takes a stream, a list of messages.
 """
 
 import json
+import socket
 import sys
 from concurrent import futures
 
 import grpc
+import hpack
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
+from hyperframe import frame as frames
 
 SERVICE = "shop.v1.Refunds"
 
@@ -65,7 +70,24 @@ def one(channel: grpc.Channel, method, how: str, text: str, metadata: list) -> s
         return f"{error.code().name}: {error.details()}"
 
 
+def silent(address: str, authority: str, token: str, method: str) -> None:
+    head = [(":method", "POST"), (":scheme", "http"), (":path", f"/{SERVICE}/{method}"), (":authority", authority),
+            ("content-type", "application/grpc"), ("te", "trailers"), ("grpc-timeout", "500m"), ("authorization", f"Bearer {token}")]
+    with socket.create_connection(address.rsplit(":", 1), timeout=25) as connection:
+        begun = frames.HeadersFrame(1, data=hpack.Encoder().encode(head), flags=["END_HEADERS"])
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frames.SettingsFrame(0).serialize() + begun.serialize())
+        stream = connection.makefile("rb")
+        while True:
+            frame, length = frames.Frame.parse_frame_header(memoryview(stream.read(9)))
+            frame.parse_body(memoryview(stream.read(length)))
+            if isinstance(frame, frames.HeadersFrame):
+                answer = {name: value for name, value in hpack.Decoder().decode(frame.data)}
+                return print(answer.get("grpc-status"), flush=True)
+
+
 def main() -> None:
+    if sys.argv[1] == "silent":
+        return silent(*sys.argv[2:])
     if sys.argv[1] == "serve":
         return serve(*sys.argv[2:])
     _, _, address, authority, token, path, *calls = sys.argv

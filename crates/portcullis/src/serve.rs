@@ -152,12 +152,7 @@ impl Running {
             clock: Arc::clone(&house.clock),
             entropy: Arc::clone(&house.entropy),
         });
-        let geo = Arc::new(geo::Geo::default());
-        let opened = geo.open(settings, &loaded.base);
-        let opened = opened.map_err(|error| diagnostics::error(&[*error], &loaded.base))?;
-        if let Some(opened) = opened {
-            geo.commit(opened);
-        }
+        let geo = geo::Geo::first(settings, &loaded.base)?;
         let countries = Arc::clone(&geo) as _;
         let given = gate::Given { signer, metrics, cores, handed, countries };
         let gate = gate::open(&loaded, &house, &certificates, runtime.handle(), given)?;

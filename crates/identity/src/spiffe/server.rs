@@ -6,7 +6,7 @@
 use std::{fmt, str::FromStr, sync::Arc};
 
 use rustls::{
-    CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
+    DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
     client::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_cert_signed_by_trust_anchor,
@@ -19,7 +19,7 @@ use rustls::{
 use super::{
     InvalidSpiffeId, NoTrust, SpiffeId, TrustDomain,
     certificate::Svid,
-    trust::{Refused, roots},
+    trust::{refused, roots},
 };
 
 /// Whom a server must be.
@@ -133,10 +133,6 @@ impl ServerCertVerifier for ServerTrust {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
-}
-
-fn refused(why: String) -> Error {
-    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(Refused(why)))))
 }
 
 #[cfg(test)]

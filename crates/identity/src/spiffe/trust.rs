@@ -46,7 +46,7 @@ struct Domain {
 
 /// Why a certificate is refused, for the log; the other side gets an alert.
 #[derive(Debug)]
-pub(super) struct Refused(pub(super) String);
+struct Refused(String);
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,6 +55,11 @@ impl fmt::Display for Refused {
 }
 
 impl std::error::Error for Refused {}
+
+/// As rustls takes it.
+pub(super) fn refused(why: String) -> Error {
+    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(Refused(why)))))
+}
 
 impl ClientTrust {
     /// Believes each of `meshes` as far as its own authorities vouch.
@@ -143,11 +148,7 @@ impl ClientCertVerifier for ClientTrust {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let (_, domain) = self.read(leaf).map_err(|why| {
-            Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(Refused(
-                why.to_owned(),
-            )))))
-        })?;
+        let (_, domain) = self.read(leaf).map_err(|why| refused(why.to_owned()))?;
         domain.verifier.verify_client_cert(leaf, intermediates, now)
     }
 

@@ -182,7 +182,13 @@ impl Endpoint<'_> {
                 Some(_) = self.open.join_next() => {}
                 Some(event) = heard.recv() => self.tell(event, &mut grants).await,
                 () = tokio::time::sleep(next_end) => grants.announce(&mut self.session).await,
-                _ = interrupted.recv() => return Ok(()),
+                _ = interrupted.recv() => {
+                    if self.session.screen.is_interactive() {
+                        // The terminal shows the key that was pressed, and no end of its line.
+                        self.session.screen.note("");
+                    }
+                    return Ok(());
+                }
                 _ = terminated.recv() => return Ok(()),
             }
         }
@@ -224,7 +230,8 @@ impl Endpoint<'_> {
             Event::Refused(problem) => {
                 if refusal::say(&self.session, &problem).is_none() {
                     let what = problem.detail.as_deref().unwrap_or(&problem.title);
-                    self.session.screen.note(&format!("{} {what}", problem.status));
+                    let status = problem.status;
+                    self.session.screen.note(&format!("connection refused: {what} ({status})"));
                 }
                 if problem.status == 401 {
                     // The next one is made with another.

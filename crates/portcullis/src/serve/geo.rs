@@ -18,7 +18,7 @@ use portcullis_policy::{Country, LoadError};
 use portcullis_proxy::ports::{Countries, NoDatabase};
 
 use super::certificates::USABLE;
-use crate::config::Config;
+use crate::{config::Config, diagnostics};
 
 /// Between two looks at the file.
 const LOOK: Duration = Duration::from_secs(5);
@@ -52,6 +52,16 @@ impl std::fmt::Debug for Geo {
 }
 
 impl Geo {
+    /// With the database that `config` names, if it names one.
+    pub(super) fn first(config: &Config, base: &Path) -> Result<Arc<Self>> {
+        let geo = Self::default();
+        let opened = geo.open(config, base);
+        if let Some(opened) = opened.map_err(|error| diagnostics::error(&[*error], base))? {
+            geo.commit(opened);
+        }
+        Ok(Arc::new(geo))
+    }
+
     /// The database that `config` names, if it is another or has changed. One that is no longer named stays:
     /// the bundle in force may still ask.
     pub(crate) fn open(

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::{
     house::{Plan, binary},
+    mesh::eventually,
     payments::{POLICIES, Payments, ana},
     upstream::Upstream,
 };
@@ -122,6 +123,39 @@ fn f06_a_storm_of_reloads_never_mixes_two_bundles() {
         assert!(std::time::Instant::now() < deadline, "the storm left an old bundle in force");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+#[test]
+fn a_folder_that_a_reload_names_first_is_watched_from_then_on() {
+    let upstream = Upstream::start();
+    let all = "@id(\"all\") @all_services(\"true\")\npermit (principal is Workload in Group::\"readers\", \
+               action in Action::\"read\", resource);";
+    let service = SHOP.replace("http://127.0.0.1:1", &upstream.url());
+    let house = Plan::empty().service(&service).policy("all.cedar", all).start();
+    let token = house.workload_token("reader", &["readers"]);
+    let settings = house.dir().join("portcullis.yaml");
+    let more = house.dir().join("more");
+    std::fs::create_dir(&more).unwrap();
+    let replace = |file: &std::path::Path, text: &str| {
+        std::fs::write(house.dir().join("next"), text).unwrap();
+        std::fs::rename(house.dir().join("next"), file).unwrap();
+    };
+    let late = |host: &str, more: &str| {
+        format!(
+            "services:\n  - name: late\n    hosts: [{host}]\n    upstream: {{url: \"{}\"}}\n{more}",
+            upstream.url()
+        )
+    };
+    let status = |host: &str| house.gate(host, "GET", "/page", Some(&token), None).status;
+    replace(&more.join("late.yaml"), &late("late.example.com", ""));
+    let text = std::fs::read_to_string(&settings).unwrap();
+    replace(&settings, &format!("include: [more/*.yaml]\n{text}"));
+    eventually("the reload is in force", || status("late.example.com") == 200);
+    replace(&more.join("late.yaml"), &late("later.example.com", "    timeout: 5s\n"));
+    eventually("a mistake there is told", || house.log().contains("unknown key `timeout`"));
+    replace(&more.join("late.yaml"), &late("later.example.com", ""));
+    eventually("what is saved there counts", || status("later.example.com") == 200);
+    assert_eq!(status("late.example.com"), 404);
 }
 
 #[test]

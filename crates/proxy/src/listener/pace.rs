@@ -153,7 +153,7 @@ enum Speaks {
     Http2,
 }
 
-/// The whole of a PING or WINDOW_UPDATE frame, or of an acknowledgement (RFC 9113 sections 6.7 and 6.9).
+/// The whole of a PING or `WINDOW_UPDATE` frame, or of an acknowledgement (RFC 9113 sections 6.7 and 6.9).
 const LARGEST_OF_CONTROL: usize = 17;
 
 impl<S> Paced<S> {

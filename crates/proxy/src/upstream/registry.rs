@@ -152,15 +152,12 @@ impl Registry {
             let instance = Instance::new(name.clone(), url.to_owned(), address, self.cores);
             (Arc::new(instance), if is_first { place } else { place.coming(now) })
         };
-        let members = match found {
-            Some(found) => {
-                let all = found.iter();
-                all.map(|it| member(&it.name, &it.url, Some(it.address), it.weight)).collect()
-            }
-            None => {
-                let all = source.instances.iter();
-                all.map(|(name, url)| member(name, url, None, 100)).collect()
-            }
+        let members = if let Some(found) = found {
+            let all = found.iter();
+            all.map(|it| member(&it.name, &it.url, Some(it.address), it.weight)).collect()
+        } else {
+            let all = source.instances.iter();
+            all.map(|(name, url)| member(name, url, None, 100)).collect()
         };
         Service::new(source, members, counts, self.started)
     }

@@ -51,10 +51,11 @@ impl Grants {
             }
             *announced = true;
             let (short, until) = (short_id::shown(id), when::until(*ends, now));
-            let extend = session.command(&format!("extend {short} --for 30m"));
             session.screen.note(&format!(
-                "grant {short} ends soon ({until}), and its connections with it; `{extend}` asks for more"
+                "grant {short} ends soon ({until}), and its connections with it; this asks for more:"
             ));
+            let extend = session.command(&format!("extend {short} --for 30m"));
+            session.screen.note(&format!("  {extend}"));
         }
     }
 }

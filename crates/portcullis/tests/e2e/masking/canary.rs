@@ -55,8 +55,9 @@ fn no_sensitive_byte_leaves() {
                     !text.contains(CANARY),
                     "{kind} {document} {coding} {status} {size}: {text}"
                 );
+                // What trickles may break off before its head has left.
                 assert!(
-                    text.starts_with("HTTP/1.1 "),
+                    text.is_empty() || text.starts_with("HTTP/1.1 "),
                     "{kind} {document} {coding} {status} {size}: {text:?}"
                 );
             }

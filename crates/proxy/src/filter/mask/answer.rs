@@ -127,22 +127,24 @@ impl Masked {
         Self { download, decoder, inspector, kind, ready, trailers, state: State::Open }
     }
 
-    /// Waits for the beginning, so that an answer that cannot be looked into is refused in words. What
-    /// trickles is not waited for.
+    /// Waits for the beginning, so that an answer that cannot be looked into is refused in words. Of what
+    /// trickles, it looks at what is there and waits for nothing.
     pub(crate) async fn begin(&mut self) -> Result<(), BodyError> {
         if self.download.is_end_stream() && self.state == State::Open {
             // A head is all there is.
             self.end();
         }
-        if self.kind.trickles() {
-            return Ok(());
-        }
-        std::future::poll_fn(|cx| self.poll_ready(cx)).await
+        std::future::poll_fn(|cx| match self.poll_ready(cx) {
+            Poll::Pending if self.kind.trickles() => Poll::Ready(Ok(())),
+            polled => polled,
+        })
+        .await
     }
 
     /// All of it, if it is all here and has not begun to leave.
     pub(crate) fn whole(&mut self) -> Option<Bytes> {
-        (self.state == State::Over).then(|| self.ready.take().unwrap_or_default())
+        let is_whole = self.state == State::Over && self.trailers.is_none();
+        is_whole.then(|| self.ready.take().unwrap_or_default())
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -251,4 +253,15 @@ impl Masked {
 /// A panic is a trouble like any other: what was under way of the answer is not used again.
 fn caught(run: impl FnOnce() -> Result<(), Trouble>) -> Result<(), Trouble> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or(Err(Trouble::Panicked))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f13_a_panic_while_masking_ends_that_answer_and_nothing_else() {
+        assert_eq!(caught(|| panic!("by a test")), Err(Trouble::Panicked));
+        assert_eq!(caught(|| Ok(())), Ok(()));
+    }
 }

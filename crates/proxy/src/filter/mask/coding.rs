@@ -232,7 +232,7 @@ impl Zstd {
             (Part::Block, [b1, b2, b3, ..]) => {
                 let header = u32::from_le_bytes([*b1, *b2, *b3, 0]);
                 let size = usize::try_from(header >> 3).unwrap_or(usize::MAX);
-                match header >> 1 & 3 {
+                match (header >> 1) & 3 {
                     _ if size > LARGEST => Err(Trouble::Undecodable),
                     1 => Ok(Some(4)),
                     0 | 2 => Ok(Some(3 + size)),
@@ -314,9 +314,9 @@ fn window(header: &[u8]) -> u64 {
         let base = 1_u64 << (10 + (byte >> 3));
         return base + base / 8 * u64::from(byte & 7);
     }
-    let dictionary = header_rest(*descriptor & 3 | 0x20) - 1;
+    let dictionary = header_rest((*descriptor & 3) | 0x20) - 1;
     let size = rest.get(dictionary..).unwrap_or_default();
-    size.iter().rev().fold(0, |size, byte| size << 8 | u64::from(*byte))
+    size.iter().rev().fold(0, |size, byte| (size << 8) | u64::from(*byte))
 }
 
 #[cfg(test)]

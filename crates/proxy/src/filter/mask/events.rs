@@ -53,7 +53,8 @@ impl Events {
 
     fn line(&mut self, line: &[u8], out: &mut Vec<u8>) -> Result<(), Trouble> {
         if line.is_empty() {
-            return self.event(out);
+            self.event(out);
+            return Ok(());
         }
         let text = std::str::from_utf8(line).map_err(|_| Trouble::NotJson)?;
         let (name, value) = text.split_once(':').unwrap_or((text, ""));
@@ -79,7 +80,7 @@ impl Events {
         Ok(())
     }
 
-    fn event(&mut self, out: &mut Vec<u8>) -> Result<(), Trouble> {
+    fn event(&mut self, out: &mut Vec<u8>) {
         out.append(&mut self.fields);
         if std::mem::take(&mut self.has_data) {
             let data = std::mem::take(&mut self.data);
@@ -91,7 +92,6 @@ impl Events {
             }
         }
         out.push(b'\n');
-        Ok(())
     }
 
     fn masked(&self, data: &[u8]) -> Vec<u8> {

@@ -66,7 +66,7 @@ impl Scan {
             },
             Expect::Hex { left, value } => {
                 let digit = char::from(byte).to_digit(16).ok_or(Trouble::NotJson)?;
-                let value = value << 4 | u16::try_from(digit).unwrap_or_default();
+                let value = (value << 4) | u16::try_from(digit).unwrap_or_default();
                 match left {
                     1 => self.escaped(value)?,
                     left => Expect::Hex { left: left - 1, value },

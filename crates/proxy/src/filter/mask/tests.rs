@@ -306,18 +306,18 @@ fn written(value: &Value, noise: &mut impl Iterator<Item = u8>) -> String {
             format!("[{}]", elements.join(","))
         }
         Value::String(text) => {
-            let mut units = String::new();
+            let mut units = Vec::new();
             for c in text.chars() {
                 if noise.next().unwrap_or(0) % 3 == 0 {
                     let mut pair = [0; 2];
-                    for unit in c.encode_utf16(&mut pair) {
-                        units += &format!("\\u{unit:04X}");
-                    }
+                    let pair = c.encode_utf16(&mut pair);
+                    units.extend(pair.iter().map(|unit| format!("\\u{unit:04X}")));
                 } else {
                     let quoted = json!(c.to_string()).to_string();
-                    units += &quoted[1..quoted.len() - 1];
+                    units.extend(quoted.get(1..quoted.len() - 1).map(str::to_owned));
                 }
             }
+            let units = units.concat();
             format!("\"{units}\"")
         }
         other => other.to_string(),
