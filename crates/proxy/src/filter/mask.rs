@@ -16,6 +16,7 @@ mod messages;
 mod nested;
 mod recognise;
 mod scan;
+mod telling;
 
 use std::sync::Arc;
 

@@ -54,7 +54,10 @@ pub(super) fn examine(
 ) -> Result<Option<Box<Masking>>, Refusal> {
     let Some(rules) = rules(exchange) else { return Ok(None) };
     let decoder = Decoder::of(&head.headers).map_err(refusal)?;
-    let kind = head::of_answer(&exchange.method, head).map_err(refusal)?;
+    let kind = head::of_answer(&exchange.method, head, &rules).map_err(refusal)?;
+    if kind.trickles() && decoder.holds_back() {
+        return Err(refusal(Trouble::Coding));
+    }
     let shape = if kind == Kind::Messages { shape(exchange) } else { None };
     Ok(Some(Box::new(Masking { rules, kind, decoder, shape })))
 }

@@ -103,7 +103,7 @@ fn masking(
     if response.headers().contains_key(header::SEC_WEBSOCKET_EXTENSIONS) {
         return Err(Refusal::Upstream(UpstreamTrouble::Opaque));
     }
-    filter::mask::head::of_upgrade(response.headers_mut());
+    filter::mask::head::of_upgrade(response, &rules);
     Ok(Some(Box::new(Messages::new(rules))))
 }
 
