@@ -78,11 +78,19 @@ pub(super) fn masked(
     let trimmed = text.trim_start_matches(BLANKS);
     match trimmed.as_bytes() {
         [b'{' | b'[' | b'"', ..] => document(trimmed, rules, within, level),
-        [first, second, ..] if begins_base64(*first, *second) => {
+        [first, second, ..] if begins_base64(*first, *second) && may_be_packed(trimmed) => {
             packed(trimmed, rules, within, level)
         }
         _ => (ClassSet::default(), None),
     }
+}
+
+/// Whether the first of it says that it may be a document in base64. Most words are none.
+fn may_be_packed(text: &str) -> bool {
+    let mut bytes = [0; 3];
+    let unpacked = text.as_bytes().get(..4).map(|head| STANDARD.decode_slice(head, &mut bytes));
+    let mut rest = bytes.iter().filter(|byte| !b" \t\n\r\xef\xbb\xbf".contains(byte));
+    !matches!(unpacked, Some(Ok(3))) || rest.next().is_none_or(|byte| matches!(byte, b'{' | b'['))
 }
 
 fn hidden(classes: ClassSet) -> (ClassSet, Option<Vec<u8>>) {
