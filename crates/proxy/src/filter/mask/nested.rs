@@ -29,13 +29,15 @@ const BLANKS: [char; 5] = [' ', '\t', '\n', '\r', '\u{feff}'];
 #[inline]
 pub(super) fn may_begin(raw: &[u8]) -> bool {
     match raw {
-        [b'"', ..] => false,
-        [b'{' | b'[' | b' ' | b'\\', ..] => true,
-        // A mark of the order of bytes.
-        [0xef] | [0xef, 0xbb] | [0xef, 0xbb, 0xbf, ..] => true,
+        // A mark of the order of bytes, too.
+        []
+        | [b'{' | b'[' | b' ' | b'\\', ..]
+        | [b'e' | b'W' | b'I' | b'C' | b'D' | b'7' | 0xef]
+        | [0xef, 0xbb]
+        | [0xef, 0xbb, 0xbf, ..] => true,
         [first, second, ..] => begins_base64(*first, *second),
-        [first] => matches!(first, b'e' | b'W' | b'I' | b'C' | b'D' | b'7'),
-        [] => true,
+        // An empty string, too.
+        [_] => false,
     }
 }
 
