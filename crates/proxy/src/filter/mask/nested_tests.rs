@@ -48,7 +48,7 @@ fn g08_what_began_as_a_document_and_breaks_before_its_first_field_is_hidden() {
         r#"{"a":1,}{"pin":4111}"#,
         r#"{"a":Infinity,"pin":4111}"#,
         r#"[1,2,x{"pin":4111}]"#,
-        r#"{'a':1,'pin':4111}"#,
+        r"{'a':1,'pin':4111}",
         r#"{/* */"pin":4111}"#,
         &deep,
         &long,
