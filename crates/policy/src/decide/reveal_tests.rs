@@ -19,7 +19,7 @@ const OTHER: &str = "ledger.reveal:pci";
 const POLICIES: &str = r#"
 @id("read") permit (principal, action in Action::"payments.read", resource in Service::"payments");
 @id("ledger") permit (principal, action in Action::"ledger.read", resource in Service::"ledger");
-@id("pci.all") permit (principal in Group::"dpo", action == Action::"reveal", resource in DataClass::"pci");
+@id("pci.all") @all_services("true") permit (principal in Group::"dpo", action == Action::"reveal", resource in DataClass::"pci");
 @id("pii.support") permit (principal in Group::"support", action == Action::"reveal", resource == DataClass::"payments/pii")
 when { context.operation == "payments.getRefund" };
 @id("pci.reviewed") @reviews("1") @max_duration("10m")
@@ -135,6 +135,18 @@ fn what_cannot_be_carried_out_does_not_load() {
             "is not configured",
         ),
         (permit("", "action == Action::\"reveal\", resource", ""), "present and future"),
+        (
+            permit("", "action == Action::\"reveal\", resource in DataClass::\"pci\"", ""),
+            "present and future",
+        ),
+        (
+            permit(
+                "@all_services(\"true\")",
+                "action == Action::\"reveal\", resource in DataClass::\"pci\"",
+                "",
+            ),
+            "",
+        ),
         (
             permit("", "action == Action::\"reveal\", resource is DataClass", ""),
             "present and future",
