@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    fmt::Write as _,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
@@ -188,7 +189,7 @@ fn event(core: &Core, op: &OpContext, Ended { info, over }: Ended) -> Event {
         let snapshot = core.snapshot();
         let lives = |id| snapshot.grant(id).is_some_and(|grant| grant.in_force(op.now()));
         for ended in info.grants().filter(|id| !lives(*id)) {
-            detail.push_str(&format!("; grant {ended} ended"));
+            let _ = write!(detail, "; grant {ended} ended");
         }
     }
     let mut event = core.event(op, EventType::ConnectionEnded);

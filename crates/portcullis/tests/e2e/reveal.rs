@@ -35,7 +35,7 @@ when { context has grant };
 
 @id("notes")
 permit (principal is User in Group::"oncall", action == Action::"payments.putNote", resource in Service::"payments");
-@id("customers") @reviews("1") @max_duration("10m")
+@id("customers") @reviews("1") @max_duration("10m") @max_uses("1")
 permit (principal is User in Group::"engineering", action == Action::"payments.moveCustomer", resource in Service::"payments")
 when { context has grant };
 
@@ -308,7 +308,8 @@ fn e21_what_is_revealed_in_a_stream_ends_with_its_time() {
     let _ = lines.read_to_end(&mut rest);
     let late = portcullis_testkit::ambient::machine_time().duration_since(ends);
     let late = late.as_secs_f64();
-    assert!(late > -0.5, "it ended {late} s before its grant did");
+    // The clock shows whole seconds.
+    assert!(late > -1.0, "it ended {late} s before its grant did");
     assert!(late < AT_ONCE.as_secs_f64(), "it ended {late} s after its grant");
     shows(&ana.order("payments"), false, false);
 }
