@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{CARD, Orders, Visitor, masked, shows, until};
 use crate::{mesh::eventually, payments::grant, wire::Wire};
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 /// Reads what comes until it is over.
 #[track_caller]

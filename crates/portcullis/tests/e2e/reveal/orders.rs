@@ -23,7 +23,7 @@ impl Slow {
     /// Waits until `count` have come so far.
     pub(super) fn until_waiting(&self, count: usize) {
         let state = self.state.lock().unwrap();
-        let long = Duration::from_secs(60);
+        let long = Duration::from_mins(1);
         let (state, _) =
             self.moved.wait_timeout_while(state, long, |(came, _)| *came < count).unwrap();
         assert!(state.0 >= count, "it never came");
