@@ -8,6 +8,7 @@
 //! declared is found by recognisers, if a class has them, and not otherwise.
 
 pub(crate) mod answer;
+pub(crate) mod beside;
 pub(crate) mod coding;
 mod events;
 pub(crate) mod head;

@@ -71,6 +71,25 @@ const RESERVED: [&str; 18] = [
 const SECRET: [&str; 7] =
     ["apikey", "authorization", "credential", "password", "secret", "signature", "token"];
 
+/// The names of query parameters, folded, that are credentials. A cursor may be a `page_token`: here it is
+/// the whole name that counts.
+const KEYS: [&str; 14] = [
+    "accesskey",
+    "accesstoken",
+    "apikey",
+    "authtoken",
+    "clientsecret",
+    "idtoken",
+    "password",
+    "passwd",
+    "refreshtoken",
+    "secret",
+    "sessiontoken",
+    "sig",
+    "signature",
+    "token",
+];
+
 /// The parameter `name` of `place`, if it can be read in one way.
 pub(super) fn param<'d>(
     reader: &mut Reader<'d>,
@@ -80,7 +99,10 @@ pub(super) fn param<'d>(
     node: &'d Node,
 ) -> Option<Param> {
     let header = match place {
-        "header" => Some(header(name).filter(|_| !is_key(document, name))?),
+        "header" => Some(header(name).filter(|_| !is_key(document, place, name))?),
+        "query" if KEYS.contains(&folded(name).as_str()) || is_key(document, place, name) => {
+            return None;
+        }
         "path" | "query" => None,
         _ => return None,
     };
@@ -174,11 +196,15 @@ fn header(name: &str) -> Option<HeaderName> {
     (!is_left_out).then_some(header)
 }
 
-/// Whether the document says that the header `name` is a key.
-fn is_key(document: &Document<'_>, name: &str) -> bool {
+fn folded(name: &str) -> String {
+    media::folded(&name.to_ascii_lowercase())
+}
+
+/// Whether the document says that `name` of `place` is a key.
+fn is_key(document: &Document<'_>, place: &str, name: &str) -> bool {
     let schemes = document.lookup("#/components/securitySchemes");
     schemes.into_iter().flat_map(Node::entries).any(|(_, scheme)| {
-        scheme.text_at("in") == Some("header")
+        scheme.text_at("in") == Some(place)
             && scheme.text_at("name").is_some_and(|own| own.eq_ignore_ascii_case(name))
     })
 }
@@ -194,10 +220,9 @@ pub(super) fn without_twins(params: Vec<Param>, declared: &[(&str, &str, &Node)]
     let is_twin = |param: &Param| {
         let own = |place: &str| matches!(place, "path" | "query" | "header");
         let same = declared.iter().filter(|(place, name, _)| own(place) && *name == &*param.name);
-        let folds = |name: &str| media::folded(&name.to_ascii_lowercase());
         let alike = declared
             .iter()
-            .filter(|(place, name, _)| *place == "header" && folds(name) == folds(&param.name));
+            .filter(|(place, name, _)| *place == "header" && folded(name) == folded(&param.name));
         same.count() > 1 || matches!(param.carrier, Carrier::Header(..)) && alike.count() > 1
     };
     let twins: Vec<bool> = params.iter().map(is_twin).collect();
