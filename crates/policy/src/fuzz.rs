@@ -76,10 +76,10 @@ fn same(record: &Record, decoded: &DynamicMessage) {
         match (value, &*other) {
             (Value::Long(one), Reflected::I64(other)) => assert_eq!(one, other, "{name}"),
             (Value::Long(one), Reflected::I32(other)) => {
-                assert_eq!(*one, i64::from(*other), "{name}")
+                assert_eq!(*one, i64::from(*other), "{name}");
             }
             (Value::Long(one), Reflected::U64(other)) => {
-                assert_eq!(u64::try_from(*one).unwrap(), *other, "{name}")
+                assert_eq!(u64::try_from(*one).unwrap(), *other, "{name}");
             }
             (Value::Bool(one), Reflected::Bool(other)) => assert_eq!(one, other, "{name}"),
             (Value::String(one), Reflected::String(other)) => assert_eq!(one, other, "{name}"),

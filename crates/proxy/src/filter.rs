@@ -18,7 +18,7 @@ use crate::canonical::{framing::tokens, single::Present};
 
 /// Removes what belongs to this hop, nominated headers first.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    // Two words that most connections say name no header that is not removed below.
+    // Two words that most connections say, and the headers of that name are removed below.
     let is_name = |token: &&[u8]| {
         !token.eq_ignore_ascii_case(b"keep-alive") && !token.eq_ignore_ascii_case(b"close")
     };
@@ -29,6 +29,8 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     for name in nominated {
         headers.remove(name);
     }
+    // RFC 9110 section 7.6.1: no header has this name, so that none is nominated by it.
+    headers.remove("close");
     remove_matching(headers, |name| Present::named(name).has(Present::HOP_BY_HOP));
 }
 

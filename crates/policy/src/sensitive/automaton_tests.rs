@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use serde_json_path::JsonPath;
+use serde_json_path::{JsonPath, NormalizedPath};
 
 use super::*;
 
@@ -48,7 +48,7 @@ fn by_library(paths: &[&str], value: &Value) -> BTreeSet<String> {
         .flat_map(|path| {
             let path = JsonPath::parse(path).unwrap();
             let places = path.query_located(value);
-            places.locations().map(|at| at.to_json_pointer()).collect::<Vec<_>>()
+            places.locations().map(NormalizedPath::to_json_pointer).collect::<Vec<_>>()
         })
         .collect();
     let is_below =

@@ -156,8 +156,6 @@ fn sections_of_later_versions_are_errors() {
         let shown = refused(&format!("{SOUND}    {key}\n"));
         assert!(shown.contains("is not supported by this version"), "{shown}");
     }
-    let shown = refused(&format!("{SOUND}    operations: {{protobuf: x.binpb}}\n"));
-    assert!(shown.contains("`protobuf` is not supported by this version"), "{shown}");
 }
 
 #[test]

@@ -197,3 +197,10 @@ fn an_assertion_verifies_under_the_published_key() {
     assert_eq!(claims["sub"], "corp:ana");
     assert_eq!(claims["exp"], 1_120);
 }
+
+#[test]
+fn c04_a_header_called_close_is_nominated_by_the_word() {
+    let mut headers = headers(&[("connection", "close"), ("close", "a"), ("accept", "b")]);
+    strip(&mut headers);
+    assert_eq!(names(&headers), ["accept"]);
+}

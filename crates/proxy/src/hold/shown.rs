@@ -59,17 +59,14 @@ pub(super) fn body(
     }
     let content_type = request.headers.get(CONTENT_TYPE)?.to_str().ok()?;
     let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let (text, masked) = match reveal::masked(exchange) {
-        Some((sensitive, _)) => {
-            let all = sensitive.all();
-            let masked = mask_document(body, content_type, &sensitive, all).ok()?;
-            (masked, sensitive.names(all).cloned().collect())
-        }
-        None => {
-            let is_json = kind == "application/json" || kind.ends_with("+json");
-            let is_sound = is_json && serde_json::from_slice::<IgnoredAny>(body).is_ok();
-            (is_sound || kind == FORM).then(|| (body.to_vec(), Vec::new()))?
-        }
+    let (text, masked) = if let Some((sensitive, _)) = reveal::masked(exchange) {
+        let all = sensitive.all();
+        let masked = mask_document(body, content_type, &sensitive, all).ok()?;
+        (masked, sensitive.names(all).cloned().collect())
+    } else {
+        let is_json = kind == "application/json" || kind.ends_with("+json");
+        let is_sound = is_json && serde_json::from_slice::<IgnoredAny>(body).is_ok();
+        (is_sound || kind == FORM).then(|| (body.to_vec(), Vec::new()))?
     };
     let text = String::from_utf8(text).ok()?;
     Some(Box::new(ShownBody { content_type: kind, text, masked }))

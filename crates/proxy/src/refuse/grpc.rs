@@ -50,12 +50,12 @@ pub(crate) const fn status(refusal: &Refusal) -> u16 {
             RESOURCE_EXHAUSTED
         }
         Refusal::Misdirected | Refusal::SpeaksTcp(_) => FAILED_PRECONDITION,
-        Refusal::Unavailable(Unavailable::Internal) => INTERNAL,
+        Refusal::Unavailable(Unavailable::Internal)
+        | Refusal::Upstream(UpstreamTrouble::Opaque) => INTERNAL,
         Refusal::Unavailable(_)
         | Refusal::Upstream(
             UpstreamTrouble::Unreachable | UpstreamTrouble::Broken | UpstreamTrouble::Overloaded,
         ) => UNAVAILABLE,
-        Refusal::Upstream(UpstreamTrouble::Opaque) => INTERNAL,
         Refusal::TooSlow | Refusal::Upstream(UpstreamTrouble::TimedOut) => DEADLINE_EXCEEDED,
     }
 }

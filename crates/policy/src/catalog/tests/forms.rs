@@ -39,11 +39,10 @@ fn form(text: &str) -> Result<Record, InspectError> {
 
 /// A form in parts: each a head, without its last line, and what is in it.
 pub(super) fn parts(parts: &[(&str, &str)]) -> Vec<u8> {
-    let mut text = String::new();
-    for (head, content) in parts {
-        text += &format!("--cut-here\r\n{head}\r\n\r\n{content}\r\n");
-    }
-    (text + "--cut-here--\r\n").into_bytes()
+    let part =
+        |(head, content): &(&str, &str)| format!("--cut-here\r\n{head}\r\n\r\n{content}\r\n");
+    let parts: Vec<String> = parts.iter().map(part).collect();
+    (parts.concat() + "--cut-here--\r\n").into_bytes()
 }
 
 pub(super) fn named(name: &str) -> String {
@@ -225,9 +224,18 @@ fn of_files_policies_read_names_sizes_and_types() {
     assert!(matches!(refused(&parts(&[(file, "x"), (&meta, "{}")])), Err(NotRepresentable(_))));
 }
 
+fn whole() -> String {
+    String::from_utf8(simple(&[("amount", "1")])).unwrap()
+}
+
+/// The whole form, with something else in it.
+fn changed(from: &str, to: &str) -> String {
+    whole().replacen(from, to, 1)
+}
+
 #[test]
-fn a_form_in_parts_is_cut_in_one_way() {
-    let whole = String::from_utf8(simple(&[("amount", "1")])).unwrap();
+fn a_boundary_reads_one_way() {
+    let whole = whole();
     let kinds: [(&str, bool); 12] = [
         ("multipart/form-data; boundary=\"cut-here\"", true),
         ("Multipart/Form-Data;boundary=cut-here", true),
@@ -247,7 +255,11 @@ fn a_form_in_parts_is_cut_in_one_way() {
         assert_eq!(found.is_ok(), fits, "{kind}: {found:?}");
         assert!(fits || matches!(found, Err(Malformed(_))), "{kind}: {found:?}");
     }
-    let changed = |from: &str, to: &str| whole.replacen(from, to, 1);
+}
+
+#[test]
+fn a_form_in_parts_is_cut_in_one_way() {
+    let whole = whole();
     let cases = [
         ("before it", format!("x\r\n{whole}")),
         ("a line before it", format!("\r\n{whole}")),
@@ -266,6 +278,16 @@ fn a_form_in_parts_is_cut_in_one_way() {
                 "1\n--cut-here\nContent-Disposition: form-data; name=\"amount\"\n\n9\r\n",
             ),
         ),
+    ];
+    for (what, text) in cases {
+        let found = read(&all(), PARTS, text.as_bytes());
+        assert!(matches!(found, Err(Malformed(_))), "{what}: {found:?}");
+    }
+}
+
+#[test]
+fn the_head_of_a_part_reads_one_way() {
+    let cases = [
         ("no head", changed("Content-Disposition: form-data; name=\"amount\"\r\n", "")),
         ("a folded line", changed("; name", ";\r\n name")),
         ("another kind", changed("form-data;", "attachment;")),

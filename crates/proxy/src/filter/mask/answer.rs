@@ -78,10 +78,9 @@ impl Inspector {
 
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), Trouble> {
         match self {
-            Self::Nothing => Ok(()),
             Self::Json(json) => json.finish(out),
             // What follows the last blank line is no event.
-            Self::Events(_) => Ok(()),
+            Self::Nothing | Self::Events(_) => Ok(()),
             Self::Messages(messages) => messages.finish(),
         }
     }

@@ -199,8 +199,8 @@ struct Zstd {
 enum Part {
     #[default]
     Header,
+    /// With the checksum, if it is the last and there is one: without it, the library keeps the end back.
     Block,
-    Checksum,
 }
 
 impl Zstd {
@@ -232,14 +232,14 @@ impl Zstd {
             (Part::Block, [b1, b2, b3, ..]) => {
                 let header = u32::from_le_bytes([*b1, *b2, *b3, 0]);
                 let size = usize::try_from(header >> 3).unwrap_or(usize::MAX);
+                let checksum = if header & 1 != 0 && self.has_checksum { 4 } else { 0 };
                 match (header >> 1) & 3 {
                     _ if size > LARGEST => Err(Trouble::Undecodable),
-                    1 => Ok(Some(4)),
-                    0 | 2 => Ok(Some(3 + size)),
+                    1 => Ok(Some(4 + checksum)),
+                    0 | 2 => Ok(Some(3 + size + checksum)),
                     _ => Err(Trouble::Undecodable),
                 }
             }
-            (Part::Checksum, _) => Ok(Some(4)),
             (Part::Header | Part::Block, _) => Ok(None),
         }
     }
@@ -272,18 +272,14 @@ impl Zstd {
                     }
                     to(out.get(..count).unwrap_or_default())?;
                 }
-                self.expect = match (is_last, self.has_checksum) {
-                    (false, _) => Part::Block,
-                    (true, true) => Part::Checksum,
-                    (true, false) => Part::Header,
-                };
-            }
-            Part::Checksum => {
-                let said = u32::from_le_bytes(part.try_into().map_err(|_| Trouble::Undecodable)?);
-                if self.decoder.get_calculated_checksum() != Some(said) {
-                    return Err(Trouble::Undecodable);
+                if is_last {
+                    let decoder = &self.decoder;
+                    let is_other = |said| decoder.get_calculated_checksum() != Some(said);
+                    if decoder.get_checksum_from_data().is_some_and(is_other) {
+                        return Err(Trouble::Undecodable);
+                    }
+                    self.expect = Part::Header;
                 }
-                self.expect = Part::Header;
             }
         }
         Ok(())

@@ -220,10 +220,9 @@ impl Json {
         pushed.at += 1;
         match self.expect {
             Expect::Text if self.framing == Framing::Sequence => Err(Trouble::NotJson),
-            Expect::Text | Expect::Value => self.value(byte, pushed),
             Expect::Nothing if self.framing == Framing::Many => self.value(byte, pushed),
             Expect::ValueOrEnd if byte == b']' => self.close(),
-            Expect::ValueOrEnd => self.value(byte, pushed),
+            Expect::Text | Expect::Value | Expect::ValueOrEnd => self.value(byte, pushed),
             Expect::NameOrEnd if byte == b'}' => self.close(),
             Expect::Name | Expect::NameOrEnd if byte == b'"' => {
                 self.token = Token::Name(Scan::default());

@@ -26,10 +26,9 @@ const FOR_URLS: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIEN
 #[inline]
 pub(super) fn may_begin(raw: &[u8]) -> bool {
     match raw {
-        [b'"', ..] => false,
-        [b'{' | b'[' | b' ' | b'\\', ..] => true,
+        [] | [b'e' | b'W'] | [b'{' | b'[' | b' ' | b'\\', ..] => true,
         [b'e' | b'W', second, ..] => begins_base64(*second),
-        [] | [b'e' | b'W'] => true,
+        // An empty string, too.
         [_, ..] => false,
     }
 }
