@@ -140,8 +140,8 @@ fn in_one_case(name: &str) -> String {
 /// The names of a record, folded when they are first asked for. It says nothing that the fields do not.
 #[derive(Debug, Default)]
 pub(super) struct Folds {
-    names: OnceLock<Names>,
-    cases: OnceLock<Cases>,
+    names: OnceLock<Box<Names>>,
+    cases: OnceLock<Box<Cases>>,
 }
 
 /// Names in one case, and the bytes of the longest.
@@ -151,19 +151,25 @@ struct Cases {
     longest: usize,
 }
 
+impl Cases {
+    fn of_record(ty: &RecordType) -> Self {
+        Self {
+            by_case: ty.fields.keys().map(|own| (in_one_case(own), Arc::clone(own))).collect(),
+            longest: ty.fields.keys().map(|own| own.len()).max().unwrap_or_default(),
+        }
+    }
+}
+
 impl RecordType {
     /// As forms have its names.
     pub(super) fn names(&self) -> &Names {
-        self.folds.names.get_or_init(|| Names::of_record(self))
+        self.folds.names.get_or_init(|| Box::new(Names::of_record(self)))
     }
 
     /// Some readers match names whatever their case, so that `Amount` after `amount` would reach the
     /// upstream as the amount that nobody checked. The name that `name` is like, and is not.
     pub(super) fn in_another_case(&self, name: &str) -> Option<&Arc<str>> {
-        let cases = self.folds.cases.get_or_init(|| Cases {
-            by_case: self.fields.keys().map(|own| (in_one_case(own), Arc::clone(own))).collect(),
-            longest: self.fields.keys().map(|own| own.len()).max().unwrap_or_default(),
-        });
+        let cases = self.folds.cases.get_or_init(|| Box::new(Cases::of_record(self)));
         // No character is more than four times as long in another case.
         if name.len() > cases.longest.saturating_mul(4) {
             return None;

@@ -15,7 +15,8 @@ fn taking(syntax: &str, declared: &str) -> Catalog {
 
 #[test]
 fn what_stands_for_absent_fields_is_counted() {
-    let fields: String = (1..=200).map(|number| format!("int64 f{number} = {number};")).collect();
+    let fields: Vec<_> = (1..=200).map(|number| format!("int64 f{number} = {number};")).collect();
+    let fields = fields.concat();
     let catalog = taking(
         "proto3",
         &format!("message Message {{ repeated Line lines = 1; }} message Line {{ {fields} }}"),

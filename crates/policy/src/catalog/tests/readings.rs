@@ -111,7 +111,8 @@ fn n04_what_parsers_make_of_undeclared_names_is_malformed() {
         "\u{feff}amount",
         "AMOUNT",
     ] {
-        let encoded: String = name.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let encoded: Vec<_> = name.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let encoded = encoded.concat();
         let form = format!("amount=1&{encoded}=9");
         let found = post(FORM, None, form.as_bytes());
         assert!(matches!(found, Err(Malformed(_))), "{name:?}: {found:?}");
