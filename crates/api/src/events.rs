@@ -88,7 +88,7 @@ fn come_again(entropy: &dyn Entropy) -> Event {
     let mut drawn = [0; 2];
     entropy.fill(&mut drawn);
     let part = f64::from(u16::from_le_bytes(drawn)) / f64::from(u16::MAX);
-    let within = (COME_AGAIN_WITHIN - COME_AGAIN_AFTER).mul_f64(part);
+    let within = COME_AGAIN_WITHIN.saturating_sub(COME_AGAIN_AFTER).mul_f64(part);
     Event::default().retry(COME_AGAIN_AFTER + within)
 }
 

@@ -39,12 +39,12 @@ impl Mouth {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let listener = TcpListener::bind(address).unwrap();
         let words = Arc::new(Mutex::new(Vec::new()));
-        let (hears, heard) = mpsc::channel();
+        let (tells, heard) = mpsc::channel();
         let said = Arc::clone(&words);
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let (said, hears) = (Arc::clone(&said), hears.clone());
-                thread::spawn(move || speak(stream.unwrap(), &said, &hears));
+                let (said, tells) = (Arc::clone(&said), tells.clone());
+                thread::spawn(move || speak(stream.unwrap(), &said, &tells));
             }
         });
         Self { address, words, heard }

@@ -33,7 +33,7 @@ fn g10_messages_are_masked_and_packed_ones_asked_for_by_nobody() {
     let port = free_port();
     let _server = python("protobuf_peer.py", &["serve", &port.to_string(), path], Stdio::null());
     let address = SocketAddr::from(([127, 0, 0, 1], port));
-    assert!(wait_for_port(address, Duration::from_secs(60)));
+    assert!(wait_for_port(address, Duration::from_mins(1)));
     let service = format!(
         "name: calls\nhosts: [{HOST}]\nupstream: {{instances: {{r-1: \"h2c://{address}\"}}}}\n\
          operations: {{protobuf: \"{path}\", services: [shop.v1.Refunds]}}\n\

@@ -57,7 +57,7 @@ impl Refunds {
             Stdio::null(),
         );
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        assert!(wait_for_port(address, Duration::from_secs(60)));
+        assert!(wait_for_port(address, Duration::from_mins(1)));
         let house = plan(&set, &format!("h2c://{address}"), policies).start();
         Self { house, set, _folder: folder, _server: server }
     }
@@ -107,7 +107,7 @@ fn a_policy_decides_on_a_field_of_a_message_of_grpcio() {
         r#"Create {"amount": 51, "currency": "EUR"}"#,
         r#"Create {"amount": 50, "currency": "USD"}"#,
         r#"Create {"currency": "EUR"}"#,
-        r#"Create {}"#,
+        r"Create {}",
         r#"Find {"id": "r-1"}"#,
         r#"Watch {"id": "r-1"}"#,
         r#"Watch {"id": "r-2"}"#,

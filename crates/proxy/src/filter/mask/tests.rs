@@ -1,5 +1,7 @@
 //! The engine on documents of every shape, in every encoding and piece.
 
+use std::fmt::Write as _;
+
 use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
@@ -163,7 +165,10 @@ fn g08_documents_in_strings_are_masked_inside() {
     assert_eq!(masked(&text(inner)), Ok(text(hidden)));
     assert_eq!(masked(&text(&format!("\n {inner} "))), Ok(text(&format!("{hidden} "))));
     // All escaped, in another string, and on from where it stands.
-    let escaped: String = inner.chars().map(|c| format!("\\u{:04x}", u32::from(c))).collect();
+    let mut escaped = String::new();
+    for c in inner.chars() {
+        write!(escaped, "\\u{:04x}", u32::from(c)).unwrap();
+    }
     assert_eq!(masked(&format!(r#"["{escaped}"]"#)), Ok(json!([hidden]).to_string()));
     assert_eq!(masked(&text(&text(inner))), Ok(text(&text(hidden))));
     assert_eq!(
@@ -308,7 +313,7 @@ fn written(value: &Value, noise: &mut impl Iterator<Item = u8>) -> String {
         Value::String(text) => {
             let mut units = Vec::new();
             for c in text.chars() {
-                if noise.next().unwrap_or(0) % 3 == 0 {
+                if noise.next().unwrap_or(0).is_multiple_of(3) {
                     let mut pair = [0; 2];
                     let pair = c.encode_utf16(&mut pair);
                     units.extend(pair.iter().map(|unit| format!("\\u{unit:04X}")));

@@ -217,7 +217,8 @@ mod tests {
             }
             assert!(pushed(&[(0x01, b"{"), (0x81, b"{}")], size).is_err());
         }
-        let endless = vec![(0x00, &[b'['; 60_000][..]); 20];
+        let piece = vec![b'['; 60_000];
+        let endless = vec![(0x00, &piece[..]); 20];
         let parts = [&[(0x01, &b"["[..])][..], &endless].concat();
         assert_eq!(pushed(&parts, 9999), Err(Trouble::TooLarge));
     }
