@@ -13,6 +13,7 @@ mod inspect;
 mod json;
 mod load;
 mod media;
+mod names;
 mod openapi;
 mod operation;
 mod protobuf;
@@ -23,7 +24,7 @@ mod template;
 mod trie;
 pub mod types;
 
-pub use operation::{InspectError, Operation};
+pub use operation::{HeaderParams, InspectError, Operation};
 pub use protobuf::ProtobufMethod;
 pub use responses::leading_nowhere;
 pub use service::{Matched, Service};

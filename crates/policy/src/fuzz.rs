@@ -42,7 +42,7 @@ pub fn openapi(bytes: &[u8]) {
             for operation in catalog.services().flat_map(crate::catalog::Service::operations) {
                 let path: Vec<(&str, String)> = Vec::new();
                 let _read = operation.params(&path, Some("a=1&b[c]=2"), &headers);
-                let _read = operation.body(&headers, b"{\"a\": 1}");
+                let _read = operation.body(&headers, None, b"{\"a\": 1}");
             }
         }
     }
@@ -61,8 +61,8 @@ pub fn protobuf(bytes: &[u8]) {
         let kind = HeaderValue::from_static("application/grpc");
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, kind)]);
         // As they come, too: the frame is a stranger's.
-        let _read = operation.body(&headers, bytes);
-        let Ok(Some(record)) = operation.body(&headers, &framed) else { return };
+        let _read = operation.body(&headers, None, bytes);
+        let Ok(Some(record)) = operation.body(&headers, None, &framed) else { return };
         // What does not map may still be broken to the library.
         if let Ok(decoded) = DynamicMessage::decode(message.clone(), bytes) {
             same(&record, &decoded);
@@ -109,7 +109,7 @@ pub fn form(bytes: &[u8]) {
     };
     FORM.with(|catalog| {
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))]);
-        let Ok(Some(record)) = only(catalog, "post").body(&headers, bytes) else { return };
+        let Ok(Some(record)) = only(catalog, "post").body(&headers, None, bytes) else { return };
         let Value::Long(amount) = &record["amount"] else { panic!("{record:?}") };
         if is_plain {
             let pairs = url::form_urlencoded::parse(bytes).filter(|(name, _)| name == "amount");

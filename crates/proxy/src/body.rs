@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use portcullis_policy::catalog::HeaderParams;
 
 use crate::{
     connection::{Opening, Watch},
@@ -70,12 +71,18 @@ pub(crate) enum UpBody {
 pub(crate) struct Upload {
     incoming: Incoming,
     watch: Option<Rc<Watch>>,
+    /// What trailers must not be taken for.
+    declared: Option<HeaderParams>,
 }
 
 impl UpBody {
-    /// As it comes; cut together with `watch`.
-    pub(crate) fn streaming(incoming: Incoming, watch: Option<Rc<Watch>>) -> Self {
-        Self::Streaming(Upload { incoming, watch })
+    /// As it comes, without trailers that may be taken for `declared` headers; cut together with `watch`.
+    pub(crate) fn streaming(
+        incoming: Incoming,
+        watch: Option<Rc<Watch>>,
+        declared: Option<HeaderParams>,
+    ) -> Self {
+        Self::Streaming(Upload { incoming, watch, declared })
     }
 }
 
@@ -136,7 +143,7 @@ impl Upload {
         match frame {
             Poll::Ready(Some(Ok(mut frame))) => {
                 if let Some(trailers) = frame.trailers_mut() {
-                    strip_request_trailers(trailers);
+                    strip_request_trailers(trailers, self.declared.as_ref());
                 } else if let (Some(data), Some(watch)) = (frame.data_ref(), &self.watch) {
                     watch.went_up(data.len());
                 }

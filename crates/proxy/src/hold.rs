@@ -17,7 +17,6 @@ mod wish;
 
 use std::{rc::Rc, time::Duration};
 
-use http::HeaderValue;
 use jiff::SignedDuration;
 use portcullis_model::{
     Refusal, Resource, ShownBody,
@@ -38,12 +37,11 @@ pub(crate) use self::{
     wish::{PREFER, applied, rest},
 };
 use crate::{
-    canonical::{Canonical, single::GRPC_TIMEOUT},
+    canonical::Canonical,
     core::Core,
     decide::{self, Question},
     digest,
     exchange::{Exchange, Key, Recorded},
-    forward::deadline::Deadline,
     identify::Caller,
     inspect::{self, Payload},
     ports::{HeldRequest, HoldAnswer, HoldEnd, NotOpened},
@@ -53,8 +51,6 @@ use crate::{
 
 /// How often a request that waits looks at the clock: what identified its caller may have ended.
 const TICK: Duration = Duration::from_secs(1);
-/// Eight digits are the most that `grpc-timeout` has.
-const LONGEST_GRPC_MILLIS: u128 = 99_999_999;
 
 /// What a request that waited is forwarded with.
 pub(crate) type Released = (Pass, Rc<Question>, Payload);
@@ -277,7 +273,6 @@ impl Held<'_> {
             self.exchange.shown = payload.whole().and_then(|body| self.shown(body));
         }
         let (pass, question) = decided?;
-        self.shorten();
         Ok((pass, question, payload))
     }
 
@@ -317,18 +312,6 @@ impl Held<'_> {
         }
         let operation = Some(self.refused.operation.clone());
         Err(Refusal::Denied(Denial { service: place.service, operation }))
-    }
-
-    /// The upstream has as much time as the caller has left.
-    fn shorten(&mut self) {
-        let headers = &mut self.request.headers;
-        let Some(own) = Deadline::by_caller(self.request.speaks, headers) else { return };
-        let left = own.saturating_sub(self.exchange.started.elapsed()).as_millis().max(1);
-        if left <= LONGEST_GRPC_MILLIS
-            && let Ok(value) = HeaderValue::from_str(&format!("{left}m"))
-        {
-            headers.insert(GRPC_TIMEOUT, value);
-        }
     }
 
     fn declined(self, why: String) -> Refusal {

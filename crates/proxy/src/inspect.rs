@@ -155,7 +155,7 @@ fn body(
         let why = "a policy reads this body, so it cannot be compressed";
         return Err(Refusal::NotRepresentable(why.to_owned()));
     }
-    declared.body(&request.headers, bytes).map_err(refusal)
+    declared.body(&request.headers, request.target.query(), bytes).map_err(refusal)
 }
 
 pub(crate) fn refusal(error: InspectError) -> Refusal {

@@ -1,12 +1,13 @@
 //! What is declared about operations, before anything is checked across them: inline, by method, or
 //! in an OpenAPI document.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use http::HeaderName;
 use indexmap::IndexMap;
 
 use super::{
+    names::Names,
     protobuf::{self, ProtobufMethod},
     template::{Segment, Template},
     types::{Field, RecordType, Type},
@@ -101,11 +102,39 @@ pub(super) enum Holds {
     /// A JSON object.
     Json(RecordType),
     /// Names and values as a query has them.
-    Form(Vec<Param>),
+    Form(Form),
     /// Names and values in parts.
-    Parts(RecordType),
+    Parts(Parts),
     /// Something that policies cannot read.
     Opaque,
+}
+
+/// A form that is written like a query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Form {
+    pub(super) params: Vec<Param>,
+    pub(super) names: Names,
+}
+
+/// A form in parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Parts {
+    pub(super) ty: RecordType,
+    /// Those whose parts are declared to be JSON.
+    pub(super) json: BTreeSet<Arc<str>>,
+}
+
+impl Form {
+    pub(super) fn new(params: Vec<Param>) -> Self {
+        let names = Names::of_pairs(&params);
+        Self { params, names }
+    }
+}
+
+impl Parts {
+    pub(super) fn new(ty: RecordType, json: BTreeSet<Arc<str>>) -> Self {
+        Self { ty, json }
+    }
 }
 
 impl Body {
@@ -132,7 +161,7 @@ impl Param {
     /// The record of all of `params`; `None` if there are none.
     pub(super) fn record_type(params: &[Self]) -> Option<RecordType> {
         let fields = params.iter().map(|param| (Arc::clone(&param.name), param.field.clone()));
-        (!params.is_empty()).then(|| RecordType { fields: fields.collect() })
+        (!params.is_empty()).then(|| RecordType::of(fields.collect()))
     }
 
     /// A path parameter about which nothing else is known.

@@ -17,6 +17,7 @@ use super::{
     declared::{Body, Carrier, Document, Holds, Media, Param},
     json::{self, Json},
     media,
+    names::Names,
     types::{RecordType, Type},
 };
 use crate::context::{Record, Value};
@@ -27,14 +28,47 @@ const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 /// Fractional digits of a Cedar decimal.
 const DECIMAL_PLACES: usize = 4;
 
+/// Names in a query and a form together. Several servers ignore what comes after the thousandth.
+const MAX_NAMES: usize = 999;
+
+/// How many more names there may be.
+struct Left(usize);
+
+/// What comes with a form, and may be merged with it: the raw query, and what is declared there.
+pub(super) struct Beside<'a> {
+    pub(super) query: &'a str,
+    pub(super) names: &'a Names,
+}
+
+impl Left {
+    const fn new() -> Self {
+        Self(MAX_NAMES)
+    }
+
+    fn spend(&mut self, names: usize) -> Result<(), InspectError> {
+        let too_many = || malformed(&format!("there are more than {MAX_NAMES} names in it"));
+        self.0 = self.0.checked_sub(names).ok_or_else(too_many)?;
+        Ok(())
+    }
+}
+
+impl Beside<'_> {
+    /// A field `name` that the form does not declare, and that may be read as a parameter.
+    fn check_field(&self, name: &str) -> Result<(), InspectError> {
+        let taken = self.names.owns(name) || self.names.taken_for(name).is_some();
+        if taken { Err(malformed("a field may be read as a parameter")) } else { Ok(()) }
+    }
+}
+
 /// Typed parameters. `path` holds raw values by name, `query` is the raw query.
 pub(super) fn params(
     declared: &[Param],
+    names: &Names,
     path: &[(&str, String)],
     query: Option<&str>,
     headers: &HeaderMap,
 ) -> Result<Record, InspectError> {
-    let pairs = pairs::read(query.unwrap_or_default(), declared)?;
+    let pairs = pairs::read(query.unwrap_or_default(), names, &mut Left::new())?;
     let value = |param: &Param| match &param.carrier {
         Carrier::Path(written) => {
             let raw = path.iter().find(|(name, _)| **name == *param.name);
@@ -72,10 +106,11 @@ pub(super) fn body(
     headers: &HeaderMap,
     bytes: &[u8],
     most: u64,
+    beside: &Beside<'_>,
 ) -> Result<Option<Record>, InspectError> {
     let content_type = only(headers, &header::CONTENT_TYPE)?;
     match declared {
-        Body::Document(declared) => document(declared, content_type, bytes),
+        Body::Document(declared) => document(declared, content_type, bytes, beside),
         Body::Message(input) => {
             if !content_type.is_some_and(is_grpc) {
                 return Err(undeclared(content_type, &["application/grpc"]));
@@ -90,6 +125,7 @@ fn document(
     declared: &Document,
     content_type: Option<&str>,
     bytes: &[u8],
+    beside: &Beside<'_>,
 ) -> Result<Option<Record>, InspectError> {
     if bytes.is_empty() {
         let missing = InspectError::NotRepresentable("the body is required and missing".to_owned());
@@ -107,11 +143,11 @@ fn document(
             check_charset(kind)?;
             json_body(ty, bytes)?
         }
-        Holds::Form(params) => {
+        Holds::Form(form) => {
             check_charset(kind)?;
-            pairs::form(params, text(bytes)?)?
+            pairs::form(form, text(bytes)?, beside)?
         }
-        Holds::Parts(ty) => parts::record(ty, kind, bytes)?,
+        Holds::Parts(declared) => parts::record(declared, kind, bytes, beside)?,
         Holds::Opaque => {
             let what =
                 format!("a policy reads this body, and `{}` has no fields to read", found.essence);
@@ -202,7 +238,10 @@ fn record(
     let mut record = Record::new();
     for (key, json) in entries {
         let Some((name, field)) = ty.fields.get_key_value(&*key) else {
-            check_case(&key, ty.fields.keys())?;
+            if let Some(other) = ty.in_another_case(&key) {
+                let key = key.escape_debug();
+                return Err(malformed(&format!("`{key}` differs from `{other}` in case only")));
+            }
             continue;
         };
         // Null where nothing is required is how most senders write absence.
@@ -220,23 +259,12 @@ fn record(
     }
 }
 
-/// Some readers match names whatever their case, so that `Amount` after `amount` would reach the
-/// upstream as the amount that nobody checked. An undeclared name like that has two meanings.
-fn check_case<'a>(
-    name: &str,
-    declared: impl IntoIterator<Item = &'a Arc<str>>,
-) -> Result<(), InspectError> {
-    let is_alike = |other: &str| {
-        if name.is_ascii() && other.is_ascii() {
-            return name.eq_ignore_ascii_case(other);
-        }
-        let folded = |text: &str| text.to_uppercase().to_lowercase();
-        folded(name) == folded(other)
-    };
-    match declared.into_iter().find(|other| ***other != *name && is_alike(other)) {
+/// An undeclared `name` that a reader may take for a declared one has two meanings.
+fn check_name(name: &str, names: &Names) -> Result<(), InspectError> {
+    match names.taken_for(name) {
         Some(other) => {
-            let shown = name.escape_debug();
-            Err(malformed(&format!("`{shown}` differs from `{other}` in case only")))
+            let name = name.escape_debug();
+            Err(malformed(&format!("`{name}` may be read as `{other}`")))
         }
         None => Ok(()),
     }
@@ -334,17 +362,18 @@ fn exact_decimal(text: &str) -> Option<String> {
 
 /// Decoded once; a percent sign without two hexadecimal digits means nothing (RFC 3986, 2.1).
 fn decoded(raw: &str) -> Result<String, InspectError> {
-    let escapes = raw.split('%').skip(1);
-    let hexadecimal = |rest: &str| {
-        rest.as_bytes().get(..2).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit))
-    };
-    if !escapes.into_iter().all(hexadecimal) {
+    if !raw.split('%').skip(1).all(is_hexadecimal) {
         return Err(malformed("a percent sign does not encode anything"));
     }
     match percent_decode_str(raw).decode_utf8() {
         Ok(text) => Ok(text.into_owned()),
         Err(_) => Err(malformed("a percent-encoded value is not UTF-8")),
     }
+}
+
+/// Whether `rest` begins with two hexadecimal digits.
+fn is_hexadecimal(rest: &str) -> bool {
+    rest.as_bytes().get(..2).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit))
 }
 
 fn malformed(what: &str) -> InspectError {

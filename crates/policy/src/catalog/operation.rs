@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use portcullis_model::OperationName;
 
 use super::{
-    declared::{Body, CONNECT, Draft, Param},
-    inspect,
+    declared::{Body, CONNECT, Carrier, Draft, Param},
+    inspect, media,
+    names::Names,
     protobuf::ProtobufMethod,
     template::Template,
     types::RecordType,
@@ -23,9 +24,30 @@ pub struct Operation {
     template: Option<Template>,
     params: Vec<Param>,
     params_type: Option<RecordType>,
+    /// Of the parameters in the query.
+    query: Names,
+    headers: Option<HeaderParams>,
     body: Option<Body>,
     protobuf: Option<Box<ProtobufMethod>>,
     max_body: u64,
+}
+
+/// The headers in which an operation has parameters, as services may fold their names.
+#[derive(Debug, Clone)]
+pub struct HeaderParams(Arc<[String]>);
+
+impl HeaderParams {
+    /// `None` if there are none.
+    pub fn of(names: impl IntoIterator<Item = HeaderName>) -> Option<Self> {
+        let folded: Vec<String> =
+            names.into_iter().map(|name| media::folded(name.as_str())).collect();
+        (!folded.is_empty()).then(|| Self(folded.into()))
+    }
+
+    /// Whether a service may take `name` for one of them.
+    pub fn has(&self, name: &HeaderName) -> bool {
+        self.0.contains(&media::folded(name.as_str()))
+    }
 }
 
 /// Why a request cannot be inspected.
@@ -51,7 +73,24 @@ impl Operation {
     ) -> Self {
         let Draft { method, template, params, body, protobuf, .. } = draft;
         let params_type = Param::record_type(&params);
-        Self { name, group, method, template, params, params_type, body, protobuf, max_body }
+        let query = Names::of_pairs(&params);
+        let headers = HeaderParams::of(params.iter().filter_map(|param| match &param.carrier {
+            Carrier::Header(name, _) => Some(name.clone()),
+            Carrier::Path(_) | Carrier::Query(_) => None,
+        }));
+        Self {
+            name,
+            group,
+            method,
+            template,
+            params,
+            params_type,
+            query,
+            headers,
+            body,
+            protobuf,
+            max_body,
+        }
     }
 
     /// `payments.createRefund`.
@@ -101,6 +140,11 @@ impl Operation {
         self.protobuf.as_deref()
     }
 
+    /// The headers in which parameters are declared, if there are any.
+    pub fn header_params(&self) -> Option<HeaderParams> {
+        self.headers.clone()
+    }
+
     /// Declared parameters of path, query and headers as a typed record; `query` is the raw query
     /// string. Duplicates of a single-valued parameter are malformed; undeclared ones stay out.
     pub fn params(
@@ -112,15 +156,22 @@ impl Operation {
         if self.params.is_empty() {
             return Ok(None);
         }
-        inspect::params(&self.params, path_params, query, headers).map(Some)
+        inspect::params(&self.params, &self.query, path_params, query, headers).map(Some)
     }
 
     /// The declared body as a typed record. Duplicates are malformed, at any depth; what is undeclared
     /// stays out; `None` if no body is declared, or it may be absent and is. `headers` say how it is
-    /// written.
-    pub fn body(&self, headers: &HeaderMap, bytes: &[u8]) -> Result<Option<Record>, InspectError> {
+    /// written. Upstreams that merge forms with the raw `query` could read a declared field from there, and
+    /// a declared parameter from the form: that is malformed, unless both declare it.
+    pub fn body(
+        &self,
+        headers: &HeaderMap,
+        query: Option<&str>,
+        bytes: &[u8],
+    ) -> Result<Option<Record>, InspectError> {
+        let beside = inspect::Beside { query: query.unwrap_or_default(), names: &self.query };
         match &self.body {
-            Some(declared) => inspect::body(declared, headers, bytes, self.max_body),
+            Some(declared) => inspect::body(declared, headers, bytes, self.max_body, &beside),
             None => Ok(None),
         }
     }

@@ -175,7 +175,7 @@ impl<'d> Reader<'d> {
         self.inside += 1;
         for (name, property) in schema.at("properties").into_iter().flat_map(Node::entries) {
             // A read-only property may be required of answers; requests leave it out.
-            let required = is_required(schema, name) && !property.flag("readOnly");
+            let required = is_required(schema, name) && !self.is_read_only(property);
             if let Some(field) = self.field(property, required) {
                 own.fields.insert(name.into(), field);
             } else {
@@ -185,6 +185,12 @@ impl<'d> Reader<'d> {
         self.inside -= 1;
         fields.merge(own);
         fields.into_type()
+    }
+
+    /// Whether it, or what it refers to, says so.
+    fn is_read_only(&self, property: &Node) -> bool {
+        let resolved = self.document.resolve(property).unwrap_or(property);
+        property.flag("readOnly") || resolved.flag("readOnly")
     }
 
     /// Objects are merged; one other type stays what it is; anything else does not map.
@@ -231,7 +237,7 @@ pub(super) fn file() -> Type {
         ("type", field(Type::String, false)),
     ];
     let fields = fields.into_iter().map(|(name, field)| (Arc::from(name), field));
-    Type::Record(RecordType { fields: fields.collect() })
+    Type::Record(RecordType::of(fields.collect()))
 }
 
 /// Fields from several schemas that all hold.
@@ -264,7 +270,7 @@ impl Fields {
         for name in &self.left_out {
             self.fields.remove(name);
         }
-        (!self.fields.is_empty()).then_some(Type::Record(RecordType { fields: self.fields }))
+        (!self.fields.is_empty()).then_some(Type::Record(RecordType::of(self.fields)))
     }
 }
 

@@ -5,9 +5,11 @@ mod forms;
 mod inspection;
 mod loading;
 mod matching;
+mod messages;
 mod parameters;
 mod protobuf;
 mod reading;
+mod readings;
 mod types;
 
 use indexmap::IndexMap;

@@ -5,6 +5,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use super::names::Folds;
+
 /// A type that a value of [`crate::Value`] can have.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Type {
@@ -27,6 +29,7 @@ pub enum Type {
 pub struct RecordType {
     /// By name, as written in the document. Names may be anything that JSON allows.
     pub fields: BTreeMap<Arc<str>, Field>,
+    pub(super) folds: Folds,
 }
 
 /// One property or parameter.
@@ -36,4 +39,10 @@ pub struct Field {
     pub ty: Type,
     /// A value without it is not representable. What may be null is never required.
     pub required: bool,
+}
+
+impl RecordType {
+    pub(super) fn of(fields: BTreeMap<Arc<str>, Field>) -> Self {
+        Self { fields, folds: Folds::default() }
+    }
 }

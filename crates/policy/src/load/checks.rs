@@ -41,6 +41,8 @@ pub(super) struct Checked<'a> {
     pub(super) all_services: bool,
     /// Whether it says `@hold`.
     pub(super) holds: bool,
+    /// Whether it says `@max_uses`.
+    pub(super) counts: bool,
     /// The first annotation that only requests can have carried out.
     pub(super) of_requests: Option<&'a str>,
     /// The first folder of its file, if it is a service's.
@@ -144,21 +146,25 @@ impl Checked<'_> {
 
     /// Of a call with any number of messages, only a part could be seen before it is decided.
     fn streams(&self, catalog: &Catalog) -> Option<Mistake> {
-        if !Reads::of(self.clauses).includes(Part::Body) {
-            return None;
-        }
+        let reads_body = Reads::of(self.clauses).includes(Part::Body);
+        let (at, does) = match (reads_body, self.counts, self.holds) {
+            (true, ..) => ("body", "reads the body of"),
+            (_, true, _) => ("max_uses", "binds a grant to each request of"),
+            (.., true) => ("hold", "keeps requests waiting, as a whole, of"),
+            (false, false, false) => return None,
+        };
         let operations = catalog.services().flat_map(crate::catalog::Service::operations);
         let streaming = operations.into_iter().find(|operation| {
             operation.protobuf().is_some_and(|method| method.client_streaming)
-                && operation.body_type().is_some()
+                && (self.counts || self.holds || operation.body_type().is_some())
                 && self.concerns(operation)
         })?;
         let message = format!(
-            "this policy reads the body of {}, whose clients send a stream of messages",
+            "this policy {does} {}, whose clients send a stream of messages",
             streaming.name()
         );
         let help = "name the actions that it is about, without those of streaming methods";
-        Some(mistake("body", message, help))
+        Some(mistake(at, message, help))
     }
 
     fn concerns(&self, operation: &Operation) -> bool {

@@ -243,6 +243,7 @@ impl Place<'_> {
             literals: &policy.entity_literals(),
             all_services: annotations.all_services,
             holds: annotations.terms.hold.is_some(),
+            counts: annotations.terms.max_uses.is_some(),
             of_requests: annotations.of_requests,
             folder: folder.filter(is_service),
         };

@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use portcullis_identity::browser::sets_ours;
+use portcullis_policy::catalog::HeaderParams;
 
 use super::{fold, remove_matching, request::REQUEST_ID, strip_hop_by_hop};
 use crate::canonical::single::Present;
@@ -58,11 +59,12 @@ pub(crate) fn strip_ours(headers: &mut HeaderMap) {
 }
 
 /// Trailers of a request: those that could be merged into a header section that decides are dropped
-/// (RFC 9110 section 6.5.1).
-pub(crate) fn strip_request_trailers(trailers: &mut HeaderMap) {
+/// (RFC 9110 section 6.5.1), and so are those that could be one of the `declared` parameters.
+pub(crate) fn strip_request_trailers(trailers: &mut HeaderMap, declared: Option<&HeaderParams>) {
     strip_hop_by_hop(trailers);
     let forbidden = |name: &HeaderName| {
         fold::is_reserved(name)
+            || declared.is_some_and(|declared| declared.has(name))
             || matches!(
                 name.as_str(),
                 "host"

@@ -140,8 +140,13 @@ fn a10_trailers_cannot_become_headers_that_decide() {
         ("x_forwarded_for", "1"),
         ("transfer-encoding", "chunked"),
     ]);
-    response::strip_request_trailers(&mut trailers);
+    response::strip_request_trailers(&mut trailers, None);
     assert_eq!(names(&trailers), ["x-checksum"]);
+    let declared =
+        portcullis_policy::catalog::HeaderParams::of([HeaderName::from_static("x-tenant-id")]);
+    let mut trailers = headers(&[("x-tenant-id", "9"), ("x_tenant.id", "9"), ("x-checksum", "1")]);
+    response::strip_request_trailers(&mut trailers, declared.as_ref());
+    assert_eq!(names(&trailers), ["x-checksum"], "policy read the header");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
 use crate::canonical::{Speaks, single::GRPC_TIMEOUT};
 
@@ -71,6 +71,20 @@ impl Deadline {
     }
 }
 
+/// What a caller gave for the whole of its call, less the `gone` part of it.
+pub(crate) fn shorten(speaks: Speaks, headers: &mut HeaderMap, gone: Duration) {
+    let Some(own) = Deadline::by_caller(speaks, headers) else { return };
+    let left = own.saturating_sub(gone).as_millis().max(1);
+    let (number, unit) =
+        if left <= LARGEST_NUMBER { (left, 'm') } else { (left.div_ceil(1_000), 'S') };
+    if let Ok(value) = HeaderValue::from_str(&format!("{}{unit}", number.min(LARGEST_NUMBER))) {
+        headers.insert(GRPC_TIMEOUT, value);
+    }
+}
+
+/// Eight digits are the most that `grpc-timeout` has.
+const LARGEST_NUMBER: u128 = 99_999_999;
+
 /// Nobody waits for longer, whatever they say.
 const LONGEST: Duration = Duration::from_hours(366 * 24);
 
@@ -106,6 +120,25 @@ mod tests {
         let own = Deadline::of(Speaks::Grpc, &headers, most);
         assert_eq!(own, Deadline::Fixed(Duration::from_nanos(1)));
         assert!(!own.is_of_service());
+    }
+
+    #[test]
+    fn what_a_caller_gave_is_spent_once() {
+        let cases = [
+            ("5S", 2_000, "3000m"),
+            ("5S", 5_000, "1m"),
+            ("1n", 7_000, "1m"),
+            ("99999999S", 1_000, "31622399S"),
+        ];
+        for (given, gone, left) in cases {
+            let mut headers = HeaderMap::new();
+            headers.insert(GRPC_TIMEOUT, given.parse().unwrap());
+            shorten(Speaks::Grpc, &mut headers, Duration::from_millis(gone));
+            assert_eq!(headers[GRPC_TIMEOUT], left, "{given}");
+        }
+        let mut none = HeaderMap::new();
+        shorten(Speaks::Grpc, &mut none, Duration::ZERO);
+        assert!(none.is_empty());
     }
 
     #[test]

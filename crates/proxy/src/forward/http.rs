@@ -12,10 +12,14 @@ use portcullis_model::{
     InstanceName, Refusal,
     refusal::{self, Unavailable, UpstreamTrouble},
 };
+use portcullis_policy::catalog::HeaderParams;
 
 use super::{
-    Destination, Outgoing, again::Again, connect, consume, deadline::Deadline, grant_header,
-    masked, opening,
+    Destination, Outgoing,
+    again::Again,
+    connect, consume,
+    deadline::{self, Deadline},
+    grant_header, masked, opening,
 };
 use crate::{
     body::{DownBody, Download, UpBody, Whole},
@@ -38,7 +42,8 @@ pub(crate) async fn forward(
     exchange: &mut Exchange,
     admitted: Admitted,
 ) -> Result<Response<DownBody>, Refusal> {
-    let Admitted { pass, question, request: canonical, payload } = admitted;
+    let Admitted { pass, question, request: mut canonical, payload } = admitted;
+    let was_read = payload.whole().is_some();
     let once = consume::is_counted(&pass);
     // What is spent is not sent twice: a pooled connection may have been closed since it was used.
     let kind = if once { Kind::Once } else { Kind::Any };
@@ -60,6 +65,10 @@ pub(crate) async fn forward(
     // against the answer.
     let begun = (exchange.sight.is_some() && !streams_up).then(Instant::now);
     let most = destination.lane.endpoint().service().settings.timeouts.request.get();
+    if was_read {
+        // What it took to read the body, and to wait, is gone: here and at the upstream.
+        deadline::shorten(canonical.speaks, &mut canonical.headers, exchange.started.elapsed());
+    }
     let deadline = Deadline::of(canonical.speaks, &canonical.headers, most);
     let outgoing = Outgoing::new(exchange, &pass, canonical, body)?;
     let again = if once { Again::Never } else { Again::of(&destination.lane, &outgoing) };
@@ -122,14 +131,23 @@ fn upload(exchange: &mut Exchange, payload: Payload, watch: Option<Rc<Watch>>) -
     match (payload, exchange.body.take()) {
         (Payload::Whole(bytes, trailers), _) => {
             let trailers = trailers.map(|mut trailers| {
-                filter::response::strip_request_trailers(&mut trailers);
+                let declared = declared_headers(exchange);
+                filter::response::strip_request_trailers(&mut trailers, declared.as_ref());
                 trailers
             });
             UpBody::Whole(Whole::new(bytes, trailers))
         }
-        (Payload::Streaming, Some(body)) => UpBody::streaming(body, watch),
+        (Payload::Streaming, Some(body)) => {
+            UpBody::streaming(body, watch, declared_headers(exchange))
+        }
         (Payload::Streaming, None) => UpBody::Whole(Whole::new(bytes::Bytes::new(), None)),
     }
+}
+
+/// The headers in which the operation has parameters: a trailer must not become one of them.
+fn declared_headers(exchange: &Exchange) -> Option<HeaderParams> {
+    let operation = exchange.operation.as_ref()?;
+    exchange.snapshot.bundle().catalog().operation(operation)?.header_params()
 }
 
 /// How long a response head may be waited for.

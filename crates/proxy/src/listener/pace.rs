@@ -144,17 +144,59 @@ pub(super) struct Paced<S> {
     speaks: Speaks,
 }
 
+/// Where in the frames of HTTP/2 a stream is (RFC 9113 section 4.1).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Frames {
+    /// Of its head the length and the kind.
+    head: [u8; 4],
+    /// Bytes of the head that are there.
+    have: u8,
+    /// Bytes of the present frame that are still to come.
+    left: u32,
+    /// It is a part of an answer.
+    answers: bool,
+}
+
+const FRAME_HEAD: u8 = 9;
+
+impl Frames {
+    /// Goes on by `bytes`, and says whether any of them are of an answer.
+    fn pass(&mut self, mut bytes: &[u8]) -> bool {
+        let mut found = false;
+        while let Some((first, rest)) = bytes.split_first() {
+            if self.left > 0 {
+                found |= self.answers;
+                let passed = self.left.min(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+                self.left -= passed;
+                bytes = bytes.get(passed as usize..).unwrap_or_default();
+                continue;
+            }
+            if let Some(place) = self.head.get_mut(usize::from(self.have)) {
+                *place = *first;
+            }
+            self.have += 1;
+            bytes = rest;
+            if self.have == FRAME_HEAD {
+                let [high, middle, low, kind] = self.head;
+                self.have = 0;
+                self.left = u32::from_be_bytes([0, high, middle, low]);
+                // DATA, HEADERS and CONTINUATION: all others acknowledge or administer.
+                self.answers = matches!(kind, 0 | 1 | 9);
+                found |= self.answers;
+            }
+        }
+        found
+    }
+}
+
 /// What bytes mean for the pace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Speaks {
     /// What comes begins a head, and what goes is of an answer.
     Http1,
     /// Both may be a ping, which is no request: only the end of one begins a rest.
-    Http2,
+    Http2(Frames),
 }
-
-/// The whole of a PING or `WINDOW_UPDATE` frame, or of an acknowledgement (RFC 9113 sections 6.7 and 6.9).
-const LARGEST_OF_CONTROL: usize = 17;
 
 impl<S> Paced<S> {
     pub(super) fn new(stream: S, pace: Arc<Pace>) -> Self {
@@ -163,22 +205,27 @@ impl<S> Paced<S> {
 
     /// A connection that speaks HTTP/2.
     pub(super) fn of_http2(stream: S, pace: Arc<Pace>) -> Self {
-        Self { stream, pace, speaks: Speaks::Http2 }
+        Self { stream, pace, speaks: Speaks::Http2(Frames::default()) }
     }
 
-    fn wrote(&self, result: &Poll<io::Result<usize>>) {
+    fn wrote(&mut self, parts: &[io::IoSlice<'_>], result: &Poll<io::Result<usize>>) {
         self.pace.is_full.store(result.is_pending(), Ordering::Relaxed);
         if let Poll::Ready(Ok(more)) = result {
             // No other thread writes here, so that no locked instruction is needed.
             let taken = self.pace.taken.load(Ordering::Relaxed).wrapping_add(*more as u64);
             self.pace.taken.store(taken, Ordering::Relaxed);
         }
-        // The end of an answer that a slow client still takes is not idle time.
-        let least = match self.speaks {
-            Speaks::Http1 => 1,
-            Speaks::Http2 => LARGEST_OF_CONTROL + 1,
+        let Poll::Ready(Ok(mut more)) = *result else { return };
+        let answers = match &mut self.speaks {
+            Speaks::Http1 => more > 0,
+            Speaks::Http2(frames) => parts.iter().fold(false, |answers, part| {
+                let taken = part.len().min(more);
+                more -= taken;
+                frames.pass(part.get(..taken).unwrap_or_default()) || answers
+            }),
         };
-        if self.pace.is_idle() && matches!(result, Poll::Ready(Ok(more)) if *more >= least) {
+        // The end of an answer that a slow client still takes is not idle time.
+        if answers && self.pace.is_idle() {
             self.pace.begin(0);
         }
     }
@@ -207,7 +254,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.wrote(&result);
+        self.wrote(&[io::IoSlice::new(bytes)], &result);
         result
     }
 
@@ -217,7 +264,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
-        self.wrote(&result);
+        self.wrote(parts, &result);
         result
     }
 
@@ -257,16 +304,16 @@ mod tests {
     fn i02_who_takes_next_to_nothing_of_what_there_is_is_stuck() {
         let (pace, bounds) = (Pace::new(), Bounds::default());
         let (_, server) = tokio::io::duplex(64);
-        let paced = Paced::new(server, Arc::clone(&pace));
+        let mut paced = Paced::new(server, Arc::clone(&pace));
         let at = |seconds| pace.opened + Duration::from_secs(seconds);
         // Nothing to take, for as long as it likes.
         assert!(!(0..10_000).any(|seconds| pace.is_stuck(at(seconds), &bounds)));
-        let stuck = |from: u64, taken: usize| {
-            paced.wrote(&Poll::Ready(Ok(1)));
+        let mut stuck = |from: u64, taken: usize| {
+            paced.wrote(&[], &Poll::Ready(Ok(1)));
             assert!(!pace.is_stuck(at(from), &bounds));
             (from..from + 10_000).find(|seconds| {
-                paced.wrote(&Poll::Ready(Ok(taken)));
-                paced.wrote(&Poll::Pending);
+                paced.wrote(&[], &Poll::Ready(Ok(taken)));
+                paced.wrote(&[], &Poll::Pending);
                 pace.is_stuck(at(*seconds), &bounds)
             })
         };
@@ -285,13 +332,21 @@ mod tests {
             let at = |seconds| pace.opened + Duration::from_secs(seconds);
             pace.tell(at(10));
             drop(pace.serve());
-            let mut ping = [0; LARGEST_OF_CONTROL];
+            let ping = [0_u8, 0, 8, 6, 1, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+            // However many come at once, and wherever they are cut.
+            let mut ping = [ping, ping].concat();
+            ping.extend([0, 0, 0, 4, 1, 0, 0, 0, 0, 0, 0, 8, 6, 1, 0, 0]);
+            let end = [0_u8, 0, 1, 2, 3, 4, 5, 6, 7, 8];
             for second in [40, 70] {
                 pace.tell(at(second));
                 tokio::io::AsyncWriteExt::write_all(&mut paced, &ping).await.unwrap();
                 tokio::io::AsyncReadExt::read_exact(&mut client, &mut ping).await.unwrap();
                 tokio::io::AsyncWriteExt::write_all(&mut client, &ping).await.unwrap();
                 tokio::io::AsyncReadExt::read_exact(&mut paced, &mut ping).await.unwrap();
+                assert_eq!(pace.rests(at(second)), Duration::from_secs(second - 10));
+                let mut rest = end;
+                tokio::io::AsyncWriteExt::write_all(&mut paced, &rest).await.unwrap();
+                tokio::io::AsyncReadExt::read_exact(&mut client, &mut rest).await.unwrap();
                 assert_eq!(pace.rests(at(second)), Duration::from_secs(second - 10));
             }
             // The end of an answer that is taken late is another matter.

@@ -35,6 +35,10 @@ pub(super) fn value(
     let text = first.to_str().map_err(|_| malformed(&format!("`{name}` is not plain ASCII")))?;
     match (&param.field.ty, written) {
         (ty, Written::Json) => inner_json(&param.name, ty, text).map(Some),
+        // To some readers a comma between quotes is a part of an item.
+        (Type::Set(_), _) if text.contains('"') => {
+            Err(malformed(&format!("`{name}` has a quotation mark in its list")))
+        }
         (Type::Set(item), _) => {
             let items = text.split(',').map(|item| item.trim_matches([' ', '\t']));
             let values = items.map(|text| {

@@ -3,78 +3,110 @@
 use std::sync::Arc;
 
 use super::{
-    check_case, collected, decoded, inner_json, inside, malformed, not_representable, scalar,
+    Beside, Left, check_name, collected, decoded, inner_json, inside, malformed, not_representable,
+    scalar,
 };
 use crate::{
     catalog::{
         InspectError,
-        declared::{Carrier, Param, Written},
+        declared::{Carrier, Form, Param, Written},
+        names::Names,
         types::{RecordType, Type},
     },
     context::{Record, Value},
 };
 
-/// Pairs in one query or form.
-const MAX_PAIRS: usize = 10_000;
-
 /// A decoded name, and a value as it is written.
 pub(super) type Pair<'a> = (String, &'a str);
 
-/// The pairs of `text`. A name that may be read as one of `declared`, and is not, is malformed.
-pub(super) fn read<'a>(text: &'a str, declared: &[Param]) -> Result<Vec<Pair<'a>>, InspectError> {
-    let own = || declared.iter().filter(|param| matches!(param.carrier, Carrier::Query(_)));
+/// The pairs of `text`. A name that may be read as one of `names`, and is not, is malformed.
+pub(super) fn read<'a>(
+    text: &'a str,
+    names: &Names,
+    left: &mut Left,
+) -> Result<Vec<Pair<'a>>, InspectError> {
     let mut pairs = Vec::new();
-    for pair in text.split('&').filter(|pair| !pair.is_empty()) {
-        if pairs.len() == MAX_PAIRS {
-            return Err(malformed(&format!("there are more than {MAX_PAIRS} names in it")));
+    for pair in text.split('&') {
+        // Some readers take semicolons for ampersands, and some count what is empty.
+        left.spend(pair.split(';').count())?;
+        if pair.is_empty() {
+            continue;
         }
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let name = plain(name)?;
-        if own().all(|param| *param.name != *name) {
-            let base = name.split_once('[').map_or(&*name, |(base, _)| base);
-            check_case(base, own().map(|param| &param.name))?;
-            check_list(&name, own().filter(|param| !is_deep(param)).map(|param| &param.name))?;
-            check_case(&name, own().map(|param| &param.name))?;
+        let name = name(pair)?;
+        let is_declared = names.owns(&name);
+        if !is_declared {
+            check_name(&name, names)?;
         }
-        // Some readers take semicolons for ampersands.
-        for part in pair.split(';').skip(1) {
-            let name = plain(part.split_once('=').map_or(part, |(name, _)| name))?;
-            if own().any(|param| *param.name == *name) {
-                return Err(malformed(&format!("`{}` follows a semicolon", name.escape_debug())));
+        if pair.contains(';') {
+            if is_declared {
+                return Err(malformed(&format!("`{}` has a semicolon", name.escape_debug())));
             }
-            check_case(&name, own().map(|param| &param.name))?;
+            for piece in pair.split(';') {
+                let name = self::name(piece)?;
+                if names.owns(&name) {
+                    return Err(malformed(&format!(
+                        "`{}` follows a semicolon",
+                        name.escape_debug()
+                    )));
+                }
+                check_name(&name, names)?;
+            }
         }
-        pairs.push((name, value));
+        pairs.push((name, value_of(pair)));
     }
     Ok(pairs)
 }
 
-fn is_deep(param: &Param) -> bool {
-    param.carrier == Carrier::Query(Written::Deep)
+/// The name of a pair, decoded.
+fn name(pair: &str) -> Result<String, InspectError> {
+    plain(pair.split_once('=').map_or(pair, |(name, _)| name))
 }
 
-/// PHP and others read `tags[]`, and `tags[0]`, as a part of `tags`.
-pub(super) fn check_list<'a>(
-    name: &str,
-    declared: impl Iterator<Item = &'a Arc<str>>,
+fn value_of(pair: &str) -> &str {
+    pair.split_once('=').map_or("", |(_, value)| value)
+}
+
+/// Refuses a query that an upstream may merge with a form of the fields `own`: what it does not declare
+/// must not be read as one of them.
+pub(super) fn check_beside(
+    beside: &Beside<'_>,
+    own: &Names,
+    left: &mut Left,
 ) -> Result<(), InspectError> {
-    let Some((base, _)) = name.split_once('[') else { return Ok(()) };
-    match declared.into_iter().find(|other| other.eq_ignore_ascii_case(base)) {
-        Some(other) => {
-            let name = name.escape_debug();
-            Err(malformed(&format!("`{name}` may be read as a part of `{other}`")))
+    for pair in beside.query.split(['&', ';']) {
+        left.spend(1)?;
+        let name = name(pair)?;
+        if beside.names.owns(&name) {
+            continue;
         }
-        None => Ok(()),
+        if own.owns(&name) {
+            let name = name.escape_debug();
+            return Err(malformed(&format!("`{name}` is in the query and a field of the form")));
+        }
+        check_name(&name, own)?;
     }
+    Ok(())
 }
 
 /// A whole form.
-pub(super) fn form(declared: &[Param], text: &str) -> Result<Record, InspectError> {
-    let pairs = read(text, declared)?;
+pub(super) fn form(
+    declared: &Form,
+    text: &str,
+    beside: &Beside<'_>,
+) -> Result<Record, InspectError> {
+    let mut left = Left::new();
+    check_beside(beside, &declared.names, &mut left)?;
+    let pairs = read(text, &declared.names, &mut left)?;
+    for pair in text.split(['&', ';']) {
+        let name = name(pair)?;
+        if !declared.names.owns(&name) {
+            beside.check_field(&name)?;
+        }
+    }
     for (name, raw) in &pairs {
         check_own_charset(name, &plain(raw)?)?;
     }
-    collected(declared, |param| match param.carrier {
+    collected(&declared.params, |param| match param.carrier {
         Carrier::Query(written) => value(param, written, &pairs),
         Carrier::Path(_) | Carrier::Header(..) => Ok(None),
     })
@@ -102,12 +134,20 @@ pub(super) fn value(
     match (&param.field.ty, written, found.as_slice()) {
         (_, _, []) => Ok(None),
         (Type::Set(item), Written::Repeated, all) => {
-            let values = all.iter().map(|raw| scalar(&param.name, item, &plain(raw)?));
+            let values = all.iter().map(|raw| self::item(&param.name, item, &plain(raw)?));
             Ok(Some(Value::Set(values.collect::<Result<_, _>>()?)))
         }
         (_, _, [one]) => self::one(param, written, &one.replace('+', "%20")).map(Some),
         (_, _, [_, _, ..]) => Err(malformed(&format!("`{}` is there more than once", param.name))),
     }
+}
+
+/// An item that stands on its own. Some readers cut it at commas, also at those that were encoded.
+pub(super) fn item(at: &str, ty: &Type, text: &str) -> Result<Value, InspectError> {
+    if text.contains(',') {
+        return Err(malformed(&format!("`{at}` has a comma in an item of its list")));
+    }
+    scalar(at, ty, text)
 }
 
 /// The value that `raw` is, percent-encoded.
@@ -166,7 +206,7 @@ fn deep(at: &str, ty: &RecordType, pairs: &[Pair<'_>]) -> Result<Option<Value>, 
         let key = key.ok_or_else(two_ways)?;
         is_there = true;
         let Some((key, field)) = ty.fields.get_key_value(key) else {
-            check_case(key, ty.fields.keys())?;
+            check_name(key, ty.names())?;
             continue;
         };
         let at = inside(at, key);

@@ -5,17 +5,19 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{check_case, decoded, inner_json, malformed, not_representable, pairs, scalar};
+use super::{
+    Beside, Left, check_name, decoded, inner_json, is_hexadecimal, malformed, not_representable,
+    pairs, scalar,
+};
 use crate::{
     catalog::{
-        InspectError, media, schema,
+        InspectError,
+        declared::Parts,
+        media, schema,
         types::{Field, RecordType, Type},
     },
     context::{Record, Value},
 };
-
-/// Parts of one form.
-const MAX_PARTS: usize = 1_000;
 
 /// Bytes of the head of one part.
 const MAX_HEAD: usize = 4_096;
@@ -32,21 +34,26 @@ struct Part<'a> {
 
 /// The declared fields of the form `bytes`.
 pub(super) fn record(
-    ty: &RecordType,
+    declared: &Parts,
     content_type: &str,
     bytes: &[u8],
+    beside: &Beside<'_>,
 ) -> Result<Record, InspectError> {
+    let ty = &declared.ty;
     let boundary = boundary(content_type)?;
+    let mut left = Left::new();
+    pairs::check_beside(beside, ty.names(), &mut left)?;
     let mut found: BTreeMap<Arc<str>, Vec<Value>> = BTreeMap::new();
-    for part in parts(boundary, bytes)? {
+    for part in parts(boundary, bytes, &mut left)? {
         let Some((name, field)) = ty.fields.get_key_value(part.name) else {
-            check_name(part.name, ty)?;
+            check_part(part.name, ty, beside)?;
             if part.filename.is_none() {
                 let text = std::str::from_utf8(part.content).unwrap_or_default();
                 pairs::check_own_charset(part.name, text)?;
             }
             continue;
         };
+        let is_json = declared.json.contains(name);
         let (item, is_list) = match &field.ty {
             Type::Set(item) => (&**item, true),
             ty => (ty, false),
@@ -55,7 +62,7 @@ pub(super) fn record(
         if !is_list && !values.is_empty() {
             return Err(malformed(&format!("`{name}` is there more than once")));
         }
-        values.push(part.value(item)?);
+        values.push(part.value(item, is_list, is_json)?);
     }
     let mut record = Record::new();
     for (name, Field { ty, required }) in &ty.fields {
@@ -76,48 +83,69 @@ pub(super) fn record(
 }
 
 /// Browsers encode three characters of names, and some readers decode them all.
-fn check_name(name: &str, ty: &RecordType) -> Result<(), InspectError> {
-    check_case(name, ty.fields.keys())?;
-    pairs::check_list(name, ty.fields.keys())?;
+fn check_part(name: &str, ty: &RecordType, beside: &Beside<'_>) -> Result<(), InspectError> {
+    check_name(name, ty.names())?;
+    beside.check_field(name)?;
     if name.contains('%')
         && let Ok(decoded) = decoded(name)
     {
-        check_case(&decoded, ty.fields.keys())?;
         if ty.fields.contains_key(&*decoded) {
             return Err(malformed("the name of a part reads two ways"));
         }
+        check_name(&decoded, ty.names())?;
+        beside.check_field(&decoded)?;
     }
     Ok(())
 }
 
 impl Part<'_> {
-    fn value(&self, ty: &Type) -> Result<Value, InspectError> {
+    fn value(&self, ty: &Type, is_list: bool, is_json: bool) -> Result<Value, InspectError> {
         let name = self.name;
         if *ty == schema::file() {
-            let filename =
-                self.filename.ok_or_else(|| not_representable(name, "is not a file"))?.to_owned();
-            let size = i64::try_from(self.content.len()).unwrap_or(i64::MAX);
-            let mut file = Record::from([
-                (Arc::from("filename"), Value::String(filename)),
-                (Arc::from("size"), Value::Long(size)),
-            ]);
-            let kind = self.kind.clone().map(|kind| (Arc::from("type"), Value::String(kind)));
-            file.extend(kind);
-            return Ok(Value::Record(file));
+            return self.file();
         }
         if self.filename.is_some() {
             return Err(malformed(&format!("`{name}` is no file, and comes as one")));
         }
         let text = std::str::from_utf8(self.content);
         let text = text.map_err(|_| malformed(&format!("`{name}` is not UTF-8")))?;
-        match (self.kind.as_deref(), ty) {
-            (Some(kind), _) if media::is_json(kind) => inner_json(name, ty, text),
-            (None | Some("text/plain"), ty) if !matches!(ty, Type::Record(_)) => {
-                scalar(name, ty, text)
-            }
-            (_, Type::Record(_)) => Err(not_representable(name, "is not application/json")),
-            _ => Err(not_representable(name, "is neither text/plain nor application/json")),
+        // To one reader it is a mark, to another one a part of the text.
+        if text.starts_with('\u{feff}') {
+            return Err(malformed(&format!("`{name}` begins with a byte order mark")));
         }
+        let sent_as_json = self.kind.as_deref().is_some_and(media::is_json);
+        // Readers take a part for JSON if it is declared to be that, and not because its sender says so.
+        if is_json || matches!(ty, Type::Record(_)) {
+            if !sent_as_json {
+                return Err(not_representable(name, "is not application/json"));
+            }
+            return inner_json(name, ty, text);
+        }
+        if !matches!(self.kind.as_deref(), None | Some("text/plain")) {
+            return Err(not_representable(name, "is not text/plain"));
+        }
+        if is_list { pairs::item(name, ty, text) } else { scalar(name, ty, text) }
+    }
+
+    /// What policies read of a file. A path in its name is cut off by some readers, and decoded by others.
+    fn file(&self) -> Result<Value, InspectError> {
+        let name = self.name;
+        let filename = self.filename.ok_or_else(|| not_representable(name, "is not a file"))?;
+        if filename.is_empty() {
+            return Err(not_representable(name, "has no file name"));
+        }
+        let is_encoded = filename.split('%').skip(1).any(is_hexadecimal);
+        if is_encoded || filename.contains(['/', '\\']) {
+            return Err(malformed(&format!("`{name}` has a file name that reads two ways")));
+        }
+        let size = i64::try_from(self.content.len()).unwrap_or(i64::MAX);
+        let mut file = Record::from([
+            (Arc::from("filename"), Value::String(filename.to_owned())),
+            (Arc::from("size"), Value::Long(size)),
+        ]);
+        let kind = self.kind.clone().map(|kind| (Arc::from("type"), Value::String(kind)));
+        file.extend(kind);
+        Ok(Value::Record(file))
     }
 }
 
@@ -142,7 +170,11 @@ fn boundary(content_type: &str) -> Result<&str, InspectError> {
 }
 
 /// Takes the form apart. Everything between two boundaries belongs to one part.
-fn parts<'a>(boundary: &str, bytes: &'a [u8]) -> Result<Vec<Part<'a>>, InspectError> {
+fn parts<'a>(
+    boundary: &str,
+    bytes: &'a [u8],
+    left: &mut Left,
+) -> Result<Vec<Part<'a>>, InspectError> {
     let delimiter = format!("\r\n--{boundary}");
     let (first, between) = (delimiter.get(2..).unwrap_or_default(), delimiter.as_bytes());
     let wrong = || malformed("the form is not cut by its boundary in one way");
@@ -152,9 +184,7 @@ fn parts<'a>(boundary: &str, bytes: &'a [u8]) -> Result<Vec<Part<'a>>, InspectEr
         if let Some(end) = rest.strip_prefix(b"--") {
             return if end.is_empty() || end == b"\r\n" { Ok(parts) } else { Err(wrong()) };
         }
-        if parts.len() == MAX_PARTS {
-            return Err(malformed(&format!("the form has more than {MAX_PARTS} parts")));
-        }
+        left.spend(1)?;
         let inner = rest.strip_prefix(b"\r\n").ok_or_else(wrong)?;
         // The boundary stands nowhere but at the beginning of a line of its own.
         let at =

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::params::{in_query, readable};
 use crate::catalog::{
-    declared::{Carrier, Document, Holds, Media, Param, Written},
+    declared::{Carrier, Document, Form, Holds, Media, Param, Parts, Written},
     document::{self, Node},
     media,
     schema::Reader,
@@ -65,7 +65,7 @@ fn form<'d>(record: RecordType, encoding: impl Fn(&str) -> Option<&'d Node>) -> 
         Some(Param { name, carrier: Carrier::Query(written), field })
     });
     let params: Vec<Param> = params.collect();
-    if params.is_empty() { Holds::Opaque } else { Holds::Form(params) }
+    if params.is_empty() { Holds::Opaque } else { Holds::Form(Form::new(params)) }
 }
 
 /// A part that is written in a style of queries is left out.
@@ -74,9 +74,18 @@ fn parts<'d>(record: RecordType, encoding: impl Fn(&str) -> Option<&'d Node>) ->
         let keys = ["style", "explode", "allowReserved"];
         encoding(name).is_some_and(|node| keys.iter().any(|key| node.at(key).is_some()))
     };
+    let is_json = |name: &Arc<str>| {
+        let kind = encoding(name).and_then(|node| node.text_at("contentType"));
+        kind.is_some_and(media::is_json)
+    };
+    let json = record.fields.keys().filter(|name| is_json(name)).cloned().collect();
     let fields: BTreeMap<Arc<str>, Field> =
         record.fields.into_iter().filter(|(name, _)| !is_styled(name)).collect();
-    if fields.is_empty() { Holds::Opaque } else { Holds::Parts(RecordType { fields }) }
+    if fields.is_empty() {
+        Holds::Opaque
+    } else {
+        Holds::Parts(Parts::new(RecordType::of(fields), json))
+    }
 }
 
 /// Adds `read`. What is declared twice, with parameters, is read only if both say the same.
@@ -99,8 +108,9 @@ pub(super) fn document(media: Vec<Media>, required: bool) -> Option<Document> {
 impl Media {
     fn ty(&self) -> Option<RecordType> {
         match &self.holds {
-            Holds::Json(ty) | Holds::Parts(ty) => Some(ty.clone()),
-            Holds::Form(params) => Param::record_type(params),
+            Holds::Json(ty) => Some(ty.clone()),
+            Holds::Parts(parts) => Some(parts.ty.clone()),
+            Holds::Form(form) => Param::record_type(&form.params),
             Holds::Opaque => None,
         }
     }
@@ -117,5 +127,5 @@ fn common(types: &[RecordType]) -> RecordType {
             fields.insert(Arc::clone(name), Field { ty: field.ty.clone(), required });
         }
     }
-    RecordType { fields }
+    RecordType::of(fields)
 }

@@ -68,8 +68,18 @@ const RESERVED: [&str; 18] = [
 ];
 
 /// What the names of headers have in them, folded, that are credentials: reviewers see parameters.
-const SECRET: [&str; 7] =
-    ["apikey", "authorization", "credential", "password", "secret", "signature", "token"];
+const SECRET: [&str; 10] = [
+    "accesskey",
+    "apikey",
+    "authkey",
+    "authorization",
+    "credential",
+    "password",
+    "secret",
+    "sessionid",
+    "signature",
+    "token",
+];
 
 /// The names of query parameters, folded, that are credentials. A cursor may be a `page_token`: here it is
 /// the whole name that counts.
@@ -98,11 +108,12 @@ pub(super) fn param<'d>(
     name: &str,
     node: &'d Node,
 ) -> Option<Param> {
+    if is_key(document, place, name) {
+        return None;
+    }
     let header = match place {
-        "header" => Some(header(name).filter(|_| !is_key(document, place, name))?),
-        "query" if KEYS.contains(&folded(name).as_str()) || is_key(document, place, name) => {
-            return None;
-        }
+        "header" => Some(header(name)?),
+        "query" if KEYS.contains(&folded(name).as_str()) => return None,
         "path" | "query" => None,
         _ => return None,
     };
@@ -174,7 +185,7 @@ pub(super) fn readable(field: Field, written: Written) -> Option<Field> {
         (Type::Record(record), Written::Deep) => {
             let fields = record.fields.into_iter().filter(|(_, field)| is_scalar(&field.ty));
             let fields: std::collections::BTreeMap<_, _> = fields.collect();
-            let ty = Type::Record(RecordType { fields: fields.clone() });
+            let ty = Type::Record(RecordType::of(fields.clone()));
             (!fields.is_empty()).then_some(Field { ty, ..field })
         }
         (Type::Record(_), _) | (_, Written::Deep) => None,
@@ -200,12 +211,13 @@ fn folded(name: &str) -> String {
     media::folded(&name.to_ascii_lowercase())
 }
 
-/// Whether the document says that `name` of `place` is a key.
+/// Whether the document says that `name` in `place` is a key.
 fn is_key(document: &Document<'_>, place: &str, name: &str) -> bool {
     let schemes = document.lookup("#/components/securitySchemes");
     schemes.into_iter().flat_map(Node::entries).any(|(_, scheme)| {
+        let scheme = document.resolve(scheme).unwrap_or(scheme);
         scheme.text_at("in") == Some(place)
-            && scheme.text_at("name").is_some_and(|own| own.eq_ignore_ascii_case(name))
+            && scheme.text_at("name").is_some_and(|own| is_same(place, own, name))
     })
 }
 

@@ -3,7 +3,10 @@
 //! Readers of protobuf forgive: the last of two values counts, parts of a message are merged, a number that
 //! is too large is cut, a field of the wrong kind is unknown. Each is a second reading, and refused here.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use prost_reflect::{Cardinality, EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 
@@ -16,7 +19,8 @@ use crate::context::{Record, Value};
 /// Messages inside messages.
 const MAX_DEPTH: usize = 64;
 
-/// Fields and elements of one message, and of those in it.
+/// Fields and elements of one message, and of those in it; what stands for absent ones counts too, or
+/// two bytes could ask for thousands of them.
 const MAX_VALUES: usize = 100_000;
 
 /// Fields that one method's message may unfold to: a few declarations can otherwise make millions.
@@ -153,7 +157,10 @@ impl Planner {
             Kind::Fixed64 => (Reading::Fixed64, Type::Long),
             Kind::Sfixed32 => (Reading::Sfixed32, Type::Long),
             Kind::Sfixed64 => (Reading::Sfixed64, Type::Long),
-            Kind::Enum(ty) => (Reading::Enum(Arc::new(names(ty))), Type::String),
+            Kind::Enum(ty) => match names(ty) {
+                Some(names) => (Reading::Enum(Arc::new(names)), Type::String),
+                None => return Ok(None),
+            },
             Kind::Message(message) => match self.message(message)? {
                 Some((plan, ty)) => (Reading::Message(plan), Type::Record(ty)),
                 None => return Ok(None),
@@ -164,13 +171,15 @@ impl Planner {
     }
 }
 
-/// Of two names for one number, the first is what policies read.
-fn names(ty: &EnumDescriptor) -> BTreeMap<i32, Arc<str>> {
+/// `None` if a number has two names: a policy that asks for the second would never match.
+fn names(ty: &EnumDescriptor) -> Option<BTreeMap<i32, Arc<str>>> {
     let mut names = BTreeMap::new();
     for value in &ty.enum_descriptor_proto().value {
-        names.entry(value.number()).or_insert_with(|| Arc::from(value.name()));
+        if names.insert(value.number(), Arc::from(value.name())).is_some() {
+            return None;
+        }
     }
-    names
+    Some(names)
 }
 
 fn wire(field: &FieldDescriptor) -> Wire {
@@ -221,8 +230,8 @@ impl Plan {
 
     fn read(&self, at: &str, bytes: &[u8], values: &mut usize) -> Result<Record, InspectError> {
         let mut record = Record::new();
-        // Of fields that do not map: what may be there once.
-        let mut seen: Vec<u32> = Vec::new();
+        // Of fields that do not map: what must be there once.
+        let mut seen: BTreeSet<u32> = BTreeSet::new();
         let mut input = Rest { bytes };
         while !input.bytes.is_empty() {
             let (number, raw) = input.field(0)?;
@@ -250,14 +259,15 @@ impl Plan {
                 {
                     return Err(twice());
                 }
-            } else if slot.required {
-                seen.push(number);
+            } else if slot.required && !seen.insert(number) {
+                return Err(twice());
             }
         }
         for (number, slot) in &self.fields {
             match &slot.absent {
                 _ if record.contains_key(&slot.name) => {}
                 Some(value) => {
+                    spend(values)?;
                     record.insert(Arc::clone(&slot.name), value.clone());
                 }
                 None if slot.required && !seen.contains(number) => {
@@ -268,6 +278,14 @@ impl Plan {
         }
         Ok(record)
     }
+}
+
+/// One more value.
+fn spend(values: &mut usize) -> Result<(), InspectError> {
+    let too_many =
+        || InspectError::Malformed(format!("there are more than {MAX_VALUES} values in the body"));
+    *values = values.checked_sub(1).ok_or_else(too_many)?;
+    Ok(())
 }
 
 impl Slot {
@@ -297,10 +315,7 @@ impl Slot {
         values: &mut usize,
     ) -> Result<Option<Value>, InspectError> {
         let Some(reading) = &self.reading else { return Ok(None) };
-        let too_many = || {
-            InspectError::Malformed(format!("there are more than {MAX_VALUES} values in the body"))
-        };
-        *values = values.checked_sub(1).ok_or_else(too_many)?;
+        spend(values)?;
         let cut = || malformed(&self.within(at), "does not fit its declared kind");
         let value = match (reading, raw) {
             (Reading::Bool, Raw::Varint(0)) => Value::Bool(false),

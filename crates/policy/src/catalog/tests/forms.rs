@@ -8,8 +8,8 @@ use crate::{
     context::{Record, Value},
 };
 
-const FORM: &str = "application/x-www-form-urlencoded";
-const PARTS: &str = "multipart/form-data; boundary=cut-here";
+pub(super) const FORM: &str = "application/x-www-form-urlencoded";
+pub(super) const PARTS: &str = "multipart/form-data; boundary=cut-here";
 
 /// What a form of any kind has here.
 const SCHEMA: &str = "{type: object, required: [amount], properties: {amount: {type: integer}, note: {type: string}, \
@@ -30,7 +30,7 @@ fn all() -> Catalog {
 
 fn read(catalog: &Catalog, kind: &str, bytes: &[u8]) -> Result<Record, InspectError> {
     let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_str(kind).unwrap())]);
-    operation(catalog, "post").body(&headers, bytes).map(|record| record.unwrap())
+    operation(catalog, "post").body(&headers, None, bytes).map(|record| record.unwrap())
 }
 
 fn form(text: &str) -> Result<Record, InspectError> {
@@ -38,18 +38,18 @@ fn form(text: &str) -> Result<Record, InspectError> {
 }
 
 /// A form in parts: each a head, without its last line, and what is in it.
-fn parts(parts: &[(&str, &str)]) -> Vec<u8> {
+pub(super) fn parts(parts: &[(&str, &str)]) -> Vec<u8> {
     let part =
         |(head, content): &(&str, &str)| format!("--cut-here\r\n{head}\r\n\r\n{content}\r\n");
     let parts: Vec<String> = parts.iter().map(part).collect();
     (parts.concat() + "--cut-here--\r\n").into_bytes()
 }
 
-fn named(name: &str) -> String {
+pub(super) fn named(name: &str) -> String {
     format!("Content-Disposition: form-data; name=\"{name}\"")
 }
 
-fn simple(fields: &[(&str, &str)]) -> Vec<u8> {
+pub(super) fn simple(fields: &[(&str, &str)]) -> Vec<u8> {
     let heads: Vec<(String, &str)> =
         fields.iter().map(|(name, value)| (named(name), *value)).collect();
     parts(&heads.iter().map(|(head, value)| (head.as_str(), *value)).collect::<Vec<_>>())
@@ -191,7 +191,7 @@ fn of_files_policies_read_names_sizes_and_types() {
          more?: Set<{filename: String, size: Long, type?: String}>, note?: String}"
     );
     let file = "Content-Disposition: form-data; name=\"doc\"; filename=\"a b.pdf\"\r\nContent-Type: Application/PDF";
-    let more = "Content-Disposition: form-data; name=more; filename=\"\"";
+    let more = "Content-Disposition: form-data; name=more; filename=\"c\"";
     let meta = "Content-Disposition: form-data; name=\"meta\"\r\nContent-Type: application/json; charset=utf-8";
     let whole = parts(&[
         (file, "%PDF\r\n--cut\r\n"),
@@ -323,10 +323,10 @@ fn the_head_of_a_part_reads_one_way() {
 
 #[test]
 fn forms_have_bounds() {
-    let many = format!("amount=1{}", "&x=1".repeat(10_000));
+    let many = format!("amount=1{}", "&x=1".repeat(999));
     assert!(matches!(form(&many), Err(Malformed(_))));
     let parts: Vec<(&str, &str)> =
-        std::iter::once(("amount", "1")).chain((0..1_000).map(|_| ("x", "1"))).collect();
+        std::iter::once(("amount", "1")).chain((0..999).map(|_| ("x", "1"))).collect();
     assert!(matches!(in_parts(&parts), Err(Malformed(_))));
     let long = "x".repeat(5_000);
     assert!(matches!(in_parts(&[("amount", "1"), (&long, "1")]), Err(Malformed(_))));

@@ -17,7 +17,7 @@ fn json() -> HeaderMap {
 }
 
 fn body(text: &str) -> Result<Option<Record>, InspectError> {
-    operation(&payments(openapi(DOCUMENT)), "createRefund").body(&json(), text.as_bytes())
+    operation(&payments(openapi(DOCUMENT)), "createRefund").body(&json(), None, text.as_bytes())
 }
 
 fn amount(amount: &str) -> Result<Option<Record>, InspectError> {
@@ -161,7 +161,7 @@ fn a_name_that_differs_in_case_only_is_malformed() {
 fn content_types_other_than_json_in_utf8_are_refused() {
     let catalog = payments(openapi(DOCUMENT));
     let text = br#"{"amount": 1, "currency": "EUR", "rate": 1}"#;
-    let with = |kind| operation(&catalog, "createRefund").body(&of_type(kind), text);
+    let with = |kind| operation(&catalog, "createRefund").body(&of_type(kind), None, text);
     for good in [
         "application/json",
         "Application/JSON; charset=UTF-8",
@@ -182,10 +182,13 @@ fn content_types_other_than_json_in_utf8_are_refused() {
         assert!(matches!(with(undeclared), Err(NotRepresentable(_))), "{undeclared}");
     }
     let create = operation(&catalog, "createRefund");
-    assert!(matches!(create.body(&HeaderMap::new(), text), Err(Malformed(_))), "nothing said");
+    assert!(
+        matches!(create.body(&HeaderMap::new(), None, text), Err(Malformed(_))),
+        "nothing said"
+    );
     let mut twice = json();
     twice.append(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    assert!(matches!(create.body(&twice, text), Err(Malformed(_))), "two content types");
+    assert!(matches!(create.body(&twice, None, text), Err(Malformed(_))), "two content types");
 }
 
 #[test]
@@ -195,14 +198,17 @@ fn bodies_that_are_absent_broken_or_no_object() {
     assert!(matches!(body("{\"amount\": 1"), Err(Malformed(_))));
     let catalog = payments(openapi(DOCUMENT));
     assert!(matches!(
-        operation(&catalog, "createRefund").body(&json(), b"{\"a\": \"\xff\"}"),
+        operation(&catalog, "createRefund").body(&json(), None, b"{\"a\": \"\xff\"}"),
         Err(Malformed(_))
     ));
-    assert_eq!(operation(&catalog, "searchRefunds").body(&HeaderMap::new(), b"anything"), Ok(None));
+    assert_eq!(
+        operation(&catalog, "searchRefunds").body(&HeaderMap::new(), None, b"anything"),
+        Ok(None)
+    );
     let optional =
         DOCUMENT.replace("required: true\n      content", "required: false\n      content");
     assert_eq!(
-        operation(&payments(openapi(&optional)), "createRefund").body(&HeaderMap::new(), b""),
+        operation(&payments(openapi(&optional)), "createRefund").body(&HeaderMap::new(), None, b""),
         Ok(None)
     );
 }

@@ -63,7 +63,7 @@ message Refund {
   repeated Currency currencies = 26;
 }
 message Customer { string email = 1; Customer parent = 2; optional bool vip = 3; }
-enum Currency { option allow_alias = true; NONE = 0; EUR = 1; EURO = 1; USD = 2; }
+enum Currency { NONE = 0; EUR = 1; USD = 2; }
 "#;
 
 /// The descriptors of [`PROTO`].
@@ -71,7 +71,7 @@ static SET: LazyLock<Vec<u8>> = LazyLock::new(|| set(PROTO));
 
 static SHOP: LazyLock<Catalog> = LazyLock::new(|| payments(described(&SET, &["shop.v1.Refunds"])));
 
-fn set(text: &str) -> Vec<u8> {
+pub(super) fn set(text: &str) -> Vec<u8> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let name = format!("portcullis-descriptors-{}-{number}", std::process::id());
@@ -83,7 +83,7 @@ fn set(text: &str) -> Vec<u8> {
     compiled.unwrap().encode_to_vec()
 }
 
-fn described(set: &[u8], services: &[&str]) -> OperationsSource {
+pub(super) fn described(set: &[u8], services: &[&str]) -> OperationsSource {
     let services = services.iter().map(|name| (*name).to_owned()).collect();
     OperationsSource::Protobuf { path: "apis/shop.binpb".to_owned(), set: set.to_vec(), services }
 }
@@ -106,13 +106,13 @@ fn framed(flag: u8, message: &[u8]) -> Vec<u8> {
     [&[flag][..], &length, message].concat()
 }
 
-fn read(catalog: &Catalog, message: &[u8]) -> Result<Record, InspectError> {
-    let read = operation(catalog, "Create").body(&grpc(), &framed(0, message));
+pub(super) fn read(catalog: &Catalog, message: &[u8]) -> Result<Record, InspectError> {
+    let read = operation(catalog, "Create").body(&grpc(), None, &framed(0, message));
     read.map(|record| record.unwrap())
 }
 
 /// A field of the wire by number and kind, and what it holds.
-fn field(number: u32, kind: u32, content: &[u8]) -> Vec<u8> {
+pub(super) fn field(number: u32, kind: u32, content: &[u8]) -> Vec<u8> {
     let mut tag = Vec::new();
     prost_reflect::prost::encoding::encode_varint(u64::from(number << 3 | kind), &mut tag);
     [&tag, content].concat()
@@ -281,7 +281,7 @@ fn a_call_has_one_message_and_says_how_it_is_compressed() {
             let name = HeaderName::from_static("grpc-encoding");
             headers.insert(name, HeaderValue::from_static(coding));
         }
-        create.body(&headers, bytes)
+        create.body(&headers, None, bytes)
     };
     let whole = framed(0, &message);
     assert!(with(None, &whole).is_ok());
@@ -306,7 +306,7 @@ fn a_call_has_one_message_and_says_how_it_is_compressed() {
     assert_eq!(with(Some("gzip"), &framed(1, &bomb)), Err(TooLarge));
     let mut json = HeaderMap::new();
     json.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc+json"));
-    assert!(matches!(create.body(&json, &whole), Err(NotRepresentable(_))));
+    assert!(matches!(create.body(&json, None, &whole), Err(NotRepresentable(_))));
 }
 
 fn zipped(bytes: &[u8]) -> Vec<u8> {

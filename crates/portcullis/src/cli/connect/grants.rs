@@ -12,9 +12,37 @@ const AHEAD: SignedDuration = SignedDuration::from_mins(1);
 /// Nothing is to be said: it is looked again after so long.
 const NOTHING: Duration = Duration::from_hours(1);
 
-/// The grants that were used, when each ends, and whether that was announced.
+/// The grants that were used.
 #[derive(Debug, Default)]
-pub(super) struct Grants(BTreeMap<String, (Timestamp, bool)>);
+pub(super) struct Grants(BTreeMap<String, Known>);
+
+/// What is known of a grant.
+#[derive(Debug)]
+struct Known {
+    ends: Timestamp,
+    announced: bool,
+}
+
+impl Known {
+    const fn new(ends: Timestamp) -> Self {
+        Self { ends, announced: false }
+    }
+
+    /// When it is to be looked at: some time ahead of its end, and, once that was announced, at the end
+    /// itself, since it may have been extended.
+    fn next(&self) -> Timestamp {
+        if self.announced { self.ends } else { self.ends - AHEAD }
+    }
+
+    /// It was looked at again. `false` if it ended as it was announced.
+    fn found(&mut self, ends: Timestamp) -> bool {
+        let is_extended = ends > self.ends;
+        let is_over = self.announced && !is_extended;
+        self.announced &= !is_extended;
+        self.ends = ends;
+        !is_over
+    }
+}
 
 impl Grants {
     /// A connection was opened by this one.
@@ -26,36 +54,42 @@ impl Grants {
         let until = when::until(grant.expires_at, session.now());
         let line = format!("granted {}: {until} (grant {})", grant.operation, short_id::shown(&id));
         session.screen.note(&line);
-        self.0.insert(id, (grant.expires_at, false));
+        self.0.insert(id, Known::new(grant.expires_at));
     }
 
-    /// How long until something is to be announced.
+    /// How long until something is to be announced, or looked at.
     pub(super) fn until_next(&self, now: Timestamp) -> Duration {
-        let open = self.0.values().filter(|(_, announced)| !announced);
-        let next = open.map(|(ends, _)| ends.duration_since(now) - AHEAD).min();
+        let next = self.0.values().map(|known| known.next().duration_since(now)).min();
         next.map_or(NOTHING, |left| Duration::try_from(left).unwrap_or(Duration::ZERO))
     }
 
     /// Says what ends soon, unless it was extended meanwhile.
     pub(super) async fn announce(&mut self, session: &mut Session<'_>) {
         let now = session.now();
-        for (id, (ends, announced)) in &mut self.0 {
-            if *announced || ends.duration_since(now) > AHEAD {
+        let mut over = Vec::new();
+        for (id, known) in &mut self.0 {
+            if known.next() > now {
                 continue;
             }
-            if let Some(grant) = look(session, id).await {
-                *ends = grant.expires_at;
-            }
-            if ends.duration_since(now) > AHEAD {
+            // Without news it ends when it was said to end.
+            let ends = look(session, id).await.map_or(known.ends, |grant| grant.expires_at);
+            if !known.found(ends) {
+                over.push(id.clone());
                 continue;
             }
-            *announced = true;
-            let (short, until) = (short_id::shown(id), when::until(*ends, now));
+            if known.next() > now {
+                continue;
+            }
+            known.announced = true;
+            let (short, until) = (short_id::shown(id), when::until(known.ends, now));
             session.screen.note(&format!(
                 "grant {short} ends soon ({until}), and its connections with it; this asks for more:"
             ));
             let extend = session.command(&format!("extend {short} --for 30m"));
             session.screen.note(&format!("  {extend}"));
+        }
+        for id in over {
+            self.0.remove(&id);
         }
     }
 }
@@ -77,16 +111,34 @@ async fn look(session: &mut Session<'_>, id: &str) -> Option<GrantBody> {
 mod tests {
     use super::*;
 
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
     #[test]
     fn the_end_is_announced_a_minute_ahead_and_once() {
-        let at = |second| Timestamp::from_second(second).unwrap();
         let mut grants = Grants::default();
         assert_eq!(grants.until_next(at(0)), NOTHING);
-        grants.0.insert("a".to_owned(), (at(600), false));
-        grants.0.insert("b".to_owned(), (at(90), false));
+        grants.0.insert("a".to_owned(), Known::new(at(600)));
+        grants.0.insert("b".to_owned(), Known::new(at(90)));
         assert_eq!(grants.until_next(at(0)), Duration::from_secs(30));
         assert_eq!(grants.until_next(at(50)), Duration::ZERO);
-        grants.0.insert("b".to_owned(), (at(90), true));
+        grants.0.get_mut("b").unwrap().announced = true;
+        assert_eq!(
+            grants.until_next(at(50)),
+            Duration::from_secs(40),
+            "at its end it is looked at"
+        );
+        grants.0.remove("b");
         assert_eq!(grants.until_next(at(0)), Duration::from_mins(9));
+    }
+
+    #[test]
+    fn what_is_extended_after_that_is_announced_again() {
+        let mut known = Known { ends: at(90), announced: true };
+        assert!(known.found(at(600)));
+        assert_eq!(known.next(), at(540), "a minute ahead of the new end");
+        known.announced = true;
+        assert!(!known.found(at(600)), "it is over");
     }
 }

@@ -211,6 +211,23 @@ fn a_policy_that_reads_a_stream_of_messages_does_not_load() {
             "{said}"
         );
     }
+    // What is bound to a grant, or waits, is read as a whole before it is decided.
+    for term in ["@max_uses(\"1\")", "@hold(\"1m\")"] {
+        let rule = |action: &str| {
+            format!(
+                "@id(\"up\") @reviews(\"1\") @max_duration(\"15m\") {term}\n\
+                 permit (principal is User, action == Action::\"{action}\", resource in Service::\"refunds\")\n\
+                 when {{ context has grant }};\n"
+            )
+        };
+        let (loads, said) = check(&rule("refunds.Create"), "shop.v1.Refunds");
+        assert!(loads, "{said}");
+        let (loads, said) = check(&rule("refunds.Upload"), "shop.v1.Refunds");
+        assert!(
+            !loads && said.contains("refunds.Upload") && said.contains("stream of messages"),
+            "{said}"
+        );
+    }
     let (loads, said) = check("", "shop.v1.Nothing");
     assert!(
         !loads && said.contains("no service `shop.v1.Nothing`") && said.contains("shop.v1.Refunds"),
