@@ -180,9 +180,11 @@ fn operations(queries: Vec<AskQueryBody>) -> Answer<Vec<AskOperation>> {
         };
         // One operation is named once for each class.
         if seen.is_none() || !operations.iter().any(again) {
-            operations.push(AskOperation { operation, instance: instance.clone(), rule });
+            let (instance, rule) = (instance.clone(), rule.clone());
+            operations.push(AskOperation { operation, instance, rule });
         }
-        operations.extend(seen.map(|operation| AskOperation { operation, instance, rule: None }));
+        // A rule is for whichever of the two it is a way to.
+        operations.extend(seen.map(|operation| AskOperation { operation, instance, rule }));
     }
     Ok(operations)
 }

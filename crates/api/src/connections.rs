@@ -39,6 +39,9 @@ pub struct ConnectionBody {
     /// The grant that opened it; absent under standing policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<String>,
+    /// The grants that let it show sensitive data; it ends with the first of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reveals: Vec<String>,
     /// `http`, `grpc`, `websocket` or `sse`.
     pub protocol: String,
     /// The caller's address.
@@ -58,6 +61,7 @@ impl ConnectionBody {
             instance: view.instance.to_string(),
             operation: view.operation.to_string(),
             grant: view.grant.map(|id| id.to_string()),
+            reveals: view.reveals.iter().map(ToString::to_string).collect(),
             protocol: view.protocol.to_owned(),
             source: view.source,
             since: view.since,

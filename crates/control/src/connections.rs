@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    fmt::Write as _,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
@@ -18,6 +19,8 @@ use tokio::{
 use crate::{OpContext, core::Core, ports::ConnectionInfo, settle::Settlement, usecase::idle};
 
 const BATCH: usize = 256;
+/// The word of the record for what ended with its grant.
+const GRANT_ENDED: &str = "grant_ended";
 
 #[derive(Debug)]
 struct Live {
@@ -82,6 +85,13 @@ impl Connections {
         lock(&self.live).insert(id, Live { info, close, over: watch::Sender::new(None) });
         let (live, ended) = (Arc::downgrade(&self.live), self.ended.clone());
         OpenConnection { id, live, close: closing, ended }
+    }
+
+    /// It shows sensitive data from here on, for as long as these grants live.
+    pub(crate) fn shows(&self, id: ConnectionId, reveals: Vec<GrantId>) {
+        if let Some(live) = lock(&self.live).get_mut(&id) {
+            live.info.reveals = reveals;
+        }
     }
 
     pub(crate) fn all(&self) -> Vec<ConnectionInfo> {
@@ -173,18 +183,28 @@ pub(crate) async fn run(core: Arc<Core>) {
 }
 
 fn event(core: &Core, op: &OpContext, Ended { info, over }: Ended) -> Event {
+    let mut detail = format!("{} bytes up, {} bytes down", over.up, over.down);
+    if over.why == GRANT_ENDED && !info.reveals.is_empty() {
+        // It hung on several: which of them is over?
+        let snapshot = core.snapshot();
+        let lives = |id| snapshot.grant(id).is_some_and(|grant| grant.in_force(op.now()));
+        for ended in info.grants().filter(|id| !lives(*id)) {
+            let _ = write!(detail, "; grant {ended} ended");
+        }
+    }
     let mut event = core.event(op, EventType::ConnectionEnded);
     event.principal = Some(info.principal);
     event.service = Some(info.service);
     event.instance = Some(info.instance);
     event.operation = Some(info.operation);
     event.grant = info.grant;
+    event.reveals = info.reveals;
     event.sign_in = info.sign_in;
     event.connection = Some(info.id);
     event.request = Some(info.request);
     event.source = Some(info.source);
     event.decision = Some(over.why.into());
-    event.detail = Some(format!("{} bytes up, {} bytes down", over.up, over.down));
+    event.detail = Some(detail);
     event
 }
 

@@ -139,6 +139,11 @@ impl Control {
         self.core.connections.opened(info)
     }
 
+    /// A registered connection shows sensitive data from here on, for as long as `grants` live.
+    pub fn connection_shows(&self, id: ConnectionId, grants: Vec<GrantId>) {
+        self.core.connections.shows(id, grants);
+    }
+
     /// A core of the gate has looked at its connections under the snapshot of this version.
     pub fn connections_looked_at(&self, core: usize, version: u64) {
         self.core.connections.looked(core, version);

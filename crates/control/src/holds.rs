@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use portcullis_model::{AccessRequestId, AccessRequestState, ShownBody};
+use portcullis_model::{AccessRequestId, AccessRequestState};
 use portcullis_store::Change;
 use tokio::sync::watch;
 
@@ -21,20 +21,20 @@ struct Hold {
     waiting: usize,
     /// It was opened for one that waits, and is nobody's when the last of them leaves.
     own: bool,
-    /// What people see of the body of what waits, and nowhere else: it is gone when nobody waits.
-    body: Option<ShownBody>,
+    /// What people see of the body of what waits, sealed, and nowhere else: it is gone when nobody waits.
+    body: Option<String>,
 }
 
 impl Holds {
-    /// What waits for `id` has this body.
-    pub(crate) fn show(&self, id: AccessRequestId, body: Option<ShownBody>) {
+    /// What waits for `id` has this body, sealed.
+    pub(crate) fn show(&self, id: AccessRequestId, body: Option<String>) {
         if let Some(hold) = self.holds().get_mut(&id) {
             hold.body = body;
         }
     }
 
-    /// The body of what waits for `id`, as people see it.
-    pub(crate) fn body(&self, id: AccessRequestId) -> Option<ShownBody> {
+    /// The sealed body of what waits for `id`.
+    pub(crate) fn body(&self, id: AccessRequestId) -> Option<String> {
         self.holds().get(&id)?.body.clone()
     }
 

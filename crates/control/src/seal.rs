@@ -52,13 +52,15 @@ pub(crate) fn seal(purpose: Purpose, token: &Secret, text: &str) -> Result<Strin
 
 /// Opens what [`seal`] made with the same token.
 pub(crate) fn open(purpose: Purpose, token: &Secret, sealed: &str) -> Result<Secret, ControlError> {
-    opened(purpose, &key(purpose, token.expose().as_bytes(), b"")?, sealed)
+    opened(purpose, &key(purpose, token.expose().as_bytes(), b"")?, "", sealed)
 }
 
-/// Seals `text` under `token`, which may seal others too: each under a key of its own.
+/// Seals `text` under `token`, which may seal others too: each under a key of its own. It is read as what
+/// belongs to `about` only.
 pub(crate) fn seal_one_of(
     purpose: Purpose,
     token: &Secret,
+    about: &str,
     text: &str,
     entropy: &dyn Entropy,
 ) -> Result<String, ControlError> {
@@ -66,7 +68,7 @@ pub(crate) fn seal_one_of(
     entropy.fill(&mut salt);
     let key = key(purpose, token.expose().as_bytes(), &salt)?;
     let mut bytes = text.as_bytes().to_vec();
-    let sealed = key.seal_in_place_append_tag(nonce(), Aad::empty(), &mut bytes);
+    let sealed = key.seal_in_place_append_tag(nonce(), Aad::from(about.as_bytes()), &mut bytes);
     sealed.map_err(|error| ControlError::Internal(Box::new(error)))?;
     Ok(format!("{}.{}", URL_SAFE_NO_PAD.encode(salt), URL_SAFE_NO_PAD.encode(bytes)))
 }
@@ -75,16 +77,22 @@ pub(crate) fn seal_one_of(
 pub(crate) fn open_one_of(
     purpose: Purpose,
     token: &Secret,
+    about: &str,
     sealed: &str,
 ) -> Result<Secret, ControlError> {
     let (salt, sealed) = sealed.split_once('.').ok_or(purpose.damaged())?;
     let salt = URL_SAFE_NO_PAD.decode(salt).map_err(|_| purpose.damaged())?;
-    opened(purpose, &key(purpose, token.expose().as_bytes(), &salt)?, sealed)
+    opened(purpose, &key(purpose, token.expose().as_bytes(), &salt)?, about, sealed)
 }
 
-fn opened(purpose: Purpose, key: &LessSafeKey, sealed: &str) -> Result<Secret, ControlError> {
+fn opened(
+    purpose: Purpose,
+    key: &LessSafeKey,
+    about: &str,
+    sealed: &str,
+) -> Result<Secret, ControlError> {
     let mut bytes = URL_SAFE_NO_PAD.decode(sealed).map_err(|_| purpose.damaged())?;
-    let opened = key.open_in_place(nonce(), Aad::empty(), &mut bytes);
+    let opened = key.open_in_place(nonce(), Aad::from(about.as_bytes()), &mut bytes);
     let opened = opened.map_err(|_| purpose.damaged())?;
     Ok(Secret::new(String::from_utf8(opened.to_vec()).map_err(|_| purpose.damaged())?))
 }
@@ -131,11 +139,22 @@ mod tests {
     #[test]
     fn d15_another_browsers_state_is_nothing() {
         let (mine, other) = (Secret::new("pc_browser_a"), Secret::new("pc_browser_b"));
-        let sealed = seal_one_of(Purpose::State, &mine, "state", &Sevens).unwrap();
-        assert_eq!(open_one_of(Purpose::State, &mine, &sealed).unwrap().expose(), "state");
-        assert!(open_one_of(Purpose::State, &other, &sealed).is_err());
+        let sealed = seal_one_of(Purpose::State, &mine, "", "state", &Sevens).unwrap();
+        assert_eq!(open_one_of(Purpose::State, &mine, "", &sealed).unwrap().expose(), "state");
+        assert!(open_one_of(Purpose::State, &other, "", &sealed).is_err());
         for damaged in ["", ".", "AAAA", &sealed.replace('.', ""), &format!("A{sealed}")] {
-            assert!(open_one_of(Purpose::State, &mine, damaged).is_err(), "{damaged}");
+            assert!(open_one_of(Purpose::State, &mine, "", damaged).is_err(), "{damaged}");
+        }
+    }
+
+    #[test]
+    fn e15_a_body_that_is_put_to_another_refusal_is_read_by_nobody() {
+        let key = Secret::new("the key beside the store");
+        let sealed = seal_one_of(Purpose::Body, &key, "R-1 sha256:ab", "text", &Sevens).unwrap();
+        let open = |about: &str| open_one_of(Purpose::Body, &key, about, &sealed);
+        assert_eq!(open("R-1 sha256:ab").unwrap().expose(), "text");
+        for other in ["R-2 sha256:ab", "R-1 sha256:ac", "R-1", ""] {
+            assert!(open(other).is_err(), "{other}");
         }
     }
 }

@@ -307,6 +307,8 @@ pub struct ConnectionView {
     pub operation: OperationName,
     /// The grant that opened it.
     pub grant: Option<GrantId>,
+    /// The grants that let it show sensitive data: it ends with the first of them.
+    pub reveals: Vec<GrantId>,
     /// `http`, `grpc`, `websocket`, `sse`.
     pub protocol: &'static str,
     /// The caller's address.

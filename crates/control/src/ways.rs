@@ -49,10 +49,27 @@ pub(crate) enum Standing {
     Open,
     /// These ways.
     Ways(Vec<Way>),
+    /// It is permitted to see it under these conditions, which the gate checks: there is nothing to ask for.
+    Checked(Vec<String>),
     /// No way.
     Closed,
     /// Nothing here is for them.
     Invisible,
+}
+
+impl Standing {
+    /// What is asked for where `self` and `other` are wanted at once: what can be, before what need not be,
+    /// before what cannot.
+    pub(crate) fn or_missing(self, other: Self) -> Self {
+        let rank = |standing: &Self| match standing {
+            Self::Ways(_) => 0,
+            Self::Open => 1,
+            Self::Checked(_) => 2,
+            Self::Closed => 3,
+            Self::Invisible => 4,
+        };
+        if rank(&other) < rank(&self) { other } else { self }
+    }
 }
 
 /// The ways to an operation as policy has them now, for `incident` if one is named. Grants already held
@@ -77,10 +94,13 @@ pub(crate) fn standing(
         incident,
         only: None,
     };
-    match bare.decide(&query, &mut cache).answer {
+    let Verdict { answer, to_be_checked, .. } = bare.decide(&query, &mut cache);
+    let is_checked = operation.revealed().is_some() && !to_be_checked.is_empty();
+    match answer {
         Answer::Permit(_) => Standing::Open,
         Answer::Requestable(ways) => Standing::Ways(ways),
         Answer::Deny(Denial::Invisible) => Standing::Invisible,
+        Answer::Deny(Denial::ByPolicy) if is_checked => Standing::Checked(to_be_checked),
         Answer::Deny(Denial::ByPolicy | Denial::ErroringForbid | Denial::TookTooLong) => {
             Standing::Closed
         }

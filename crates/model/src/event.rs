@@ -192,6 +192,9 @@ pub struct Event {
     /// The grant concerned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<GrantId>,
+    /// The grants that let a connection show sensitive data.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reveals: Vec<GrantId>,
     /// The incident concerned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incident: Option<IncidentId>,
@@ -234,6 +237,7 @@ impl Event {
             policies: Vec::new(),
             bundle: None,
             grant: None,
+            reveals: Vec::new(),
             incident: None,
             access_request: None,
             sign_in: None,

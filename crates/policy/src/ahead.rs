@@ -10,7 +10,7 @@ use cedar_policy::{
     Effect, Entities, Entity, PartialEntities, PartialEntityUid, PartialRequest, PolicySet,
     pst::{self, Clause, EntityType, EntityUID, Expr, Literal, Name, SmolStr, UnaryOp},
 };
-use portcullis_model::{Incident, PolicyId, PrincipalKind, Way};
+use portcullis_model::{Incident, OperationName, PolicyId, PrincipalKind, Way};
 
 use crate::{
     Bundle, Snapshot,
@@ -106,6 +106,7 @@ struct Ahead<'a> {
     incidents: Vec<&'a Arc<Incident>>,
     request: PartialRequest,
     entities: PartialEntities,
+    seen_in: Option<&'a OperationName>,
 }
 
 impl<'a> Ahead<'a> {
@@ -113,7 +114,7 @@ impl<'a> Ahead<'a> {
         snapshot: &'a Snapshot,
         bundle: &'a Bundle,
         slice: &'a Slice,
-        query: &Query<'_>,
+        query: &Query<'a>,
     ) -> Result<Self, Failed> {
         let incidents = snapshot.incidents_for(query, slice);
         let schema = bundle.schema();
@@ -128,7 +129,8 @@ impl<'a> Ahead<'a> {
         let wanted = incidents.iter().map(|incident| &***incident).chain(held);
         let concrete = declared(bundle, slice, wanted)?;
         let entities = PartialEntities::from_concrete(concrete, schema)?;
-        Ok(Self { snapshot, bundle, slice, incidents, request, entities })
+        let seen_in = query.context.seen_in.as_ref();
+        Ok(Self { snapshot, bundle, slice, incidents, request, entities, seen_in })
     }
 
     fn decide(&self, query: &Query<'_>) -> Result<Result<Verdict, Findings>, Failed> {
@@ -233,7 +235,7 @@ impl<'a> Ahead<'a> {
             let policy = self.bundle.policies().at(candidate.at).filter(|policy| wanted(policy));
             let cedar = if is_known { Some(&candidate.cedar) } else { candidate.unread.as_ref() };
             if let (Some(_), Some(cedar)) = (policy, cedar) {
-                set.add(under(cedar, grant)?)?;
+                set.add(under(cedar, Told { grant, seen_in: self.seen_in })?)?;
             }
         }
         let response = set.tpe(&self.request, &self.entities, self.bundle.schema())?;
@@ -320,16 +322,21 @@ fn condition(policy: &cedar_policy::Policy) -> Result<(String, String), Failed> 
     Ok((texts.join(" && "), said.join(" and ")))
 }
 
-/// `policy` with everything it says about the grant replaced by what is so.
-fn under(
-    policy: &cedar_policy::Policy,
-    grant: Option<GrantFacts<'_>>,
-) -> Result<cedar_policy::Policy, Failed> {
+/// What is known ahead of the request.
+#[derive(Debug, Clone, Copy)]
+struct Told<'a> {
+    grant: Option<GrantFacts<'a>>,
+    /// What data is to be seen in, if that was said.
+    seen_in: Option<&'a OperationName>,
+}
+
+/// `policy` with everything it says about what is known replaced by what is so.
+fn under(policy: &cedar_policy::Policy, told: Told<'_>) -> Result<cedar_policy::Policy, Failed> {
     let body = policy.to_pst()?;
     let template = body.body();
     let clauses = template.clauses().iter().map(|clause| match clause {
-        Clause::When(expr) => Clause::When(replace(expr, grant)),
-        Clause::Unless(expr) => Clause::Unless(replace(expr, grant)),
+        Clause::When(expr) => Clause::When(replace(expr, told)),
+        Clause::Unless(expr) => Clause::Unless(replace(expr, told)),
     });
     let replaced = pst::Template::new(
         template.id.clone(),
@@ -343,11 +350,23 @@ fn under(
     Ok(cedar_policy::Policy::from_pst(pst::Policy::Static(replaced))?)
 }
 
-fn replace(expr: &Arc<Expr>, grant: Option<GrantFacts<'_>>) -> Arc<Expr> {
+fn replace(expr: &Arc<Expr>, told: Told<'_>) -> Arc<Expr> {
+    let Told { grant, seen_in } = told;
+    if let (Some(path), Some(name)) = (context_path(expr), seen_in)
+        && let [part] = path.as_slice()
+        && *part == "operation"
+    {
+        return literal(Literal::String(SmolStr::from(name.as_str())));
+    }
     if let Expr::HasAttr { expr: base, attrs } = &**expr
         && let Some(mut path) = context_path(base)
     {
         path.extend(attrs.iter());
+        if let ([part], Some(_)) = (path.as_slice(), seen_in)
+            && *part == "operation"
+        {
+            return literal(Literal::Bool(true));
+        }
         if let [part, of_grant @ ..] = path.as_slice()
             && *part == "grant"
         {
@@ -377,7 +396,7 @@ fn replace(expr: &Arc<Expr>, grant: Option<GrantFacts<'_>>) -> Arc<Expr> {
             [_, ..] => {}
         }
     }
-    rebuild(expr, grant)
+    rebuild(expr, told)
 }
 
 fn literal(value: Literal) -> Arc<Expr> {
@@ -409,8 +428,8 @@ fn field(grant: GrantFacts<'_>, name: &str) -> Option<Arc<Expr>> {
 }
 
 /// The same expression over replaced ones.
-fn rebuild(expr: &Arc<Expr>, grant: Option<GrantFacts<'_>>) -> Arc<Expr> {
-    let new = |expr: &Arc<Expr>| replace(expr, grant);
+fn rebuild(expr: &Arc<Expr>, told: Told<'_>) -> Arc<Expr> {
+    let new = |expr: &Arc<Expr>| replace(expr, told);
     Arc::new(match &**expr {
         Expr::UnaryOp { op, expr } => Expr::UnaryOp { op: *op, expr: new(expr) },
         Expr::BinaryOp { op, left, right } => {

@@ -168,7 +168,8 @@ pub(crate) fn is_unknown(read: &Read, context: &Context) -> bool {
     // the request nor how its sender will have authenticated is known.
     let ahead = context.source == Known::Unknown;
     match read.part {
-        Part::Now | Part::Source | Part::Auth | Part::Clock | Part::Operation => ahead,
+        Part::Now | Part::Source | Part::Auth | Part::Clock => ahead,
+        Part::Operation => ahead && context.seen_in.is_none(),
         Part::Request => context.request == Known::Unknown,
         Part::Http => context.http == Known::Unknown,
         Part::Params => context.params == Known::Unknown,

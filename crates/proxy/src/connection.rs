@@ -11,5 +11,5 @@ mod standing;
 mod watch;
 
 pub(crate) use live::{Live, TICK, watch_all};
-pub(crate) use standing::Standing;
+pub(crate) use standing::{Data, Standing};
 pub(crate) use watch::{Opening, Watch};

@@ -152,6 +152,12 @@ impl Core {
         Arc::clone(&self.snapshot.borrow())
     }
 
+    /// The newest snapshot, if its bundle is another than that of `known`.
+    pub(crate) fn newer_than(&self, known: &Snapshot) -> Option<Arc<Snapshot>> {
+        let newest = self.snapshot();
+        (newest.stamp().generation != known.stamp().generation).then_some(newest)
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.parts.clock.now()
     }

@@ -201,11 +201,6 @@ impl Exchange {
     pub(crate) fn path(&self) -> &str {
         self.target.as_ref().map_or("", PathAndQuery::path)
     }
-
-    /// Method and path, for people.
-    pub(crate) fn summary(&self) -> String {
-        format!("{} {}", self.method, self.path())
-    }
 }
 
 impl Drop for Exchange {

@@ -25,7 +25,7 @@ use crate::{
     connection::{Opening, Standing},
     decide::Question,
     exchange::{Exchange, Key},
-    filter, reveal,
+    filter,
     upstream::{Kind, Lane, Turn},
 };
 
@@ -119,12 +119,10 @@ pub(crate) fn opening(
     instance: &InstanceName,
     protocol: &'static str,
 ) -> Opening {
-    let standing = standing(exchange, Rc::clone(question), pass);
-    let standing = standing.showing(reveal::standings(exchange));
     Opening {
         core: Rc::clone(&exchange.core),
         peer: Rc::clone(&exchange.peer),
-        standing,
+        standing: standing(exchange, Rc::clone(question), pass),
         request: exchange.id,
         instance: instance.clone(),
         protocol,

@@ -19,7 +19,7 @@ use std::{rc::Rc, time::Duration};
 
 use jiff::SignedDuration;
 use portcullis_model::{
-    Refusal, Resource,
+    Refusal, Resource, ShownBody,
     refusal::{Declined, Denial, Requestable, Unavailable, Waited},
 };
 use portcullis_policy::Pass;
@@ -33,6 +33,7 @@ use self::{
 };
 pub(crate) use self::{
     seats::Holds,
+    shown::summary,
     wish::{PREFER, applied, rest},
 };
 use crate::{
@@ -81,18 +82,20 @@ pub(crate) async fn hold(
     payload: Payload,
     refused: Box<Requestable>,
 ) -> Result<Released, Refusal> {
-    exchange.shown = payload.whole().and_then(|body| shown::body(exchange, request, body));
+    let shown = payload.whole().and_then(|body| shown::body(exchange, request, body));
     let Some(wish) = Wish::of(exchange, request, &refused) else {
+        exchange.shown = shown;
         return Err(Refusal::Requestable(refused));
     };
     let size = match payload.whole() {
-        Some(body) => body.len() as u64,
-        None => inspect::expected(exchange, request),
+        Some(body) => bytes(body, shown.as_deref()),
+        None => inspect::expected(exchange, request).saturating_add(shown::LONGEST as u64),
     };
     let principal = &caller.identity.subject.principal().id;
     let Some(seat) = exchange.core.holds.sit(principal, &refused.service, size) else {
         // What cannot be honoured is no error: the answer is what it would be without (RFC 7240).
         exchange.core.metrics.held("turned-away");
+        exchange.shown = shown;
         return Err(Refusal::Requestable(refused));
     };
     // What waits is counted by its seat.
@@ -103,22 +106,28 @@ pub(crate) async fn hold(
         Resource { service: refused.service.clone(), instance: exchange.instance.clone() };
     let (deadline, digest) = (Instant::now() + wish.time, String::new());
     Held { exchange, caller, request, refused, resource, wish, deadline, digest }
-        .run(payload, seat)
+        .run(payload, seat, shown)
         .await
 }
 
 impl Held<'_> {
-    async fn run(mut self, payload: Payload, mut seat: Seat) -> Result<Released, Refusal> {
-        let payload = match payload {
-            Payload::Streaming => self.read().await?,
-            whole @ Payload::Whole(..) => whole,
+    async fn run(
+        mut self,
+        payload: Payload,
+        mut seat: Seat,
+        shown: Option<Box<ShownBody>>,
+    ) -> Result<Released, Refusal> {
+        let (payload, shown) = match payload {
+            Payload::Streaming => {
+                let payload = self.read().await?;
+                let shown = payload.whole().and_then(|body| self.shown(body));
+                (payload, shown)
+            }
+            whole @ Payload::Whole(..) => (whole, shown),
         };
         let payload = payload.without_trailers();
         let body = payload.whole().unwrap_or_default();
-        if self.exchange.shown.is_none() {
-            self.exchange.shown = shown::body(self.exchange, self.request, body);
-        }
-        seat.fit(body.len() as u64);
+        seat.fit(bytes(body, shown.as_deref()));
         let principal = &self.caller.identity.subject.principal().id;
         self.digest = digest::of(principal, &self.resource, self.request, body);
         // A grant may be bound to it already.
@@ -129,16 +138,33 @@ impl Held<'_> {
         }
         let (size, sealed) = self.seal(payload)?;
         let waiting = Waiting::begin(&self.exchange.core);
-        let event = self.wait(size).await;
+        let event = self.wait(size, shown).await;
         waiting.ended(event.as_ref().map_or("unavailable", word));
         self.exchange.recorded.set(Recorded::Nothing);
         self.exchange.now = self.exchange.core.now();
         match event? {
             Event::Answered(HoldAnswer::Approved) => self.release(&sealed),
             Event::Answered(HoldAnswer::Declined(why)) => Err(self.declined(why)),
-            Event::Answered(HoldAnswer::Over) => Err(Refusal::Requestable(self.refused)),
-            Event::Ended(why) => Err(self.ended(why)),
+            Event::Answered(HoldAnswer::Over) => {
+                self.show_again(&sealed);
+                Err(Refusal::Requestable(self.refused))
+            }
+            Event::Ended(why) => {
+                self.show_again(&sealed);
+                Err(self.ended(why))
+            }
         }
+    }
+
+    /// `body` as people see it.
+    fn shown(&self, body: &[u8]) -> Option<Box<ShownBody>> {
+        shown::body(self.exchange, self.request, body)
+    }
+
+    /// It waited in vain, and can be asked about: meanwhile nothing of its body stood anywhere in clear.
+    fn show_again(&mut self, sealed: &Sealed) {
+        let body = self.exchange.core.holds.key.open(sealed, &self.digest);
+        self.exchange.shown = body.and_then(|body| self.shown(&body));
     }
 
     /// Reads the body, for as long as the request may wait.
@@ -161,8 +187,8 @@ impl Held<'_> {
     }
 
     /// Opens the access request and waits for what becomes of it.
-    async fn wait(&mut self, size: u64) -> Result<Event, Refusal> {
-        let asked = self.asked(size)?;
+    async fn wait(&mut self, size: u64, shown: Option<Box<ShownBody>>) -> Result<Event, Refusal> {
+        let asked = self.asked(size, shown)?;
         let approvals = &self.exchange.core.parts.approvals;
         let mut approval = match approvals.open(asked).await {
             Ok(approval) => approval,
@@ -211,7 +237,7 @@ impl Held<'_> {
             || exchange.key == Key::Certificate && exchange.peer.has_lost_its_certificate(now)
     }
 
-    fn asked(&self, size: u64) -> Result<HeldRequest, Refusal> {
+    fn asked(&self, size: u64, shown: Option<Box<ShownBody>>) -> Result<HeldRequest, Refusal> {
         let exchange = &*self.exchange;
         let left = self.deadline.saturating_duration_since(Instant::now());
         let left = SignedDuration::try_from(left).unwrap_or(SignedDuration::ZERO);
@@ -223,10 +249,10 @@ impl Held<'_> {
             resource: self.resource.clone(),
             rule: self.wish.rule.clone(),
             digest: self.digest.clone(),
-            summary: exchange.summary(),
+            summary: summary(exchange),
             parameters: shown::parameters(exchange, &self.refused.operation, self.request)?,
             size,
-            body: exchange.shown.as_deref().cloned(),
+            body: shown.map(|shown| *shown),
             until: exchange.core.now() + left,
         })
     }
@@ -242,7 +268,11 @@ impl Held<'_> {
         let body = self.exchange.core.holds.key.open(sealed, &self.digest);
         let body = body.ok_or(Refusal::Unavailable(Unavailable::Internal))?;
         let payload = Payload::Whole(body, None);
-        let (pass, question) = self.decide(&payload)?;
+        let decided = self.decide(&payload);
+        if let Err(Refusal::Requestable(_)) = decided {
+            self.exchange.shown = payload.whole().and_then(|body| self.shown(body));
+        }
+        let (pass, question) = decided?;
         Ok((pass, question, payload))
     }
 
@@ -301,6 +331,12 @@ impl Held<'_> {
             HoldEnd::ShuttingDown => Refusal::Unavailable(Unavailable::ShuttingDown),
         }
     }
+}
+
+/// What a body takes while it waits, with what is seen of it.
+fn bytes(body: &[u8], shown: Option<&ShownBody>) -> u64 {
+    let shown = shown.map_or(0, |shown| shown.text.len() as u64);
+    shown.saturating_add(body.len() as u64)
 }
 
 /// What metrics call it.

@@ -264,6 +264,9 @@ pub trait Connections: Debug + Send + Sync {
     /// Registers one.
     fn opened(&self, info: ConnectionInfo) -> Box<dyn RegisteredConnection>;
 
+    /// One that is registered shows sensitive data from here on, for as long as these grants live.
+    fn shows(&self, id: ConnectionId, reveals: Vec<GrantId>);
+
     /// Core number `core` has looked at all of its connections under the snapshot of this version. What
     /// has to end by it is registered until it is over, however young.
     fn looked(&self, core: usize, version: u64);

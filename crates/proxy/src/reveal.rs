@@ -12,7 +12,7 @@ use portcullis_policy::{
 };
 
 use crate::{
-    connection::{Opening, Standing, Watch},
+    connection::{Data, Opening, Standing, Watch},
     decide::{self, Question},
     exchange::Exchange,
     forward::standing,
@@ -85,24 +85,22 @@ pub(crate) fn masked(exchange: &Exchange) -> Option<(Arc<Sensitive>, ClassSet)> 
     exchange.sight.as_deref().map(|sight| (Arc::clone(&sight.sensitive), sight.masked))
 }
 
-/// What a connection that carries the answer hangs on, beside what opened it.
-pub(crate) fn standings(exchange: &Exchange) -> Vec<Standing> {
-    exchange.sight.as_deref().map(Sight::standings).unwrap_or_default()
-}
-
-/// A connection that is watched, or will be, shows what is seen by now and hangs on that.
-pub(crate) fn watched(
-    exchange: &Exchange,
-    watch: Option<&Watch>,
-    opening: Option<Opening>,
-) -> Option<Opening> {
-    if exchange.sight.is_none() {
-        return opening;
-    }
+/// The answer is there: a connection that is watched, or will be, carries it from here on, shows what is
+/// seen by now and hangs on that. Before, nothing was shown, and nothing that ended could end it.
+pub(crate) fn watched(exchange: &Exchange, watch: Option<&Watch>, opening: Option<&mut Opening>) {
+    let sight = exchange.sight.as_deref();
+    let shown = || {
+        let data = Data::by(sight.map(|sight| &sight.sensitive));
+        (data, sight.map(Sight::standings).unwrap_or_default())
+    };
     if let Some(watch) = watch {
-        watch.standing.borrow_mut().show(standings(exchange));
+        let (data, standings) = shown();
+        watch.show(&exchange.core, data, standings);
     }
-    opening.map(|opening| opening.showing(standings(exchange)))
+    if let Some(opening) = opening {
+        let (data, standings) = shown();
+        opening.standing.show(data, standings);
+    }
 }
 
 /// Decides what is seen in the answer to what `question` permitted.
@@ -160,9 +158,25 @@ fn permitted(
     }
 }
 
+/// What is sensitive may have changed since the request was decided. By new rules all of it is masked: nobody
+/// was asked what may be seen.
+pub(crate) fn follow_rules(exchange: &mut Exchange, snapshot: &Snapshot) {
+    let service = exchange.service.as_ref();
+    let service = service.and_then(|name| snapshot.bundle().catalog().service(name));
+    // Without its service the rules stay; the policies say what else ends.
+    let Some(service) = service else { return };
+    let known = exchange.sight.as_deref().map(|sight| &sight.sensitive);
+    if known != service.sensitive() {
+        exchange.sight = Sight::of(service);
+    }
+}
+
 /// The answer is there, maybe long after the request was decided: what may not be seen any more is
 /// masked.
 pub(crate) fn look_again(exchange: &mut Exchange) {
+    if let Some(newer) = exchange.core.newer_than(&exchange.snapshot) {
+        follow_rules(exchange, &newer);
+    }
     let Some(sight) = &mut exchange.sight else { return };
     if sight.seen.is_empty() {
         return;

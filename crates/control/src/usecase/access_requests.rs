@@ -61,8 +61,8 @@ pub(crate) async fn one(
 
 /// The body of the request that it is about: of the one that waits, or of the refused one.
 async fn body(core: &Core, request: &AccessRequest) -> Result<Option<ShownBody>> {
-    if let Some(body) = core.holds.body(request.id) {
-        return Ok(Some(body));
+    if let Some(sealed) = core.holds.body(request.id) {
+        return Ok(refusals::opened(core, &request.id.to_string(), &sealed));
     }
     let Some(id) = &request.refusal else { return Ok(None) };
     let refusal = core.store.refusal(&request.requester, id).await?;

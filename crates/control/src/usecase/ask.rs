@@ -1,5 +1,6 @@
 //! Asking for access: from a refusal, for named operations of one service, or for more of a grant.
 
+mod chosen;
 mod emergency;
 mod subject;
 
@@ -8,13 +9,16 @@ use std::{collections::BTreeSet, sync::Arc};
 use portcullis_identity::Authenticated;
 use portcullis_model::{
     AccessQuery, AccessRequest, AccessRequestId, AccessRequestState, EventType, Grant, GrantId,
-    IncidentId, PolicyId, PrincipalKind, Resource, Way, Window,
+    IncidentId, OperationName, PolicyId, PrincipalKind, Resource, Window,
 };
-use portcullis_policy::Snapshot;
+use portcullis_policy::{Context, Snapshot};
 use portcullis_store::{AccessRequests, Change};
 
 pub(super) use self::subject::{Subject, Wanted};
-use self::subject::{known, subject};
+use self::{
+    chosen::chosen,
+    subject::{known, subject},
+};
 use super::{
     held,
     issue::{self, Issuable, Issue},
@@ -112,11 +116,18 @@ pub(super) fn queries(
             Resource { service: subject.service.clone(), instance: wanted.instance.clone() };
         let principal = caller.principal();
         let (operation, incident) = (&wanted.operation, wish.incident);
-        let standing =
-            ways::standing(snapshot, principal, operation, &resource, &context, incident);
+        let ask = |seen_in: Option<&OperationName>| {
+            let context = Context { seen_in: seen_in.cloned(), ..context.clone() };
+            ways::standing(snapshot, principal, operation, &resource, &context, incident)
+        };
+        let beside = subject.beside(wanted);
+        // Where it is seen in several answers, what is missing anywhere is asked for.
+        let standing = beside.iter().map(|operation| ask(Some(operation)));
+        let standing = standing.reduce(Standing::or_missing).unwrap_or_else(|| ask(None));
         // Who asks to see data in what they may do anyway asks for the data alone, and the other way
         // round.
-        if matches!(standing, Standing::Open) && subject.is_to_see() && subject.wanted.len() > 1 {
+        let is_open = matches!(standing, Standing::Open | Standing::Checked(_));
+        if is_open && subject.is_to_see() && subject.wanted.len() > 1 {
             continue;
         }
         let mut way = chosen(standing, subject, wanted, wish)?;
@@ -138,9 +149,10 @@ pub(super) fn queries(
         return Err(ControlError::Conflict(why.into()));
     }
     for_one_incident(&queries, wish)?;
-    if let Some(rule) = wish.rule.filter(|_| subject.is_to_see())
-        && !queries.iter().any(|query| query.way.rule == *rule)
-    {
+    let own = subject.wanted.iter().flat_map(|wanted| &wanted.rules);
+    let own = own.filter(|_| subject.shares_rules());
+    let mut named = wish.rule.filter(|_| subject.is_to_see()).into_iter().chain(own);
+    if let Some(rule) = named.find(|rule| !queries.iter().any(|query| query.way.rule == **rule)) {
         let reason = format!("rule `{rule}` opens nothing of this to you");
         return Err(ControlError::NoWay { reason, ways: Vec::new() });
     }
@@ -159,60 +171,6 @@ fn for_one_incident(queries: &[AccessQuery], wish: Wish<'_>) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-fn chosen(standing: Standing, subject: &Subject, wanted: &Wanted, wish: Wish<'_>) -> Result<Way> {
-    let operation = &wanted.operation;
-    let ways = match standing {
-        Standing::Ways(ways) => ways,
-        Standing::Open => {
-            let why = format!("`{operation}` is open to you without asking");
-            return Err(ControlError::Conflict(why));
-        }
-        Standing::Invisible => return Err(ControlError::NotFound("the service")),
-        Standing::Closed => {
-            let reason = format!("no policy would open `{operation}` to you, with any grant");
-            return Err(ControlError::NoWay { reason, ways: Vec::new() });
-        }
-    };
-    // One rule seldom opens an operation and shows data: it counts where it is a way.
-    let several = subject.is_to_see() && subject.wanted.len() > 1;
-    let is_way = |rule: &&PolicyId| !several || ways.iter().any(|way| way.rule == **rule);
-    let wish = Wish { rule: wish.rule.filter(is_way), ..wish };
-    // INVARIANT: an emergency is taken by who names it and by nobody else. The rules of a refusal are
-    // what would open it, not what somebody chose.
-    let named = |way: &Way| {
-        wish.rule == Some(&way.rule)
-            || (subject.refusal.is_none() && wanted.rules.contains(&way.rule))
-    };
-    let counts = |way: &&Way| {
-        (!way.is_emergency() || named(way))
-            && (wanted.rules.is_empty() || wanted.rules.contains(&way.rule))
-            && wish.rule.is_none_or(|rule| way.rule == *rule)
-            && subject.extends.as_ref().is_none_or(|grant| way.incident == grant.incident)
-    };
-    let is_for = |way: &&Way| way.incident.as_ref() == wish.incident;
-    let way = match wish.incident {
-        None => ways.iter().find(counts),
-        // Beside what is for the incident, something that needs none may be asked for.
-        Some(_) => ways.iter().filter(counts).find(is_for).or_else(|| {
-            let several = subject.wanted.len() > 1;
-            ways.iter().filter(counts).find(|way| several && way.incident.is_none())
-        }),
-    };
-    way.cloned().map(|way| Way { reviewers: Vec::new(), ..way }).ok_or_else(|| {
-        let rule = wish.rule.or(wanted.rules.first());
-        let only_emergencies = !ways.is_empty() && ways.iter().all(Way::is_emergency);
-        let reason = match (wish.incident, rule) {
-            _ if wish.rule.is_none() && only_emergencies => format!(
-                "only an emergency would open `{operation}` to you; name its rule to take it"
-            ),
-            (Some(id), _) => format!("no way to `{operation}` for you needs incident `{id}`"),
-            (None, Some(rule)) => format!("rule `{rule}` would not open `{operation}` to you"),
-            (None, None) => format!("nothing would open `{operation}` to you"),
-        };
-        ControlError::NoWay { reason, ways }
-    })
 }
 
 /// More of `grant` must be possible at all.

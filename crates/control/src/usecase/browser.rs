@@ -53,7 +53,7 @@ pub(crate) async fn begin(core: &Arc<Core>, begin: Begin<'_>) -> Result<String> 
     let state = State { provider: name, wish: begin.wish, began_at: core.now() };
     let text = serde_json::to_string(&state);
     let text = text.map_err(|error| ControlError::Internal(Box::new(error)))?;
-    let state = seal::seal_one_of(Purpose::State, begin.browser, &text, core.entropy.as_ref())?;
+    let state = seal::seal_one_of(Purpose::State, begin.browser, "", &text, core.entropy.as_ref())?;
     let asked = AuthorizationRequest {
         redirect_uri: begin.redirect_uri.to_owned(),
         nonce: derived("nonce", begin.browser, &state),
@@ -68,7 +68,7 @@ pub(crate) async fn begin(core: &Arc<Core>, begin: Begin<'_>) -> Result<String> 
 pub(crate) async fn finish(core: &Arc<Core>, answer: Answer<'_>) -> Result<Entered> {
     let now = core.now();
     let op = OpContext::signing_in(answer.source, now);
-    let state = seal::open_one_of(Purpose::State, answer.browser, answer.state)?;
+    let state = seal::open_one_of(Purpose::State, answer.browser, "", answer.state)?;
     let opened: State = serde_json::from_str(state.expose()).map_err(|_| USED)?;
     let age = now.duration_since(opened.began_at);
     if age >= LONGEST || age.is_negative() {

@@ -69,6 +69,7 @@ pub(super) fn view(info: ConnectionInfo) -> ConnectionView {
         instance: info.instance,
         operation: info.operation,
         grant: info.grant,
+        reveals: info.reveals,
         protocol: info.protocol,
         source: info.source,
         since: info.since,

@@ -14,7 +14,7 @@ use tokio::{runtime::Handle, sync::watch};
 use super::{
     access_requests,
     ask::{self, Subject, Wanted, Wish},
-    held,
+    held, refusals,
 };
 use crate::{
     ControlError, OpContext,
@@ -62,6 +62,8 @@ pub(crate) async fn open(
     }
     // Subscribed before anybody can answer.
     let waiting = Waiting::join(core, request.id, true);
+    // In memory, too, nothing of it is in clear for as long as it waits.
+    let body = body.and_then(|body| refusals::sealed(core, &request.id.to_string(), &body));
     core.holds.show(request.id, body);
     match ask::wait_for_reviews(core, op, request.clone(), None).await {
         Ok(_) => Ok(waiting),

@@ -42,8 +42,13 @@ pub(crate) fn keep(
     into: &mut Settlement,
 ) -> Result<()> {
     let key = &core.settings.store_key;
-    let sealed =
-        seal::seal_one_of(Purpose::ProviderToken, key, renewal.expose(), core.entropy.as_ref())?;
+    let sealed = seal::seal_one_of(
+        Purpose::ProviderToken,
+        key,
+        "",
+        renewal.expose(),
+        core.entropy.as_ref(),
+    )?;
     let due_at = later(now, every);
     let provider = about.provider.to_owned();
     let token = StoredProviderToken { sign_in: about.sign_in, provider, sealed, due_at };
@@ -78,7 +83,7 @@ async fn ask(core: &Arc<Core>, id: SignInId) -> Result<()> {
     };
     let Some(every) = provider.recheck() else { return Ok(()) };
     let key = &core.settings.store_key;
-    let Ok(renewal) = seal::open_one_of(Purpose::ProviderToken, key, &token.sealed) else {
+    let Ok(renewal) = seal::open_one_of(Purpose::ProviderToken, key, "", &token.sealed) else {
         return end(core, &op, id, "the key beside the store is another one now").await;
     };
     match provider.renew(&renewal, sign_in.principal.subject()).await {

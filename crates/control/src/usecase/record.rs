@@ -108,8 +108,13 @@ fn matches(entry: &LogEntry, filter: &EventFilter) -> bool {
         && is("type", filter.kind.clone())
 }
 
-/// Whether this grant let somebody see sensitive data in the attempt that `leaf` is.
+/// Whether this grant let somebody see sensitive data in the attempt, or the connection that ended, that `leaf`
+/// is.
 fn reveals(leaf: &serde_json::Value, grant: &str) -> bool {
+    let ended = leaf.get("reveals").and_then(serde_json::Value::as_array);
+    if ended.is_some_and(|ids| ids.iter().any(|id| id.as_str() == Some(grant))) {
+        return true;
+    }
     let seen = leaf.get("revealed").and_then(serde_json::Value::as_array);
     seen.is_some_and(|seen| {
         seen.iter().any(|one| one.get("grant").and_then(|id| id.as_str()) == Some(grant))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portcullis_model::{RefusalId, ShownBody, Way};
+use portcullis_model::{RefusalId, Secret, ShownBody, Way};
 use portcullis_store::{Change, StoredRefusal};
 
 use crate::{
@@ -45,7 +45,9 @@ pub(crate) async fn keep(core: &Arc<Core>, refusal: KeptRefusal) -> Option<Refus
 
 fn stored(core: &Core, id: RefusalId, refusal: KeptRefusal) -> StoredRefusal {
     StoredRefusal {
-        body: refusal.body.and_then(|body| sealed(core, &body)),
+        body: refusal
+            .body
+            .and_then(|body| sealed(core, &about(&id, refusal.digest.as_deref()), &body)),
         id,
         principal: refusal.principal,
         request: refusal.request,
@@ -59,17 +61,27 @@ fn stored(core: &Core, id: RefusalId, refusal: KeptRefusal) -> StoredRefusal {
 }
 
 /// Nothing of a body rests in clear; what cannot be sealed is not kept.
-fn sealed(core: &Core, body: &ShownBody) -> Option<String> {
-    let text = serde_json::to_string(body).ok()?;
+pub(crate) fn sealed(core: &Core, about: &str, body: &ShownBody) -> Option<String> {
+    let text = Secret::new(serde_json::to_string(body).ok()?);
     let (key, entropy) = (&core.settings.store_key, core.entropy.as_ref());
-    let sealed = seal::seal_one_of(Purpose::Body, key, &text, entropy);
+    let sealed = seal::seal_one_of(Purpose::Body, key, about, text.expose(), entropy);
     sealed.inspect_err(|error| tracing::error!(%error, "a body is not kept")).ok()
 }
 
 /// The body as people see it, if it was kept and can be read.
 pub(crate) fn body(core: &Core, refusal: &StoredRefusal) -> Option<ShownBody> {
     let sealed = refusal.body.as_ref()?;
-    let opened = seal::open_one_of(Purpose::Body, &core.settings.store_key, sealed);
+    opened(core, &about(&refusal.id, refusal.digest.as_deref()), sealed)
+}
+
+/// What a body belongs to: moved to another refusal, it is read by nobody.
+fn about(id: &RefusalId, digest: Option<&str>) -> String {
+    format!("{id} {}", digest.unwrap_or("-"))
+}
+
+/// What [`sealed`] made for the same.
+pub(crate) fn opened(core: &Core, about: &str, sealed: &str) -> Option<ShownBody> {
+    let opened = seal::open_one_of(Purpose::Body, &core.settings.store_key, about, sealed);
     serde_json::from_str(opened.ok()?.expose()).ok()
 }
 
@@ -112,7 +124,9 @@ fn current_ways(core: &Core, op: &OpContext, refusal: &StoredRefusal) -> Vec<Way
     let snapshot = core.snapshot();
     match ways::standing(&snapshot, caller.principal(), operation, resource, &context, None) {
         Standing::Ways(ways) => named(core, operation, ways),
-        Standing::Open | Standing::Closed | Standing::Invisible => Vec::new(),
+        Standing::Open | Standing::Checked(_) | Standing::Closed | Standing::Invisible => {
+            Vec::new()
+        }
     }
 }
 

@@ -349,7 +349,9 @@ fn issuable(
             ways::standing(snapshot, requester, operation, &resource, &context, incident);
         let ways = match standing {
             Standing::Ways(ways) => ways,
-            Standing::Open => return Err(format!("policy: `{operation}` needs no grant any more")),
+            Standing::Open | Standing::Checked(_) => {
+                return Err(format!("policy: `{operation}` needs no grant any more"));
+            }
             Standing::Closed | Standing::Invisible => {
                 return Err(format!("policy: nothing would open `{operation}` any more"));
             }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use portcullis_model::{Grant, GrantEnd, Window};
 
 use crate::{
-    Bundle, Known,
+    Bundle, Context, DecisionCache, Known,
     fixture::{
-        ahead, grant, load_errors, now, seen_in, sensitive, snapshot, source, subject, told,
+        ahead, ask, grant, load_errors, now, seen_in, sensitive, snapshot, source, subject, told,
     },
 };
 
@@ -19,7 +19,7 @@ const OTHER: &str = "ledger.reveal:pci";
 const POLICIES: &str = r#"
 @id("read") permit (principal, action in Action::"payments.read", resource in Service::"payments");
 @id("ledger") permit (principal, action in Action::"ledger.read", resource in Service::"ledger");
-@id("pci.all") permit (principal in Group::"dpo", action == Action::"reveal", resource in DataClass::"pci");
+@id("pci.all") @all_services("true") permit (principal in Group::"dpo", action == Action::"reveal", resource in DataClass::"pci");
 @id("pii.support") permit (principal in Group::"support", action == Action::"reveal", resource == DataClass::"payments/pii")
 when { context.operation == "payments.getRefund" };
 @id("pci.reviewed") @reviews("1") @max_duration("10m")
@@ -45,6 +45,31 @@ fn a_class_is_seen_where_policy_says_so_and_nowhere_else() {
     for unknown in ["payments.reveal:secret", "ledger.reveal:pii", "nowhere.reveal:pci"] {
         assert!(see(&["dpo"], unknown).starts_with("deny"), "{unknown}");
     }
+}
+
+#[test]
+fn what_is_asked_ahead_for_one_operation_is_decided_for_that() {
+    let support = subject("ana", &["support"]);
+    let context = |operation: Option<&str>| {
+        let seen_in = operation.map(|name| name.parse().unwrap());
+        Context { seen_in, ..ahead() }
+    };
+    let asked = |operation| told(&snapshot(POLICIES), &support, PII, &context(operation));
+    assert_eq!(asked(Some("payments.getRefund")), "permit");
+    assert_eq!(asked(Some("payments.createRefund")), "deny: ByPolicy");
+    // A policy that reads more is decided as far as that goes.
+    let more = r#"
+@id("read") permit (principal, action in Action::"payments.read", resource in Service::"payments");
+@id("pii") permit (principal, action == Action::"reveal", resource == DataClass::"payments/pii")
+when { context.operation == "payments.getRefund" && context has source && context.source.ip.isInRange(ip("10.0.0.0/8")) };"#;
+    let left = |operation: &str| {
+        let (snapshot, context) = (snapshot(more), context(Some(operation)));
+        let mut cache = DecisionCache::disabled();
+        ask(&snapshot, &support, PII, &context, &mut cache).to_be_checked
+    };
+    assert_eq!(left("payments.createRefund"), Vec::<String>::new());
+    let conditions = left("payments.getRefund");
+    assert!(conditions.len() == 1 && !conditions[0].contains("operation"), "{conditions:?}");
 }
 
 #[test]
@@ -135,6 +160,18 @@ fn what_cannot_be_carried_out_does_not_load() {
             "is not configured",
         ),
         (permit("", "action == Action::\"reveal\", resource", ""), "present and future"),
+        (
+            permit("", "action == Action::\"reveal\", resource in DataClass::\"pci\"", ""),
+            "present and future",
+        ),
+        (
+            permit(
+                "@all_services(\"true\")",
+                "action == Action::\"reveal\", resource in DataClass::\"pci\"",
+                "",
+            ),
+            "",
+        ),
         (
             permit("", "action == Action::\"reveal\", resource is DataClass", ""),
             "present and future",

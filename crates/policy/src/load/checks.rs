@@ -198,9 +198,11 @@ impl Checked<'_> {
             ResourceConstraint::Is(ty) => {
                 ["Service", "Instance", "DataClass"].contains(&ty.basename())
             }
-            ResourceConstraint::Eq(_)
-            | ResourceConstraint::In(_)
-            | ResourceConstraint::IsIn(..) => false,
+            ResourceConstraint::Eq(_) => false,
+            // The class of that name of all services.
+            ResourceConstraint::In(uid) | ResourceConstraint::IsIn(_, uid) => {
+                uid.type_name().basename() == "DataClass" && !uid.id().unescaped().contains('/')
+            }
         };
         let wide = self.effect == Effect::Permit && wide_action && wide_resource;
         (wide && !self.all_services).then(|| {

@@ -4,7 +4,9 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use async_trait::async_trait;
 use portcullis_control::{Control, OpenConnection, Snapshots, ports as control};
-use portcullis_model::{GrantId, OperationName, Principal, PrincipalId, RefusalId, RequestId};
+use portcullis_model::{
+    ConnectionId, GrantId, OperationName, Principal, PrincipalId, RefusalId, RequestId,
+};
 use portcullis_policy::{Snapshot, rate_limit::RateLimit};
 use portcullis_proxy::ports::{
     ConnectionEnd, ConnectionInfo, Connections, ConsumeError, Consumption, KeptRefusal, Limits,
@@ -139,6 +141,10 @@ impl Connections for ControlPorts {
             protocol: info.protocol,
             since: info.since,
         })))
+    }
+
+    fn shows(&self, id: ConnectionId, reveals: Vec<GrantId>) {
+        self.control.connection_shows(id, reveals);
     }
 
     fn looked(&self, core: usize, version: u64) {

@@ -110,6 +110,7 @@ fn details(request: &AccessRequestBody, now: jiff::Timestamp) -> Vec<String> {
         let on = query.instance.as_ref().map_or_else(String::new, |name| format!(" on {name}"));
         let (how, rule) = (way_table::kind(&query.way), &query.way.rule);
         lines.push(format!("  what     {}{on}: {how}, by {rule}", query.operation));
+        lines.extend(query.reveal.as_ref().map(|class| seen_everywhere(class, &request.service)));
         let conditions = query.way.to_be_checked.iter();
         lines.extend(conditions.map(|text| format!("           still to be checked: {text}")));
         if let Some(digest) = &query.digest {
@@ -134,6 +135,13 @@ fn details(request: &AccessRequestBody, now: jiff::Timestamp) -> Vec<String> {
         lines.push(format!("  who could review: {}", request.reviewers.join(", ")));
     }
     lines
+}
+
+/// A grant to see data is no grant to see it in one operation.
+fn seen_everywhere(class: &str, service: &str) -> String {
+    format!(
+        "           shows {class} in the answers of every operation of {service} that they may use"
+    )
 }
 
 /// A request's body, line by line. What it is made of, a stranger chose: no character of it moves the

@@ -2,12 +2,14 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::TcpStream,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 
+use self::orders::Slow;
 use crate::{
     house::{House, Plan},
     payments::grant,
@@ -31,6 +33,12 @@ permit (principal is User, action in Action::"ledger.read", resource in Service:
 permit (principal is User in Group::"engineering", action == Action::"payments.getOrder", resource in Service::"payments")
 when { context has grant };
 
+@id("notes")
+permit (principal is User in Group::"oncall", action == Action::"payments.putNote", resource in Service::"payments");
+@id("customers") @reviews("1") @max_duration("10m") @max_uses("1")
+permit (principal is User in Group::"engineering", action == Action::"payments.moveCustomer", resource in Service::"payments")
+when { context has grant };
+
 @id("order.create") @reviews("1") @max_duration("10m") @max_uses("1")
 permit (principal is User in Group::"engineering", action == Action::"payments.createOrder", resource in Service::"payments")
 when { context has grant };
@@ -43,8 +51,12 @@ when { context has grant };
 permit (principal is User in Group::"oncall", action == Action::"reveal", resource == DataClass::"payments/pii")
 when { context has grant };
 
-@id("pii.support")
+@id("pii.support") @all_services("true")
 permit (principal is User in Group::"support", action == Action::"reveal", resource in DataClass::"pii");
+
+@id("pii.desk")
+permit (principal is User in Group::"desk", action == Action::"reveal", resource == DataClass::"payments/pii")
+when { context.operation == "payments.getOrder" };
 
 @id("reviewers")
 permit (principal is User in Group::"leads", action == Action::"review", resource is AccessRequest)
@@ -55,10 +67,16 @@ permit (principal is User in Group::"leads", action in [Action::"revoke", Action
 permit (principal is User in Group::"auditors", action == Action::"viewAudit", resource);
 "#;
 
-const OPERATIONS: &str = "operations:\n  inline:\n    getOrder: GET /orders/{id}\n    createOrder: POST /orders\n    events: GET /events";
+const OPERATIONS: &str = "operations:\n  inline:\n    getOrder: GET /orders/{id}\n    createOrder: POST /orders\n    events: GET /events\n    \
+     putNote: PUT /orders/{id}/note\n    moveCustomer: POST /customers/{email}";
+
+mod asked;
+mod ends;
+mod orders;
 
 struct Orders {
     house: House,
+    slow: Arc<Slow>,
     auditor: String,
 }
 
@@ -70,11 +88,12 @@ struct Visitor<'a> {
 
 impl Orders {
     fn open() -> Self {
-        let url = format!("http://{}", orders());
+        let slow = Arc::<Slow>::default();
+        let url = format!("http://{}", orders::start(&slow));
         let service = |name: &str| {
             format!(
                 "name: {name}\nhosts: [{name}.example.com]\nupstream: {{instances: {{i-1: \"{url}\"}}}}\n\
-                 sensitive: {{pci: [\"$.card.number\"], pii: [\"$..email\"]}}\n{OPERATIONS}"
+                 sensitive: {{pci: [\"$.card.number\"], pii: {{paths: [\"$..email\"], recognise: [email]}}}}\n{OPERATIONS}"
             )
         };
         let house = Plan::empty()
@@ -83,7 +102,7 @@ impl Orders {
             .policy("all.cedar", POLICIES)
             .start();
         let auditor = house.sign_in(&Person::new("sam", &["auditors"]));
-        Self { house, auditor }
+        Self { house, slow, auditor }
     }
 
     fn enter(&self, name: &str, groups: &[&str]) -> Visitor<'_> {
@@ -133,53 +152,6 @@ impl Visitor<'_> {
         )
         .unwrap();
         BufReader::new(stream)
-    }
-}
-
-/// An upstream of orders: one by one as JSON, or without an end as events.
-fn orders() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            std::thread::spawn(move || serve(stream));
-        }
-    });
-    address
-}
-
-fn order() -> String {
-    json!({"id": "o-1", "card": {"number": CARD}, "customer": {"email": EMAIL}}).to_string()
-}
-
-fn serve(stream: TcpStream) {
-    let mut writer = stream.try_clone().unwrap();
-    let mut reader = BufReader::new(stream);
-    loop {
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            if reader.read_line(&mut head).unwrap_or(0) == 0 {
-                return;
-            }
-        }
-        let order = order();
-        if !head.starts_with("GET /events") {
-            let length = order.len();
-            let _ = write!(
-                writer,
-                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{order}"
-            );
-            continue;
-        }
-        let _ = write!(
-            writer,
-            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-        );
-        let event = format!("data: {order}\n\n");
-        while write!(writer, "{:x}\r\n{event}\r\n", event.len()).is_ok() {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        return;
     }
 }
 
@@ -335,7 +307,10 @@ fn e21_what_is_revealed_in_a_stream_ends_with_its_time() {
     let mut rest = Vec::new();
     let _ = lines.read_to_end(&mut rest);
     let late = portcullis_testkit::ambient::machine_time().duration_since(ends);
-    assert!(late.unsigned_abs() < AT_ONCE, "it ended {late} after its grant");
+    let late = late.as_secs_f64();
+    // The clock shows whole seconds.
+    assert!(late > -1.0, "it ended {late} s before its grant did");
+    assert!(late < AT_ONCE.as_secs_f64(), "it ended {late} s after its grant");
     shows(&ana.order("payments"), false, false);
 }
 

@@ -73,6 +73,13 @@ impl Wire {
         self
     }
 
+    /// The head that comes next, which [`Self::response`] still reads.
+    pub(crate) fn read_head(&mut self) -> Vec<u8> {
+        while find(&self.buffer, b"\r\n\r\n").is_none() && self.fill() {}
+        let end = find(&self.buffer, b"\r\n\r\n").map_or(self.buffer.len(), |at| at + 4);
+        self.buffer[..end].to_vec()
+    }
+
     /// Reads one response; `None` if the peer closed before its head was whole.
     pub(crate) fn response(&mut self) -> Option<Response> {
         let response = self.next_response()?;

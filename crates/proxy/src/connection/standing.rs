@@ -9,7 +9,7 @@ use std::{
 use jiff::Timestamp;
 use portcullis_identity::{introspection::Again, sealed::Opened};
 use portcullis_model::{Grant, GrantId, SignInId};
-use portcullis_policy::{Answer, Pass, Snapshot, Subject};
+use portcullis_policy::{Answer, Pass, Sensitive, Snapshot, Subject, catalog::Service};
 
 use crate::{core::Core, decide::Question, ports::ConnectionEnd, sealed};
 
@@ -35,8 +35,40 @@ pub(crate) struct Standing {
     generation: u64,
     facts: (u64, u64),
     rereads_time: bool,
+    data: Data,
     /// What lets it show sensitive data. Rare: on the heap.
     shows: Option<Box<[Standing]>>,
+}
+
+/// By which rules the data is masked that a connection carries down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Data {
+    /// None is carried yet.
+    NotYet,
+    /// None of it is sensitive.
+    Plain,
+    /// By these.
+    Masked(Arc<Sensitive>),
+}
+
+impl Data {
+    pub(crate) fn by(rules: Option<&Arc<Sensitive>>) -> Self {
+        rules.map_or(Self::Plain, |rules| Self::Masked(Arc::clone(rules)))
+    }
+
+    /// Whether `snapshot` has other rules for what is carried already.
+    fn is_outdated(&self, snapshot: &Snapshot, question: &Question) -> bool {
+        let service = snapshot.bundle().catalog().service(&question.resource.service);
+        let rules = service.and_then(Service::sensitive);
+        match self {
+            Self::NotYet => false,
+            Self::Plain => rules.is_some(),
+            // Another bundle has them anew: it is what they say that counts.
+            Self::Masked(known) => {
+                rules.is_none_or(|rules| !Arc::ptr_eq(known, rules) && known != rules)
+            }
+        }
+    }
 }
 
 /// The grant that opened a connection.
@@ -104,19 +136,15 @@ impl Standing {
             generation,
             facts,
             rereads_time,
+            data: Data::NotYet,
             shows: None,
         }
     }
 
-    /// The same where it shows data for as long as `standings` stand: it ends with the first of them.
-    #[must_use]
-    pub(crate) fn showing(mut self, standings: Vec<Self>) -> Self {
-        self.show(standings);
-        self
-    }
-
-    /// From here on it shows what `standings` let it show.
-    pub(crate) fn show(&mut self, standings: Vec<Self>) {
+    /// From here on it carries data down, masked by the rules that `data` is, and shows of it what
+    /// `standings` let it show: it ends with the first of them.
+    pub(crate) fn show(&mut self, data: Data, standings: Vec<Self>) {
+        self.data = data;
         self.shows = (!standings.is_empty()).then(|| standings.into_boxed_slice());
     }
 
@@ -212,6 +240,9 @@ impl Standing {
         let told = told && self.rereads_time;
         if generation == self.generation && subject.is_none() && !told {
             return None;
+        }
+        if generation != self.generation && self.data.is_outdated(snapshot, &self.question) {
+            return Some(ConnectionEnd::PolicyChanged);
         }
         self.generation = generation;
         if let Some(subject) = subject {

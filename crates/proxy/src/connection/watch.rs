@@ -12,7 +12,7 @@ use portcullis_model::{ConnectionId, InstanceName, RequestId};
 use portcullis_policy::bundle::TcpLimits;
 use tokio::sync::Notify;
 
-use super::{Standing, bounds::Bounds};
+use super::{Data, Standing, bounds::Bounds};
 use crate::{
     core::Core,
     listener::Peer,
@@ -36,11 +36,6 @@ pub(crate) struct Opening {
 }
 
 impl Opening {
-    /// The same where it shows data that may be seen for as long as `standings` stand, and no other.
-    pub(crate) fn showing(self, standings: Vec<Standing>) -> Self {
-        Self { standing: self.standing.showing(standings), ..self }
-    }
-
     /// Starts to watch.
     pub(crate) fn open(self) -> Rc<Watch> {
         let core = Rc::clone(&self.core);
@@ -268,6 +263,19 @@ impl Watch {
 
     pub(crate) fn is_grpc(&self) -> bool {
         self.protocol.get() == "grpc"
+    }
+
+    /// From here on it carries data down, and shows of it what `standings` let it show. Others who see it
+    /// already see that too.
+    pub(crate) fn show(&self, core: &Core, data: Data, standings: Vec<Standing>) {
+        let reveals = {
+            let mut standing = self.standing.borrow_mut();
+            standing.show(data, standings);
+            standing.reveals()
+        };
+        if self.registered.get() && !reveals.is_empty() {
+            core.parts.connections.shows(self.id, reveals);
+        }
     }
 
     /// The response head told more about what this is.

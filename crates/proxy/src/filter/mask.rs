@@ -8,6 +8,7 @@
 //! declared is found by recognisers, if a class has them, and not otherwise.
 
 pub(crate) mod answer;
+pub(crate) mod beside;
 pub(crate) mod coding;
 mod events;
 pub(crate) mod head;
@@ -16,6 +17,7 @@ mod messages;
 mod nested;
 mod recognise;
 mod scan;
+mod telling;
 
 use std::sync::Arc;
 

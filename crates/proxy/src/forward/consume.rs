@@ -1,6 +1,6 @@
 //! Spends one use of a counted grant: after connecting, after deciding again, before sending.
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
 use portcullis_model::{Refusal, refusal::Unavailable};
 use portcullis_policy::Pass;
@@ -9,6 +9,7 @@ use crate::{
     decide::{self, Question},
     exchange::Exchange,
     ports::ConsumeError,
+    reveal,
 };
 
 /// Whether sending under `pass` costs a use.
@@ -30,6 +31,8 @@ pub(crate) async fn consume(
     let mut again = Question::clone(question);
     again.context.now = exchange.core.now();
     exchange.snapshot = exchange.core.snapshot();
+    let snapshot = Arc::clone(&exchange.snapshot);
+    reveal::follow_rules(exchange, &snapshot);
     if exchange.sign_in.is_some_and(|id| exchange.snapshot.sign_in_by_id(id).is_none()) {
         return Err(Refusal::BadCredentials("the sign-in ended"));
     }

@@ -1,6 +1,6 @@
 //! How long an upstream may take.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue};
 
@@ -42,6 +42,16 @@ impl Deadline {
         match self {
             Self::AfterUpload(_) => true,
             Self::Fixed(_) | Self::Never => false,
+        }
+    }
+
+    /// What is left of it for an answer whose head is there, where it was waited for since `begun`; all of it
+    /// if nobody knows since when.
+    pub(crate) fn left(self, begun: Option<Instant>) -> Option<Duration> {
+        let waited = begun.map_or(Duration::ZERO, |begun| begun.elapsed());
+        match self {
+            Self::Fixed(time) | Self::AfterUpload(time) => Some(time.saturating_sub(waited)),
+            Self::Never => None,
         }
     }
 

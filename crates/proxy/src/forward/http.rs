@@ -1,6 +1,10 @@
 //! HTTP and gRPC: streamed both ways, answered once.
 
-use std::{pin::pin, rc::Rc, time::Duration};
+use std::{
+    pin::pin,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use ::http::{Response, StatusCode, header};
 use hyper::body::{Body as _, Incoming};
@@ -53,10 +57,13 @@ pub(crate) async fn forward(
     let protocol = if canonical.speaks == Speaks::Grpc { "grpc" } else { "http" };
     let opening = opening(exchange, &pass, &question, &destination.instance, protocol);
     let streams_up = exchange.body.as_ref().is_some_and(|body| !body.is_end_stream());
-    let (watched, opening) =
+    let (watched, mut opening) =
         if streams_up { (Some(Watched::new(opening.open())), None) } else { (None, Some(opening)) };
     let watch = watched.as_ref().map(|watched| Rc::clone(&watched.0));
     let body = upload(exchange, payload, watch);
+    // Read only where the beginning of an answer is waited for, too; how long an upload took is not held
+    // against the answer.
+    let begun = (exchange.sight.is_some() && !streams_up).then(Instant::now);
     let most = destination.lane.endpoint().service().settings.timeouts.request.get();
     if was_read {
         // What it took to read the body, and to wait, is gone: here and at the upstream.
@@ -82,7 +89,7 @@ pub(crate) async fn forward(
     let masking = masked::examine(exchange, &mut head)?;
     super::filter_answer(exchange, &mut head.headers, grant_header(&pass));
     let watch = watched.map(Watched::hand_over);
-    let opening = reveal::watched(exchange, watch.as_deref(), opening);
+    reveal::watched(exchange, watch.as_deref(), opening.as_mut());
     let opening = settle(&head.headers, &instance, watch.as_deref(), opening);
     let (watch, opening) = match opening {
         Some(opening) if opening.protocol == "sse" => (Some(opening.open()), None),
@@ -92,7 +99,7 @@ pub(crate) async fn forward(
     let download = Download::new(incoming, Some(lane), watch, opening);
     let body = match masking {
         None => DownBody::Streaming(download),
-        Some(masking) => masking.begin(download).await?,
+        Some(masking) => masking.begin(download, &question, deadline.left(begun)).await?,
     };
     record::outcome(exchange, head.status, &instance, connection);
     Ok(Response::from_parts(head, body))
@@ -209,8 +216,8 @@ impl Waiting<'_> {
     }
 }
 
-/// A connection that was cut before it had a response head.
-fn cut_refusal(end: ConnectionEnd, question: &Question) -> Refusal {
+/// A connection that was cut before anything was answered.
+pub(super) fn cut_refusal(end: ConnectionEnd, question: &Question) -> Refusal {
     match end {
         ConnectionEnd::SignInEnded => Refusal::BadCredentials("the sign-in ended"),
         ConnectionEnd::ShuttingDown => Refusal::Unavailable(Unavailable::ShuttingDown),

@@ -2,7 +2,7 @@
 //!
 //! Other services pay a look at one `Option` here, twice in a request.
 
-use std::pin::Pin;
+use std::{pin::Pin, time::Duration};
 
 use ::http::{Request, response::Parts};
 use portcullis_model::{
@@ -11,8 +11,10 @@ use portcullis_model::{
 };
 use portcullis_policy::sensitive::message::Shape;
 
+use super::http::cut_refusal;
 use crate::{
     body::{BodyError, Cut, DownBody, Download, UpBody},
+    decide::Question,
     exchange::Exchange,
     filter::mask::{
         Rules, Trouble,
@@ -54,7 +56,10 @@ pub(super) fn examine(
 ) -> Result<Option<Box<Masking>>, Refusal> {
     let Some(rules) = rules(exchange) else { return Ok(None) };
     let decoder = Decoder::of(&head.headers).map_err(refusal)?;
-    let kind = head::of_answer(&exchange.method, head).map_err(refusal)?;
+    let kind = head::of_answer(&exchange.method, head, &rules).map_err(refusal)?;
+    if kind.trickles() && decoder.holds_back() {
+        return Err(refusal(Trouble::Coding));
+    }
     let shape = if kind == Kind::Messages { shape(exchange) } else { None };
     Ok(Some(Box::new(Masking { rules, kind, decoder, shape })))
 }
@@ -67,17 +72,31 @@ fn shape(exchange: &Exchange) -> Option<Shape> {
 }
 
 impl Masking {
-    /// Waits for the beginning of `download`, so that what cannot be inspected is refused in words.
+    /// Waits for the beginning of the answer to `question`, so that what cannot be inspected is refused in
+    /// words. It has what is left of the deadline.
     ///
     /// Not an `async fn`: it is rare, and would reserve room in every request.
-    pub(super) fn begin(
+    pub(super) fn begin<'a>(
         self: Box<Self>,
         download: Download,
-    ) -> Pin<Box<dyn Future<Output = Result<DownBody, Refusal>>>> {
+        question: &'a Question,
+        left: Option<Duration>,
+    ) -> Pin<Box<dyn Future<Output = Result<DownBody, Refusal>> + 'a>> {
         Box::pin(async move {
             let Self { rules, kind, decoder, shape } = *self;
             let mut masked = Box::new(Masked::new(download, decoder, kind, shape, rules));
-            masked.begin().await.map_err(|error| broken(&error))?;
+            let late = async {
+                match left {
+                    Some(left) => tokio::time::sleep(left).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let begun = tokio::select! {
+                biased;
+                begun = masked.begin() => begun.map_err(|error| broken(&error, question)),
+                () = late => Err(Refusal::Upstream(UpstreamTrouble::TimedOut)),
+            };
+            begun?;
             Ok(masked.whole().map_or_else(|| DownBody::Masked(masked), DownBody::whole))
         })
     }
@@ -93,10 +112,10 @@ fn refusal(trouble: Trouble) -> Refusal {
     }
 }
 
-fn broken(error: &BodyError) -> Refusal {
+fn broken(error: &BodyError, question: &Question) -> Refusal {
     match (error.downcast_ref::<Trouble>(), error.downcast_ref::<Cut>()) {
         (Some(trouble), _) => refusal(*trouble),
-        (None, Some(_)) => Refusal::Unavailable(Unavailable::ShuttingDown),
+        (None, Some(Cut(end))) => cut_refusal(*end, question),
         (None, None) => Refusal::Upstream(UpstreamTrouble::Broken),
     }
 }

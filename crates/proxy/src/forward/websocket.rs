@@ -4,7 +4,7 @@ mod frames;
 mod messages;
 mod tunnel;
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Instant};
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -14,11 +14,11 @@ use portcullis_model::{
 };
 
 use self::messages::Messages;
-use super::{Outgoing, blame, connect, consume, grant_header, masked, opening};
+use super::{Outgoing, blame, connect, consume, deadline::Deadline, grant_header, masked, opening};
 use crate::{
     body::{DownBody, Download, UpBody, Whole},
     exchange::Exchange,
-    filter, record,
+    filter, record, reveal,
     serve::Admitted,
     share::Share,
     upstream::{Kind, Sent},
@@ -35,7 +35,7 @@ pub(crate) async fn forward(
     let upgrade = exchange.upgrade.take().ok_or(Refusal::Unavailable(Unavailable::Internal))?;
     let destination = connect(exchange, &question, Kind::Upgradable).await?;
     let pass = consume::consume(exchange, &question, pass).await?;
-    let opening = opening(exchange, &pass, &question, &destination.instance, "websocket");
+    let mut opening = opening(exchange, &pass, &question, &destination.instance, "websocket");
     let body = UpBody::Whole(Whole::new(bytes::Bytes::new(), None));
     let mut lane = destination.lane;
     let mut request = Outgoing::new(exchange, &pass, canonical, body)?.over(&lane);
@@ -45,6 +45,7 @@ pub(crate) async fn forward(
         request.headers_mut().remove(header::SEC_WEBSOCKET_EXTENSIONS);
     }
     let most = lane.endpoint().service().settings.timeouts.request.get();
+    let begun = Instant::now();
     let sent = tokio::time::timeout(most, lane.send(request)).await;
     let mut response = match sent {
         Ok(Sent::Answered(response)) => response,
@@ -57,6 +58,8 @@ pub(crate) async fn forward(
     };
     lane.answered(response.status());
     let grant = grant_header(&pass);
+    reveal::look_again(exchange);
+    reveal::watched(exchange, None, Some(&mut opening));
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let (mut head, incoming) = response.into_parts();
         let masking = masked::examine(exchange, &mut head)?;
@@ -64,7 +67,10 @@ pub(crate) async fn forward(
         let download = declined(incoming, opening);
         let body = match masking {
             None => DownBody::Streaming(download),
-            Some(masking) => masking.begin(download).await?,
+            Some(masking) => {
+                let left = Deadline::AfterUpload(most).left(Some(begun));
+                masking.begin(download, &question, left).await?
+            }
         };
         record::outcome(exchange, head.status, &destination.instance, None);
         return Ok(Response::from_parts(head, body));
@@ -103,7 +109,7 @@ fn masking(
     if response.headers().contains_key(header::SEC_WEBSOCKET_EXTENSIONS) {
         return Err(Refusal::Upstream(UpstreamTrouble::Opaque));
     }
-    filter::mask::head::of_upgrade(response.headers_mut());
+    filter::mask::head::of_upgrade(response, &rules);
     Ok(Some(Box::new(Messages::new(rules))))
 }
 

@@ -3,6 +3,10 @@
 
 use std::sync::Arc;
 
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD},
+};
 use portcullis_policy::{
     Sensitive,
     sensitive::{ClassSource, Mask, SensitiveSource},
@@ -67,18 +71,63 @@ fn compare(value: &Value, masked: &Value, is_sensitive: bool) {
         (Value::String(_), other) if is_sensitive => assert_eq!(other, &json!("***")),
         (Value::Number(_), other) if is_sensitive => assert_eq!(other, &json!(0)),
         (Value::Bool(_), other) if is_sensitive => assert_eq!(other, &json!(false)),
-        (Value::String(text), Value::String(other)) if text != other => {
-            // It holds a document, which is masked inside or whole.
-            let start = text.trim_start_matches([' ', '\t', '\n', '\r', '\u{feff}']);
-            assert!(start.starts_with(['{', '[', '"', 'e', 'W']), "{text:?} became {other:?}");
-            assert!(
-                other == "***"
-                    || serde_json::from_str::<Value>(text).is_err()
-                    || serde_json::from_str::<Value>(other).is_ok()
-            );
-        }
+        (Value::String(text), Value::String(other)) => compare_text(text, other),
         (value, other) => assert_eq!(value, other),
     }
+}
+
+/// What a string holds, as others read it, is masked in it, or the string is masked whole.
+fn compare_text(text: &str, other: &str) {
+    if other == "***" {
+        return;
+    }
+    match documents(text) {
+        Some(Ok(values)) => {
+            let others = documents(other).and_then(Result::ok).expect("a document stays one");
+            assert_eq!(values.len(), others.len(), "{text:?} became {other:?}");
+            for (value, other) in values.iter().zip(&others) {
+                compare(value, other, false);
+            }
+        }
+        // These others refuse, and we do not.
+        Some(Err(error)) if error.contains("out of range") || error.contains("recursion") => {}
+        _ => {
+            assert_eq!(text, other, "what holds no document stays");
+            hides_nothing(text);
+        }
+    }
+}
+
+/// Nothing sensitive stands in a text in base64 that stayed as it is.
+fn hides_nothing(text: &str) {
+    let text: String = text.trim_start_matches(BLANKS).split_ascii_whitespace().collect();
+    for (at, part) in text.split('.').enumerate() {
+        let engines = [&STANDARD, &STANDARD_NO_PAD, &URL_SAFE, &URL_SAFE_NO_PAD];
+        let Some(inner) = engines.iter().find_map(|engine| engine.decode(part).ok()) else {
+            return;
+        };
+        let inner = String::from_utf8_lossy(&inner).into_owned();
+        let start = inner.trim_start_matches(BLANKS);
+        if at == 0 && !start.is_empty() && !start.starts_with(['{', '[']) {
+            return;
+        }
+        if start.starts_with(['{', '[']) {
+            for value in documents(&inner).and_then(Result::ok).unwrap_or_default() {
+                // Only what holds nothing sensitive is what it has to become.
+                compare(&value, &value, false);
+            }
+        }
+    }
+}
+
+const BLANKS: [char; 5] = [' ', '\t', '\n', '\r', '\u{feff}'];
+
+/// What a text is, one after the other, if it looks like any.
+fn documents(text: &str) -> Option<Result<Vec<Value>, String>> {
+    let text = text.trim_start_matches(BLANKS);
+    let values = serde_json::Deserializer::from_str(text).into_iter();
+    let read = || values.collect::<Result<_, _>>().map_err(|error| error.to_string());
+    text.starts_with(['{', '[', '"']).then(read)
 }
 
 #[cfg(test)]
@@ -91,6 +140,7 @@ mod tests {
             parts in prop::collection::vec(prop::sample::select(&[
                 "{", "}", "[", "]", ",", ":", "\"pin\":", "\"PIN\":", "\"\\u0070in\":", "\"a\":", "\"4111\"", "4111", "-1.5e3", "true", "null",
                 " ", "\n", "\"{\\\"pin\\\":1}\"", "\"eyJwaW4iOjF9\"", "\"\\ud83d\\ude00\"", "\"\\ud83d\"", "{\"pin\":[1,{\"x\":\"4111\"}]}",
+                "\"[{\\\"a\\\":\\\"{}\\\"},{\\\"pin\\\":\\\"4111\\\"}]\"", "\"{\\\"a\\\":NaN,\\\"pin\\\":1}\"", "\"IHsicGluIjoxfQ==\"", "\"W3sicGluIjoxfV0=.e30\"",
             ][..]), 0..20),
             cut in any::<u8>(),
         ) {

@@ -1,16 +1,20 @@
 //! What people see of a request that waits or may be asked about, beside its operation, size and digest:
-//! the parameters that its operation declares, and its body with what is sensitive masked. Nothing that
-//! nobody could look into.
+//! the parameters that its operation declares, its path, and its body, with what is sensitive masked.
+//! Nothing that nobody could look into.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use http::header::CONTENT_TYPE;
+use percent_encoding::percent_decode;
 use portcullis_model::{OperationName, Refusal, ShownBody};
 use portcullis_policy::context::Value;
 use serde::de::IgnoredAny;
 
 use crate::{
-    canonical::Canonical, exchange::Exchange, filter::mask::mask_document, inspect, reveal,
+    canonical::Canonical,
+    exchange::Exchange,
+    filter::mask::{Rules, beside, mask_document},
+    inspect, reveal,
 };
 
 /// The most parameters that are shown, and characters of each.
@@ -33,9 +37,15 @@ pub(super) fn parameters(
     let (path, query) = (&matched.path_params, request.target.query());
     let values = matched.operation.params(path, query, &request.headers);
     let values = values.map_err(inspect::refusal)?.unwrap_or_default();
-    let shown = values.iter().take(SHOWN);
-    let mut shown: BTreeMap<String, String> =
-        shown.map(|(name, value)| (name.to_string(), cut(&text(value)))).collect();
+    let rules = rules(exchange);
+    let shown = values.iter().take(SHOWN).map(|(name, value)| {
+        let value = match &rules {
+            Some(rules) => text(&masked(name, value, rules)),
+            None => text(value),
+        };
+        (name.to_string(), cut(&value))
+    });
+    let mut shown: BTreeMap<String, String> = shown.collect();
     if values.len() > SHOWN {
         // No declared name: those are not empty of letters.
         shown.insert("…".to_owned(), format!("truncated: {} more", values.len() - SHOWN));
@@ -43,8 +53,74 @@ pub(super) fn parameters(
     Ok(shown)
 }
 
-/// The largest body that is shown.
-const LONGEST: usize = 64 * 1024;
+/// Everything that is sensitive in the service, whoever looks.
+fn rules(exchange: &Exchange) -> Option<Rules> {
+    let (sensitive, _) = reveal::masked(exchange)?;
+    let all = sensitive.all();
+    Some(Rules::new(sensitive, all))
+}
+
+/// What stands under `name`, masked. A scalar is text from here on.
+fn masked(name: &str, value: &Value, rules: &Rules) -> Value {
+    match value {
+        Value::Set(values) => {
+            Value::Set(values.iter().map(|one| masked(&format!("{name}[]"), one, rules)).collect())
+        }
+        Value::Record(fields) => {
+            let field = |(field, value): (&Arc<str>, &Value)| {
+                (Arc::clone(field), masked(&format!("{name}[{field}]"), value, rules))
+            };
+            Value::Record(fields.iter().map(field).collect())
+        }
+        scalar => {
+            let text = text(scalar);
+            Value::String(beside::masked(name, &text, rules).unwrap_or(text))
+        }
+    }
+}
+
+/// Method and path, for people: segments are masked like the parameters that they are.
+pub(crate) fn summary(exchange: &Exchange) -> String {
+    let (method, path) = (&exchange.method, exchange.path());
+    let Some(rules) = rules(exchange) else { return format!("{method} {path}") };
+    let catalog = exchange.snapshot.bundle().catalog();
+    let service = exchange.service.as_ref().and_then(|name| catalog.service(name));
+    let matched = service.and_then(|service| service.matching(method.as_str(), path));
+    let params = matched.map(|matched| matched.path_params).unwrap_or_default();
+    let segments = path.split('/').map(|segment| {
+        let text = percent_decode(segment.as_bytes()).decode_utf8_lossy();
+        // Two parameters may have one value: what either of them hides is hidden.
+        let names = params.iter().filter(|(_, value)| value == segment).map(|(name, _)| *name);
+        let mut seen = names.chain([""]).filter_map(|name| beside::masked(name, &text, &rules));
+        seen.next().map_or(Cow::Borrowed(segment), Cow::Owned)
+    });
+    format!("{method} {}", segments.collect::<Vec<_>>().join("/"))
+}
+
+/// A form with what is sensitive in it masked; `None` if it is not text.
+fn form(bytes: &[u8], rules: &Rules) -> Option<Vec<u8>> {
+    let decoded = |text: &str| {
+        let text = text.replace('+', " ");
+        percent_decode(text.as_bytes()).decode_utf8().map(Cow::into_owned).ok()
+    };
+    let text = std::str::from_utf8(bytes).ok()?;
+    let pairs = text.split('&').map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (own, read) = (decoded(name)?, decoded(value)?);
+        // A name may say it all, where nobody wrote a value.
+        let name = beside::masked("", &own, rules).map_or(Cow::Borrowed(name), Cow::Owned);
+        Some(match beside::masked(&own, &read, rules) {
+            Some(masked) => format!("{name}={masked}"),
+            None if pair.contains('=') => format!("{name}={value}"),
+            None => name.into_owned(),
+        })
+    });
+    let pairs: Option<Vec<String>> = pairs.collect();
+    Some(pairs?.join("&").into_bytes())
+}
+
+/// The largest body that is shown, and that is masked to be.
+pub(super) const LONGEST: usize = 64 * 1024;
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// `body` as people see it: all classes are masked, whoever looks. A body that cannot be looked into, or
@@ -61,14 +137,18 @@ pub(super) fn body(
     let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let (text, masked) = if let Some((sensitive, _)) = reveal::masked(exchange) {
         let all = sensitive.all();
-        let masked = mask_document(body, content_type, &sensitive, all).ok()?;
+        let masked = if kind == FORM {
+            form(body, &Rules::new(Arc::clone(&sensitive), all))?
+        } else {
+            mask_document(body, content_type, &sensitive, all).ok()?
+        };
         (masked, sensitive.names(all).cloned().collect())
     } else {
         let is_json = kind == "application/json" || kind.ends_with("+json");
         let is_sound = is_json && serde_json::from_slice::<IgnoredAny>(body).is_ok();
         (is_sound || kind == FORM).then(|| (body.to_vec(), Vec::new()))?
     };
-    let text = String::from_utf8(text).ok()?;
+    let text = String::from_utf8(text).ok().filter(|text| text.len() <= LONGEST)?;
     Some(Box::new(ShownBody { content_type: kind, text, masked }))
 }
 

@@ -66,7 +66,7 @@ fn offered(
         let ways = match standing {
             Standing::Invisible => return Err(ControlError::NotFound("the service")),
             Standing::Ways(ways) => ways,
-            Standing::Open | Standing::Closed => continue,
+            Standing::Open | Standing::Checked(_) | Standing::Closed => continue,
         };
         for way in ways.into_iter().filter(Way::is_emergency) {
             let same = |other: &&mut Way| other.rule == way.rule && other.incident == way.incident;

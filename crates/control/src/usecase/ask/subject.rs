@@ -39,6 +39,21 @@ pub(in crate::usecase) struct Subject {
 }
 
 impl Subject {
+    /// Whether each rule counts where it is a way, and nowhere else: one rule seldom opens an operation and
+    /// shows data.
+    pub(super) fn shares_rules(&self) -> bool {
+        self.is_to_see() && self.wanted.len() > 1 && self.refusal.is_none()
+    }
+
+    /// The operations in whose answers `wanted`, if it is data, is to be seen.
+    pub(super) fn beside<'s>(&'s self, wanted: &Wanted) -> Vec<&'s OperationName> {
+        if wanted.operation.revealed().is_none() {
+            return Vec::new();
+        }
+        let others = self.wanted.iter().filter(|other| other.operation.revealed().is_none());
+        others.map(|other| &other.operation).collect()
+    }
+
     /// Whether it is about seeing sensitive data, perhaps among other things.
     pub(super) fn is_to_see(&self) -> bool {
         self.wanted.iter().any(|wanted| wanted.operation.revealed().is_some())
@@ -95,7 +110,15 @@ fn named(operations: Vec<AskOperation>) -> Result<Subject> {
             return Err(invalid(message.into()));
         }
         if !seen.insert((operation.clone(), instance.clone())) {
-            return Err(invalid(format!("names `{operation}` twice")));
+            let same =
+                |wanted: &&mut Wanted| wanted.operation == operation && wanted.instance == instance;
+            // One class of data may be seen in the answers of several operations.
+            let same = wanted.iter_mut().find(same).filter(|_| operation.revealed().is_some());
+            let Some(same) = same else {
+                return Err(invalid(format!("names `{operation}` twice")));
+            };
+            same.rules.extend(rule);
+            continue;
         }
         let rules = rule.into_iter().collect();
         wanted.push(Wanted { operation, instance, digest: None, rules });

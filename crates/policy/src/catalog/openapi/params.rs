@@ -81,6 +81,25 @@ const SECRET: [&str; 10] = [
     "token",
 ];
 
+/// The names of query parameters, folded, that are credentials. A cursor may be a `page_token`: here it is
+/// the whole name that counts.
+const KEYS: [&str; 14] = [
+    "accesskey",
+    "accesstoken",
+    "apikey",
+    "authtoken",
+    "clientsecret",
+    "idtoken",
+    "password",
+    "passwd",
+    "refreshtoken",
+    "secret",
+    "sessiontoken",
+    "sig",
+    "signature",
+    "token",
+];
+
 /// The parameter `name` of `place`, if it can be read in one way.
 pub(super) fn param<'d>(
     reader: &mut Reader<'d>,
@@ -94,6 +113,7 @@ pub(super) fn param<'d>(
     }
     let header = match place {
         "header" => Some(header(name)?),
+        "query" if KEYS.contains(&folded(name).as_str()) => return None,
         "path" | "query" => None,
         _ => return None,
     };
@@ -187,13 +207,17 @@ fn header(name: &str) -> Option<HeaderName> {
     (!is_left_out).then_some(header)
 }
 
-/// Whether the document says that `name` in `place` is a key.
+fn folded(name: &str) -> String {
+    media::folded(&name.to_ascii_lowercase())
+}
+
+/// Whether the document says that `name` of `place` is a key.
 fn is_key(document: &Document<'_>, place: &str, name: &str) -> bool {
     let schemes = document.lookup("#/components/securitySchemes");
     schemes.into_iter().flat_map(Node::entries).any(|(_, scheme)| {
         let scheme = document.resolve(scheme).unwrap_or(scheme);
         scheme.text_at("in") == Some(place)
-            && scheme.text_at("name").is_some_and(|own| is_same(place, own, name))
+            && scheme.text_at("name").is_some_and(|own| own.eq_ignore_ascii_case(name))
     })
 }
 
@@ -208,10 +232,9 @@ pub(super) fn without_twins(params: Vec<Param>, declared: &[(&str, &str, &Node)]
     let is_twin = |param: &Param| {
         let own = |place: &str| matches!(place, "path" | "query" | "header");
         let same = declared.iter().filter(|(place, name, _)| own(place) && *name == &*param.name);
-        let folds = |name: &str| media::folded(&name.to_ascii_lowercase());
         let alike = declared
             .iter()
-            .filter(|(place, name, _)| *place == "header" && folds(name) == folds(&param.name));
+            .filter(|(place, name, _)| *place == "header" && folded(name) == folded(&param.name));
         same.count() > 1 || matches!(param.carrier, Carrier::Header(..)) && alike.count() > 1
     };
     let twins: Vec<bool> = params.iter().map(is_twin).collect();

@@ -188,6 +188,20 @@ fn headers_that_are_not_the_clients_to_say_stay_out() {
 }
 
 #[test]
+fn queries_that_are_keys_stay_out() {
+    for name in ["api_key", "apiKey", "access_token", "Token", "client-secret", "sig"] {
+        let declared =
+            format!("        - {{name: \"{name}\", in: query, schema: {{type: string}}}}");
+        assert_eq!(types("/x", &declared), None, "{name}");
+    }
+    let cursor = "        - {name: page_token, in: query, schema: {type: string}}";
+    assert_eq!(types("/x", cursor).as_deref(), Some("{page_token?: String}"));
+    let key = "        - {name: k, in: query, schema: {type: string}}";
+    let scheme = "\ncomponents:\n  securitySchemes:\n    own: {type: apiKey, in: query, name: k}";
+    assert_eq!(types("/x", &format!("{key}{scheme}")), None);
+}
+
+#[test]
 fn a_name_that_two_places_declare_stays_out() {
     let twins = "        - {name: a, in: query, schema: {type: string}}\n        - {name: a, in: header, schema: {type: string}}\n\
                  \x20       - {name: X-B, in: header, schema: {type: string}}\n        - {name: x_b, in: header, schema: {type: string}}\n\

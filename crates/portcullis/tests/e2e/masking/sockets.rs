@@ -3,7 +3,7 @@
 use super::{CANARY, DOCUMENT, House, MASKED};
 use crate::wire::Wire;
 
-const ACCEPTED: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+const ACCEPTED: &str = "HTTP/1.1 101 4111111111111111\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nX-Card: 4111111111111111\r\n";
 
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -22,6 +22,8 @@ fn socket(house: &House, more: &str, frames: &[Vec<u8>], size: usize) -> (u16, V
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n",
         house.shop.head("GET", "/socket")
     ));
+    let head = String::from_utf8(wire.read_head()).unwrap();
+    assert!(!head.contains(CANARY), "{head}");
     let response = wire.response().unwrap();
     assert!(response.headers.iter().all(|(_, value)| !value.contains(CANARY)));
     let rest = if response.status == 101 { wire.until_closed().unwrap() } else { response.body };

@@ -49,7 +49,7 @@ impl Kind {
     }
 
     /// Whether its beginning may take any time to come, so that its head does not wait for it.
-    fn trickles(self) -> bool {
+    pub(crate) fn trickles(self) -> bool {
         matches!(
             self,
             Self::Events | Self::Messages | Self::Json(Framing::Lines | Framing::Sequence)
@@ -86,13 +86,47 @@ impl Inspector {
     }
 }
 
+/// What came and is not looked into yet, and what looks into it.
+#[derive(Debug)]
+struct Work {
+    decoder: Decoder,
+    inspector: Inspector,
+    rest: Bytes,
+}
+
+impl Work {
+    /// Looks into what there is, until that gave enough.
+    fn on(&mut self) -> Result<Vec<u8>, Trouble> {
+        let size = self.rest.len().min(self.decoder.piece().max(ENOUGH));
+        let mut out = Vec::with_capacity(size + size / 8);
+        let (decoder, inspector) = (&mut self.decoder, &mut self.inspector);
+        while !self.rest.is_empty() && out.len() < ENOUGH {
+            let piece = self.rest.split_to(decoder.piece().min(self.rest.len()));
+            decoder.push(&piece, |bytes| inspector.push(bytes, &mut out))?;
+        }
+        Ok(out)
+    }
+
+    /// There is no more.
+    fn finish(&mut self) -> Result<Vec<u8>, Trouble> {
+        let mut out = Vec::new();
+        let inspector = &mut self.inspector;
+        self.decoder.finish(|bytes| inspector.push(bytes, &mut out))?;
+        inspector.finish(&mut out)?;
+        Ok(out)
+    }
+}
+
+/// What is made ready at once, more or less: what is packed may become many times as much.
+const ENOUGH: usize = 64 * 1024;
+
 /// A response body that is masked on its way down.
 #[derive(Debug)]
 pub(crate) struct Masked {
     download: Download,
-    decoder: Decoder,
-    inspector: Inspector,
+    work: Work,
     kind: Kind,
+    rules: Rules,
     /// Masked, and not taken yet.
     ready: Option<Bytes>,
     /// What says how a call ended.
@@ -116,14 +150,16 @@ impl Masked {
         shape: Option<Shape>,
         rules: Rules,
     ) -> Self {
+        let its = rules.clone();
         let inspector = match (kind, shape) {
             (Kind::Nothing, _) | (Kind::Messages, None) => Inspector::Nothing,
-            (Kind::Json(framing), _) => Inspector::Json(Json::new(rules, framing)),
-            (Kind::Events, _) => Inspector::Events(Events::new(rules)),
-            (Kind::Messages, Some(shape)) => Inspector::Messages(Messages::new(rules, shape)),
+            (Kind::Json(framing), _) => Inspector::Json(Json::new(its, framing)),
+            (Kind::Events, _) => Inspector::Events(Events::new(its)),
+            (Kind::Messages, Some(shape)) => Inspector::Messages(Messages::new(its, shape)),
         };
+        let work = Work { decoder, inspector, rest: Bytes::new() };
         let (ready, trailers) = (None, None);
-        Self { download, decoder, inspector, kind, ready, trailers, state: State::Open }
+        Self { download, work, kind, rules, ready, trailers, state: State::Open }
     }
 
     /// Waits for the beginning, so that an answer that cannot be looked into is refused in words. Of what
@@ -177,30 +213,30 @@ impl Masked {
                 State::Failed(trouble) => return Poll::Ready(Err(trouble.into())),
                 State::Open => {}
             }
-            let frame = match ready!(self.download.poll(cx)) {
-                Some(Ok(frame)) => frame,
-                Some(Err(error)) => return Poll::Ready(Err(error)),
-                None => {
-                    self.end();
-                    continue;
+            if self.work.rest.is_empty() {
+                let frame = match ready!(self.download.poll(cx)) {
+                    Some(Ok(frame)) => frame,
+                    Some(Err(error)) => return Poll::Ready(Err(error)),
+                    None => {
+                        self.end();
+                        continue;
+                    }
+                };
+                match frame.into_data() {
+                    Ok(data) => self.work.rest = data,
+                    Err(frame) => self.trail(frame.into_trailers().unwrap_or_default()),
                 }
-            };
-            match frame.into_data() {
-                Ok(data) => self.take(&data),
-                Err(frame) => self.trail(frame.into_trailers().unwrap_or_default()),
             }
-            if self.state == State::Open && self.download.is_end_stream() {
+            if self.state == State::Open {
+                let worked = caught(|| self.work.on());
+                self.took(worked);
+            }
+            let is_done = self.state == State::Open && self.work.rest.is_empty();
+            if is_done && self.download.is_end_stream() {
                 self.end();
             }
         }
         Poll::Ready(Ok(()))
-    }
-
-    fn take(&mut self, data: &[u8]) {
-        let (decoder, inspector) = (&mut self.decoder, &mut self.inspector);
-        let mut out = Vec::with_capacity(data.len() + data.len() / 8);
-        let pushed = caught(|| decoder.push(data, |bytes| inspector.push(bytes, &mut out)));
-        self.took(pushed, out);
     }
 
     /// Trailers may say anything: those of calls say how they ended, and others are dropped.
@@ -215,29 +251,27 @@ impl Masked {
             // What came of a message that will not be whole is dropped.
             self.state = State::Over;
         }
-        head::of_trailers(&mut trailers);
+        head::of_trailers(&mut trailers, &self.rules);
         self.trailers = Some(trailers).filter(|_| self.state == State::Over);
     }
 
     fn end(&mut self) {
-        let (decoder, inspector) = (&mut self.decoder, &mut self.inspector);
-        let mut out = Vec::new();
-        let finished = caught(|| {
-            decoder.finish(|bytes| inspector.push(bytes, &mut out))?;
-            inspector.finish(&mut out)
-        });
         self.state = State::Over;
-        self.took(finished, out);
+        let finished = caught(|| self.work.finish());
+        self.took(finished);
     }
 
-    fn took(&mut self, taken: Result<(), Trouble>, out: Vec<u8>) {
-        if let Err(trouble) = taken {
-            tracing::warn!(%trouble, "an answer with sensitive data cannot be inspected, and ends");
-            self.state = State::Failed(trouble);
-            self.ready = None;
-            self.download.finish(ConnectionEnd::Opaque);
-            return;
-        }
+    fn took(&mut self, taken: Result<Vec<u8>, Trouble>) {
+        let out = match taken {
+            Ok(out) => out,
+            Err(trouble) => {
+                tracing::warn!(%trouble, "an answer with sensitive data cannot be inspected, and ends");
+                self.state = State::Failed(trouble);
+                self.ready = None;
+                self.download.finish(ConnectionEnd::Opaque);
+                return;
+            }
+        };
         if out.is_empty() {
             return;
         }
@@ -250,17 +284,55 @@ impl Masked {
 }
 
 /// A panic is a trouble like any other: what was under way of the answer is not used again.
-fn caught(run: impl FnOnce() -> Result<(), Trouble>) -> Result<(), Trouble> {
+fn caught<T>(run: impl FnOnce() -> Result<T, Trouble>) -> Result<T, Trouble> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or(Err(Trouble::Panicked))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{io::Write as _, sync::Arc};
+
+    use flate2::{Compression, write::GzEncoder};
+    use http::header;
+    use portcullis_policy::{
+        Sensitive,
+        sensitive::{ClassSource, Mask, SensitiveSource},
+    };
+
     use super::*;
 
     #[test]
     fn f13_a_panic_while_masking_ends_that_answer_and_nothing_else() {
-        assert_eq!(caught(|| panic!("by a test")), Err(Trouble::Panicked));
-        assert_eq!(caught(|| Ok(())), Ok(()));
+        let panicked = caught(|| -> Result<(), Trouble> { panic!("by a test") });
+        assert_eq!(panicked, Err(Trouble::Panicked));
+        assert_eq!(caught(|| Ok(7)), Ok(7));
+    }
+
+    #[test]
+    fn g13_what_unpacks_to_much_is_made_ready_bit_by_bit() {
+        let (name, paths) = ("pci".parse().unwrap(), vec!["$..pin".to_owned()]);
+        let class = ClassSource { name, paths, mask: Mask::Full, recognise: Vec::new() };
+        let sensitive = Sensitive::new(&SensitiveSource { classes: vec![class] }).unwrap();
+        let all = sensitive.all();
+        let rules = Rules::new(Arc::new(sensitive), all);
+        let line = |n: u32| format!("{{\"n\":{n},\"a\":\"{}\"}},", "bcdef".repeat(10));
+        let lines: String = (0..200_000).map(line).collect();
+        let text = format!("[{lines}{{\"pin\":\"4111\"}}]");
+        let mut writer = GzEncoder::new(Vec::new(), Compression::default());
+        writer.write_all(text.as_bytes()).unwrap();
+        let packed = Bytes::from(writer.finish().unwrap());
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_ENCODING, "gzip".parse().unwrap());
+        let decoder = Decoder::of(&headers).unwrap();
+        let inspector = Inspector::Json(Json::new(rules, Framing::One));
+        let mut work = Work { decoder, inspector, rest: packed };
+        let mut whole = Vec::new();
+        while !work.rest.is_empty() {
+            let out = work.on().unwrap();
+            assert!(out.len() < 1024 * 1024, "{}", out.len());
+            whole.extend(out);
+        }
+        whole.extend(work.finish().unwrap());
+        assert!(whole == text.replace("\"4111\"", "\"***\"").into_bytes());
     }
 }

@@ -11,15 +11,13 @@ use ruzstd::decoding::FrameDecoder;
 
 use super::Trouble;
 
-/// What upstreams may send.
-pub(crate) const DECODED: [&str; 5] = ["gzip", "x-gzip", "br", "zstd", "deflate"];
+/// What upstreams are asked for. zstd is undone too, but what decodes it keeps a window of it back.
+pub(crate) const ASKED: [&str; 4] = ["gzip", "x-gzip", "br", "deflate"];
 
 /// So much is never too much.
 const FREE: u64 = 1024 * 1024;
 /// Beyond that, so many bytes may come of one.
 const RATIO: u64 = 200;
-/// What may come of one answer.
-const MOST: u64 = 1024 * 1024 * 1024;
 /// What is unpacked at once.
 const PIECE: usize = 512;
 /// What may come of one piece.
@@ -83,6 +81,16 @@ impl Decoder {
         matches!(self.coding, Coding::Identity)
     }
 
+    /// Whether what came may stay back until much more of it came.
+    pub(crate) fn holds_back(&self) -> bool {
+        matches!(self.coding, Coding::Zstd(_))
+    }
+
+    /// How much is best pushed at once.
+    pub(crate) fn piece(&self) -> usize {
+        if self.is_identity() { usize::MAX } else { PIECE }
+    }
+
     /// Gives what `bytes` unpack to, in pieces.
     pub(crate) fn push(
         &mut self,
@@ -92,12 +100,15 @@ impl Decoder {
         if self.is_identity() {
             return to(bytes);
         }
+        if self.came == 0 && bytes.first().is_some_and(|first| self.coding.is_large(*first)) {
+            return Err(Trouble::Bomb);
+        }
         for piece in bytes.chunks(PIECE) {
             self.came += piece.len() as u64;
             let (coding, went, most) = (&mut self.coding, &mut self.went, self.came * RATIO + FREE);
             coding.write(piece, |unpacked| {
                 *went += unpacked.len() as u64;
-                if *went > most.min(MOST) { Err(Trouble::Bomb) } else { to(unpacked) }
+                if *went > most { Err(Trouble::Bomb) } else { to(unpacked) }
             })?;
         }
         Ok(())
@@ -151,6 +162,12 @@ impl Coding {
         })
     }
 
+    /// Whether a stream that begins with this byte has a window of up to a GiB, which is no part of RFC 7932:
+    /// its section 9.1 leaves this one out.
+    fn is_large(&self, first: u8) -> bool {
+        matches!(self, Self::Brotli(_)) && first & 0x7f == 0x11
+    }
+
     fn write(
         &mut self,
         piece: &[u8],
@@ -193,6 +210,8 @@ struct Zstd {
     held: Vec<u8>,
     expect: Part,
     has_checksum: bool,
+    /// Room for what comes of a block.
+    out: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -202,6 +221,9 @@ enum Part {
     /// With the checksum, if it is the last and there is one: without it, the library keeps the end back.
     Block,
 }
+
+/// RFC 8878 section 3.1.1.2.4: blocks.
+const LARGEST: usize = 128 * 1024;
 
 impl Zstd {
     fn push(
@@ -221,7 +243,6 @@ impl Zstd {
     /// How long the part is that comes next, once that can be told.
     fn length(&self) -> Result<Option<usize>, Trouble> {
         const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-        const LARGEST: usize = 128 * 1024;
         match (self.expect, self.held.as_slice()) {
             (Part::Header, [m1, m2, m3, m4, rest @ ..]) => {
                 if [*m1, *m2, *m3, *m4] != MAGIC {
@@ -261,16 +282,16 @@ impl Zstd {
             }
             Part::Block => {
                 let is_last = part.first().is_some_and(|byte| byte & 1 != 0);
-                let mut out = vec![0; 128 * 1024];
+                self.out.resize(LARGEST, 0);
                 let mut rest = part;
                 loop {
-                    let unpacked = self.decoder.decode_from_to(rest, &mut out);
+                    let unpacked = self.decoder.decode_from_to(rest, &mut self.out);
                     let (_, count) = unpacked.map_err(|_| Trouble::Undecodable)?;
                     rest = &[];
                     if count == 0 {
                         break;
                     }
-                    to(out.get(..count).unwrap_or_default())?;
+                    to(self.out.get(..count).unwrap_or_default())?;
                 }
                 if is_last {
                     let decoder = &self.decoder;

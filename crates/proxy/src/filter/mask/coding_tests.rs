@@ -105,3 +105,22 @@ fn g13_i20_what_unpacks_to_far_more_than_it_is_is_refused_early() {
     let header = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xb0];
     assert_eq!(unpack("zstd", &header, 1), Err(Trouble::Bomb));
 }
+
+#[test]
+fn g13_a_large_window_is_refused_before_there_is_room_for_it() {
+    // Of 24 and of 30 bits; RFC 7932 has none that begins so.
+    for first in [0x11, 0x91] {
+        assert_eq!(unpack("br", &[first, 30, 0x03], 1), Err(Trouble::Bomb));
+    }
+}
+
+#[test]
+fn a_long_stream_ends_for_no_length() {
+    // As it is after an hour: 2 GiB came of 50 MiB.
+    let line = "{\"n\":1,\"text\":\"a b c d e f\"}\n".repeat(2000);
+    let lines: Vec<String> = (0..20).map(|n| line.replace('a', &format!("{n}"))).collect();
+    let packed = gzip(lines.concat().as_bytes());
+    let mut decoder = Decoder::of(&headers("gzip")).unwrap();
+    (decoder.came, decoder.went) = (50 * 1024 * 1024, 2 * 1024 * 1024 * 1024);
+    assert_eq!(decoder.push(&packed, |_| Ok(())), Ok(()));
+}

@@ -4,7 +4,7 @@
 //! nothing. Names of events and ids pass if they are short words that look like nothing sensitive; comments
 //! keep connections open and lose their text.
 
-use super::{Framing, HIDDEN, Json, MOST_HELD, Rules, Trouble, recognise};
+use super::{Framing, HIDDEN, Json, MOST_HELD, Rules, Trouble, telling::tells};
 
 /// See the module.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl Events {
                 self.has_data = true;
                 self.data.extend_from_slice(value.as_bytes());
             }
-            "event" | "id" if !is_word(value) => {}
+            "event" | "id" if !is_word(value, &self.rules) => {}
             "retry" if !value.bytes().all(|byte| byte.is_ascii_digit()) || value.len() > 9 => {}
             "event" | "id" | "retry" => {
                 self.fields.extend_from_slice(format!("{name}: {value}\n").as_bytes());
@@ -106,10 +106,10 @@ impl Events {
 }
 
 /// Whether it names something and holds nothing.
-fn is_word(value: &str) -> bool {
+fn is_word(value: &str, rules: &Rules) -> bool {
     const LONGEST: usize = 64;
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:/".contains(&byte);
-    value.len() <= LONGEST && value.bytes().all(is_part) && !recognise::is_personal(value)
+    value.len() <= LONGEST && value.bytes().all(is_part) && !tells(value.as_bytes(), rules)
 }
 
 #[cfg(test)]
@@ -118,14 +118,15 @@ mod tests {
 
     use portcullis_policy::{
         Sensitive,
-        sensitive::{ClassSource, Mask, SensitiveSource},
+        sensitive::{ClassSource, Mask, Recogniser, SensitiveSource},
     };
 
     use super::*;
 
     fn masked(text: &str, size: usize) -> Result<String, Trouble> {
         let (name, paths) = ("pci".parse().unwrap(), vec!["$.card.number".to_owned()]);
-        let class = ClassSource { name, paths, mask: Mask::Full, recognise: Vec::new() };
+        let class =
+            ClassSource { name, paths, mask: Mask::Full, recognise: vec![Recogniser::Token] };
         let sensitive = Sensitive::new(&SensitiveSource { classes: vec![class] }).unwrap();
         let all = sensitive.all();
         let mut events = Events::new(Rules::new(Arc::new(sensitive), all));
@@ -157,6 +158,8 @@ mod tests {
                     ":\nretry: 10\n\n",
                 ),
                 ("data: {\"card\":{\"number\":\"4111\"}}\n", ""),
+                ("id: ghp_0123456789abcdefghij\nid: 7\n\n", "id: 7\n\n"),
+                ("event: eyJjYXJkIjp7Im51bWJlciI6IjQxMTEifX0\nid: e30\n\n", "id: e30\n\n"),
             ] {
                 assert_eq!(masked(text, size).as_deref(), Ok(expected), "{text} by {size}");
             }

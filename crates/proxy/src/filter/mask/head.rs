@@ -4,10 +4,11 @@
 //! gone. So is every header that is not known to say nothing about data; of the few that lead somewhere or
 //! keep a session, those pass that look like nothing sensitive.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, response::Parts};
-use percent_encoding::percent_decode;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, response::Parts,
+};
 
-use super::{Trouble, answer::Kind, coding, recognise};
+use super::{Rules, Trouble, answer::Kind, coding, telling::tells};
 use crate::filter::remove_matching;
 
 /// Asks for nothing that could not be masked. RFC 9110: a server may always answer as if these were not
@@ -59,7 +60,7 @@ fn accepted(headers: &HeaderMap) -> HeaderValue {
     for value in headers.get_all(header::ACCEPT_ENCODING) {
         for item in value.as_bytes().split(|byte| *byte == b',') {
             let name = item.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-            if coding::DECODED.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes())) {
+            if coding::ASKED.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes())) {
                 accepted.push(item.trim_ascii());
             }
         }
@@ -70,7 +71,7 @@ fn accepted(headers: &HeaderMap) -> HeaderValue {
 }
 
 /// What the answer to `method` is made of, by its head; and the head loses what must not pass.
-pub(crate) fn of_answer(method: &Method, head: &mut Parts) -> Result<Kind, Trouble> {
+pub(crate) fn of_answer(method: &Method, head: &mut Parts, rules: &Rules) -> Result<Kind, Trouble> {
     let is_part = head.status == StatusCode::PARTIAL_CONTENT
         || head.status == StatusCode::NOT_MODIFIED
         || head.headers.contains_key(header::CONTENT_RANGE);
@@ -84,20 +85,25 @@ pub(crate) fn of_answer(method: &Method, head: &mut Parts) -> Result<Kind, Troub
     let kind = if has_none { Kind::Nothing } else { kind(&head.headers)? };
     // HTTP/1 lets a server put words beside a status.
     head.extensions.clear();
-    of_upgrade(&mut head.headers);
+    of_headers(&mut head.headers, rules);
     Ok(kind)
 }
 
-/// Takes from the headers of an answer what must not pass.
-pub(crate) fn of_upgrade(headers: &mut HeaderMap) {
+/// Takes from an answer that agrees to another protocol what must not pass.
+pub(crate) fn of_upgrade<B>(response: &mut Response<B>, rules: &Rules) {
+    response.extensions_mut().clear();
+    of_headers(response.headers_mut(), rules);
+}
+
+fn of_headers(headers: &mut HeaderMap, rules: &Rules) {
     remove_matching(headers, |name| !is_harmless(name) && !may_lead(name));
-    withhold(headers);
+    withhold(headers, rules);
 }
 
 /// Takes from the trailers of a call what must not pass.
-pub(crate) fn of_trailers(trailers: &mut HeaderMap) {
+pub(crate) fn of_trailers(trailers: &mut HeaderMap, rules: &Rules) {
     remove_matching(trailers, |name| !matches!(name.as_str(), "grpc-status" | "grpc-message"));
-    withhold(trailers);
+    withhold(trailers, rules);
 }
 
 /// By the content type, of which there is one, in UTF-8. A body of none of these kinds has to be empty.
@@ -170,12 +176,8 @@ fn may_lead(name: &HeaderName) -> bool {
 }
 
 /// Values that look like something sensitive go, whatever header they are in.
-fn withhold(headers: &mut HeaderMap) {
-    let is_fine = |value: &HeaderValue| {
-        let decoded: Vec<u8> = percent_decode(value.as_bytes()).collect();
-        let text = String::from_utf8_lossy(&decoded).into_owned();
-        !recognise::is_personal(&text) && !recognise::is_personal(&text.replace('+', " "))
-    };
+fn withhold(headers: &mut HeaderMap, rules: &Rules) {
+    let is_fine = |value: &HeaderValue| !tells(value.as_bytes(), rules);
     let doomed: Vec<HeaderName> = headers
         .keys()
         .filter(|name| !headers.get_all(*name).iter().all(is_fine))

@@ -1,6 +1,11 @@
 //! What of heads passes, and what is asked for.
 
-use http::Response;
+use std::sync::Arc;
+
+use portcullis_policy::{
+    Sensitive,
+    sensitive::{ClassSource, Mask, Recogniser, SensitiveSource},
+};
 
 use super::*;
 
@@ -30,7 +35,7 @@ fn g01_g04_g05_nothing_is_asked_for_that_could_not_be_masked() {
         ("accept", "*/*"),
     ];
     let left = asked(&Method::GET, &all).unwrap();
-    assert_eq!(left, ["accept-encoding: br;q=1, zstd, GZIP", "accept: */*"]);
+    assert_eq!(left, ["accept-encoding: br;q=1, GZIP", "accept: */*"]);
     assert_eq!(asked(&Method::GET, &[]).unwrap(), ["accept-encoding: identity"]);
     assert!(asked(&Method::PUT, &[("if-match", "\"a\"")]).is_err());
     assert!(asked(&Method::PUT, &[("if-none-match", "\"a\"")]).is_err());
@@ -39,13 +44,21 @@ fn g01_g04_g05_nothing_is_asked_for_that_could_not_be_masked() {
     assert_eq!(asked(&Method::PUT, &[("if-none-match", "*")]).unwrap().len(), 2);
 }
 
+fn rules() -> Rules {
+    let (name, paths) = ("pci".parse().unwrap(), vec!["$..pin".to_owned()]);
+    let class = ClassSource { name, paths, mask: Mask::Full, recognise: vec![Recogniser::Token] };
+    let sensitive = Sensitive::new(&SensitiveSource { classes: vec![class] }).unwrap();
+    let all = sensitive.all();
+    Rules::new(Arc::new(sensitive), all)
+}
+
 fn answered(status: u16, pairs: &[(&'static str, &str)]) -> (Result<Kind, Trouble>, Vec<String>) {
     let (mut head, ()) = Response::new(()).into_parts();
     head.status = StatusCode::from_u16(status).unwrap();
     for (name, value) in pairs {
         head.headers.append(*name, value.parse().unwrap());
     }
-    let kind = of_answer(&Method::GET, &mut head);
+    let kind = of_answer(&Method::GET, &mut head, &rules());
     let names =
         head.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()));
     (kind, names.collect())
@@ -72,6 +85,8 @@ fn g05_g12_what_says_something_about_a_body_or_may_say_anything_is_gone() {
             ("location", "/people?email=ana%40example.com"),
             ("set-cookie", "session=abc"),
             ("set-cookie", "card=4111-1111-1111-1111"),
+            ("set-cookie", "cart={\"pin\":\"4111\"}; Path=/"),
+            ("set-cookie", "token=ghp_0123456789abcdefghij"),
             ("trailer", "x"),
         ],
     );
@@ -103,4 +118,23 @@ fn g04_g05_g06_parts_and_other_kinds_are_refused() {
         assert_eq!(answered(200, &[("content-type", other)]).0, Ok(Kind::Nothing), "{other}");
     }
     assert_eq!(answered(404, &[]).0, Ok(Kind::Nothing));
+}
+
+#[test]
+fn g11_g12_what_agrees_to_another_protocol_and_what_ends_a_call_say_nothing_either() {
+    let mut response = Response::new(());
+    response.extensions_mut().insert("words beside a status");
+    response.headers_mut().insert("x-card", "4111111111111111".parse().unwrap());
+    of_upgrade(&mut response, &rules());
+    assert!(response.extensions().is_empty() && response.headers().is_empty());
+    let mut trailers = HeaderMap::new();
+    for (name, value) in [
+        ("grpc-status", "5"),
+        ("grpc-message", "no %7B%22pin%22:%224111%22%7D"),
+        ("x-card", "4111"),
+    ] {
+        trailers.insert(name, value.parse().unwrap());
+    }
+    of_trailers(&mut trailers, &rules());
+    assert_eq!(trailers.len(), 1);
 }

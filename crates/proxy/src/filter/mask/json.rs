@@ -70,6 +70,8 @@ pub(crate) struct Json {
     met: ClassSet,
     /// How many texts this text stands in.
     level: u8,
+    /// There was a member, or a second element.
+    has_begun: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -157,12 +159,18 @@ impl Json {
             held: Vec::new(),
             met: ClassSet::default(),
             level,
+            has_begun: false,
         }
     }
 
     /// What was masked so far.
     pub(crate) fn met(&self) -> ClassSet {
         self.met
+    }
+
+    /// Whether so much of it was there that it was meant to be JSON.
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun
     }
 
     /// Reads `bytes`, and adds to `out` what can be said of them.
@@ -229,6 +237,7 @@ impl Json {
                 Ok(())
             }
             Expect::Colon if byte == b':' => {
+                self.has_begun = true;
                 self.expect = Expect::Value;
                 Ok(())
             }
@@ -253,7 +262,10 @@ impl Json {
     fn comma_or_end(&mut self, byte: u8) -> Result<(), Trouble> {
         let is_array = self.open.last().is_some_and(|open| open.elements.is_some());
         match (byte, is_array) {
-            (b',', true) => self.expect = Expect::Value,
+            (b',', true) => {
+                self.has_begun = true;
+                self.expect = Expect::Value;
+            }
             (b',', false) => self.expect = Expect::Name,
             (b']', true) | (b'}', false) => return self.close(),
             _ => return Err(Trouble::NotJson),

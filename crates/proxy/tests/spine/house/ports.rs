@@ -13,8 +13,8 @@ use std::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    Attempt, Clock, Entropy, Grant, GrantId, OperationName, Outcome, Principal, PrincipalId,
-    RecordLevel, RefusalId, RefusalsCounted, RequestId,
+    Attempt, Clock, ConnectionId, Entropy, Grant, GrantId, OperationName, Outcome, Principal,
+    PrincipalId, RecordLevel, RefusalId, RefusalsCounted, RequestId,
 };
 use portcullis_policy::{Country, Snapshot, rate_limit::RateLimit};
 use portcullis_proxy::ports::{
@@ -199,6 +199,8 @@ impl Connections for Ports {
         self.opened.fetch_add(1, Ordering::SeqCst);
         Box::new(Registered { protocol: info.protocol, ended: Arc::clone(&self.ended) })
     }
+
+    fn shows(&self, _id: ConnectionId, _reveals: Vec<GrantId>) {}
 
     fn looked(&self, _core: usize, _version: u64) {}
 }
