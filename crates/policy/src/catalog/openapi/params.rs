@@ -211,13 +211,13 @@ fn folded(name: &str) -> String {
     media::folded(&name.to_ascii_lowercase())
 }
 
-/// Whether the document says that `name` in `place` is a key.
+/// Whether the document says that `name` of `place` is a key.
 fn is_key(document: &Document<'_>, place: &str, name: &str) -> bool {
     let schemes = document.lookup("#/components/securitySchemes");
     schemes.into_iter().flat_map(Node::entries).any(|(_, scheme)| {
         let scheme = document.resolve(scheme).unwrap_or(scheme);
         scheme.text_at("in") == Some(place)
-            && scheme.text_at("name").is_some_and(|own| is_same(place, own, name))
+            && scheme.text_at("name").is_some_and(|own| own.eq_ignore_ascii_case(name))
     })
 }
 

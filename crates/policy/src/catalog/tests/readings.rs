@@ -269,7 +269,7 @@ components:
 ",
     ));
     let ty = operation(&catalog, "get").params_type().unwrap();
-    assert_eq!(super::types::shown(ty), "{Pass?: String, X-Fine?: String}");
+    assert_eq!(super::types::shown(ty), "{X-Fine?: String}");
 }
 
 #[test]
