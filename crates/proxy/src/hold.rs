@@ -89,7 +89,10 @@ pub(crate) async fn hold(
     };
     let size = match payload.whole() {
         Some(body) => bytes(body, shown.as_deref()),
-        None => inspect::expected(exchange, request).saturating_add(shown::LONGEST as u64),
+        None => {
+            let expected = inspect::expected(exchange, request);
+            expected.saturating_add(shown::at_most(expected))
+        }
     };
     let principal = &caller.identity.subject.principal().id;
     let Some(seat) = exchange.core.holds.sit(principal, &refused.service, size) else {

@@ -120,7 +120,14 @@ fn form(bytes: &[u8], rules: &Rules) -> Option<Vec<u8>> {
 }
 
 /// The largest body that is shown, and that is masked to be.
-pub(super) const LONGEST: usize = 64 * 1024;
+const LONGEST: usize = 64 * 1024;
+
+/// The most bytes that people see of a body of `length` bytes. A mask may be longer than what it hides, but
+/// not as many times: the shortest text, of two quotes, becomes five bytes.
+pub(super) fn at_most(length: u64) -> u64 {
+    length.saturating_mul(3).min(LONGEST as u64)
+}
+
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// `body` as people see it: all classes are masked, whoever looks. A body that cannot be looked into, or
