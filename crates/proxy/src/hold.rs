@@ -89,10 +89,7 @@ pub(crate) async fn hold(
     };
     let size = match payload.whole() {
         Some(body) => bytes(body, shown.as_deref()),
-        None => {
-            let expected = inspect::expected(exchange, request);
-            expected.saturating_add(shown::at_most(expected))
-        }
+        None => shown::and_body(inspect::expected(exchange, request)),
     };
     let principal = &caller.identity.subject.principal().id;
     let Some(seat) = exchange.core.holds.sit(principal, &refused.service, size) else {

@@ -232,6 +232,7 @@ fn i19_clients_do_not_come_again_all_at_once() {
     assert!(told.iter().all(|(retry, _)| (1_000..=5_000).contains(retry)), "{told:?}");
     let (soonest, latest) = (told[0].0, told[STREAMS - 1].0);
     assert!(latest - soonest >= 1_000, "spread over a second at least: {told:?}");
+    payments.house.kill();
     payments.house.restart();
     let restarted = Instant::now();
     for (retry, seen) in told {

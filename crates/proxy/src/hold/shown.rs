@@ -122,10 +122,10 @@ fn form(bytes: &[u8], rules: &Rules) -> Option<Vec<u8>> {
 /// The largest body that is shown, and that is masked to be.
 const LONGEST: usize = 64 * 1024;
 
-/// The most bytes that people see of a body of `length` bytes. A mask may be longer than what it hides, but
-/// not as many times: the shortest text, of two quotes, becomes five bytes.
-pub(super) fn at_most(length: u64) -> u64 {
-    length.saturating_mul(3).min(LONGEST as u64)
+/// The most bytes that a body of `length` bytes takes with what people see of it. A mask may be longer than
+/// what it hides, but not as many times: the shortest text, of two quotes, becomes five bytes.
+pub(super) fn and_body(length: u64) -> u64 {
+    length.saturating_add(length.saturating_mul(3).min(LONGEST as u64))
 }
 
 const FORM: &str = "application/x-www-form-urlencoded";
