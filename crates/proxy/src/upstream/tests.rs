@@ -107,14 +107,20 @@ fn clients_cannot_have_an_instance_left_out_by_asking_for_an_upgrade() {
     });
 }
 
+/// A service of one instance, `a`, and the balancer of a core.
+fn only(url: &str) -> (Arc<service::Service>, Balancer) {
+    let source = source(&[("a", url)], UpstreamSource::default());
+    let service = Registry::new(1, None).service(&source, 1);
+    let balancer = Balancer::new(Arc::clone(&service), 0, None);
+    (service, balancer)
+}
+
 #[test]
 fn a_request_that_is_not_sent_twice_has_a_connection_of_its_own() {
     local(async {
         let connectors = connectors();
         let (_listener, url) = silent("h2c").await;
-        let source = source(&[("a", &url)], UpstreamSource::default());
-        let service = Registry::new(1, None).service(&source, 1);
-        let balancer = Balancer::new(Arc::clone(&service), 0, None);
+        let (service, balancer) = only(&url);
         let made = async |kind| {
             let turn = balancer.addressed(&"a".parse().unwrap()).unwrap();
             let lane = match turn.pooled_for(kind) {
@@ -137,9 +143,7 @@ fn a_request_that_a_pooled_connection_failed_gets_a_new_one() {
     local(async {
         let connectors = connectors();
         let (_listener, url) = silent("h2c").await;
-        let source = source(&[("a", &url)], UpstreamSource::default());
-        let service = Registry::new(1, None).service(&source, 1);
-        let balancer = Balancer::new(Arc::clone(&service), 0, None);
+        let (service, balancer) = only(&url);
         let made = async |kind| {
             let turn = balancer.addressed(&"a".parse().unwrap()).unwrap();
             turn.connect(&connectors, kind).await.unwrap()
@@ -161,9 +165,7 @@ fn a_tunnel_keeps_no_connection_open_but_its_own() {
         let connectors = connectors();
         for taken_over in [false, true] {
             let (listener, url) = silent("h2c").await;
-            let source = source(&[("a", &url)], UpstreamSource::default());
-            let service = Registry::new(1, None).service(&source, 1);
-            let balancer = Balancer::new(Arc::clone(&service), 0, None);
+            let (service, balancer) = only(&url);
             let name = "a".parse().unwrap();
             let _tunnel = balancer.addressed(&name).unwrap();
             let turn = balancer.addressed(&name).unwrap();
