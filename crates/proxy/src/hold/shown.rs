@@ -13,7 +13,7 @@ use serde::de::IgnoredAny;
 use crate::{
     canonical::Canonical,
     exchange::Exchange,
-    filter::mask::{Rules, beside, mask_document},
+    filter::mask::{Framing, Rules, beside, mask_document},
     inspect, reveal,
 };
 
@@ -151,7 +151,7 @@ pub(super) fn body(
         };
         (masked, sensitive.names(all).cloned().collect())
     } else {
-        let is_json = kind == "application/json" || kind.ends_with("+json");
+        let is_json = Framing::of(&kind) == Some(Framing::One);
         let is_sound = is_json && serde_json::from_slice::<IgnoredAny>(body).is_ok();
         (is_sound || kind == FORM).then(|| (body.to_vec(), Vec::new()))?
     };
