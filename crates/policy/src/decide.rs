@@ -113,6 +113,22 @@ pub enum Answer {
     Deny(Denial),
 }
 
+impl Answer {
+    fn pass(self) -> Option<Pass> {
+        match self {
+            Self::Permit(pass) => Some(pass),
+            Self::Requestable(_) | Self::Deny(_) => None,
+        }
+    }
+}
+
+/// Not open as it stands.
+enum Closed {
+    TookTooLong(Findings),
+    /// What standing policy says, if it was asked.
+    Asked(Option<Findings>),
+}
+
 /// An answer with its reasons.
 #[derive(Debug)]
 pub struct Verdict {
@@ -142,6 +158,16 @@ impl Snapshot {
         }
     }
 
+    /// The pass that [`Self::decide`] would give, for who would not ask for one: what would open it
+    /// otherwise, or why nothing would, is not looked for.
+    pub fn pass(&self, query: &Query<'_>, cache: &mut DecisionCache) -> Option<Pass> {
+        let remembered = self.remembered(query, cache)?;
+        if query.only.is_some() || remembered.slice.reads_unknown(query.context) {
+            return self.decide(query, cache).answer.pass();
+        }
+        self.opened(query, &remembered, cache).ok()?.answer.pass()
+    }
+
     fn decide_on(
         &self,
         query: &Query<'_>,
@@ -149,28 +175,13 @@ impl Snapshot {
         cache: &mut DecisionCache,
     ) -> Verdict {
         let (bundle, slice) = (&**self.bundle(), &remembered.slice);
-        let standing = |cache: &mut DecisionCache| {
-            let found = cache.outcome(remembered, Asked::Standing, query.context, || {
-                Outcome::Found(evaluate_standing(bundle, slice, query.context))
-            });
-            if let Outcome::Found(found) = found { found } else { Findings::none() }
-        };
-        // Where only forbids stand, a grant is looked for first: it is judged under them all anyway.
-        let stood = match slice.may_stand.then(|| standing(cache)) {
-            Some(found) if found.permitted => {
-                return permit(self, query, slice, None, found.policies);
-            }
-            stood => stood,
-        };
-        if let Some(found) = stood.as_ref().filter(|found| found.took_too_long) {
-            return self.denied(query, cache, found.clone());
-        }
-        match self.decide_by_grants(query, remembered, cache) {
+        let standing = match self.opened(query, remembered, cache) {
             Ok(verdict) => return verdict,
-            Err(Some(found)) if found.took_too_long => return self.denied(query, cache, found),
-            Err(_) => {}
-        }
-        let standing = stood.unwrap_or_else(|| standing(cache));
+            Err(Closed::TookTooLong(found)) => return self.denied(query, cache, found),
+            Err(Closed::Asked(stood)) => {
+                stood.unwrap_or_else(|| self.standing(query, remembered, cache))
+            }
+        };
         let ask_ways = || {
             let incidents = self.incidents_for(query, slice);
             Outcome::Ways(ways(bundle, slice, query.context, &incidents).into())
@@ -193,6 +204,41 @@ impl Snapshot {
             },
             Outcome::Ways(_) | Outcome::Found(_) => self.denied(query, cache, standing),
         }
+    }
+
+    /// What opens `query` as it stands: standing policy, or a grant.
+    fn opened(
+        &self,
+        query: &Query<'_>,
+        remembered: &Remembered,
+        cache: &mut DecisionCache,
+    ) -> Result<Verdict, Closed> {
+        let slice = &remembered.slice;
+        // Where only forbids stand, a grant is looked for first: it is judged under them all anyway.
+        let stood = match slice.may_stand.then(|| self.standing(query, remembered, cache)) {
+            Some(found) if found.permitted => {
+                return Ok(permit(self, query, slice, None, found.policies));
+            }
+            Some(found) if found.took_too_long => return Err(Closed::TookTooLong(found)),
+            stood => stood,
+        };
+        match self.decide_by_grants(query, remembered, cache) {
+            Ok(verdict) => Ok(verdict),
+            Err(Some(found)) if found.took_too_long => Err(Closed::TookTooLong(found)),
+            Err(_) => Err(Closed::Asked(stood)),
+        }
+    }
+
+    fn standing(
+        &self,
+        query: &Query<'_>,
+        remembered: &Remembered,
+        cache: &mut DecisionCache,
+    ) -> Findings {
+        let found = cache.outcome(remembered, Asked::Standing, query.context, || {
+            Outcome::Found(evaluate_standing(self.bundle(), &remembered.slice, query.context))
+        });
+        if let Outcome::Found(found) = found { found } else { Findings::none() }
     }
 
     /// For who presents one grant and nothing else.

@@ -212,6 +212,12 @@ proptest! {
                     prop_assert_eq!(
                         all_of(&remembered), &*evaluated, "{}\n{:?}", history.town().text, asking
                     );
+                    let pass = history.snapshot.pass(&asking.query(), cache);
+                    let permitted = match &remembered.answer {
+                        Answer::Permit(pass) => Some(format!("{pass:?}")),
+                        Answer::Requestable(_) | Answer::Deny(_) => None,
+                    };
+                    prop_assert_eq!(pass.map(|pass| format!("{pass:?}")), permitted);
                 }
             }
         }

@@ -36,7 +36,16 @@ pub(crate) struct Question {
 impl Question {
     /// Asks `snapshot`, at the time that the context says.
     pub(crate) fn ask(&self, core: &Core, snapshot: &Snapshot) -> Verdict {
-        let query = Query {
+        snapshot.decide(&self.query(), &mut core.decisions.borrow_mut())
+    }
+
+    /// Asks for nothing but a pass.
+    pub(crate) fn pass(&self, core: &Core, snapshot: &Snapshot) -> Option<Pass> {
+        snapshot.pass(&self.query(), &mut core.decisions.borrow_mut())
+    }
+
+    fn query(&self) -> Query<'_> {
+        Query {
             subject: &self.subject,
             operation: &self.operation,
             resource: &self.resource,
@@ -44,8 +53,7 @@ impl Question {
             digest: self.digest.as_deref(),
             incident: None,
             only: self.only,
-        };
-        snapshot.decide(&query, &mut core.decisions.borrow_mut())
+        }
     }
 
     /// Before it is asked again: what was opened when no policy asked for a country has none, and that

@@ -7,9 +7,7 @@ use std::{rc::Rc, sync::Arc};
 
 use http::HeaderValue;
 use portcullis_model::{ClassName, Revealed};
-use portcullis_policy::{
-    Answer, ClassSet, Context, Known, Pass, Sensitive, Snapshot, catalog::Service,
-};
+use portcullis_policy::{ClassSet, Context, Known, Pass, Sensitive, Snapshot, catalog::Service};
 
 use crate::{
     connection::{Data, Opening, Standing, Watch},
@@ -152,10 +150,8 @@ fn permitted(
     snapshot: &Snapshot,
 ) -> Option<(Question, Pass)> {
     asked.locate(&exchange.core, snapshot).ok()?;
-    match asked.ask(&exchange.core, snapshot).answer {
-        Answer::Permit(pass) => Some((asked, pass)),
-        Answer::Requestable(_) | Answer::Deny(_) => None,
-    }
+    let pass = asked.pass(&exchange.core, snapshot)?;
+    Some((asked, pass))
 }
 
 /// What is sensitive may have changed since the request was decided. By new rules all of it is masked: nobody

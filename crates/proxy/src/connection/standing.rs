@@ -9,7 +9,7 @@ use std::{
 use jiff::Timestamp;
 use portcullis_identity::{introspection::Again, sealed::Opened};
 use portcullis_model::{Grant, GrantId, SignInId};
-use portcullis_policy::{Answer, Pass, Sensitive, Snapshot, Subject, catalog::Service};
+use portcullis_policy::{Pass, Sensitive, Snapshot, Subject, catalog::Service};
 
 use crate::{core::Core, decide::Question, ports::ConnectionEnd, sealed};
 
@@ -315,18 +315,14 @@ impl Standing {
             return Some(ConnectionEnd::PolicyChanged);
         }
         let before_use = self.grant.as_ref().and_then(|grant| grant.before_use.clone());
-        let verdict = match before_use {
+        let pass = match before_use {
             // As if the use that this very connection spent were not spent yet.
-            Some(grant) => question.ask(core, &snapshot.clone().with_grant(grant, now)),
-            None => question.ask(core, snapshot),
+            Some(grant) => question.pass(core, &snapshot.clone().with_grant(grant, now)),
+            None => question.pass(core, snapshot),
         };
-        match verdict.answer {
-            Answer::Permit(pass) => {
-                self.rereads_time = pass.rereads_time();
-                None
-            }
-            Answer::Requestable(_) | Answer::Deny(_) => Some(ConnectionEnd::PolicyChanged),
-        }
+        let Some(pass) = pass else { return Some(ConnectionEnd::PolicyChanged) };
+        self.rereads_time = pass.rereads_time();
+        None
     }
 
     /// The principal as the snapshot knows it now, if that is another than before.
