@@ -251,11 +251,26 @@ impl Leaf {
         self.time
     }
 
+    /// Who, as it stands in the record.
+    pub fn principal(&self) -> Option<&str> {
+        self.principal.as_ref().map(|who| who.id.as_str())
+    }
+
+    /// Where.
+    pub fn service(&self) -> Option<&str> {
+        self.service.as_deref()
+    }
+
+    /// The classes of data that were seen, and whether a grant showed them.
+    pub fn revealed(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.revealed.iter().map(|seen| (seen.class.as_str(), seen.grant.is_some()))
+    }
+
     /// What it can be found by; each is named once at least.
     pub fn terms(&self) -> impl Iterator<Item = (Field, &str)> {
         let one = [
             (Field::Type, self.kind.as_deref()),
-            (Field::Principal, self.principal.as_ref().map(|who| who.id.as_str())),
+            (Field::Principal, self.principal()),
             (Field::Service, self.service.as_deref()),
             (Field::Instance, self.instance.as_deref()),
             (Field::Instance, self.answered_by.as_deref()),

@@ -4,11 +4,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use portcullis_model::{
-    EventFilter, EventType, Grant, GrantState, OperationName, Principal, Resource,
+    EventFilter, EventType, Grant, GrantState, Leaf, OperationName, Principal, Resource,
 };
 use portcullis_policy::{Answer, DecisionCache, Snapshot, Subject, catalog::Service};
 use portcullis_store::{Change, Grants};
-use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::record;
@@ -111,27 +110,6 @@ async fn grants(core: &Core, since: Timestamp, until: Timestamp) -> Result<Vec<R
     Ok(reported)
 }
 
-/// What of an entry tells who saw what.
-#[derive(Debug, Deserialize)]
-struct Seen {
-    time: Timestamp,
-    principal: Option<Who>,
-    service: Option<String>,
-    #[serde(default)]
-    revealed: Vec<Class>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Who {
-    id: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct Class {
-    class: String,
-    grant: Option<serde::de::IgnoredAny>,
-}
-
 async fn revealed(
     core: &Arc<Core>,
     since: Timestamp,
@@ -156,24 +134,28 @@ async fn revealed(
 }
 
 fn tell(all: &mut BTreeMap<(String, String, String), SeenData>, line: &EventLine) {
-    let Ok(seen) = serde_json::from_str::<Seen>(&line.json) else { return };
-    let principal = seen.principal.map_or_else(String::new, |who| who.id);
-    let service = seen.service.unwrap_or_default();
-    for class in seen.revealed {
-        let key = (principal.clone(), service.clone(), class.class);
-        let entry = all.entry(key.clone()).or_insert_with(|| SeenData {
-            principal: key.0,
-            service: key.1,
-            class: key.2,
+    let Ok(leaf) = serde_json::from_str::<Leaf>(&line.json) else { return };
+    let (Some(principal), Some(service), Some(time)) =
+        (leaf.principal(), leaf.service(), leaf.time())
+    else {
+        return;
+    };
+    for (class, by_grant) in leaf.revealed() {
+        let key = [principal, service, class].map(str::to_owned);
+        let [principal, service, class] = key.clone();
+        let entry = all.entry(key.into()).or_insert(SeenData {
+            principal,
+            service,
+            class,
             answers: 0,
             by_grant: 0,
-            first: seen.time,
-            last: seen.time,
+            first: time,
+            last: time,
         });
         entry.answers += 1;
-        entry.by_grant += u64::from(class.grant.is_some());
-        entry.first = entry.first.min(seen.time);
-        entry.last = entry.last.max(seen.time);
+        entry.by_grant += u64::from(by_grant);
+        entry.first = entry.first.min(time);
+        entry.last = entry.last.max(time);
     }
 }
 

@@ -79,7 +79,8 @@ async fn streams(db: &mut SqliteConnection, filter: &EventFilter) -> Result<Opti
         streams.push(Stream::of_term(term, filter.newest));
     }
     if let Some(words) = &filter.words {
-        streams.push(Stream::of_words(words.phrases(), filter.newest));
+        let guess = !streams.is_empty();
+        streams.push(Stream::of_words(words.phrases(), filter.newest, guess));
     }
     Ok(Some(streams))
 }

@@ -31,7 +31,12 @@ pub(super) struct Stream {
 enum Of {
     Term(i64),
     /// A question to the full-text table: phrases of letters and digits in quotes.
-    Words(String),
+    Words {
+        question: String,
+        /// Where many entries of a block have them, any of them may do: other parts of the question tell more,
+        /// and who reads the entries sees it.
+        guess: bool,
+    },
 }
 
 impl Stream {
@@ -39,10 +44,10 @@ impl Stream {
         Self::new(Of::Term(term), newest)
     }
 
-    pub(super) fn of_words(phrases: &[Vec<String>], newest: bool) -> Self {
+    pub(super) fn of_words(phrases: &[Vec<String>], newest: bool, guess: bool) -> Self {
         let quoted: Vec<_> =
             phrases.iter().map(|words| format!("\"{}\"", words.join(" "))).collect();
-        Self::new(Of::Words(quoted.join(" AND ")), newest)
+        Self::new(Of::Words { question: quoted.join(" AND "), guess }, newest)
     }
 
     fn new(of: Of, newest: bool) -> Self {
@@ -68,9 +73,9 @@ impl Stream {
                     let term = *term;
                     self.terms(db, term, target).await?;
                 }
-                Of::Words(words) => {
-                    let words = words.clone();
-                    self.words(db, &words, target).await?;
+                Of::Words { question, guess } => {
+                    let (question, guess) = (question.clone(), *guess);
+                    self.words(db, &question, guess, target).await?;
                 }
             }
         }
@@ -94,7 +99,13 @@ impl Stream {
         Ok(())
     }
 
-    async fn words(&mut self, db: &mut SqliteConnection, words: &str, target: u64) -> Result<()> {
+    async fn words(
+        &mut self,
+        db: &mut SqliteConnection,
+        question: &str,
+        guess: bool,
+        target: u64,
+    ) -> Result<()> {
         let sql = if self.newest {
             "SELECT rowid FROM words WHERE words MATCH ? AND rowid <= ? ORDER BY rowid DESC LIMIT ?"
         } else {
@@ -103,7 +114,7 @@ impl Stream {
         let first = target.saturating_mul(BLOCK);
         let bound = if self.newest { first.saturating_add(BLOCK - 1) } else { first };
         for limit in [MOST, WHOLE] {
-            let query = sqlx::query_scalar(sql).bind(words).bind(stored(bound)).bind(limit);
+            let query = sqlx::query_scalar(sql).bind(question).bind(stored(bound)).bind(limit);
             let found: Vec<i64> = query.fetch_all(&mut *db).await?;
             self.buffer.clear();
             self.is_over = found.len() < usize::try_from(limit).unwrap_or(usize::MAX);
@@ -125,6 +136,10 @@ impl Stream {
             }
             if self.buffer.len() > 1 {
                 self.buffer.pop_back();
+                break;
+            }
+            if let Some((_, bits)) = self.buffer.back_mut().filter(|_| guess) {
+                *bits = Bits::ALL;
                 break;
             }
         }
