@@ -22,9 +22,12 @@ mod error;
 mod give_way;
 mod health;
 mod journal;
+mod keeper;
 mod layout;
 mod reader;
+mod segment;
 mod sequencer;
+mod shipment;
 mod tiles;
 mod verify;
 
@@ -35,4 +38,5 @@ pub use health::{Health, HealthState};
 pub use journal::{CoreJournal, Recorded, SyncHandle};
 pub use reader::{Entry, Reader};
 pub use sequencer::{Log, LogHandle, LogOptions};
+pub use shipment::{Shipment, Shipped};
 pub use verify::{Files, Finding, Verified, verify, verify_files};

@@ -25,6 +25,7 @@ use crate::{
     CoreJournal, Health, LogError, Signer,
     give_way::give_way,
     journal::{SyncHandle, SyncThread, segments::Segments},
+    keeper::Keeper,
     layout::Layout,
 };
 
@@ -49,6 +50,8 @@ pub struct Log {
     handle: LogHandle,
     directory: PathBuf,
     verifier_key: String,
+    /// Dropped after the sequencer has stopped, and before the lock.
+    _keeper: Keeper,
     sequencer: Option<JoinHandle<()>>,
     /// Dropped after the sequencer: it may still be asked to sync.
     _sync: SyncThread,
@@ -87,10 +90,12 @@ impl Log {
             sync: sync.handle(),
             journals: Arc::new(Journals { layout: layout.clone(), positions: positions.into() }),
         };
+        let keeper = Keeper::start(&layout.log(), handle.health())?;
         Ok(Self {
             handle,
             directory: layout.log(),
             verifier_key,
+            _keeper: keeper,
             sequencer: Some(thread),
             _sync: sync,
             _lock: lock,
@@ -181,6 +186,9 @@ impl LogHandle {
         let broken = || LogError::Broken(self.health.reason());
         if self.health.is_broken() {
             return Err(broken());
+        }
+        if self.health.is_stalled() {
+            return Err(LogError::Stalled(self.health.want()));
         }
         let text = serde_json::to_vec(event)
             .map_err(|error| LogError::Broken(format!("an event cannot be written: {error}")))?;

@@ -1,4 +1,6 @@
-//! `audit`: where the record is kept, and how often it is signed.
+//! `audit`: where the record is kept, how often it is signed, and where it is copied to.
+
+mod ship;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -6,6 +8,7 @@ use portcullis_model::Window;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub(crate) use self::ship::{S3, Ship, ShipTo};
 use super::section::Field;
 
 /// What is not signed yet could be changed by whoever can write the folder.
@@ -21,16 +24,24 @@ pub(crate) struct Audit {
     #[schemars(with = "String")]
     #[serde(serialize_with = "super::as_text")]
     pub(crate) checkpoint_every: Window,
+    /// Where it is copied to while it is written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ship: Option<Ship>,
 }
 
 impl Audit {
-    pub(super) fn read(field: &Field<'_>) -> Option<Self> {
+    pub(super) fn read(field: &Field<'_>, demo: bool) -> Option<Self> {
         let mut section = field.section()?;
         let directory = section.required("directory").and_then(|f| f.text().map(PathBuf::from));
         let every = section.field("checkpoint_every");
         let every = every.map_or_else(|| Window::new(Duration::from_secs(1)).ok(), |f| pace(&f));
+        let ship = section.field("ship").map(|field| Ship::read(&field, demo));
         section.finish();
-        Some(Self { directory: directory?, checkpoint_every: every? })
+        Some(Self {
+            directory: directory?,
+            checkpoint_every: every?,
+            ship: ship.map_or(Some(None), |read| read.map(Some))?,
+        })
     }
 }
 
