@@ -44,6 +44,10 @@ pub struct Health {
     size: AtomicU64,
     /// Segments that are sealed.
     sealed: AtomicU64,
+    /// Bytes that the record takes, if that is measured.
+    used: AtomicU64,
+    /// It takes more than it may.
+    over: AtomicBool,
     /// INVARIANT: everything written to a journal up to this many milliseconds after `started` is in
     /// a signed checkpoint.
     sequenced_ms: AtomicU64,
@@ -63,6 +67,8 @@ impl Health {
             stalls: AtomicU64::new(0),
             size: AtomicU64::new(0),
             sealed: AtomicU64::new(0),
+            used: AtomicU64::new(0),
+            over: AtomicBool::new(false),
             sequenced_ms: AtomicU64::new(0),
             unwatched: AtomicBool::new(true),
         }
@@ -99,6 +105,23 @@ impl Health {
     /// Spans of 65,536 entries that are sealed: one compressed file each.
     pub fn sealed(&self) -> u64 {
         self.sealed.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that the record takes on its disk; 0 where there is no quota.
+    pub fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn takes(&self, bytes: u64) {
+        self.used.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn over_quota(&self, over: bool) {
+        self.over.store(over, Ordering::Release);
+    }
+
+    pub(crate) fn is_over_quota(&self) -> bool {
+        self.over.load(Ordering::Acquire)
     }
 
     pub(crate) fn signed_until(&self, size: u64) {

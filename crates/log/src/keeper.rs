@@ -4,10 +4,10 @@ use std::{
     path::Path,
     sync::{Arc, mpsc},
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use crate::{Health, LogError, give_way::give_way, segment::Sealer};
+use crate::{Health, LogError, give_way::give_way, quota::Quota, segment::Sealer};
 
 /// How often the keeper looks for something to do.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -23,14 +23,14 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     /// Keeps the log in `log`.
-    pub(crate) fn start(log: &Path, health: Arc<Health>) -> Result<Self, LogError> {
+    pub(crate) fn start(log: &Path, quota: Quota, health: Arc<Health>) -> Result<Self, LogError> {
         let sealer = Sealer::open(log)?;
         let (stop, stopped) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("log-keeper".to_owned())
             .spawn(move || {
                 give_way();
-                run(sealer, &health, &stopped);
+                run(sealer, quota, &health, &stopped);
             })
             .map_err(|source| LogError::io("start", "log-keeper", source))?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })
@@ -46,22 +46,26 @@ impl Drop for Keeper {
     }
 }
 
-fn run(mut sealer: Sealer, health: &Health, stopped: &mpsc::Receiver<()>) {
-    let mut pause = Duration::ZERO;
+fn run(sealer: Sealer, mut quota: Quota, health: &Health, stopped: &mpsc::Receiver<()>) {
+    let (mut sealer, mut pause) = (Some(sealer), Duration::ZERO);
+    let mut seal_at = Instant::now();
     while stopped.recv_timeout(pause) == Err(mpsc::RecvTimeoutError::Timeout) {
-        health.sealed_until(sealer.sealed());
-        pause = match sealer.seal(health.size()) {
-            Ok(true) => Duration::ZERO,
-            Ok(false) => LOOK_EVERY,
+        quota.look(health);
+        pause = LOOK_EVERY;
+        let Some(seals) = sealer.as_mut().filter(|_| Instant::now() >= seal_at) else { continue };
+        health.sealed_until(seals.sealed());
+        match seals.seal(health.size()) {
+            Ok(true) => pause = Duration::ZERO,
+            Ok(false) => {}
             Err(error) if error.passes() => {
                 tracing::warn!(%error, "a part of the record is not sealed yet");
-                LET_BE
+                seal_at = Instant::now() + LET_BE;
             }
             Err(error) => {
                 // The entries are as they were, and read as they were.
                 tracing::error!(%error, "the record is not sealed any more until the next start");
-                return;
+                sealer = None;
             }
-        };
+        }
     }
 }

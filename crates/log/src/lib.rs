@@ -24,6 +24,7 @@ mod health;
 mod journal;
 mod keeper;
 mod layout;
+mod quota;
 mod reader;
 mod segment;
 mod sequencer;

@@ -85,8 +85,9 @@ impl Reader {
         Ok(Some(shipment))
     }
 
-    /// Whether the log that `checkpoint` is of became this one; if not, why not.
-    pub fn continues(&self, checkpoint: &str) -> Result<Result<(), String>, LogError> {
+    /// Whether the log that `checkpoint` is of became this one: then, how many entries it had; if not,
+    /// why not.
+    pub fn continues(&self, checkpoint: &str) -> Result<Result<u64, String>, LogError> {
         let Some(there) = checkpoint::read(checkpoint) else {
             return Ok(Err("its checkpoint is none".to_owned()));
         };
@@ -110,7 +111,9 @@ impl Reader {
         }
         let root = Edge::restore(there.size, levels).root();
         let same = there.size == 0 || root == there.root;
-        Ok(same.then_some(()).ok_or_else(|| format!("its first {} entries are others", there.size)))
+        Ok(same
+            .then_some(there.size)
+            .ok_or_else(|| format!("its first {} entries are others", there.size)))
     }
 
     /// A file of a [`Shipment`]; `None` if it is not there any more: an unfinished tile that was

@@ -148,8 +148,8 @@ fn changes_are_found(home: &Path) {
         assert!(unzipped.stdout.len() > whole.len());
     }
     // Places all over the frames and the table.
-    let places = (0..whole.len()).step_by(whole.len() / 8).chain(whole.len() - 2065..whole.len());
-    for (_, place) in places.enumerate().filter(|(n, _)| n < &8 || n % 400 == 0) {
+    let places = (0..whole.len()).step_by(whole.len() / 5).chain(whole.len() - 2065..whole.len());
+    for (_, place) in places.enumerate().filter(|(n, _)| n < &5 || n % 700 == 0) {
         let mut changed = whole.clone();
         changed[place] ^= 1;
         fs::write(segment(home), &changed).unwrap();

@@ -64,6 +64,7 @@ pub(crate) use limits::Limits;
 pub(crate) use listener::{ClientCa, FromWorkloadApi, Listener, ListenerTls, Tls};
 pub(crate) use sealed::Sealed;
 pub(crate) use service::Service;
+pub(crate) use size::Size;
 
 use document::Document;
 use holding::Holding;

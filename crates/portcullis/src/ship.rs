@@ -51,7 +51,7 @@ pub(crate) struct Shipping {
 }
 
 impl Shipping {
-    /// Entries that the copy's checkpoint speaks of.
+    /// Entries that are copied.
     pub(crate) fn entries(&self) -> u64 {
         self.entries.load(Ordering::Acquire)
     }
@@ -105,6 +105,8 @@ enum ShipError {
     /// The log has grown over what was to be copied: there is a newer checkpoint.
     #[error("the record grows faster than it can be read")]
     Moved,
+    #[error("`{0}` is missing in the record itself: `portcullis audit verify` says more")]
+    Missing(String),
     #[error("a thread of the shipping ended")]
     Gone,
 }
@@ -113,6 +115,8 @@ enum ShipError {
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Cursor {
     to: String,
+    /// What the copy's checkpoint speaks of.
+    signed: u64,
     #[serde(flatten)]
     shipped: Shipped,
 }
@@ -121,10 +125,11 @@ struct Cursor {
 #[derive(Debug)]
 struct Shipper {
     reader: Reader,
-    target: Target,
+    target: Arc<Target>,
     to: String,
     cursor: PathBuf,
     shipped: Shipped,
+    signed: u64,
     every: Duration,
     state: Arc<Shipping>,
     /// What is at the target was looked at.
@@ -138,12 +143,13 @@ impl Shipper {
         // A cursor that is torn or of another place only means that more is copied again.
         let known = fs::read(&cursor).ok();
         let known = known.and_then(|bytes| serde_json::from_slice::<Cursor>(&bytes).ok());
-        let shipped = known.filter(|known| known.to == to).unwrap_or_default().shipped;
+        let known = known.filter(|known| known.to == to).unwrap_or_default();
+        let (shipped, signed) = (known.shipped, known.signed);
         let state = Arc::new(Shipping::default());
         state.reached(&shipped);
-        let (reader, target) = (Reader::open(log)?, Target::open(ship, base)?);
+        let (reader, target) = (Reader::open(log)?, Arc::new(Target::open(ship, base)?));
         let every = ship.every.get();
-        Ok(Self { reader, target, to, cursor, shipped, every, state, looked: false })
+        Ok(Self { reader, target, to, cursor, shipped, signed, every, state, looked: false })
     }
 
     /// Copies until it is aborted.
@@ -175,13 +181,15 @@ impl Shipper {
         if self.looked {
             return Ok(());
         }
+        let mut signed = 0;
         if let Some(there) = self.target.get("checkpoint").await? {
             let reader = self.reader.clone();
             let there = String::from_utf8_lossy(&there).into_owned();
-            let known = blocking(move || reader.continues(&there)).await??;
-            known.map_err(ShipError::NotOurs)?;
-        } else {
-            // Somebody removed the copy: it is made anew.
+            let found = blocking(move || reader.continues(&there)).await??;
+            signed = found.map_err(ShipError::NotOurs)?;
+        }
+        if signed < self.signed {
+            // Somebody removed the copy, or set it back: it is made anew.
             self.shipped = Shipped::default();
         }
         self.looked = true;
@@ -189,18 +197,22 @@ impl Shipper {
     }
 
     async fn copy(&mut self, shipment: &Shipment) -> Result<(), ShipError> {
-        let copies = shipment.files.iter().map(|name| self.copy_file(name));
-        let mut copies = stream::iter(copies).buffer_unordered(AT_ONCE);
+        let (reader, target) = (self.reader.clone(), Arc::clone(&self.target));
+        let copies = stream::iter(shipment.files.clone())
+            .map(move |name| copy(reader.clone(), Arc::clone(&target), name));
+        let mut copies = copies.buffer_unordered(AT_ONCE);
         while let Some(copied) = copies.next().await {
             copied?;
         }
         drop(copies);
         if let Some(checkpoint) = &shipment.checkpoint {
             self.target.put("checkpoint", checkpoint.clone().into_bytes()).await?;
+            self.signed = shipment.then.size;
         }
         self.shipped = shipment.then.clone();
         self.state.reached(&self.shipped);
-        let cursor = Cursor { to: self.to.clone(), shipped: self.shipped.clone() };
+        let (to, shipped) = (self.to.clone(), self.shipped.clone());
+        let cursor = Cursor { to, signed: self.signed, shipped };
         let path = self.cursor.clone();
         blocking(move || note(&path, &cursor)).await??;
         for name in &shipment.obsolete {
@@ -209,15 +221,15 @@ impl Shipper {
         }
         Ok(())
     }
+}
 
-    async fn copy_file(&self, name: &str) -> Result<(), ShipError> {
-        let (reader, of) = (self.reader.clone(), name.to_owned());
-        match blocking(move || reader.shipped_file(&of)).await?? {
-            Some(bytes) => Ok(self.target.put(name, bytes).await?),
-            None if name.contains(".p/") => Err(ShipError::Moved),
-            // Entries whose time was over before anything was shipped: their hashes go all the same.
-            None => Ok(()),
-        }
+async fn copy(reader: Reader, target: Arc<Target>, name: String) -> Result<(), ShipError> {
+    let of = name.clone();
+    match blocking(move || reader.shipped_file(&of)).await?? {
+        Some(bytes) => Ok(target.put(&name, bytes).await?),
+        // It was finished since: there is a newer checkpoint, which speaks of the finished one.
+        None if name.contains(".p/") => Err(ShipError::Moved),
+        None => Err(ShipError::Missing(name)),
     }
 }
 

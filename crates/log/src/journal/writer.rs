@@ -233,6 +233,9 @@ impl Inner {
                     self.health.fail(&error);
                     self.failures.borrow_mut().push(self.written.get());
                     keep_acknowledged(&mut buffer, self.written.get());
+                    if !buffer.is_empty() {
+                        self.flush_soon();
+                    }
                 }
             }
         }

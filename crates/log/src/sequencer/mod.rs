@@ -27,6 +27,7 @@ use crate::{
     journal::{SyncHandle, SyncThread, segments::Segments},
     keeper::Keeper,
     layout::Layout,
+    quota::Quota,
 };
 
 /// What it takes to open a log.
@@ -42,6 +43,8 @@ pub struct LogOptions {
     pub clock: Arc<dyn Clock>,
     /// How often a checkpoint is signed while there is something new, if nobody asks for one sooner.
     pub checkpoint_every: Duration,
+    /// The most bytes that it may take on its disk.
+    pub most: Option<u64>,
 }
 
 /// The open log. Dropping it stops its threads in good order; journals must be dropped before.
@@ -90,7 +93,8 @@ impl Log {
             sync: sync.handle(),
             journals: Arc::new(Journals { layout: layout.clone(), positions: positions.into() }),
         };
-        let keeper = Keeper::start(&layout.log(), handle.health())?;
+        let quota = Quota::new(layout.root(), options.most);
+        let keeper = Keeper::start(&layout.log(), quota, handle.health())?;
         Ok(Self {
             handle,
             directory: layout.log(),

@@ -175,7 +175,7 @@ impl Sequencer {
                 continue;
             }
             look_at = Instant::now() + LOOK_EVERY;
-            if has_room(&self.layout) {
+            if !self.health.is_over_quota() && has_room(&self.layout) {
                 match self.commit() {
                     Ok(()) => {
                         self.health.go_on();

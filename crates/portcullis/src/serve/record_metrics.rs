@@ -30,6 +30,7 @@ impl Collector for RecordMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let state = self.health.state();
         let gauges = [
+            ("bytes", "Bytes that it takes; 0 without a quota", count(self.health.used())),
             ("entries", "Entries that are signed", count(self.health.size())),
             (
                 "sealed_segments",

@@ -5,14 +5,19 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
 use object_store::{
-    Error, ObjectStore, ObjectStoreExt, PutPayload, aws::AmazonS3Builder, path::Path as Key,
+    ClientOptions, Error, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig,
+    aws::AmazonS3Builder, path::Path as Key,
 };
 
 use crate::config::{S3, Ship, ShipTo};
+
+/// The most that one file may take on its way: a sealed segment is a few megabytes.
+const SLOWEST: Duration = Duration::from_mins(2);
 
 /// One place.
 #[derive(Debug)]
@@ -90,7 +95,14 @@ fn store(bucket: &str, s3: &S3, base: &Path) -> Result<Arc<dyn ObjectStore>> {
         .with_bucket_name(bucket)
         .with_region(&s3.region)
         .with_access_key_id(s3.access_key.resolve(base)?.expose())
-        .with_secret_access_key(s3.secret_key.resolve(base)?.expose());
+        .with_secret_access_key(s3.secret_key.resolve(base)?.expose())
+        .with_client_options(ClientOptions::new().with_timeout(SLOWEST))
+        // Whoever calls tries again, and says that it has to.
+        .with_retry(RetryConfig {
+            max_retries: 2,
+            retry_timeout: SLOWEST,
+            ..RetryConfig::default()
+        });
     if let Some(endpoint) = &s3.endpoint {
         let endpoint = endpoint.as_str().trim_end_matches('/');
         // Without TLS on loopback only, which the configuration has seen to.

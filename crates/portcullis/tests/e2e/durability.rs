@@ -59,7 +59,7 @@ fn install(shop: &mut Shop) {
     shop.house.restart();
 }
 
-/// From now on `what`, `write` or `sync`, fails with `error`.
+/// From now on `what`, `write` or `sync`, fails with `error`, or `slow` ones take so many milliseconds.
 fn fail(shop: &Shop, what: &str, error: u32) {
     let faults = shop.house.dir().join("faults");
     fs::write(faults.join("next"), error.to_string()).unwrap();
@@ -68,7 +68,7 @@ fn fail(shop: &Shop, what: &str, error: u32) {
 
 /// The disk is well again.
 fn heal(shop: &Shop) {
-    for what in ["write", "sync"] {
+    for what in ["write", "sync", "slow"] {
         let _not_set = fs::remove_file(shop.house.dir().join("faults").join(what));
     }
 }
@@ -180,6 +180,29 @@ fn l10_a_failed_sync_closes_the_gate_until_the_next_start_which_recovers() {
 }
 
 #[test]
+fn k09_a_slow_disk_closes_the_gate_and_opens_it_when_it_has_caught_up() {
+    let upstream = Upstream::start();
+    let mut shop = Shop::before(&upstream.url());
+    install(&mut shop);
+    let mut acknowledged = Vec::new();
+    fail(&shop, "slow", 2_500);
+    eventually("the gate closes", || {
+        let path = format!("/slow/{}", acknowledged.len());
+        let answered = read(&shop, &path);
+        if answered == 200 {
+            acknowledged.push(path);
+        }
+        answered == 503
+    });
+    assert!(ready(&shop).1.contains("the record is behind"), "{}", ready(&shop).1);
+    heal(&shop);
+    shop.house.wait_ready();
+    assert_eq!(read(&shop, "/after"), 200);
+    acknowledged.push("/after".to_owned());
+    nothing_is_missing(&mut shop, &acknowledged);
+}
+
+#[test]
 fn k09_k10_l10_no_acknowledged_request_is_missing_after_faults_of_every_kind() {
     let upstream = Upstream::start();
     let mut shop = Shop::before(&upstream.url());
@@ -232,6 +255,34 @@ fn k09_k10_l10_no_acknowledged_request_is_missing_after_faults_of_every_kind() {
     let acknowledged = acknowledged.into_inner().unwrap();
     assert!(acknowledged.len() >= rounds() * 5);
     nothing_is_missing(&mut shop, &acknowledged);
+}
+
+#[test]
+fn i18_at_its_quota_the_record_waits_and_deletes_nothing() {
+    let upstream = Upstream::start();
+    let mut shop = Shop::before(&upstream.url());
+    let path = shop.house.dir().join("portcullis.yaml");
+    let text = fs::read_to_string(&path).unwrap();
+    let limited = text.replace("{directory: audit}", "{directory: audit, most: 16MiB}");
+    assert_ne!(text, limited);
+    fs::write(path, limited).unwrap();
+    shop.house.kill();
+    shop.house.restart();
+    assert_eq!(read(&shop, "/before"), 200);
+    let filler = shop.house.dir().join("audit/filler");
+    fs::write(&filler, vec![1; 15 << 20]).unwrap();
+    eventually("that the quota is near is said", || shop.house.log().contains("near its quota"));
+    assert_eq!(read(&shop, "/near"), 200);
+    fs::write(&filler, vec![1; 17 << 20]).unwrap();
+    eventually("the record waits", || ready(&shop).0 == 503);
+    assert!(ready(&shop).1.contains("audit.most"), "{}", ready(&shop).1);
+    upstream.take();
+    assert_eq!(read(&shop, "/refused"), 503);
+    assert!(upstream.take().is_empty(), "forwarded without a record");
+    fs::remove_file(&filler).unwrap();
+    shop.house.wait_ready();
+    assert_eq!(read(&shop, "/after"), 200);
+    nothing_is_missing(&mut shop, &["/before", "/near", "/after"].map(str::to_owned));
 }
 
 /// A small disk of its own under a folder, until it is dropped.

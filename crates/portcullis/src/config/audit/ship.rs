@@ -33,6 +33,7 @@ pub(crate) struct S3 {
     /// The region that requests are signed for: `eu-central-1`.
     pub(crate) region: String,
     /// Where it is, if it is not Amazon's: `https://minio.example.com`.
+    #[schemars(with = "Option<String>")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) endpoint: Option<Url>,
     /// The id of the access key.
@@ -139,6 +140,50 @@ fn endpoint(field: &Field<'_>) -> Option<Url> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::tests::{SOUND, loaded, refused};
+
+    fn with(audit: &str) -> String {
+        let text = SOUND
+            .replace("audit: {directory: audit}", &format!("audit: {{directory: audit, {audit}}}"));
+        assert_ne!(text, SOUND);
+        text
+    }
+
+    #[test]
+    fn a_bucket_needs_credentials_and_a_folder_takes_none() {
+        let bucket = "ship: {to: \"s3://record/eu\", region: eu-central-1, access_key: {env: A}, \
+                      secret_key: {file: b}}, most: 1GiB";
+        let audit = loaded(&with(bucket)).expect("loads").config.audit;
+        let ship = audit.ship.expect("a place");
+        assert_eq!(
+            (ship.to.to_string().as_str(), ship.every.to_string().as_str()),
+            ("s3://record/eu", "10s")
+        );
+        assert!(loaded(&with("ship: {to: \"file:///copy\"}")).is_ok());
+        for (mistake, message) in [
+            ("ship: {to: \"s3://record\"}", "lacks `region`"),
+            ("ship: {to: \"file:///copy\", region: x}", "unknown key `region`"),
+            ("ship: {to: elsewhere}", "is no place to ship to"),
+            ("ship: {every: 1m}", "lacks `to`"),
+            ("most: 1MiB", "`most` is 16MiB at least"),
+            ("retention: 400d", "unknown key `retention`"),
+        ] {
+            let shown = refused(&with(mistake));
+            assert!(shown.contains(message), "{mistake}: {shown}");
+        }
+        for (endpoint, taken) in [
+            ("https://minio.example.com", true),
+            ("http://127.0.0.1:9000", true),
+            ("http://minio.example.com", false),
+            ("ftp://127.0.0.1", false),
+        ] {
+            let text =
+                with(&bucket.replace("eu-central-1", &format!("eu, endpoint: \"{endpoint}\"")));
+            assert_eq!(loaded(&text).is_ok(), taken, "{endpoint}");
+        }
+        let hidden = refused(&with(&bucket.replace("{file: b}", "in-the-open")));
+        assert!(hidden.contains("a secret stands") && !hidden.contains("in-the-open"), "{hidden}");
+    }
 
     #[test]
     fn places_read_one_way() {

@@ -1,7 +1,8 @@
 /* Makes the disk under the record fail, as libfiu does: preloaded into the binary under test.
  *
  * While the file `write` is in the folder PORTCULLIS_TEST_FAULTS, writes to files below a folder called
- * `audit` fail with the error number in it, after a part of them; while `sync` is there, syncs do. */
+ * `audit` fail with the error number in it, after a part of them; while `sync` is there, syncs do; while
+ * `slow` is there, each sync takes so many milliseconds longer. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -58,6 +59,7 @@ int fdatasync(int fd) {
     static int (*real)(int);
     if (real == NULL) *(void **)&real = dlsym(RTLD_NEXT, "fdatasync");
     int error = fault(fd, "sync");
+    usleep(1000 * fault(fd, "slow"));
     if (error == 0) return real(fd);
     errno = error;
     return -1;
@@ -67,6 +69,7 @@ int fsync(int fd) {
     static int (*real)(int);
     if (real == NULL) *(void **)&real = dlsym(RTLD_NEXT, "fsync");
     int error = fault(fd, "sync");
+    usleep(1000 * fault(fd, "slow"));
     if (error == 0) return real(fd);
     errno = error;
     return -1;

@@ -44,7 +44,7 @@ impl Bucket {
     fn setting(&self, prefix: &str) -> String {
         format!(
             "{{to: \"s3://record/{prefix}\", region: eu-central-1, endpoint: \"http://127.0.0.1:{}\", \
-             access_key: {{file: access}}, secret_key: {{file: secret}}, every: 200ms}}",
+             access_key: {{file: access}}, secret_key: {{file: secret}}, every: 1s}}",
             self.port
         )
     }
@@ -70,11 +70,7 @@ fn shipped(upstream: &Upstream, ship: &str) -> Shop {
 fn set(shop: &mut Shop, ship: &str) {
     let path = shop.house.dir().join("portcullis.yaml");
     let text = fs::read_to_string(&path).unwrap();
-    let lines = text.lines().map(|line| match line.starts_with("audit: ") {
-        true => format!("audit: {{directory: audit, ship: {ship}}}\n"),
-        false => format!("{line}\n"),
-    });
-    let text: String = lines.collect();
+    let text = text.replace("{directory: audit}", &format!("{{directory: audit, ship: {ship}}}"));
     assert!(text.contains(ship));
     fs::write(path, text).unwrap();
     shop.house.kill();
@@ -147,7 +143,7 @@ fn the_record_is_copied_to_a_bucket_and_the_copy_proves_itself() {
 fn a_copy_in_a_folder_goes_on_after_a_crash_and_is_never_overwritten_by_another_record() {
     let upstream = Upstream::start();
     let folder = tempfile::tempdir().unwrap();
-    let ship = format!("{{to: \"file://{}\", every: 100ms}}", folder.path().display());
+    let ship = format!("{{to: \"file://{}\", every: 1s}}", folder.path().display());
     let mut shop = shipped(&upstream, &ship);
     for round in 0..3 {
         for number in 0..100 {
