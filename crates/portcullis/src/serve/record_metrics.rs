@@ -31,16 +31,10 @@ impl Collector for RecordMetrics {
         let state = self.health.state();
         let gauges = [
             ("bytes", "Bytes that it takes; 0 without a quota", count(self.health.used())),
-            ("entries", "Entries that are signed", count(self.health.size())),
             (
                 "sealed_segments",
                 "Spans of 65,536 entries that are sealed",
                 count(self.health.sealed()),
-            ),
-            (
-                "working",
-                "1 while intents are put on record",
-                i64::from(state == HealthState::Working),
             ),
             ("waits_for_room", "1 while the disk has no room", i64::from(is_stalled(&state))),
             ("broken", "1 from a failed sync to the next start", i64::from(is_broken(&state))),
