@@ -19,7 +19,7 @@ use super::{keys, sealed};
 use crate::{
     adapters::{LogEvents, ProvidedPeople, TokenVerifier, Webhooks},
     ambient::{SystemClock, SystemEntropy},
-    config::{Config, Loaded},
+    config::{Config, Loaded, Size},
 };
 
 /// Beyond its draining, another process that ends may take so long to let go.
@@ -131,6 +131,7 @@ fn open_log(
         entropy: Arc::clone(entropy),
         clock: Arc::clone(clock),
         checkpoint_every: config.audit.checkpoint_every.get(),
+        most: config.audit.most.map(Size::bytes),
     };
     Log::open(&options)
 }

@@ -30,6 +30,7 @@ mod desk;
 mod desync;
 mod directory;
 mod doors;
+mod durability;
 mod emergencies;
 mod faults;
 mod feed;
