@@ -99,6 +99,8 @@ fn settings(loaded: &Loaded, entropy: &Arc<dyn Entropy>) -> Result<Settings> {
         methods: config.identity.methods(),
         sealing: sealed::sealing(loaded, entropy.as_ref())?,
         provisioning: scim.map(|scim| scim.provisioning(base)).transpose()?,
+        // Beside the log, which it is made from.
+        index: Some(base.join(&config.audit.directory).join("index.db")),
         ..Settings::default()
     })
 }
