@@ -204,8 +204,7 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
     let demo = section.field("demo").map_or(Some(false), |field| field.boolean());
     let control = section.required("control").and_then(|field| ControlSection::read(&field));
     let store = section.required("store").and_then(|field| store(&field, base));
-    let audit =
-        section.required("audit").and_then(|field| Audit::read(&field, demo.unwrap_or(false)));
+    let audit = section.required("audit").and_then(|field| Audit::read(&field, demo));
     let waiting = section.field("access_requests");
     let access_requests =
         waiting.map_or(Some(AccessRequests::default()), |field| AccessRequests::read(&field));

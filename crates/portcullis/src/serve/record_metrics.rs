@@ -15,7 +15,7 @@ use crate::ship::Shipping;
 
 /// Adds what is known of the record of `house` to the metrics.
 pub(super) fn register(registry: &mut Registry, house: &House, shipping: Option<&Arc<Shipping>>) {
-    let (health, shipping) = (house.log.handle().health(), shipping.map(Arc::clone));
+    let (health, shipping) = (house.log.handle().health(), shipping.cloned());
     registry.register_collector(Box::new(RecordMetrics { health, shipping }));
 }
 
