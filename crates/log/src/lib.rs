@@ -25,6 +25,7 @@ mod journal;
 mod layout;
 mod reader;
 mod sequencer;
+mod spot;
 mod tiles;
 mod verify;
 
@@ -35,4 +36,5 @@ pub use health::{Health, HealthState};
 pub use journal::{CoreJournal, Recorded, SyncHandle};
 pub use reader::{Entry, Reader};
 pub use sequencer::{Log, LogHandle, LogOptions};
+pub use spot::{Seen, spot_check};
 pub use verify::{Files, Finding, Verified, verify, verify_files};
