@@ -5,6 +5,7 @@
 //! refused or declined, 2 wrong use, 3 could not reach, 4 timed out; what wraps a command passes
 //! the child's code through and uses 125 for its own failures.
 
+mod alerts;
 mod ask;
 mod audit;
 mod bundle;
@@ -16,6 +17,7 @@ mod connections;
 mod curl;
 mod emergency;
 mod explain;
+mod exports;
 mod extend;
 mod failure;
 mod give_back;
@@ -131,6 +133,10 @@ pub(crate) enum ClientCommand {
     /// Prints a proof for one request with a token that is bound to a key; the token is read from
     /// standard input
     Proof(proof::Proof),
+    /// Lists alert rules and what they last fired for
+    Alerts(alerts::Alerts),
+    /// Lists where the record is passed on to, and how far
+    Exports(exports::Exports),
     /// Reads and proves the record
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -211,6 +217,8 @@ async fn dispatch(
         }
         ClientCommand::Proof(proof) => proof.run(screen, clock)?,
         ClientCommand::Token(token) => token.run(session()?).await?,
+        ClientCommand::Alerts(alerts) => alerts.run(session()?).await?,
+        ClientCommand::Exports(exports) => exports.run(session()?).await?,
         ClientCommand::Audit(audit) => audit.run(session, screen, clock.now()).await?,
         ClientCommand::Bundle(bundle) => bundle.run(session()?).await?,
         ClientCommand::Explain(explain) => explain.run(session()?).await?,

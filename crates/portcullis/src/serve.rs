@@ -11,7 +11,7 @@ use clap::Args;
 use portcullis_api::ApiParts;
 use portcullis_control::Control;
 use portcullis_log::Log;
-use portcullis_proxy::{GateHandle, Metrics};
+use portcullis_proxy::{GateHandle, Metrics, ports::Countries};
 use prometheus_client::registry::Registry;
 use tokio::{
     net::TcpListener,
@@ -36,6 +36,7 @@ mod handed;
 mod house;
 mod keys;
 mod observe;
+mod passed_on;
 mod reload;
 mod sealed;
 mod watch_files;
@@ -128,7 +129,10 @@ impl Running {
         let settings = &loaded.config;
         let mut handed = handed::Handed::take(settings)?;
         let drain = settings.shutdown.drain.get();
-        let house = runtime.block_on(house::House::open(&loaded, bundle, runtime.handle()))?;
+        let geo = geo::Geo::first(settings, &loaded.base)?;
+        let countries: Arc<dyn Countries> = Arc::clone(&geo) as _;
+        let house = house::House::open(&loaded, bundle, Arc::clone(&countries), runtime.handle());
+        let house = runtime.block_on(house)?;
         let signer = Arc::new(keys::assertion_signer(&gate::base_url(&settings.control.url))?);
         let listener = match handed.control()? {
             Some(socket) => runtime.block_on(async { TcpListener::from_std(socket) })?,
@@ -140,6 +144,7 @@ impl Running {
         let metrics = Metrics::register(&mut registry);
         let snapshots = Arc::clone(house.control.snapshots());
         registry.register_collector(Box::new(observe::Evaluations(snapshots)));
+        registry.register_collector(passed_on::PassedOn::of(&house.control));
         let (stopping, stopped) = watch::channel(false);
         let router = portcullis_api::router(ApiParts {
             control: Arc::clone(&house.control),
@@ -152,8 +157,6 @@ impl Running {
             clock: Arc::clone(&house.clock),
             entropy: Arc::clone(&house.entropy),
         });
-        let geo = geo::Geo::first(settings, &loaded.base)?;
-        let countries = Arc::clone(&geo) as _;
         let given = gate::Given { signer, metrics, cores, handed, countries };
         let gate = gate::open(&loaded, &house, &certificates, runtime.handle(), given)?;
         let tls = certificates.control();

@@ -12,12 +12,13 @@ use portcullis_identity::{Pace, ProviderClient, RelyingParty, Workloads};
 use portcullis_log::{Log, LogError, LogOptions, Reader};
 use portcullis_model::{Clock, Entropy};
 use portcullis_policy::Bundle;
+use portcullis_proxy::ports::Countries;
 use portcullis_store::{SqliteStore, Store, StoreError};
 use tokio::runtime::Handle;
 
-use super::{keys, sealed};
+use super::{gate, keys, sealed};
 use crate::{
-    adapters::{LogEvents, ProvidedPeople, TokenVerifier, Webhooks},
+    adapters::{self, Around, LogEvents, ProvidedPeople, TokenVerifier, Webhooks},
     ambient::{SystemClock, SystemEntropy},
     config::{Config, Loaded},
 };
@@ -38,7 +39,12 @@ pub(super) struct House {
 
 impl House {
     /// Opens it all. Identity providers need not answer.
-    pub(super) async fn open(loaded: &Loaded, bundle: Bundle, runtime: &Handle) -> Result<Self> {
+    pub(super) async fn open(
+        loaded: &Loaded,
+        bundle: Bundle,
+        countries: Arc<dyn Countries>,
+        runtime: &Handle,
+    ) -> Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let Loaded { config, base, .. } = loaded;
@@ -76,6 +82,12 @@ impl House {
             people: people(loaded, &client, &clock, runtime)?,
             workloads: Arc::new(TokenVerifier(Arc::clone(&workloads))),
             notifier: Arc::new(Webhooks::new()?),
+            exports: adapters::exports(config, base, &clock)?,
+            alerts: adapters::alerts(
+                config,
+                || Arc::new(Around::new(config, base, &log, countries)),
+                gate::base_url(&config.control.url),
+            ),
         });
         let control = control.await.context("control cannot start")?;
         Ok(Self { control, workloads, clock, entropy, store, log })

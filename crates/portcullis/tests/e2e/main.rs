@@ -14,6 +14,7 @@
 )]
 
 mod again;
+mod alerts;
 mod answers;
 mod asking;
 mod balancers;
@@ -31,6 +32,7 @@ mod desync;
 mod directory;
 mod doors;
 mod emergencies;
+mod exports;
 mod faults;
 mod feed;
 mod floods;
@@ -73,6 +75,7 @@ mod secrets;
 mod served_record;
 mod sessions;
 mod shop;
+mod sink_peer;
 mod smuggling;
 mod strangers;
 mod streams;
