@@ -31,8 +31,7 @@ impl Finding {
         let op = OpContext::system("alert", core.now());
         let mut event = core.event(&op, EventType::AlertFired);
         if let Some(leaf) = &self.leaf {
-            let principal = leaf.principal.as_deref();
-            event.principal = principal.and_then(|text| serde_json::from_value(text.into()).ok());
+            event.principal.clone_from(&leaf.principal);
             event.service = leaf.service.as_deref().and_then(|text| text.parse().ok());
             event.operation = leaf.operation.as_deref().and_then(|text| text.parse().ok());
             event.grant = leaf.grant.as_deref().and_then(|text| text.parse().ok());
@@ -88,7 +87,7 @@ pub(super) fn denials(rule: &Rule, whom: &str, leaf: &Leaf) -> Finding {
     } else {
         format!("{whom} was refused {count} times within {within}")
     };
-    let who = leaf.principal.as_deref().unwrap_or("nobody who is known");
+    let who = leaf.who().unwrap_or("nobody who is known");
     let text = format!(
         "Who: {who}, from {}.\nWhat: {count} refusals within {within}; the last was {operation} at {at} ({why}).\nWhen: {}.\nWhat to do: read what was tried with `portcullis audit tail`. If it was not them, end their sign-ins at the identity provider, and what they hold with `portcullis grants` and `portcullis revoke`.",
         leaf.from(),
@@ -106,7 +105,7 @@ pub(super) fn denials(rule: &Rule, whom: &str, leaf: &Leaf) -> Finding {
 }
 
 pub(super) fn emergency(leaf: &Leaf) -> Finding {
-    let who = leaf.principal.as_deref().unwrap_or("somebody");
+    let who = leaf.who().unwrap_or("somebody");
     let at = leaf.service.as_deref().unwrap_or("a service");
     let sealed = leaf.kind == "sealed_used";
     let how = if sealed { "by sealed credential" } else { "in an emergency" };

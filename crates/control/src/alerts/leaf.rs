@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use jiff::Timestamp;
+use portcullis_model::{PrincipalId, PrincipalKind};
 use serde::Deserialize;
 
 use crate::ports::LogEntry;
@@ -15,7 +16,7 @@ pub(super) struct Leaf {
     pub(super) time: Timestamp,
     #[serde(rename = "type")]
     pub(super) kind: String,
-    pub(super) principal: Option<String>,
+    pub(super) principal: Option<PrincipalId>,
     pub(super) service: Option<String>,
     pub(super) operation: Option<String>,
     pub(super) decision: Option<String>,
@@ -29,8 +30,11 @@ pub(super) struct Leaf {
 
 impl Leaf {
     pub(super) fn of(entry: &LogEntry) -> Option<Self> {
-        // What is no JSON any more is for those who verify the record.
-        let mut leaf: Self = serde_json::from_str(&entry.json).ok()?;
+        let read = serde_json::from_str::<Self>(&entry.json).map_err(|error| {
+            // Whether somebody changed it is for those who verify the record to say.
+            tracing::error!(position = entry.position, %error, "alert rules cannot read an entry");
+        });
+        let mut leaf = read.ok()?;
         leaf.seq = entry.position;
         Some(leaf)
     }
@@ -44,7 +48,13 @@ impl Leaf {
     pub(super) fn done(&self) -> Option<(&str, &str)> {
         let permitted = self.kind == "attempt" && self.decision.as_deref() == Some("permit");
         permitted.then_some(())?;
-        Some((self.principal.as_deref()?, self.operation.as_deref()?))
+        Some((self.who()?, self.operation.as_deref()?))
+    }
+
+    /// Whose doing it is; nobody's if they cannot be told apart from others.
+    pub(super) fn who(&self) -> Option<&str> {
+        let principal = self.principal.as_ref();
+        principal.filter(|who| who.kind != PrincipalKind::Anonymous).map(|who| who.id.as_ref())
     }
 
     /// From where it came, in words.
@@ -54,5 +64,52 @@ impl Leaf {
             (Some(source), None) => source.to_string(),
             (None, _) => "an unknown address".to_owned(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis_model::{Attempt, Event, EventId, EventType, RequestId};
+
+    use super::*;
+
+    #[test]
+    fn entries_are_read_as_they_are_written() {
+        let ana = PrincipalId::new(PrincipalKind::User, "corp", "ana");
+        let attempt = Attempt {
+            request: RequestId::from_bits(1),
+            time: Timestamp::UNIX_EPOCH,
+            kind: "attempt",
+            class: 4002,
+            principal: Some(&ana),
+            auth_method: None,
+            service: Some(&"payments".parse().unwrap()),
+            instance: None,
+            operation: Some(&"payments.read".parse().unwrap()),
+            decision: "permit",
+            refusal: None,
+            policies: &[],
+            bundle: None,
+            grant: None,
+            source: [192, 0, 2, 1].into(),
+            country: Some("PT"),
+            method: "GET",
+            host: "payments.example.com",
+            path: "/",
+            trace: None,
+        };
+        let entry = |json| LogEntry { position: 7, json };
+        let leaf = Leaf::of(&entry(serde_json::to_string(&attempt).unwrap())).unwrap();
+        assert_eq!((leaf.seq, leaf.done()), (7, Some(("corp:ana", "payments.read"))));
+        assert_eq!((leaf.from().as_str(), leaf.is_denial()), ("192.0.2.1 (PT)", false));
+        let mut event =
+            Event::new(EventId::from_bits(1), Timestamp::UNIX_EPOCH, EventType::EmergencyOpened);
+        event.principal = Some(ana);
+        let leaf = Leaf::of(&entry(serde_json::to_string(&event).unwrap())).unwrap();
+        assert_eq!((leaf.kind.as_str(), leaf.who()), ("emergency_opened", Some("corp:ana")));
+        event.principal = Some(PrincipalId::anonymous());
+        let leaf = Leaf::of(&entry(serde_json::to_string(&event).unwrap())).unwrap();
+        assert_eq!(leaf.who(), None, "they cannot be told apart");
+        assert!(Leaf::of(&entry("{}".into())).is_none());
     }
 }

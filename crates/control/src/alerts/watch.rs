@@ -195,7 +195,7 @@ impl Watch {
         let rules = core.alerts.rules().iter().enumerate();
         for ((index, rule), counted) in rules.zip(&mut self.counted) {
             let LooksFor::Denials { count, within, by_service } = &rule.looks_for else { continue };
-            let whom = if *by_service { &leaf.service } else { &leaf.principal };
+            let whom = if *by_service { leaf.service.as_deref() } else { leaf.who() };
             let Some(whom) = whom else { continue };
             if counted.one_more(whom, leaf.time, *count, within.signed()) {
                 findings.push((index, firing::denials(rule, whom, leaf)));
@@ -303,7 +303,7 @@ impl Watch {
 
 fn country_of(leaf: &Leaf) -> Option<(&str, &str)> {
     (leaf.kind == "attempt").then_some(())?;
-    Some((leaf.principal.as_deref()?, leaf.country.as_deref()?))
+    Some((leaf.who()?, leaf.country.as_deref()?))
 }
 
 /// Tells webhooks without the record, which will tell them again once it can: the message has the same id.

@@ -29,10 +29,15 @@ pub(crate) fn outgoing(spec: &SinkSpec, entry: &LogEntry) -> Option<Outgoing> {
         id: id(&leaf, entry.position),
         kind: text("type").unwrap_or_default(),
         time: time(&leaf),
-        principal: text("principal"),
+        principal: who(&leaf).map(str::to_owned),
         notable: ocsf::is_notable(&leaf),
         json,
     })
+}
+
+/// Whose doing it is, by id; nobody's if nobody is known.
+pub(super) fn who(leaf: &Value) -> Option<&str> {
+    leaf.pointer("/principal/id").and_then(Value::as_str)
 }
 
 /// An event's own id, or the request's that an attempt is about, beside its place.
@@ -56,7 +61,10 @@ fn alert(leaf: &Value, name: &str) -> Option<String> {
     let mut data = note.clone();
     let members = data.as_object_mut()?;
     members.remove("to");
-    for member in ["id", "principal", "service", "operation", "source", "grant", "incident"] {
+    if let Some(who) = who(leaf) {
+        members.insert("principal".to_owned(), who.into());
+    }
+    for member in ["id", "service", "operation", "source", "grant", "incident"] {
         if let Some(value) = leaf.get(member) {
             members.insert(member.to_owned(), value.clone());
         }

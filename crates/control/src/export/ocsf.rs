@@ -87,7 +87,7 @@ fn correlation(leaf: &Value) -> Option<&str> {
 }
 
 fn user(leaf: &Value) -> Value {
-    match text(leaf, "principal") {
+    match form::who(leaf) {
         Some(principal) => json!({"uid": principal, "name": principal}),
         // Nobody: a stranger, or the house itself.
         None => json!({"name": "unidentified"}),
@@ -95,7 +95,7 @@ fn user(leaf: &Value) -> Value {
 }
 
 fn actor(leaf: &Value) -> Value {
-    let mut actor = match text(leaf, "principal") {
+    let mut actor = match form::who(leaf) {
         Some(_) => json!({"user": user(leaf)}),
         None => json!({"app_name": "Portcullis"}),
     };

@@ -51,7 +51,7 @@ async fn list(mut session: Session<'_>) -> Result<(), Failure> {
         let last = rule.firings.first().map_or("never".to_owned(), |one| {
             let more = match one.suppressed {
                 0 => String::new(),
-                more => format!(", and {more} times more since"),
+                more => format!(", and {more} more since"),
             };
             format!("{} for {}{more}", when::ago(one.at, now), one.about)
         });

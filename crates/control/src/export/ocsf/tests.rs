@@ -24,7 +24,7 @@ fn with(kind: &str, more: Value) -> Value {
 fn every_type_is_what_the_release_defines() {
     assert_eq!(VERSION, ocsf::VERSION);
     let whole = json!({
-        "principal": "corp:ana", "service": "payments", "instance": "p-1", "operation": "payments.read",
+        "principal": {"type": "User", "id": "corp:ana"}, "service": "payments", "instance": "p-1", "operation": "payments.read",
         "decision": "deny", "policies": ["a", "b"], "grant": "01G", "incident": "INC-1",
         "access_request": "01A", "sign_in": "01S", "connection": "01C", "request": "01R",
         "source": "192.0.2.1", "country": "DE", "detail": "said", "method": "GET", "path": "/a",
@@ -39,6 +39,9 @@ fn every_type_is_what_the_release_defines() {
             }
             let event = event(&leaf, 7);
             assert_eq!(ocsf::mistakes(&event), Vec::<String>::new(), "{kind}: {event:#}");
+            if leaf.get("principal").is_some() {
+                assert_eq!(event["actor"]["user"]["uid"], "corp:ana");
+            }
             assert_eq!(event["time"], 1_795_341_600_500_i64, "milliseconds");
             assert_eq!(event["unmapped"], leaf, "nothing is lost");
         }
