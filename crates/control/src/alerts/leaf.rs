@@ -76,6 +76,7 @@ mod tests {
     #[test]
     fn entries_are_read_as_they_are_written() {
         let ana = PrincipalId::new(PrincipalKind::User, "corp", "ana");
+        let (service, operation) = ("payments".parse().unwrap(), "payments.read".parse().unwrap());
         let attempt = Attempt {
             request: RequestId::from_bits(1),
             time: Timestamp::UNIX_EPOCH,
@@ -83,9 +84,9 @@ mod tests {
             class: 4002,
             principal: Some(&ana),
             auth_method: None,
-            service: Some(&"payments".parse().unwrap()),
+            service: Some(&service),
             instance: None,
-            operation: Some(&"payments.read".parse().unwrap()),
+            operation: Some(&operation),
             decision: "permit",
             refusal: None,
             policies: &[],

@@ -322,4 +322,17 @@ mod tests {
         let twice = "    - {name: a, emergency: {}, to: [oncall]}\n".repeat(2);
         assert!(refused(&with(&twice)).contains("two alert rules are called `a`"));
     }
+    #[test]
+    fn what_the_operations_guide_shows_loads() {
+        let guide = include_str!("../../../../docs/operations.md");
+        let blocks = guide.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let shown: Vec<&str> = blocks
+            .filter(|block| block.starts_with("export:") || block.starts_with("alerts:"))
+            .collect();
+        assert_eq!(shown.len(), 2);
+        for block in shown {
+            let text = SOUND.replace("policies: policies", &format!("{block}policies: policies"));
+            loaded(&text).unwrap_or_else(|said| panic!("{said}"));
+        }
+    }
 }
