@@ -17,6 +17,7 @@ pub mod export;
 pub mod feed;
 mod heartbeats;
 mod holds;
+mod indexing;
 pub mod op_context;
 mod outbox;
 mod people;
@@ -43,4 +44,5 @@ pub use usecase::{
     cuts::{Cut, Cuts},
     directory::{GroupAttributes, UserAttributes},
     hold::Waiting,
+    record::Export,
 };

@@ -103,6 +103,8 @@ pub enum EventType {
     ExportTested,
     /// An alert rule fired.
     AlertFired,
+    /// Somebody went through who had access to what, and signed it off.
+    AccessReviewed,
     /// The process started.
     Started,
     /// The process stopped in good order.
@@ -125,6 +127,7 @@ impl EventType {
             | Self::Reviewed
             | Self::ReviewRefused
             | Self::EmergencyReviewed
+            | Self::AccessReviewed
             | Self::AccessRequestEnded => 3004,
             Self::EmergencyOpened
             | Self::SealedProposed

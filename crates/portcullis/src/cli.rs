@@ -5,6 +5,7 @@
 //! refused or declined, 2 wrong use, 3 could not reach, 4 timed out; what wraps a command passes
 //! the child's code through and uses 125 for its own failures.
 
+mod access;
 mod alerts;
 mod ask;
 mod audit;
@@ -137,6 +138,9 @@ pub(crate) enum ClientCommand {
     Alerts(alerts::Alerts),
     /// Lists where the record is passed on to, and how far
     Exports(exports::Exports),
+    /// Says who had access to what
+    #[command(subcommand)]
+    Access(access::Access),
     /// Reads and proves the record
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -219,6 +223,7 @@ async fn dispatch(
         ClientCommand::Token(token) => token.run(session()?).await?,
         ClientCommand::Alerts(alerts) => alerts.run(session()?).await?,
         ClientCommand::Exports(exports) => exports.run(session()?).await?,
+        ClientCommand::Access(access) => access.run(session()?).await?,
         ClientCommand::Audit(audit) => audit.run(session, screen, clock.now()).await?,
         ClientCommand::Bundle(bundle) => bundle.run(session()?).await?,
         ClientCommand::Explain(explain) => explain.run(session()?).await?,

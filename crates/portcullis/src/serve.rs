@@ -11,7 +11,7 @@ use clap::Args;
 use portcullis_api::ApiParts;
 use portcullis_control::Control;
 use portcullis_log::Log;
-use portcullis_proxy::{GateHandle, Metrics, ports::Countries};
+use portcullis_proxy::{GateHandle, Metrics};
 use prometheus_client::registry::Registry;
 use tokio::{
     net::TcpListener,
@@ -25,7 +25,7 @@ use self::certificates::Certificates;
 use crate::{
     check::{self, Checked},
     command::{ConfigPath, REFUSED},
-    config, diagnostics, telemetry,
+    config, diagnostics, ship, telemetry,
 };
 
 mod api;
@@ -37,6 +37,7 @@ mod house;
 mod keys;
 mod observe;
 mod passed_on;
+mod record_metrics;
 mod reload;
 mod sealed;
 mod watch_files;
@@ -130,9 +131,8 @@ impl Running {
         let mut handed = handed::Handed::take(settings)?;
         let drain = settings.shutdown.drain.get();
         let geo = geo::Geo::first(settings, &loaded.base)?;
-        let countries: Arc<dyn Countries> = Arc::clone(&geo) as _;
-        let house = house::House::open(&loaded, bundle, Arc::clone(&countries), runtime.handle());
-        let house = runtime.block_on(house)?;
+        let house =
+            runtime.block_on(house::House::open(&loaded, bundle, &geo, runtime.handle()))?;
         let signer = Arc::new(keys::assertion_signer(&gate::base_url(&settings.control.url))?);
         let listener = match handed.control()? {
             Some(socket) => runtime.block_on(async { TcpListener::from_std(socket) })?,
@@ -144,12 +144,13 @@ impl Running {
         let metrics = Metrics::register(&mut registry);
         let snapshots = Arc::clone(house.control.snapshots());
         registry.register_collector(Box::new(observe::Evaluations(snapshots)));
-        registry.register_collector(passed_on::PassedOn::of(&house.control));
+        let shipping = ship::start(&loaded, house.log.directory(), runtime.handle())?;
+        record_metrics::register(&mut registry, &house, shipping.as_ref());
         let (stopping, stopped) = watch::channel(false);
         let router = portcullis_api::router(ApiParts {
             control: Arc::clone(&house.control),
             metrics: observe::metrics(registry),
-            readiness: observe::readiness(&house, &certificates),
+            readiness: observe::readiness(&house, &certificates, shipping),
             standing: observe::standing(&metrics),
             assertion_keys: serde_json::json!({ "keys": [signer.jwk()] }),
             log_public_key: house.log.verifier_key().to_owned(),
@@ -157,6 +158,7 @@ impl Running {
             clock: Arc::clone(&house.clock),
             entropy: Arc::clone(&house.entropy),
         });
+        let countries = Arc::clone(&geo) as _;
         let given = gate::Given { signer, metrics, cores, handed, countries };
         let gate = gate::open(&loaded, &house, &certificates, runtime.handle(), given)?;
         let tls = certificates.control();

@@ -8,6 +8,7 @@ pub mod change;
 pub mod directory;
 pub mod error;
 pub mod exports;
+pub mod index;
 pub mod records;
 pub mod sqlite;
 mod store;

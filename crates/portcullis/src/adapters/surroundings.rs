@@ -53,8 +53,11 @@ impl Surroundings for Around {
     }
 
     async fn verify(&self, numbers: Vec<u64>) -> Result<(), String> {
-        if let HealthState::Broken(why) = self.health.state() {
-            return Err(format!("the record cannot be written: {why}"));
+        match self.health.state() {
+            HealthState::Broken(why) => return Err(format!("the record cannot be written: {why}")),
+            HealthState::Stalled(why) => return Err(format!("the record waits: {why}")),
+            // It ends by itself, or the gate refuses and says so.
+            HealthState::Working | HealthState::Behind => {}
         }
         let (record, key, seen) = (self.record.clone(), self.key.clone(), Arc::clone(&self.seen));
         let looked = tokio::task::spawn_blocking(move || {

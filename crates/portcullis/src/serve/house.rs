@@ -12,15 +12,14 @@ use portcullis_identity::{Pace, ProviderClient, RelyingParty, Workloads};
 use portcullis_log::{Log, LogError, LogOptions, Reader};
 use portcullis_model::{Clock, Entropy};
 use portcullis_policy::Bundle;
-use portcullis_proxy::ports::Countries;
 use portcullis_store::{SqliteStore, Store, StoreError};
 use tokio::runtime::Handle;
 
-use super::{gate, keys, sealed};
+use super::{gate, geo::Geo, keys, sealed};
 use crate::{
     adapters::{self, Around, LogEvents, ProvidedPeople, TokenVerifier, Webhooks},
     ambient::{SystemClock, SystemEntropy},
-    config::{Config, Loaded},
+    config::{Config, Loaded, Size},
 };
 
 /// Beyond its draining, another process that ends may take so long to let go.
@@ -42,7 +41,7 @@ impl House {
     pub(super) async fn open(
         loaded: &Loaded,
         bundle: Bundle,
-        countries: Arc<dyn Countries>,
+        geo: &Arc<Geo>,
         runtime: &Handle,
     ) -> Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -85,7 +84,7 @@ impl House {
             exports: adapters::exports(config, base, &clock)?,
             alerts: adapters::alerts(
                 config,
-                || Arc::new(Around::new(config, base, &log, countries)),
+                || Arc::new(Around::new(config, base, &log, Arc::clone(geo) as _)),
                 gate::base_url(&config.control.url),
             ),
         });
@@ -111,6 +110,8 @@ fn settings(loaded: &Loaded, entropy: &Arc<dyn Entropy>) -> Result<Settings> {
         methods: config.identity.methods(),
         sealing: sealed::sealing(loaded, entropy.as_ref())?,
         provisioning: scim.map(|scim| scim.provisioning(base)).transpose()?,
+        // Beside the log, which it is made from.
+        index: Some(base.join(&config.audit.directory).join("index.db")),
         ..Settings::default()
     })
 }
@@ -141,6 +142,7 @@ fn open_log(
         entropy: Arc::clone(entropy),
         clock: Arc::clone(clock),
         checkpoint_every: config.audit.checkpoint_every.get(),
+        most: config.audit.most.map(Size::bytes),
     };
     Log::open(&options)
 }
