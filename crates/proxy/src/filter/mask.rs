@@ -26,7 +26,10 @@ use portcullis_policy::{
     sensitive::{Mask, automaton::Automaton},
 };
 
-pub(crate) use json::{Framing, Json};
+pub(crate) use self::{
+    json::{Framing, Json},
+    telling::tells,
+};
 
 /// Why an answer cannot be inspected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

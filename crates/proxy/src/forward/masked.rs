@@ -18,7 +18,7 @@ use crate::{
     exchange::Exchange,
     filter::mask::{
         Rules, Trouble,
-        answer::{Kind, Masked},
+        answer::{Call, Kind, Masked},
         coding::Decoder,
         head,
     },
@@ -46,7 +46,7 @@ pub(super) struct Masking {
     rules: Rules,
     kind: Kind,
     decoder: Decoder,
-    shape: Option<Shape>,
+    call: Option<Call>,
 }
 
 /// What an answer with this head is, and takes from the head what must not pass. `None`: nothing is masked.
@@ -56,12 +56,14 @@ pub(super) fn examine(
 ) -> Result<Option<Box<Masking>>, Refusal> {
     let Some(rules) = rules(exchange) else { return Ok(None) };
     let decoder = Decoder::of(&head.headers).map_err(refusal)?;
+    let packed = Decoder::of_messages(&head.headers);
     let kind = head::of_answer(&exchange.method, head, &rules).map_err(refusal)?;
     if kind.trickles() && decoder.holds_back() {
         return Err(refusal(Trouble::Coding));
     }
     let shape = if kind == Kind::Messages { shape(exchange) } else { None };
-    Ok(Some(Box::new(Masking { rules, kind, decoder, shape })))
+    let call = shape.map(|shape| Call { shape, packed });
+    Ok(Some(Box::new(Masking { rules, kind, decoder, call })))
 }
 
 /// What the operation answers, if a set of descriptors says so.
@@ -83,8 +85,8 @@ impl Masking {
         left: Option<Duration>,
     ) -> Pin<Box<dyn Future<Output = Result<DownBody, Refusal>> + 'a>> {
         Box::pin(async move {
-            let Self { rules, kind, decoder, shape } = *self;
-            let mut masked = Box::new(Masked::new(download, decoder, kind, shape, rules));
+            let Self { rules, kind, decoder, call } = *self;
+            let mut masked = Box::new(Masked::new(download, decoder, kind, call, rules));
             let late = async {
                 match left {
                     Some(left) => tokio::time::sleep(left).await,

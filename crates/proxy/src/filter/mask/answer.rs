@@ -57,6 +57,14 @@ impl Kind {
     }
 }
 
+/// What the messages of an answer look like.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) shape: Shape,
+    /// How those are packed that say so.
+    pub(crate) packed: Option<Decoder>,
+}
+
 #[derive(Debug)]
 enum Inspector {
     Nothing,
@@ -142,20 +150,22 @@ enum State {
 }
 
 impl Masked {
-    /// `shape` is that of messages of gRPC, if it is known.
+    /// `call` is what messages of gRPC look like, if it is known, and how they are packed.
     pub(crate) fn new(
         download: Download,
         decoder: Decoder,
         kind: Kind,
-        shape: Option<Shape>,
+        call: Option<Call>,
         rules: Rules,
     ) -> Self {
         let its = rules.clone();
-        let inspector = match (kind, shape) {
+        let inspector = match (kind, call) {
             (Kind::Nothing, _) | (Kind::Messages, None) => Inspector::Nothing,
             (Kind::Json(framing), _) => Inspector::Json(Json::new(its, framing)),
             (Kind::Events, _) => Inspector::Events(Events::new(its)),
-            (Kind::Messages, Some(shape)) => Inspector::Messages(Messages::new(its, shape)),
+            (Kind::Messages, Some(Call { shape, packed })) => {
+                Inspector::Messages(Messages::new(its, shape, packed))
+            }
         };
         let work = Work { decoder, inspector, rest: Bytes::new() };
         let (ready, trailers) = (None, None);

@@ -11,7 +11,7 @@ use super::{Rules, nested, recognise::is_personal};
 const MOST_DECODED: usize = 3;
 
 /// Whether anything sensitive stands in `value`, however it is encoded.
-pub(super) fn tells(value: &[u8], rules: &Rules) -> bool {
+pub(crate) fn tells(value: &[u8], rules: &Rules) -> bool {
     let value = String::from_utf8_lossy(value);
     let ends = |c: char| matches!(c, ';' | '&' | '?' | '=' | '#' | '/') || c.is_whitespace();
     let named = value.split([';', '&', '?']).filter_map(|part| Some(part.split_once('=')?.1));
@@ -20,6 +20,26 @@ pub(super) fn tells(value: &[u8], rules: &Rules) -> bool {
             .chain(named)
             .chain(value.split(ends))
             .any(|part| is_told(part, rules, holds_document))
+        || value.split(ends).any(|part| is_told(part, rules, packs_personal))
+}
+
+/// Whether it is base64 of a text that looks like data about somebody.
+fn packs_personal(text: &str, rules: &Rules) -> bool {
+    /// Of what is shorter, no address and no number can be read.
+    const SHORTEST: usize = 8;
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"+/-_=".contains(&byte);
+    let text = text.trim_matches(|c: char| matches!(c, '"' | '<' | '>' | ','));
+    text.split('.').any(|part| {
+        part.len() >= SHORTEST
+            && part.bytes().all(is_part)
+            && nested::unpacked(part)
+                .and_then(|bytes| {
+                    // UTF-16 has every other byte empty.
+                    let bytes = bytes.into_iter().filter(|byte| *byte != 0).collect();
+                    String::from_utf8(bytes).ok()
+                })
+                .is_some_and(|text| is_personal(&text, rules))
+    })
 }
 
 /// Whether this is so of a text, decoded or not.
@@ -92,6 +112,10 @@ mod tests {
             &format!("failed: {inner}"),
             &encoded(inner),
             &token,
+            "session=YW5hQGV4YW1wbGUuY29t; HttpOnly",
+            "/people/YW5hQGV4YW1wbGUuY29t?a=b",
+            "</cards/NDExMTExMTExMTExMTExMQ==>; rel=next",
+            "/cards?number=NDExMTExMTExMTExMTExMQ%3D%3D",
         ] {
             assert!(tells(value.as_bytes(), &rules), "{value}");
         }
@@ -102,6 +126,8 @@ mod tests {
             "default-src 'self'; img-src *",
             "Sun, 22 Nov 2026 00:00:00 GMT",
             "no such order",
+            "session=bm8gc3VjaCBvcmRlcg==",
+            "01M80HCTWDDVXCE0XJ6CN35225",
             "",
         ] {
             assert!(!tells(value.as_bytes(), &rules), "{value}");

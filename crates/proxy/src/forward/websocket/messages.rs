@@ -2,9 +2,9 @@
 //!
 //! A text message has to be a JSON document: its parts are joined, within bounds, and it leaves as one
 //! frame. What is binary, masked the wrong way or uses an extension ends the connection. Pings and pongs
-//! carry what small ones need; of a close frame the code is left, and its words are not.
+//! carry what small ones need, unless that looks like something sensitive; of a close frame the code is left, and its words are not.
 
-use crate::filter::mask::{MOST_MESSAGE, Rules, Trouble, mask_message};
+use crate::filter::mask::{MOST_MESSAGE, Rules, Trouble, mask_message, tells};
 
 /// The most bytes of a ping or pong: enough for a number that tells them apart.
 const MOST_OF_PING: usize = 16;
@@ -60,7 +60,11 @@ impl Messages {
 
     fn frame(&mut self, frame: &Frame<'_>, out: &mut Vec<u8>) -> Result<(), Trouble> {
         match frame.opcode {
-            PING | PONG if frame.is_final && frame.payload.len() <= MOST_OF_PING => {
+            PING | PONG
+                if frame.is_final
+                    && frame.payload.len() <= MOST_OF_PING
+                    && !tells(frame.payload, &self.rules) =>
+            {
                 write(frame.opcode, frame.payload, out);
                 Ok(())
             }
@@ -211,6 +215,8 @@ mod tests {
                 (0x80, b"{}"),
                 (0x83, b"{}"),
                 (0x8a, b"4111111111111111 and more"),
+                (0x89, b"4111111111111111"),
+                (0x8a, b"ana@example.com"),
                 (0x09, b""),
             ] {
                 assert!(pushed(&[(first, payload)], size).is_err(), "{first:x}");
