@@ -16,6 +16,30 @@ const POLICIES: &str = r#"
 permit (principal is Workload in Group::"readers", action in [Action::"shop.read", Action::"shop.write"], resource in Service::"shop");
 "#;
 
+#[track_caller]
+fn is_masked(what: &str, body: &[u8]) {
+    assert_eq!(String::from_utf8_lossy(body), MASKED, "{what}");
+}
+
+/// Asks over every version of HTTP, in clear text.
+fn ask_all(address: SocketAddr, host: &str, token: &str, more: &str) {
+    let case = format!("{host} {more:?} {address}");
+    for version in ["1.1", "1.0"] {
+        let head = format!(
+            "GET /order HTTP/{version}\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n{more}"
+        );
+        is_masked(&case, &ask1(address, &head).body);
+    }
+    let request = hyper::Request::builder()
+        .uri(format!("http://{host}/order"))
+        .header("authorization", format!("Bearer {token}"));
+    let request = match more.trim().split_once(": ") {
+        Some((name, value)) => request.header(name, value),
+        None => request,
+    };
+    is_masked(&case, &ask2(address, request.body(String::new()).unwrap()).body);
+}
+
 #[test]
 fn g15_by_whatever_listener_protocol_host_or_instance_the_answer_is_masked() {
     let mouth = Mouth::open();
@@ -38,27 +62,10 @@ fn g15_by_whatever_listener_protocol_host_or_instance_the_answer_is_masked() {
         .start();
     let token = house.workload_token("reader", &["readers"]);
     let second = SocketAddr::from(([127, 0, 0, 1], plain));
-    let is_masked = |what: &str, body: &[u8]| {
-        assert_eq!(String::from_utf8_lossy(body), MASKED, "{what}");
-    };
     for host in [HOST, "other.example.com"] {
         for more in ["", "Portcullis-Instance: s-1\r\n", "Portcullis-Instance: s-2\r\n"] {
             for address in [house.gate, second] {
-                let case = format!("{host} {more:?} {address}");
-                for version in ["1.1", "1.0"] {
-                    let head = format!(
-                        "GET /order HTTP/{version}\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n{more}"
-                    );
-                    is_masked(&case, &ask1(address, &head).body);
-                }
-                let request = hyper::Request::builder()
-                    .uri(format!("http://{host}/order"))
-                    .header("authorization", format!("Bearer {token}"));
-                let request = match more.trim().split_once(": ") {
-                    Some((name, value)) => request.header(name, value),
-                    None => request,
-                };
-                is_masked(&case, &ask2(address, request.body(String::new()).unwrap()).body);
+                ask_all(address, host, &token, more);
             }
         }
         for version in ["--http1.1", "--http2"] {

@@ -2,13 +2,14 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
-use portcullis_policy::sensitive::message::Shape;
+use portcullis_policy::{ClassSet, sensitive::message::Shape};
 
 use super::{
     Framing, Json, Rules, Trouble, coding::Decoder, events::Events, head, messages::Messages,
@@ -17,6 +18,7 @@ use crate::{
     body::{BodyError, Download},
     ports::ConnectionEnd,
     refuse::grpc::cut_trailers,
+    reveal::Met,
 };
 
 /// What an answer is made of.
@@ -84,6 +86,16 @@ impl Inspector {
         }
     }
 
+    /// What was masked so far.
+    fn met(&self) -> ClassSet {
+        match self {
+            Self::Nothing => ClassSet::default(),
+            Self::Json(json) => json.met(),
+            Self::Events(events) => events.met(),
+            Self::Messages(messages) => messages.met(),
+        }
+    }
+
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), Trouble> {
         match self {
             Self::Json(json) => json.finish(out),
@@ -135,6 +147,7 @@ pub(crate) struct Masked {
     work: Work,
     kind: Kind,
     rules: Rules,
+    met: Rc<Met>,
     /// Masked, and not taken yet.
     ready: Option<Bytes>,
     /// What says how a call ended.
@@ -157,6 +170,7 @@ impl Masked {
         kind: Kind,
         call: Option<Call>,
         rules: Rules,
+        met: Rc<Met>,
     ) -> Self {
         let its = rules.clone();
         let inspector = match (kind, call) {
@@ -169,7 +183,7 @@ impl Masked {
         };
         let work = Work { decoder, inspector, rest: Bytes::new() };
         let (ready, trailers) = (None, None);
-        Self { download, work, kind, rules, ready, trailers, state: State::Open }
+        Self { download, work, kind, rules, met, ready, trailers, state: State::Open }
     }
 
     /// Waits for the beginning, so that an answer that cannot be looked into is refused in words. Of what
@@ -272,6 +286,7 @@ impl Masked {
     }
 
     fn took(&mut self, taken: Result<Vec<u8>, Trouble>) {
+        self.met.add(self.work.inspector.met());
         let out = match taken {
             Ok(out) => out,
             Err(trouble) => {

@@ -29,11 +29,12 @@ pub(super) struct Messages {
     /// What undoes the packing of those that say that they are packed.
     packed: Option<Decoder>,
     held: Vec<u8>,
+    met: ClassSet,
 }
 
 impl Messages {
     pub(super) fn new(rules: Rules, shape: Shape, packed: Option<Decoder>) -> Self {
-        Self { rules, shape, packed, held: Vec::new() }
+        Self { rules, shape, packed, held: Vec::new(), met: ClassSet::default() }
     }
 
     pub(super) fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Trouble> {
@@ -47,9 +48,10 @@ impl Messages {
                 (true, Some(decoder)) => Some(decoder.message(message, MOST)?),
                 (true, None) => return Err(Trouble::Coding),
             };
-            let mut walk = Walk { rules: &self.rules };
+            let mut walk = Walk { rules: &self.rules, met: ClassSet::default() };
             let masked = self.shape.masked(unpacked.as_deref().unwrap_or(message), &mut walk);
             let masked = masked.map_err(|_| Trouble::Undecodable)?;
+            self.met.0 |= walk.met.0;
             let size = u32::try_from(masked.len()).map_err(|_| Trouble::TooLarge)?;
             out.push(0);
             out.extend_from_slice(&size.to_be_bytes());
@@ -58,6 +60,11 @@ impl Messages {
         }
         self.held.drain(..at);
         Ok(())
+    }
+
+    /// What was masked so far.
+    pub(super) fn met(&self) -> ClassSet {
+        self.met
     }
 
     pub(super) fn finish(&self) -> Result<(), Trouble> {
@@ -92,6 +99,7 @@ fn framed(bytes: &[u8]) -> Result<Option<Framed<'_>>, Trouble> {
 
 struct Walk<'r> {
     rules: &'r Rules,
+    met: ClassSet,
 }
 
 impl Walk<'_> {
@@ -113,12 +121,21 @@ impl Masking for Walk<'_> {
     }
 
     fn is_masked(&mut self, at: &[At]) -> bool {
-        !self.classes(at).is_empty()
+        let classes = self.classes(at);
+        self.met.0 |= classes.0;
+        !classes.is_empty()
     }
 
     fn is_masked_number(&mut self, number: &dyn Display, at: &[At]) -> bool {
-        self.is_masked(at)
-            || self.rules.recognises && !self.recognised(&number.to_string()).is_empty()
+        if self.is_masked(at) {
+            return true;
+        }
+        if !self.rules.recognises {
+            return false;
+        }
+        let found = self.recognised(&number.to_string());
+        self.met.0 |= found.0;
+        !found.is_empty()
     }
 
     fn text(&mut self, text: &str, at: &[At]) -> Option<String> {
@@ -127,6 +144,7 @@ impl Masking for Walk<'_> {
             classes = self.recognised(text);
         }
         if !classes.is_empty() {
+            self.met.0 |= classes.0;
             return Some(mask_of(text, self.rules.shows_end(classes)));
         }
         // What a document in it holds is hidden if any of its places says so.
@@ -134,7 +152,8 @@ impl Masking for Walk<'_> {
         for at in at {
             let text = replaced.as_deref().unwrap_or(text);
             let within = self.rules.automaton().within(*at);
-            if let (_, Some(raw)) = nested::masked(text, self.rules, within, 0) {
+            if let (met, Some(raw)) = nested::masked(text, self.rules, within, 0) {
+                self.met.0 |= met.0;
                 replaced = Some(unescape(&raw).unwrap_or_else(|| "***".to_owned()));
             }
         }
