@@ -255,7 +255,7 @@ fn what_is_open_already_is_not_asked_for() {
     assert!(said.contains("payments.reveal:pci"), "{said}");
     let (_, said) = orders.house.says("ana", &["services", "payments"]);
     assert!(said.contains("shown") && said.contains("masked; ask: automatic"), "{said}");
-    orders.house.profile("dan", &orders.enter("dan", &["desk"]).control);
+    orders.house.profile("dan", &orders.enter("dan", &["desk", "engineering"]).control);
     let (_, said) = orders.house.says("dan", &["services", "payments"]);
     let conditions = "shown under conditions: context.operation == \"payments.getOrder\"";
     assert!(said.contains("pii") && said.contains(conditions), "{said}");
