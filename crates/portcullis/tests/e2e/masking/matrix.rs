@@ -69,7 +69,7 @@ impl Street {
     }
 
     /// What a client of HTTP/1 or of HTTP/2 gets of this, said by an upstream of the one or the other.
-    fn get(&self, method: &str, asks_2: bool, answers_2: bool, said: &Said) -> Got {
+    fn get(&self, method: &str, [asks_2, answers_2]: [bool; 2], said: &Said) -> Got {
         let name = if answers_2 { "far" } else { "near" };
         *self.far.says.lock().unwrap() = said.clone();
         *self.near.words.lock().unwrap() = said.over_http1();

@@ -131,8 +131,8 @@ struct Cell {
     coding: &'static str,
     status: u16,
     method: &'static str,
-    asks_2: bool,
-    answers_2: bool,
+    /// Whether the client speaks HTTP/2, and the upstream.
+    speak_2: [bool; 2],
     said: Said,
     /// Whether its text is read as what it is.
     is_readable: bool,
@@ -155,7 +155,7 @@ impl Cell {
         let coding = if dice.below(2) == 0 { "" } else { *dice.of(&CODINGS) };
         let status = *dice.of(&STATUSES);
         let method = if dice.below(8) == 0 { "HEAD" } else { "GET" };
-        let (asks_2, answers_2) = (dice.below(2) == 0, dice.below(2) == 0);
+        let speak_2 = [(); 2].map(|()| dice.below(2) == 0);
         let once = packed(coding.split(", ").next().unwrap(), &body(form, document));
         let bytes = if coding.contains(',') { packed("gzip", &once) } else { once };
         let how = dice.below(4);
@@ -170,22 +170,9 @@ impl Cell {
         let pieces = cut(&bytes, how);
         let said = Said { hints, status, headers, pieces, trailers, goes_on: false };
         let (is_readable, is_foreign) = (readable.contains(&form), readable.is_empty());
-        let told = format!(
-            "{method} {asks_2} {answers_2} {kind} {form:?} {document} {coding} {status} {how}"
-        );
-        Self {
-            kind,
-            form,
-            coding,
-            status,
-            method,
-            asks_2,
-            answers_2,
-            said,
-            is_readable,
-            is_foreign,
-            told,
-        }
+        let told =
+            format!("{method} {speak_2:?} {kind} {form:?} {document} {coding} {status} {how}");
+        Self { kind, form, coding, status, method, speak_2, said, is_readable, is_foreign, told }
     }
 
     /// Whether the client gets it, masked.
@@ -217,7 +204,7 @@ fn no_sensitive_byte_leaves_over_any_protocol() {
     let cells = cells(500);
     for number in 0..cells {
         let cell = Cell::draw(&mut dice, &values);
-        let got = street.get(cell.method, cell.asks_2, cell.answers_2, &cell.said);
+        let got = street.get(cell.method, cell.speak_2, &cell.said);
         let all = String::from_utf8_lossy(&got.all).into_owned();
         let case = format!("{number}: {}: {} {all}", cell.told, got.status);
         assert!(!spelled::is_in(&got.all), "{case}");

@@ -139,8 +139,8 @@ fn no_sensitive_byte_leaves_in_calls() {
             assert!(got.whole && ended == Some(cell.status), "{case}");
             // What came of a call that failed may be dropped.
             let text = String::from_utf8_lossy(&got.body).into_owned();
-            let came = text.matches(KEPT).count();
-            assert!(cell.status != "0" || came == cell.count, "{case}");
+            let messages = text.matches(KEPT).count();
+            assert!(cell.status != "0" || messages == cell.count, "{case}");
             passed[usize::from(cell.is_packed)] += 1;
         } else {
             assert_ne!(ended, Some("0"), "{case}");

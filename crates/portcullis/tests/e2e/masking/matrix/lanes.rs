@@ -43,7 +43,8 @@ impl Said {
     /// RFC 9112.
     pub(crate) fn over_http1(&self) -> Vec<Vec<u8>> {
         let lines = |headers: &[(String, String)]| -> String {
-            headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect()
+            let line = |(name, value): &(String, String)| [name, ": ", value, "\r\n"].concat();
+            headers.iter().map(line).collect()
         };
         let mut head = String::new();
         if !self.hints.is_empty() {
@@ -93,17 +94,16 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 fn field(name: &str, value: &str) -> Vec<u8> {
     let text = |text: &str| {
         let mut length = Vec::new();
-        match u8::try_from(text.len()) {
-            Ok(short @ ..=126) => length.push(short),
-            _ => {
-                let mut rest = text.len() - 127;
-                length.push(127);
-                while rest > 127 {
-                    length.push(0x80 | u8::try_from(rest & 127).unwrap());
-                    rest >>= 7;
-                }
-                length.push(u8::try_from(rest).unwrap());
+        if let Ok(short @ ..=126) = u8::try_from(text.len()) {
+            length.push(short);
+        } else {
+            let mut rest = text.len() - 127;
+            length.push(127);
+            while rest > 127 {
+                length.push(0x80 | u8::try_from(rest & 127).unwrap());
+                rest >>= 7;
             }
+            length.push(u8::try_from(rest).unwrap());
         }
         [&length, text.as_bytes()].concat()
     };

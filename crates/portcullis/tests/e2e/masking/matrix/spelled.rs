@@ -6,11 +6,11 @@ use super::super::CANARY;
 
 /// Values of JSON that say the canary.
 pub(super) fn values() -> Vec<String> {
-    let escaped: String =
-        CANARY.bytes().map(|digit| format!("\\u{:04x}", u32::from(digit))).collect();
+    let codes = || CANARY.bytes().map(|digit| format!("{digit:02x}"));
+    let escaped: String = codes().map(|code| ["\\u00", &code].concat()).collect();
     let spaced = "4111 1111-1111 1111";
     let utf16: Vec<u8> = CANARY.encode_utf16().flat_map(u16::to_le_bytes).collect();
-    let hex: String = CANARY.bytes().map(|digit| format!("{digit:02x}")).collect();
+    let hex = codes().collect::<String>();
     vec![
         format!("\"{CANARY}\""),
         CANARY.to_owned(),
@@ -68,15 +68,12 @@ fn unescaped(bytes: &[u8]) -> Vec<u8> {
         let code = digits.and_then(|digits| String::from_utf8(digits).ok());
         let code =
             code.and_then(|digits| u8::from_str_radix(digits.trim_start_matches('0'), 16).ok());
-        match code {
-            Some(code) => {
-                out.push(code);
-                rest = &rest[skip..];
-            }
-            None => {
-                out.push(*first);
-                rest = after;
-            }
+        if let Some(code) = code {
+            out.push(code);
+            rest = &rest[skip..];
+        } else {
+            out.push(*first);
+            rest = after;
         }
     }
     out
