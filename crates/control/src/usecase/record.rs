@@ -1,39 +1,99 @@
 //! Reading the record. Whoever reads it is on it.
 
+mod scan;
+mod search;
+
 use std::sync::Arc;
 
-use portcullis_model::{Event, EventType};
+use portcullis_model::{Event, EventFilter, EventType};
 use portcullis_store::Change;
 
 use crate::{
     ControlError, OpContext,
     core::Core,
-    ports::{LogEntry, LogUnavailable},
+    ports::LogUnavailable,
     rights,
     settle::Settlement,
-    views::{EventFilter, EventLine},
+    views::{EventLine, EventPart},
 };
 
 const MOST: usize = 1000;
-const PAGE: usize = 1024;
-/// Leaves that one reading looks at, at most; the next one goes on from there.
-const LOOKED_AT: u64 = 1 << 17;
+/// Characters of a question that go on record.
+const MOST_ASKED: usize = 600;
+
+/// Events that are in memory at one time, where all are read.
+const TOGETHER: usize = 256;
+const NOT_ALLOWED: &str = "reading the record takes `viewAudit`";
 
 type Result<T> = std::result::Result<T, ControlError>;
 
 pub(crate) async fn events(
     core: &Arc<Core>,
     op: &OpContext,
+    mut filter: EventFilter,
+) -> Result<EventPart> {
+    reading(core, op, &filter.to_string()).await?;
+    filter.limit = filter.limit.clamp(1, MOST);
+    let size = core.log.size().await.map_err(unavailable)?;
+    search::part(core, &filter, size).await.map_err(unavailable)
+}
+
+/// All that the record has now and that answers, part after part, in the order of the log.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    core: Arc<Core>,
     filter: EventFilter,
-) -> Result<Vec<EventLine>> {
-    reading(core, op, "events").await?;
-    let limit = filter.limit.clamp(1, MOST);
-    let found = if filter.newest {
-        newest(core, &filter, limit).await
-    } else {
-        onwards(core, &filter, limit).await
-    };
-    found.map_err(unavailable)
+    is_over: bool,
+}
+
+impl Parts {
+    pub(crate) async fn new(core: &Arc<Core>, mut filter: EventFilter) -> Result<Self> {
+        filter.limit = TOGETHER;
+        filter.newest = false;
+        // What comes while it is read is not part of it.
+        filter.before = Some(core.log.size().await.map_err(unavailable)?);
+        Ok(Self { core: Arc::clone(core), filter, is_over: false })
+    }
+
+    /// The next events; `None` after the last. There may be none in a part.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<EventLine>>> {
+        if self.is_over {
+            return Ok(None);
+        }
+        let size = self.core.log.size().await.map_err(unavailable)?;
+        let part = search::part(&self.core, &self.filter, size).await.map_err(unavailable)?;
+        self.is_over = !part.more;
+        self.filter.from = part.next.or(self.filter.from);
+        Ok(Some(part.lines))
+    }
+}
+
+/// An export of what the record has now.
+#[derive(Debug)]
+pub struct Export {
+    parts: Parts,
+    op: OpContext,
+}
+
+impl Export {
+    /// The next events; `None` after the last. There may be none in a part. Ends with an error if the caller may
+    /// not view the record any more.
+    pub async fn part(&mut self) -> Result<Option<Vec<EventLine>>> {
+        if !rights::may_view_audit(&self.parts.core.snapshot(), &self.op) {
+            return Err(ControlError::Denied(NOT_ALLOWED.into()));
+        }
+        self.parts.next().await
+    }
+}
+
+pub(crate) async fn export(
+    core: &Arc<Core>,
+    op: &OpContext,
+    filter: EventFilter,
+    format: &str,
+) -> Result<Export> {
+    reading(core, op, &format!("export of {filter} as {format}")).await?;
+    Ok(Export { parts: Parts::new(core, filter).await?, op: op.clone() })
 }
 
 pub(crate) async fn log_file(core: &Arc<Core>, op: &OpContext, path: &str) -> Result<Vec<u8>> {
@@ -42,87 +102,15 @@ pub(crate) async fn log_file(core: &Arc<Core>, op: &OpContext, path: &str) -> Re
     file.ok_or(ControlError::NotFound("the file"))
 }
 
-async fn reading(core: &Arc<Core>, op: &OpContext, what: &str) -> Result<()> {
+pub(crate) async fn reading(core: &Arc<Core>, op: &OpContext, what: &str) -> Result<()> {
     rights::caller(op)?;
     let allowed = rights::may_view_audit(&core.snapshot(), op);
     let kind = if allowed { EventType::RecordRead } else { EventType::ControlRefused };
     let mut event = core.event(op, kind);
-    event.detail = Some(what.chars().filter(|c| !c.is_control()).take(200).collect());
+    event.detail = Some(what.chars().filter(|c| !c.is_control()).take(MOST_ASKED).collect());
     let changes = vec![Change::Record(event)];
     core.settle(Settlement { changes, ..Settlement::default() }).await?;
-    let why = "reading the record takes `viewAudit`";
-    if allowed { Ok(()) } else { Err(ControlError::Denied(why.into())) }
-}
-
-async fn onwards(
-    core: &Core,
-    filter: &EventFilter,
-    limit: usize,
-) -> std::result::Result<Vec<EventLine>, LogUnavailable> {
-    let mut from = filter.from.unwrap_or(0);
-    let end = from.saturating_add(LOOKED_AT);
-    let mut found = Vec::new();
-    while found.len() < limit && from < end {
-        let page = core.log.entries(from, PAGE).await?;
-        let Some(last) = page.last() else { break };
-        from = last.position + 1;
-        found.extend(page.into_iter().filter(|entry| matches(entry, filter)).map(line));
-    }
-    found.truncate(limit);
-    Ok(found)
-}
-
-/// Backwards from the end, page by page; the answer is in the order of the log again.
-async fn newest(
-    core: &Core,
-    filter: &EventFilter,
-    limit: usize,
-) -> std::result::Result<Vec<EventLine>, LogUnavailable> {
-    let size = core.log.size().await?;
-    let first = filter.from.unwrap_or(0).max(size.saturating_sub(LOOKED_AT));
-    let (mut end, mut found) = (size, Vec::new());
-    while found.len() < limit && end > first {
-        let start = end.saturating_sub(PAGE as u64).max(first);
-        let mut page = core.log.entries(start, PAGE).await?;
-        page.retain(|entry| entry.position < end && matches(entry, filter));
-        found.extend(page.into_iter().rev().map(line));
-        end = start;
-    }
-    found.truncate(limit);
-    found.reverse();
-    Ok(found)
-}
-
-fn matches(entry: &LogEntry, filter: &EventFilter) -> bool {
-    if filter.service.is_none() && filter.grant.is_none() && filter.kind.is_none() {
-        return true;
-    }
-    // Attempts have the same field names as events, and more of them.
-    let Ok(leaf) = serde_json::from_str::<serde_json::Value>(&entry.json) else { return false };
-    let is = |name: &str, wanted: Option<String>| {
-        wanted.is_none_or(|wanted| leaf.get(name).and_then(|value| value.as_str()) == Some(&wanted))
-    };
-    let grant = filter.grant.map(|grant| grant.to_string());
-    is("service", filter.service.as_ref().map(ToString::to_string))
-        && (is("grant", grant.clone()) || grant.is_some_and(|grant| reveals(&leaf, &grant)))
-        && is("type", filter.kind.clone())
-}
-
-/// Whether this grant let somebody see sensitive data in the attempt, or the connection that ended, that `leaf`
-/// is.
-fn reveals(leaf: &serde_json::Value, grant: &str) -> bool {
-    let ended = leaf.get("reveals").and_then(serde_json::Value::as_array);
-    if ended.is_some_and(|ids| ids.iter().any(|id| id.as_str() == Some(grant))) {
-        return true;
-    }
-    let seen = leaf.get("revealed").and_then(serde_json::Value::as_array);
-    seen.is_some_and(|seen| {
-        seen.iter().any(|one| one.get("grant").and_then(|id| id.as_str()) == Some(grant))
-    })
-}
-
-fn line(entry: LogEntry) -> EventLine {
-    EventLine { seq: entry.position, json: entry.json }
+    if allowed { Ok(()) } else { Err(ControlError::Denied(NOT_ALLOWED.into())) }
 }
 
 fn unavailable(_: LogUnavailable) -> ControlError {

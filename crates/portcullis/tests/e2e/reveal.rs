@@ -74,6 +74,7 @@ mod asked;
 mod calls;
 mod ends;
 mod orders;
+mod reported;
 
 struct Orders {
     house: House,
