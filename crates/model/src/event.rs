@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccessRequestId, AlertNote, BundleDigest, ConnectionId, EventId, GrantId, IncidentId,
-    InstanceName, OperationName, PasskeyProof, PolicyId, PrincipalId, RequestId, ServiceName,
-    SignInId,
+    AccessRequestId, AlertNote, BundleDigest, ClassName, ConnectionId, EventId, GrantId,
+    IncidentId, InstanceName, OperationName, PasskeyProof, PolicyId, PrincipalId, RequestId,
+    ServiceName, SignInId,
 };
 
 /// What happened.
@@ -212,6 +212,9 @@ pub struct Event {
     /// The grants that let a connection show sensitive data.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reveals: Vec<GrantId>,
+    /// The classes of sensitive data that were masked in what a connection carried.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub met: Vec<ClassName>,
     /// The incident concerned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incident: Option<IncidentId>,
@@ -258,6 +261,7 @@ impl Event {
             bundle: None,
             grant: None,
             reveals: Vec::new(),
+            met: Vec::new(),
             incident: None,
             access_request: None,
             sign_in: None,

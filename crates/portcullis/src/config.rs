@@ -67,6 +67,7 @@ pub(crate) use listener::{ClientCa, FromWorkloadApi, Listener, ListenerTls, Tls}
 pub(crate) use sealed::Sealed;
 pub(crate) use service::Service;
 pub(crate) use size::Size;
+pub(crate) use spot::Spot;
 
 use document::Document;
 use holding::Holding;
@@ -180,7 +181,9 @@ impl Config {
     fn hide(&mut self, secrets: &[String]) {
         let upstreams = self.services.iter_mut().filter_map(|one| one.upstream.tls.as_mut());
         let spots = upstreams.map(|tls| &mut tls.spot);
-        for spot in spots.chain(self.geo.as_mut().map(|geo| &mut geo.spot)) {
+        let listeners = self.listeners.iter_mut().filter_map(|one| one.tls.as_mut());
+        let doors = listeners.map(|tls| &mut tls.spot).chain(self.control.tls_spot.as_mut());
+        for spot in spots.chain(self.geo.as_mut().map(|geo| &mut geo.spot)).chain(doors) {
             spot.hide(secrets);
         }
     }
