@@ -51,6 +51,7 @@ mod size;
 mod spiffe;
 mod spot;
 mod tcp;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod upstream;
@@ -64,6 +65,7 @@ pub(crate) use limits::Limits;
 pub(crate) use listener::{ClientCa, FromWorkloadApi, Listener, ListenerTls, Tls};
 pub(crate) use sealed::Sealed;
 pub(crate) use service::Service;
+pub(crate) use telemetry::Telemetry;
 
 use document::Document;
 use holding::Holding;
@@ -98,6 +100,9 @@ pub(crate) struct Config {
     /// Where a gate keeps what sealed credentials take; without it, it accepts none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sealed: Option<Sealed>,
+    /// Where spans of sampled requests go; without it, none are made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) telemetry: Option<Telemetry>,
     /// The zone that this gate is in: instances of the same zone are preferred.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) zone: Option<String>,
@@ -215,6 +220,8 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
     let shutdown = section.field("shutdown");
     let shutdown = shutdown.map_or(Some(Shutdown::default()), |field| Shutdown::read(&field));
     let sealed = section.field("sealed").map(|field| Sealed::read(&field));
+    let telemetry = section.field("telemetry");
+    let telemetry = telemetry.map(|field| Telemetry::read(&field, demo.unwrap_or(false)));
     let zone = section.field("zone").map(|field| field.text().map(str::to_owned));
     let given = section.field("identity");
     let identity = given
@@ -251,6 +258,7 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
         geo: geo.map_or(Some(None), |read| read.map(Some))?,
         shutdown: shutdown?,
         sealed: sealed.map_or(Some(None), |read| read.map(Some))?,
+        telemetry: telemetry.map_or(Some(None), |read| read.map(Some))?,
         zone: zone.map_or(Some(None), |read| read.map(Some))?,
         identity: identity?,
         clocks: clocks.unwrap_or_default(),

@@ -25,16 +25,19 @@ use self::certificates::Certificates;
 use crate::{
     check::{self, Checked},
     command::{ConfigPath, REFUSED},
-    config, diagnostics, telemetry,
+    config, diagnostics,
+    telemetry::{self, traces::Exporter},
 };
 
 mod api;
 pub(crate) mod certificates;
+mod exposition;
 mod gate;
 pub(crate) mod geo;
 mod handed;
 mod house;
 mod keys;
+mod memory;
 mod observe;
 mod reload;
 mod sealed;
@@ -74,6 +77,7 @@ pub(crate) struct Cores {
 /// Serves until told to stop.
 pub(crate) fn run(arguments: &ServeArguments) -> Result<ExitCode> {
     telemetry::start()?;
+    memory::keep();
     let checked = match check::checked(&arguments.at.config) {
         Ok(checked) => checked,
         Err(errors) => {
@@ -111,6 +115,7 @@ pub(crate) struct Running {
     reloading: [JoinHandle<()>; 2],
     /// What is under way may take so long to finish.
     drain: Duration,
+    exporter: Option<Exporter>,
     /// The last thing to go: whoever stops before may still write to the record.
     log: Log,
 }
@@ -138,14 +143,17 @@ impl Running {
         let workloads = Arc::clone(&house.workloads);
         let certificates = Arc::new(Certificates::open(&loaded, workloads, &mut registry)?);
         let metrics = Metrics::register(&mut registry);
+        let (traces, exporter) = telemetry::start_traces(settings.telemetry.as_ref(), &loaded.base, &mut registry)?;
         let snapshots = Arc::clone(house.control.snapshots());
         registry.register_collector(Box::new(observe::Evaluations(snapshots)));
+        registry.register_collector(Box::new(observe::Record::of(&house.log)?));
         let (stopping, stopped) = watch::channel(false);
         let router = portcullis_api::router(ApiParts {
             control: Arc::clone(&house.control),
-            metrics: observe::metrics(registry),
+            metrics: observe::metrics(registry, Arc::clone(&metrics)),
             readiness: observe::readiness(&house, &certificates),
             standing: observe::standing(&metrics),
+            traces: traces.clone(),
             assertion_keys: serde_json::json!({ "keys": [signer.jwk()] }),
             log_public_key: house.log.verifier_key().to_owned(),
             base_url: gate::base_url(&settings.control.url),
@@ -154,7 +162,7 @@ impl Running {
         });
         let geo = geo::Geo::first(settings, &loaded.base)?;
         let countries = Arc::clone(&geo) as _;
-        let given = gate::Given { signer, metrics, cores, handed, countries };
+        let given = gate::Given { signer, metrics, cores, handed, countries, traces };
         let gate = gate::open(&loaded, &house, &certificates, runtime.handle(), given)?;
         let tls = certificates.control();
         // Before anybody is told that it is ready: until then, SIGHUP ends the process.
@@ -175,7 +183,7 @@ impl Running {
         }
         tracing::info!(address = %settings.control.address, "control answers");
         let house::House { control, log, .. } = house;
-        Ok(Self { runtime, gate, control, api, stopping, reloading, drain, log })
+        Ok(Self { runtime, gate, control, api, stopping, reloading, drain, exporter, log })
     }
 
     /// Waits for SIGTERM or Ctrl-C.
@@ -191,7 +199,7 @@ impl Running {
 
     /// Stops in good order: what is under way first, the record last.
     pub(crate) fn stop(self) {
-        let Self { runtime, gate, control, api, stopping, reloading, drain, log } = self;
+        let Self { runtime, gate, control, api, stopping, reloading, drain, exporter, log } = self;
         reloading.iter().for_each(JoinHandle::abort);
         gate.shutdown(drain);
         stopping.send_replace(true);
@@ -203,6 +211,7 @@ impl Running {
             control.stop().await;
         });
         drop(control);
+        exporter.into_iter().for_each(Exporter::stop);
         runtime.shutdown_timeout(API_GRACE);
         drop(log);
         tracing::info!("stopped");
