@@ -70,6 +70,7 @@ mod reveal;
 mod reviews;
 mod rules;
 mod sealed;
+mod searching;
 mod secrecy;
 mod secrets;
 mod served_record;
