@@ -45,7 +45,9 @@ impl TraceParent {
 
     /// Continues `incoming`, or starts a trace that is sampled. `random` gives the new ids.
     pub fn next(incoming: Option<&Self>, random: [u8; 24]) -> Self {
-        let mut next = incoming.copied().unwrap_or(Self(*b"00-00000000000000000000000000000000-0000000000000000-01"));
+        let mut next = incoming
+            .copied()
+            .unwrap_or(Self(*b"00-00000000000000000000000000000000-0000000000000000-01"));
         let (ids, own) = random.split_at(16);
         if incoming.is_none() {
             write_hex(ids, next.0.get_mut(3..35));
@@ -209,7 +211,8 @@ mod tests {
 
     #[test]
     fn a_later_version_is_read_as_far_as_all_have_it_and_unknown_flags_stay_here() {
-        let later = TraceParent::read(b"cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-ff-what");
+        let later =
+            TraceParent::read(b"cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-ff-what");
         let expected = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-03";
         assert_eq!(later.unwrap().as_bytes(), expected);
     }

@@ -143,7 +143,8 @@ impl Running {
         let workloads = Arc::clone(&house.workloads);
         let certificates = Arc::new(Certificates::open(&loaded, workloads, &mut registry)?);
         let metrics = Metrics::register(&mut registry);
-        let (traces, exporter) = telemetry::start_traces(settings.telemetry.as_ref(), &loaded.base, &mut registry)?;
+        let (traces, exporter) =
+            telemetry::start_traces(settings.telemetry.as_ref(), &loaded.base, &mut registry)?;
         let snapshots = Arc::clone(house.control.snapshots());
         registry.register_collector(Box::new(observe::Evaluations(snapshots)));
         registry.register_collector(Box::new(observe::Record::of(&house.log)?));

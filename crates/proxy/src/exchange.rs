@@ -6,7 +6,9 @@
 use std::{cell::Cell, rc::Rc, sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, request::Parts, uri::PathAndQuery};
+use http::{
+    HeaderMap, HeaderValue, Method, StatusCode, Version, header, request::Parts, uri::PathAndQuery,
+};
 use hyper::{
     body::{Body, Incoming},
     upgrade::OnUpgrade,
@@ -14,7 +16,8 @@ use hyper::{
 use jiff::Timestamp;
 use portcullis_identity::{introspection::Again, sealed::Opened};
 use portcullis_model::{
-    GrantId, InstanceName, OperationName, PolicyId, RequestId, ServiceName, ShownBody, SignInId, TraceParent,
+    GrantId, InstanceName, OperationName, PolicyId, RequestId, ServiceName, ShownBody, SignInId,
+    TraceParent,
 };
 use portcullis_policy::{Country, Snapshot, edge::HeaderRules};
 
@@ -136,8 +139,7 @@ impl Exchange {
         let sent = if present.has(Present::TRACEPARENT) { single(headers) } else { None };
         let sent = sent.and_then(|value| TraceParent::read(value.as_bytes()));
         // What cannot be read is not continued.
-        let present =
-            if sent.is_some() { present } else { present.without(Present::TRACEPARENT) };
+        let present = if sent.is_some() { present } else { present.without(Present::TRACEPARENT) };
         let started = Instant::now();
         let (trace, spans) = Spans::begin(&core, sent.as_ref(), now, started);
         let is_grpc = present.has(Present::CONTENT_TYPE) && canonical::is_grpc(headers);

@@ -188,7 +188,9 @@ impl Recording {
         }
         let words = [("portcullis.decision", Some(decision)), ("portcullis.refusal", refusal)];
         let words = words.into_iter().filter_map(|(key, word)| Some((key, word?)));
-        attributes.extend(words.filter(|(_, word)| !word.is_empty()).map(|(key, word)| (key, text(word))));
+        attributes.extend(
+            words.filter(|(_, word)| !word.is_empty()).map(|(key, word)| (key, text(word))),
+        );
         let code = "http.response.status_code";
         attributes.extend(number.clone().map(|number| (code, number)));
         let failed = status.is_some_and(|status| status.is_server_error());
@@ -216,7 +218,11 @@ impl Recording {
             spans.push(Span {
                 trace: self.trace,
                 // As good as random: the request's own is.
-                id: if forward { self.forward } else { own.wrapping_add(number).max(1).to_be_bytes() },
+                id: if forward {
+                    self.forward
+                } else {
+                    own.wrapping_add(number).max(1).to_be_bytes()
+                },
                 parent: Some(self.id),
                 name: phase.name().into(),
                 kind: if forward { SpanKind::Client } else { SpanKind::Internal },

@@ -4,12 +4,7 @@
 //! dropped and counted. A collector that is slow, down or hostile costs this thread's time and nothing
 //! else; it is told again what it did not take for a few seconds, and then that is dropped as well.
 
-use std::{
-    path::Path,
-    sync::Arc,
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, thread::JoinHandle, time::Duration};
 
 use anyhow::{Context, Result};
 use portcullis_model::{Span, TraceParent, Traces, trace::TraceId};
@@ -67,8 +62,7 @@ impl Counts {
     fn register(registry: &mut Registry) -> Self {
         let spans: Family<SpanLabels, Counter> = Family::default();
         let of = |end| spans.get_or_create_owned(&SpanLabels { end });
-        let counts =
-            Self { sent: of("sent"), dropped: of("dropped"), rejected: of("rejected") };
+        let counts = Self { sent: of("sent"), dropped: of("dropped"), rejected: of("rejected") };
         let help = "Spans of sampled requests: sent, dropped for want of room or of a collector, rejected by it";
         registry.sub_registry_with_prefix("portcullis_telemetry").register("spans", help, spans);
         counts
@@ -181,7 +175,11 @@ impl Sender {
         Ok(Self { client, endpoint: settings.endpoint.clone(), resource, counts, trouble: false })
     }
 
-    async fn run(mut self, mut waiting: mpsc::Receiver<Vec<Span>>, mut stopped: watch::Receiver<bool>) {
+    async fn run(
+        mut self,
+        mut waiting: mpsc::Receiver<Vec<Span>>,
+        mut stopped: watch::Receiver<bool>,
+    ) {
         let mut batch = Vec::new();
         loop {
             tokio::select! {
@@ -234,7 +232,9 @@ impl Sender {
                         tracing::warn!(%why, "telemetry.unsent: the collector takes no traces; requests are served all the same");
                     }
                     match again.filter(|_| attempt + 1 < ATTEMPTS) {
-                        Some(after) => tokio::time::sleep(after.max(AGAIN * 2_u32.pow(attempt))).await,
+                        Some(after) => {
+                            tokio::time::sleep(after.max(AGAIN * 2_u32.pow(attempt))).await
+                        }
                         None => break,
                     }
                 }

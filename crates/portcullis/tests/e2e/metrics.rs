@@ -95,12 +95,19 @@ fn the_documented_list_is_what_the_binary_says_in_both_formats() {
     let listed = documented();
     assert!(listed.len() > 25, "{listed:?}");
     for (format, accept) in [
-        ("openmetrics", "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.3,*/*;q=0.1"),
+        (
+            "openmetrics",
+            "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.3,*/*;q=0.1",
+        ),
         ("text", "text/plain;version=0.0.4"),
     ] {
         let answer = fetch(&shop.house, accept);
         let kind = answer.header("content-type").unwrap();
-        assert_eq!(kind.starts_with("application/openmetrics-text"), format == "openmetrics", "{kind}");
+        assert_eq!(
+            kind.starts_with("application/openmetrics-text"),
+            format == "openmetrics",
+            "{kind}"
+        );
         let text = answer.text();
         assert_eq!(text.ends_with("# EOF\n"), format == "openmetrics");
         let mut seen = BTreeSet::new();
@@ -140,7 +147,10 @@ fn a_slow_bucket_names_a_trace_for_who_can_read_that() {
         ("portcullis_gate_decision_seconds", json!({})),
     ] {
         let family = families.iter().find(|family| family["name"] == name).unwrap();
-        let examples: Vec<_> = family["samples"].as_array().unwrap().iter()
+        let examples: Vec<_> = family["samples"]
+            .as_array()
+            .unwrap()
+            .iter()
             .filter(|sample| sample["exemplar"] == json!({"trace_id": TRACE}))
             .collect();
         assert_eq!(examples.len(), 1, "{name}: {family:#}");

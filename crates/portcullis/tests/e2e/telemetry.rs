@@ -90,9 +90,15 @@ fn a_trace_goes_on_from_the_client_through_all_phases_to_the_upstream() {
     let answer = traced(&shop.house, &shop.token, "/canarypath?a=canaryquery", true);
     assert_eq!(answer.status, 200);
     let spans = spans(&collector, |spans| spans.iter().any(|span| span["parent"] == PARENT));
-    assert_eq!(collector.received()[0].headers("authorization"), ["Bearer canary-of-the-collector"]);
+    assert_eq!(
+        collector.received()[0].headers("authorization"),
+        ["Bearer canary-of-the-collector"]
+    );
     let own = named(&spans, "GET shop.read");
-    assert_eq!((&own["trace"], &own["parent"], &own["kind"]), (&json!(TRACE), &json!(PARENT), &json!(2)));
+    assert_eq!(
+        (&own["trace"], &own["parent"], &own["kind"]),
+        (&json!(TRACE), &json!(PARENT), &json!(2))
+    );
     assert_eq!(own["resource"]["service.name"], "front");
     assert_eq!(own["resource"]["deployment.environment.name"], "test");
     let request = answer.header("portcullis-request-id").unwrap();
@@ -116,7 +122,10 @@ fn a_trace_goes_on_from_the_client_through_all_phases_to_the_upstream() {
     assert_eq!(spans.len(), 12);
     // The upstream's span is part of the one that waits for it.
     let forward = named(&spans, "forward");
-    assert_eq!((&forward["kind"], &forward["attributes"]["portcullis.instance"]), (&json!(3), &json!("s-1")));
+    assert_eq!(
+        (&forward["kind"], &forward["attributes"]["portcullis.instance"]),
+        (&json!(3), &json!("s-1"))
+    );
     let received = upstream.take().pop().unwrap();
     let id = forward["id"].as_str().unwrap();
     assert_eq!(received.headers("traceparent"), [format!("00-{TRACE}-{id}-01")]);
@@ -193,7 +202,10 @@ fn a_call_of_control_is_part_of_its_callers_trace() {
     let spans = spans(&collector, |spans| spans.len() >= 3);
     assert_eq!(spans.len(), 3, "{spans:#?}");
     let own = named(&spans, "GET /v1/whoami");
-    assert_eq!((&own["trace"], &own["parent"], &own["kind"]), (&json!(TRACE), &json!(PARENT), &json!(2)));
+    assert_eq!(
+        (&own["trace"], &own["parent"], &own["kind"]),
+        (&json!(TRACE), &json!(PARENT), &json!(2))
+    );
     assert_eq!(own["attributes"]["http.response.status_code"], 200);
     let other = named(&spans, "GET");
     assert_eq!(other["attributes"]["http.response.status_code"], 404);

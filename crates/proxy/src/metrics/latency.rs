@@ -18,8 +18,8 @@ use portcullis_model::TraceParent;
 
 /// Seconds in which whole requests are counted: from what this gate adds to what people wait for.
 pub(super) const REQUESTS: &[f64] = &[
-    5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
-    10.0, 30.0,
+    5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0, 30.0,
 ];
 /// Seconds in which decisions are counted.
 pub(super) const DECISIONS: &[f64] = &[1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 1e-3, 1e-2];
@@ -94,7 +94,8 @@ impl Latencies {
     /// Writes them as `OpenMetrics` text; with nothing counted yet, what they are.
     pub(super) fn render(&self, text: &mut String) {
         let Self { name, help, .. } = self;
-        let _ = writeln!(text, "# HELP {name} {help}.\n# TYPE {name} histogram\n# UNIT {name} seconds");
+        let _ =
+            writeln!(text, "# HELP {name} {help}.\n# TYPE {name} histogram\n# UNIT {name} seconds");
         let cores = self.cores.lock().unwrap_or_else(PoisonError::into_inner);
         let sorted: BTreeMap<_, _> = cores.iter().collect();
         for (labels, cores) in sorted {

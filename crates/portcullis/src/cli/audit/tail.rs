@@ -107,8 +107,7 @@ impl Tail {
     /// What came after `next`, as soon as the server answers again. Whoever may not read any more is
     /// told so, and what was wrong from the start does not get here.
     async fn more(&self, session: &mut Session<'_>, next: u64) -> Result<EventsBody, Failure> {
-        let path =
-            self.only.path(&[("cursor", next.to_string()), ("limit", "500".to_owned())]);
+        let path = self.only.path(&[("cursor", next.to_string()), ("limit", "500".to_owned())]);
         let mut pause = LOOK_EVERY;
         let mut told = false;
         loop {
