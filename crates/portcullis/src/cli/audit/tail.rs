@@ -8,10 +8,8 @@ use portcullis_api::audit::{EventBody, EventsBody};
 use serde_json::Value;
 use url::form_urlencoded::Serializer;
 
-use super::{
-    super::{failure::Failure, screen::Screen, session::Session},
-    line,
-};
+use super::line;
+use crate::cli::{failure::Failure, screen::Screen, session::Session};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The longest pause while the server does not answer.
