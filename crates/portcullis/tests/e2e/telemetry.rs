@@ -94,7 +94,7 @@ fn a_trace_goes_on_from_the_client_through_all_phases_to_the_upstream() {
         collector.received()[0].headers("authorization"),
         ["Bearer canary-of-the-collector"]
     );
-    let own = named(&spans, "GET shop.read");
+    let own = named(&spans, "GET shop.GET");
     assert_eq!(
         (&own["trace"], &own["parent"], &own["kind"]),
         (&json!(TRACE), &json!(PARENT), &json!(2))
@@ -104,7 +104,7 @@ fn a_trace_goes_on_from_the_client_through_all_phases_to_the_upstream() {
     let request = answer.header("portcullis-request-id").unwrap();
     let expected = json!({
         "http.request.method": "GET", "http.response.status_code": 200, "url.scheme": "http",
-        "server.address": HOST, "portcullis.service": "shop", "portcullis.operation": "shop.read",
+        "server.address": HOST, "portcullis.service": "shop", "portcullis.operation": "shop.GET",
         "portcullis.decision": "permit", "portcullis.request": request,
     });
     assert_eq!(own["attributes"], expected);
@@ -168,9 +168,9 @@ fn what_is_refused_says_why_and_a_broken_trace_is_begun_anew() {
     assert_eq!(received.headers("tracestate"), [""; 0]);
     let spans = spans(&collector, |spans| {
         let own = |name| spans.iter().any(|span| span["name"] == name);
-        own("DELETE shop.write") && own("GET shop.read")
+        own("DELETE shop.DELETE") && own("GET shop.GET")
     });
-    let refused = named(&spans, "DELETE shop.write");
+    let refused = named(&spans, "DELETE shop.DELETE");
     assert_eq!((&refused["parent"], &refused["status"]), (&json!(""), &json!(0)));
     for (key, value) in [
         ("portcullis.decision", json!("deny")),
@@ -191,9 +191,9 @@ fn a_call_of_control_is_part_of_its_callers_trace() {
         plan.setting(&telemetry(&collector, "sample: 0%"))
     });
     let ana = payments.enter(&ana());
-    for path in ["/v1/whoami", "/v1/grants/canarypath", "/canarypath"] {
+    for path in ["/v1/whoami", "/v1/grants/canarypath?a=canaryquery", "/canarypath?a=canaryquery"] {
         let head = format!(
-            "GET {path}?a=canaryquery HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\n\
+            "GET {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\n\
              traceparent: 00-{TRACE}-{PARENT}-01\r\nConnection: close\r\n\r\n",
             ana.control
         );
@@ -256,5 +256,5 @@ fn what_waits_is_sent_when_the_process_ends() {
     assert_eq!(shop.read_as(&shop.token).status, 200);
     shop.house.signal("TERM");
     shop.house.wait_end();
-    assert!(read(&collector).iter().any(|span| span["name"] == "GET shop.read"));
+    assert!(read(&collector).iter().any(|span| span["name"] == "GET shop.GET"));
 }
