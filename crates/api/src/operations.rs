@@ -51,7 +51,7 @@ pub(crate) async fn readyz(State(api): State<Shared>) -> impl IntoResponse {
 
 /// Metrics
 ///
-/// As OpenMetrics, with exemplars, for who accepts that; else in the text format of Prometheus.
+/// As `OpenMetrics`, with exemplars, for who accepts that; else in the text format of Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "operations", security(()),
     responses((status = 200, content(
         (String = "text/plain"), (String = "application/openmetrics-text")))))]

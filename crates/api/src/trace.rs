@@ -7,7 +7,7 @@ use axum::{
 use jiff::Timestamp;
 use portcullis_model::{
     Span, SpanKind, SpanValue, TraceParent,
-    trace::{SpanId, TraceId},
+    trace::{SpanId, TraceId, known_method},
 };
 
 use crate::parts::ApiParts;
@@ -45,7 +45,7 @@ impl Call {
             id: trace.span_id(),
             parent: sent.map(|sent| sent.span_id()),
             began: api.clock.now(),
-            method: method(request.method().as_str()),
+            method: known_method(request.method().as_str()),
             route: route.map(str::to_owned),
             request: id.to_owned(),
         })
@@ -93,9 +93,4 @@ fn sent(headers: &HeaderMap) -> Option<TraceParent> {
         (Some(value), None) => TraceParent::read(value.as_bytes()),
         (None | Some(_), _) => None,
     }
-}
-
-fn method(method: &str) -> &'static str {
-    let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
-    known.into_iter().find(|known| *known == method).unwrap_or("_OTHER")
 }

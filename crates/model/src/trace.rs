@@ -119,6 +119,12 @@ fn read_hex<const N: usize>(digits: Option<&[u8]>) -> [u8; N] {
     bytes
 }
 
+/// A method that HTTP knows, for names and attributes; others are whatever a client writes.
+pub fn known_method(method: &str) -> &'static str {
+    let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"];
+    known.into_iter().find(|known| *known == method).unwrap_or("_OTHER")
+}
+
 /// Which side of an exchange a span is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpanKind {

@@ -209,16 +209,12 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
     let control = section.required("control").and_then(|field| ControlSection::read(&field));
     let store = section.required("store").and_then(|field| store(&field, base));
     let audit = section.required("audit").and_then(|field| Audit::read(&field));
-    let waiting = section.field("access_requests");
-    let access_requests =
-        waiting.map_or(Some(AccessRequests::default()), |field| AccessRequests::read(&field));
-    let holding = section.field("holding");
-    let holding = holding.map_or(Some(Holding::default()), |field| Holding::read(&field));
+    let access_requests = usual(section.field("access_requests"), AccessRequests::read);
+    let holding = usual(section.field("holding"), Holding::read);
     let limited = section.field("limits");
     let limits = limited.as_ref().map_or(Some(Limits::default()), Limits::read);
     let geo = section.field("geo").map(|field| geo::Geo::read(&field));
-    let shutdown = section.field("shutdown");
-    let shutdown = shutdown.map_or(Some(Shutdown::default()), |field| Shutdown::read(&field));
+    let shutdown = usual(section.field("shutdown"), Shutdown::read);
     let sealed = section.field("sealed").map(|field| Sealed::read(&field));
     let telemetry = section.field("telemetry");
     let telemetry = telemetry.map(|field| Telemetry::read(&field, demo.unwrap_or(false)));
@@ -267,6 +263,14 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
         include: include.map(|field| field.texts()).unwrap_or_default(),
         services,
     })
+}
+
+/// What `field` says, or what is usual where it is absent.
+fn usual<T: Default>(
+    field: Option<Field<'_>>,
+    read: impl FnOnce(&Field<'_>) -> Option<T>,
+) -> Option<T> {
+    field.map_or_else(|| Some(T::default()), |field| read(&field))
 }
 
 fn listeners(field: &Field<'_>, identity: Option<&Identity>) -> Vec<Listener> {

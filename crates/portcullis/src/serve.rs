@@ -145,9 +145,7 @@ impl Running {
         let metrics = Metrics::register(&mut registry);
         let (traces, exporter) =
             telemetry::start_traces(settings.telemetry.as_ref(), &loaded.base, &mut registry)?;
-        let snapshots = Arc::clone(house.control.snapshots());
-        registry.register_collector(Box::new(observe::Evaluations(snapshots)));
-        registry.register_collector(Box::new(observe::Record::of(&house.log)?));
+        observe::register(&house, &mut registry)?;
         let (stopping, stopped) = watch::channel(false);
         let router = portcullis_api::router(ApiParts {
             control: Arc::clone(&house.control),

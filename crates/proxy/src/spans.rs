@@ -10,11 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_model::{
     InstanceName, Span, SpanKind, SpanValue, TraceParent, Traces,
-    trace::{SpanId, TraceId},
+    trace::{SpanId, TraceId, known_method},
 };
 
 use crate::{canonical::Speaks, core::Core, exchange::Exchange, filter::request::scheme};
@@ -254,7 +254,7 @@ fn text(text: impl Into<Cow<'static, str>>) -> SpanValue {
 /// Names from configuration, policies and closed sets. Not the path, the query or the caller: who reads
 /// traces is not who may read the record, which has them under the same trace id.
 fn known(exchange: &Exchange) -> Known {
-    let method = method(&exchange.method);
+    let method = known_method(exchange.method.as_str());
     let operation = exchange.operation.as_ref();
     let name = match operation {
         Some(operation) => format!("{method} {}", operation.as_str()).into(),
@@ -283,20 +283,4 @@ fn known(exchange: &Exchange) -> Known {
     let grant = exchange.grant.or(exchange.only);
     attributes.extend(grant.map(|grant| ("portcullis.grant", text(grant.to_string()))));
     Known { name, attributes, forwarded }
-}
-
-/// A method that HTTP knows; others are whatever a client writes.
-fn method(method: &Method) -> &'static str {
-    match method.as_str() {
-        "GET" => "GET",
-        "HEAD" => "HEAD",
-        "POST" => "POST",
-        "PUT" => "PUT",
-        "PATCH" => "PATCH",
-        "DELETE" => "DELETE",
-        "OPTIONS" => "OPTIONS",
-        "CONNECT" => "CONNECT",
-        "TRACE" => "TRACE",
-        _ => "_OTHER",
-    }
 }

@@ -3,11 +3,12 @@
 use std::{collections::BTreeMap, fmt, path::Path, str::FromStr};
 
 use anyhow::{Context, Result};
+use portcullis_identity::EndpointUrl;
 use portcullis_model::Secret;
 use reqwest::header::HeaderName;
 use schemars::JsonSchema;
 use serde::Serialize;
-use url::{Host, Url};
+use url::Url;
 
 use super::{
     secret::SecretRef,
@@ -54,8 +55,7 @@ impl Telemetry {
         let headers = headers(&mut section, demo);
         if let (Some(field), Some(url)) = (&address, &endpoint)
             && !headers.is_empty()
-            && url.scheme() == "http"
-            && !is_loopback(url)
+            && url.as_str().parse::<EndpointUrl>().is_err()
         {
             let help = Some("use https://, or a collector on this machine".into());
             field.error("`headers` would leave this machine in clear text".into(), help);
@@ -126,15 +126,6 @@ fn headers(section: &mut Section<'_>, demo: bool) -> BTreeMap<String, SecretRef>
         Some((lower, SecretRef::read(&value, demo)?))
     });
     read.collect()
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
 }
 
 impl Share {

@@ -60,15 +60,23 @@ pub(super) fn metrics(registry: Registry, gate: Arc<Metrics>) -> RenderMetrics {
     })
 }
 
+/// Shows what the decision point and the record count.
+pub(super) fn register(house: &House, registry: &mut Registry) -> Result<(), LogError> {
+    let snapshots = Arc::clone(house.control.snapshots());
+    registry.register_collector(Box::new(Evaluations(snapshots)));
+    registry.register_collector(Box::new(Record::of(&house.log)?));
+    Ok(())
+}
+
 /// What is seen of the record.
 #[derive(Debug)]
-pub(super) struct Record {
+struct Record {
     health: Arc<Health>,
     reader: Reader,
 }
 
 impl Record {
-    pub(super) fn of(log: &Log) -> Result<Self, LogError> {
+    fn of(log: &Log) -> Result<Self, LogError> {
         Ok(Self { health: log.handle().health(), reader: Reader::open(log.directory())? })
     }
 }
@@ -101,7 +109,7 @@ impl Collector for Record {
 
 /// What the bundle in force could not evaluate, as the decision point counts it.
 #[derive(Debug)]
-pub(super) struct Evaluations(pub(super) Arc<Snapshots>);
+struct Evaluations(Arc<Snapshots>);
 
 impl Collector for Evaluations {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
