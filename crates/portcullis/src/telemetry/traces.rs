@@ -293,6 +293,6 @@ async fn gather(waiting: &mut mpsc::Receiver<Vec<Span>>, batch: &mut Vec<Span>) 
 
 /// Resolves a while after the process was told to stop.
 async fn ended(stopped: &mut watch::Receiver<bool>) {
-    let _sender_gone = stopped.wait_for(|stop| *stop).await;
+    drop(stopped.wait_for(|stop| *stop).await);
     tokio::time::sleep(LAST).await;
 }
