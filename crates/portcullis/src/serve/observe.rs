@@ -97,7 +97,7 @@ impl Collector for Record {
         #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 entries")]
         let size = self.reader.size().map(|size| size as f64);
         if let Ok(size) = size {
-            show("size", "Entries in the newest signed checkpoint", size)?;
+            show("entries", "Entries in the newest signed checkpoint", size)?;
         }
         if let Some(signed) = self.reader.signed_at() {
             let help = "When the newest checkpoint was signed, in seconds since 1970";
