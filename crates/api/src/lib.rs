@@ -33,6 +33,7 @@ pub mod principal;
 pub mod principals;
 pub mod problem_kind;
 pub mod refusals;
+pub mod reports;
 pub mod runs;
 pub mod schedules;
 mod scim;
@@ -93,6 +94,7 @@ fn documented() -> OpenApiRouter<Shared> {
         .merge(schedules::routes())
         .merge(tokens::routes())
         .merge(sign_ins::routes())
+        .merge(reports::routes())
         .merge(runs::routes())
         .merge(principals::routes())
         .merge(scim::routes())

@@ -15,6 +15,7 @@ mod expiry;
 pub mod feed;
 mod heartbeats;
 mod holds;
+mod indexing;
 pub mod op_context;
 mod outbox;
 mod people;
@@ -41,4 +42,5 @@ pub use usecase::{
     cuts::{Cut, Cuts},
     directory::{GroupAttributes, UserAttributes},
     hold::Waiting,
+    record::Export,
 };

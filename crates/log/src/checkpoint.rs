@@ -6,7 +6,7 @@ use std::{
     fs::{self, OpenOptions},
     io::{self, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -55,7 +55,10 @@ impl Signer {
         };
         let mut text = signer.verifier_key.clone();
         text.push('\n');
-        fs::write(public, text).map_err(|source| LogError::io("write", public, source))?;
+        // Not opened for writing without need: on a full disk, that would empty it.
+        if fs::read_to_string(public).ok().as_ref() != Some(&text) {
+            layout::replace_durably(public, &beside(public), text.as_bytes())?;
+        }
         Ok(signer)
     }
 
@@ -77,15 +80,20 @@ impl Signer {
         let mut seed = Zeroizing::new([0; 32]);
         entropy.fill(seed.as_mut_slice());
         let text = Zeroizing::new(encode_key(name, &SigningKey::from_bytes(&seed)));
+        // Under its name it is whole: a start that failed for want of room is followed by another.
+        let scratch = beside(path);
         let mut file = OpenOptions::new()
             .write(true)
-            .create_new(true)
+            .create(true)
+            .truncate(true)
             .mode(0o600)
-            .open(path)
-            .map_err(|source| LogError::io("create", path, source))?;
-        file.write_all(text.as_bytes())
+            .open(&scratch)
+            .map_err(|source| LogError::io("create", &scratch, source))?;
+        file.set_permissions(fs::Permissions::from_mode(0o600))
+            .and_then(|()| file.write_all(text.as_bytes()))
             .and_then(|()| file.sync_all())
-            .map_err(|source| LogError::io("write", path, source))?;
+            .map_err(|source| LogError::io("write", &scratch, source))?;
+        fs::rename(&scratch, path).map_err(|source| LogError::io("create", path, source))?;
         path.parent().map_or(Ok(()), layout::sync_directory)?;
         Self::decode(name, &text, path)
     }
@@ -138,6 +146,11 @@ pub(crate) fn open(text: &str, verifier_key: &str) -> Result<Head, String> {
         return Err(format!("it is of the log `{}`, not of `{name}`", body.origin()));
     }
     Ok(Head { size: body.size(), root: *body.hash() })
+}
+
+/// Where `path` is written before it gets its name.
+fn beside(path: &Path) -> PathBuf {
+    path.with_added_extension("new")
 }
 
 fn encode_key(name: &str, key: &SigningKey) -> String {

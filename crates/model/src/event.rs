@@ -94,6 +94,8 @@ pub enum EventType {
     ConnectionClosed,
     /// Somebody read the record.
     RecordRead,
+    /// Somebody went through who had access to what, and signed it off.
+    AccessReviewed,
     /// The process started.
     Started,
     /// The process stopped in good order.
@@ -115,6 +117,7 @@ impl EventType {
             | Self::Reviewed
             | Self::ReviewRefused
             | Self::EmergencyReviewed
+            | Self::AccessReviewed
             | Self::AccessRequestEnded => 3004,
             Self::EmergencyOpened
             | Self::SealedProposed

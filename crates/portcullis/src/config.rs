@@ -58,13 +58,14 @@ mod upstream;
 mod upstream_tls;
 
 pub(crate) use access_requests::AccessRequests;
-pub(crate) use audit::Audit;
+pub(crate) use audit::{Audit, S3, Ship, ShipTo};
 pub(crate) use control::ControlSection;
 pub(crate) use identity::{Identity, Workload};
 pub(crate) use limits::Limits;
 pub(crate) use listener::{ClientCa, FromWorkloadApi, Listener, ListenerTls, Tls};
 pub(crate) use sealed::Sealed;
 pub(crate) use service::Service;
+pub(crate) use size::Size;
 pub(crate) use telemetry::Telemetry;
 
 use document::Document;
@@ -208,7 +209,8 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
     let demo = section.field("demo").map_or(Some(false), |field| field.boolean());
     let control = section.required("control").and_then(|field| ControlSection::read(&field));
     let store = section.required("store").and_then(|field| store(&field, base));
-    let audit = section.required("audit").and_then(|field| Audit::read(&field));
+    let audit =
+        section.required("audit").and_then(|field| Audit::read(&field, demo.unwrap_or(false)));
     let access_requests = usual(section.field("access_requests"), AccessRequests::read);
     let holding = usual(section.field("holding"), Holding::read);
     let limited = section.field("limits");

@@ -25,7 +25,7 @@ use self::certificates::Certificates;
 use crate::{
     check::{self, Checked},
     command::{ConfigPath, REFUSED},
-    config, diagnostics,
+    config, diagnostics, ship,
     telemetry::{self, traces::Exporter},
 };
 
@@ -39,6 +39,7 @@ mod house;
 mod keys;
 mod memory;
 mod observe;
+mod record_metrics;
 mod reload;
 mod sealed;
 mod watch_files;
@@ -143,14 +144,14 @@ impl Running {
         let workloads = Arc::clone(&house.workloads);
         let certificates = Arc::new(Certificates::open(&loaded, workloads, &mut registry)?);
         let metrics = Metrics::register(&mut registry);
-        let (traces, exporter) =
-            telemetry::start_traces(settings.telemetry.as_ref(), &loaded.base, &mut registry)?;
-        observe::register(&house, &mut registry)?;
+        let (traces, exporter) = telemetry::start_traces(&loaded, &mut registry)?;
+        let shipping = ship::start(&loaded, house.log.directory(), runtime.handle())?;
+        observe::register(&house, shipping.as_ref(), &mut registry)?;
         let (stopping, stopped) = watch::channel(false);
         let router = portcullis_api::router(ApiParts {
             control: Arc::clone(&house.control),
             metrics: observe::metrics(registry, Arc::clone(&metrics)),
-            readiness: observe::readiness(&house, &certificates),
+            readiness: observe::readiness(&house, &certificates, shipping),
             standing: observe::standing(&metrics),
             traces: traces.clone(),
             assertion_keys: serde_json::json!({ "keys": [signer.jwk()] }),

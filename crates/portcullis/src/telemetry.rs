@@ -6,7 +6,7 @@ mod otlp;
 mod panics;
 pub(crate) mod traces;
 
-use std::{io::IsTerminal, path::Path, sync::Arc};
+use std::{io::IsTerminal, sync::Arc};
 
 use anyhow::{Context, Result};
 use portcullis_model::Traces;
@@ -14,7 +14,7 @@ use prometheus_client::registry::Registry;
 use tracing_subscriber::EnvFilter;
 
 use self::traces::Exporter;
-use crate::config::Telemetry;
+use crate::config::Loaded;
 
 /// Starts logging to standard error. `PORTCULLIS_LOG` chooses: `warn`, `portcullis=debug`.
 pub(crate) fn start() -> Result<()> {
@@ -28,12 +28,11 @@ pub(crate) fn start_quietly() -> Result<()> {
 
 /// Starts what sends spans to a collector, if one is configured.
 pub(crate) fn start_traces(
-    settings: Option<&Telemetry>,
-    base: &Path,
+    loaded: &Loaded,
     registry: &mut Registry,
 ) -> Result<(Option<Arc<dyn Traces>>, Option<Exporter>)> {
-    let Some(settings) = settings else { return Ok((None, None)) };
-    let (traces, exporter) = Exporter::start(settings, base, registry)?;
+    let Some(settings) = &loaded.config.telemetry else { return Ok((None, None)) };
+    let (traces, exporter) = Exporter::start(settings, &loaded.base, registry)?;
     Ok((Some(traces), Some(exporter)))
 }
 

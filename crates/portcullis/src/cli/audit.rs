@@ -1,6 +1,9 @@
-//! `portcullis audit tail|show|verify`: reading the record, and proving it.
+//! `portcullis audit tail|search|export|show|verify`: reading the record, and proving it.
 
+mod asked;
+mod export;
 mod line;
+mod search;
 mod served;
 mod tail;
 mod verify;
@@ -10,12 +13,18 @@ use jiff::Timestamp;
 use portcullis_api::audit::EventsBody;
 use serde_json::Value;
 
+pub(super) use asked::time;
+
 use super::{failure::Failure, screen::Screen, session::Session};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Audit {
     /// Shows the newest events
     Tail(tail::Tail),
+    /// Finds events: by who, what, where, when, and by words
+    Search(search::Search),
+    /// Writes all events that answer a question into a file
+    Export(export::Export),
     /// Shows one event
     Show(Show),
     /// Proves that a record is whole, from its folder or over its server
@@ -37,6 +46,8 @@ impl Audit {
     ) -> Result<(), Failure> {
         match self {
             Self::Tail(tail) => tail.run(session()?).await,
+            Self::Search(search) => search.run(session()?).await,
+            Self::Export(export) => export.run(session()?).await,
             Self::Show(show) => show.run(session()?).await,
             Self::Verify(verify) => verify.run(session, screen, now).await,
         }

@@ -13,9 +13,14 @@ use crate::{
 };
 
 /// Reading these is on record, as `record_read`.
-const READ: [(&str, &str); 2] = [
+const READ: [(&str, &str); 4] = [
     ("GET /v1/audit/events", "/v1/audit/events?limit=1"),
+    ("GET /v1/audit/export", "/v1/audit/export?format=json&limit=1"),
     ("GET /v1/audit/log/{path}", "/v1/audit/log/checkpoint"),
+    (
+        "GET /v1/reports/access",
+        "/v1/reports/access?since=2026-01-01T00:00:00Z&until=2026-02-01T00:00:00Z",
+    ),
 ];
 
 /// What the documentation lists as not on record: each entry of the first column.
