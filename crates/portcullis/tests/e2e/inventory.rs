@@ -15,7 +15,7 @@ use crate::{
 /// Reading these is on record, as `record_read`.
 const READ: [(&str, &str); 4] = [
     ("GET /v1/audit/events", "/v1/audit/events?limit=1"),
-    ("GET /v1/audit/export", "/v1/audit/export?format=json&limit=1"),
+    ("GET /v1/audit/export", "/v1/audit/export?format=json"),
     ("GET /v1/audit/log/{path}", "/v1/audit/log/checkpoint"),
     (
         "GET /v1/reports/access",
