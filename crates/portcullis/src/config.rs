@@ -207,10 +207,10 @@ pub(crate) fn schema() -> schemars::Schema {
 fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config> {
     let mut section = Section::root(document, problems)?;
     let demo = section.field("demo").map_or(Some(false), |field| field.boolean());
+    let plain = demo.unwrap_or(false);
     let control = section.required("control").and_then(|field| ControlSection::read(&field));
     let store = section.required("store").and_then(|field| store(&field, base));
-    let audit =
-        section.required("audit").and_then(|field| Audit::read(&field, demo.unwrap_or(false)));
+    let audit = section.required("audit").and_then(|field| Audit::read(&field, plain));
     let access_requests = usual(section.field("access_requests"), AccessRequests::read);
     let holding = usual(section.field("holding"), Holding::read);
     let limited = section.field("limits");
@@ -218,13 +218,11 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
     let geo = section.field("geo").map(|field| geo::Geo::read(&field));
     let shutdown = usual(section.field("shutdown"), Shutdown::read);
     let sealed = section.field("sealed").map(|field| Sealed::read(&field));
-    let telemetry = section.field("telemetry");
-    let telemetry = telemetry.map(|field| Telemetry::read(&field, demo.unwrap_or(false)));
+    let telemetry = section.field("telemetry").map(|field| Telemetry::read(&field, plain));
     let zone = section.field("zone").map(|field| field.text().map(str::to_owned));
     let given = section.field("identity");
-    let identity = given
-        .as_ref()
-        .map_or(Some(Identity::default()), |field| Identity::read(field, demo.unwrap_or(false)));
+    let identity = given.as_ref();
+    let identity = identity.map_or(Some(Identity::default()), |it| Identity::read(it, plain));
     let listeners = section.required("listeners").map(|field| listeners(&field, identity.as_ref()));
     let policies = section.required("policies").and_then(|f| f.text().map(PathBuf::from));
     let include = section.field("include");
