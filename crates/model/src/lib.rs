@@ -4,6 +4,7 @@
 //! bytes takes them as arguments. Every other crate speaks in these types.
 
 pub mod access_request;
+pub mod alert;
 pub mod ambient;
 pub mod attempt;
 pub mod base64url;
@@ -25,9 +26,11 @@ pub mod service;
 pub mod shown;
 pub mod sign_in;
 pub mod thumbprint;
+pub mod trace;
 pub mod way;
 
 pub use access_request::{AccessQuery, AccessRequest, AccessRequestState, Decision, Review, Scope};
+pub use alert::{AlertNote, Urgency};
 pub use ambient::{Clock, Entropy};
 pub use attempt::{Attempt, Outcome, RecordLevel, RefusalsCounted, Revealed};
 pub use base64url::Base64Url;
@@ -57,4 +60,5 @@ pub use service::{
 pub use shown::ShownBody;
 pub use sign_in::{Audience, Held, SignIn, SignInEnd};
 pub use thumbprint::{InvalidThumbprint, Thumbprint};
+pub use trace::{Span, SpanKind, SpanValue, TraceParent, Traces};
 pub use way::Way;
