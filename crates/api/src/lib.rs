@@ -18,6 +18,7 @@ pub mod device;
 pub(crate) mod edge;
 pub(crate) mod error;
 pub mod events;
+pub mod exports;
 pub(crate) mod extract;
 pub mod grants;
 mod idempotency;
@@ -102,6 +103,7 @@ fn documented() -> OpenApiRouter<Shared> {
         .merge(connections::routes())
         .merge(device::routes())
         .merge(audit::routes())
+        .merge(exports::routes())
         .merge(bundle::routes())
         .merge(policy::routes())
         .merge(events::routes())

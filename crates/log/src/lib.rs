@@ -29,6 +29,7 @@ mod reader;
 mod segment;
 mod sequencer;
 mod shipment;
+mod spot;
 mod tiles;
 mod verify;
 
@@ -40,4 +41,5 @@ pub use journal::{CoreJournal, Recorded, SyncHandle};
 pub use reader::{Entry, Reader};
 pub use sequencer::{Log, LogHandle, LogOptions};
 pub use shipment::{Shipment, Shipped};
+pub use spot::{Seen, spot_check};
 pub use verify::{Files, Finding, Verified, verify, verify_files};

@@ -6,6 +6,7 @@
 //! the child's code through and uses 125 for its own failures.
 
 mod access;
+mod alerts;
 mod ask;
 mod audit;
 mod bundle;
@@ -17,6 +18,7 @@ mod connections;
 mod curl;
 mod emergency;
 mod explain;
+mod exports;
 mod extend;
 mod failure;
 mod give_back;
@@ -132,6 +134,10 @@ pub(crate) enum ClientCommand {
     /// Prints a proof for one request with a token that is bound to a key; the token is read from
     /// standard input
     Proof(proof::Proof),
+    /// Lists alert rules and what they last fired for
+    Alerts(alerts::Alerts),
+    /// Lists where the record is passed on to, and how far
+    Exports(exports::Exports),
     /// Says who had access to what
     #[command(subcommand)]
     Access(access::Access),
@@ -215,6 +221,8 @@ async fn dispatch(
         }
         ClientCommand::Proof(proof) => proof.run(screen, clock)?,
         ClientCommand::Token(token) => token.run(session()?).await?,
+        ClientCommand::Alerts(alerts) => alerts.run(session()?).await?,
+        ClientCommand::Exports(exports) => exports.run(session()?).await?,
         ClientCommand::Access(access) => access.run(session()?).await?,
         ClientCommand::Audit(audit) => audit.run(session, screen, clock.now()).await?,
         ClientCommand::Bundle(bundle) => bundle.run(session()?).await?,

@@ -12,6 +12,7 @@ pub(crate) mod device;
 pub(crate) mod directory;
 pub(crate) mod enter;
 pub(crate) mod explain;
+pub(crate) mod eyes;
 pub(crate) mod grant_tokens;
 pub(crate) mod grants;
 pub(crate) mod hand_over;

@@ -14,6 +14,7 @@
 )]
 
 mod again;
+mod alerts;
 mod answers;
 mod asking;
 mod balancers;
@@ -32,6 +33,7 @@ mod directory;
 mod doors;
 mod durability;
 mod emergencies;
+mod exports;
 mod faults;
 mod feed;
 mod floods;
@@ -77,6 +79,7 @@ mod secrets;
 mod served_record;
 mod sessions;
 mod shop;
+mod sink_peer;
 mod smuggling;
 mod strangers;
 mod streams;
