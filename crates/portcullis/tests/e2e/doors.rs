@@ -256,9 +256,10 @@ fn all_doors_are_known(payments: &Payments, mut walked: BTreeSet<String>) {
     assert_eq!(changing.collect::<BTreeSet<_>>(), walked, "a door that this test does not know");
 }
 
-/// Doors with credentials of their own, whose events `jobs` and `directory` look for; and those to what
-/// is not configured here, with which `sealed` deals.
-const ELSEWHERE: [&str; 13] = [
+/// Doors with credentials of their own, whose events `jobs` and `directory` look for; those to what
+/// is not configured here, with which `sealed` deals; and one that takes a report to sign off, in `reports`.
+const ELSEWHERE: [&str; 14] = [
+    "POST /v1/reports/access/sign-offs",
     "POST /v1/sealed-credentials",
     "POST /v1/sealed-credentials/{id}/agree",
     "POST /v1/sealed-credentials/{id}/revoke",
