@@ -32,6 +32,7 @@ pub mod policy;
 pub mod principal;
 pub mod principals;
 pub mod problem_kind;
+pub mod proofs;
 pub mod refusals;
 pub mod runs;
 pub mod schedules;
@@ -100,6 +101,7 @@ fn documented() -> OpenApiRouter<Shared> {
         .merge(connections::routes())
         .merge(device::routes())
         .merge(audit::routes())
+        .merge(proofs::routes())
         .merge(bundle::routes())
         .merge(policy::routes())
         .merge(events::routes())

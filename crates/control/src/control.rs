@@ -2,6 +2,7 @@
 
 mod directory;
 mod facts;
+mod proofs;
 mod sealed;
 
 use std::{

@@ -101,8 +101,8 @@ pub(crate) enum ClientCommand {
     Review(review::ReviewArguments),
     /// Takes my own access request back
     Withdraw(withdraw::Withdraw),
-    /// Lists grants
-    Grants,
+    /// Lists grants, or shows one and the proof that it is on record
+    Grants(grants::Grants),
     /// Ends a grant, and what it opened
     Revoke(revoke::Revoke),
     /// Asks for more of my own grant; connections that it opened live on
@@ -195,7 +195,7 @@ async fn dispatch(
         ClientCommand::Requests(requests) => requests.run(session()?).await?,
         ClientCommand::Review(review) => review.run(session()?).await?,
         ClientCommand::Withdraw(withdraw) => withdraw.run(session()?).await?,
-        ClientCommand::Grants => grants::run(session()?).await?,
+        ClientCommand::Grants(grants) => grants.run(session()?).await?,
         ClientCommand::Revoke(revoke) => return revoke.run(session()?).await,
         ClientCommand::Extend(extend) => extend.run(session()?).await?,
         ClientCommand::GiveBack(give_back) => give_back.run(session()?).await?,

@@ -57,7 +57,7 @@ mod upstream;
 mod upstream_tls;
 
 pub(crate) use access_requests::AccessRequests;
-pub(crate) use audit::Audit;
+pub(crate) use audit::{Anchor, AnchorPlace, Audit};
 pub(crate) use control::ControlSection;
 pub(crate) use identity::{Identity, Workload};
 pub(crate) use limits::Limits;

@@ -28,6 +28,7 @@ use crate::{
     config, diagnostics, telemetry,
 };
 
+mod anchors;
 mod api;
 pub(crate) mod certificates;
 mod gate;
@@ -140,6 +141,7 @@ impl Running {
         let metrics = Metrics::register(&mut registry);
         let snapshots = Arc::clone(house.control.snapshots());
         registry.register_collector(Box::new(observe::Evaluations(snapshots)));
+        registry.register_collector(Box::new(house.anchors.clone()));
         let (stopping, stopped) = watch::channel(false);
         let router = portcullis_api::router(ApiParts {
             control: Arc::clone(&house.control),

@@ -27,6 +27,7 @@ pub(crate) mod origins;
 pub(crate) mod parting;
 pub(crate) mod passkeys;
 pub(crate) mod principals;
+pub(crate) mod proofs;
 pub(crate) mod recheck;
 pub(crate) mod record;
 pub(crate) mod refusals;

@@ -42,7 +42,7 @@ pub(crate) async fn log_file(core: &Arc<Core>, op: &OpContext, path: &str) -> Re
     file.ok_or(ControlError::NotFound("the file"))
 }
 
-async fn reading(core: &Arc<Core>, op: &OpContext, what: &str) -> Result<()> {
+pub(super) async fn reading(core: &Arc<Core>, op: &OpContext, what: &str) -> Result<()> {
     rights::caller(op)?;
     let allowed = rights::may_view_audit(&core.snapshot(), op);
     let kind = if allowed { EventType::RecordRead } else { EventType::ControlRefused };
@@ -125,7 +125,7 @@ fn line(entry: LogEntry) -> EventLine {
     EventLine { seq: entry.position, json: entry.json }
 }
 
-fn unavailable(_: LogUnavailable) -> ControlError {
+pub(super) fn unavailable(_: LogUnavailable) -> ControlError {
     ControlError::Unavailable("the record cannot be read at the moment".into())
 }
 

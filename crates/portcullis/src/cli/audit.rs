@@ -1,6 +1,8 @@
-//! `portcullis audit tail|show|verify`: reading the record, and proving it.
+//! `portcullis audit tail|show|verify|rotate-key`: reading the record, and proving it.
 
+mod given;
 mod line;
+mod rotate_key;
 mod served;
 mod verify;
 
@@ -24,7 +26,9 @@ pub(crate) enum Audit {
     /// Shows one event
     Show(Show),
     /// Proves that a record is whole, from its folder or over its server
-    Verify(verify::Verify),
+    Verify(Box<verify::Verify>),
+    /// Gives the log another key, in its folder; the server must be stopped
+    RotateKey(rotate_key::RotateKey),
 }
 
 #[derive(Debug, Args)]
@@ -54,6 +58,7 @@ impl Audit {
             Self::Tail(tail) => tail.run(session()?).await,
             Self::Show(show) => show.run(session()?).await,
             Self::Verify(verify) => verify.run(session, screen, now).await,
+            Self::RotateKey(rotate) => rotate.run(screen),
         }
     }
 }

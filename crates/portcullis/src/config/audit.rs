@@ -1,11 +1,14 @@
 //! `audit`: where the record is kept, and how often it is signed.
 
+mod anchors;
+
 use std::{path::PathBuf, time::Duration};
 
 use portcullis_model::Window;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub(crate) use self::anchors::{Anchor, AnchorPlace};
 use super::section::Field;
 
 /// What is not signed yet could be changed by whoever can write the folder.
@@ -21,6 +24,9 @@ pub(crate) struct Audit {
     #[schemars(with = "String")]
     #[serde(serialize_with = "super::as_text")]
     pub(crate) checkpoint_every: Window,
+    /// Where checkpoints are put outside; nowhere if absent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) anchors: Vec<Anchor>,
 }
 
 impl Audit {
@@ -29,8 +35,10 @@ impl Audit {
         let directory = section.required("directory").and_then(|f| f.text().map(PathBuf::from));
         let every = section.field("checkpoint_every");
         let every = every.map_or_else(|| Window::new(Duration::from_secs(1)).ok(), |f| pace(&f));
+        let anchors = section.field("anchors").map(|field| Anchor::list(&field));
         section.finish();
-        Some(Self { directory: directory?, checkpoint_every: every? })
+        let anchors = anchors.unwrap_or_default();
+        Some(Self { directory: directory?, checkpoint_every: every?, anchors })
     }
 }
 

@@ -58,6 +58,7 @@ mod paths;
 mod payments;
 mod people;
 mod pki;
+mod proofs;
 mod provider;
 mod provider_server;
 mod readme;
