@@ -6,50 +6,103 @@ use axum::{
     http::header::CONTENT_TYPE,
     response::{IntoResponse, Response},
 };
+use jiff::Timestamp;
 use portcullis_control::{
     ControlError,
     views::{EventFilter, EventLine},
 };
-use portcullis_model::{GrantId, ServiceName};
+use portcullis_model::{
+    AccessRequestId, ClassName, GrantId, IncidentId, InstanceName, NoWords, OperationName,
+    ServiceName,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{caller::Caller, error::Answer, extract::Search, page, parts::Shared};
 
-/// A search of the record.
+/// A search of the record: what is given must all be so.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct EventQuery {
-    /// Start at this position; the `next` of the part before.
+    /// Where to go on: the `next` of the part before, with the same `order`.
+    pub cursor: Option<u64>,
+    /// At this position or after it.
     pub from: Option<u64>,
     /// At most so many, 1 to 500; 50 if absent.
     pub limit: Option<usize>,
-    /// Only the newest `limit`, oldest of them first. Not together with `from`.
+    /// `oldest` first, as if absent, or `newest` first.
+    #[serde(default)]
+    #[param(inline)]
+    pub order: Order,
+    /// Only the newest `limit`, oldest of them first: to go on from, as new ones come. Not together with
+    /// `from`, `cursor` or `order`.
     #[serde(default)]
     pub newest: bool,
+    /// Only what this principal did, such as `corp:ana`.
+    pub principal: Option<String>,
     /// Only this service.
     #[param(value_type = Option<String>)]
     pub service: Option<ServiceName>,
+    /// Only this instance, addressed or answering.
+    #[param(value_type = Option<String>)]
+    pub instance: Option<InstanceName>,
+    /// Only this operation, such as `payments.createRefund`.
+    #[param(value_type = Option<String>)]
+    pub operation: Option<OperationName>,
     /// Only this grant.
     #[param(value_type = Option<String>)]
     pub grant: Option<GrantId>,
+    /// Only this access request.
+    #[param(value_type = Option<String>)]
+    pub access_request: Option<AccessRequestId>,
+    /// Only this incident.
+    #[param(value_type = Option<String>)]
+    pub incident: Option<IncidentId>,
+    /// Only this decision, such as `permit`, `requestable`, `deny`, `refuse` or `approve`.
+    pub decision: Option<String>,
+    /// Only where data of this class was seen.
+    #[param(value_type = Option<String>)]
+    pub class: Option<ClassName>,
     /// Only this type, such as `attempt` or `grant_ended`.
     #[serde(rename = "type")]
     #[param(rename = "type")]
     pub kind: Option<String>,
+    /// Only what happened then or later.
+    #[param(value_type = Option<String>, format = DateTime)]
+    pub since: Option<Timestamp>,
+    /// Only what happened before.
+    #[param(value_type = Option<String>, format = DateTime)]
+    pub until: Option<Timestamp>,
+    /// Only where these words are: whole words of letters and digits, in any case. Parts between spaces
+    /// must all be there, the words of each in their order: `/v1/refunds`.
+    pub text: Option<String>,
 }
 
-/// A part of the record, oldest first.
+/// In which order events come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// The oldest first.
+    #[default]
+    Oldest,
+    /// The newest first.
+    Newest,
+}
+
+/// A part of the record.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(as = Events)]
 pub struct EventsBody {
     /// The events.
     pub events: Vec<EventBody>,
-    /// Where to go on; absent if there was nothing.
+    /// The `cursor` to go on with; absent if there can be nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<u64>,
+    /// Whether there is something to look at there now. A part may be short, or empty, and more follows.
+    #[serde(default)]
+    pub more: bool,
 }
 
 /// One event of the record.
@@ -70,6 +123,41 @@ pub struct EventBody {
 pub struct LogKeyBody {
     /// A C2SP signed-note verifier key.
     pub key: String,
+}
+
+impl EventQuery {
+    /// What is asked for.
+    pub(crate) fn filter(self) -> Answer<EventFilter> {
+        let invalid = |field, message: String| ControlError::Invalid { field, message };
+        let begins = [self.from.is_some(), self.cursor.is_some(), self.order == Order::Newest];
+        if self.newest && begins.contains(&true) {
+            let message = "the newest events have no beginning or order to name".to_owned();
+            return Err(invalid("newest", message).into());
+        }
+        let words = self.text.as_deref().map(str::parse).transpose();
+        let words = words.map_err(|error: NoWords| invalid("text", error.to_string()))?;
+        let backwards = self.newest || self.order == Order::Newest;
+        let onwards = self.cursor.filter(|_| !backwards);
+        Ok(EventFilter {
+            from: self.from.max(onwards),
+            before: self.cursor.filter(|_| backwards),
+            limit: page::limit(self.limit)?,
+            newest: backwards,
+            principal: self.principal.map(Into::into),
+            service: self.service,
+            instance: self.instance,
+            operation: self.operation,
+            grant: self.grant,
+            access_request: self.access_request,
+            incident: self.incident,
+            decision: self.decision.map(Into::into),
+            class: self.class,
+            kind: self.kind.map(Into::into),
+            since: self.since,
+            until: self.until,
+            words,
+        })
+    }
 }
 
 impl TryFrom<EventLine> for EventBody {
@@ -94,22 +182,16 @@ pub(crate) async fn events(
     State(api): State<Shared>,
     Search(query): Search<EventQuery>,
 ) -> Answer<Json<EventsBody>> {
-    if query.newest && query.from.is_some() {
-        let message = "the newest events have no beginning to name".to_owned();
-        return Err(ControlError::Invalid { field: "from", message }.into());
+    let newest = query.newest;
+    let part = api.control.events(&op, query.filter()?).await?;
+    // The newest are shown as they came, and what comes after them follows.
+    let next = if newest { Some(part.size) } else { part.next };
+    let mut lines = part.lines;
+    if newest {
+        lines.reverse();
     }
-    let filter = EventFilter {
-        from: query.from,
-        limit: page::limit(query.limit)?,
-        newest: query.newest,
-        service: query.service,
-        grant: query.grant,
-        kind: query.kind,
-    };
-    let lines = api.control.events(&op, filter).await?;
-    let next = lines.last().map(|line| line.seq.saturating_add(1));
     let events = lines.into_iter().map(EventBody::try_from).collect::<Result<_, _>>()?;
-    Ok(Json(EventsBody { events, next }))
+    Ok(Json(EventsBody { events, next, more: part.more && !newest }))
 }
 
 /// A file of the transparency log

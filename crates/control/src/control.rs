@@ -40,7 +40,7 @@ use crate::{
     },
     views::{
         AccessRequestFilter, AccessRequestView, Ask, Beat, BundleView, ConnectionView, DevicePoll,
-        DeviceSignIn, EventFilter, EventLine, Explain, Explanation, GateSignIn, NewGrantToken,
+        DeviceSignIn, EventFilter, EventPart, Explain, Explanation, GateSignIn, NewGrantToken,
         NewOneTimeToken, NewRun, Origins, RefusalView, ReviewInput, ServiceView, ToolKey, WhoAmI,
     },
 };
@@ -463,7 +463,7 @@ impl Control {
     }
 
     /// Reads the record; needs `viewAudit`, and is on record itself.
-    pub async fn events(&self, op: &OpContext, filter: EventFilter) -> Result<Vec<EventLine>> {
+    pub async fn events(&self, op: &OpContext, filter: EventFilter) -> Result<EventPart> {
         record::events(&self.core, op, filter).await
     }
 

@@ -18,6 +18,7 @@ use portcullis_model::{
     Way, Window,
 };
 
+pub use portcullis_model::EventFilter;
 pub use portcullis_store::{StoredEmail, StoredGroup, StoredName, StoredUser};
 
 /// A device sign-in that has begun (RFC 8628, through control).
@@ -451,23 +452,6 @@ pub struct Beat {
     pub expires_at: Timestamp,
 }
 
-/// A search of the record.
-#[derive(Debug, Clone, Default)]
-pub struct EventFilter {
-    /// Start at this sequence number.
-    pub from: Option<u64>,
-    /// At most so many.
-    pub limit: usize,
-    /// Only the newest `limit`.
-    pub newest: bool,
-    /// Only this service.
-    pub service: Option<ServiceName>,
-    /// Only this grant.
-    pub grant: Option<GrantId>,
-    /// Only this type, as it stands in the record.
-    pub kind: Option<String>,
-}
-
 /// One leaf of the record: its number and its JSON text.
 #[derive(Debug, Clone)]
 pub struct EventLine {
@@ -475,4 +459,17 @@ pub struct EventLine {
     pub seq: u64,
     /// The leaf as it was hashed.
     pub json: String,
+}
+
+/// A part of the record: what answered a search.
+#[derive(Debug, Clone, Default)]
+pub struct EventPart {
+    /// In the order that was asked for.
+    pub lines: Vec<EventLine>,
+    /// Where to go on: at this position, or, the newest first, before it. Absent if nothing is left there.
+    pub next: Option<u64>,
+    /// Whether there is something there to look at now.
+    pub more: bool,
+    /// How many entries the record had.
+    pub size: u64,
 }

@@ -9,6 +9,7 @@ pub mod attempt;
 pub mod base64url;
 pub mod duration;
 pub mod event;
+pub mod event_filter;
 pub mod fact;
 pub mod grant;
 pub mod grant_token;
@@ -32,6 +33,7 @@ pub use attempt::{Attempt, Outcome, RecordLevel, RefusalsCounted, Revealed};
 pub use base64url::Base64Url;
 pub use duration::Window;
 pub use event::{BundleStamp, Event, EventType};
+pub use event_filter::{EventFilter, Field, Leaf, NoWords, Words};
 pub use fact::{
     Incident, IncidentId, IncidentSource, IncidentState, Schedule, ScheduleName, Severity,
 };

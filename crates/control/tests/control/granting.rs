@@ -123,10 +123,11 @@ async fn reading_the_record_takes_the_right_and_is_on_it() {
     let refused = world.control().events(&ana, filter.clone()).await;
     assert!(matches!(refused, Err(ControlError::Denied(_))));
     let found = world.control().events(&sam, filter).await.unwrap();
-    assert_eq!(found.len(), 1, "its start");
+    assert_eq!(found.lines.len(), 1, "its start");
     let newest = EventFilter { limit: 3, newest: true, ..EventFilter::default() };
     let found = world.control().events(&sam, newest).await.unwrap();
-    assert!(found.len() == 3 && found.is_sorted_by_key(|line| line.seq));
+    assert!(found.lines.len() == 3 && found.lines.is_sorted_by(|a, b| a.seq > b.seq));
+    assert_eq!((found.next, found.more), (found.lines.last().map(|line| line.seq), true));
     assert!(world.control().log_file(&sam, "checkpoint").await.is_ok());
     let missing = world.control().log_file(&sam, "nothing").await;
     assert!(matches!(missing, Err(ControlError::NotFound(_))));

@@ -69,6 +69,7 @@ mod reveal;
 mod reviews;
 mod rules;
 mod sealed;
+mod searching;
 mod secrecy;
 mod secrets;
 mod served_record;
