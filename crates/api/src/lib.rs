@@ -18,6 +18,7 @@ pub mod device;
 pub(crate) mod edge;
 pub(crate) mod error;
 pub mod events;
+pub mod evidence;
 pub(crate) mod extract;
 pub mod grants;
 mod idempotency;
@@ -25,7 +26,7 @@ pub mod incidents;
 mod openapi;
 pub mod operations;
 pub mod page;
-mod pages;
+pub mod pages;
 pub mod parts;
 pub mod passkeys;
 pub mod policy;
@@ -102,6 +103,7 @@ fn documented() -> OpenApiRouter<Shared> {
         .merge(device::routes())
         .merge(audit::routes())
         .merge(proofs::routes())
+        .merge(evidence::routes())
         .merge(bundle::routes())
         .merge(policy::routes())
         .merge(events::routes())

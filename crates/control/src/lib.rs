@@ -40,5 +40,6 @@ pub use publisher::Snapshots;
 pub use usecase::{
     cuts::{Cut, Cuts},
     directory::{GroupAttributes, UserAttributes},
+    evidence::{DecidingPolicy, Evidence, EvidenceProof, EvidenceSubject},
     hold::Waiting,
 };

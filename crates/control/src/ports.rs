@@ -61,6 +61,9 @@ pub trait EventLog: Debug + Send + Sync {
     /// The leaf at `position` with its proof at the newest checkpoint, as a C2SP tlog-proof; `None` beyond.
     async fn prove(&self, position: u64) -> Result<Option<String>, LogUnavailable>;
 
+    /// The proofs of all these leaves, without the leaves, at one checkpoint; `None` if one is beyond it.
+    async fn prove_all(&self, positions: &[u64]) -> Result<Option<Vec<String>>, LogUnavailable>;
+
     /// The path from the leaf at `position` to the root of the first `size`, or of all; `None` beyond.
     async fn inclusion(
         &self,

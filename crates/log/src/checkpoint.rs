@@ -77,7 +77,8 @@ impl Signer {
             fs::write(public, text).map_err(|source| LogError::io("write", public, source))?;
             return Ok(self);
         }
-        self.keys = Keys::parse(&text).map_err(|what| LogError::Key(format!("`{place}`: {what}")))?;
+        self.keys =
+            Keys::parse(&text).map_err(|what| LogError::Key(format!("`{place}`: {what}")))?;
         if self.keys.newest() != self.verifier_key {
             return Err(LogError::Key(format!(
                 "`{place}` names another key than the one that would sign: bring the right key back; \

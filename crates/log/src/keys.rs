@@ -59,7 +59,8 @@ impl RangedKey {
 
     fn has_signed(&self, note: &Note) -> bool {
         let Ok(verifier) = StandardVerifier::new(&self.key) else { return false };
-        verifier.name() == self.name() && note.verify(&VerifierList::new(vec![Box::new(verifier)])).is_ok()
+        verifier.name() == self.name()
+            && note.verify(&VerifierList::new(vec![Box::new(verifier)])).is_ok()
     }
 }
 
@@ -156,7 +157,8 @@ impl Keys {
         let Some((_, before, after)) = self.handovers().find(|(at, ..)| *at == seq) else {
             return Ok(());
         };
-        let wrong = || format!("does not hand over to the key `{}`, signed by the one before", after.key);
+        let wrong =
+            || format!("does not hand over to the key `{}`, signed by the one before", after.key);
         let note = serde_json::from_slice::<Handover>(record).map_err(|_| wrong())?.handover;
         let note = Note::from_bytes(note.as_bytes()).map_err(|_| wrong())?;
         let said = handover(before.name(), after.from, &after.key);

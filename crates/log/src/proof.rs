@@ -100,16 +100,15 @@ impl RecordProof {
     pub fn verify(&self, leaf: &[u8], keys: &Keys) -> Result<Proven, String> {
         let head = checkpoint::open(&self.checkpoint, keys)?;
         check_entry(self.seq, leaf).map_err(|finding| finding.to_string())?;
-        check_record(&self.hashes, head.size, head.root, self.seq, leaf_hash(leaf)).map_err(|_| {
-            format!("record {} is not what was signed at this place, or the path is not its", self.seq)
-        })?;
+        check_record(&self.hashes, head.size, head.root, self.seq, leaf_hash(leaf)).map_err(
+            |_| {
+                format!(
+                    "record {} is not what was signed at this place, or the path is not its",
+                    self.seq
+                )
+            },
+        )?;
         Ok(Proven { seq: self.seq, size: head.size, root: head.root.0 })
-    }
-
-    /// The same without the record, which is kept elsewhere.
-    #[must_use]
-    pub fn bare(self) -> Self {
-        Self { leaf: Vec::new(), ..self }
     }
 }
 
@@ -147,6 +146,19 @@ impl Reader {
         let Some(entry) = self.entry(seq)?.filter(|_| seq < head.size) else { return Ok(None) };
         let hashes = self.ask(head, |tree| prove_record(head.size, seq, tree))?;
         Ok(Some(RecordProof { seq, leaf: entry.json.into_bytes(), hashes, checkpoint }))
+    }
+
+    /// The proofs of all these records, without the records, at one checkpoint; `None` if one is beyond.
+    pub fn prove_all(&self, positions: &[u64]) -> Result<Option<Vec<RecordProof>>, LogError> {
+        let Some((head, checkpoint)) = self.head()? else { return Ok(None) };
+        if positions.iter().any(|seq| *seq >= head.size) {
+            return Ok(None);
+        }
+        let proofs = positions.iter().map(|&seq| {
+            let hashes = self.ask(head, |tree| prove_record(head.size, seq, tree))?;
+            Ok(RecordProof { seq, leaf: Vec::new(), hashes, checkpoint: checkpoint.clone() })
+        });
+        proofs.collect::<Result<_, _>>().map(Some)
     }
 
     /// The path from the record at `seq` to the root of the first `size`; of the newest checkpoint's
@@ -199,9 +211,8 @@ impl Reader {
 
     fn head(&self) -> Result<Option<(Head, String)>, LogError> {
         let Some(text) = self.checkpoint()? else { return Ok(None) };
-        let head = checkpoint::read(&text).ok_or_else(|| {
-            LogError::damaged("checkpoint", "it is no checkpoint")
-        })?;
+        let head = checkpoint::read(&text)
+            .ok_or_else(|| LogError::damaged("checkpoint", "it is no checkpoint"))?;
         Ok(Some((head, text)))
     }
 

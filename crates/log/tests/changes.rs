@@ -130,7 +130,11 @@ impl Attacked {
             Change::Shift { file, at, gone } => {
                 let (path, mut bytes) = self.file(file);
                 let at = at % bytes.len();
-                if gone { drop(bytes.remove(at)) } else { bytes.insert(at, b'7') }
+                if gone {
+                    bytes.remove(at);
+                } else {
+                    bytes.insert(at, b'7');
+                }
                 self.write(&path, Some(bytes));
             }
             Change::Delete { file } => {
@@ -202,7 +206,8 @@ impl Attacked {
     fn is_leftover(&self, path: &Path) -> bool {
         let width: u64 = path.file_name().unwrap().to_str().unwrap().parse().unwrap();
         let widest = fs::read_dir(path.parent().unwrap()).unwrap();
-        let widths = widest.map(|file| file.unwrap().file_name().to_str().unwrap().parse().unwrap());
+        let widths =
+            widest.map(|file| file.unwrap().file_name().to_str().unwrap().parse().unwrap());
         widths.max().is_some_and(|widest: u64| width < widest)
     }
 
@@ -247,9 +252,9 @@ fn split(mut rest: &[u8]) -> Vec<Vec<u8>> {
 }
 
 fn join(entries: &[Vec<u8>]) -> Vec<u8> {
-    let prefixed = entries.iter().map(|entry| {
-        [&u16::try_from(entry.len()).unwrap().to_be_bytes()[..], entry].concat()
-    });
+    let prefixed = entries
+        .iter()
+        .map(|entry| [&u16::try_from(entry.len()).unwrap().to_be_bytes()[..], entry].concat());
     prefixed.collect::<Vec<_>>().concat()
 }
 

@@ -94,6 +94,8 @@ pub enum EventType {
     ConnectionClosed,
     /// Somebody read the record.
     RecordRead,
+    /// An evidence pack was given to somebody; which one, by the digest of what it holds.
+    EvidenceGiven,
     /// The process started.
     Started,
     /// The process stopped in good order.
@@ -135,6 +137,7 @@ impl EventType {
             | Self::DirectoryChanged => 3001,
             Self::ControlRefused
             | Self::RecordRead
+            | Self::EvidenceGiven
             | Self::NoticeDelivered
             | Self::NoticeFailed => 6003,
             Self::BundleActivated

@@ -15,6 +15,7 @@ mod connect;
 mod connections;
 mod curl;
 mod emergency;
+mod evidence;
 mod explain;
 mod extend;
 mod failure;
@@ -134,6 +135,8 @@ pub(crate) enum ClientCommand {
     /// Reads and proves the record
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Keeps all that is on record of a grant, an access request or an incident, with its proofs
+    Evidence(evidence::Evidence),
     /// Looks at bundles, and steps back
     #[command(subcommand)]
     Bundle(bundle::Bundle),
@@ -212,6 +215,7 @@ async fn dispatch(
         ClientCommand::Proof(proof) => proof.run(screen, clock)?,
         ClientCommand::Token(token) => token.run(session()?).await?,
         ClientCommand::Audit(audit) => audit.run(session, screen, clock.now()).await?,
+        ClientCommand::Evidence(evidence) => evidence.run(session()?).await?,
         ClientCommand::Bundle(bundle) => bundle.run(session()?).await?,
         ClientCommand::Explain(explain) => explain.run(session()?).await?,
     }

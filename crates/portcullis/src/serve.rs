@@ -150,6 +150,7 @@ impl Running {
             standing: observe::standing(&metrics),
             assertion_keys: serde_json::json!({ "keys": [signer.jwk()] }),
             log_public_key: house.log.verifier_key().to_owned(),
+            log_keys: house.log.keys().all().iter().map(ToString::to_string).collect(),
             base_url: gate::base_url(&settings.control.url),
             clock: Arc::clone(&house.clock),
             entropy: Arc::clone(&house.entropy),

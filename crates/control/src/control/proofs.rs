@@ -3,7 +3,14 @@
 use portcullis_model::GrantId;
 
 use super::{Control, Result};
-use crate::{OpContext, ports::LogPath, usecase::proofs};
+use crate::{
+    OpContext,
+    ports::LogPath,
+    usecase::{
+        evidence::{self, Evidence, EvidenceProof},
+        proofs,
+    },
+};
 
 impl Control {
     /// The record at `seq` with its proof at the newest checkpoint, as a C2SP tlog-proof; needs
@@ -20,6 +27,22 @@ impl Control {
     /// That the first `from` records are the beginning of the first `to`, or of all.
     pub async fn consistency(&self, op: &OpContext, from: u64, to: Option<u64>) -> Result<LogPath> {
         proofs::consistency(&self.core, op, from, to).await
+    }
+
+    /// All that is on record of a grant, an access request or an incident; needs `viewAudit`.
+    pub async fn evidence(&self, op: &OpContext, id: &str) -> Result<Evidence> {
+        evidence::gather(&self.core, op, id).await
+    }
+
+    /// Puts on record that evidence whose content has this digest is given, and proves what is in it.
+    pub async fn evidence_given(
+        &self,
+        op: &OpContext,
+        evidence: &Evidence,
+        digest: &str,
+    ) -> Result<EvidenceProof> {
+        let positions = evidence.records.iter().map(|record| record.seq).collect();
+        evidence::given(&self.core, op, &evidence.subject, digest, positions).await
     }
 
     /// Where the log has the start of a grant.

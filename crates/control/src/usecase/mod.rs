@@ -11,6 +11,7 @@ pub(crate) mod cuts;
 pub(crate) mod device;
 pub(crate) mod directory;
 pub(crate) mod enter;
+pub(crate) mod evidence;
 pub(crate) mod explain;
 pub(crate) mod grant_tokens;
 pub(crate) mod grants;

@@ -16,7 +16,8 @@ use jiff::{SignedDuration, Timestamp};
 use portcullis_control::{
     Control, ControlError, ControlParts, OpContext, Provisioning, ScimSubject, Settings,
     ports::{
-        DeviceOutcome, EventLog, LogEntry, LogPath, LogUnavailable, Notifier, PeopleProvider, VerifiedPerson,
+        DeviceOutcome, EventLog, LogEntry, LogPath, LogUnavailable, Notifier, PeopleProvider,
+        VerifiedPerson,
     },
     views::{AccessRequestView, Ask, AskFor, AskOperation, DevicePoll, ReviewInput},
 };
@@ -115,6 +116,10 @@ impl EventLog for MemoryLog {
 
     /// Nothing is proved of what is in memory only.
     async fn prove(&self, _: u64) -> Result<Option<String>, LogUnavailable> {
+        Err(LogUnavailable)
+    }
+
+    async fn prove_all(&self, _: &[u64]) -> Result<Option<Vec<String>>, LogUnavailable> {
         Err(LogUnavailable)
     }
 

@@ -4,12 +4,7 @@
 //! old key signs; then `log.pub` says so, and the next key takes the old one's place. Whatever of this is
 //! missing after a crash is done at the next opening, or undone if the record is not there.
 
-use std::{
-    fs,
-    io,
-    path::Path,
-    sync::Arc,
-};
+use std::{fs, io, path::Path, sync::Arc};
 
 use serde_json::json;
 

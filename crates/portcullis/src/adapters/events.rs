@@ -57,6 +57,12 @@ impl EventLog for LogEvents {
         Ok(proof.map(|proof| proof.to_string()))
     }
 
+    async fn prove_all(&self, positions: &[u64]) -> Result<Option<Vec<String>>, LogUnavailable> {
+        let positions = positions.to_vec();
+        let proofs = self.read(move |reader| reader.prove_all(&positions)).await?;
+        Ok(proofs.map(|proofs| proofs.iter().map(ToString::to_string).collect()))
+    }
+
     async fn inclusion(
         &self,
         position: u64,

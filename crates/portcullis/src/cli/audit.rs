@@ -2,6 +2,7 @@
 
 mod given;
 mod line;
+mod pack;
 mod rotate_key;
 mod served;
 mod verify;

@@ -198,34 +198,38 @@ async fn turn(
 
 impl Collector for Anchors {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        if self.0.is_empty() {
-            return Ok(());
-        }
-        let labels = |index: usize, standing: &Standing| {
-            [("anchor", index.to_string()), ("kind", standing.kind.to_owned())]
-        };
-        let gauge = ConstGauge::new(0_u64);
+        let encoder = &mut encoder;
         let help = "Records that the newest checkpoint speaks of that this place has got";
-        let name = "portcullis_log_anchor_size";
-        let mut family = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
-        for (index, standing) in self.0.iter().enumerate() {
-            let gauge = ConstGauge::new(standing.size.load(Ordering::Relaxed));
-            gauge.encode(family.encode_family(&labels(index, standing))?)?;
-        }
+        self.family(encoder, "portcullis_log_anchor_size", help, |standing| {
+            let size = standing.size.load(Ordering::Relaxed);
+            ConstGauge::new(i64::try_from(size).unwrap_or(i64::MAX))
+        })?;
         let help = "Whether the newest try to anchor a checkpoint failed";
-        let name = "portcullis_log_anchor_failing";
-        let mut family = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
-        for (index, standing) in self.0.iter().enumerate() {
-            let gauge = ConstGauge::new(u64::from(standing.failing.load(Ordering::Relaxed)));
-            gauge.encode(family.encode_family(&labels(index, standing))?)?;
-        }
-        let counter = ConstCounter::new(0_u64);
+        self.family(encoder, "portcullis_log_anchor_failing", help, |standing| {
+            ConstGauge::new(i64::from(standing.failing.load(Ordering::Relaxed)))
+        })?;
         let help = "Checkpoints that could not be anchored";
-        let name = "portcullis_log_anchor_failures";
-        let mut family = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
+        self.family(encoder, "portcullis_log_anchor_failures", help, |standing| {
+            ConstCounter::new(standing.failures.load(Ordering::Relaxed))
+        })
+    }
+}
+
+impl Anchors {
+    /// One metric of all places.
+    fn family<M: EncodeMetric>(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        name: &str,
+        help: &str,
+        metric: impl Fn(&Standing) -> M,
+    ) -> Result<(), std::fmt::Error> {
+        let Some(first) = self.0.first() else { return Ok(()) };
+        let kind = metric(first).metric_type();
+        let mut family = encoder.encode_descriptor(name, help, None, kind)?;
         for (index, standing) in self.0.iter().enumerate() {
-            let counter = ConstCounter::new(standing.failures.load(Ordering::Relaxed));
-            counter.encode(family.encode_family(&labels(index, standing))?)?;
+            let labels = [("anchor", index.to_string()), ("kind", standing.kind.to_owned())];
+            metric(standing).encode(family.encode_family(&labels)?)?;
         }
         Ok(())
     }

@@ -31,6 +31,7 @@ mod desync;
 mod directory;
 mod doors;
 mod emergencies;
+mod evidence;
 mod faults;
 mod feed;
 mod floods;

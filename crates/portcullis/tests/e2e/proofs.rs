@@ -195,8 +195,13 @@ fn k06_a_copy_that_went_on_another_way_is_found_by_both() {
     let mut kept = Kept::open("");
     kept.go_on();
     // Two processes never have one folder.
-    let rotated = kept.payments.house.says("nobody", &["audit", "rotate-key", kept.audit.to_str().unwrap()]);
-    assert!(rotated.0 == Some(2) && rotated.1.contains("in use by another process"), "{}", rotated.1);
+    let rotated =
+        kept.payments.house.says("nobody", &["audit", "rotate-key", kept.audit.to_str().unwrap()]);
+    assert!(
+        rotated.0 == Some(2) && rotated.1.contains("in use by another process"),
+        "{}",
+        rotated.1
+    );
     kept.payments.house.kill();
     let copied = kept.payments.house.dir().join("copied");
     copy(&kept.audit, &copied);
@@ -257,7 +262,8 @@ impl Notary {
                     text += &String::from_utf8_lossy(&part[..read]);
                 }
                 let status = if number == 0 { "503 Busy" } else { "200 OK" };
-                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                let answer =
+                    format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
                 stream.write_all(answer.as_bytes()).unwrap();
                 taken.lock().unwrap_or_else(PoisonError::into_inner).push(text);
             }
@@ -311,8 +317,7 @@ fn k08_a_key_is_changed_and_the_old_one_signs_nothing_more() {
     // All of it with the new file; what was signed earlier with either.
     let (anchors, old_checkpoint) =
         (kept.outside.to_str().unwrap().to_owned(), old_checkpoint.to_str().unwrap().to_owned());
-    let (code, said) =
-        kept.verify(&["--anchors", &anchors, "--checkpoint", &old_checkpoint]);
+    let (code, said) = kept.verify(&["--anchors", &anchors, "--checkpoint", &old_checkpoint]);
     assert_eq!(code, Some(0), "{said}");
     let (code, said) = kept.verify(&["--key", old.trim()]);
     assert!(code == Some(1) && said.contains("new log.pub"), "{said}");

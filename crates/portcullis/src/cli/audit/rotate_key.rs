@@ -49,7 +49,10 @@ impl RotateKey {
         for key in rotated.keys.all() {
             screen.line(&format!("  {key}"));
         }
-        screen.line(&format!("give auditors the new {}: without it they prove nothing newer", public.display()));
+        screen.line(&format!(
+            "give auditors the new {}: without it they prove nothing newer",
+            public.display()
+        ));
         Ok(())
     }
 }

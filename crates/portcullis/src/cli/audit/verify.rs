@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use portcullis_log::{Keys, RecordProof, Verified, verify};
 use serde_json::{Value, json};
 
-use super::{given, served};
+use super::{given, pack, served};
 use crate::cli::{failure::Failure, screen::Screen, session::Session, when};
 
 const CHECKPOINT: &str = "checkpoint";
@@ -21,8 +21,8 @@ const KEY_FILE: &str = "log.pub";
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
     /// The record: the folder that `audit.directory` names, a copy of the `log` folder in it, or the
-    /// address of the control server, like `https://portcullis.example.com`
-    #[arg(default_value = "audit", value_name = "FOLDER|URL")]
+    /// address of the control server, like `https://portcullis.example.com`; or an evidence pack
+    #[arg(default_value = "audit", value_name = "FOLDER|URL|PACK")]
     record: PathBuf,
     /// The log's public key, or a file with it; `log.pub` beside the log if absent, which proves
     /// nothing against whoever could change that too. What comes from elsewhere needs it
@@ -49,6 +49,9 @@ impl Verify {
         if let Some(file) = &self.proof {
             return self.one(file, screen);
         }
+        if self.record.is_file() {
+            return self.pack(screen);
+        }
         let mut held: Vec<_> =
             self.checkpoint.as_deref().map(given::read).transpose()?.into_iter().collect();
         if let Some(anchors) = &self.anchors {
@@ -57,7 +60,9 @@ impl Verify {
         let kept = held.len();
         let verified = if let Some(server) = self.record.to_str().and_then(served::address) {
             let server = server?;
-            let key = self.needed_key(&format!("what {server} itself hands out proves nothing against {server}"))?;
+            let key = self.needed_key(&format!(
+                "what {server} itself hands out proves nothing against {server}"
+            ))?;
             served::verify(session()?, &server, key, held).await?
         } else {
             let log = self.log()?;
@@ -70,7 +75,8 @@ impl Verify {
 
     /// One record, by its proof.
     fn one(&self, file: &Path, screen: &Screen) -> Result<(), Failure> {
-        let key = self.needed_key("what stands in the proof proves nothing against whoever made it")?;
+        let key =
+            self.needed_key("what stands in the proof proves nothing against whoever made it")?;
         let keys = Keys::parse(&key).map_err(Failure::WrongUse)?;
         let proven = RecordProof::parse(&given::read(file)?).and_then(|proof| {
             let proven = proof.verify(&proof.leaf, &keys)?;
@@ -82,7 +88,9 @@ impl Verify {
         let record: Value = serde_json::from_str(&leaf).unwrap_or_default();
         if screen.is_json() {
             let root = hex(&proven.root);
-            screen.body(&json!({"seq": proven.seq, "size": proven.size, "root": root, "record": record}));
+            screen.body(
+                &json!({"seq": proven.seq, "size": proven.size, "root": root, "record": record}),
+            );
             return Ok(());
         }
         screen.line(&format!(
@@ -92,6 +100,45 @@ impl Verify {
             keys.name()
         ));
         screen.body(&record);
+        Ok(())
+    }
+
+    /// An evidence pack.
+    fn pack(&self, screen: &Screen) -> Result<(), Failure> {
+        let place = self.record.display().to_string();
+        if self.checkpoint.is_some() || self.anchors.is_some() {
+            return Err(Failure::WrongUse(format!(
+                "{place} is an evidence pack: compare the log with what you kept, not the pack"
+            )));
+        }
+        let key = self.needed_key("the one in the pack proves nothing against whoever made it")?;
+        let keys = Keys::parse(&key).map_err(Failure::WrongUse)?;
+        let bytes = fs::read(&self.record).map_err(|error| Failure::local(&place, &error))?;
+        let shown = pack::verify(&bytes, &keys)
+            .map_err(|why| Failure::Refused(format!("{place} proves nothing: {why}")))?;
+        let (body, given) = (&shown.body, &shown.given);
+        if screen.is_json() {
+            screen.body(&json!({"kind": body.kind, "id": body.id, "records": shown.records,
+                "bundles": shown.bundles, "given": given.seq, "size": given.size,
+                "root": hex(&given.root), "evidence": body}));
+            return Ok(());
+        }
+        screen.line(&format!(
+            "proved: {} records of {} {}, each in the log of `{}` that the signed checkpoint of {} records \
+             speaks of",
+            shown.records,
+            body.kind.replace('_', " "),
+            body.id,
+            keys.name(),
+            given.size
+        ));
+        screen.line(&format!(
+            "evidence.json says what they say; {} bundles have the digests that they name; record {} says that \
+             exactly this was given to {}",
+            shown.bundles, given.seq, body.made_by
+        ));
+        screen.line(&format!("root:   {}", hex(&given.root)));
+        screen.note("that nothing else is on record of it, the log itself proves: `portcullis audit verify`");
         Ok(())
     }
 
@@ -146,7 +193,9 @@ fn hex(root: &[u8]) -> String {
 fn show(verified: &Verified, kept: usize, screen: &Screen, now: Timestamp) {
     let root = hex(&verified.root);
     if screen.is_json() {
-        screen.body(&json!({"size": verified.size, "root": root, "time": verified.time, "kept": kept}));
+        screen.body(
+            &json!({"size": verified.size, "root": root, "time": verified.time, "kept": kept}),
+        );
         return;
     }
     let newest = verified.time.map(|time| format!(" of {}", when::at(time, now)));

@@ -43,8 +43,7 @@ impl AnchorFile {
     }
 
     fn bring_now(&mut self, reader: &Reader, keys: &Keys) -> Result<u64, Trouble> {
-        let mut file =
-            OpenOptions::new().read(true).append(true).create(true).open(&self.path)?;
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(&self.path)?;
         let unfinished = self.compare(&mut file, reader, keys)?;
         if let Some(newest) = &self.newest {
             reader.continues(&newest.checkpoint, keys)?;
