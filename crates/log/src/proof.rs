@@ -1,8 +1,8 @@
 //! Proofs of single records, and that one size of the log is the beginning of another: small enough to
 //! hand to anybody, and checked without the log.
 //!
-//! The algebra is `tlog_tiles`' own. Hashes are read from the tiles and checked against the signed root
-//! while they are read, so that a damaged tile gives no proof, and never a wrong one.
+//! The algebra is `tlog_tiles`' own. What is made of the tiles is checked against the signed root before
+//! it is given away, so that a damaged tile gives no proof, and never a wrong one.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use tlog_tiles::{
 };
 
 use crate::{
-    Keys, LogError, Reader,
+    Entry, Keys, LogError, Reader,
     checkpoint::{self, Head},
     tiles::{HASH_BYTES, Shelf, TileName, leaf_hash},
     verify::check_entry,
@@ -144,7 +144,7 @@ impl Reader {
     pub fn prove(&self, seq: u64) -> Result<Option<RecordProof>, LogError> {
         let Some((head, checkpoint)) = self.head()? else { return Ok(None) };
         let Some(entry) = self.entry(seq)?.filter(|_| seq < head.size) else { return Ok(None) };
-        let hashes = self.ask(head, |tree| prove_record(head.size, seq, tree))?;
+        let hashes = self.to_root(head, head, &entry)?;
         Ok(Some(RecordProof { seq, leaf: entry.json.into_bytes(), hashes, checkpoint }))
     }
 
@@ -155,7 +155,8 @@ impl Reader {
             return Ok(None);
         }
         let proofs = positions.iter().map(|&seq| {
-            let hashes = self.ask(head, |tree| prove_record(head.size, seq, tree))?;
+            let entry = self.entry(seq)?.ok_or_else(|| missing(seq))?;
+            let hashes = self.to_root(head, head, &entry)?;
             Ok(RecordProof { seq, leaf: Vec::new(), hashes, checkpoint: checkpoint.clone() })
         });
         proofs.collect::<Result<_, _>>().map(Some)
@@ -164,13 +165,24 @@ impl Reader {
     /// The path from the record at `seq` to the root of the first `size`; of the newest checkpoint's
     /// without. `None` beyond.
     pub fn inclusion(&self, seq: u64, size: Option<u64>) -> Result<Option<TreePath>, LogError> {
-        self.tree_path(size, |size| seq < size, |size, tree| prove_record(size, seq, tree))
+        let within = |size| seq < size;
+        self.tree_path(size, within, |head, at| {
+            let entry = self.entry(seq)?.ok_or_else(|| missing(seq))?;
+            self.to_root(head, at, &entry)
+        })
     }
 
     /// That the first `from` records are the beginning of the first `to`; `to` as above.
     pub fn consistency(&self, from: u64, to: Option<u64>) -> Result<Option<TreePath>, LogError> {
         let within = |size| (1..=size).contains(&from);
-        self.tree_path(to, within, |size, tree| prove_tree(size, from, tree))
+        self.tree_path(to, within, |head, at| {
+            let old = self.root_at(head, from)?;
+            self.ask(head, |tree| {
+                let hashes = prove_tree(at.size, from, tree)?;
+                check_tree(&hashes, at.size, at.root, from, old)?;
+                Ok(hashes)
+            })
+        })
     }
 
     /// Whether the log still begins as `held` says, a checkpoint that was kept elsewhere. Reads a few
@@ -186,7 +198,7 @@ impl Reader {
         }
         match head.filter(|head| head.size >= held.size) {
             None => Err(NotContinued::SetBack { held: held.size, found: size }),
-            Some(head) if self.ask(head, |tree| tree_hash(held.size, tree))? == held.root => Ok(()),
+            Some(head) if self.root_at(head, held.size)? == held.root => Ok(()),
             Some(_) => Err(NotContinued::Rewritten { size: held.size }),
         }
     }
@@ -195,18 +207,44 @@ impl Reader {
         &self,
         size: Option<u64>,
         within: impl Fn(u64) -> bool,
-        prove: impl Fn(u64, &TileHashReader<'_>) -> Result<Vec<Hash>, TreeError>,
+        prove: impl Fn(Head, Head) -> Result<Vec<Hash>, LogError>,
     ) -> Result<Option<TreePath>, LogError> {
         let Some((head, checkpoint)) = self.head()? else { return Ok(None) };
         let size = size.unwrap_or(head.size);
         if size > head.size || !within(size) {
             return Ok(None);
         }
-        let (root, hashes) =
-            self.ask(head, |tree| Ok((tree_hash(size, tree)?, prove(size, tree)?)))?;
+        let root = self.root_at(head, size)?;
+        let hashes = prove(head, Head { size, root })?;
         let checkpoint = (size == head.size).then_some(checkpoint);
         let hashes = hashes.iter().map(ToString::to_string).collect();
         Ok(Some(TreePath { size, root: root.to_string(), hashes, checkpoint }))
+    }
+
+    // INVARIANT: what leaves here has been checked against the signed root, as whoever gets it will. The
+    // library checks tiles while it reads them, but not each of them where several of the roots that make
+    // up the tree lie in one tile.
+
+    /// The root of the first `size` records, at least one.
+    fn root_at(&self, head: Head, size: u64) -> Result<Hash, LogError> {
+        if size == head.size {
+            return Ok(head.root);
+        }
+        self.ask(head, |tree| {
+            let root = tree_hash(size, tree)?;
+            check_tree(&prove_tree(head.size, size, tree)?, head.size, head.root, size, root)?;
+            Ok(root)
+        })
+    }
+
+    /// The path of a record to the root of `at`, a beginning of `head`.
+    fn to_root(&self, head: Head, at: Head, entry: &Entry) -> Result<Vec<Hash>, LogError> {
+        let (seq, leaf) = (entry.seq, leaf_hash(entry.json.as_bytes()));
+        self.ask(head, |tree| {
+            let hashes = prove_record(at.size, seq, tree)?;
+            check_record(&hashes, at.size, at.root, seq, leaf)?;
+            Ok(hashes)
+        })
     }
 
     fn head(&self) -> Result<Option<(Head, String)>, LogError> {
@@ -225,6 +263,10 @@ impl Reader {
         let tree = TileHashReader::new(head.size, head.root, &tiles);
         ask(&tree).map_err(|error| LogError::damaged("tile", error.to_string()))
     }
+}
+
+fn missing(seq: u64) -> LogError {
+    LogError::damaged("tile/entries", format!("record {seq} is missing"))
 }
 
 /// Why the log is not what it was.

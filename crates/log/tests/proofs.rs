@@ -15,7 +15,9 @@ use std::{fs, path::Path};
 use portcullis_log::{
     Anchored, Finding, Keys, Log, NotContinued, Reader, RecordProof, anchored, check_consistency,
 };
-use support::{checkpoint, copy, entries, options, small_log, verified, verifier_key};
+use support::{
+    checkpoint, copy, entries, options, options_for_another_key, small_log, verified, verifier_key,
+};
 
 fn keys(home: &Path) -> Keys {
     Keys::parse(&verifier_key(home)).unwrap()
@@ -165,7 +167,7 @@ fn k08_after_a_rotation_the_old_key_proves_the_old_range_and_no_more() {
     let old_secret = fs::read(home.path().join("log.key")).unwrap();
     let old_proof = reader(home.path()).prove(2).unwrap().unwrap();
 
-    let rotated = Log::rotate_key(&options(home.path())).unwrap();
+    let rotated = Log::rotate_key(&options_for_another_key(home.path())).unwrap();
     assert_eq!((rotated.seq, rotated.keys.all().len()), (4, 2));
     assert_eq!(verifier_key(home.path()), rotated.keys.to_string());
     assert_ne!(fs::read(home.path().join("log.key")).unwrap(), old_secret);
@@ -200,7 +202,7 @@ fn k08_after_a_rotation_the_old_key_proves_the_old_range_and_no_more() {
 fn k08_a_handover_that_is_not_where_the_keys_say_is_found() {
     let (home, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     small_log(home.path(), 4);
-    Log::rotate_key(&options(home.path())).unwrap();
+    Log::rotate_key(&options_for_another_key(home.path())).unwrap();
     small_log(home.path(), 9);
     let moved = verifier_key(home.path()).replace("0-5", "0-4").replace("5-", "4-");
     let finding = portcullis_log::verify(&home.path().join("log"), &moved, None).unwrap_err();
@@ -217,7 +219,7 @@ fn a_rotation_that_a_crash_stopped_is_finished_or_undone() {
     small_log(home.path(), 4);
     let before = tempfile::tempdir().unwrap();
     copy(home.path(), before.path()).unwrap();
-    let rotated = Log::rotate_key(&options(home.path())).unwrap();
+    let rotated = Log::rotate_key(&options_for_another_key(home.path())).unwrap();
     let (key, public) = (home.path().join("log.key"), home.path().join("log.pub"));
     let next = home.path().join("log.key.next");
     let old = |file: &str| before.path().join(file);

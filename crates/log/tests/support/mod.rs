@@ -54,6 +54,11 @@ pub(crate) fn options(directory: &Path) -> LogOptions {
     }
 }
 
+/// The same, drawing another key.
+pub(crate) fn options_for_another_key(directory: &Path) -> LogOptions {
+    LogOptions { entropy: Arc::new(Counting(AtomicU64::new(11))), ..options(directory) }
+}
+
 pub(crate) fn open(directory: &Path) -> Log {
     Log::open(&options(directory)).unwrap()
 }
