@@ -143,7 +143,7 @@ pub(crate) async fn gather(core: &Arc<Core>, op: &OpContext, id: &str) -> Result
         }
     }
     let bundles = bundles(core, &mut records).await?;
-    let made_by = rights::caller(op)?.id.to_string();
+    let made_by = rights::caller(op)?.id.id.to_string();
     let records = records.into_values().collect();
     Ok(Evidence { subject, made_by, made_at: op.now(), records, bundles })
 }

@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::TcpListener,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -19,11 +19,6 @@ use crate::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
-
-fn copy(from: &Path, to: &Path) {
-    let copied = Command::new("cp").arg("-r").args([from, to]).status().unwrap();
-    assert!(copied.success());
-}
 
 #[track_caller]
 fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
@@ -83,6 +78,25 @@ impl Kept {
     fn verify(&self, more: &[&str]) -> (Option<i32>, String) {
         let audit = self.audit.to_str().unwrap();
         self.payments.house.says("auditor", &[&["audit", "verify", audit], more].concat())
+    }
+
+    /// Copies record and store of the stopped house: the whole of what it knows.
+    fn keep(&self, name: &str) -> PathBuf {
+        let dir = self.payments.house.dir();
+        let kept = dir.join(name);
+        fs::create_dir(&kept).unwrap();
+        let script = format!("cp -r audit portcullis.db* {name}/");
+        let copied = Command::new("sh").args(["-c", &script]).current_dir(dir).status().unwrap();
+        assert!(copied.success());
+        kept
+    }
+
+    /// Brings back what was kept, in place of what is there.
+    fn bring_back(&self, name: &str) {
+        let script = format!("rm -rf audit portcullis.db* && cp -r {name}/* .");
+        let dir = self.payments.house.dir();
+        let copied = Command::new("sh").args(["-c", &script]).current_dir(dir).status().unwrap();
+        assert!(copied.success());
     }
 
     /// What the binary says that does not start.
@@ -162,8 +176,7 @@ fn k05_a_record_that_was_set_back_to_an_older_valid_state_does_not_go_on() {
     let mut kept = Kept::open("");
     kept.go_on();
     kept.payments.house.kill();
-    let older = kept.payments.house.dir().join("older");
-    copy(&kept.audit, &older);
+    kept.keep("older");
     kept.payments.house.restart();
     kept.go_on();
     let anchors = kept.outside.to_str().unwrap().to_owned();
@@ -172,9 +185,8 @@ fn k05_a_record_that_was_set_back_to_an_older_valid_state_does_not_go_on() {
     kept.payments.house.kill();
 
     // An older state of the whole folder is valid by itself.
-    let newer = kept.payments.house.dir().join("newer");
-    fs::rename(&kept.audit, &newer).unwrap();
-    copy(&older, &kept.audit);
+    kept.keep("newer");
+    kept.bring_back("older");
     assert_eq!(kept.verify(&[]).0, Some(0));
     let (code, said) = kept.verify(&["--anchors", &anchors]);
     assert!(code == Some(1) && said.contains("cut or set back"), "{said}");
@@ -185,7 +197,7 @@ fn k05_a_record_that_was_set_back_to_an_older_valid_state_does_not_go_on() {
     let said = kept.refuses_to_start();
     assert!(said.contains("holds no log"), "{said}");
     // With the right one it goes on.
-    fs::rename(&newer, &kept.audit).unwrap();
+    kept.bring_back("newer");
     kept.payments.house.restart();
     kept.go_on();
 }
@@ -203,14 +215,11 @@ fn k06_a_copy_that_went_on_another_way_is_found_by_both() {
         rotated.1
     );
     kept.payments.house.kill();
-    let copied = kept.payments.house.dir().join("copied");
-    copy(&kept.audit, &copied);
+    kept.keep("copied");
     kept.payments.house.restart();
     kept.go_on();
     kept.payments.house.kill();
-    let first = kept.payments.house.dir().join("first");
-    fs::rename(&kept.audit, &first).unwrap();
-    fs::rename(&copied, &kept.audit).unwrap();
+    kept.bring_back("copied");
     // The copy, which knows nothing of the anchors, signs other records under the same numbers.
     let lines = fs::read_to_string(&kept.outside).unwrap();
     fs::remove_file(&kept.outside).unwrap();
@@ -301,8 +310,7 @@ fn k08_a_key_is_changed_and_the_old_one_signs_nothing_more() {
     let old_checkpoint = kept.payments.house.dir().join("old.checkpoint");
     fs::copy(kept.audit.join("log/checkpoint"), &old_checkpoint).unwrap();
     kept.payments.house.kill();
-    let stolen = kept.payments.house.dir().join("stolen");
-    copy(&kept.audit, &stolen);
+    kept.keep("stolen");
     let audit = kept.audit.to_str().unwrap().to_owned();
     let (code, said) = kept.payments.house.says("nobody", &["audit", "rotate-key", &audit]);
     assert!(code == Some(0) && said.contains("new key"), "{said}");
@@ -323,9 +331,8 @@ fn k08_a_key_is_changed_and_the_old_one_signs_nothing_more() {
     assert!(code == Some(1) && said.contains("new log.pub"), "{said}");
     // The stolen key goes on where it was; the new file says that it may not.
     kept.payments.house.kill();
-    let new = kept.payments.house.dir().join("new");
-    fs::rename(&kept.audit, &new).unwrap();
-    fs::rename(&stolen, &kept.audit).unwrap();
+    let new = kept.keep("new").join("audit");
+    kept.bring_back("stolen");
     let said = kept.refuses_to_start();
     assert!(said.contains("outside.checkpoints"), "{said}");
     fs::rename(&kept.outside, kept.payments.house.dir().join("away")).unwrap();

@@ -13,7 +13,13 @@ const MOST_ANCHORS: usize = 256 << 20;
 /// A verifier key has plus signs and a path of a file rarely does; a file that exists wins.
 pub(super) fn key(text: &str) -> Result<String, Failure> {
     let path = Path::new(text);
-    if path.exists() { read(path) } else { Ok(text.to_owned()) }
+    if path.exists() {
+        read(path)
+    } else if text.contains('+') {
+        Ok(text.to_owned())
+    } else {
+        Err(Failure::WrongUse(format!("`{text}` is neither a file nor a verifier key")))
+    }
 }
 
 pub(super) fn read(path: &Path) -> Result<String, Failure> {
