@@ -71,6 +71,10 @@ pub struct Sensitive {
     pub classes: Vec<Class>,
     /// Where all of them are, for a walk through a document.
     pub automaton: Automaton,
+    /// Those that show the end of a value.
+    pub last_four: ClassSet,
+    /// Those that are found by their looks.
+    pub recognised: ClassSet,
 }
 
 /// One class.
@@ -117,7 +121,15 @@ impl Sensitive {
         let paths = classes.iter().enumerate();
         let paths = paths.flat_map(|(at, class)| class.paths.iter().map(move |path| (at, path)));
         match Automaton::new(paths) {
-            Ok(automaton) if wrong.is_empty() => Ok(Self { classes, automaton }),
+            Ok(automaton) if wrong.is_empty() => {
+                let of = |is: fn(&Class) -> bool| {
+                    let classes = classes.iter().enumerate().filter(|(_, class)| is(class));
+                    classes.fold(ClassSet::default(), |set, (at, _)| set.with(at))
+                };
+                let last_four = of(|class| class.mask == Mask::LastFour);
+                let recognised = of(|class| !class.recognise.is_empty());
+                Ok(Self { classes, automaton, last_four, recognised })
+            }
             Ok(_) => Err(wrong),
             Err(error) => {
                 wrong.push(error.to_string());

@@ -83,6 +83,11 @@ pub(crate) fn masked(exchange: &Exchange) -> Option<(Arc<Sensitive>, ClassSet)> 
     exchange.sight.as_deref().map(|sight| (Arc::clone(&sight.sensitive), sight.masked))
 }
 
+/// Whether anything of the answer has to be masked.
+pub(crate) fn masks(exchange: &Exchange) -> bool {
+    exchange.sight.as_deref().is_some_and(|sight| !sight.masked.is_empty())
+}
+
 /// The answer is there: a connection that is watched, or will be, carries it from here on, shows what is
 /// seen by now and hangs on that. Before, nothing was shown, and nothing that ended could end it.
 pub(crate) fn watched(exchange: &Exchange, watch: Option<&Watch>, opening: Option<&mut Opening>) {

@@ -21,10 +21,7 @@ mod telling;
 
 use std::sync::Arc;
 
-use portcullis_policy::{
-    ClassSet, Sensitive,
-    sensitive::{Mask, automaton::Automaton},
-};
+use portcullis_policy::{ClassSet, Sensitive, sensitive::automaton::Automaton};
 
 pub(crate) use json::{Framing, Json};
 
@@ -78,26 +75,17 @@ const HIDDEN: &[u8] = b"***";
 pub(crate) struct Rules {
     sensitive: Arc<Sensitive>,
     classes: ClassSet,
-    /// Those that show the end of a value.
-    last_four: ClassSet,
-    /// Whether any of them is found by its looks.
-    recognises: bool,
 }
 
 impl Rules {
     /// Masks `classes`.
     pub(crate) fn new(sensitive: Arc<Sensitive>, classes: ClassSet) -> Self {
-        let of = |set: ClassSet, is: &dyn Fn(usize) -> bool| {
-            let all = (0..sensitive.classes.len()).filter(|at| set.contains(*at) && is(*at));
-            all.fold(ClassSet::default(), ClassSet::with)
-        };
-        let class = |at: usize| sensitive.classes.get(at);
-        let last_four =
-            of(classes, &|at| class(at).is_some_and(|class| class.mask == Mask::LastFour));
-        let recognises =
-            !of(classes, &|at| class(at).is_some_and(|class| !class.recognise.is_empty()))
-                .is_empty();
-        Self { sensitive, classes, last_four, recognises }
+        Self { sensitive, classes }
+    }
+
+    /// Whether any of them is found by its looks.
+    fn recognises(&self) -> bool {
+        self.classes.0 & self.sensitive.recognised.0 != 0
     }
 
     fn automaton(&self) -> &Automaton {
@@ -106,7 +94,7 @@ impl Rules {
 
     /// Whether of these classes each shows the end of a value.
     fn shows_end(&self, classes: ClassSet) -> bool {
-        classes.0 & !self.last_four.0 == 0
+        classes.0 & !self.sensitive.last_four.0 == 0
     }
 }
 

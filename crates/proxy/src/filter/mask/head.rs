@@ -14,32 +14,26 @@ use crate::filter::remove_matching;
 /// Asks for nothing that could not be masked. RFC 9110: a server may always answer as if these were not
 /// there; what would make a change depend on a tag that no client was given is refused.
 pub(crate) fn of_request(method: &Method, headers: &mut HeaderMap) -> Result<(), &'static str> {
-    const PARTS: [HeaderName; 4] =
-        [header::RANGE, header::IF_RANGE, header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE];
     const CHANGES: [HeaderName; 2] = [header::IF_MATCH, header::IF_UNMODIFIED_SINCE];
-    let any = |value: &HeaderValue| value.as_bytes().trim_ascii() == b"*";
-    if !method.is_safe() && headers.get_all(header::IF_NONE_MATCH).iter().any(|value| !any(value)) {
+    let is_safe = method.is_safe();
+    let are_any = |name: &HeaderName| {
+        headers.get_all(name).iter().all(|value| value.as_bytes().trim_ascii() == b"*")
+    };
+    if !is_safe && !(are_any(&header::IF_NONE_MATCH) && CHANGES.iter().all(are_any)) {
         return Err(NO_TAGS);
     }
-    for name in CHANGES {
-        let is_any = headers.get_all(&name).iter().all(any);
-        if !method.is_safe() && !is_any {
-            return Err(NO_TAGS);
-        }
-        if method.is_safe() {
-            headers.remove(name);
-        }
-    }
-    for name in PARTS {
-        if method.is_safe() || name != header::IF_NONE_MATCH {
-            headers.remove(name);
-        }
-    }
-    for name in
-        ["a-im", "want-digest", "want-content-digest", "want-repr-digest", "available-dictionary"]
-    {
-        headers.remove(name);
-    }
+    remove_matching(headers, |name| match *name {
+        header::RANGE | header::IF_RANGE | header::IF_MODIFIED_SINCE => true,
+        header::IF_NONE_MATCH | header::IF_MATCH | header::IF_UNMODIFIED_SINCE => is_safe,
+        _ => matches!(
+            name.as_str(),
+            "a-im"
+                | "want-digest"
+                | "want-content-digest"
+                | "want-repr-digest"
+                | "available-dictionary"
+        ),
+    });
     if headers.contains_key(GRPC_ACCEPTS) {
         headers.insert(GRPC_ACCEPTS, HeaderValue::from_static("identity"));
     }
@@ -178,6 +172,9 @@ fn may_lead(name: &HeaderName) -> bool {
 /// Values that look like something sensitive go, whatever header they are in.
 fn withhold(headers: &mut HeaderMap, rules: &Rules) {
     let is_fine = |value: &HeaderValue| !tells(value.as_bytes(), rules);
+    if headers.values().all(is_fine) {
+        return;
+    }
     let doomed: Vec<HeaderName> = headers
         .keys()
         .filter(|name| !headers.get_all(*name).iter().all(is_fine))

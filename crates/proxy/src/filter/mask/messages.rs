@@ -96,12 +96,12 @@ impl Masking for Walk<'_> {
 
     fn is_masked_number(&mut self, number: &dyn Display, at: &[At]) -> bool {
         self.is_masked(at)
-            || self.rules.recognises && !self.recognised(&number.to_string()).is_empty()
+            || self.rules.recognises() && !self.recognised(&number.to_string()).is_empty()
     }
 
     fn text(&mut self, text: &str, at: &[At]) -> Option<String> {
         let mut classes = self.classes(at);
-        if classes.is_empty() && self.rules.recognises {
+        if classes.is_empty() && self.rules.recognises() {
             classes = self.recognised(text);
         }
         if !classes.is_empty() {

@@ -43,7 +43,7 @@ pub(super) fn may_begin(raw: &[u8]) -> bool {
 
 /// The first two characters in base64 of `{`, `[`, or of what may stand before them.
 #[inline]
-fn begins_base64(first: u8, second: u8) -> bool {
+pub(super) fn begins_base64(first: u8, second: u8) -> bool {
     match first {
         b'e' | b'W' => {
             matches!(second, b'w'..=b'z' | b'0'..=b'9' | b'+' | b'/' | b'-' | b'_' | b'\\')

@@ -28,7 +28,7 @@ pub(super) fn is_personal(text: &str, rules: &Rules) -> bool {
         || has_card(text)
         || has_iban(text)
         || has_phone(text)
-        || rules.recognises && !recognised(text, &rules.sensitive, rules.classes).is_empty()
+        || rules.recognises() && !recognised(text, &rules.sensitive, rules.classes).is_empty()
 }
 
 fn has_email(text: &str) -> bool {
@@ -61,6 +61,9 @@ fn is_domain(bytes: &[u8]) -> bool {
 /// Digits, in groups with blanks and hyphens between them or not. What begins or ends within a group is a
 /// part of another number.
 fn has_card(text: &str) -> bool {
+    if text.bytes().filter(u8::is_ascii_digit).count() < SHORTEST_CARD {
+        return false;
+    }
     let is_part = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b' ' | b'-');
     text.as_bytes().split(|byte| !is_part(byte)).any(|part| {
         if part.len() < SHORTEST_CARD {
@@ -138,7 +141,7 @@ impl Card {
 /// ISO 13616: two letters, two digits, at most thirty more of either, in groups or not.
 fn has_iban(text: &str) -> bool {
     let parts = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == ' ' || c == '-'));
-    parts.into_iter().any(|part| {
+    parts.filter(|part| part.len() >= SHORTEST_IBAN).any(|part| {
         let words: Vec<&str> = part.split([' ', '-']).filter(|word| !word.is_empty()).collect();
         (0..words.len()).any(|from| {
             let mut joined = String::new();
@@ -150,13 +153,15 @@ fn has_iban(text: &str) -> bool {
     })
 }
 
+const SHORTEST_IBAN: usize = 15;
+
 fn is_iban(bytes: &[u8]) -> bool {
     let [c1, c2, d1, d2, rest @ ..] = bytes else { return false };
     let has_form = c1.is_ascii_alphabetic()
         && c2.is_ascii_alphabetic()
         && d1.is_ascii_digit()
         && d2.is_ascii_digit();
-    if !has_form || !(11..=30).contains(&rest.len()) {
+    if !has_form || !(SHORTEST_IBAN..=34).contains(&bytes.len()) {
         return false;
     }
     let moved = rest.iter().chain([c1, c2, d1, d2]);

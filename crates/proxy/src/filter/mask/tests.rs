@@ -6,7 +6,7 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use portcullis_policy::sensitive::{ClassSource, Recogniser, SensitiveSource};
+use portcullis_policy::sensitive::{ClassSource, Mask, Recogniser, SensitiveSource};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

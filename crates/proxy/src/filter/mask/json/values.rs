@@ -28,7 +28,7 @@ impl Json {
     pub(super) fn way_of_string(&mut self, at: At, pushed: &mut Pushed<'_, '_>) -> Way {
         let masked = self.masked(at);
         let way = if masked.is_empty() {
-            let is_plain = !self.rules.recognises && !nested::may_begin(pushed.rest());
+            let is_plain = !self.rules.recognises() && !nested::may_begin(pushed.rest());
             if is_plain { Way::Pass } else { Way::Hold(at, masked) }
         } else if self.rules.shows_end(masked) {
             Way::Hold(at, masked)
@@ -50,7 +50,7 @@ impl Json {
         let masked = self.masked(at);
         let way = if !masked.is_empty() {
             Way::Drop
-        } else if self.rules.recognises {
+        } else if self.rules.recognises() {
             self.held.push(byte);
             Way::Hold(at, masked)
         } else {
@@ -135,7 +135,7 @@ impl Json {
     /// A string is too long to be held to its end: it passes if it cannot be what it was held for.
     fn give_up(&mut self, masked: ClassSet, pushed: &mut Pushed<'_, '_>) -> Way {
         let held = std::mem::take(&mut self.held);
-        if masked.is_empty() && !self.rules.recognises && nested::cannot_be(&held) {
+        if masked.is_empty() && !self.rules.recognises() && nested::cannot_be(&held) {
             pushed.out.extend_from_slice(&held);
             pushed.skip();
             return Way::Pass;
@@ -182,7 +182,7 @@ impl Json {
 
     /// The classes that `text` looks like, if there are any.
     fn recognised(&self, text: &str) -> Option<ClassSet> {
-        if !self.rules.recognises {
+        if !self.rules.recognises() {
             return None;
         }
         let found = recognised(text, &self.rules.sensitive, self.rules.classes);
