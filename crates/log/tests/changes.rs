@@ -23,7 +23,7 @@ use proptest::{
     prelude::*,
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
-use support::{checkpoint, copy, files, small_log, verifier_key};
+use support::{checkpoint, copy, files, join, small_log, split, verifier_key};
 
 const SEED: [u8; 32] = *b"the same changes in every run.  ";
 
@@ -239,23 +239,6 @@ fn put(path: &Path, bytes: Option<Vec<u8>>) {
         }
         None => drop(fs::remove_file(path)),
     }
-}
-
-fn split(mut rest: &[u8]) -> Vec<Vec<u8>> {
-    let mut entries = Vec::new();
-    while let Some((length, tail)) = rest.split_first_chunk::<2>() {
-        let (entry, tail) = tail.split_at(usize::from(u16::from_be_bytes(*length)));
-        entries.push(entry.to_vec());
-        rest = tail;
-    }
-    entries
-}
-
-fn join(entries: &[Vec<u8>]) -> Vec<u8> {
-    let prefixed = entries
-        .iter()
-        .map(|entry| [&u16::try_from(entry.len()).unwrap().to_be_bytes()[..], entry].concat());
-    prefixed.collect::<Vec<_>>().concat()
 }
 
 #[test]

@@ -16,7 +16,8 @@ use portcullis_log::{
     Anchored, Finding, Keys, Log, NotContinued, Reader, RecordProof, anchored, check_consistency,
 };
 use support::{
-    checkpoint, copy, entries, options, options_for_another_key, small_log, verified, verifier_key,
+    checkpoint, copy, entries, grow, options, options_for_another_key, small_log, verified,
+    verifier_key,
 };
 
 fn keys(home: &Path) -> Keys {
@@ -124,14 +125,7 @@ fn k05_a_log_that_was_set_back_is_told_from_one_that_went_on() {
     let set_back = reader(older.path()).continues(&kept, &keys).unwrap_err();
     assert!(matches!(set_back, NotContinued::SetBack { held: 9, found: 4 }), "{set_back}");
     // The same key went on another way.
-    let log = support::open(older.path());
-    let handle = log.handle();
-    support::on_core(async {
-        for id in 1001..=1020 {
-            handle.append(&support::event(id)).await.unwrap();
-        }
-    });
-    drop(log);
+    grow(older.path(), 1001..=1020);
     let forked = reader(older.path()).continues(&kept, &keys).unwrap_err();
     assert!(matches!(forked, NotContinued::Rewritten { size: 9 }), "{forked}");
     small_log(other.path(), 1);
