@@ -151,6 +151,57 @@ impl Attacked {
                 bytes.truncate(at % bytes.len());
                 self.write(&path, Some(bytes));
             }
+            Change::Drop { .. }
+            | Change::Swap { .. }
+            | Change::Double { .. }
+            | Change::Forge { .. } => {
+                return self.rewrite(change);
+            }
+            Change::Exchange { file, other } => {
+                let ((one, first), (two, second)) = (self.file(file), self.file(other));
+                if first == second {
+                    return false;
+                }
+                self.write(&one, Some(second));
+                self.write(&two, Some(first));
+            }
+            Change::Replay { .. } | Change::SetBack | Change::OldCheckpoint => {
+                return self.replay(change);
+            }
+        }
+        true
+    }
+
+    /// Something as it was once; false if it is so still.
+    fn replay(&mut self, change: &Change) -> bool {
+        match *change {
+            Change::Replay { file } => {
+                let (path, now) = self.file(file);
+                let then = self.earlier.join(path.strip_prefix(&self.home).unwrap());
+                let Ok(then) = fs::read(then) else { return false };
+                if then == now {
+                    return false;
+                }
+                self.write(&path, Some(then));
+            }
+            Change::SetBack => {
+                for path in self.files.clone() {
+                    let then = self.earlier.join(path.strip_prefix(&self.home).unwrap());
+                    self.write(&path, fs::read(then).ok());
+                }
+            }
+            Change::OldCheckpoint => {
+                let then = fs::read(self.earlier.join("checkpoint")).unwrap();
+                self.write(&self.home.join("checkpoint"), Some(then));
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// A change of records; false if it would change nothing.
+    fn rewrite(&mut self, change: &Change) -> bool {
+        match *change {
             Change::Drop { record, rehash } => self.edit(record, rehash, |all, at| {
                 all.remove(at);
             }),
@@ -171,33 +222,7 @@ impl Attacked {
                 let text = String::from_utf8(all[at].clone()).unwrap();
                 all[at] = text.replace("grant_started", "grant_revoked").into_bytes();
             }),
-            Change::Exchange { file, other } => {
-                let ((one, first), (two, second)) = (self.file(file), self.file(other));
-                if first == second {
-                    return false;
-                }
-                self.write(&one, Some(second));
-                self.write(&two, Some(first));
-            }
-            Change::Replay { file } => {
-                let (path, now) = self.file(file);
-                let then = self.earlier.join(path.strip_prefix(&self.home).unwrap());
-                let Ok(then) = fs::read(then) else { return false };
-                if then == now {
-                    return false;
-                }
-                self.write(&path, Some(then));
-            }
-            Change::SetBack => {
-                for path in self.files.clone() {
-                    let then = self.earlier.join(path.strip_prefix(&self.home).unwrap());
-                    self.write(&path, fs::read(then).ok());
-                }
-            }
-            Change::OldCheckpoint => {
-                let then = fs::read(self.earlier.join("checkpoint")).unwrap();
-                self.write(&self.home.join("checkpoint"), Some(then));
-            }
+            _ => return false,
         }
         true
     }
