@@ -185,21 +185,21 @@ impl Reader {
         })
     }
 
-    /// Whether the log still begins as `held` says, a checkpoint that was kept elsewhere. Reads a few
+    /// Whether the log still begins as `kept` says, a checkpoint that was kept elsewhere. Reads a few
     /// tiles, and so finds that the log was set back or rewritten; [`crate::verify`] finds the rest.
-    pub fn continues(&self, held: &str, keys: &Keys) -> Result<(), NotContinued> {
-        let held = checkpoint::open(held, keys).map_err(NotContinued::Foreign)?;
+    pub fn continues(&self, kept: &str, keys: &Keys) -> Result<(), NotContinued> {
+        let kept = checkpoint::open(kept, keys).map_err(NotContinued::Foreign)?;
         let (size, head) = match self.head()? {
             Some((head, _)) => (head.size, Some(head)),
             None => (0, None),
         };
-        if held.size == 0 {
+        if kept.size == 0 {
             return Ok(());
         }
-        match head.filter(|head| head.size >= held.size) {
-            None => Err(NotContinued::SetBack { held: held.size, found: size }),
-            Some(head) if self.root_at(head, held.size)? == held.root => Ok(()),
-            Some(_) => Err(NotContinued::Rewritten { size: held.size }),
+        match head.filter(|head| head.size >= kept.size) {
+            None => Err(NotContinued::SetBack { held: kept.size, found: size }),
+            Some(head) if self.root_at(head, kept.size)? == kept.root => Ok(()),
+            Some(_) => Err(NotContinued::Rewritten { size: kept.size }),
         }
     }
 
