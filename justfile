@@ -11,7 +11,8 @@ demo *ARGS:
     ./scripts/demo {{ARGS}}
 
 # Races, fault runs and property tests at full size: 10,000 histories of the simulator (PORTCULLIS_SEED
-# says which), 100,000 redemptions of 1,000 tokens, 11,000 racing reviews, 200 lives that end by kill -9.
+# says which), 100,000 redemptions of 1,000 tokens, 11,000 racing reviews, 200 lives that end by kill -9,
+# 200 rounds of full disks, failed syncs and I/O errors under the record.
 # Then each fuzz target for an hour.
 soak:
     PORTCULLIS_SOAK=200 PROPTEST_CASES=20000 cargo test --workspace --no-fail-fast -- --show-output

@@ -1,5 +1,8 @@
 //! `/v1/audit`: the record, its files and its key. Reading it is on record itself.
 
+pub mod csv;
+mod export;
+
 use axum::{
     Json,
     extract::{Path, State},
@@ -40,6 +43,16 @@ pub struct EventQuery {
     /// `from`, `cursor` or `order`.
     #[serde(default)]
     pub newest: bool,
+    /// What is asked for.
+    #[serde(flatten)]
+    #[param(ignore)]
+    pub asked: AskedQuery,
+}
+
+/// What events are meant: what is given must all be so.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct AskedQuery {
     /// Only what this principal did, such as `corp:ana`.
     pub principal: Option<String>,
     /// Only this service.
@@ -128,16 +141,13 @@ pub struct LogKeyBody {
 }
 
 impl EventQuery {
-    /// What is asked for.
+    /// What is asked for, and which part of it.
     pub(crate) fn filter(self) -> Answer<EventFilter> {
-        let invalid = |field, message: String| ControlError::Invalid { field, message };
         let begins = [self.from.is_some(), self.cursor.is_some(), self.order == Order::Newest];
         if self.newest && begins.contains(&true) {
             let message = "the newest events have no beginning or order to name".to_owned();
-            return Err(invalid("newest", message).into());
+            return Err(ControlError::Invalid { field: "newest", message }.into());
         }
-        let words = self.text.as_deref().map(str::parse).transpose();
-        let words = words.map_err(|error: NoWords| invalid("text", error.to_string()))?;
         let backwards = self.newest || self.order == Order::Newest;
         let onwards = self.cursor.filter(|_| !backwards);
         Ok(EventFilter {
@@ -145,6 +155,20 @@ impl EventQuery {
             before: self.cursor.filter(|_| backwards),
             limit: page::limit(self.limit)?,
             newest: backwards,
+            ..self.asked.filter()?
+        })
+    }
+}
+
+impl AskedQuery {
+    /// What is asked for: all of it.
+    pub(crate) fn filter(self) -> Answer<EventFilter> {
+        let words = self.text.as_deref().map(str::parse).transpose();
+        let words = words.map_err(|error: NoWords| {
+            let message = error.to_string();
+            ControlError::Invalid { field: "text", message }
+        })?;
+        Ok(EventFilter {
             principal: self.principal.map(Into::into),
             service: self.service,
             instance: self.instance,
@@ -158,6 +182,7 @@ impl EventQuery {
             since: self.since,
             until: self.until,
             words,
+            ..EventFilter::default()
         })
     }
 }
@@ -173,12 +198,16 @@ impl TryFrom<EventLine> for EventBody {
 }
 
 pub(crate) fn routes() -> OpenApiRouter<Shared> {
-    OpenApiRouter::new().routes(routes!(events)).routes(routes!(log_file)).routes(routes!(key))
+    OpenApiRouter::new()
+        .routes(routes!(events))
+        .routes(routes!(export::export))
+        .routes(routes!(log_file))
+        .routes(routes!(key))
 }
 
 /// Search the record
 #[utoipa::path(get, path = "/v1/audit/events", tag = "audit", operation_id = "audit_events",
-    params(EventQuery), responses((status = 200, body = EventsBody)))]
+    params(EventQuery, AskedQuery), responses((status = 200, body = EventsBody)))]
 pub(crate) async fn events(
     Caller(op): Caller,
     State(api): State<Shared>,

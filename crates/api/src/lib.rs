@@ -35,6 +35,7 @@ pub mod principals;
 pub mod problem_kind;
 pub mod proofs;
 pub mod refusals;
+pub mod reports;
 pub mod runs;
 pub mod schedules;
 mod scim;
@@ -94,6 +95,7 @@ fn documented() -> OpenApiRouter<Shared> {
         .merge(schedules::routes())
         .merge(tokens::routes())
         .merge(sign_ins::routes())
+        .merge(reports::routes())
         .merge(runs::routes())
         .merge(principals::routes())
         .merge(scim::routes())

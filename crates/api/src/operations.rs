@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::parts::Shared;
+use crate::parts::{Ready, Shared};
 
 /// Whether the process serves, and what keeps it from that.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -20,6 +20,9 @@ pub struct ReadinessBody {
     pub ready: bool,
     /// Why not.
     pub reasons: Vec<String>,
+    /// What does not keep it from serving, and is to be looked after all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 pub(crate) fn routes() -> OpenApiRouter<Shared> {
@@ -40,10 +43,10 @@ pub(crate) async fn healthz() -> &'static str {
 #[utoipa::path(get, path = "/readyz", tag = "operations", security(()),
     responses((status = 200, body = ReadinessBody), (status = 503, body = ReadinessBody)))]
 pub(crate) async fn readyz(State(api): State<Shared>) -> impl IntoResponse {
-    let reasons = (api.readiness)().await;
+    let Ready { reasons, notes } = (api.readiness)().await;
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(ReadinessBody { ready, reasons }))
+    (status, Json(ReadinessBody { ready, reasons, notes }))
 }
 
 /// Metrics

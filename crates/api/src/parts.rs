@@ -11,8 +11,17 @@ use crate::services::InstanceBody;
 /// Renders all metrics as `OpenMetrics` text.
 pub type RenderMetrics = Box<dyn Fn() -> String + Send + Sync>;
 
-/// Says what keeps the process from serving; empty when it is ready.
-pub type Readiness = Box<dyn Fn() -> BoxFuture<'static, Vec<String>> + Send + Sync>;
+/// What `/readyz` tells.
+#[derive(Debug, Default)]
+pub struct Ready {
+    /// What keeps the process from serving; empty when it is ready.
+    pub reasons: Vec<String>,
+    /// What does not, and is to be looked after all the same.
+    pub notes: Vec<String>,
+}
+
+/// Says whether the process serves.
+pub type Readiness = Box<dyn Fn() -> BoxFuture<'static, Ready> + Send + Sync>;
 
 /// Says how the instances of a service are, in the order of its list.
 pub type Standing = Box<dyn Fn(&ServiceName) -> Vec<InstanceBody> + Send + Sync>;

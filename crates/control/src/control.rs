@@ -3,6 +3,7 @@
 mod directory;
 mod facts;
 mod proofs;
+mod reading;
 mod sealed;
 
 use std::{
@@ -28,6 +29,7 @@ use crate::{
     browser::{Answer, Begin, Entered, Exchange, GateWish},
     core::Core,
     feed::Listener,
+    indexing::Indexing,
     ports::{ConnectionInfo, ConsumeError, HeldRequest, KeptRefusal},
     start,
     usecase::{
@@ -40,8 +42,8 @@ use crate::{
     },
     views::{
         AccessRequestFilter, AccessRequestView, Ask, Beat, BundleView, ConnectionView, DevicePoll,
-        DeviceSignIn, EventFilter, EventPart, Explain, Explanation, GateSignIn, NewGrantToken,
-        NewOneTimeToken, NewRun, Origins, RefusalView, ReviewInput, ServiceView, ToolKey, WhoAmI,
+        DeviceSignIn, Explain, Explanation, GateSignIn, NewGrantToken, NewOneTimeToken, NewRun,
+        Origins, RefusalView, ReviewInput, ServiceView, ToolKey, WhoAmI,
     },
 };
 
@@ -51,6 +53,7 @@ pub struct Control {
     core: Arc<Core>,
     /// Aborted when control is dropped.
     background: Mutex<JoinSet<()>>,
+    indexing: Mutex<Option<Indexing>>,
 }
 
 type Result<T> = std::result::Result<T, ControlError>;
@@ -61,7 +64,8 @@ impl Control {
     pub async fn start(parts: ControlParts) -> Result<Arc<Self>> {
         let core = start::start(parts).await?;
         let background = Mutex::new(start::background(&core));
-        Ok(Arc::new(Self { core, background }))
+        let indexing = Mutex::new(Indexing::start(&core));
+        Ok(Arc::new(Self { core, background, indexing }))
     }
 
     /// Puts the stop on record, ends the background tasks and lets go of the store. Whoever still
@@ -76,6 +80,10 @@ impl Control {
         let mut background =
             std::mem::take(&mut *self.background.lock().unwrap_or_else(PoisonError::into_inner));
         background.shutdown().await;
+        let indexing = self.indexing.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(indexing) = indexing {
+            indexing.end().await;
+        }
         self.core.store.close().await;
     }
 
@@ -460,16 +468,6 @@ impl Control {
     /// Closes one.
     pub async fn close_connection(&self, op: &OpContext, id: ConnectionId) -> Result<()> {
         connections::close(&self.core, op, id).await
-    }
-
-    /// Reads the record; needs `viewAudit`, and is on record itself.
-    pub async fn events(&self, op: &OpContext, filter: EventFilter) -> Result<EventPart> {
-        record::events(&self.core, op, filter).await
-    }
-
-    /// A file of the transparency log by its C2SP path; needs `viewAudit`.
-    pub async fn log_file(&self, op: &OpContext, path: &str) -> Result<Vec<u8>> {
-        record::log_file(&self.core, op, path).await
     }
 
     /// The bundles so far, newest first.

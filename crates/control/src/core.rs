@@ -1,7 +1,8 @@
 //! What every use case works with.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
+use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use portcullis_identity::{AuthMethod, RelyingParty};
 use portcullis_model::{
@@ -9,7 +10,7 @@ use portcullis_model::{
     Window,
 };
 use portcullis_policy::{Bundle, BundleSource, Snapshot};
-use portcullis_store::Store;
+use portcullis_store::{Store, index::Index};
 
 use crate::{
     OpContext,
@@ -59,6 +60,8 @@ pub struct Settings {
     pub provisioning: Option<Provisioning>,
     /// What sealed credentials are made with; without it there are none.
     pub sealing: Option<Sealing>,
+    /// Where the index of the record is kept; without it, searches look at one entry after the other.
+    pub index: Option<PathBuf>,
 }
 
 /// Who vouches for people, as `whoami --explain` says it.
@@ -116,6 +119,7 @@ impl Default for Settings {
             methods: BTreeMap::new(),
             provisioning: None,
             sealing: None,
+            index: None,
             relying_party: None,
         }
     }
@@ -183,6 +187,8 @@ pub(crate) struct Core {
     pub(crate) telling: tokio::sync::Semaphore,
     /// Held while a bundle is activated: generations have one order.
     pub(crate) activating: tokio::sync::Mutex<()>,
+    /// Absent while there is none that can be trusted.
+    pub(crate) index: ArcSwapOption<Index>,
 }
 
 impl Core {

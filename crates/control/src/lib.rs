@@ -15,6 +15,7 @@ mod expiry;
 pub mod feed;
 mod heartbeats;
 mod holds;
+mod indexing;
 pub mod op_context;
 mod outbox;
 mod people;
@@ -42,4 +43,5 @@ pub use usecase::{
     directory::{GroupAttributes, UserAttributes},
     evidence::{DecidingPolicy, Evidence, EvidenceProof, EvidenceSubject},
     hold::Waiting,
+    record::Export,
 };

@@ -66,6 +66,7 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
         telling: tokio::sync::Semaphore::new(TOLD),
         notifier: parts.notifier,
         activating: tokio::sync::Mutex::new(()),
+        index: arc_swap::ArcSwapOption::empty(),
     });
     bundles::remember_who_brought(&core).await?;
     let recorded = replay(&core).await?;

@@ -1,5 +1,7 @@
 //! What control answers, for the API to put on the wire.
 
+pub mod report;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,

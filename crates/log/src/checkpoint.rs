@@ -6,7 +6,7 @@ use std::{
     fs::{self, OpenOptions},
     io::{self, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -74,7 +74,7 @@ impl Signer {
         let place = public.display();
         if text.trim().is_empty() {
             let text = self.keys.to_string();
-            fs::write(public, text).map_err(|source| LogError::io("write", public, source))?;
+            layout::replace_durably(public, &beside(public), text.as_bytes())?;
             return Ok(self);
         }
         self.keys =
@@ -131,15 +131,20 @@ impl Signer {
         let mut seed = Zeroizing::new([0; 32]);
         entropy.fill(seed.as_mut_slice());
         let text = Zeroizing::new(encode_key(name, &SigningKey::from_bytes(&seed)));
+        // Under its name it is whole: a start that failed for want of room is followed by another.
+        let scratch = beside(path);
         let mut file = OpenOptions::new()
             .write(true)
-            .create_new(true)
+            .create(true)
+            .truncate(true)
             .mode(0o600)
-            .open(path)
-            .map_err(|source| LogError::io("create", path, source))?;
-        file.write_all(text.as_bytes())
+            .open(&scratch)
+            .map_err(|source| LogError::io("create", &scratch, source))?;
+        file.set_permissions(fs::Permissions::from_mode(0o600))
+            .and_then(|()| file.write_all(text.as_bytes()))
             .and_then(|()| file.sync_all())
-            .map_err(|source| LogError::io("write", path, source))?;
+            .map_err(|source| LogError::io("write", &scratch, source))?;
+        fs::rename(&scratch, path).map_err(|source| LogError::io("create", path, source))?;
         path.parent().map_or(Ok(()), layout::sync_directory)?;
         Self::decode(name, &text, path)
     }
@@ -190,6 +195,11 @@ pub(crate) fn open(text: &str, keys: &Keys) -> Result<Head, String> {
     }
     keys.check(&note, body.size())?;
     Ok(Head { size: body.size(), root: *body.hash() })
+}
+
+/// Where `path` is written before it gets its name.
+fn beside(path: &Path) -> PathBuf {
+    path.with_added_extension("new")
 }
 
 fn encode_key(name: &str, key: &SigningKey) -> String {

@@ -2,6 +2,9 @@
 
 use std::{io, path::PathBuf};
 
+/// The action of [`LogError::Io`] that makes something durable.
+pub(crate) const SYNC: &str = "sync";
+
 /// The log cannot be opened, written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -35,11 +38,32 @@ pub enum LogError {
     /// The log stopped working earlier; the reason was logged and is in [`crate::Health`].
     #[error("the log does not work any more: {0}")]
     Broken(String),
+    /// There is no room for the record. Ends by itself.
+    #[error("the log waits for room: {0}")]
+    Stalled(String),
 }
 
 impl LogError {
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
         Self::Io { action, path: path.into(), source }
+    }
+
+    /// Whether trying again later can succeed, and do no harm: nothing was written, or a part of what
+    /// nobody counts on. Never for a sync: after a failed one the system may have dropped the pages,
+    /// and another would succeed and lie.
+    pub(crate) fn passes(&self) -> bool {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        match self {
+            Self::Io { action, source, .. } => {
+                *action != SYNC
+                    && matches!(
+                        source.kind(),
+                        StorageFull | QuotaExceeded | ReadOnlyFilesystem | FileTooLarge
+                    )
+            }
+            Self::Stalled(_) => true,
+            _ => false,
+        }
     }
 
     pub(crate) fn damaged(path: impl Into<PathBuf>, what: impl Into<String>) -> Self {

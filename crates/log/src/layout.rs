@@ -15,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::LogError;
+use crate::{LogError, error::SYNC};
 
 /// The paths of one audit directory.
 #[derive(Debug, Clone)]
@@ -81,16 +81,29 @@ pub(crate) fn replace_durably(
 ) -> Result<(), LogError> {
     let mut file =
         File::create(scratch).map_err(|source| LogError::io("create", scratch, source))?;
-    file.write_all(content)
-        .and_then(|()| file.sync_data())
-        .map_err(|source| LogError::io("write", scratch, source))?;
+    file.write_all(content).map_err(|source| LogError::io("write", scratch, source))?;
+    file.sync_data().map_err(|source| LogError::io(SYNC, scratch, source))?;
     fs::rename(scratch, target).map_err(|source| LogError::io("replace", target, source))?;
     target.parent().map_or(Ok(()), sync_directory)
+}
+
+/// How much must fit on the disk before the record goes on: it shall not stall with the next tick.
+const ROOM: usize = 1 << 20;
+
+/// Whether there is room for the record, found out by taking some and giving it back.
+pub(crate) fn has_room(layout: &Layout) -> bool {
+    let path = layout.root().join("room");
+    let written = File::create(&path).and_then(|mut file| {
+        let block = [0x5A; 64 << 10];
+        (0..ROOM / block.len()).try_for_each(|_| file.write_all(&block))
+    });
+    let removed = fs::remove_file(&path);
+    written.is_ok() && removed.is_ok()
 }
 
 /// Makes the names in `directory` durable.
 pub(crate) fn sync_directory(directory: &Path) -> Result<(), LogError> {
     File::open(directory)
         .and_then(|file| file.sync_all())
-        .map_err(|source| LogError::io("sync", directory, source))
+        .map_err(|source| LogError::io(SYNC, directory, source))
 }

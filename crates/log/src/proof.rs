@@ -187,7 +187,7 @@ impl Reader {
 
     /// Whether the log still begins as `kept` says, a checkpoint that was kept elsewhere. Reads a few
     /// tiles, and so finds that the log was set back or rewritten; [`crate::verify`] finds the rest.
-    pub fn continues(&self, kept: &str, keys: &Keys) -> Result<(), NotContinued> {
+    pub fn still_holds(&self, kept: &str, keys: &Keys) -> Result<(), NotContinued> {
         let kept = checkpoint::open(kept, keys).map_err(NotContinued::Foreign)?;
         let (size, head) = match self.head()? {
             Some((head, _)) => (head.size, Some(head)),

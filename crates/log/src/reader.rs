@@ -7,8 +7,8 @@ use std::{
 };
 
 use crate::{
-    LogError, checkpoint,
-    tiles::{Shelf, TileName, WIDTH, split_bundle},
+    LogError, checkpoint, segment,
+    tiles::{Shelf, TileName, WIDTH, most_of, split_bundle},
 };
 
 /// One entry of the record.
@@ -93,24 +93,33 @@ impl Reader {
     }
 
     /// A file of the log by its C2SP name, `checkpoint` or `tile/…`, for those who fetch it from
-    /// elsewhere. `None` for everything else: no other spelling, nothing outside the log.
+    /// elsewhere; bundles out of sealed segments too. `None` for everything else: no other spelling, nothing outside the log.
     pub fn file(&self, path: &str) -> Result<Option<Vec<u8>>, LogError> {
-        if path == "checkpoint" || TileName::parse(path).is_some() {
-            self.read(path)
-        } else {
-            Ok(None)
+        match TileName::parse(path) {
+            Some(name) => self.tile(name),
+            None if path == "checkpoint" => self.read(path),
+            None => Ok(None),
         }
     }
 
-    fn bundle(&self, name: TileName) -> Result<Vec<u8>, LogError> {
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    pub(crate) fn bundle(&self, name: TileName) -> Result<Vec<u8>, LogError> {
         // A checkpoint later, the full bundle has taken the place of the unfinished one.
         let full = TileName::full(name.shelf, name.index);
         for name in [name, full] {
-            if let Some(bytes) = self.read(&name.to_string())? {
+            if let Some(bytes) = self.tile(name)? {
                 return Ok(bytes);
             }
         }
         Err(self.damaged(name, "it is missing"))
+    }
+
+    fn tile(&self, name: TileName) -> Result<Option<Vec<u8>>, LogError> {
+        tile(&self.directory, name)
+            .map_err(|source| LogError::io("read", self.path(name.to_string()), source))
     }
 
     fn read(&self, path: &str) -> Result<Option<Vec<u8>>, LogError> {
@@ -128,5 +137,17 @@ impl Reader {
 
     fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.directory.join(name)
+    }
+}
+
+/// A tile of the log in `directory`, out of the sealed segment if it is in none of its own.
+pub(crate) fn tile(directory: &Path, name: TileName) -> io::Result<Option<Vec<u8>>> {
+    match fs::read(directory.join(name.to_string())) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Err(_) if name.shelf == Shelf::Entries && name.width == WIDTH => {
+            segment::read_bundle(directory, name.index, most_of(name))
+        }
+        Err(_) => Ok(None),
     }
 }

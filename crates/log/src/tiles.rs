@@ -66,12 +66,7 @@ impl TileName {
             Some((number, width)) => (number, width.parse().ok().filter(|w| *w < WIDTH)?),
             None => (rest, WIDTH),
         };
-        let mut index: u64 = 0;
-        for part in number.split('/') {
-            let digits = part.strip_prefix('x').unwrap_or(part);
-            let value: u64 = digits.parse().ok().filter(|value| *value < 1000)?;
-            index = index.checked_mul(1000)?.checked_add(value)?;
-        }
+        let index = path_number(number)?;
         let name = Self { shelf, index, width };
         // One spelling each: whatever the parsing above tolerated ends here.
         (width > 0 && name.to_string() == path).then_some(name)
@@ -84,14 +79,39 @@ impl fmt::Display for TileName {
             Shelf::Entries => f.write_str("tile/entries/")?,
             Shelf::Level(level) => write!(f, "tile/{level}/")?,
         }
-        let mut number = format!("{:03}", self.index % 1000);
-        let mut rest = self.index / 1000;
-        while rest > 0 {
-            number = format!("x{:03}/{number}", rest % 1000);
-            rest /= 1000;
-        }
-        f.write_str(&number)?;
+        f.write_str(&number_path(self.index))?;
         if self.width < WIDTH { write!(f, ".p/{}", self.width) } else { Ok(()) }
+    }
+}
+
+/// A number as C2SP names have it: `x001/234`.
+pub(crate) fn number_path(number: u64) -> String {
+    let mut path = format!("{:03}", number % 1000);
+    let mut rest = number / 1000;
+    while rest > 0 {
+        path = format!("x{:03}/{path}", rest % 1000);
+        rest /= 1000;
+    }
+    path
+}
+
+/// The number that a path stands for. Tolerates other spellings: who cares compares.
+pub(crate) fn path_number(path: &str) -> Option<u64> {
+    let mut number: u64 = 0;
+    for part in path.split('/') {
+        let digits = part.strip_prefix('x').unwrap_or(part);
+        let value: u64 = digits.parse().ok().filter(|value| *value < 1000)?;
+        number = number.checked_mul(1000)?.checked_add(value)?;
+    }
+    Some(number)
+}
+
+/// The most bytes of a tile.
+pub(crate) fn most_of(name: TileName) -> usize {
+    let width = usize::try_from(name.width.min(WIDTH)).unwrap_or_default();
+    match name.shelf {
+        Shelf::Level(_) => width * HASH_BYTES,
+        Shelf::Entries => width * (MOST_ENTRY_BYTES + 2),
     }
 }
 

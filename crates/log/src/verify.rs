@@ -13,13 +13,13 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use tlog_tiles::Hash;
 
+use self::files::Directory;
 pub use self::files::Files;
-use self::files::{Directory, most_of};
 use crate::{
     Keys,
     checkpoint::{self, Head},
     tiles::{
-        Edge, Shelf, TileName, WIDTH, decode_hashes, encode_hashes, entries_of, leaf_hash,
+        Edge, Shelf, TileName, WIDTH, decode_hashes, encode_hashes, entries_of, leaf_hash, most_of,
         nodes_at, split_bundle, write_position,
     },
 };

@@ -120,17 +120,17 @@ fn k05_a_log_that_was_set_back_is_told_from_one_that_went_on() {
     small_log(home.path(), 9);
     let kept = checkpoint(home.path());
     let keys = keys(home.path());
-    reader(home.path()).continues(&kept, &keys).unwrap();
-    reader(home.path()).continues(&checkpoint(older.path()), &keys).unwrap();
-    let set_back = reader(older.path()).continues(&kept, &keys).unwrap_err();
+    reader(home.path()).still_holds(&kept, &keys).unwrap();
+    reader(home.path()).still_holds(&checkpoint(older.path()), &keys).unwrap();
+    let set_back = reader(older.path()).still_holds(&kept, &keys).unwrap_err();
     assert!(matches!(set_back, NotContinued::SetBack { held: 9, found: 4 }), "{set_back}");
     // The same key went on another way.
     grow(older.path(), 1001..=1020);
-    let forked = reader(older.path()).continues(&kept, &keys).unwrap_err();
+    let forked = reader(older.path()).still_holds(&kept, &keys).unwrap_err();
     assert!(matches!(forked, NotContinued::Rewritten { size: 9 }), "{forked}");
     small_log(other.path(), 1);
     let foreign = checkpoint(other.path()).replace("gate.test", "gate.else");
-    let foreign = reader(home.path()).continues(&foreign, &keys).unwrap_err();
+    let foreign = reader(home.path()).still_holds(&foreign, &keys).unwrap_err();
     assert!(matches!(foreign, NotContinued::Foreign(_)), "{foreign}");
 }
 

@@ -297,39 +297,81 @@ fn k10_kill_9_under_load_loses_and_doubles_nothing() {
     verified(home.path(), None).unwrap();
 }
 
-/// The body of the child of the next test: writes until the file size limit refuses.
+/// The body of the child of the next test: writes until the file size limit refuses, and again when it
+/// does not any more.
 #[test]
 fn child_that_may_not_write() {
     let Some(home) = std::env::var_os(CHILD_HOME) else { return };
     let log = open(Path::new(&home));
     let handle = log.handle();
+    let health = handle.health();
     on_core(async {
         let journal = handle.open_journal(0).unwrap();
-        let mut acknowledged = 0;
-        for n in 0.. {
-            let Ok(recorded) = journal.intent(&attempt(n, "/"), RecordLevel::Standard) else {
-                break;
-            };
-            if recorded.await.is_err() {
-                break;
+        let mut next = 0;
+        for round in 0..3 {
+            // The journal goes on in the same file.
+            may_write(&(65_536 * (round + 1)).to_string());
+            // One is forwarded, and has its outcome while nothing can be written.
+            journal.intent(&attempt(next, "/"), RecordLevel::Strict).unwrap().await.unwrap();
+            let forwarded = next;
+            while health.is_working() {
+                next += 1;
+                let Ok(recorded) = journal.intent(&attempt(next, "/"), RecordLevel::Standard)
+                else {
+                    break;
+                };
+                if recorded.await.is_ok() {
+                    println!("acknowledged {next}");
+                }
+                journal.outcome(RequestId::from_bits(next), &outcome(200));
             }
-            acknowledged += 1;
+            assert!(matches!(health.state(), HealthState::Stalled(_)), "{:?}", health.state());
+            journal.outcome(RequestId::from_bits(forwarded), &outcome(299));
+            println!("acknowledged {forwarded}");
+            let again = journal.intent(&attempt(u128::MAX, "/"), RecordLevel::Standard);
+            assert!(again.is_err(), "a stalled journal accepted another intent");
+            assert!(journal.refused(&attempt(u128::MAX, "/"), &outcome(403)).is_err());
+            assert!(handle.append(&event(1 + round)).await.is_err());
+            may_write("unlimited");
+            eventually(|| health.is_working()).await;
+            handle.append(&event(1 + round)).await.unwrap();
+            next += 1;
         }
-        assert!(matches!(handle.health().state(), HealthState::Broken(_)));
-        let again = journal.intent(&attempt(1_000_000, "/"), RecordLevel::Standard);
-        assert!(again.is_err(), "a broken journal accepted another intent");
-        assert!(journal.refused(&attempt(1_000_001, "/"), &outcome(403)).is_err());
-        assert!(handle.append(&event(1)).await.is_err());
-        println!("acknowledged {acknowledged}");
+        assert_eq!(health.stalls(), 3);
+        eventually(|| answered(Path::new(&home), 299) == 3).await;
     });
+    drop(log);
+}
+
+/// Sets the size to which files of this process may grow.
+fn may_write(limit: &str) {
+    let pid = std::process::id();
+    let set = Command::new("prlimit")
+        .args([format!("--pid={pid}"), format!("--fsize={limit}:unlimited")])
+        .status();
+    assert!(set.unwrap().success());
+}
+
+async fn eventually(what: impl Fn() -> bool) {
+    for _ in 0..3_000 {
+        if what() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("did not happen within thirty seconds");
+}
+
+fn answered(home: &Path, status: u64) -> usize {
+    entries(home).iter().filter(|entry| entry["status"] == status).count()
 }
 
 #[test]
-fn k09_a_journal_that_cannot_be_written_refuses_for_good_and_keeps_what_it_promised() {
+fn k09_a_full_disk_refuses_goes_on_by_itself_and_loses_and_doubles_nothing() {
     let home = tempfile::tempdir().unwrap();
     // With the signal ignored, a write beyond the limit fails, as it does on a full disk.
     let output = Command::new("sh")
-        .args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$0\" \"$@\""])
+        .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
         .arg(std::env::current_exe().unwrap())
         .args(["child_that_may_not_write", "--exact", "--nocapture"])
         .env(CHILD_HOME, home.path())
@@ -337,13 +379,23 @@ fn k09_a_journal_that_cannot_be_written_refuses_for_good_and_keeps_what_it_promi
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    let count = text.lines().find_map(|line| line.split_once("acknowledged ")?.1.parse().ok());
-    let count: usize = count.unwrap();
-    assert!(count > 10, "{count}");
+    let promised: Vec<u128> =
+        text.lines().filter_map(|line| line.split_once("acknowledged ")?.1.parse().ok()).collect();
+    assert!(promised.len() > 30, "{text}");
 
     drop(open(home.path()));
     let entries = entries(home.path());
-    assert_eq!(entries.iter().filter(|entry| entry["type"] == "attempt").count(), count);
+    let mut found: Vec<u128> = entries.iter().filter_map(request_of).collect();
+    let all = found.len();
+    found.sort_unstable();
+    found.dedup();
+    assert_eq!(found.len(), all, "an attempt is in the log twice");
+    for request in &promised {
+        assert!(found.binary_search(request).is_ok(), "attempt {request} is lost");
+    }
+    assert!(found.binary_search(&u128::MAX).is_err(), "what was refused is on record");
+    assert_eq!(entries.iter().filter(|entry| entry["type"] == "grant_started").count(), 3);
+    assert!(entries.iter().all(|entry| entry["type"] != "journal_damaged"));
     verified(home.path(), None).unwrap();
 }
 

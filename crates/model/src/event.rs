@@ -96,6 +96,8 @@ pub enum EventType {
     RecordRead,
     /// An evidence pack was given to somebody; which one, by the digest of what it holds.
     EvidenceGiven,
+    /// Somebody went through who had access to what, and signed it off.
+    AccessReviewed,
     /// The process started.
     Started,
     /// The process stopped in good order.
@@ -117,6 +119,7 @@ impl EventType {
             | Self::Reviewed
             | Self::ReviewRefused
             | Self::EmergencyReviewed
+            | Self::AccessReviewed
             | Self::AccessRequestEnded => 3004,
             Self::EmergencyOpened
             | Self::SealedProposed

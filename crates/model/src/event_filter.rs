@@ -39,6 +39,8 @@ pub struct EventFilter {
     pub decision: Option<Arc<str>>,
     /// The class of sensitive data that was seen.
     pub class: Option<ClassName>,
+    /// Sensitive data was seen, of whichever class.
+    pub any_class: bool,
     /// The type, as it stands in the record.
     pub kind: Option<Arc<str>>,
     /// When, or later.
@@ -89,6 +91,7 @@ impl EventFilter {
             (Field::Incident, self.incident.as_ref().map(ToString::to_string)),
             (Field::Decision, text(&self.decision)),
             (Field::Class, self.class.as_ref().map(ToString::to_string)),
+            (Field::Class, self.any_class.then(|| ANY.to_owned())),
         ];
         all.into_iter().filter_map(|(field, value)| Some((field, value?))).collect()
     }
@@ -237,6 +240,8 @@ struct Seen {
     grant: Option<String>,
 }
 
+/// The value of [`Field::Class`] where any was seen; no class is called so.
+const ANY: &str = "*";
 /// Stands between two texts of one entry; no word has it, so that none goes from one to the other.
 const APART: &str = "\u{a6}";
 
@@ -246,11 +251,26 @@ impl Leaf {
         self.time
     }
 
+    /// Who, as it stands in the record.
+    pub fn principal(&self) -> Option<&str> {
+        self.principal.as_ref().map(|who| who.id.as_str())
+    }
+
+    /// Where.
+    pub fn service(&self) -> Option<&str> {
+        self.service.as_deref()
+    }
+
+    /// The classes of data that were seen, and whether a grant showed them.
+    pub fn revealed(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.revealed.iter().map(|seen| (seen.class.as_str(), seen.grant.is_some()))
+    }
+
     /// What it can be found by; each is named once at least.
     pub fn terms(&self) -> impl Iterator<Item = (Field, &str)> {
         let one = [
             (Field::Type, self.kind.as_deref()),
-            (Field::Principal, self.principal.as_ref().map(|who| who.id.as_str())),
+            (Field::Principal, self.principal()),
             (Field::Service, self.service.as_deref()),
             (Field::Instance, self.instance.as_deref()),
             (Field::Instance, self.answered_by.as_deref()),
@@ -265,7 +285,8 @@ impl Leaf {
         let classes = self.revealed.iter().map(|seen| (Field::Class, seen.class.as_str()));
         let by =
             self.revealed.iter().filter_map(|seen| Some((Field::Grant, seen.grant.as_deref()?)));
-        one.chain(reveals).chain(classes).chain(by)
+        let any = self.revealed.first().map(|_| (Field::Class, ANY));
+        one.chain(reveals).chain(classes).chain(by).chain(any)
     }
 
     /// Its words, with one space between them: those of different texts are apart.

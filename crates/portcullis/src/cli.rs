@@ -5,6 +5,7 @@
 //! refused or declined, 2 wrong use, 3 could not reach, 4 timed out; what wraps a command passes
 //! the child's code through and uses 125 for its own failures.
 
+mod access;
 mod ask;
 mod audit;
 mod bundle;
@@ -132,6 +133,9 @@ pub(crate) enum ClientCommand {
     /// Prints a proof for one request with a token that is bound to a key; the token is read from
     /// standard input
     Proof(proof::Proof),
+    /// Says who had access to what
+    #[command(subcommand)]
+    Access(access::Access),
     /// Reads and proves the record
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -214,6 +218,7 @@ async fn dispatch(
         }
         ClientCommand::Proof(proof) => proof.run(screen, clock)?,
         ClientCommand::Token(token) => token.run(session()?).await?,
+        ClientCommand::Access(access) => access.run(session()?).await?,
         ClientCommand::Audit(audit) => audit.run(session, screen, clock.now()).await?,
         ClientCommand::Evidence(evidence) => evidence.run(session()?).await?,
         ClientCommand::Bundle(bundle) => bundle.run(session()?).await?,

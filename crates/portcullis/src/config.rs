@@ -57,13 +57,14 @@ mod upstream;
 mod upstream_tls;
 
 pub(crate) use access_requests::AccessRequests;
-pub(crate) use audit::{Anchor, AnchorPlace, Audit};
+pub(crate) use audit::{Anchor, AnchorPlace, Audit, S3, Ship, ShipTo};
 pub(crate) use control::ControlSection;
 pub(crate) use identity::{Identity, Workload};
 pub(crate) use limits::Limits;
 pub(crate) use listener::{ClientCa, FromWorkloadApi, Listener, ListenerTls, Tls};
 pub(crate) use sealed::Sealed;
 pub(crate) use service::Service;
+pub(crate) use size::Size;
 
 use document::Document;
 use holding::Holding;
@@ -203,7 +204,8 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
     let demo = section.field("demo").map_or(Some(false), |field| field.boolean());
     let control = section.required("control").and_then(|field| ControlSection::read(&field));
     let store = section.required("store").and_then(|field| store(&field, base));
-    let audit = section.required("audit").and_then(|field| Audit::read(&field));
+    let audit =
+        section.required("audit").and_then(|field| Audit::read(&field, demo.unwrap_or(false)));
     let waiting = section.field("access_requests");
     let access_requests =
         waiting.map_or(Some(AccessRequests::default()), |field| AccessRequests::read(&field));

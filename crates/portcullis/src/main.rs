@@ -14,6 +14,7 @@ mod config_command;
 mod demo;
 mod diagnostics;
 mod serve;
+mod ship;
 mod telemetry;
 
 /// Allocating is a good part of what a request costs; this one is a fifth quicker than the C library's

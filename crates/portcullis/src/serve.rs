@@ -25,7 +25,7 @@ use self::certificates::Certificates;
 use crate::{
     check::{self, Checked},
     command::{ConfigPath, REFUSED},
-    config, diagnostics, telemetry,
+    config, diagnostics, ship, telemetry,
 };
 
 mod anchors;
@@ -37,6 +37,7 @@ mod handed;
 mod house;
 mod keys;
 mod observe;
+mod record_metrics;
 mod reload;
 mod sealed;
 mod watch_files;
@@ -142,11 +143,13 @@ impl Running {
         let snapshots = Arc::clone(house.control.snapshots());
         registry.register_collector(Box::new(observe::Evaluations(snapshots)));
         registry.register_collector(Box::new(house.anchors.clone()));
+        let shipping = ship::start(&loaded, house.log.directory(), runtime.handle())?;
+        record_metrics::register(&mut registry, &house, shipping.as_ref());
         let (stopping, stopped) = watch::channel(false);
         let router = portcullis_api::router(ApiParts {
             control: Arc::clone(&house.control),
             metrics: observe::metrics(registry),
-            readiness: observe::readiness(&house, &certificates),
+            readiness: observe::readiness(&house, &certificates, shipping),
             standing: observe::standing(&metrics),
             assertion_keys: serde_json::json!({ "keys": [signer.jwk()] }),
             log_public_key: house.log.verifier_key().to_owned(),

@@ -7,6 +7,7 @@
 pub mod change;
 pub mod directory;
 pub mod error;
+pub mod index;
 pub mod records;
 pub mod sqlite;
 mod store;

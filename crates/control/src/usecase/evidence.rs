@@ -14,7 +14,7 @@ use portcullis_policy::BundleSource;
 use portcullis_store::{Change, StoredBundle};
 use serde::{Deserialize, Serialize};
 
-use super::record::{reading, scan, unavailable};
+use super::record::{Parts, reading, unavailable};
 use crate::{
     ControlError, OpContext,
     core::Core,
@@ -25,7 +25,6 @@ use crate::{
 
 /// Records of one pack, at most: whoever needs more reads the log itself.
 const MOST: usize = 50_000;
-const PART: usize = 1000;
 /// Bundles that are looked through for the ones that decided.
 const BUNDLES: u32 = 1000;
 const PAGE: usize = 256;
@@ -185,7 +184,7 @@ enum About {
 
 impl About {
     fn filter(&self) -> EventFilter {
-        let filter = EventFilter { limit: PART, ..EventFilter::default() };
+        let filter = EventFilter::default();
         match self {
             Self::Grant(id) => EventFilter { grant: Some(*id), ..filter },
             Self::Request(id) => EventFilter { access_request: Some(*id), ..filter },
@@ -229,22 +228,20 @@ async fn subject(core: &Core, id: &str) -> Result<(EvidenceSubject, Vec<About>)>
 }
 
 /// All records that answer `filter`.
-async fn found(core: &Core, mut filter: EventFilter) -> Result<Vec<EventLine>> {
-    let size = core.log.size().await.map_err(unavailable)?;
-    let mut lines = Vec::new();
-    loop {
-        let part = scan::part(core, &filter, size).await.map_err(unavailable)?;
-        lines.extend(part.lines);
-        match part.next.filter(|_| part.more) {
-            Some(next) if lines.len() <= MOST => filter.from = Some(next),
-            _ => return Ok(lines),
+async fn found(core: &Arc<Core>, filter: EventFilter) -> Result<Vec<EventLine>> {
+    let (mut parts, mut lines) = (Parts::new(core, filter).await?, Vec::new());
+    while let Some(part) = parts.next().await? {
+        lines.extend(part);
+        if lines.len() > MOST {
+            break;
         }
     }
+    Ok(lines)
 }
 
 /// The bundles that the records name, and the records of their activation beside the others.
 async fn bundles(
-    core: &Core,
+    core: &Arc<Core>,
     records: &mut BTreeMap<u64, EventLine>,
 ) -> Result<BTreeMap<String, serde_json::Value>> {
     let digest =
@@ -255,7 +252,7 @@ async fn bundles(
     let sources = stored.map(text).filter(|(digest, _)| named.contains(digest)).collect();
     let activated = EventType::BundleActivated;
     let kind = serde_json::to_value(activated).ok().and_then(|kind| Some(kind.as_str()?.into()));
-    let filter = EventFilter { kind, limit: PART, ..EventFilter::default() };
+    let filter = EventFilter { kind, ..EventFilter::default() };
     for line in found(core, filter).await? {
         if digest(&line).is_some_and(|digest| named.contains(&digest)) {
             records.insert(line.seq, line);

@@ -32,6 +32,7 @@ pub(crate) mod proofs;
 pub(crate) mod recheck;
 pub(crate) mod record;
 pub(crate) mod refusals;
+pub(crate) mod report;
 pub(crate) mod review;
 mod review_afterwards;
 mod review_passkey;

@@ -1,6 +1,7 @@
 //! Reading the record. Whoever reads it is on it.
 
-pub(super) mod scan;
+mod scan;
+mod search;
 
 use std::sync::Arc;
 
@@ -8,13 +9,21 @@ use portcullis_model::{Event, EventFilter, EventType};
 use portcullis_store::Change;
 
 use crate::{
-    ControlError, OpContext, core::Core, ports::LogUnavailable, rights, settle::Settlement,
-    views::EventPart,
+    ControlError, OpContext,
+    core::Core,
+    ports::LogUnavailable,
+    rights,
+    settle::Settlement,
+    views::{EventLine, EventPart},
 };
 
 const MOST: usize = 1000;
 /// Characters of a question that go on record.
 const MOST_ASKED: usize = 600;
+
+/// Events that are in memory at one time, where all are read.
+const TOGETHER: usize = 256;
+const NOT_ALLOWED: &str = "reading the record takes `viewAudit`";
 
 type Result<T> = std::result::Result<T, ControlError>;
 
@@ -26,7 +35,65 @@ pub(crate) async fn events(
     reading(core, op, &filter.to_string()).await?;
     filter.limit = filter.limit.clamp(1, MOST);
     let size = core.log.size().await.map_err(unavailable)?;
-    scan::part(core, &filter, size).await.map_err(unavailable)
+    search::part(core, &filter, size).await.map_err(unavailable)
+}
+
+/// All that the record has now and that answers, part after part, in the order of the log.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    core: Arc<Core>,
+    filter: EventFilter,
+    is_over: bool,
+}
+
+impl Parts {
+    pub(crate) async fn new(core: &Arc<Core>, mut filter: EventFilter) -> Result<Self> {
+        filter.limit = TOGETHER;
+        filter.newest = false;
+        // What comes while it is read is not part of it.
+        filter.before = Some(core.log.size().await.map_err(unavailable)?);
+        Ok(Self { core: Arc::clone(core), filter, is_over: false })
+    }
+
+    /// The next events; `None` after the last. There may be none in a part.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<EventLine>>> {
+        if self.is_over {
+            return Ok(None);
+        }
+        let size = self.core.log.size().await.map_err(unavailable)?;
+        let part = search::part(&self.core, &self.filter, size).await.map_err(unavailable)?;
+        self.is_over = !part.more;
+        self.filter.from = part.next.or(self.filter.from);
+        Ok(Some(part.lines))
+    }
+}
+
+/// An export of what the record has now.
+#[derive(Debug)]
+pub struct Export {
+    parts: Parts,
+    op: OpContext,
+}
+
+impl Export {
+    /// The next events; `None` after the last. There may be none in a part. Ends with an error if the caller may
+    /// not view the record any more.
+    pub async fn part(&mut self) -> Result<Option<Vec<EventLine>>> {
+        if !rights::may_view_audit(&self.parts.core.snapshot(), &self.op) {
+            return Err(ControlError::Denied(NOT_ALLOWED.into()));
+        }
+        self.parts.next().await
+    }
+}
+
+pub(crate) async fn export(
+    core: &Arc<Core>,
+    op: &OpContext,
+    filter: EventFilter,
+    format: &str,
+) -> Result<Export> {
+    reading(core, op, &format!("export of {filter} as {format}")).await?;
+    Ok(Export { parts: Parts::new(core, filter).await?, op: op.clone() })
 }
 
 pub(crate) async fn log_file(core: &Arc<Core>, op: &OpContext, path: &str) -> Result<Vec<u8>> {
@@ -35,7 +102,7 @@ pub(crate) async fn log_file(core: &Arc<Core>, op: &OpContext, path: &str) -> Re
     file.ok_or(ControlError::NotFound("the file"))
 }
 
-pub(super) async fn reading(core: &Arc<Core>, op: &OpContext, what: &str) -> Result<()> {
+pub(crate) async fn reading(core: &Arc<Core>, op: &OpContext, what: &str) -> Result<()> {
     rights::caller(op)?;
     let allowed = rights::may_view_audit(&core.snapshot(), op);
     let kind = if allowed { EventType::RecordRead } else { EventType::ControlRefused };
@@ -43,8 +110,7 @@ pub(super) async fn reading(core: &Arc<Core>, op: &OpContext, what: &str) -> Res
     event.detail = Some(what.chars().filter(|c| !c.is_control()).take(MOST_ASKED).collect());
     let changes = vec![Change::Record(event)];
     core.settle(Settlement { changes, ..Settlement::default() }).await?;
-    let why = "reading the record takes `viewAudit`";
-    if allowed { Ok(()) } else { Err(ControlError::Denied(why.into())) }
+    if allowed { Ok(()) } else { Err(ControlError::Denied(NOT_ALLOWED.into())) }
 }
 
 pub(super) fn unavailable(_: LogUnavailable) -> ControlError {

@@ -113,11 +113,14 @@ impl Segments {
         let file = match self.take_spare() {
             // Under its old name it would hold nothing that anybody reads: its frames are in the log,
             // and new ones are of other positions.
-            Some(spare) => {
-                fs::rename(&spare.path, &path)
-                    .map_err(|source| LogError::io("rename", &spare.path, source))?;
-                spare.file
-            }
+            Some(spare) => match fs::rename(&spare.path, &path) {
+                Ok(()) => spare.file,
+                Err(source) => {
+                    let error = LogError::io("rename", &spare.path, source);
+                    self.spares.lock().unwrap_or_else(PoisonError::into_inner).push(spare);
+                    return Err(error);
+                }
+            },
             None => OpenOptions::new()
                 .read(true)
                 .write(true)
@@ -209,7 +212,7 @@ impl Segments {
         };
         for segment in &files {
             let done = segment.file.sync_data();
-            done.map_err(|source| LogError::io("sync", &segment.path, source))?;
+            done.map_err(|source| LogError::io(crate::error::SYNC, &segment.path, source))?;
         }
         if files.iter().any(|segment| !segment.named) {
             crate::layout::sync_directory(&self.directory)?;

@@ -22,7 +22,7 @@ use serde::Serialize;
 use tokio::sync::Notify;
 
 use super::{
-    frame::{self, Kind},
+    frame::{self, Found, Kind},
     segments::{SEGMENT_BYTES, Segments},
     sync::SyncHandle,
     text::{self, Writer},
@@ -31,6 +31,8 @@ use crate::{Health, LogError, RecordBroken};
 
 /// How long an outcome may wait for company.
 const LINGER: Duration = Duration::from_millis(2);
+/// How long what could not be written waits for the next attempt.
+const RETRY: Duration = Duration::from_millis(250);
 /// Where the texts that a caller chose are cut if the whole attempt does not fit into a frame.
 const CUT_TEXT: usize = 1024;
 
@@ -68,6 +70,10 @@ struct Inner {
     lingering: Cell<bool>,
     linger: Rc<Notify>,
     closed: Cell<bool>,
+    /// Where writing failed and went on later. The intents that were in the buffer then are refused.
+    failures: RefCell<Vec<u64>>,
+    /// A part of what could not be written is behind the end of the file.
+    torn: Cell<bool>,
 }
 
 impl CoreJournal {
@@ -97,6 +103,8 @@ impl CoreJournal {
             lingering: Cell::new(false),
             linger: Rc::clone(&linger),
             closed: Cell::new(false),
+            failures: RefCell::default(),
+            torn: Cell::new(false),
         });
         tokio::task::spawn_local(flush_ticks(Rc::downgrade(&shared)));
         tokio::task::spawn_local(flush_lingering(Rc::downgrade(&shared), linger));
@@ -121,7 +129,8 @@ impl CoreJournal {
         }
         self.shared.flush_this_tick();
         let position = self.shared.written.get() + self.shared.buffer.borrow().len() as u64;
-        Ok(Recorded { shared: Rc::clone(&self.shared), position, level })
+        let failures = self.shared.failures.borrow().len();
+        Ok(Recorded { shared: Rc::clone(&self.shared), position, level, failures })
     }
 
     /// Completes the attempt of `request`. Written with the next tick; never waited for.
@@ -216,10 +225,19 @@ impl Inner {
         let mut buffer = self.buffer.borrow_mut();
         if !buffer.is_empty() && !self.health.is_broken() {
             match self.write(&buffer) {
-                Ok(()) => self.ask_for_sync(strict),
-                Err(error) => self.health.break_down(error.to_string()),
+                Ok(()) => {
+                    self.ask_for_sync(strict);
+                    buffer.clear();
+                }
+                Err(error) => {
+                    self.health.fail(&error);
+                    self.failures.borrow_mut().push(self.written.get());
+                    keep_acknowledged(&mut buffer, self.written.get());
+                    if !buffer.is_empty() {
+                        self.flush_soon();
+                    }
+                }
             }
-            buffer.clear();
         }
         drop(buffer);
         for waker in self.waiting.borrow_mut().drain(..) {
@@ -229,18 +247,33 @@ impl Inner {
 
     fn write(&self, bytes: &[u8]) -> Result<(), LogError> {
         let position = self.written.get();
+        self.mend()?;
         if position - self.base.get() >= SEGMENT_BYTES {
             *self.file.borrow_mut() = self.segments.add(position)?;
             self.base.set(position);
         }
         let file = self.file.borrow();
-        // A part may have been written when this fails. Nothing is written after it, and recovery
-        // drops a torn frame.
-        file.write_all_at(bytes, position - self.base.get())
-            .map_err(|error| LogError::io("write", "the journal", error))?;
+        if let Err(error) = file.write_all_at(bytes, position - self.base.get()) {
+            drop(file);
+            // A part may have been written. Nobody was told that it is there: it is cut off.
+            self.torn.set(true);
+            let _next_time = self.mend();
+            return Err(LogError::io("write", "the journal", error));
+        }
         let end = position + bytes.len() as u64;
         self.written.set(end);
         self.segments.wrote_until(end);
+        Ok(())
+    }
+
+    /// Cuts off what an attempt to write has left. Whole frames of it would come back after a crash.
+    fn mend(&self) -> Result<(), LogError> {
+        if self.torn.get() {
+            let length = self.written.get() - self.base.get();
+            let cut = self.file.borrow().set_len(length);
+            cut.map_err(|error| LogError::io("cut", "the journal", error))?;
+            self.torn.set(false);
+        }
         Ok(())
     }
 
@@ -260,6 +293,8 @@ pub struct Recorded {
     /// Where the intent's frame ends.
     position: u64,
     level: RecordLevel,
+    /// How often writing had failed before it.
+    failures: usize,
 }
 
 impl fmt::Debug for Recorded {
@@ -273,6 +308,12 @@ impl Future for Recorded {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let shared = &self.shared;
+        // INVARIANT: an intent is written by the first write after it, or never: behind a failure,
+        // others get the position that it would have had.
+        let failed = shared.failures.borrow().get(self.failures).copied();
+        if failed.is_some_and(|written| written < self.position) {
+            return Poll::Ready(Err(RecordBroken));
+        }
         if shared.written.get() < self.position {
             if shared.health.is_broken() {
                 return Poll::Ready(Err(RecordBroken));
@@ -317,12 +358,36 @@ async fn flush_ticks(journal: Weak<Inner>) {
 async fn flush_lingering(journal: Weak<Inner>, linger: Rc<Notify>) {
     loop {
         linger.notified().await;
-        tokio::time::sleep(LINGER).await;
-        let Some(journal) = journal.upgrade().filter(|journal| !journal.closed.get()) else {
-            return;
-        };
-        journal.lingering.set(false);
-        journal.flush();
+        let mut pause = LINGER;
+        loop {
+            tokio::time::sleep(pause).await;
+            let Some(journal) = journal.upgrade().filter(|journal| !journal.closed.get()) else {
+                return;
+            };
+            journal.lingering.set(false);
+            journal.flush();
+            if journal.buffer.borrow().is_empty() || journal.health.is_broken() {
+                break;
+            }
+            pause = RETRY;
+        }
+    }
+}
+
+/// Leaves in `buffer`, which could not be written at position `base`, what was promised: outcomes, and
+/// refusals that were answered. Intents were not: they are refused, and are not to come into the
+/// record as if they had been forwarded.
+fn keep_acknowledged(buffer: &mut Vec<u8>, base: u64) {
+    let before = std::mem::take(buffer);
+    let mut at = 0;
+    while let Found::Frame(found, next) = frame::read(&before, base, at) {
+        if found.kind != Kind::Intent {
+            let text = before.get(found.text.clone()).unwrap_or_default();
+            frame::append(buffer, base, found.kind, found.request, |out| {
+                out.extend_from_slice(text);
+            });
+        }
+        at = next;
     }
 }
 

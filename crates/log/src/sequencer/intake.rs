@@ -103,6 +103,7 @@ impl Intake {
                 damages.push(self.damage(read, end - read));
             }
             self.position = end;
+            tree.write_pending()?;
         }
         Ok(damages)
     }

@@ -27,7 +27,9 @@ use crate::{
     CoreJournal, Health, Keys, LogError,
     give_way::give_way,
     journal::{SyncHandle, SyncThread, segments::Segments},
+    keeper::Keeper,
     layout::Layout,
+    quota::Quota,
 };
 
 /// What it takes to open a log.
@@ -43,6 +45,8 @@ pub struct LogOptions {
     pub clock: Arc<dyn Clock>,
     /// How often a checkpoint is signed while there is something new, if nobody asks for one sooner.
     pub checkpoint_every: Duration,
+    /// The most bytes that it may take on its disk.
+    pub most: Option<u64>,
 }
 
 /// The open log. Dropping it stops its threads in good order; journals must be dropped before.
@@ -51,6 +55,8 @@ pub struct Log {
     handle: LogHandle,
     directory: PathBuf,
     keys: Keys,
+    /// Dropped after the sequencer has stopped, and before the lock.
+    _keeper: Keeper,
     sequencer: Option<JoinHandle<()>>,
     /// Dropped after the sequencer: it may still be asked to sync.
     _sync: SyncThread,
@@ -84,10 +90,13 @@ impl Log {
             sync: sync.handle(),
             journals: Arc::new(Journals { layout: layout.clone(), positions: positions.into() }),
         };
+        let quota = Quota::new(layout.root(), options.most);
+        let keeper = Keeper::start(&layout.log(), quota, handle.health())?;
         Ok(Self {
             handle,
             directory: layout.log(),
             keys,
+            _keeper: keeper,
             sequencer: Some(thread),
             _sync: sync,
             _lock: lock,
@@ -188,6 +197,9 @@ impl LogHandle {
         let broken = || LogError::Broken(self.health.reason());
         if self.health.is_broken() {
             return Err(broken());
+        }
+        if self.health.is_stalled() {
+            return Err(LogError::Stalled(self.health.want()));
         }
         let text = serde_json::to_vec(event)
             .map_err(|error| LogError::Broken(format!("an event cannot be written: {error}")))?;

@@ -70,13 +70,17 @@ fn committed_head(
 /// on would sign a second history.
 fn refuse_rollback(layout: &Layout, head: Option<Head>) -> Result<(), LogError> {
     let path = layout.log().join("checkpoint");
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
+    let text = match fs::read(&path) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(LogError::io("read", path, error)),
     };
-    let published =
-        checkpoint::read(&text).ok_or_else(|| LogError::damaged(&path, "it is no checkpoint"))?;
+    // It is published without a sync, so that a power cut can leave a part of it. As with none at all,
+    // nothing can be compared, and the commit record's own is published again.
+    let Some(published) = checkpoint::read(&text) else {
+        tracing::warn!(path = %path.display(), "the published checkpoint is torn: it is made anew");
+        return Ok(());
+    };
     let committed = head.map_or(0, |head| head.size);
     let forked = head.is_some_and(|head| head.size == published.size && head != published);
     if published.size > committed || forked {

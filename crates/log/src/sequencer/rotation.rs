@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{Log, LogOptions, committed::Committed, lock, recovery};
 use crate::{
-    Health, Keys, LogError, Signer, checkpoint, keys,
+    Health, Keys, LogError, Reader, Signer, checkpoint, keys,
     layout::{Layout, replace_durably, sync_directory},
     tiles::{Shelf, TileName, WIDTH, split_bundle},
 };
@@ -104,9 +104,11 @@ fn delete(path: &Path) -> Result<(), LogError> {
 fn last_record(log: &Path, size: u64) -> Result<Option<Vec<u8>>, LogError> {
     let Some(last) = size.checked_sub(1) else { return Ok(None) };
     let Some(name) = TileName::within(Shelf::Entries, last / WIDTH, size) else { return Ok(None) };
-    let path = log.join(name.to_string());
-    let bytes = fs::read(&path).map_err(|source| LogError::io("read", &path, source))?;
+    let name = name.to_string();
+    let missing = || LogError::damaged(log.join(&name), "it is missing");
+    let bytes = Reader::open(log)?.file(&name)?.ok_or_else(missing)?;
     let entries = split_bundle(&bytes);
-    let entries = entries.ok_or_else(|| LogError::damaged(&path, "its lengths do not add up"))?;
+    let entries =
+        entries.ok_or_else(|| LogError::damaged(log.join(&name), "its lengths do not add up"))?;
     Ok(entries.last().map(|entry| entry.to_vec()))
 }

@@ -16,12 +16,17 @@ use super::{
     intake::Intake,
     tree::Tree,
 };
-use crate::{Health, LogError, Signer, layout::Layout};
+use crate::{
+    Health, LogError, Signer,
+    layout::{Layout, has_room},
+};
 
 /// How often journals are read.
 const READ_EVERY: Duration = Duration::from_millis(25);
 /// The least time between checkpoints that appended events ask for.
 const COMMIT_GAP: Duration = Duration::from_millis(5);
+/// How often room is looked for while there is none.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How many appended events are known by their ids.
 const KNOWN_EVENTS: usize = 2048;
 
@@ -111,26 +116,80 @@ impl Sequencer {
     fn work(&mut self, commands: &mpsc::Receiver<Command>) -> Result<(), LogError> {
         let mut going_on = true;
         while going_on {
-            match commands.recv_timeout(self.pause()) {
-                Ok(command) => going_on = self.obey(command)?,
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-                Err(mpsc::RecvTimeoutError::Disconnected) => going_on = false,
-            }
-            while let Ok(command) = commands.try_recv() {
-                going_on = self.obey(command)? && going_on;
-            }
-            self.read_journals()?;
-            if self.commit_is_due() {
-                self.commit()?;
-            }
-            if !self.dirty {
-                self.health.sequenced_until(self.read_until);
-            }
+            going_on = match self.round(commands) {
+                Ok(going_on) if !self.health.is_stalled() => going_on,
+                // A journal has no room: it is looked for here.
+                Ok(going_on) => going_on && self.wait_for_room(commands)?,
+                Err(error) if error.passes() => {
+                    self.health.fail(&error);
+                    self.wait_for_room(commands)?
+                }
+                Err(error) => return Err(error),
+            };
             if self.health.is_broken() {
                 return Ok(());
             }
         }
         if self.dirty || !self.replies.is_empty() { self.commit() } else { Ok(()) }
+    }
+
+    /// Listens, reads, commits if that is due. `false` when it is told to stop.
+    fn round(&mut self, commands: &mpsc::Receiver<Command>) -> Result<bool, LogError> {
+        let mut going_on = match commands.recv_timeout(self.pause()) {
+            Ok(command) => self.obey(command)?,
+            Err(mpsc::RecvTimeoutError::Timeout) => true,
+            Err(mpsc::RecvTimeoutError::Disconnected) => false,
+        };
+        while let Ok(command) = commands.try_recv() {
+            going_on = self.obey(command)? && going_on;
+        }
+        self.read_journals()?;
+        if self.commit_is_due() {
+            self.commit()?;
+        }
+        if !self.dirty {
+            self.health.sequenced_until(self.read_until);
+        }
+        Ok(going_on)
+    }
+
+    /// Looks for room until there is some and everything in hand is written; adds nothing meanwhile, so
+    /// that what was begun is written again as it was. `false` when it is told to stop.
+    fn wait_for_room(&mut self, commands: &mpsc::Receiver<Command>) -> Result<bool, LogError> {
+        for (_, reply) in self.replies.drain(..) {
+            // Those events may be in the tree already: asked for again, they keep their places.
+            let _gone = reply.send(Err(LogError::Stalled(self.health.want())));
+        }
+        let mut look_at = Instant::now() + LOOK_EVERY;
+        loop {
+            match commands.recv_timeout(look_at.saturating_duration_since(Instant::now())) {
+                Ok(Command::Append { reply, .. }) => {
+                    let _gone = reply.send(Err(LogError::Stalled(self.health.want())));
+                }
+                Ok(command @ Command::Journal(_)) => {
+                    self.obey(command)?;
+                }
+                Ok(Command::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(false),
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+            }
+            if self.health.is_broken() {
+                return Ok(false);
+            }
+            if Instant::now() < look_at {
+                continue;
+            }
+            look_at = Instant::now() + LOOK_EVERY;
+            if !self.health.is_over_quota() && has_room(&self.layout) {
+                match self.commit() {
+                    Ok(()) => {
+                        self.health.go_on();
+                        return Ok(true);
+                    }
+                    Err(error) if error.passes() => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
     }
 
     /// How long there is nothing to do but to listen.
@@ -188,6 +247,7 @@ impl Sequencer {
                 && intake.read(&mut self.buffer, &mut self.tree)?
             {
                 self.dirty = true;
+                self.tree.write_pending()?;
                 if self.commit_is_due() {
                     self.commit()?;
                 }
@@ -218,6 +278,7 @@ impl Sequencer {
         self.publish(&committed.checkpoint)?;
         self.dirty = false;
         self.committed_size = size;
+        self.health.signed_until(size);
         self.committed_at = Instant::now();
         // Under constant load there is always something new: what the last whole reading found is
         // committed all the same.

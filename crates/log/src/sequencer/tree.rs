@@ -2,7 +2,7 @@
 //! ones at the right edge once per commit.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, VecDeque},
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -13,6 +13,7 @@ use tlog_tiles::Hash;
 use crate::{
     LogError,
     checkpoint::Head,
+    error::SYNC,
     layout::sync_directory,
     tiles::{
         Edge, MOST_ENTRY_BYTES, Shelf, TileName, WIDTH, append_entry, decode_hashes, encode_hashes,
@@ -34,6 +35,8 @@ pub(super) struct Tree {
     bundle: Vec<u8>,
     /// What the disk holds durably.
     synced_size: u64,
+    /// Full tiles and bundles that are not written yet, in their order.
+    pending: VecDeque<(TileName, Vec<u8>)>,
     /// Written since the last sync.
     unsynced: Vec<(PathBuf, File)>,
     /// Directories with new names since the last sync.
@@ -71,6 +74,7 @@ impl Tree {
             edge,
             bundle,
             synced_size: size,
+            pending: VecDeque::new(),
             unsynced: Vec::new(),
             renamed: BTreeSet::new(),
             known: BTreeSet::new(),
@@ -88,7 +92,8 @@ impl Tree {
         self.edge.root()
     }
 
-    /// Adds an entry: `{"seq":N,` and then what `write` appends. Returns N.
+    /// Adds an entry: `{"seq":N,` and then what `write` appends. Returns N. Writes nothing: see
+    /// [`Self::write_pending`].
     pub(super) fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<u64, LogError> {
         let position = self.size();
         let entry = append_entry(&mut self.bundle, |bundle| {
@@ -105,25 +110,39 @@ impl Tree {
         });
         done?;
         if !full.is_empty() {
-            let bundle = std::mem::take(&mut self.bundle);
-            let name = TileName::full(Shelf::Entries, position / WIDTH);
-            self.write_full(name, &bundle)?;
-            self.bundle = bundle;
-            self.bundle.clear();
-        }
-        for (name, bytes) in full {
-            self.write_full(name, &bytes)?;
+            let next = Vec::with_capacity(self.bundle.len());
+            let bundle = std::mem::replace(&mut self.bundle, next);
+            self.pending.push_back((TileName::full(Shelf::Entries, position / WIDTH), bundle));
+            self.pending.extend(full);
         }
         Ok(position)
     }
 
-    /// Writes the unfinished tiles, and makes everything durable up to the current size.
+    /// Writes the tiles that became full. After a failure that passes, it goes on where it was.
+    pub(super) fn write_pending(&mut self) -> Result<(), LogError> {
+        while let Some((name, bytes)) = self.pending.pop_front() {
+            if let Err(error) = self.write_full(name, &bytes) {
+                self.pending.push_front((name, bytes));
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the unfinished tiles, and makes everything durable up to the current size. After a
+    /// failure that passes, it is to be called again before anything is added.
     pub(super) fn sync(&mut self) -> Result<(), LogError> {
+        self.write_pending()?;
         let size = self.size();
-        if let Some(name) = TileName::within(Shelf::Entries, size / WIDTH, size) {
+        // INVARIANT: what is synced may be signed, and is not opened for writing again: on a full disk
+        // that would cut it.
+        if size != self.synced_size
+            && let Some(name) = TileName::within(Shelf::Entries, size / WIDTH, size)
+        {
             let bundle = std::mem::take(&mut self.bundle);
-            self.write(name, &bundle)?;
+            let written = self.write(name, &bundle);
             self.bundle = bundle;
+            written?;
         }
         for level in 0..self.edge.height() {
             let nodes = nodes_at(size, level);
@@ -142,8 +161,9 @@ impl Tree {
 
     /// Deletes partial tiles whose full ones a published checkpoint covers.
     pub(super) fn delete_replaced(&mut self) -> Result<(), LogError> {
-        for path in self.replaced.drain(..) {
-            gone(fs::remove_dir_all(&path), &path)?;
+        while let Some(path) = self.replaced.last() {
+            gone(fs::remove_dir_all(path), path)?;
+            self.replaced.pop();
         }
         Ok(())
     }
@@ -192,10 +212,10 @@ impl Tree {
             let directory = &self.directory;
             return File::open(directory)
                 .and_then(|file| rustix::fs::syncfs(&file).map_err(io::Error::from))
-                .map_err(|source| LogError::io("sync", directory, source));
+                .map_err(|source| LogError::io(SYNC, directory, source));
         }
         for (path, file) in files {
-            file.sync_data().map_err(|source| LogError::io("sync", path, source))?;
+            file.sync_data().map_err(|source| LogError::io(SYNC, path, source))?;
         }
         directories.iter().try_for_each(|directory| sync_directory(directory))
     }

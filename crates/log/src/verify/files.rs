@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::tiles::{HASH_BYTES, MOST_ENTRY_BYTES, Shelf, TileName, WIDTH};
+use crate::{
+    segment,
+    tiles::{Shelf, TileName, WIDTH},
+};
 
 /// The most bytes of a checkpoint: a few lines and signatures.
 const MOST_CHECKPOINT: usize = 64 * 1024;
@@ -31,7 +34,9 @@ impl Files for Directory<'_> {
         let path: PathBuf = self.0.join(name);
         let file = match File::open(path) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return self.sealed(name, most);
+            }
             Err(error) => return Err(error),
         };
         let mut bytes = Vec::new();
@@ -49,18 +54,21 @@ impl Files for Directory<'_> {
     }
 }
 
+impl Directory<'_> {
+    /// A bundle out of the sealed segment that took its place.
+    fn sealed(&self, name: &str, most: usize) -> io::Result<Option<Vec<u8>>> {
+        match TileName::parse(name) {
+            Some(TileName { shelf: Shelf::Entries, index, width: WIDTH }) => {
+                segment::read_bundle(self.0, index, most)
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
 /// A file that is no file of a log.
 fn too_long(most: usize) -> io::Error {
     io::Error::other(format!("it is longer than the {most} bytes that such a file can have"))
-}
-
-/// The most bytes of a tile.
-pub(super) fn most_of(name: TileName) -> usize {
-    let width = usize::try_from(name.width.min(WIDTH)).unwrap_or_default();
-    match name.shelf {
-        Shelf::Level(_) => width * HASH_BYTES,
-        Shelf::Entries => width * (MOST_ENTRY_BYTES + 2),
-    }
 }
 
 /// The checkpoint, if there is one.

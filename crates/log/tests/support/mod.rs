@@ -51,6 +51,7 @@ pub(crate) fn options(directory: &Path) -> LogOptions {
         entropy: Arc::new(Counting::default()),
         clock: Arc::new(Standing),
         checkpoint_every: Duration::from_secs(1),
+        most: None,
     }
 }
 

@@ -1,9 +1,12 @@
-//! `portcullis audit tail|show|verify|rotate-key`: reading the record, and proving it.
+//! `portcullis audit tail|search|export|show|verify|rotate-key`: reading the record, and proving it.
 
+mod asked;
+mod export;
 mod given;
 mod line;
 mod pack;
 mod rotate_key;
+mod search;
 mod served;
 mod verify;
 
@@ -13,6 +16,8 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use portcullis_api::audit::{EventBody, EventsBody};
 use serde_json::Value;
+
+pub(super) use asked::time;
 
 use super::{failure::Failure, screen::Screen, session::Session};
 
@@ -24,6 +29,10 @@ const READING: &str = "record_read";
 pub(crate) enum Audit {
     /// Shows the newest events
     Tail(Tail),
+    /// Finds events: by who, what, where, when, and by words
+    Search(search::Search),
+    /// Writes all events that answer a question into a file
+    Export(export::Export),
     /// Shows one event
     Show(Show),
     /// Proves that a record is whole, from its folder or over its server
@@ -57,6 +66,8 @@ impl Audit {
     ) -> Result<(), Failure> {
         match self {
             Self::Tail(tail) => tail.run(session()?).await,
+            Self::Search(search) => search.run(session()?).await,
+            Self::Export(export) => export.run(session()?).await,
             Self::Show(show) => show.run(session()?).await,
             Self::Verify(verify) => verify.run(session, screen, now).await,
             Self::RotateKey(rotate) => rotate.run(screen),

@@ -12,6 +12,8 @@ use super::failure::Failure;
 
 /// The most bytes of a problem.
 const MOST_PROBLEM: usize = 64 * 1024;
+/// How long an answer without an end in sight may take.
+const LONGEST_STREAM: Duration = Duration::from_hours(24);
 
 /// An answer that was no problem.
 #[derive(Debug)]
@@ -160,6 +162,26 @@ impl Client {
             }
         }
         if status.is_success() { Ok(bytes) } else { Err(self.problem(status, &bytes)) }
+    }
+
+    /// An answer of any length, part by part as it comes; an error if it breaks off.
+    pub(crate) async fn stream(
+        &self,
+        token: Option<&Secret>,
+        path: &str,
+        mut write: impl FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<(), CallError> {
+        let request = self.request(token, Method::GET, path, None).timeout(LONGEST_STREAM);
+        let mut response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        if !status.is_success() {
+            let bytes = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+            return Err(self.problem(status, &bytes));
+        }
+        while let Some(part) = response.chunk().await.map_err(|error| self.unreachable(&error))? {
+            write(&part).map_err(CallError::Failure)?;
+        }
+        Ok(())
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> CallError {

@@ -102,6 +102,20 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// An answer of any length, part by part as it comes.
+    pub(crate) async fn stream(
+        &mut self,
+        path: &str,
+        mut write: impl FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let got = self.client.stream(self.token(), path, &mut write).await;
+        if self.must_sign_in(&got) {
+            self.sign_in_again().await?;
+            return Ok(self.client.stream(self.token(), path, write).await?);
+        }
+        Ok(got?)
+    }
+
     /// `portcullis …` as it is to be typed to stay with this profile.
     pub(crate) fn command(&self, words: &str) -> String {
         let named = self.place.name.as_str();

@@ -1,6 +1,7 @@
-//! `audit`: where the record is kept, and how often it is signed.
+//! `audit`: where the record is kept, how often it is signed, and where it is copied to.
 
 mod anchors;
+mod ship;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -8,11 +9,17 @@ use portcullis_model::Window;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-pub(crate) use self::anchors::{Anchor, AnchorPlace};
-use super::section::Field;
+pub(crate) use self::{
+    anchors::{Anchor, AnchorPlace},
+    ship::{S3, Ship, ShipTo},
+};
+use super::{section::Field, size::Size};
 
 /// What is not signed yet could be changed by whoever can write the folder.
 const SLOWEST: Duration = Duration::from_mins(1);
+
+/// Two files of a journal.
+const LEAST: Size = Size::new(16 << 20);
 
 /// The record's place and pace.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -27,19 +34,44 @@ pub(crate) struct Audit {
     /// Where checkpoints are put outside; nowhere if absent.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) anchors: Vec<Anchor>,
+    /// The most that it may take on its disk, `16MiB` at least: at that, nothing is forwarded. Nothing
+    /// is deleted for it.
+    #[schemars(with = "Option<String>")]
+    #[serde(serialize_with = "super::tcp::size", skip_serializing_if = "Option::is_none")]
+    pub(crate) most: Option<Size>,
+    /// Where it is copied to while it is written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ship: Option<Ship>,
 }
 
 impl Audit {
-    pub(super) fn read(field: &Field<'_>) -> Option<Self> {
+    pub(super) fn read(field: &Field<'_>, demo: bool) -> Option<Self> {
         let mut section = field.section()?;
         let directory = section.required("directory").and_then(|f| f.text().map(PathBuf::from));
         let every = section.field("checkpoint_every");
         let every = every.map_or_else(|| Window::new(Duration::from_secs(1)).ok(), |f| pace(&f));
+        let ship = section.field("ship").map(|field| Ship::read(&field, demo));
+        let most = section.field("most").map(|field| most(&field));
         let anchors = section.field("anchors").map(|field| Anchor::list(&field));
         section.finish();
-        let anchors = anchors.unwrap_or_default();
-        Some(Self { directory: directory?, checkpoint_every: every?, anchors })
+        Some(Self {
+            directory: directory?,
+            checkpoint_every: every?,
+            anchors: anchors.unwrap_or_default(),
+            most: most.map_or(Some(None), |read| read.map(Some))?,
+            ship: ship.map_or(Some(None), |read| read.map(Some))?,
+        })
     }
+}
+
+fn most(field: &Field<'_>) -> Option<Size> {
+    let most: Size = field.parsed()?;
+    if most < LEAST {
+        let help = Some("journals alone take so much; write 10GiB".into());
+        field.error(format!("`most` is {LEAST} at least, and not {most}"), help);
+        return None;
+    }
+    Some(most)
 }
 
 fn pace(field: &Field<'_>) -> Option<Window> {

@@ -118,7 +118,10 @@ fn longest(field: &Field<'_>) -> Option<Window> {
 }
 
 #[allow(clippy::ref_option, reason = "serde calls it with a reference to the field")]
-fn size<S: serde::Serializer>(size: &Option<Size>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn size<S: serde::Serializer>(
+    size: &Option<Size>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     match size {
         Some(size) => serializer.collect_str(size),
         None => serializer.serialize_none(),

@@ -110,7 +110,7 @@ fn compare(audit: &Path, newest: &Anchored) -> Result<()> {
         Err(error) => return Err(error).context("log.pub cannot be read"),
     };
     let reader = Reader::open(audit.join("log"))?;
-    reader.continues(&newest.checkpoint, &keys).with_context(|| advice.to_owned())
+    reader.still_holds(&newest.checkpoint, &keys).with_context(|| advice.to_owned())
 }
 
 impl Anchors {

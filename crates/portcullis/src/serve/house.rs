@@ -22,7 +22,7 @@ use super::{
 use crate::{
     adapters::{LogEvents, ProvidedPeople, TokenVerifier, Webhooks},
     ambient::{SystemClock, SystemEntropy},
-    config::{Config, Loaded},
+    config::{Config, Loaded, Size},
 };
 
 /// Beyond its draining, another process that ends may take so long to let go.
@@ -105,6 +105,8 @@ fn settings(loaded: &Loaded, entropy: &Arc<dyn Entropy>) -> Result<Settings> {
         methods: config.identity.methods(),
         sealing: sealed::sealing(loaded, entropy.as_ref())?,
         provisioning: scim.map(|scim| scim.provisioning(base)).transpose()?,
+        // Beside the log, which it is made from.
+        index: Some(base.join(&config.audit.directory).join("index.db")),
         ..Settings::default()
     })
 }
@@ -135,6 +137,7 @@ fn open_log(
         entropy: Arc::clone(entropy),
         clock: Arc::clone(clock),
         checkpoint_every: config.audit.checkpoint_every.get(),
+        most: config.audit.most.map(Size::bytes),
     };
     Log::open(&options)
 }

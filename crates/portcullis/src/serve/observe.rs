@@ -6,7 +6,7 @@ use std::{
 };
 
 use portcullis_api::{
-    parts::{Readiness, RenderMetrics, Standing},
+    parts::{Readiness, Ready, RenderMetrics, Standing},
     services::{HealthBody, InstanceBody},
 };
 use portcullis_control::Snapshots;
@@ -21,6 +21,7 @@ use prometheus_client::{
 };
 
 use super::{certificates::Certificates, house::House};
+use crate::ship::Shipping;
 
 /// How the gate finds the instances of a service.
 pub(super) fn standing(metrics: &Arc<Metrics>) -> Standing {
@@ -83,7 +84,11 @@ impl Collector for Evaluations {
 
 /// What keeps the process from serving: the record, the way to it, the store, or a door without a
 /// certificate.
-pub(super) fn readiness(house: &House, certificates: &Arc<Certificates>) -> Readiness {
+pub(super) fn readiness(
+    house: &House,
+    certificates: &Arc<Certificates>,
+    shipping: Option<Arc<Shipping>>,
+) -> Readiness {
     let (health, store) = (house.log.handle().health(), Arc::clone(&house.store));
     let control = Arc::downgrade(&house.control);
     let certificates = Arc::clone(certificates);
@@ -91,17 +96,26 @@ pub(super) fn readiness(house: &House, certificates: &Arc<Certificates>) -> Read
         let record = match health.state() {
             HealthState::Working => None,
             HealthState::Behind => Some("the record is behind".to_owned()),
-            HealthState::Broken(why) => Some(format!("the record cannot be written: {why}")),
+            HealthState::Stalled(why) => {
+                Some(format!("the record waits for room, and goes on by itself: {why}"))
+            }
+            HealthState::Broken(why) => {
+                Some(format!("the record cannot be written until the next start: {why}"))
+            }
         };
         let events = match control.upgrade() {
             Some(control) if control.is_on_record() => None,
             Some(_) => Some("events do not reach the record".to_owned()),
             None => Some("the process is stopping".to_owned()),
         };
+        let unshipped = shipping.as_ref().and_then(|shipping| shipping.trouble());
+        let notes = unshipped.map(|why| format!("the record is not shipped: {why}"));
+        let notes = notes.into_iter().collect();
         let (store, missing) = (Arc::clone(&store), certificates.missing());
         Box::pin(async move {
             let record = record.into_iter().chain(events).chain(missing);
-            record.chain(trouble_of(store.as_ref()).await).collect()
+            let reasons = record.chain(trouble_of(store.as_ref()).await).collect();
+            Ready { reasons, notes }
         })
     })
 }

@@ -13,7 +13,7 @@ fn story(payments: &Payments) -> (Value, String) {
     let request = ben.ask(&ben.refund(300), json!({"reason": reason})).json();
     let path = format!("/v1/access-requests/{}/reviews", id(&request));
     let review = json!({"decision": "approve", "note": "looked at it"});
-    assert_eq!(lea.call("POST", &path, Some(review)).status, 200);
+    assert!(lea.call("POST", &path, Some(review)).status < 300);
     let path = format!("/v1/access-requests/{}", id(&request));
     let request = ben.call("GET", &path, None).json();
     let granted = grant(&request);

@@ -428,6 +428,7 @@ fn serve(dir: &Path) -> Child {
             .env("FAKETIME_NO_CACHE", "1")
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
     }
+    crate::durability::preload(dir, &mut command);
     command
         .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
         .arg(binary())

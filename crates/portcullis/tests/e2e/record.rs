@@ -242,7 +242,7 @@ fn k03_a_cut_tail_shows_against_a_checkpoint_that_was_kept() {
 #[test]
 fn k09_what_cannot_be_recorded_is_not_forwarded() {
     let upstream = Upstream::start();
-    let mut shop = Shop::before(&upstream.url());
+    let shop = Shop::before(&upstream.url());
     assert_eq!(shop.read_as(&shop.token).status, 200);
     upstream.take();
     limit_files(&shop, "1:unlimited");
@@ -255,9 +255,12 @@ fn k09_what_cannot_be_recorded_is_not_forwarded() {
     assert_eq!(ready.status, 503, "{}", ready.text());
     assert!(ready.json()["reasons"].to_string().contains("record"), "{}", ready.text());
     assert_eq!(shop.house.api("GET", "/healthz", None, None).status, 200, "it lives");
-    // With room again, a restart is enough, and the record is whole.
-    shop.house.kill();
-    shop.house.restart();
+    assert!(ready.json()["reasons"].to_string().contains("goes on by itself"), "{}", ready.text());
+    let metrics = shop.house.api("GET", "/metrics", None, None).text();
+    assert!(metrics.contains("portcullis_record_waits_for_room 1"), "{metrics}");
+    // With room again, it goes on, and the record is whole.
+    limit_files(&shop, "unlimited");
+    shop.house.wait_ready();
     assert_eq!(shop.read_as(&shop.token).status, 200);
     assert_eq!(upstream.take().len(), 1);
     wait_until_sealed(&shop, 2);

@@ -73,6 +73,7 @@ const OPERATIONS: &str = "operations:\n  inline:\n    getOrder: GET /orders/{id}
 mod asked;
 mod ends;
 mod orders;
+mod reported;
 
 struct Orders {
     house: House,

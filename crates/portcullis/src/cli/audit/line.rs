@@ -7,38 +7,46 @@ use serde_json::{Map, Value};
 
 /// `  41  2026-11-22T12:00:00Z  attempt  corp:ana  payments.read  permit 200  …`
 pub(super) fn of(body: &EventBody) -> String {
-    let event = &body.event;
-    let time = seconds(text(event, "time"));
-    let mut line = format!("{:>6}  {time}  {}", body.seq, text(event, "type"));
-    if let Some(principal) = event.get("principal").and_then(|who| who.get("id")?.as_str()) {
-        let _ = write!(line, "  {principal}");
+    let [seq, rest @ ..] = columns(body);
+    let mut line = format!("{seq:>6}");
+    for part in rest.iter().filter(|part| !part.is_empty()) {
+        let _ = write!(line, "  {part}");
     }
+    line
+}
+
+/// Its position, time, type, who, what about, what came of it, and more in words.
+pub(super) fn columns(body: &EventBody) -> [String; 7] {
+    let event = &body.event;
+    let who = event.get("principal").and_then(|who| who.get("id")?.as_str()).unwrap_or("");
     // An attempt outside any operation still has a service, or at least a host.
     let about =
         ["operation", "service", "host"].into_iter().find_map(|key| event.get(key)?.as_str());
     let (decision, refusal) = (text(event, "decision"), text(event, "refusal"));
     let refusal = if refusal == decision { "" } else { refusal };
-    for part in [about.unwrap_or(""), decision, refusal] {
-        if !part.is_empty() {
-            let _ = write!(line, "  {part}");
-        }
-    }
-    let status = event.get("status");
-    if let Some(status) = status.and_then(Value::as_u64) {
-        let _ = write!(line, "  {status}");
-    }
+    let status = event.get("status").and_then(Value::as_u64).map(|status| status.to_string());
+    let mut came_of_it = joined([decision, refusal, status.as_deref().unwrap_or("")]);
     let seen = list(event, "revealed").filter_map(|seen| seen.get("class")?.as_str());
     let masked = list(event, "masked").filter_map(Value::as_str);
     for (word, classes) in [("revealed", seen.collect::<Vec<_>>()), ("masked", masked.collect())] {
         if !classes.is_empty() {
-            let _ = write!(line, "  {word} {}", classes.join(", "));
+            came_of_it = joined([&came_of_it, &format!("{word} {}", classes.join(", ")), ""]);
         }
     }
-    let detail = text(event, "detail");
-    if !detail.is_empty() {
-        let _ = write!(line, "  {detail}");
-    }
-    line
+    [
+        body.seq.to_string(),
+        seconds(text(event, "time")),
+        text(event, "type").to_owned(),
+        who.to_owned(),
+        about.unwrap_or("").to_owned(),
+        came_of_it,
+        text(event, "detail").to_owned(),
+    ]
+}
+
+fn joined(parts: [&str; 3]) -> String {
+    let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    parts.join("  ")
 }
 
 fn list<'a>(event: &'a Map<String, Value>, key: &str) -> impl Iterator<Item = &'a Value> {

@@ -36,6 +36,7 @@ fn sound(home: &Path) -> (Vec<u8>, Keys) {
         entropy: Arc::new(SystemEntropy),
         clock: Arc::new(SystemClock),
         checkpoint_every: Duration::from_secs(1),
+        most: None,
     });
     let log = log.unwrap();
     let policy = PolicySource { path: "payments.cedar".to_owned(), text: POLICY.to_owned() };

@@ -35,6 +35,7 @@ impl RotateKey {
             entropy: Arc::new(SystemEntropy),
             clock: Arc::new(SystemClock),
             checkpoint_every: Duration::from_secs(1),
+            most: None,
         });
         let rotated = rotated.map_err(|error| match error {
             LogError::InUse(_) => Failure::WrongUse(format!("{error}, then rotate its key")),

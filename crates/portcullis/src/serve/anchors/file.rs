@@ -46,7 +46,7 @@ impl AnchorFile {
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(&self.path)?;
         let unfinished = self.compare(&mut file, reader, keys)?;
         if let Some(newest) = &self.newest {
-            reader.continues(&newest.checkpoint, keys)?;
+            reader.still_holds(&newest.checkpoint, keys)?;
         }
         let checkpoint = reader.checkpoint().map_err(|e| Trouble::Unreachable(e.to_string()))?;
         let has = self.newest.as_ref().map_or(0, |newest| newest.size);
@@ -80,7 +80,7 @@ impl AnchorFile {
         })?;
         // Somebody else's may stand between ours.
         for held in held.iter().rev().take(COMPARED) {
-            reader.continues(&held.checkpoint, keys)?;
+            reader.still_holds(&held.checkpoint, keys)?;
         }
         if let Some(newest) = held.into_iter().max_by_key(|held| held.size) {
             if self.newest.as_ref().is_none_or(|known| known.size < newest.size) {

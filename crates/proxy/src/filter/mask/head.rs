@@ -14,12 +14,13 @@ use crate::filter::remove_matching;
 /// Asks for nothing that could not be masked. RFC 9110: a server may always answer as if these were not
 /// there; what would make a change depend on a tag that no client was given is refused.
 pub(crate) fn of_request(method: &Method, headers: &mut HeaderMap) -> Result<(), &'static str> {
-    const CHANGES: [HeaderName; 2] = [header::IF_MATCH, header::IF_UNMODIFIED_SINCE];
+    const CONDITIONS: [HeaderName; 3] =
+        [header::IF_NONE_MATCH, header::IF_MATCH, header::IF_UNMODIFIED_SINCE];
     let is_safe = method.is_safe();
     let are_any = |name: &HeaderName| {
         headers.get_all(name).iter().all(|value| value.as_bytes().trim_ascii() == b"*")
     };
-    if !is_safe && !(are_any(&header::IF_NONE_MATCH) && CHANGES.iter().all(are_any)) {
+    if !is_safe && !CONDITIONS.iter().all(are_any) {
         return Err(NO_TAGS);
     }
     remove_matching(headers, |name| match *name {

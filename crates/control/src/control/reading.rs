@@ -1,0 +1,53 @@
+//! Reading the record, and what is made of it.
+
+use jiff::Timestamp;
+
+use super::{Control, Result};
+use crate::{
+    OpContext,
+    usecase::{record, report},
+    views::{EventFilter, EventPart, report::AccessReport},
+};
+
+impl Control {
+    /// Reads the record; needs `viewAudit`, and is on record itself.
+    pub async fn events(&self, op: &OpContext, filter: EventFilter) -> Result<EventPart> {
+        record::events(&self.core, op, filter).await
+    }
+
+    /// Exports what the record has now; needs `viewAudit`, and is on record with what was asked.
+    pub async fn export(
+        &self,
+        op: &OpContext,
+        filter: EventFilter,
+        format: &str,
+    ) -> Result<record::Export> {
+        record::export(&self.core, op, filter, format).await
+    }
+
+    /// Who had access to what; needs `viewAudit`, and is on record.
+    pub async fn access_report(
+        &self,
+        op: &OpContext,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<AccessReport> {
+        report::access(&self.core, op, since, until).await
+    }
+
+    /// Puts on record that the caller has gone through the report with this digest; needs `viewAudit`.
+    pub async fn sign_off_access(
+        &self,
+        op: &OpContext,
+        time: (Timestamp, Timestamp),
+        digest: &str,
+        note: &str,
+    ) -> Result<()> {
+        report::sign_off(&self.core, op, time, digest, note).await
+    }
+
+    /// A file of the transparency log by its C2SP path; needs `viewAudit`.
+    pub async fn log_file(&self, op: &OpContext, path: &str) -> Result<Vec<u8>> {
+        record::log_file(&self.core, op, path).await
+    }
+}

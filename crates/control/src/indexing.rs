@@ -1,0 +1,138 @@
+//! Keeps the index of the record up with it: one thread of its own, which all others go before. Nothing waits for
+//! it, and nothing is refused because of it: what it has not got to, or cannot keep, is looked for in the log itself.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use portcullis_store::index::{self, Covered, Index, IndexError, Indexed};
+use tokio::sync::watch;
+
+use crate::{core::Core, ports::LogEntry};
+
+/// Entries that are added together, and so are in memory at one time.
+const TOGETHER: usize = 2048;
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// The thread; it ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Indexing {
+    stop: watch::Sender<()>,
+    done: watch::Receiver<()>,
+}
+
+impl Indexing {
+    /// Begins to follow the record, if there is a place for an index. Without a thread there is none, and searches
+    /// take longer.
+    pub(crate) fn start(core: &Arc<Core>) -> Option<Self> {
+        let path = core.settings.index.clone()?;
+        let (stop, mut stopped) = watch::channel(());
+        let (working, done) = watch::channel(());
+        let core = Arc::clone(core);
+        let work = move || {
+            let _working = working;
+            index::give_way();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = match runtime {
+                Ok(runtime) => runtime,
+                Err(error) => return tracing::error!(%error, "the record is not indexed"),
+            };
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = stopped.changed() => {}
+                    () = follow(&core, path) => {}
+                }
+                if let Some(index) = core.index.swap(None) {
+                    index.close().await;
+                }
+            });
+        };
+        match std::thread::Builder::new().name("index".into()).spawn(work) {
+            Ok(_) => Some(Self { stop, done }),
+            Err(error) => {
+                tracing::error!(%error, "the record is not indexed");
+                None
+            }
+        }
+    }
+
+    /// Ends, and waits until the file is let go of.
+    pub(crate) async fn end(self) {
+        let Self { stop, mut done } = self;
+        drop(stop);
+        let _has_ended = done.changed().await;
+    }
+}
+
+async fn follow(core: &Core, path: PathBuf) {
+    loop {
+        let Err(error) = keep_up(core, &path).await;
+        if let Some(index) = core.index.swap(None) {
+            index.close().await;
+        }
+        match error {
+            IndexError::Damaged(why) => {
+                tracing::warn!(path = %path.display(), why, "the index of the record is made anew");
+                if let Err(error) = index::remove(&path) {
+                    tracing::error!(%error, path = %path.display(), "the index cannot be removed");
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+            IndexError::Unavailable(error) => {
+                tracing::warn!(%error, path = %path.display(), "the record is not indexed now");
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    }
+}
+
+/// Adds what comes, until the index is of no use.
+async fn keep_up(core: &Core, path: &Path) -> Result<std::convert::Infallible, IndexError> {
+    let index = Arc::new(Index::open(path).await?);
+    let covered = index.covered().await?;
+    while let Err(wait) = is_of_this_log(core, &covered).await? {
+        tokio::time::sleep(wait).await;
+    }
+    let mut next = covered.next;
+    core.index.store(Some(Arc::clone(&index)));
+    loop {
+        if index.is_damaged() {
+            return Err(IndexError::Damaged("a search found it".into()));
+        }
+        let entries = core.log.entries(next, TOGETHER).await.unwrap_or_default();
+        let Some(last) = entries.last() else {
+            if !path.exists() {
+                return Err(IndexError::Damaged("it was removed".into()));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+            continue;
+        };
+        index.add(&entries.iter().map(indexed).collect::<Vec<_>>()).await?;
+        next = last.position + 1;
+    }
+}
+
+fn indexed(entry: &LogEntry) -> Indexed<'_> {
+    Indexed { position: entry.position, json: &entry.json }
+}
+
+/// Whether the index goes with the log: an older log was put back, or another, if not. Says when to look again if
+/// the log cannot be read.
+async fn is_of_this_log(
+    core: &Core,
+    covered: &Covered,
+) -> Result<Result<(), Duration>, IndexError> {
+    let Some(before) = covered.next.checked_sub(1) else { return Ok(Ok(())) };
+    let Ok(size) = core.log.size().await else { return Ok(Err(AGAIN)) };
+    if size < covered.next {
+        return Err(IndexError::Damaged("it is ahead of the record".into()));
+    }
+    let Ok(entries) = core.log.entries(before, 1).await else { return Ok(Err(AGAIN)) };
+    let entry = entries.into_iter().find(|entry| entry.position == before);
+    // What the log has let go of cannot be compared.
+    let is_other = entry.is_some_and(|entry| Some(entry.json) != covered.last);
+    if is_other { Err(IndexError::Damaged("it is of another record".into())) } else { Ok(Ok(())) }
+}

@@ -1,0 +1,151 @@
+//! Makes segments of finished bundles, one at a time, beside everything else that goes on.
+//!
+//! A crash at any moment leaves the bundles, or the segment, or both: what was begun under another
+//! name is overwritten, and bundles that a segment replaces are removed at the next start.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use super::{BUNDLES, ENTRIES, Table, compress, decompress, name};
+use crate::{
+    LogError,
+    error::SYNC,
+    layout::sync_directory,
+    tiles::{Shelf, TileName, WIDTH, decode_hashes, leaf_hash, path_number, split_bundle},
+};
+
+/// Seals one log.
+#[derive(Debug)]
+pub(crate) struct Sealer {
+    log: PathBuf,
+    /// The segment that comes next.
+    next: u64,
+}
+
+impl Sealer {
+    /// Goes on where an earlier process stopped.
+    pub(crate) fn open(log: &Path) -> Result<Self, LogError> {
+        let newest = newest(log)?;
+        let sealer = Self { log: log.to_owned(), next: newest.map_or(0, |newest| newest + 1) };
+        if let Some(newest) = newest {
+            sealer.remove_bundles(newest)?;
+        }
+        Ok(sealer)
+    }
+
+    /// Segments that are sealed, counted from the first entry on.
+    pub(crate) fn sealed(&self) -> u64 {
+        self.next
+    }
+
+    /// Seals the next segment, if a log of `size` signed entries has all of it. Says whether it did.
+    pub(crate) fn seal(&mut self, size: u64) -> Result<bool, LogError> {
+        if size / ENTRIES <= self.next {
+            return Ok(false);
+        }
+        let target = self.log.join(name(self.next));
+        let scratch = target.with_added_extension("new");
+        let parent = target.parent().unwrap_or(&self.log);
+        fs::create_dir_all(parent).map_err(|source| LogError::io("create", parent, source))?;
+        if let Err(error) = self.write(&scratch) {
+            // It would take the room that others need.
+            let _the_next_attempt_overwrites_it = fs::remove_file(&scratch);
+            return Err(error);
+        }
+        fs::rename(&scratch, &target).map_err(|source| LogError::io("replace", &target, source))?;
+        for directory in parent.ancestors().take_while(|above| above.starts_with(&self.log)) {
+            sync_directory(directory)?;
+        }
+        self.remove_bundles(self.next)?;
+        self.next += 1;
+        Ok(true)
+    }
+
+    /// Writes the next segment, and reads every bundle of it back as it will be read from then on.
+    fn write(&self, scratch: &Path) -> Result<(), LogError> {
+        let wrote = |source| LogError::io("write", scratch, source);
+        let mut file =
+            File::create(scratch).map_err(|source| LogError::io("create", scratch, source))?;
+        let mut table = Table::default();
+        for index in self.next * BUNDLES..(self.next + 1) * BUNDLES {
+            let bundle = self.bundle(index)?;
+            let compressed = compress(&bundle);
+            if decompress(&compressed, bundle.len()).ok().as_ref() != Some(&bundle) {
+                return Err(LogError::damaged(scratch, "a bundle does not unpack as it was"));
+            }
+            table.add(&compressed, &bundle).map_err(wrote)?;
+            file.write_all(&compressed).map_err(wrote)?;
+        }
+        file.write_all(&table.encode()).map_err(wrote)?;
+        file.sync_all().map_err(|source| LogError::io(SYNC, scratch, source))
+    }
+
+    /// A bundle that is what was signed: nothing else is sealed.
+    fn bundle(&self, index: u64) -> Result<Vec<u8>, LogError> {
+        let path = self.log.join(TileName::full(Shelf::Entries, index).to_string());
+        let bundle = fs::read(&path).map_err(|source| LogError::io("read", &path, source))?;
+        let hashes = self.log.join(TileName::full(Shelf::Level(0), index).to_string());
+        let hashes = fs::read(&hashes).map_err(|source| LogError::io("read", &hashes, source))?;
+        let leaves = decode_hashes(&hashes).unwrap_or_default();
+        let same = split_bundle(&bundle).is_some_and(|entries| {
+            entries.len() as u64 == WIDTH
+                && entries.len() == leaves.len()
+                && entries.iter().zip(leaves).all(|(entry, leaf)| leaf_hash(entry) == leaf)
+        });
+        if same { Ok(bundle) } else { Err(LogError::damaged(path, "its entries were changed")) }
+    }
+
+    /// Removes the bundles that `segment` replaces.
+    fn remove_bundles(&self, segment: u64) -> Result<(), LogError> {
+        for index in segment * BUNDLES..(segment + 1) * BUNDLES {
+            let name = TileName::full(Shelf::Entries, index);
+            let bundle = self.log.join(name.to_string());
+            absent(fs::remove_file(&bundle), &bundle)?;
+            let partial = self.log.join(name.partial_directory());
+            absent(fs::remove_dir_all(&partial), &partial)?;
+        }
+        Ok(())
+    }
+}
+
+/// The number of the newest segment in `log`.
+pub(crate) fn newest(log: &Path) -> Result<Option<u64>, LogError> {
+    let mut found = None;
+    collect(&log.join("segment"), &mut String::new(), &mut found)?;
+    Ok(found)
+}
+
+fn collect(directory: &Path, path: &mut String, found: &mut Option<u64>) -> Result<(), LogError> {
+    let listed = match fs::read_dir(directory) {
+        Ok(listed) => listed,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(LogError::io("list", directory, error)),
+    };
+    for file in listed {
+        let file = file.map_err(|source| LogError::io("list", directory, source))?;
+        let Ok(name) = file.file_name().into_string() else { continue };
+        let length = path.len();
+        path.push_str(&name);
+        if name.starts_with('x') {
+            path.push('/');
+            collect(&file.path(), path, found)?;
+        } else if let Some(number) = path_number(path) {
+            *found = (*found).max(Some(number));
+        }
+        path.truncate(length);
+    }
+    Ok(())
+}
+
+/// What is not there need not be removed.
+fn absent(removed: io::Result<()>, path: &Path) -> Result<(), LogError> {
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(LogError::io("delete", path, error))
+        }
+        _ => Ok(()),
+    }
+}

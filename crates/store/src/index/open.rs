@@ -1,0 +1,69 @@
+//! Opening the file of the index, and giving it up.
+
+use std::{io, path::Path, time::Duration};
+
+use sqlx::{
+    ConnectOptions, SqliteConnection, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use super::{IndexError, Result, tables};
+
+/// Searches at one time; more of them wait.
+const READERS: u32 = 2;
+const PATIENCE: Duration = Duration::from_secs(5);
+/// KiB of pages that a connection keeps, with the sign that SQLite takes for KiB.
+const WRITER_CACHE: &str = "-65536";
+const READER_CACHE: &str = "-16384";
+/// Everything that has to do with requests goes first.
+const NICER: i32 = 10;
+
+/// Lets all other threads go before this one, and before those that it starts. Where the system does not allow
+/// it, all are alike.
+pub fn give_way() {
+    let _as_it_was = rustix::process::nice(NICER);
+}
+
+/// Removes the file and what SQLite keeps beside it.
+pub fn remove(path: &Path) -> io::Result<()> {
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        match std::fs::remove_file(name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn open(path: &Path) -> Result<(SqliteConnection, SqlitePool)> {
+    let cannot = |error: io::Error| IndexError::Unavailable(sqlx::Error::Io(error));
+    private(path).map_err(cannot)?;
+    // NORMAL: a power cut may undo what was added last, and does no damage (SQLite, "Write-Ahead Logging").
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Normal)
+        .busy_timeout(PATIENCE)
+        .disable_statement_logging();
+    let mut writer = options.clone().pragma("cache_size", WRITER_CACHE).connect().await?;
+    tables::make(&mut writer).await?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(READERS)
+        .acquire_timeout(PATIENCE)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_with(options.pragma("cache_size", READER_CACHE).read_only(true))
+        .await?;
+    Ok((writer, readers))
+}
+
+/// SQLite gives its journal files the mode of the database file.
+fn private(path: &Path) -> io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
