@@ -1,6 +1,6 @@
 """A grpcio server and client whose messages come from a set of protobuf descriptors.
 
-    protobuf_peer.py serve PORT SET
+    protobuf_peer.py serve PORT SET [gzip|deflate]                 packs its answers, if told so
     protobuf_peer.py silent GATE_ADDRESS AUTHORITY TOKEN METHOD    begins a call with a deadline of 500 ms, sends no message, and prints
                                                                    how it ended
     protobuf_peer.py call GATE_ADDRESS AUTHORITY TOKEN SET CALL...    prints one line for each call: how it ended
@@ -33,7 +33,7 @@ def classes(method) -> tuple:
     return message_factory.GetMessageClass(method.input_type), message_factory.GetMessageClass(method.output_type)
 
 
-def serve(port: str, path: str) -> None:
+def serve(port: str, path: str, packed: str = "NoCompression") -> None:
     def handler(method):
         asked, answered = classes(method)
 
@@ -48,7 +48,8 @@ def serve(port: str, path: str) -> None:
             function, request_deserializer=asked.FromString, response_serializer=lambda message: message.SerializeToString())
 
     handlers = {name: handler(method) for name, method in methods(path).items()}
-    server = grpc.server(futures.ThreadPoolExecutor(8))
+    packing = grpc.Compression[packed.capitalize() if packed in ("gzip", "deflate") else packed]
+    server = grpc.server(futures.ThreadPoolExecutor(8), compression=packing)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()

@@ -124,7 +124,9 @@ type Header = Option<(http::HeaderName, HeaderValue)>;
 fn control(error: ControlError) -> (Unfinished, Header) {
     match error {
         ControlError::Unauthenticated(error) => unauthenticated(&error),
-        ControlError::NotFound(_) => (plain(ProblemKind::NotFound, error.to_string()), None),
+        ControlError::NotFound(_) | ControlError::NoSuchClass { .. } => {
+            (plain(ProblemKind::NotFound, error.to_string()), None)
+        }
         ControlError::Denied(detail) => (plain(ProblemKind::Denied, detail), None),
         ControlError::Invalid { field, message } => {
             let detail = format!("{field}: {message}");

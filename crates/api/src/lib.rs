@@ -19,6 +19,7 @@ pub(crate) mod edge;
 pub(crate) mod error;
 pub mod events;
 pub mod evidence;
+pub mod exports;
 pub(crate) mod extract;
 pub mod grants;
 mod idempotency;
@@ -106,6 +107,7 @@ fn documented() -> OpenApiRouter<Shared> {
         .merge(audit::routes())
         .merge(proofs::routes())
         .merge(evidence::routes())
+        .merge(exports::routes())
         .merge(bundle::routes())
         .merge(policy::routes())
         .merge(events::routes())

@@ -50,6 +50,9 @@ pub struct DataClassBody {
     /// What would reveal it, if that can be asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ways: Vec<WayBody>,
+    /// Where policy shows it without asking: the gate checks this with each request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<String>,
 }
 
 /// How one instance is.
@@ -102,7 +105,9 @@ pub enum ReachBody {
     Open,
     /// It can be asked for.
     Requestable,
-    /// Neither.
+    /// Of data: policy shows it under conditions, which the gate checks with each request.
+    Conditional,
+    /// None of these.
     Closed,
 }
 
@@ -119,6 +124,7 @@ impl From<OperationView> for OperationBody {
         let (reach, ways) = match view.reach {
             Reach::Open => (ReachBody::Open, Vec::new()),
             Reach::Requestable(ways) => (ReachBody::Requestable, way::all(ways)),
+            Reach::Conditional(_) => (ReachBody::Conditional, Vec::new()),
             Reach::Closed => (ReachBody::Closed, Vec::new()),
         };
         Self { name: view.name.to_string(), group: view.group.to_owned(), reach, ways }
@@ -128,8 +134,12 @@ impl From<OperationView> for OperationBody {
 impl From<OperationView> for DataClassBody {
     fn from(view: OperationView) -> Self {
         let class = view.name.revealed().unwrap_or_default().to_owned();
+        let conditions = match &view.reach {
+            Reach::Conditional(conditions) => conditions.clone(),
+            Reach::Open | Reach::Requestable(_) | Reach::Closed => Vec::new(),
+        };
         let OperationBody { name, reach, ways, .. } = view.into();
-        Self { class, operation: name, reach, ways }
+        Self { class, operation: name, reach, ways, conditions }
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
-use portcullis_model::{ConnectionId, Event, EventType, GrantId};
+use portcullis_model::{ClassName, ConnectionId, Event, EventType, GrantId};
 use portcullis_store::Change;
 use tokio::{
     sync::{mpsc, watch},
@@ -59,6 +59,7 @@ pub(crate) struct Connections {
 struct Ended {
     info: ConnectionInfo,
     over: Over,
+    met: Vec<ClassName>,
 }
 
 /// A registered connection. Dropped without [`OpenConnection::ended`], it ended abnormally.
@@ -68,6 +69,7 @@ pub struct OpenConnection {
     live: Weak<Mutex<HashMap<ConnectionId, Live>>>,
     close: watch::Receiver<bool>,
     ended: mpsc::UnboundedSender<Ended>,
+    met: Vec<ClassName>,
 }
 
 impl Default for Connections {
@@ -84,7 +86,7 @@ impl Connections {
         let id = info.id;
         lock(&self.live).insert(id, Live { info, close, over: watch::Sender::new(None) });
         let (live, ended) = (Arc::downgrade(&self.live), self.ended.clone());
-        OpenConnection { id, live, close: closing, ended }
+        OpenConnection { id, live, close: closing, ended, met: Vec::new() }
     }
 
     /// It shows sensitive data from here on, for as long as these grants live.
@@ -143,17 +145,23 @@ impl OpenConnection {
         }
     }
 
+    /// Classes of data that were masked in what it carried.
+    pub fn met(&mut self, classes: Vec<ClassName>) {
+        self.met = classes;
+    }
+
     /// It is over: why (a word of the record), and the bytes that went up and down.
-    pub fn ended(self, why: &'static str, bytes_up: u64, bytes_down: u64) {
+    pub fn ended(mut self, why: &'static str, bytes_up: u64, bytes_down: u64) {
         self.end(Over { why, up: bytes_up, down: bytes_down });
     }
 
-    fn end(&self, how: Over) {
+    fn end(&mut self, how: Over) {
         let live = self.live.upgrade().and_then(|live| lock(&live).remove(&self.id));
         if let Some(Live { info, over, .. }) = live {
             over.send_replace(Some(how));
             // The receiver is gone only when the process stops.
-            let _ = self.ended.send(Ended { info, over: how });
+            let met = std::mem::take(&mut self.met);
+            let _ = self.ended.send(Ended { info, over: how, met });
         }
     }
 }
@@ -182,7 +190,7 @@ pub(crate) async fn run(core: Arc<Core>) {
     }
 }
 
-fn event(core: &Core, op: &OpContext, Ended { info, over }: Ended) -> Event {
+fn event(core: &Core, op: &OpContext, Ended { info, over, met }: Ended) -> Event {
     let mut detail = format!("{} bytes up, {} bytes down", over.up, over.down);
     if over.why == GRANT_ENDED && !info.reveals.is_empty() {
         // It hung on several: which of them is over?
@@ -199,6 +207,7 @@ fn event(core: &Core, op: &OpContext, Ended { info, over }: Ended) -> Event {
     event.operation = Some(info.operation);
     event.grant = info.grant;
     event.reveals = info.reveals;
+    event.met = met;
     event.sign_in = info.sign_in;
     event.connection = Some(info.id);
     event.request = Some(info.request);

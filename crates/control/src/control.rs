@@ -1,6 +1,7 @@
 //! The one door to every use case.
 
 mod directory;
+mod eyes;
 mod facts;
 mod proofs;
 mod reading;

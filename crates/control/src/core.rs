@@ -14,9 +14,11 @@ use portcullis_store::{Store, index::Index};
 
 use crate::{
     OpContext,
+    alerts::Alerts,
     brought::BroughtBundles,
     connections::Connections,
     expiry::Deadlines,
+    export::Exports,
     feed::Feed,
     heartbeats::Heartbeats,
     holds::Holds,
@@ -148,6 +150,10 @@ pub struct ControlParts {
     pub workloads: Arc<dyn WorkloadVerifier>,
     /// Who tells people of access requests.
     pub notifier: Arc<dyn Notifier>,
+    /// Where the record is passed on to.
+    pub exports: Exports,
+    /// What somebody is called for.
+    pub alerts: Alerts,
 }
 
 /// Shared by all use cases and background tasks.
@@ -185,6 +191,8 @@ pub(crate) struct Core {
     pub(crate) rechecks: tokio::sync::Semaphore,
     /// How many people are told at one time.
     pub(crate) telling: tokio::sync::Semaphore,
+    pub(crate) exports: Exports,
+    pub(crate) alerts: Alerts,
     /// Held while a bundle is activated: generations have one order.
     pub(crate) activating: tokio::sync::Mutex<()>,
     /// Absent while there is none that can be trusted.

@@ -14,6 +14,19 @@ pub enum ControlError {
     /// Not there, or not for you: 404.
     #[error("{0} was not found")]
     NotFound(&'static str),
+    /// A service has no such class of data: 404. Said to who sees the service, and to nobody else.
+    #[error(
+        "`{service}` has no class of data `{class}`; {}",
+        if .known.is_empty() { "it has none".to_owned() } else { format!("it has {}", .known.join(", ")) }
+    )]
+    NoSuchClass {
+        /// The service.
+        service: String,
+        /// The class.
+        class: String,
+        /// Those that it has.
+        known: Vec<String>,
+    },
     /// Policy denies it: 403.
     #[error("{0}")]
     Denied(String),

@@ -91,6 +91,7 @@ async fn follow(core: &Core, path: PathBuf) {
 
 /// Adds what comes, until the index is of no use.
 async fn keep_up(core: &Core, path: &Path) -> Result<std::convert::Infallible, IndexError> {
+    wait_for_room(path).await;
     let index = Arc::new(Index::open(path).await?);
     let covered = index.covered().await?;
     while let Err(wait) = is_of_this_log(core, &covered).await? {
@@ -110,8 +111,19 @@ async fn keep_up(core: &Core, path: &Path) -> Result<std::convert::Infallible, I
             tokio::time::sleep(LOOK_EVERY).await;
             continue;
         };
+        wait_for_room(path).await;
         index.add(&entries.iter().map(indexed).collect::<Vec<_>>()).await?;
         next = last.position + 1;
+    }
+}
+
+/// Leaves the last of a disk to the log.
+async fn wait_for_room(path: &Path) {
+    if !index::has_room(path) {
+        tracing::warn!(path = %path.display(), "the record is not indexed while its disk has so little room");
+        while !index::has_room(path) {
+            tokio::time::sleep(AGAIN).await;
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! state and event in one transaction. The event then moves to the log once; what opens something is
 //! published to gates only after that, what closes something at once.
 
+pub mod alerts;
 mod brought;
 pub mod browser;
 mod connections;
@@ -12,6 +13,7 @@ mod core;
 mod directory;
 pub mod error;
 mod expiry;
+pub mod export;
 pub mod feed;
 mod heartbeats;
 mod holds;

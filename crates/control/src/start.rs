@@ -7,10 +7,11 @@ use portcullis_store::{AccessRequests, Change, Grants, Incidents};
 use tokio::task::JoinSet;
 
 use crate::{
-    ControlError, ControlParts, OpContext, connections,
+    ControlError, ControlParts, OpContext, alerts, connections,
     connections::Connections,
     core::Core,
     expiry::{self, Deadlines, Ending},
+    export,
     feed::Feed,
     outbox::Outbox,
     publisher::{Effect, Publisher},
@@ -65,6 +66,8 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
         rechecks: tokio::sync::Semaphore::new(RECHECKS),
         telling: tokio::sync::Semaphore::new(TOLD),
         notifier: parts.notifier,
+        exports: parts.exports,
+        alerts: parts.alerts,
         activating: tokio::sync::Mutex::new(()),
         index: arc_swap::ArcSwapOption::empty(),
     });
@@ -84,7 +87,19 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
     hold::end_abandoned(&core, &op).await?;
     let changes = vec![Change::Record(core.event(&op, EventType::Started))];
     core.settle(Settlement { changes, ..Settlement::default() }).await?;
+    begin_reading(&core).await;
     Ok(core)
+}
+
+/// Those who read the record from now on begin before anybody can do anything that they would miss.
+async fn begin_reading(core: &Core) {
+    let sinks = core.exports.each().map(|one| (one.spec.reader(), one.spec.from_the_beginning));
+    let rules = (!core.alerts.rules().is_empty()).then(|| (alerts::READER.to_owned(), false));
+    for (reader, all) in sinks.chain(rules) {
+        if let Err(error) = export::cursor(core, &reader, all).await {
+            tracing::error!(reader, %error, "it begins later");
+        }
+    }
 }
 
 /// Whether everything that the store has is in the log.
@@ -177,5 +192,9 @@ pub(crate) fn background(core: &Arc<Core>) -> JoinSet<()> {
     tasks.spawn(crate::usecase::sightings::run(Arc::clone(core)));
     tasks.spawn(crate::usecase::sealed_log::run(Arc::clone(core)));
     tasks.spawn(crate::settle::run(Arc::clone(core)));
+    tasks.spawn(alerts::run(Arc::clone(core)));
+    for export in core.exports.each() {
+        tasks.spawn(export::run(Arc::clone(core), export.clone()));
+    }
     tasks
 }

@@ -98,7 +98,9 @@ pub enum Reach {
     Open,
     /// It can be asked for.
     Requestable(Vec<Way>),
-    /// Neither.
+    /// Standing policy shows a class of data where this holds, which the gate checks with each request.
+    Conditional(Vec<String>),
+    /// None of these.
     Closed,
 }
 

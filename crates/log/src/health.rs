@@ -143,9 +143,9 @@ impl Health {
     /// Something could not be written: the record waits for room, or is broken for good.
     pub(crate) fn fail(&self, error: &LogError) {
         if error.passes() {
-            self.stall(error.to_string())
+            self.stall(error.to_string());
         } else {
-            self.break_down(error.to_string())
+            self.break_down(error.to_string());
         }
     }
 

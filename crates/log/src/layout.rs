@@ -6,12 +6,14 @@
 //! audit/log.key.next      while the log is handed over to another key
 //! audit/committed         the commit record: see `sequencer::committed`
 //! audit/journal/core-N/   frames that are not in the log yet
-//! audit/log/              what auditors copy: `checkpoint` and `tile/`, as C2SP tlog-tiles has them
+//! audit/shipped           how far a copy elsewhere is
+//! audit/log/              what auditors copy: `checkpoint` and `tile/`, as C2SP tlog-tiles has them,
+//!                         and `segment/`: finished entries, compressed
 //! ```
 
 use std::{
     fs::{self, File},
-    io::Write,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -31,6 +33,8 @@ impl Layout {
             fs::create_dir_all(&directory)
                 .map_err(|source| LogError::io("create", directory, source))?;
         }
+        // A process that died while it looked for room has left it there.
+        let _mostly_not_there = fs::remove_file(layout.room());
         Ok(layout)
     }
 
@@ -57,6 +61,10 @@ impl Layout {
 
     pub(crate) fn committed(&self) -> PathBuf {
         self.root.join("committed")
+    }
+
+    fn room(&self) -> PathBuf {
+        self.root.join("room")
     }
 
     pub(crate) fn log(&self) -> PathBuf {
@@ -92,13 +100,23 @@ const ROOM: usize = 1 << 20;
 
 /// Whether there is room for the record, found out by taking some and giving it back.
 pub(crate) fn has_room(layout: &Layout) -> bool {
-    let path = layout.root().join("room");
+    let path = layout.room();
     let written = File::create(&path).and_then(|mut file| {
-        let block = [0x5A; 64 << 10];
+        let block = [0x5A; 16 << 10];
         (0..ROOM / block.len()).try_for_each(|_| file.write_all(&block))
     });
     let removed = fs::remove_file(&path);
     written.is_ok() && removed.is_ok()
+}
+
+/// What was not there need not be deleted.
+pub(crate) fn gone(deleted: io::Result<()>, path: &Path) -> Result<(), LogError> {
+    match deleted {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(LogError::io("delete", path, error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Makes the names in `directory` durable.

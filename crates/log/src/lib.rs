@@ -32,6 +32,7 @@ mod reader;
 mod segment;
 mod sequencer;
 mod shipment;
+mod spot;
 mod tiles;
 mod verify;
 
@@ -46,4 +47,5 @@ pub use proof::{NotContinued, Proven, RecordProof, TreePath, check_consistency};
 pub use reader::{Entry, Reader};
 pub use sequencer::{Log, LogHandle, LogOptions, Rotated};
 pub use shipment::{Shipment, Shipped};
+pub use spot::{Seen, spot_check};
 pub use verify::{Files, Finding, Verified, verify, verify_files};

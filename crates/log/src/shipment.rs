@@ -148,15 +148,15 @@ fn is_full(partial: &str, size: u64) -> bool {
 }
 
 impl Shipment {
-    /// The tiles of `shelf` from its node `from` to `end`.
-    fn add(&mut self, shelf: Shelf, from: u64, end: u64) {
+    /// The tiles of `of` from its node `from` to `end`.
+    fn add(&mut self, of: Shelf, from: u64, end: u64) {
         for index in from / WIDTH..end / WIDTH {
-            self.files.push(TileName::full(shelf, index).to_string());
+            self.files.push(TileName::full(of, index).to_string());
         }
         let rest = end % WIDTH;
         // On the way to a checkpoint, unfinished tiles are of no use to anybody.
         if rest > 0 && self.checkpoint.is_some() {
-            let name = TileName { shelf, index: end / WIDTH, width: rest }.to_string();
+            let name = TileName { shelf: of, index: end / WIDTH, width: rest }.to_string();
             if from < end {
                 self.files.push(name.clone());
             }

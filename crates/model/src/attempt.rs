@@ -118,10 +118,13 @@ pub struct Outcome<'a> {
     /// What went wrong after the decision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<&'static str>,
-    /// The classes of sensitive data that were masked in the answer.
+    /// The classes of sensitive data that are masked for the caller.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub masked: &'a [&'a ClassName],
-    /// Those that were not.
+    /// Those of them that there was something of in the answer. None: it was not all there yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub met: Option<&'a [&'a ClassName]>,
+    /// Those that are not masked.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub revealed: &'a [Revealed<'a>],
 }

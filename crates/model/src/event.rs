@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccessRequestId, BundleDigest, ConnectionId, EventId, GrantId, IncidentId, InstanceName,
-    OperationName, PasskeyProof, PolicyId, PrincipalId, RequestId, ServiceName, SignInId,
+    AccessRequestId, AlertNote, BundleDigest, ClassName, ConnectionId, EventId, GrantId,
+    IncidentId, InstanceName, OperationName, PasskeyProof, PolicyId, PrincipalId, RequestId,
+    ServiceName, SignInId,
 };
 
 /// What happened.
@@ -96,6 +97,14 @@ pub enum EventType {
     RecordRead,
     /// An evidence pack was given to somebody; which one, by the digest of what it holds.
     EvidenceGiven,
+    /// A sink has taken nothing for long.
+    ExportFailing,
+    /// It takes events again.
+    ExportRecovered,
+    /// Somebody had a message sent to a sink or a webhook, to see whether it arrives.
+    ExportTested,
+    /// An alert rule fired.
+    AlertFired,
     /// Somebody went through who had access to what, and signed it off.
     AccessReviewed,
     /// The process started.
@@ -106,7 +115,8 @@ pub enum EventType {
 
 impl EventType {
     /// The OCSF 1.x class: 4002 HTTP Activity, 3001 Account Change, 3002 Authentication, 3003 Authorize Session,
-    /// 3004 Entity Management, 6003 API Activity, 6002 Application Lifecycle, 4001 Network Activity.
+    /// 3004 Entity Management, 6003 API Activity, 6002 Application Lifecycle, 4001 Network Activity,
+    /// 2004 Detection Finding.
     pub const fn ocsf_class(self) -> u32 {
         match self {
             Self::Attempt | Self::SealedUsed | Self::RefusalsCounted => 4002,
@@ -141,11 +151,15 @@ impl EventType {
             Self::ControlRefused
             | Self::RecordRead
             | Self::EvidenceGiven
+            | Self::ExportTested
             | Self::NoticeDelivered
             | Self::NoticeFailed => 6003,
+            Self::AlertFired => 2004,
             Self::BundleActivated
             | Self::BundleRefused
             | Self::SealedLogBroken
+            | Self::ExportFailing
+            | Self::ExportRecovered
             | Self::Started
             | Self::Stopped => 6002,
         }
@@ -201,6 +215,9 @@ pub struct Event {
     /// The grants that let a connection show sensitive data.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reveals: Vec<GrantId>,
+    /// The classes of sensitive data that were masked in what a connection carried.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub met: Vec<ClassName>,
     /// The incident concerned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incident: Option<IncidentId>,
@@ -225,6 +242,9 @@ pub struct Event {
     /// The signature that a review was given with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passkey: Option<Box<PasskeyProof>>,
+    /// The alert that fired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alert: Option<Box<AlertNote>>,
 }
 
 impl Event {
@@ -244,6 +264,7 @@ impl Event {
             bundle: None,
             grant: None,
             reveals: Vec::new(),
+            met: Vec::new(),
             incident: None,
             access_request: None,
             sign_in: None,
@@ -252,6 +273,7 @@ impl Event {
             source: None,
             detail: None,
             passkey: None,
+            alert: None,
         }
     }
 }

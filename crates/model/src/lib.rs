@@ -4,6 +4,7 @@
 //! bytes takes them as arguments. Every other crate speaks in these types.
 
 pub mod access_request;
+pub mod alert;
 pub mod ambient;
 pub mod attempt;
 pub mod base64url;
@@ -28,6 +29,7 @@ pub mod thumbprint;
 pub mod way;
 
 pub use access_request::{AccessQuery, AccessRequest, AccessRequestState, Decision, Review, Scope};
+pub use alert::{AlertNote, Urgency};
 pub use ambient::{Clock, Entropy};
 pub use attempt::{Attempt, Outcome, RecordLevel, RefusalsCounted, Revealed};
 pub use base64url::Base64Url;

@@ -5,16 +5,22 @@
 
 mod approvals;
 mod browsers;
+mod calls;
 mod events;
 mod gate;
 mod identity;
 mod journals;
 mod notices;
 mod sealed;
+mod sinks;
+mod surroundings;
 
+pub(crate) use calls::alerts;
 pub(crate) use events::LogEvents;
 pub(crate) use gate::{ControlFeed, ControlPorts};
 pub(crate) use identity::{ProvidedPeople, TokenVerifier};
 pub(crate) use journals::LogJournals;
 pub(crate) use notices::Webhooks;
 pub(crate) use sealed::{SealedDesk, SealedReader};
+pub(crate) use sinks::exports;
+pub(crate) use surroundings::Around;

@@ -6,6 +6,7 @@
 //! the child's code through and uses 125 for its own failures.
 
 mod access;
+mod alerts;
 mod ask;
 mod audit;
 mod bundle;
@@ -18,6 +19,7 @@ mod curl;
 mod emergency;
 mod evidence;
 mod explain;
+mod exports;
 mod extend;
 mod failure;
 mod give_back;
@@ -133,6 +135,10 @@ pub(crate) enum ClientCommand {
     /// Prints a proof for one request with a token that is bound to a key; the token is read from
     /// standard input
     Proof(proof::Proof),
+    /// Lists alert rules and what they last fired for
+    Alerts(alerts::Alerts),
+    /// Lists where the record is passed on to, and how far
+    Exports(exports::Exports),
     /// Says who had access to what
     #[command(subcommand)]
     Access(access::Access),
@@ -218,6 +224,8 @@ async fn dispatch(
         }
         ClientCommand::Proof(proof) => proof.run(screen, clock)?,
         ClientCommand::Token(token) => token.run(session()?).await?,
+        ClientCommand::Alerts(alerts) => alerts.run(session()?).await?,
+        ClientCommand::Exports(exports) => exports.run(session()?).await?,
         ClientCommand::Access(access) => access.run(session()?).await?,
         ClientCommand::Audit(audit) => audit.run(session, screen, clock.now()).await?,
         ClientCommand::Evidence(evidence) => evidence.run(session()?).await?,

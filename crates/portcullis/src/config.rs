@@ -15,6 +15,7 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 mod access_requests;
+pub(crate) mod alerts;
 mod audit;
 mod bundle_source;
 mod ci;
@@ -22,6 +23,7 @@ mod control;
 mod cors;
 mod direct;
 mod document;
+pub(crate) mod export;
 mod facts;
 mod geo;
 mod headers;
@@ -65,6 +67,7 @@ pub(crate) use listener::{ClientCa, FromWorkloadApi, Listener, ListenerTls, Tls}
 pub(crate) use sealed::Sealed;
 pub(crate) use service::Service;
 pub(crate) use size::Size;
+pub(crate) use spot::Spot;
 
 use document::Document;
 use holding::Holding;
@@ -104,6 +107,12 @@ pub(crate) struct Config {
     pub(crate) zone: Option<String>,
     /// Who vouches for whom.
     pub(crate) identity: Identity,
+    /// Where the record is passed on to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) export: Vec<export::Export>,
+    /// What somebody is called for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) alerts: Option<alerts::Alerts>,
     /// Named clocks that policies read, and their time zones: `{office: Europe/Lisbon}`.
     pub(crate) clocks: BTreeMap<String, String>,
     /// Schedules of people who take turns being on call.
@@ -172,7 +181,9 @@ impl Config {
     fn hide(&mut self, secrets: &[String]) {
         let upstreams = self.services.iter_mut().filter_map(|one| one.upstream.tls.as_mut());
         let spots = upstreams.map(|tls| &mut tls.spot);
-        for spot in spots.chain(self.geo.as_mut().map(|geo| &mut geo.spot)) {
+        let listeners = self.listeners.iter_mut().filter_map(|one| one.tls.as_mut());
+        let doors = listeners.map(|tls| &mut tls.spot).chain(self.control.tls_spot.as_mut());
+        for spot in spots.chain(self.geo.as_mut().map(|geo| &mut geo.spot)).chain(doors) {
             spot.hide(secrets);
         }
     }
@@ -199,13 +210,13 @@ pub(crate) fn schema() -> schemars::Schema {
     schemars::schema_for!(Config)
 }
 
+#[expect(clippy::too_many_lines, reason = "one statement for each section")]
 fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config> {
     let mut section = Section::root(document, problems)?;
     let demo = section.field("demo").map_or(Some(false), |field| field.boolean());
     let control = section.required("control").and_then(|field| ControlSection::read(&field));
     let store = section.required("store").and_then(|field| store(&field, base));
-    let audit =
-        section.required("audit").and_then(|field| Audit::read(&field, demo.unwrap_or(false)));
+    let audit = section.required("audit").and_then(|field| Audit::read(&field, demo));
     let waiting = section.field("access_requests");
     let access_requests =
         waiting.map_or(Some(AccessRequests::default()), |field| AccessRequests::read(&field));
@@ -227,12 +238,16 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
     let include = section.field("include");
     let clocks = section.field("clocks").map(|field| facts::clocks(&field));
     let schedules = section.field("schedules").map(|field| facts::schedules(&field));
+    let exported = section.field("export");
+    let alerts = section.field("alerts");
+    let alerts = alerts.map(|f| alerts::Alerts::read(&f, demo.unwrap_or(false), geo.is_some()));
     let own = section.field("services").map(|field| field.sections()).unwrap_or_default();
     let mut services: Vec<_> = own.into_iter().filter_map(Service::read).collect();
     section.finish();
     if let Some(include) = &include {
         services.extend(included(include, base, problems));
     }
+    let export = exported.map(|field| export::read(&field, demo.unwrap_or(false), &services));
     check(&services, limited.as_ref().zip(limits.as_ref()), base, document, problems);
     direct::check(listeners.as_deref().unwrap_or_default(), &services, document, problems);
     if let (Some(field), Some(identity), Some(listeners)) = (&given, &identity, &listeners) {
@@ -255,6 +270,8 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
         sealed: sealed.map_or(Some(None), |read| read.map(Some))?,
         zone: zone.map_or(Some(None), |read| read.map(Some))?,
         identity: identity?,
+        export: export.unwrap_or_default(),
+        alerts: alerts.map_or(Some(None), |read| read.map(Some))?,
         clocks: clocks.unwrap_or_default(),
         schedules: schedules.unwrap_or_default(),
         policies: policies?,

@@ -37,6 +37,7 @@ mod handed;
 mod house;
 mod keys;
 mod observe;
+mod passed_on;
 mod record_metrics;
 mod reload;
 mod sealed;
@@ -130,7 +131,9 @@ impl Running {
         let settings = &loaded.config;
         let mut handed = handed::Handed::take(settings)?;
         let drain = settings.shutdown.drain.get();
-        let house = runtime.block_on(house::House::open(&loaded, bundle, runtime.handle()))?;
+        let geo = geo::Geo::first(settings, &loaded.base)?;
+        let house =
+            runtime.block_on(house::House::open(&loaded, bundle, &geo, runtime.handle()))?;
         let signer = Arc::new(keys::assertion_signer(&gate::base_url(&settings.control.url))?);
         let listener = match handed.control()? {
             Some(socket) => runtime.block_on(async { TcpListener::from_std(socket) })?,
@@ -158,7 +161,6 @@ impl Running {
             clock: Arc::clone(&house.clock),
             entropy: Arc::clone(&house.entropy),
         });
-        let geo = geo::Geo::first(settings, &loaded.base)?;
         let countries = Arc::clone(&geo) as _;
         let given = gate::Given { signer, metrics, cores, handed, countries };
         let gate = gate::open(&loaded, &house, &certificates, runtime.handle(), given)?;

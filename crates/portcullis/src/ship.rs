@@ -82,9 +82,10 @@ impl Shipping {
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         self.failures.fetch_add(u64::from(found.is_some()), Ordering::Relaxed);
         if *trouble != found {
-            match &found {
-                Some(error) => tracing::error!(to, %error, "the record is not shipped"),
-                None => tracing::info!(to, "the record is shipped again"),
+            if let Some(error) = &found {
+                tracing::error!(to, %error, "the record is not shipped");
+            } else {
+                tracing::info!(to, "the record is shipped again");
             }
             *trouble = found;
         }

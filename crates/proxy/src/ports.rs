@@ -11,9 +11,9 @@ use std::{fmt::Debug, future::Future, net::IpAddr, pin::Pin, rc::Rc, sync::Arc};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    Attempt, ConnectionId, GrantId, InstanceName, OperationName, Outcome, Principal, PrincipalId,
-    RecordLevel, RefusalId, RefusalsCounted, RequestId, Resource, Secret, ServiceName, ShownBody,
-    SignInId, Way,
+    Attempt, ClassName, ConnectionId, GrantId, InstanceName, OperationName, Outcome, Principal,
+    PrincipalId, RecordLevel, RefusalId, RefusalsCounted, RequestId, Resource, Secret, ServiceName,
+    ShownBody, SignInId, Way,
 };
 use portcullis_policy::{Snapshot, rate_limit::RateLimit};
 use tokio::sync::watch;
@@ -254,6 +254,9 @@ pub enum ConnectionEnd {
 pub trait RegisteredConnection: Debug + Send {
     /// Resolves when somebody asked to close it.
     fn close_requested(&mut self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+
+    /// Classes of data that were masked in what it carried; told before it is over.
+    fn met(&mut self, classes: Vec<ClassName>);
 
     /// It is over: why, and the bytes that went up and down.
     fn ended(self: Box<Self>, why: ConnectionEnd, bytes_up: u64, bytes_down: u64);

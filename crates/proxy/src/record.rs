@@ -63,6 +63,7 @@ pub(crate) fn outcome(
     connection: Option<ConnectionId>,
 ) {
     let sight = exchange.sight.as_deref();
+    let met = sight.and_then(Sight::met);
     let outcome = Outcome {
         status: status.as_u16(),
         latency_us: latency(exchange),
@@ -70,6 +71,7 @@ pub(crate) fn outcome(
         connection,
         error: None,
         masked: &sight.map(Sight::masked).unwrap_or_default(),
+        met: met.as_deref(),
         revealed: &sight.map(Sight::revealed).unwrap_or_default(),
     };
     exchange.recorded.set(Recorded::Whole);
@@ -87,6 +89,7 @@ pub(crate) fn abandoned(exchange: &Exchange) {
         connection: None,
         error: Some("client-gone"),
         masked: &[],
+        met: None,
         revealed: &[],
     };
     exchange.recorded.set(Recorded::Whole);
@@ -103,6 +106,7 @@ pub(crate) fn left(exchange: &Exchange) {
         connection: None,
         error: None,
         masked: &[],
+        met: None,
         revealed: &[],
     };
     let attempt = attempt(exchange, "requestable", Some("client-gone"));
@@ -126,6 +130,7 @@ pub(crate) fn refused(
         connection: None,
         error: had_intent.then_some(refusal.code()),
         masked: &[],
+        met: None,
         revealed: &[],
     };
     if had_intent {

@@ -3,7 +3,7 @@
 //! What is not decided, cannot be decided or is denied is masked. What a grant lets somebody see ends
 //! with it, in the middle of an answer too: the connection is cut, as by the end of any grant.
 
-use std::{rc::Rc, sync::Arc};
+use std::{cell::Cell, rc::Rc, sync::Arc};
 
 use http::HeaderValue;
 use portcullis_model::{ClassName, Revealed};
@@ -23,6 +23,32 @@ pub(crate) struct Sight {
     /// Everything that is not among `seen`.
     masked: ClassSet,
     seen: Vec<Seen>,
+    met: Rc<Met>,
+}
+
+/// What was masked in an answer, and not only would have been.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Met {
+    classes: Cell<ClassSet>,
+    /// There is no more of the answer.
+    is_all: Cell<bool>,
+}
+
+impl Met {
+    /// These were masked, and what was before.
+    pub(crate) fn add(&self, classes: ClassSet) {
+        self.classes.set(ClassSet(self.classes.get().0 | classes.0));
+    }
+
+    /// That was all.
+    pub(crate) fn end(&self) {
+        self.is_all.set(true);
+    }
+
+    /// By name.
+    pub(crate) fn names<'s>(&self, sensitive: &'s Sensitive) -> Vec<&'s ClassName> {
+        sensitive.names(self.classes.get()).collect()
+    }
 }
 
 /// A class that is seen, and what lets it be seen.
@@ -37,7 +63,7 @@ impl Sight {
     pub(crate) fn of(service: &Service) -> Option<Box<Self>> {
         let sensitive = Arc::clone(service.sensitive()?);
         let masked = sensitive.all();
-        Some(Box::new(Self { sensitive, masked, seen: Vec::new() }))
+        Some(Box::new(Self { sensitive, masked, seen: Vec::new(), met: Rc::default() }))
     }
 
     /// Whether a grant lets something be seen.
@@ -48,6 +74,11 @@ impl Sight {
     /// For the record: the classes that are masked.
     pub(crate) fn masked(&self) -> Vec<&ClassName> {
         self.sensitive.names(self.masked).collect()
+    }
+
+    /// For the record: those that there was something of in the answer, once all of it is known.
+    pub(crate) fn met(&self) -> Option<Vec<&ClassName>> {
+        self.met.is_all.get().then(|| self.met.names(&self.sensitive))
     }
 
     /// For the client: the classes that are masked, if any is.
@@ -83,6 +114,11 @@ pub(crate) fn masked(exchange: &Exchange) -> Option<(Arc<Sensitive>, ClassSet)> 
     exchange.sight.as_deref().map(|sight| (Arc::clone(&sight.sensitive), sight.masked))
 }
 
+/// Where it is said what was masked in the answer.
+pub(crate) fn met(exchange: &Exchange) -> Rc<Met> {
+    exchange.sight.as_deref().map(|sight| Rc::clone(&sight.met)).unwrap_or_default()
+}
+
 /// Whether anything of the answer has to be masked.
 pub(crate) fn masks(exchange: &Exchange) -> bool {
     exchange.sight.as_deref().is_some_and(|sight| !sight.masked.is_empty())
@@ -93,7 +129,7 @@ pub(crate) fn masks(exchange: &Exchange) -> bool {
 pub(crate) fn watched(exchange: &Exchange, watch: Option<&Watch>, opening: Option<&mut Opening>) {
     let sight = exchange.sight.as_deref();
     let shown = || {
-        let data = Data::by(sight.map(|sight| &sight.sensitive));
+        let data = Data::by(sight.map(|sight| (&sight.sensitive, &sight.met)));
         (data, sight.map(Sight::standings).unwrap_or_default())
     };
     if let Some(watch) = watch {

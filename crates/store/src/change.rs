@@ -8,8 +8,9 @@ use portcullis_model::{
 };
 
 use crate::{
-    Person, SealedMark, StoredAnswer, StoredBundle, StoredChallenge, StoredCode, StoredDevice,
-    StoredGroup, StoredNotice, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
+    ExportChange, Person, SealedMark, StoredAnswer, StoredBundle, StoredChallenge, StoredCode,
+    StoredDevice, StoredGroup, StoredNotice, StoredProviderToken, StoredRefusal, StoredSignIn,
+    StoredUser,
 };
 
 /// One guarded change. If its guard does not hold, the whole transaction is a conflict.
@@ -203,6 +204,8 @@ pub enum Change {
     PutSchedule(Schedule),
     /// Something about sealed credentials.
     Sealed(Box<SealedChange>),
+    /// Something about readers of the record.
+    Export(Box<ExportChange>),
     /// An event, to be moved to the log.
     Record(Event),
 }

@@ -7,6 +7,7 @@
 pub mod change;
 pub mod directory;
 pub mod error;
+pub mod exports;
 pub mod index;
 pub mod records;
 pub mod sqlite;
@@ -15,6 +16,7 @@ mod store;
 pub use change::{Change, NoticeChange, SealedChange, TokenChange};
 pub use directory::{SeenPrincipal, StoredEmail, StoredGroup, StoredName, StoredUser};
 pub use error::StoreError;
+pub use exports::{ExportChange, ExportCursor, StoredFiring, StoredHabit};
 pub use records::{
     AccessRequests, ChallengePurpose, Grants, Incidents, LogMark, Person, SealedMark, StoredAnswer,
     StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent, StoredGrantToken,

@@ -11,10 +11,10 @@ use portcullis_model::{
 };
 
 use crate::{
-    AccessRequests, Change, Grants, Incidents, LogMark, SealedMark, SeenPrincipal, StoreError,
-    StoredAnswer, StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent,
-    StoredGrantToken, StoredGroup, StoredNotice, StoredOneTimeToken, StoredProviderToken,
-    StoredRefusal, StoredSignIn, StoredUser,
+    AccessRequests, Change, ExportCursor, Grants, Incidents, LogMark, SealedMark, SeenPrincipal,
+    StoreError, StoredAnswer, StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent,
+    StoredFiring, StoredGrantToken, StoredGroup, StoredHabit, StoredNotice, StoredOneTimeToken,
+    StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -135,6 +135,15 @@ pub trait Store: Debug + Send + Sync {
 
     /// How far the sealed log is read.
     async fn sealed_mark(&self) -> Result<Option<SealedMark>>;
+
+    /// How far a reader of the record has come; `None` if it has not begun.
+    async fn export_cursor(&self, reader: &str) -> Result<Option<ExportCursor>>;
+
+    /// What principals usually do, by kind, principal and what.
+    async fn habits(&self) -> Result<Vec<StoredHabit>>;
+
+    /// When alert rules last fired, newest first.
+    async fn firings(&self) -> Result<Vec<StoredFiring>>;
 
     /// Events that the log does not have yet, in the order of their commits, at most `limit`.
     async fn unlogged(&self, limit: u32) -> Result<Vec<StoredEvent>>;

@@ -50,6 +50,8 @@ suite! {
     e34_an_emergency_is_open_until_one_has_reviewed_it,
     e35_a_sealed_credential_takes_two_people_by_the_store_too,
     e35_what_was_opened_comes_in_once,
+    a_reader_of_the_record_goes_on_from_where_it_was,
+    habits_and_firings_are_kept_until_they_are_forgotten,
     uses_of_grants_are_known_while_they_are_in_force,
     who_is_to_be_told_is_tried_in_turn_and_told_once,
     a_closed_store_answers_nothing,

@@ -13,6 +13,7 @@
 pub mod ambient;
 pub mod issuer;
 pub mod net;
+pub mod ocsf;
 pub mod passkey;
 pub mod process;
 mod serve;

@@ -54,7 +54,9 @@ impl From<ControlError> for Failed {
     fn from(error: ControlError) -> Self {
         let (status, title) = match &error {
             ControlError::Unauthenticated(_) => (401, "You are not signed in"),
-            ControlError::NotFound(_) => (404, "There is nothing here for you"),
+            ControlError::NotFound(_) | ControlError::NoSuchClass { .. } => {
+                (404, "There is nothing here for you")
+            }
             ControlError::Denied(_)
             | ControlError::NoWay { .. }
             | ControlError::PasskeyNeeded(_) => (403, "Signing in was refused"),

@@ -111,7 +111,7 @@ pub(super) fn queries(
     let mut queries = Vec::new();
     let brought = core.brought.by_caller(snapshot, caller.principal());
     for wanted in &subject.wanted {
-        known(snapshot, &subject.service, wanted)?;
+        known(core, op, snapshot, &subject.service, wanted)?;
         let resource =
             Resource { service: subject.service.clone(), instance: wanted.instance.clone() };
         let principal = caller.principal();

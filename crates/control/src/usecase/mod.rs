@@ -13,6 +13,7 @@ pub(crate) mod directory;
 pub(crate) mod enter;
 pub(crate) mod evidence;
 pub(crate) mod explain;
+pub(crate) mod eyes;
 pub(crate) mod grant_tokens;
 pub(crate) mod grants;
 pub(crate) mod hand_over;

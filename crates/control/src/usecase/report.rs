@@ -1,6 +1,6 @@
 //! Who had access to what: a report over a time, and somebody's word that they have gone through it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 
 use jiff::Timestamp;
 use portcullis_model::{
@@ -81,8 +81,11 @@ pub(crate) async fn sign_off(
 fn digest(since: Timestamp, until: Timestamp, content: &AccessContent) -> Result<String> {
     let bytes = serde_json::to_vec(&(since, until, content));
     let bytes = bytes.map_err(|error| ControlError::Internal(Box::new(error)))?;
-    let hex = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    Ok(format!("sha256:{hex}"))
+    let mut text = "sha256:".to_owned();
+    for byte in Sha256::digest(&bytes) {
+        let _infallible = write!(text, "{byte:02x}");
+    }
+    Ok(text)
 }
 
 async fn grants(core: &Core, since: Timestamp, until: Timestamp) -> Result<Vec<ReportedGrant>> {
@@ -125,7 +128,9 @@ async fn revealed(
     let (mut all, mut count) = (BTreeMap::new(), 0);
     while let Some(lines) = parts.next().await? {
         count += lines.len();
-        lines.iter().for_each(|line| tell(&mut all, line));
+        for line in &lines {
+            tell(&mut all, line);
+        }
         if count >= MOST_ANSWERS {
             return Ok((all.into_values().collect(), true));
         }

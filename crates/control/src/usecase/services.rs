@@ -108,10 +108,16 @@ fn reach(
     asking: &mut Asking,
 ) -> Option<Reach> {
     let Asking { subject, context, cache } = asking;
-    match ways::decide(snapshot, subject, operation, resource, context, None, cache).answer {
+    let verdict = ways::decide(snapshot, subject, operation, resource, context, None, cache);
+    match verdict.answer {
         Answer::Permit(_) => Some(Reach::Open),
         Answer::Requestable(ways) => {
             Some(Reach::Requestable(refusals::named(core, operation, ways)))
+        }
+        Answer::Deny(Denial::ByPolicy)
+            if operation.revealed().is_some() && !verdict.to_be_checked.is_empty() =>
+        {
+            Some(Reach::Conditional(verdict.to_be_checked))
         }
         Answer::Deny(Denial::ByPolicy | Denial::ErroringForbid | Denial::TookTooLong) => {
             Some(Reach::Closed)

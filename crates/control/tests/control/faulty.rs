@@ -14,10 +14,10 @@ use portcullis_model::{
     SealedId, TokenHash,
 };
 use portcullis_store::{
-    AccessRequests, Change, Grants, Incidents, LogMark, SealedMark, SeenPrincipal, SqliteStore,
-    Store, StoreError, StoredAnswer, StoredBundle, StoredChallenge, StoredCode, StoredDevice,
-    StoredEvent, StoredGrantToken, StoredGroup, StoredNotice, StoredOneTimeToken,
-    StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
+    AccessRequests, Change, ExportCursor, Grants, Incidents, LogMark, SealedMark, SeenPrincipal,
+    SqliteStore, Store, StoreError, StoredAnswer, StoredBundle, StoredChallenge, StoredCode,
+    StoredDevice, StoredEvent, StoredFiring, StoredGrantToken, StoredGroup, StoredHabit,
+    StoredNotice, StoredOneTimeToken, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -202,6 +202,18 @@ impl Store for FaultyStore {
 
     async fn sealed_mark(&self) -> Result<Option<SealedMark>> {
         self.store.sealed_mark().await
+    }
+
+    async fn export_cursor(&self, reader: &str) -> Result<Option<ExportCursor>> {
+        self.store.export_cursor(reader).await
+    }
+
+    async fn habits(&self) -> Result<Vec<StoredHabit>> {
+        self.store.habits().await
+    }
+
+    async fn firings(&self) -> Result<Vec<StoredFiring>> {
+        self.store.firings().await
     }
 
     async fn unlogged(&self, limit: u32) -> Result<Vec<StoredEvent>> {

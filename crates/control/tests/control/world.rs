@@ -298,6 +298,8 @@ impl World {
             people: vec![Arc::clone(&self.provider) as Arc<dyn PeopleProvider>],
             workloads: Arc::new(NoWorkloads),
             notifier: Arc::clone(&self.notices) as Arc<dyn Notifier>,
+            exports: portcullis_control::export::Exports::default(),
+            alerts: portcullis_control::alerts::Alerts::default(),
         });
         self.running = Some(started.await.unwrap());
     }

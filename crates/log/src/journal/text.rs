@@ -105,6 +105,11 @@ pub(super) fn outcome(out: &mut Vec<u8>, outcome: &Outcome<'_>) {
     list(out, b",\"masked\":[", outcome.masked, |out, class| {
         string(out, b"", class.as_str());
     });
+    match outcome.met {
+        None => {}
+        Some([]) => out.extend_from_slice(b",\"met\":[]"),
+        Some(met) => list(out, b",\"met\":[", met, |out, class| string(out, b"", class.as_str())),
+    }
     list(out, b",\"revealed\":[", outcome.revealed, |out, seen| {
         string(out, b"{\"class\":", seen.class.as_str());
         if let Some(grant) = seen.grant {
@@ -274,6 +279,11 @@ mod tests {
                 connection: whole.then_some(ConnectionId::from_bits(bits)),
                 error: whole.then_some("client-gone"),
                 masked: if whole { &masked } else { &[] },
+                met: match (whole, named) {
+                    (true, true) => Some(&masked[1..]),
+                    (true, false) => Some(&[]),
+                    (false, _) => None,
+                },
                 revealed: if whole { &revealed } else { &[] },
             };
             same(&attempt, &outcome);

@@ -21,7 +21,7 @@ pub(crate) use self::seal::{Sealer, newest};
 use crate::tiles::{WIDTH, number_path};
 
 /// Bundles in a segment.
-pub(crate) const BUNDLES: u64 = 256;
+pub(crate) const BUNDLES: u64 = ROWS as u64;
 /// Entries in a segment.
 pub(crate) const ENTRIES: u64 = BUNDLES * WIDTH;
 
@@ -35,9 +35,9 @@ const ROW: usize = 8;
 const FOOTER: usize = 9;
 /// Of the skippable frame: its magic number and its length.
 const HEADER: usize = 8;
+const ROWS: usize = 256;
 /// The whole table.
-#[expect(clippy::cast_possible_truncation, reason = "256 rows")]
-const TABLE: usize = HEADER + BUNDLES as usize * ROW + FOOTER;
+const TABLE: usize = HEADER + ROWS * ROW + FOOTER;
 
 /// The name of a segment in the log.
 pub(crate) fn name(segment: u64) -> String {
@@ -123,9 +123,9 @@ impl Table {
         let start = size.checked_sub(TABLE as u64).ok_or_else(|| wrong("it is too short"))?;
         let mut bytes = [0; TABLE];
         file.read_exact_at(&mut bytes, start)?;
-        let (words, _) = bytes.get(HEADER..TABLE - FOOTER).unwrap_or_default().as_chunks::<ROW>();
-        let rows = words.iter().map(|[a, b, c, d, e, f, g, h]| {
-            (u32::from_le_bytes([*a, *b, *c, *d]), u32::from_le_bytes([*e, *f, *g, *h]))
+        let (words, _) = bytes.get(HEADER..TABLE - FOOTER).unwrap_or_default().as_chunks::<4>();
+        let rows = words.as_chunks::<2>().0.iter().map(|[compressed, whole]| {
+            (u32::from_le_bytes(*compressed), u32::from_le_bytes(*whole))
         });
         let table = Self(rows.collect());
         let frames: u64 = table.0.iter().map(|(length, _)| u64::from(*length)).sum();

@@ -13,7 +13,7 @@ use super::{BUNDLES, ENTRIES, Table, compress, decompress, name};
 use crate::{
     LogError,
     error::SYNC,
-    layout::sync_directory,
+    layout::{gone, sync_directory},
     tiles::{Shelf, TileName, WIDTH, decode_hashes, leaf_hash, path_number, split_bundle},
 };
 
@@ -103,9 +103,9 @@ impl Sealer {
         for index in segment * BUNDLES..(segment + 1) * BUNDLES {
             let name = TileName::full(Shelf::Entries, index);
             let bundle = self.log.join(name.to_string());
-            absent(fs::remove_file(&bundle), &bundle)?;
+            gone(fs::remove_file(&bundle), &bundle)?;
             let partial = self.log.join(name.partial_directory());
-            absent(fs::remove_dir_all(&partial), &partial)?;
+            gone(fs::remove_dir_all(&partial), &partial)?;
         }
         Ok(())
     }
@@ -138,14 +138,4 @@ fn collect(directory: &Path, path: &mut String, found: &mut Option<u64>) -> Resu
         path.truncate(length);
     }
     Ok(())
-}
-
-/// What is not there need not be removed.
-fn absent(removed: io::Result<()>, path: &Path) -> Result<(), LogError> {
-    match removed {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(LogError::io("delete", path, error))
-        }
-        _ => Ok(()),
-    }
 }

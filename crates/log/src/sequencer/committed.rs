@@ -39,8 +39,8 @@ impl Committed {
     /// Reads the record; that of an empty log if there is none.
     pub(super) fn load(layout: &Layout) -> Result<Self, LogError> {
         let path = layout.committed();
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
+        let text = match fs::read(&path) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(LogError::io("read", path, error)),
         };

@@ -14,7 +14,7 @@ use crate::{
     LogError,
     checkpoint::Head,
     error::SYNC,
-    layout::sync_directory,
+    layout::{gone, sync_directory},
     tiles::{
         Edge, MOST_ENTRY_BYTES, Shelf, TileName, WIDTH, append_entry, decode_hashes, encode_hashes,
         leaf_hash, nodes_at, split_bundle, write_position,
@@ -294,16 +294,6 @@ fn delete_wider(directory: &Path, width: u64) -> Result<(), LogError> {
         }
     }
     Ok(())
-}
-
-/// What was not there need not be deleted.
-fn gone(deleted: io::Result<()>, path: &Path) -> Result<(), LogError> {
-    match deleted {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(LogError::io("delete", path, error))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// The most bytes of an event's text: what an entry holds, without its position.

@@ -121,7 +121,7 @@ fn is_blank(c: char) -> bool {
 }
 
 /// What the most generous readers make of a name: its keys without brackets and blanks, in one case.
-fn folded(name: &str) -> String {
+pub(super) fn folded(name: &str) -> String {
     let keys = cleaned(name).split(['[', ']']).map(|key| key.trim_matches(is_blank));
     let mut folded = String::with_capacity(name.len());
     for key in keys.filter(|key| !key.is_empty()) {

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     document::{Document, Node, Tree},
+    names,
     types::{Field, RecordType, Type},
 };
 
@@ -187,10 +188,23 @@ impl<'d> Reader<'d> {
         fields.into_type()
     }
 
-    /// Whether it, or what it refers to, says so.
-    fn is_read_only(&self, property: &Node) -> bool {
-        let resolved = self.document.resolve(property).unwrap_or(property);
-        property.flag("readOnly") || resolved.flag("readOnly")
+    /// Whether it, what it refers to, or what has to hold with it says so.
+    fn is_read_only(&self, property: &'d Node) -> bool {
+        let mut open = vec![property];
+        // What refers to itself says nothing more the second time.
+        for _ in 0..MAX_DEPTH {
+            let Some(node) = open.pop() else { return false };
+            let resolved = self.document.resolve(node).unwrap_or(node);
+            if node.flag("readOnly") || resolved.flag("readOnly") {
+                return true;
+            }
+            let parts = |node: &'d Node| node.at("allOf").map_or(&[][..], Node::items).iter();
+            open.extend(parts(resolved).take(MAX_DEPTH));
+            if !std::ptr::eq(node, resolved) {
+                open.extend(parts(node).take(MAX_DEPTH));
+            }
+        }
+        false
     }
 
     /// Objects are merged; one other type stays what it is; anything else does not map.
@@ -265,8 +279,15 @@ impl Fields {
         self.left_out.push(name.into());
     }
 
-    /// A record without fields is a free map.
+    /// A record without fields is a free map. Of names that readers take for one another, a service may read
+    /// any: they are left out.
     fn into_type(mut self) -> Option<Type> {
+        let mut known: BTreeMap<String, Arc<str>> = BTreeMap::new();
+        for name in self.fields.keys() {
+            if let Some(other) = known.insert(names::folded(name), Arc::clone(name)) {
+                self.left_out.extend([other, Arc::clone(name)]);
+            }
+        }
         for name in &self.left_out {
             self.fields.remove(name);
         }

@@ -97,6 +97,7 @@ fn not_opened(error: &ControlError) -> NotOpened {
         | ControlError::Conflict(_)
         | ControlError::NoWay { .. }
         | ControlError::Limited { .. }
+        | ControlError::NoSuchClass { .. }
         | ControlError::PasskeyNeeded(_) => NotOpened::Refused,
     }
 }

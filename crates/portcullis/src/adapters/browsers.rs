@@ -43,6 +43,7 @@ fn not_exchanged(error: &ControlError) -> NotExchanged {
     match error {
         ControlError::Unauthenticated(_)
         | ControlError::NotFound(_)
+        | ControlError::NoSuchClass { .. }
         | ControlError::Denied(_)
         | ControlError::Invalid { .. }
         | ControlError::Conflict(_)

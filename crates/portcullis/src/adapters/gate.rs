@@ -5,7 +5,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use async_trait::async_trait;
 use portcullis_control::{Control, OpenConnection, Snapshots, ports as control};
 use portcullis_model::{
-    ConnectionId, GrantId, OperationName, Principal, PrincipalId, RefusalId, RequestId,
+    ClassName, ConnectionId, GrantId, OperationName, Principal, PrincipalId, RefusalId, RequestId,
 };
 use portcullis_policy::{Snapshot, rate_limit::RateLimit};
 use portcullis_proxy::ports::{
@@ -155,6 +155,10 @@ impl Connections for ControlPorts {
 impl RegisteredConnection for Registered {
     fn close_requested(&mut self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(self.0.close_requested())
+    }
+
+    fn met(&mut self, classes: Vec<ClassName>) {
+        self.0.met(classes);
     }
 
     fn ended(self: Box<Self>, why: ConnectionEnd, bytes_up: u64, bytes_down: u64) {

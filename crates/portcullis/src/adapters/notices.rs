@@ -52,7 +52,8 @@ fn not_taken(status: StatusCode) -> NotDelivered {
     NotDelivered { why: format!("it answered {}", status.as_u16()), again }
 }
 
-fn cause(error: &reqwest::Error) -> String {
+/// What went wrong, without what was around it.
+pub(super) fn cause(error: &reqwest::Error) -> String {
     let mut innermost: &dyn std::error::Error = error;
     while let Some(source) = innermost.source() {
         innermost = source;

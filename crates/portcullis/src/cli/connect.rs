@@ -115,7 +115,7 @@ impl Connect {
     ) -> Result<(), Failure> {
         let name = &connect.name;
         match connect.reach {
-            ReachBody::Open => Ok(()),
+            ReachBody::Open | ReachBody::Conditional => Ok(()),
             ReachBody::Closed => {
                 Err(Failure::Refused(format!("{name} is not permitted, and cannot be asked for")))
             }

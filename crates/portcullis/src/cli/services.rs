@@ -82,6 +82,9 @@ fn one(screen: &Screen, service: &ServiceBody) {
             let shown = match class.reach {
                 ReachBody::Open => "shown".to_owned(),
                 ReachBody::Closed => "masked".to_owned(),
+                ReachBody::Conditional => {
+                    format!("shown under conditions: {}", class.conditions.join("; "))
+                }
                 ReachBody::Requestable => format!("masked; {}", reach(class.reach, &class.ways)),
             };
             vec![class.class.clone(), shown]
@@ -109,6 +112,7 @@ fn in_words(instance: &InstanceBody) -> String {
 fn reach(reach: ReachBody, ways: &[WayBody]) -> String {
     match reach {
         ReachBody::Open => "open".to_owned(),
+        ReachBody::Conditional => "under conditions".to_owned(),
         ReachBody::Closed => "closed".to_owned(),
         ReachBody::Requestable => {
             let ways = ways.iter();

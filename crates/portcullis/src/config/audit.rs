@@ -45,12 +45,12 @@ pub(crate) struct Audit {
 }
 
 impl Audit {
-    pub(super) fn read(field: &Field<'_>, demo: bool) -> Option<Self> {
+    pub(super) fn read(field: &Field<'_>, demo: Option<bool>) -> Option<Self> {
         let mut section = field.section()?;
         let directory = section.required("directory").and_then(|f| f.text().map(PathBuf::from));
         let every = section.field("checkpoint_every");
         let every = every.map_or_else(|| Window::new(Duration::from_secs(1)).ok(), |f| pace(&f));
-        let ship = section.field("ship").map(|field| Ship::read(&field, demo));
+        let ship = section.field("ship").map(|field| Ship::read(&field, demo.unwrap_or(false)));
         let most = section.field("most").map(|field| most(&field));
         let anchors = section.field("anchors").map(|field| Anchor::list(&field));
         section.finish();

@@ -9,6 +9,7 @@ use url::Url;
 use super::{
     listener::{Tls, socket_address},
     section::Field,
+    spot::Spot,
 };
 
 /// The control plane's own door.
@@ -23,6 +24,9 @@ pub(crate) struct ControlSection {
     /// With TLS, or in clear text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls: Option<Tls>,
+    /// Where `tls` stands.
+    #[serde(skip)]
+    pub(crate) tls_spot: Option<Spot>,
 }
 
 impl ControlSection {
@@ -30,9 +34,11 @@ impl ControlSection {
         let mut section = field.section()?;
         let address = section.required("address").and_then(|field| socket_address(&field));
         let url = section.required("url").and_then(|field| http_url(&field));
-        let tls = section.field("tls").and_then(|field| Tls::read(&field));
+        let given = section.field("tls");
+        let tls = given.as_ref().and_then(Tls::read);
         section.finish();
-        Some(Self { address: address?, url: url?, tls })
+        let tls_spot = given.as_ref().map(Spot::of);
+        Some(Self { address: address?, url: url?, tls, tls_spot })
     }
 }
 

@@ -16,6 +16,7 @@ use super::{
     identity::Identity,
     proxy_protocol::ProxyProtocol,
     section::{Field, Section},
+    spot::Spot,
 };
 
 /// One listener.
@@ -51,6 +52,8 @@ pub(crate) struct ListenerTls {
     /// What comes from the Workload API: `svid`, `bundles`, or both.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub(crate) workload_api: BTreeSet<FromWorkloadApi>,
+    #[serde(skip)]
+    pub(crate) spot: Spot,
 }
 
 /// The authorities of client certificates.
@@ -146,7 +149,7 @@ impl ListenerTls {
         let given = section.field("client_ca");
         let client_ca = given.as_ref().and_then(client_ca);
         section.finish();
-        let tls = Self { files, client_ca, workload_api };
+        let tls = Self { files, client_ca, workload_api, spot: Spot::of(field) };
         if let Some(identity) = identity {
             tls.check(identity, given.as_ref(), api.as_ref());
         }

@@ -14,6 +14,7 @@ use portcullis_identity::{
     Workloads,
     spiffe::{self, ClientTrust, Mesh, TrustDomain},
 };
+use portcullis_policy::LoadError;
 use portcullis_proxy::LiveTls;
 use prometheus_client::registry::Registry;
 use rustls::RootCertStore;
@@ -25,7 +26,7 @@ use self::{
     workload_api::{Authorities, Heard, KeySets, X509},
 };
 use crate::{
-    config::{ClientCa, Config, FromWorkloadApi, ListenerTls, Loaded, Tls},
+    config::{ClientCa, Config, FromWorkloadApi, ListenerTls, Loaded, Spot, Tls},
     diagnostics,
 };
 
@@ -58,6 +59,8 @@ pub(super) struct Certificates {
 #[derive(Debug)]
 struct Door {
     name: String,
+    /// Where the configuration says so.
+    spot: Option<Spot>,
     own: Source<Tls>,
     trust: Vec<(Arc<Mesh>, Source<PathBuf>)>,
     live: Arc<LiveTls>,
@@ -149,10 +152,16 @@ impl Certificates {
     /// The first reading: whatever files say must be good.
     fn read_all(&self) -> Result<()> {
         let nothing = Told::default();
+        let mut errors = Vec::new();
         for door in &self.doors {
-            if let (Source::Files(_), Some(fresh)) = (&door.own, door.read(&self.base, &nothing)?) {
-                self.put_in_force(door, fresh).with_context(|| door.name.clone())?;
-            }
+            let read = door.read(&self.base, &nothing).and_then(|fresh| match (&door.own, fresh) {
+                (Source::Files(_), Some(fresh)) => self.put_in_force(door, fresh),
+                (Source::Files(_) | Source::WorkloadApi, _) => Ok(()),
+            });
+            errors.extend(read.err().map(|error| door.mistake(&error)));
+        }
+        if !errors.is_empty() {
+            return Err(diagnostics::error(&errors, &self.base));
         }
         for tokens in &self.tokens {
             if let Source::Files(path) = &tokens.keys {
@@ -217,9 +226,23 @@ impl Certificates {
 }
 
 impl Door {
-    fn new(name: String, own: Source<Tls>, trust: Vec<(Arc<Mesh>, Source<PathBuf>)>) -> Self {
+    fn new(
+        name: String,
+        spot: Option<Spot>,
+        own: Source<Tls>,
+        trust: Vec<(Arc<Mesh>, Source<PathBuf>)>,
+    ) -> Self {
         let (live, presented) = (Arc::default(), Mutex::default());
-        Self { name, own, trust, live, presented }
+        Self { name, spot, own, trust, live, presented }
+    }
+
+    /// What is wrong with its files, and where they are named.
+    fn mistake(&self, error: &anyhow::Error) -> LoadError {
+        let message = format!("`tls` of {}: {error:#}", self.name);
+        match &self.spot {
+            Some(spot) => spot.mistake(message, Some(USABLE.into())),
+            None => look::mistake(&self.name, error),
+        }
     }
 
     /// What it should present now; `None` while the Workload API has not told our certificate.
@@ -266,11 +289,12 @@ fn doors(config: &Config) -> Vec<Door> {
     let listeners = config.listeners.iter().filter_map(|one| Some((one, one.tls.as_ref()?)));
     let listeners = listeners.map(|(one, tls)| {
         let own = tls.files.clone().map_or(Source::WorkloadApi, Source::Files);
-        Door::new(listener(&one.name), own, believed(tls, &meshes))
+        Door::new(listener(&one.name), Some(tls.spot.clone()), own, believed(tls, &meshes))
     });
-    let control = config.control.tls.iter();
-    let control =
-        control.map(|tls| Door::new(CONTROL.into(), Source::Files(tls.clone()), Vec::new()));
+    let control = config.control.tls.iter().map(|tls| {
+        let spot = config.control.tls_spot.clone();
+        Door::new(CONTROL.into(), spot, Source::Files(tls.clone()), Vec::new())
+    });
     listeners.chain(control).collect()
 }
 

@@ -17,10 +17,12 @@ use tokio::runtime::Handle;
 
 use super::{
     anchors::{self, Anchors},
+    gate,
+    geo::Geo,
     keys, sealed,
 };
 use crate::{
-    adapters::{LogEvents, ProvidedPeople, TokenVerifier, Webhooks},
+    adapters::{self, Around, LogEvents, ProvidedPeople, TokenVerifier, Webhooks},
     ambient::{SystemClock, SystemEntropy},
     config::{Config, Loaded, Size},
 };
@@ -42,7 +44,12 @@ pub(super) struct House {
 
 impl House {
     /// Opens it all. Identity providers need not answer.
-    pub(super) async fn open(loaded: &Loaded, bundle: Bundle, runtime: &Handle) -> Result<Self> {
+    pub(super) async fn open(
+        loaded: &Loaded,
+        bundle: Bundle,
+        geo: &Arc<Geo>,
+        runtime: &Handle,
+    ) -> Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let Loaded { config, base, .. } = loaded;
@@ -81,6 +88,12 @@ impl House {
             people: people(loaded, &client, &clock, runtime)?,
             workloads: Arc::new(TokenVerifier(Arc::clone(&workloads))),
             notifier: Arc::new(Webhooks::new()?),
+            exports: adapters::exports(config, base, &clock)?,
+            alerts: adapters::alerts(
+                config,
+                || Arc::new(Around::new(config, base, &log, Arc::clone(geo) as _)),
+                gate::base_url(&config.control.url),
+            ),
         });
         let control = control.await.context("control cannot start")?;
         let anchors = Anchors::start(loaded, &log, runtime)?;

@@ -10,13 +10,14 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::house::House;
+use super::{house::House, passed_on::PassedOn};
 use crate::ship::Shipping;
 
-/// Adds what is known of the record of `house` to the metrics.
+/// Adds what is known of the record of `house`, and of who gets it, to the metrics.
 pub(super) fn register(registry: &mut Registry, house: &House, shipping: Option<&Arc<Shipping>>) {
-    let (health, shipping) = (house.log.handle().health(), shipping.map(Arc::clone));
+    let (health, shipping) = (house.log.handle().health(), shipping.cloned());
     registry.register_collector(Box::new(RecordMetrics { health, shipping }));
+    registry.register_collector(PassedOn::of(&house.control));
 }
 
 /// Asks the record when somebody wants to know.

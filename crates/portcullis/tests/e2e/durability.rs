@@ -209,12 +209,12 @@ fn k09_k10_l10_no_acknowledged_request_is_missing_after_faults_of_every_kind() {
     install(&mut shop);
     let (acknowledged, number) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
     for round in 0..rounds() {
-        let stop = AtomicBool::new(false);
+        let over = AtomicBool::new(false);
         let before = acknowledged.lock().unwrap().len();
         std::thread::scope(|scope| {
             for _ in 0..3 {
                 scope.spawn(|| {
-                    while !stop.load(Ordering::Relaxed) {
+                    while !over.load(Ordering::Relaxed) {
                         let path = format!("/load/{}", number.fetch_add(1, Ordering::Relaxed));
                         // The process may die under it; what counts is what was answered.
                         let answered = catch_unwind(AssertUnwindSafe(|| read(&shop, &path)));
@@ -246,7 +246,7 @@ fn k09_k10_l10_no_acknowledged_request_is_missing_after_faults_of_every_kind() {
             }
             let pid = shop.house.pid().to_string();
             assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
-            stop.store(true, Ordering::Relaxed);
+            over.store(true, Ordering::Relaxed);
         });
         heal(&shop);
         shop.house.kill();
@@ -326,12 +326,12 @@ fn k09_a_small_disk_fills_up_and_the_gate_goes_on_when_there_is_room() {
     }
     if disk.is_some() {
         let filler = audit.join("filler");
-        let filled = Command::new("sh")
+        let full = Command::new("sh")
             .args(["-c", "cat /dev/zero > \"$0\""])
             .arg(&filler)
             .stderr(std::process::Stdio::null())
             .status();
-        assert!(!filled.unwrap().success(), "the disk is full");
+        assert!(!full.unwrap().success(), "the disk is full");
         let deadline = Instant::now() + Duration::from_mins(1);
         let mut number = 0;
         while ready(&shop).0 == 200 {

@@ -147,7 +147,7 @@ impl Located {
     }
 }
 
-fn written(networks: &[([u8; 3], &str)]) -> NamedTempFile {
+pub(crate) fn written(networks: &[([u8; 3], &str)]) -> NamedTempFile {
     let file = NamedTempFile::new().unwrap();
     fs::write(file.path(), database(networks)).unwrap();
     file

@@ -14,6 +14,7 @@
 )]
 
 mod again;
+mod alerts;
 mod answers;
 mod asking;
 mod balancers;
@@ -33,6 +34,7 @@ mod doors;
 mod durability;
 mod emergencies;
 mod evidence;
+mod exports;
 mod faults;
 mod feed;
 mod floods;
@@ -79,6 +81,7 @@ mod secrets;
 mod served_record;
 mod sessions;
 mod shop;
+mod sink_peer;
 mod smuggling;
 mod strangers;
 mod streams;

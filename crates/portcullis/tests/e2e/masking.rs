@@ -17,8 +17,11 @@ use crate::{
 
 mod calls;
 mod canary;
+mod doors;
 mod heads;
+pub(crate) mod matrix;
 mod sockets;
+mod steady;
 
 /// What must never be seen.
 const CANARY: &str = "4111111111111111";

@@ -351,8 +351,11 @@ fn certificates_are_replaced_under_live_connections_and_broken_ones_are_not() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.success(), file.is_empty(), "{said}");
         assert!(said.contains(file), "{said}");
+        // The line that names the files.
+        let named = said.contains("portcullis.yaml:") && said.contains("{name: mesh, ");
+        assert_eq!(named, !file.is_empty(), "{said}");
     };
-    check("listener mesh");
+    check("`tls` of listener mesh");
     mesh.replace("gate.key", &server.key_pem());
     let by = |ca: &Pair| curl(mesh.port, &ca.certificate, Some(&api), &[]).status;
     eventually("the first is in force", || by(&first) == 200);
@@ -372,7 +375,7 @@ fn certificates_are_replaced_under_live_connections_and_broken_ones_are_not() {
         mesh.replace(file, garbage);
         eventually("the metric says so", || mesh.metric(stale).ends_with(" 1"));
         assert_eq!(by(&second), 200, "{file} is broken, and the last good one stays");
-        check("listener mesh");
+        check("`tls` of listener mesh");
     }
     assert_eq!(open.get(), "200", "the connection outlived it all");
     assert_eq!(mesh.shop.house.api("GET", "/readyz", None, None).status, 200);

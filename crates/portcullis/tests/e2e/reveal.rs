@@ -67,10 +67,11 @@ permit (principal is User in Group::"leads", action in [Action::"revoke", Action
 permit (principal is User in Group::"auditors", action == Action::"viewAudit", resource);
 "#;
 
-const OPERATIONS: &str = "operations:\n  inline:\n    getOrder: GET /orders/{id}\n    createOrder: POST /orders\n    events: GET /events\n    \
+const OPERATIONS: &str = "operations:\n  inline:\n    getOrder: GET /orders/{id}\n    getEmpty: GET /orders/{id}/empty\n    createOrder: POST /orders\n    events: GET /events\n    \
      putNote: PUT /orders/{id}/note\n    moveCustomer: POST /customers/{email}";
 
 mod asked;
+mod calls;
 mod ends;
 mod orders;
 mod reported;
@@ -176,13 +177,22 @@ fn sensitive_data_is_masked_for_whom_no_policy_reveals_it() {
     let seen = ana.order("payments");
     let attempt = orders.attempt(&seen);
     assert_eq!(attempt["masked"], json!(["pci", "pii"]), "{attempt:#}");
+    assert_eq!(attempt["met"], json!(["pci", "pii"]), "{attempt:#}");
     assert_eq!(attempt.get("revealed"), None, "{attempt:#}");
     shows(&seen, false, false);
     assert_eq!(masked(&seen), "pci, pii");
     let seen = sue.order("payments");
     let attempt = orders.attempt(&seen);
     assert_eq!(attempt["masked"], json!(["pci"]), "{attempt:#}");
+    assert_eq!(attempt["met"], json!(["pci"]), "{attempt:#}");
     assert_eq!(attempt["revealed"], json!([{"class": "pii"}]), "{attempt:#}");
+    // What applies to every answer, and what there was of it in this one.
+    let path = "/orders/o-1/empty";
+    let empty = orders.house.gate("ledger.example.com", "GET", path, Some(&ana.gate), None);
+    let attempt = orders.attempt(&empty);
+    assert_eq!(empty.text(), "{\"id\":\"o-1\"}");
+    assert_eq!(attempt["masked"], json!(["pci", "pii"]), "{attempt:#}");
+    assert_eq!(attempt["met"], json!([]), "{attempt:#}");
     shows(&seen, false, true);
     assert_eq!(masked(&seen), "pci");
     shows(&sue.order("ledger"), false, true);
@@ -246,9 +256,14 @@ fn what_is_open_already_is_not_asked_for() {
     assert!(said.contains("payments.reveal:pci"), "{said}");
     let (_, said) = orders.house.says("ana", &["services", "payments"]);
     assert!(said.contains("shown") && said.contains("masked; ask: automatic"), "{said}");
+    orders.house.profile("dan", &orders.enter("dan", &["desk", "engineering"]).control);
+    let (_, said) = orders.house.says("dan", &["services", "payments"]);
+    let conditions = "shown under conditions: context.operation == \"payments.getOrder\"";
+    assert!(said.contains("pii") && said.contains(conditions), "{said}");
     let (code, said) =
         orders.house.says("ana", &["ask", "payments.getOrder", "--reveal", "phi", "--reason", "x"]);
-    assert!(code != Some(0) && said.contains("the class of data was not found"), "{said}");
+    let why = "`payments` has no class of data `phi`; it has pci, pii";
+    assert!(code != Some(0) && said.contains(why), "{said}");
     assert_eq!(lea.post(&format!("/v1/grants/{granted}/revoke")).status, 200);
     shows(&ana.order("payments"), false, false);
     let (code, said) =
@@ -283,6 +298,9 @@ fn e21_what_is_revealed_in_a_stream_ends_with_its_grant() {
     let mut rest = Vec::new();
     let _ = lines.read_to_end(&mut rest);
     assert!(begun.elapsed() < AT_ONCE, "it went on for {:?}", begun.elapsed());
+    // Its attempt was on record before it was known what would come.
+    let ended = orders.ended("grant_ended");
+    assert_eq!(ended["met"], json!(["pii"]), "{ended:#}");
     // Whoever comes back sees the same, masked.
     let mut lines = ana.watch();
     until(&mut lines, "portcullis-masked: pci, pii");

@@ -97,36 +97,38 @@ fn the_record_is_searched_by_who_what_where_when_and_in_words() {
     });
 }
 
+/// What has a meaning to SQL or to full-text search.
+const HOSTILE: [&str; 22] = [
+    "'",
+    "\"",
+    "' OR '1'='1",
+    "\" OR \"\"=\"",
+    "attempt' --",
+    "attempt'; DROP TABLE term; --",
+    "attempt') UNION SELECT 1,2,3 --",
+    "*",
+    "refunds*",
+    "refunds OR v1",
+    "NEAR(v1 refunds)",
+    "words: v1",
+    "-v1",
+    "^v1",
+    "{words}: v1",
+    "%",
+    "_",
+    "\u{0}",
+    "x'00'",
+    "1/**/OR/**/1",
+    "(",
+    "))",
+];
+
 #[test]
 fn j09_a_question_says_nothing_to_a_database() {
     let payments = Payments::open();
     history(&payments);
     let sam = payments.enter(&sam());
     let all = search(&sam, "type=attempt").len();
-    let said = [
-        "'",
-        "\"",
-        "' OR '1'='1",
-        "\" OR \"\"=\"",
-        "attempt' --",
-        "attempt'; DROP TABLE term; --",
-        "attempt') UNION SELECT 1,2,3 --",
-        "*",
-        "refunds*",
-        "refunds OR v1",
-        "NEAR(v1 refunds)",
-        "words: v1",
-        "-v1",
-        "^v1",
-        "{words}: v1",
-        "%",
-        "_",
-        "\u{0}",
-        "x'00'",
-        "1/**/OR/**/1",
-        "(",
-        "))",
-    ];
     let free = ["principal", "decision", "type", "text"];
     let named = [
         "service",
@@ -144,7 +146,7 @@ fn j09_a_question_says_nothing_to_a_database() {
         "order",
         "newest",
     ];
-    for hostile in said {
+    for hostile in HOSTILE {
         let hostile: String = hostile.bytes().map(|byte| format!("%{byte:02x}")).collect();
         for field in free {
             let answer = sam.call("GET", &format!("/v1/audit/events?{field}={hostile}"), None);

@@ -142,6 +142,7 @@ fn write_past(payments: &Payments, count: u64) {
         entropy: Arc::new(Fixed),
         clock: Arc::new(Fixed),
         checkpoint_every: Duration::from_secs(1),
+        most: None,
     };
     let log = Log::open(&options).unwrap();
     let handle = log.handle();

@@ -149,6 +149,10 @@ fn register(core: &Rc<Core>, watch: &Rc<Watch>) {
             _ = watch.until_over() => {}
         }
         let (why, up, down) = watch.until_over().await;
+        let met = watch.standing.borrow().met();
+        if !met.is_empty() {
+            registered.met(met);
+        }
         registered.ended(why, up, down);
         core.metrics.watched(-1);
     });

@@ -8,10 +8,10 @@ use std::{
 
 use jiff::Timestamp;
 use portcullis_identity::{introspection::Again, sealed::Opened};
-use portcullis_model::{Grant, GrantId, SignInId};
+use portcullis_model::{ClassName, Grant, GrantId, SignInId};
 use portcullis_policy::{Pass, Sensitive, Snapshot, Subject, catalog::Service};
 
-use crate::{core::Core, decide::Question, ports::ConnectionEnd, sealed};
+use crate::{core::Core, decide::Question, ports::ConnectionEnd, reveal::Met, sealed};
 
 /// Nothing is open for longer by the clock that nobody sets.
 const LONGEST: Duration = Duration::from_hours(366 * 24);
@@ -47,13 +47,14 @@ pub(crate) enum Data {
     NotYet,
     /// None of it is sensitive.
     Plain,
-    /// By these.
-    Masked(Arc<Sensitive>),
+    /// By these; and what was masked so far.
+    Masked(Arc<Sensitive>, Rc<Met>),
 }
 
 impl Data {
-    pub(crate) fn by(rules: Option<&Arc<Sensitive>>) -> Self {
-        rules.map_or(Self::Plain, |rules| Self::Masked(Arc::clone(rules)))
+    pub(crate) fn by(rules: Option<(&Arc<Sensitive>, &Rc<Met>)>) -> Self {
+        let masked = |(rules, met)| Self::Masked(Arc::clone(rules), Rc::clone(met));
+        rules.map_or(Self::Plain, masked)
     }
 
     /// Whether `snapshot` has other rules for what is carried already.
@@ -64,7 +65,7 @@ impl Data {
             Self::NotYet => false,
             Self::Plain => rules.is_some(),
             // Another bundle has them anew: it is what they say that counts.
-            Self::Masked(known) => {
+            Self::Masked(known, _) => {
                 rules.is_none_or(|rules| !Arc::ptr_eq(known, rules) && known != rules)
             }
         }
@@ -146,6 +147,14 @@ impl Standing {
     pub(crate) fn show(&mut self, data: Data, standings: Vec<Self>) {
         self.data = data;
         self.shows = (!standings.is_empty()).then(|| standings.into_boxed_slice());
+    }
+
+    /// The classes that there was something of in what it carried, masked.
+    pub(crate) fn met(&self) -> Vec<ClassName> {
+        match &self.data {
+            Data::NotYet | Data::Plain => Vec::new(),
+            Data::Masked(rules, met) => met.names(rules).into_iter().cloned().collect(),
+        }
     }
 
     /// The grants that let it show something.

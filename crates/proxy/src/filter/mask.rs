@@ -23,7 +23,10 @@ use std::sync::Arc;
 
 use portcullis_policy::{ClassSet, Sensitive, sensitive::automaton::Automaton};
 
-pub(crate) use json::{Framing, Json};
+pub(crate) use self::{
+    json::{Framing, Json},
+    telling::tells,
+};
 
 /// Why an answer cannot be inspected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -111,13 +114,13 @@ fn mask_of(text: &str, shows_end: bool) -> String {
     mask
 }
 
-/// Masks one message, which must be a document.
-pub(crate) fn mask_message(bytes: &[u8], rules: &Rules) -> Result<Vec<u8>, Trouble> {
+/// Masks one message, which must be a document, and says what was masked.
+pub(crate) fn mask_message(bytes: &[u8], rules: &Rules) -> Result<(Vec<u8>, ClassSet), Trouble> {
     let mut masked = Vec::with_capacity(bytes.len());
     let mut json = Json::new(rules.clone(), Framing::One);
     json.push(bytes, &mut masked)?;
     json.finish(&mut masked)?;
-    Ok(masked)
+    Ok((masked, json.met()))
 }
 
 /// The most bytes of a message that is masked as a whole.

@@ -2,7 +2,7 @@
 //!
 //! Other services pay a look at one `Option` here, twice in a request.
 
-use std::{pin::Pin, time::Duration};
+use std::{pin::Pin, rc::Rc, time::Duration};
 
 use ::http::{Request, response::Parts};
 use portcullis_model::{
@@ -18,11 +18,11 @@ use crate::{
     exchange::Exchange,
     filter::mask::{
         Rules, Trouble,
-        answer::{Kind, Masked},
+        answer::{Call, Kind, Masked},
         coding::Decoder,
         head,
     },
-    reveal,
+    reveal::{self, Met},
 };
 
 /// What is masked in the answer, if anything is.
@@ -46,7 +46,8 @@ pub(super) struct Masking {
     rules: Rules,
     kind: Kind,
     decoder: Decoder,
-    shape: Option<Shape>,
+    call: Option<Call>,
+    met: Rc<Met>,
 }
 
 /// What an answer with this head is, and takes from the head what must not pass. `None`: nothing is masked.
@@ -56,12 +57,18 @@ pub(super) fn examine(
 ) -> Result<Option<Box<Masking>>, Refusal> {
     let Some(rules) = rules(exchange) else { return Ok(None) };
     let decoder = Decoder::of(&head.headers).map_err(refusal)?;
+    let packed = Decoder::of_messages(&head.headers);
     let kind = head::of_answer(&exchange.method, head, &rules).map_err(refusal)?;
-    if kind.trickles() && decoder.holds_back() {
-        return Err(refusal(Trouble::Coding));
-    }
+    keeps_pace(kind, &decoder).map_err(refusal)?;
     let shape = if kind == Kind::Messages { shape(exchange) } else { None };
-    Ok(Some(Box::new(Masking { rules, kind, decoder, shape })))
+    let call = shape.map(|shape| Call { shape, packed });
+    let met = reveal::met(exchange);
+    Ok(Some(Box::new(Masking { rules, kind, decoder, call, met })))
+}
+
+/// Of what trickles, nothing may stay back until much more of it came.
+fn keeps_pace(kind: Kind, decoder: &Decoder) -> Result<(), Trouble> {
+    if kind.trickles() && decoder.holds_back() { Err(Trouble::Coding) } else { Ok(()) }
 }
 
 /// What the operation answers, if a set of descriptors says so.
@@ -83,8 +90,9 @@ impl Masking {
         left: Option<Duration>,
     ) -> Pin<Box<dyn Future<Output = Result<DownBody, Refusal>> + 'a>> {
         Box::pin(async move {
-            let Self { rules, kind, decoder, shape } = *self;
-            let mut masked = Box::new(Masked::new(download, decoder, kind, shape, rules));
+            let Self { rules, kind, decoder, call, met } = *self;
+            let mut masked =
+                Box::new(Masked::new(download, decoder, kind, call, rules, Rc::clone(&met)));
             let late = async {
                 match left {
                     Some(left) => tokio::time::sleep(left).await,
@@ -97,7 +105,13 @@ impl Masking {
                 () = late => Err(Refusal::Upstream(UpstreamTrouble::TimedOut)),
             };
             begun?;
-            Ok(masked.whole().map_or_else(|| DownBody::Masked(masked), DownBody::whole))
+            Ok(match masked.whole() {
+                Some(whole) => {
+                    met.end();
+                    DownBody::whole(whole)
+                }
+                None => DownBody::Masked(masked),
+            })
         })
     }
 }
@@ -117,5 +131,39 @@ fn broken(error: &BodyError, question: &Question) -> Refusal {
         (Some(trouble), _) => refusal(*trouble),
         (None, Some(Cut(end))) => cut_refusal(*end, question),
         (None, None) => Refusal::Upstream(UpstreamTrouble::Broken),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ::http::{HeaderMap, HeaderValue, header::CONTENT_ENCODING};
+
+    use super::*;
+
+    #[test]
+    fn what_trickles_is_refused_in_a_coding_that_keeps_some_of_it_back() {
+        let of = |coding: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding));
+            Decoder::of(&headers).unwrap()
+        };
+        for (kind, trickles) in [
+            ("text/event-stream", true),
+            ("application/x-ndjson", true),
+            ("application/json-seq", true),
+            ("application/grpc", true),
+            ("application/json", false),
+            ("application/problem+json", false),
+        ] {
+            let keeps = |coding| keeps_pace(Kind::of(kind), &of(coding));
+            assert_eq!(
+                keeps("zstd"),
+                if trickles { Err(Trouble::Coding) } else { Ok(()) },
+                "{kind}"
+            );
+            for coding in ["gzip", "deflate", "br", "identity"] {
+                assert_eq!(keeps(coding), Ok(()), "{kind} {coding}");
+            }
+        }
     }
 }

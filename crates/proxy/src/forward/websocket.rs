@@ -110,7 +110,7 @@ fn masking(
         return Err(Refusal::Upstream(UpstreamTrouble::Opaque));
     }
     filter::mask::head::of_upgrade(response, &rules);
-    Ok(Some(Box::new(Messages::new(rules))))
+    Ok(Some(Box::new(Messages::new(rules, reveal::met(exchange)))))
 }
 
 fn ask_for_upgrade(headers: &mut HeaderMap) {

@@ -24,7 +24,7 @@ use sqlx::SqlitePool;
 use tokio::sync::Mutex;
 
 pub use find::Found;
-pub use open::{give_way, remove};
+pub use open::{give_way, has_room, remove};
 
 /// Positions in one block.
 pub(crate) const BLOCK: u64 = 4096;

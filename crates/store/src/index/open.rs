@@ -15,6 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// KiB of pages that a connection keeps, with the sign that SQLite takes for KiB.
 const WRITER_CACHE: &str = "-65536";
 const READER_CACHE: &str = "-16384";
+/// Bytes of a disk that are left to others.
+const ROOM: u64 = 128 << 20;
 /// Everything that has to do with requests goes first.
 const NICER: i32 = 10;
 
@@ -22,6 +24,13 @@ const NICER: i32 = 10;
 /// it, all are alike.
 pub fn give_way() {
     let _as_it_was = rustix::process::nice(NICER);
+}
+
+/// Whether the disk has room for an index: the last of it is for the log, without which nothing is forwarded.
+pub fn has_room(path: &Path) -> bool {
+    let folder = path.parent().unwrap_or(path);
+    let free = rustix::fs::statvfs(folder).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    free.is_ok_and(|free| free >= ROOM)
 }
 
 /// Removes the file and what SQLite keeps beside it.

@@ -5,6 +5,7 @@
 
 mod browsers;
 mod directory;
+mod exports;
 mod facts;
 mod grant_tokens;
 mod lifecycle;
@@ -31,10 +32,10 @@ use portcullis_model::{
 use sqlx::SqlitePool;
 
 use crate::{
-    AccessRequests, Change, Grants, Incidents, LogMark, SealedMark, SeenPrincipal, Store,
-    StoreError, StoredAnswer, StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent,
-    StoredGrantToken, StoredGroup, StoredNotice, StoredOneTimeToken, StoredProviderToken,
-    StoredRefusal, StoredSignIn, StoredUser,
+    AccessRequests, Change, ExportCursor, Grants, Incidents, LogMark, SealedMark, SeenPrincipal,
+    Store, StoreError, StoredAnswer, StoredBundle, StoredChallenge, StoredCode, StoredDevice,
+    StoredEvent, StoredFiring, StoredGrantToken, StoredGroup, StoredHabit, StoredNotice,
+    StoredOneTimeToken, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -208,6 +209,18 @@ impl Store for SqliteStore {
 
     async fn sealed_mark(&self) -> Result<Option<SealedMark>> {
         sealed::mark(&self.readers).await
+    }
+
+    async fn export_cursor(&self, reader: &str) -> Result<Option<ExportCursor>> {
+        exports::cursor(&self.readers, reader).await
+    }
+
+    async fn habits(&self) -> Result<Vec<StoredHabit>> {
+        exports::habits(&self.readers).await
+    }
+
+    async fn firings(&self) -> Result<Vec<StoredFiring>> {
+        exports::firings(&self.readers).await
     }
 
     async fn unlogged(&self, limit: u32) -> Result<Vec<StoredEvent>> {

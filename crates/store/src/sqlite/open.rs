@@ -50,6 +50,7 @@ fn migrations() -> Migrator {
         (11, "emergencies", include_str!("../../migrations/0011_emergencies.sql")),
         (12, "sealed_credentials", include_str!("../../migrations/0012_sealed_credentials.sql")),
         (13, "bound_tokens", include_str!("../../migrations/0013_bound_tokens.sql")),
+        (14, "exports", include_str!("../../migrations/0014_exports.sql")),
     ];
     let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)

@@ -1,6 +1,7 @@
 //! What every store promises, whatever is behind it. Each check gets an empty store.
 
 mod directory;
+mod exports;
 pub(crate) mod facts;
 mod grant_tokens;
 mod lifecycle;
@@ -21,6 +22,7 @@ use portcullis_store::{
 };
 
 pub(crate) use directory::*;
+pub(crate) use exports::*;
 pub(crate) use grant_tokens::*;
 pub(crate) use lifecycle::{
     e27_an_extended_grant_stands_in_the_way_of_a_second_until_its_new_end,

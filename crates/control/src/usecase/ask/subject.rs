@@ -13,7 +13,7 @@ use crate::{
     ControlError, OpContext,
     core::Core,
     rights,
-    usecase::{grants, refusals},
+    usecase::{grants, refusals, services},
     views::{AskFor, AskOperation},
 };
 
@@ -128,12 +128,26 @@ fn named(operations: Vec<AskOperation>) -> Result<Subject> {
 }
 
 /// What is asked for must exist. Who cannot see the service learns the same as if it did not.
-pub(super) fn known(snapshot: &Snapshot, service: &ServiceName, wanted: &Wanted) -> Result<()> {
+pub(super) fn known(
+    core: &Core,
+    op: &OpContext,
+    snapshot: &Snapshot,
+    service: &ServiceName,
+    wanted: &Wanted,
+) -> Result<()> {
     let catalog = snapshot.bundle().catalog();
     let found = catalog.service(service).ok_or(ControlError::NotFound("the service"))?;
     if !catalog.knows(&wanted.operation) {
-        let what = wanted.operation.revealed().map_or("the operation", |_| "the class of data");
-        return Err(ControlError::NotFound(what));
+        let Some(class) = wanted.operation.revealed() else {
+            return Err(ControlError::NotFound("the operation"));
+        };
+        let seen = services::one(core, op, service)?.classes;
+        let known = seen.iter().filter_map(|class| class.name.revealed());
+        return Err(ControlError::NoSuchClass {
+            service: service.to_string(),
+            class: class.to_owned(),
+            known: known.map(str::to_owned).collect(),
+        });
     }
     match &wanted.instance {
         Some(instance) if !found.source().instances.contains_key(instance) => {

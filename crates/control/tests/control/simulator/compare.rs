@@ -297,6 +297,9 @@ fn over(grant: &Grant) -> Option<Over> {
 }
 
 fn answer(said: &Said, heard: &Heard, names: &Names, found: &mut Differences) {
+    if let Heard::Failed(why) = heard {
+        return found.0.push(format!("the answer: must be {said:?}, and it failed: {why}"));
+    }
     let fits = match (said, heard) {
         // A use that lost a race is refused, with whatever ways there are.
         (Said::Done, Heard::Done | Heard::Token(..))

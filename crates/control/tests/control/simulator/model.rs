@@ -97,6 +97,8 @@ pub(super) enum Over {
 pub(super) struct Token {
     pub(super) grant: GrantKey,
     pub(super) lapses: i64,
+    /// It has been later than that already.
+    pub(super) lapsed: bool,
     pub(super) redeemed: bool,
 }
 
@@ -211,6 +213,9 @@ impl Model {
         let (wall, uptime) = (self.wall, self.uptime);
         for grant in self.grants.values_mut().filter(|grant| grant.ends.are_over(wall, uptime)) {
             grant.end(Over::Expired);
+        }
+        for token in self.tokens.values_mut() {
+            token.lapsed |= wall >= token.lapses;
         }
         let pending = self.requests.values_mut().filter(|one| one.state == State::Pending);
         for request in pending.filter(|one| one.ends.are_over(wall, uptime)) {
@@ -389,7 +394,7 @@ impl Model {
             return Said::Refused;
         }
         let lapses = (self.wall + TOKEN_LIVES).min(grant.ends.wall);
-        self.tokens.insert(key, Token { grant: of, lapses, redeemed: false });
+        self.tokens.insert(key, Token { grant: of, lapses, lapsed: false, redeemed: false });
         Said::Done
     }
 
@@ -402,6 +407,13 @@ impl Model {
         }
         token.redeemed = true;
         Said::Done
+    }
+
+    /// What has lapsed is forgotten in the background, sooner or later. Where the clock is set back, it may be
+    /// there once more, or not.
+    pub(super) fn may_be_forgotten(&self, token: Key) -> bool {
+        let token = self.tokens.get(&token);
+        token.is_some_and(|token| token.lapsed && !token.redeemed && self.wall < token.lapses)
     }
 
     /// A grant token opens its grant, and nothing else, for whoever has it.

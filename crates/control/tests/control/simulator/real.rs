@@ -34,6 +34,8 @@ use crate::world::{HOME, World, bundle, source};
 pub(super) enum Heard {
     Done,
     Refused,
+    /// Neither: what was needed did not answer, or it is a mistake of ours. No model says so.
+    Failed(String),
     Asked(AccessRequestId),
     Passed(Option<GrantId>),
     Ways(BTreeSet<(String, Option<String>)>),
@@ -200,7 +202,7 @@ impl Real {
         let request = || acting.request.unwrap();
         let grant = || acting.grant.unwrap();
         let asked = |answer: Result<portcullis_control::views::AccessRequestView, ControlError>| {
-            answer.map_or(Heard::Refused, |view| Heard::Asked(view.request.id))
+            answer.map_or_else(not_done, |view| Heard::Asked(view.request.id))
         };
         match act.clone() {
             Act::SignIn { who, groups } => {
@@ -256,13 +258,13 @@ impl Real {
             }
             Act::OneTimeToken { key, .. } => match control.one_time_token(op(), grant()).await {
                 Ok(made) => Heard::Token(key, made.token),
-                Err(_) => Heard::Refused,
+                Err(error) => not_done(error),
             },
             Act::Redeem { token } => {
                 let presented = acting.token.as_ref().unwrap();
                 match control.redeem(presented, None, HOME).await {
                     Ok(made) => Heard::Token(token, made.token),
-                    Err(_) => Heard::Refused,
+                    Err(error) => not_done(error),
                 }
             }
             Act::Present { operation, instance, request, .. } => {
@@ -367,7 +369,7 @@ impl Real {
             }
             match self.world.control().consume(grant.id, request).await {
                 Ok(()) => return Heard::Passed(Some(grant.id)),
-                Err(ConsumeError::Unavailable) => return Heard::Refused,
+                Err(error @ ConsumeError::Unavailable) => return Heard::Failed(error.to_string()),
                 // Somebody else was faster: if the gate knows of that, another grant may be there.
                 Err(ConsumeError::Over) => {
                     let snapshot = self.world.control().snapshots().current();
@@ -381,5 +383,23 @@ impl Real {
 }
 
 fn done<T>(answer: Result<T, ControlError>) -> Heard {
-    answer.map_or(Heard::Refused, |_| Heard::Done)
+    answer.map_or_else(not_done, |_| Heard::Done)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_or_else` calls")]
+fn not_done(error: ControlError) -> Heard {
+    match error {
+        ControlError::Unavailable(_) | ControlError::Internal(_) => {
+            Heard::Failed(format!("{error:?}"))
+        }
+        ControlError::Unauthenticated(_)
+        | ControlError::NotFound(_)
+        | ControlError::NoSuchClass { .. }
+        | ControlError::Denied(_)
+        | ControlError::Invalid { .. }
+        | ControlError::Conflict(_)
+        | ControlError::NoWay { .. }
+        | ControlError::PasskeyNeeded(_)
+        | ControlError::Limited { .. } => Heard::Refused,
+    }
 }

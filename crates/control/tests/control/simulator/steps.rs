@@ -396,7 +396,11 @@ impl Act {
             }
             Step::Redeem { token: nth } => {
                 let all = || model.tokens.iter().rev();
-                Self::Redeem { token: apt(all(), nth, |token| !token.redeemed)? }
+                let token = apt(all(), nth, |token| !token.redeemed)?;
+                if model.may_be_forgotten(token) {
+                    return None;
+                }
+                Self::Redeem { token }
             }
             Step::Present { token: nth, operation, instance } => {
                 let all = || model.tokens.iter().rev();

@@ -5,7 +5,7 @@ use http::HeaderName;
 use crate::catalog::{
     declared::{Carrier, Param, Written},
     document::{Document, Node},
-    media,
+    media, names,
     schema::Reader,
     types::{Field, RecordType, Type},
 };
@@ -226,8 +226,8 @@ pub(super) fn is_same(place: &str, one: &str, other: &str) -> bool {
     one == other || place == "header" && one.eq_ignore_ascii_case(other)
 }
 
-/// A name that two places declare means two things: it is left out. So is a header that folds to
-/// another one, since some services take them for one.
+/// A name that two places declare means two things: it is left out. So are a header and a name in a query that
+/// fold to another one, since some services take them for one.
 pub(super) fn without_twins(params: Vec<Param>, declared: &[(&str, &str, &Node)]) -> Vec<Param> {
     let is_twin = |param: &Param| {
         let own = |place: &str| matches!(place, "path" | "query" | "header");
@@ -235,7 +235,15 @@ pub(super) fn without_twins(params: Vec<Param>, declared: &[(&str, &str, &Node)]
         let alike = declared
             .iter()
             .filter(|(place, name, _)| *place == "header" && folded(name) == folded(&param.name));
-        same.count() > 1 || matches!(param.carrier, Carrier::Header(..)) && alike.count() > 1
+        let in_query = |(place, name, _): &&(&str, &str, &Node)| {
+            *place == "query" && names::folded(name) == names::folded(&param.name)
+        };
+        same.count() > 1
+            || match param.carrier {
+                Carrier::Header(..) => alike.count() > 1,
+                Carrier::Query(_) => declared.iter().filter(in_query).count() > 1,
+                Carrier::Path(_) => false,
+            }
     };
     let twins: Vec<bool> = params.iter().map(is_twin).collect();
     params.into_iter().zip(twins).filter(|(_, is_twin)| !is_twin).map(|(param, _)| param).collect()

@@ -210,6 +210,14 @@ fn a_name_that_two_places_declare_stays_out() {
 }
 
 #[test]
+fn names_that_readers_take_for_one_another_stay_out() {
+    let twins = "        - {name: user.id, in: query, schema: {type: string}}\n        - {name: user_id, in: query, schema: {type: string}}\n\
+                 \x20       - {name: Page, in: query, schema: {type: string}}\n        - {name: page, in: query, schema: {type: string}}\n\
+                 \x20       - {name: c, in: query, schema: {type: string}}";
+    assert_eq!(types("/x", twins).as_deref(), Some("{c?: String}"));
+}
+
+#[test]
 fn references_lead_to_parameters_items_and_schemas() {
     let text = r##"
 openapi: 3.1.0

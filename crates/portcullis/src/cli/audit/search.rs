@@ -1,5 +1,7 @@
 //! `portcullis audit search`: the newest events that answer a question.
 
+use std::fmt::Write as _;
+
 use clap::Args;
 use portcullis_api::audit::{EventBody, EventsBody};
 use serde_json::{Value, json};
@@ -36,7 +38,7 @@ impl Search {
             let limit = PART.min(wanted - found.len());
             let mut path = format!("/v1/audit/events?order={order}&limit={limit}&{query}");
             if let Some(cursor) = cursor {
-                path.push_str(&format!("&cursor={cursor}"));
+                let _infallible = write!(path, "&cursor={cursor}");
             }
             let part: EventsBody = session.get(&path).await?.read()?;
             found.extend(part.events);

@@ -27,10 +27,14 @@ pub(super) fn explain(
 }
 
 fn told(class: &DataClassBody, command: impl Fn(&str) -> String) -> String {
-    let DataClassBody { class, operation, reach, .. } = class;
+    let DataClassBody { class, operation, reach, conditions, .. } = class;
     match reach {
         ReachBody::Requestable => {
             format!("masked: {class}; to see it: `{}`", command(&format!("ask {operation}")))
+        }
+        ReachBody::Conditional => {
+            let conditions = conditions.join("; ");
+            format!("masked: {class}; policy reveals it to you where {conditions}")
         }
         ReachBody::Closed => {
             format!("masked: {class}; nothing that you could ask for reveals it here")
@@ -51,10 +55,15 @@ mod tests {
             operation: "payments.reveal:pci".to_owned(),
             reach,
             ways: Vec::new(),
+            conditions: vec!["context.operation == \"payments.getOrder\"".to_owned()],
         };
         let said = |reach| told(&class(reach), |rest| format!("portcullis {rest}"));
         let asked = said(ReachBody::Requestable);
         assert_eq!(asked, "masked: pci; to see it: `portcullis ask payments.reveal:pci`");
+        assert!(
+            said(ReachBody::Conditional)
+                .ends_with("where context.operation == \"payments.getOrder\"")
+        );
         assert!(said(ReachBody::Closed).contains("nothing that you could ask for"));
         assert!(said(ReachBody::Open).contains("elsewhere"));
     }

@@ -177,7 +177,7 @@ pub(crate) fn check(loaded: &Loaded, now: Timestamp) -> Vec<LoadError> {
             }
             None => Ok(()),
         });
-        errors.extend(tried.err().map(|error| mistake(&door.name, &error)));
+        errors.extend(tried.err().map(|error| door.mistake(&error)));
     }
     errors.extend(upstreams::check(&loaded.config, base, now));
     for tokens in tokens(&loaded.config) {
@@ -197,7 +197,7 @@ pub(super) fn in_time(own: &files::Own, now: Timestamp) -> Result<()> {
     Ok(())
 }
 
-fn mistake(of: &str, error: &anyhow::Error) -> LoadError {
+pub(super) fn mistake(of: &str, error: &anyhow::Error) -> LoadError {
     LoadError {
         file: of.to_owned(),
         line: None,

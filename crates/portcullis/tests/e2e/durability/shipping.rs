@@ -57,21 +57,21 @@ impl Drop for Bucket {
     }
 }
 
-/// The shop whose record is shipped as `ship` says.
-fn shipped(upstream: &Upstream, ship: &str) -> Shop {
+/// The shop whose record is shipped as `place` says.
+fn shipped(upstream: &Upstream, place: &str) -> Shop {
     let mut shop = Shop::furnished(&upstream.url(), |plan| {
         plan.file("access", ACCESS).file("secret", &format!("{SECRET}\n"))
     });
-    set(&mut shop, ship);
+    set(&mut shop, place);
     shop
 }
 
 /// Changes where the record is shipped to, and starts again.
-fn set(shop: &mut Shop, ship: &str) {
+fn set(shop: &mut Shop, place: &str) {
     let path = shop.house.dir().join("portcullis.yaml");
     let text = fs::read_to_string(&path).unwrap();
-    let text = text.replace("{directory: audit}", &format!("{{directory: audit, ship: {ship}}}"));
-    assert!(text.contains(ship));
+    let text = text.replace("{directory: audit}", &format!("{{directory: audit, ship: {place}}}"));
+    assert!(text.contains(place));
     fs::write(path, text).unwrap();
     shop.house.kill();
     shop.house.restart();
@@ -143,8 +143,8 @@ fn the_record_is_copied_to_a_bucket_and_the_copy_proves_itself() {
 fn a_copy_in_a_folder_goes_on_after_a_crash_and_is_never_overwritten_by_another_record() {
     let upstream = Upstream::start();
     let folder = tempfile::tempdir().unwrap();
-    let ship = format!("{{to: \"file://{}\", every: 1s}}", folder.path().display());
-    let mut shop = shipped(&upstream, &ship);
+    let place = format!("{{to: \"file://{}\", every: 1s}}", folder.path().display());
+    let mut shop = shipped(&upstream, &place);
     for round in 0..3 {
         for number in 0..100 {
             assert_eq!(read(&shop, &format!("/page/{round}/{number}")), 200);
@@ -162,7 +162,7 @@ fn a_copy_in_a_folder_goes_on_after_a_crash_and_is_never_overwritten_by_another_
     caught_up(&shop, folder.path());
     let kept = fs::read(folder.path().join("checkpoint")).unwrap();
 
-    let other = shipped(&upstream, &ship);
+    let other = shipped(&upstream, &place);
     eventually("the other record is refused", || ready(&other).1.contains("another record"));
     let now = fs::read(folder.path().join("checkpoint")).unwrap();
     assert!(now == kept || proved(&shop, folder.path()).is_some());

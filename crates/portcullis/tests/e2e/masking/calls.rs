@@ -1,15 +1,14 @@
 //! gRPC: a client and a server of another make, and a gate that masks what the server says.
 
 use std::{
-    fs,
     net::SocketAddr,
-    path::Path,
     process::{Command, Stdio},
     time::Duration,
 };
 
 use portcullis_testkit::net::{free_port, wait_for_port};
 
+use super::matrix::described;
 use crate::{
     house::Plan,
     streams::{python, script},
@@ -24,14 +23,25 @@ permit (principal is Workload in Group::"callers", action in [Action::"calls.rea
 
 #[test]
 fn g10_messages_are_masked_and_packed_ones_asked_for_by_nobody() {
+    masked_by(&[]);
+}
+
+#[test]
+fn g10_messages_of_servers_that_pack_whatever_is_asked_are_masked() {
+    masked_by(&["gzip"]);
+    masked_by(&["deflate"]);
+}
+
+/// What a client gets of a server that is told `more`.
+fn masked_by(more: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
-    let protos = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/outsiders");
-    let set = protox::compile(["refunds.proto"], [protos]).unwrap();
-    let path = folder.path().join("refunds.binpb");
-    fs::write(&path, prost::Message::encode_to_vec(&set)).unwrap();
+    let path = described(folder.path());
     let path = path.to_str().unwrap();
     let port = free_port();
-    let _server = python("protobuf_peer.py", &["serve", &port.to_string(), path], Stdio::null());
+    let listens = port.to_string();
+    let mut serve = vec!["serve", &listens, path];
+    serve.extend(more);
+    let _server = python("protobuf_peer.py", &serve, Stdio::null());
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     assert!(wait_for_port(address, Duration::from_mins(1)));
     let service = format!(

@@ -21,7 +21,7 @@ const KINDS: [(&str, &[usize]); 9] = [
 const CODINGS: [&str; 5] = ["", "gzip", "deflate", "br", "zstd"];
 const STATUSES: [&str; 4] = ["200 OK", "206 Part", "304 Same", "500 Oh"];
 
-fn packed(coding: &str, text: &[u8]) -> Vec<u8> {
+pub(super) fn packed(coding: &str, text: &[u8]) -> Vec<u8> {
     let length = u32::try_from(text.len()).unwrap();
     match coding {
         "gzip" => gzip(text),

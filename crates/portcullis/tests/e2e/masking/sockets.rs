@@ -6,15 +6,30 @@ use crate::wire::Wire;
 const ACCEPTED: &str = "HTTP/1.1 101 4111111111111111\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nX-Card: 4111111111111111\r\n";
 
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     assert!(payload.len() < 126);
     [&[first, u8::try_from(payload.len()).unwrap()], payload].concat()
 }
 
+/// The same, of any length that two bytes can say.
+pub(super) fn long_frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    if payload.len() < 126 {
+        return frame(first, payload);
+    }
+    let length = u16::try_from(payload.len()).unwrap().to_be_bytes();
+    [&[first, 126], &length[..], payload].concat()
+}
+
 /// What a client gets behind the 101, if there is one, of these frames in pieces of this size.
 fn socket(house: &House, more: &str, frames: &[Vec<u8>], size: usize) -> (u16, Vec<u8>) {
+    let cut: Vec<_> = frames.concat().chunks(size).map(<[u8]>::to_vec).collect();
+    pieces(house, more, &cut)
+}
+
+/// The same of what comes in these pieces.
+pub(super) fn pieces(house: &House, more: &str, pieces: &[Vec<u8>]) -> (u16, Vec<u8>) {
     let mut words = vec![format!("{ACCEPTED}{more}\r\n").into_bytes()];
-    words.extend(frames.concat().chunks(size).map(<[u8]>::to_vec));
+    words.extend_from_slice(pieces);
     *house.mouth.words.lock().unwrap() = words;
     let mut wire = Wire::connect(house.shop.house.gate);
     wire.send(format!(

@@ -48,7 +48,7 @@ impl Orders {
     }
 
     /// What the record says of the end of a connection, once it is there.
-    fn ended(&self, why: &str) -> Value {
+    pub(super) fn ended(&self, why: &str) -> Value {
         let is_it =
             |event: &&Value| event["type"] == "connection_ended" && event["decision"] == why;
         let events = self.house.record(&self.auditor, |events| events.iter().any(|e| is_it(&e)));

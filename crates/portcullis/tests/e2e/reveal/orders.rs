@@ -86,7 +86,8 @@ fn serve(stream: TcpStream, slow: &Slow) {
         if head.starts_with("GET /orders/slow") {
             slow.wait();
         }
-        let order = order();
+        let is_empty = head.starts_with("GET /orders/o-1/empty");
+        let order = if is_empty { json!({"id": "o-1"}).to_string() } else { order() };
         if !head.starts_with("GET /events") {
             let length = order.len();
             let _ = write!(

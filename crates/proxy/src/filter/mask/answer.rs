@@ -2,13 +2,14 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
-use portcullis_policy::sensitive::message::Shape;
+use portcullis_policy::{ClassSet, sensitive::message::Shape};
 
 use super::{
     Framing, Json, Rules, Trouble, coding::Decoder, events::Events, head, messages::Messages,
@@ -17,6 +18,7 @@ use crate::{
     body::{BodyError, Download},
     ports::ConnectionEnd,
     refuse::grpc::cut_trailers,
+    reveal::Met,
 };
 
 /// What an answer is made of.
@@ -57,6 +59,14 @@ impl Kind {
     }
 }
 
+/// What the messages of an answer look like.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) shape: Shape,
+    /// How those are packed that say so.
+    pub(crate) packed: Option<Decoder>,
+}
+
 #[derive(Debug)]
 enum Inspector {
     Nothing,
@@ -73,6 +83,16 @@ impl Inspector {
             Self::Json(json) => json.push(bytes, out),
             Self::Events(events) => events.push(bytes, out),
             Self::Messages(messages) => messages.push(bytes, out),
+        }
+    }
+
+    /// What was masked so far.
+    fn met(&self) -> ClassSet {
+        match self {
+            Self::Nothing => ClassSet::default(),
+            Self::Json(json) => json.met(),
+            Self::Events(events) => events.met(),
+            Self::Messages(messages) => messages.met(),
         }
     }
 
@@ -127,6 +147,7 @@ pub(crate) struct Masked {
     work: Work,
     kind: Kind,
     rules: Rules,
+    met: Rc<Met>,
     /// Masked, and not taken yet.
     ready: Option<Bytes>,
     /// What says how a call ended.
@@ -142,24 +163,27 @@ enum State {
 }
 
 impl Masked {
-    /// `shape` is that of messages of gRPC, if it is known.
+    /// `call` is what messages of gRPC look like, if it is known, and how they are packed.
     pub(crate) fn new(
         download: Download,
         decoder: Decoder,
         kind: Kind,
-        shape: Option<Shape>,
+        call: Option<Call>,
         rules: Rules,
+        met: Rc<Met>,
     ) -> Self {
         let its = rules.clone();
-        let inspector = match (kind, shape) {
+        let inspector = match (kind, call) {
             (Kind::Nothing, _) | (Kind::Messages, None) => Inspector::Nothing,
             (Kind::Json(framing), _) => Inspector::Json(Json::new(its, framing)),
             (Kind::Events, _) => Inspector::Events(Events::new(its)),
-            (Kind::Messages, Some(shape)) => Inspector::Messages(Messages::new(its, shape)),
+            (Kind::Messages, Some(Call { shape, packed })) => {
+                Inspector::Messages(Messages::new(its, shape, packed))
+            }
         };
         let work = Work { decoder, inspector, rest: Bytes::new() };
         let (ready, trailers) = (None, None);
-        Self { download, work, kind, rules, ready, trailers, state: State::Open }
+        Self { download, work, kind, rules, met, ready, trailers, state: State::Open }
     }
 
     /// Waits for the beginning, so that an answer that cannot be looked into is refused in words. Of what
@@ -262,6 +286,7 @@ impl Masked {
     }
 
     fn took(&mut self, taken: Result<Vec<u8>, Trouble>) {
+        self.met.add(self.work.inspector.met());
         let out = match taken {
             Ok(out) => out,
             Err(trouble) => {

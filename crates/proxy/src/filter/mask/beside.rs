@@ -28,7 +28,7 @@ fn seen(names: &[&str], text: &str, rules: &Rules) -> String {
         if at > 0 && is_index(name) { json!([inner]) } else { json!({ *name: inner }) }
     });
     let masked = mask_message(document.to_string().as_bytes(), rules).ok();
-    let masked = masked.and_then(|masked| serde_json::from_slice::<Value>(&masked).ok());
+    let masked = masked.and_then(|(masked, _)| serde_json::from_slice::<Value>(&masked).ok());
     let found = masked.as_ref().and_then(innermost);
     // What cannot be looked into is hidden.
     found.map_or_else(|| String::from_utf8_lossy(HIDDEN).into_owned(), str::to_owned)

@@ -76,6 +76,29 @@ impl Decoder {
         Ok(Self { coding, came: 0, went: 0 })
     }
 
+    /// Of messages of a call that say that they are packed. Without one, none may say so.
+    pub(crate) fn of_messages(headers: &HeaderMap) -> Option<Self> {
+        let mut values = headers.get_all("grpc-encoding").iter();
+        let (Some(value), None) = (values.next(), values.next()) else { return None };
+        let coding = Coding::of(value).ok()?;
+        coding.anew().is_some().then_some(Self { coding, came: 0, went: 0 })
+    }
+
+    /// Unpacks one whole message of at most so many bytes. What all of them unpack to is bounded, too.
+    pub(crate) fn message(&mut self, bytes: &[u8], most: usize) -> Result<Vec<u8>, Trouble> {
+        // What is packed is never nothing.
+        let anew = self.coding.anew().filter(|_| !bytes.is_empty());
+        self.coding = anew.ok_or(Trouble::Undecodable)?;
+        let mut whole = Vec::new();
+        let mut take = |piece: &[u8]| {
+            whole.extend_from_slice(piece);
+            if whole.len() > most { Err(Trouble::TooLarge) } else { Ok(()) }
+        };
+        self.push(bytes, &mut take)?;
+        self.finish(&mut take)?;
+        Ok(whole)
+    }
+
     /// Whether bytes are as they are.
     pub(crate) fn is_identity(&self) -> bool {
         matches!(self.coding, Coding::Identity)
@@ -160,6 +183,15 @@ impl Coding {
         } else {
             return Err(Trouble::Coding);
         })
+    }
+
+    /// The same from the beginning, if it is one of those that gRPC has.
+    fn anew(&self) -> Option<Self> {
+        match self {
+            Self::Gzip(_) => Some(Self::Gzip(Box::new(GzDecoder::new(Room::default())))),
+            Self::Deflate(_) => Some(Self::Deflate(Box::new(ZlibDecoder::new(Room::default())))),
+            Self::Identity | Self::Brotli(_) | Self::Zstd(_) => None,
+        }
     }
 
     /// Whether a stream that begins with this byte has a window of up to a GiB, which is no part of RFC 7932:

@@ -4,6 +4,8 @@
 //! nothing. Names of events and ids pass if they are short words that look like nothing sensitive; comments
 //! keep connections open and lose their text.
 
+use portcullis_policy::ClassSet;
+
 use super::{Framing, HIDDEN, Json, MOST_HELD, Rules, Trouble, telling::tells};
 
 /// See the module.
@@ -18,12 +20,19 @@ pub(super) struct Events {
     fields: Vec<u8>,
     data: Vec<u8>,
     has_data: bool,
+    met: ClassSet,
 }
 
 impl Events {
     pub(super) fn new(rules: Rules) -> Self {
         let (line, fields, data) = (Vec::new(), Vec::new(), Vec::new());
-        Self { rules, line, after_return: false, fields, data, has_data: false }
+        let met = ClassSet::default();
+        Self { rules, line, after_return: false, fields, data, has_data: false, met }
+    }
+
+    /// What was masked so far.
+    pub(super) fn met(&self) -> ClassSet {
+        self.met
     }
 
     pub(super) fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Trouble> {
@@ -94,14 +103,20 @@ impl Events {
         out.push(b'\n');
     }
 
-    fn masked(&self, data: &[u8]) -> Vec<u8> {
+    fn masked(&mut self, data: &[u8]) -> Vec<u8> {
         if data == b"[DONE]" || data.trim_ascii().is_empty() {
             return data.to_vec();
         }
         let mut json = Json::new(self.rules.clone(), Framing::One);
         let mut masked = Vec::with_capacity(data.len());
         let read = json.push(data, &mut masked).and_then(|()| json.finish(&mut masked));
-        read.map_or_else(|_| HIDDEN.to_vec(), |()| masked)
+        let (met, masked) = match read {
+            Ok(()) => (json.met(), masked),
+            // Whatever may be in it.
+            Err(_) => (self.rules.classes, HIDDEN.to_vec()),
+        };
+        self.met.0 |= met.0;
+        masked
     }
 }
 

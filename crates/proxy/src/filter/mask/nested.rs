@@ -148,8 +148,7 @@ fn packed(text: &str, rules: &Rules, within: At, level: u8) -> (ClassSet, Option
     let mut met = ClassSet::default();
     for part in text.split('.') {
         let part: String = part.chars().filter(|c| !c.is_ascii_whitespace()).collect();
-        let unpacked = STANDARD.decode(&part).or_else(|_| FOR_URLS.decode(&part));
-        let Ok(inner) = unpacked else { continue };
+        let Some(inner) = unpacked(&part) else { continue };
         // Readers differ in what they make of bytes that are no text.
         let inner = String::from_utf8_lossy(&inner);
         let inner = inner.trim_start_matches(BLANKS);
@@ -158,6 +157,11 @@ fn packed(text: &str, rules: &Rules, within: At, level: u8) -> (ClassSet, Option
         }
     }
     if met.is_empty() { (met, None) } else { hidden(met) }
+}
+
+/// What base64 in either alphabet stands for.
+pub(super) fn unpacked(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text).or_else(|_| FOR_URLS.decode(text)).ok()
 }
 
 #[cfg(test)]

@@ -140,14 +140,16 @@ impl Card {
 
 /// ISO 13616: two letters, two digits, at most thirty more of either, in groups or not.
 fn has_iban(text: &str) -> bool {
-    let parts = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == ' ' || c == '-'));
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b' ' | b'-');
+    let parts = text.as_bytes().split(|byte| !is_part(byte));
     parts.filter(|part| part.len() >= SHORTEST_IBAN).any(|part| {
-        let words: Vec<&str> = part.split([' ', '-']).filter(|word| !word.is_empty()).collect();
+        let words = part.split(|byte| !byte.is_ascii_alphanumeric());
+        let words: Vec<&[u8]> = words.filter(|word| !word.is_empty()).collect();
         (0..words.len()).any(|from| {
-            let mut joined = String::new();
+            let mut joined = Vec::new();
             words.iter().skip(from).take(10).any(|word| {
-                joined.push_str(word);
-                is_iban(joined.as_bytes())
+                joined.extend_from_slice(word);
+                is_iban(&joined)
             })
         })
     })

@@ -11,9 +11,12 @@ use super::{Rules, nested, recognise::is_personal};
 const MOST_DECODED: usize = 3;
 
 /// Whether anything sensitive stands in `value`, however it is encoded.
-pub(super) fn tells(value: &[u8], rules: &Rules) -> bool {
+pub(crate) fn tells(value: &[u8], rules: &Rules) -> bool {
     let value = String::from_utf8_lossy(value);
-    if is_flat(value.as_bytes()) { is_personal(&value, rules) } else { tells_within(&value, rules) }
+    if is_flat(value.as_bytes()) {
+        return is_personal(&value, rules) || packs_personal(&value, rules);
+    }
+    tells_within(&value, rules)
 }
 
 /// Whether a value is all that it says: nothing in it decodes to anything else, or may begin a document in
@@ -50,6 +53,37 @@ fn tells_within(value: &str, rules: &Rules) -> bool {
             .chain(named)
             .chain(value.split(ends))
             .any(|part| is_told(part, rules, holds_document))
+        || is_told(value, rules, packs_personal)
+}
+
+/// Whether some of it is base64 of a text that looks like data about somebody. No address and no number has a
+/// character of which base64 makes anything but letters and digits.
+fn packs_personal(text: &str, rules: &Rules) -> bool {
+    /// Of what is shorter, none can be read.
+    const SHORTEST: usize = 8;
+    text.split(|c: char| !c.is_ascii_alphanumeric()).any(|part| {
+        part.len() >= SHORTEST
+            && may_pack_text(part.as_bytes())
+            && nested::unpacked(part)
+                .and_then(|bytes| {
+                    // UTF-16 has every other byte empty.
+                    let bytes = bytes.into_iter().filter(|byte| *byte != 0).collect();
+                    String::from_utf8(bytes).ok()
+                })
+                .is_some_and(|text| is_personal(&text, rules))
+    })
+}
+
+/// Whether the first two characters, in base64, stand for the beginning of something printable.
+fn may_pack_text(part: &[u8]) -> bool {
+    let value = |byte: u8| match byte {
+        b'A'..=b'Z' => byte - b'A',
+        b'a'..=b'z' => byte - b'a' + 26,
+        _ => byte.wrapping_sub(b'0').wrapping_add(52),
+    };
+    let [first, second, ..] = part else { return false };
+    // The upper bits of the first byte, and of the second.
+    matches!(value(*first), 0 | 8..=31) && matches!(value(*second) & 0x0f, 0 | 2..=7)
 }
 
 /// Whether this is so of a text, decoded or not.
@@ -122,6 +156,10 @@ mod tests {
             &format!("failed: {inner}"),
             &encoded(inner),
             &token,
+            "session=YW5hQGV4YW1wbGUuY29t; HttpOnly",
+            "/people/YW5hQGV4YW1wbGUuY29t?a=b",
+            "</cards/NDExMTExMTExMTExMTExMQ==>; rel=next",
+            "/cards?number=NDExMTExMTExMTExMTExMQ%3D%3D",
         ] {
             assert!(tells(value.as_bytes(), &rules), "{value}");
         }
@@ -132,6 +170,8 @@ mod tests {
             "default-src 'self'; img-src *",
             "Sun, 22 Nov 2026 00:00:00 GMT",
             "no such order",
+            "session=bm8gc3VjaCBvcmRlcg==",
+            "01M80HCTWDDVXCE0XJ6CN35225",
             "",
         ] {
             assert!(!tells(value.as_bytes(), &rules), "{value}");
@@ -146,7 +186,7 @@ mod tests {
         fn what_is_flat_tells_nothing_else_by_being_looked_into(
             value in proptest::prop_oneof![
                 "[ -~]{0,40}",
-                "([a-zA-Z0-9]{1,6}|eyJwaW4iOjF9|eyJw aW4iOjF9|W3sicGluIjoxfV0|[-/.,;:= _])*",
+                "([a-zA-Z0-9]{1,6}|YW5hQGV4YW1wbGUuY29t|NDExMTExMTExMTExMTExMQ|eyJwaW4iOjF9|eyJw aW4iOjF9|W3sicGluIjoxfV0|[-/.,;:= _])*",
             ]
         ) {
             let rules = rules(&[Recogniser::Token]);

@@ -2,9 +2,14 @@
 //!
 //! A text message has to be a JSON document: its parts are joined, within bounds, and it leaves as one
 //! frame. What is binary, masked the wrong way or uses an extension ends the connection. Pings and pongs
-//! carry what small ones need; of a close frame the code is left, and its words are not.
+//! carry what small ones need, unless that looks like something sensitive; of a close frame the code is left, and its words are not.
 
-use crate::filter::mask::{MOST_MESSAGE, Rules, Trouble, mask_message};
+use std::rc::Rc;
+
+use crate::{
+    filter::mask::{MOST_MESSAGE, Rules, Trouble, mask_message, tells},
+    reveal::Met,
+};
 
 /// The most bytes of a ping or pong: enough for a number that tells them apart.
 const MOST_OF_PING: usize = 16;
@@ -24,6 +29,7 @@ pub(super) struct Messages {
     held: Vec<u8>,
     /// What came of the message that is under way.
     message: Option<Vec<u8>>,
+    met: Rc<Met>,
 }
 
 /// A frame that is all there.
@@ -35,8 +41,9 @@ struct Frame<'b> {
 }
 
 impl Messages {
-    pub(super) fn new(rules: Rules) -> Self {
-        Self { rules, held: Vec::new(), message: None }
+    /// Tells `met` what was masked.
+    pub(super) fn new(rules: Rules, met: Rc<Met>) -> Self {
+        Self { rules, held: Vec::new(), message: None, met }
     }
 
     /// What passes of `bytes` and what was held before: whole frames.
@@ -60,7 +67,11 @@ impl Messages {
 
     fn frame(&mut self, frame: &Frame<'_>, out: &mut Vec<u8>) -> Result<(), Trouble> {
         match frame.opcode {
-            PING | PONG if frame.is_final && frame.payload.len() <= MOST_OF_PING => {
+            PING | PONG
+                if frame.is_final
+                    && frame.payload.len() <= MOST_OF_PING
+                    && !tells(frame.payload, &self.rules) =>
+            {
                 write(frame.opcode, frame.payload, out);
                 Ok(())
             }
@@ -88,7 +99,9 @@ impl Messages {
         }
         message.extend_from_slice(frame.payload);
         if frame.is_final {
-            write(TEXT, &mask_message(&message, &self.rules)?, out);
+            let (masked, met) = mask_message(&message, &self.rules)?;
+            self.met.add(met);
+            write(TEXT, &masked, out);
         } else {
             self.message = Some(message);
         }
@@ -156,7 +169,7 @@ mod tests {
         let class = ClassSource { name, paths, mask: Mask::Full, recognise: Vec::new() };
         let sensitive = Sensitive::new(&SensitiveSource { classes: vec![class] }).unwrap();
         let all = sensitive.all();
-        let mut messages = Messages::new(Rules::new(Arc::new(sensitive), all));
+        let mut messages = Messages::new(Rules::new(Arc::new(sensitive), all), Rc::default());
         let mut wire = Vec::new();
         for (first, payload) in frames {
             let mut one = Vec::new();
@@ -211,6 +224,8 @@ mod tests {
                 (0x80, b"{}"),
                 (0x83, b"{}"),
                 (0x8a, b"4111111111111111 and more"),
+                (0x89, b"4111111111111111"),
+                (0x8a, b"ana@example.com"),
                 (0x09, b""),
             ] {
                 assert!(pushed(&[(first, payload)], size).is_err(), "{first:x}");

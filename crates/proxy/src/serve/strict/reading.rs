@@ -17,6 +17,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use http::{HeaderMap, Request, Response};
@@ -190,6 +191,9 @@ impl AsyncWrite for Pieces {
     }
 }
 
+/// However busy the machine is, a message is read by then.
+const LONGEST: Duration = Duration::from_mins(1);
+
 /// What the parser above strict makes of the pieces.
 pub(super) fn parsed(pieces: &[Vec<u8>]) -> Vec<Seen> {
     let seen = Rc::new(RefCell::new(Vec::new()));
@@ -230,7 +234,12 @@ pub(super) fn parsed(pieces: &[Vec<u8>]) -> Vec<Seen> {
     runtime.block_on(async {
         let mut builder = http1::Builder::new();
         builder.half_close(true).header_read_timeout(None).max_header_size(MAX_HEAD);
-        let _ = builder.serve_connection(TokioIo::new(io), service).with_upgrades().await;
+        let served = builder.serve_connection(TokioIo::new(io), service).with_upgrades();
+        // Nothing here waits for anybody: what is not over by then never is, and says on what.
+        let over = tokio::time::timeout(LONGEST, served).await;
+        let bytes =
+            || pieces.iter().map(|piece| String::from_utf8_lossy(piece)).collect::<Vec<_>>();
+        assert!(over.is_ok(), "it is read for ever: {:?}", bytes());
     });
     seen.borrow().clone()
 }
@@ -240,7 +249,10 @@ pub(crate) fn check(pieces: &[Vec<u8>]) {
     let bytes = pieces.concat();
     let mut reader = Reader::of_requests();
     let (mut sound, mut then) = (0, Then::Wait);
+    let mut waited = 0;
     while then == Then::Wait {
+        assert!(waited <= bytes.len(), "it waits for ever: {:?}", String::from_utf8_lossy(&bytes));
+        waited += 1;
         reader.settle(false);
         let step = reader.read(&bytes[sound..]);
         (sound, then) = (sound + step.sound, step.then);

@@ -185,6 +185,8 @@ impl RegisteredConnection for Registered {
         Box::pin(std::future::pending())
     }
 
+    fn met(&mut self, _classes: Vec<portcullis_model::ClassName>) {}
+
     fn ended(self: Box<Self>, why: ConnectionEnd, _up: u64, _down: u64) {
         self.ended.lock().unwrap().push(format!("{} {why:?}", self.protocol));
     }

@@ -1,0 +1,146 @@
+//! The record, passed on: each sink gets every event of the log that its filter names, in the order of the
+//! log, at least once.
+//!
+//! A sink reads the log behind a cursor of its own, which moves only once what is before it has arrived:
+//! what comes twice after a crash has the same id. Nobody waits for a sink; the log is the queue, so that
+//! one that is down costs nothing but a longer way to go. Alerts go to webhooks in the same way: an
+//! alert is an event.
+
+pub(crate) mod form;
+pub mod ocsf;
+pub mod port;
+mod reader;
+pub mod standard_webhooks;
+pub(crate) mod standing;
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use portcullis_model::Window;
+
+pub use port::{Outgoing, Sink};
+pub(crate) use reader::{cursor, run};
+pub use standing::{SinkView, Standing};
+
+/// A sink as configured.
+#[derive(Debug, Clone)]
+pub struct SinkSpec {
+    /// Its name in configuration.
+    pub name: String,
+    /// Where it leads, for people and the record: without anything secret.
+    pub place: String,
+    /// In which form it gets events.
+    pub form: Form,
+    /// Which events it gets.
+    pub only: Filter,
+    /// Whether it begins with the oldest event, and not with the first one after it was configured.
+    pub from_the_beginning: bool,
+    /// Events in a second, at most: one that was down for long is not flooded.
+    pub rate: u32,
+    /// It is on record when it has taken nothing for so long.
+    pub failing_after: Window,
+    /// What brings events there.
+    pub sink: Arc<dyn Sink>,
+}
+
+/// In which form a sink gets events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As events of the Open Cybersecurity Schema Framework.
+    Ocsf,
+    /// Alerts only, as people read them.
+    Alert,
+}
+
+/// Which events a sink gets; a list that is empty names all of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Of these types.
+    pub types: BTreeSet<String>,
+    /// Of these services.
+    pub services: BTreeSet<String>,
+    /// Decided like this.
+    pub decisions: BTreeSet<String>,
+}
+
+/// What passes the record on, and how far it has come.
+#[derive(Debug, Clone, Default)]
+pub struct Exports(Vec<Export>);
+
+/// A sink and how it is doing.
+#[derive(Debug, Clone)]
+pub(crate) struct Export {
+    pub(crate) spec: Arc<SinkSpec>,
+    pub(crate) standing: Arc<Standing>,
+}
+
+impl Exports {
+    /// The sink or webhook that its cursor is kept under this name of.
+    pub(crate) fn named(&self, form: Form, name: &str) -> Option<&Export> {
+        self.0.iter().find(|export| export.spec.form == form && export.spec.name == name)
+    }
+
+    /// Of `sinks`.
+    pub fn new(sinks: impl IntoIterator<Item = SinkSpec>) -> Self {
+        let export = |spec| Export { spec: Arc::new(spec), standing: Arc::default() };
+        Self(sinks.into_iter().map(export).collect())
+    }
+
+    /// How they are doing, in the order of configuration.
+    pub fn views(&self) -> Vec<SinkView> {
+        self.0.iter().map(|export| export.standing.view(&export.spec)).collect()
+    }
+
+    pub(crate) fn each(&self) -> impl Iterator<Item = &Export> {
+        self.0.iter()
+    }
+}
+
+impl SinkSpec {
+    /// What its cursor is kept under: a sink and a webhook may have the same name.
+    pub(crate) fn reader(&self) -> String {
+        let kind = match self.form {
+            Form::Ocsf => "export",
+            Form::Alert => "webhook",
+        };
+        format!("{kind} {}", self.name)
+    }
+
+    /// How long `count` events take at least.
+    pub(crate) fn time_of(&self, count: usize) -> Duration {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        Duration::from_secs_f64(f64::from(count) / f64::from(self.rate.max(1)))
+    }
+}
+
+impl Filter {
+    /// Whether an event is named by it.
+    pub(crate) fn names(&self, leaf: &serde_json::Value) -> bool {
+        let within = |all: &BTreeSet<String>, member: &str| {
+            let value = || leaf.get(member).and_then(serde_json::Value::as_str);
+            all.is_empty() || value().is_some_and(|value| all.contains(value))
+        };
+        within(&self.types, "type")
+            && within(&self.services, "service")
+            && within(&self.decisions, "decision")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_filter_names_what_all_of_its_lists_name() {
+        let set = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let leaf = json!({"type": "attempt", "service": "payments", "decision": "deny"});
+        assert!(Filter::default().names(&leaf) && Filter::default().names(&json!({})));
+        let types = Filter { types: set(&["attempt", "started"]), ..Filter::default() };
+        assert!(types.names(&leaf) && !types.names(&json!({"type": "stopped"})));
+        let both = Filter { decisions: set(&["permit"]), ..types };
+        assert!(!both.names(&leaf));
+        let services = Filter { services: set(&["payments"]), ..Filter::default() };
+        assert!(services.names(&leaf) && !services.names(&json!({"type": "started"})));
+    }
+}

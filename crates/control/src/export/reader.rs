@@ -1,0 +1,268 @@
+//! Reads the log for one sink and brings what it finds there, over and over.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use portcullis_model::{Event, EventType};
+use portcullis_store::{Change, ExportChange, ExportCursor};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{Export, Outgoing, form};
+use crate::{ControlError, OpContext, core::Core, ports::NotDelivered, settle::Settlement};
+
+/// Entries that are looked at in one go, one bundle of the log.
+const PAGE: usize = 256;
+/// How often the end of the log is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+/// Entries that a sink does not want are stepped over so many at a time before it is written down.
+const STEP: u64 = 4096;
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// However long a sink says that it takes.
+const LONGEST_DELIVERY: Duration = Duration::from_mins(1);
+
+type Result<T> = std::result::Result<T, ControlError>;
+
+/// Why a page did not arrive.
+enum Trouble {
+    /// The sink's own.
+    Sink(String),
+    /// Ours: it is no failure of the sink.
+    Own(ControlError),
+}
+
+impl<E: Into<ControlError>> From<E> for Trouble {
+    fn from(error: E) -> Self {
+        Self::Own(error.into())
+    }
+}
+
+struct Reader {
+    core: Arc<Core>,
+    export: Export,
+    cursor: ExportCursor,
+    /// Where the cursor is in the store.
+    stored: u64,
+}
+
+/// Reads for one sink until aborted.
+pub(crate) async fn run(core: Arc<Core>, export: Export) {
+    let mut pause = FIRST_PAUSE;
+    let mut reader = loop {
+        match Reader::begin(&core, &export).await {
+            Ok(reader) => break reader,
+            Err(error) => tracing::error!(sink = export.spec.name, %error, "a sink cannot begin"),
+        }
+        sleep(jittered(&core, pause)).await;
+        pause = longer(pause);
+    };
+    loop {
+        match reader.page().await {
+            Ok(waits) => {
+                pause = FIRST_PAUSE;
+                sleep(waits).await;
+            }
+            Err(trouble) => {
+                reader.failed(trouble).await;
+                sleep(jittered(&core, pause)).await;
+                pause = longer(pause);
+            }
+        }
+    }
+}
+
+fn longer(pause: Duration) -> Duration {
+    (pause * 2).min(LONGEST_PAUSE)
+}
+
+/// Half of `pause`, and up to as much again: sinks that failed together do not come back together.
+fn jittered(core: &Core, pause: Duration) -> Duration {
+    let mut byte = [0];
+    core.entropy.fill(&mut byte);
+    pause / 2 + pause * u32::from(byte[0]) / 512
+}
+
+/// Where `reader` goes on; one that is new begins at the oldest entry, or behind the newest.
+pub(crate) async fn cursor(
+    core: &Core,
+    reader: &str,
+    from_the_beginning: bool,
+) -> Result<ExportCursor> {
+    if let Some(cursor) = core.store.export_cursor(reader).await? {
+        return Ok(cursor);
+    }
+    let next = if from_the_beginning { 0 } else { core.log.size().await.map_err(unreadable)? };
+    let cursor = ExportCursor { reader: reader.to_owned(), next, said: false };
+    let begin = ExportChange::Begin(cursor.clone());
+    core.store.commit(vec![Change::Export(Box::new(begin))]).await?;
+    Ok(cursor)
+}
+
+impl Reader {
+    async fn begin(core: &Arc<Core>, export: &Export) -> Result<Self> {
+        let spec = &export.spec;
+        let cursor = cursor(core, &spec.reader(), spec.from_the_beginning).await?;
+        export.standing.state().next = cursor.next;
+        let stored = cursor.next;
+        Ok(Self { core: Arc::clone(core), export: export.clone(), cursor, stored })
+    }
+
+    /// Brings what is in the next page of the log; says how long to wait before the one after it.
+    async fn page(&mut self) -> std::result::Result<Duration, Trouble> {
+        let begun = Instant::now();
+        let size = self.core.log.size().await.map_err(unreadable)?;
+        self.export.standing.state().behind = size.saturating_sub(self.cursor.next);
+        if self.cursor.next > size {
+            let why = format!(
+                "the record has {size} entries, and {} were passed on: it was cut or set back; `portcullis audit verify` says more",
+                self.cursor.next
+            );
+            return Err(Trouble::Sink(why));
+        }
+        if self.cursor.next == size {
+            self.is_well();
+            self.write_down(self.cursor.said || self.stored < self.cursor.next).await?;
+            return Ok(LOOK);
+        }
+        let most = self.export.spec.sink.most();
+        let page = self.core.log.entries(self.cursor.next, PAGE).await.map_err(unreadable)?;
+        let Some(last) = page.last().map(|entry| entry.position) else { return Ok(LOOK) };
+        let mut batch: Vec<Outgoing> = Vec::new();
+        let mut count = 0;
+        for entry in &page {
+            batch.extend(form::outgoing(&self.export.spec, entry));
+            if batch.len() == most {
+                count += batch.len();
+                self.bring(&batch, entry.position + 1).await?;
+                batch.clear();
+            }
+        }
+        count += batch.len();
+        self.bring(&batch, last + 1).await?;
+        Ok(self.export.spec.time_of(count).saturating_sub(begun.elapsed()))
+    }
+
+    async fn bring(&mut self, batch: &[Outgoing], next: u64) -> std::result::Result<(), Trouble> {
+        if batch.is_empty() {
+            self.came_to(next);
+            return Ok(self.write_down(next - self.stored >= STEP).await?);
+        }
+        let delivered = timeout(LONGEST_DELIVERY, self.export.spec.sink.deliver(batch)).await;
+        match delivered {
+            Ok(Ok(())) => {}
+            Ok(Err(NotDelivered { why, .. })) => return Err(Trouble::Sink(why)),
+            Err(_) => return Err(Trouble::Sink("it does not answer".to_owned())),
+        }
+        self.came_to(next);
+        {
+            let mut state = self.export.standing.state();
+            state.delivered += batch.len() as u64;
+            state.delivered_at = Some(self.core.now());
+        }
+        Ok(self.write_down(true).await?)
+    }
+
+    fn came_to(&mut self, next: u64) {
+        self.cursor.next = next;
+        let mut state = self.export.standing.state();
+        state.behind = state.behind.saturating_sub(next.saturating_sub(state.next));
+        state.next = next;
+        drop(state);
+        self.is_well();
+    }
+
+    /// What could not be brought or read stood before what now is behind: it is over.
+    fn is_well(&self) {
+        let mut state = self.export.standing.state();
+        state.failing_since = None;
+        state.trouble = None;
+    }
+
+    /// Moves the cursor in the store; with it, what is on record about the sink is put right.
+    async fn write_down(&mut self, is_worth_it: bool) -> Result<()> {
+        if !is_worth_it {
+            return Ok(());
+        }
+        let recovered = self.cursor.said && self.export.standing.state().trouble.is_none();
+        let event =
+            recovered.then(|| self.event(EventType::ExportRecovered, "it takes events again"));
+        self.cursor.said &= !recovered;
+        self.commit(event).await
+    }
+
+    async fn commit(&mut self, event: Option<Event>) -> Result<()> {
+        let advance = ExportChange::Advance { cursor: self.cursor.clone(), seen: self.stored };
+        let mut changes = vec![Change::Export(Box::new(advance))];
+        changes.extend(event.map(Change::Record));
+        // With an event it takes the way of all events; without one, nobody else has to know.
+        if changes.len() == 1 {
+            self.core.store.commit(changes).await?;
+        } else {
+            self.core.settle(Settlement { changes, ..Settlement::default() }).await?;
+        }
+        self.stored = self.cursor.next;
+        Ok(())
+    }
+
+    /// It did not arrive. That goes on record once, when it has lasted.
+    async fn failed(&mut self, trouble: Trouble) {
+        let name = self.export.spec.name.clone();
+        let why = match trouble {
+            Trouble::Sink(why) => why,
+            Trouble::Own(error) => {
+                tracing::error!(sink = name, %error, "a sink waits for the store or the record");
+                self.look_again().await;
+                error.to_string()
+            }
+        };
+        let now = self.core.now();
+        let (since, is_news) = {
+            let mut state = self.export.standing.state();
+            state.failures += 1;
+            let is_news = state.trouble.as_ref() != Some(&why);
+            state.trouble = Some(why.clone());
+            (*state.failing_since.get_or_insert(now), is_news)
+        };
+        if is_news {
+            tracing::warn!(sink = name, %why, "events do not arrive, and are sent again");
+        }
+        if !self.cursor.said && lasted(since, now, self.export.spec.failing_after.signed()) {
+            self.cursor.said = true;
+            let event = self.event(EventType::ExportFailing, &why);
+            if let Err(error) = self.commit(Some(event)).await {
+                self.cursor.said = false;
+                tracing::error!(sink = self.export.spec.name, %error, "it cannot be put on record");
+            }
+        }
+    }
+
+    /// A commit whose answer was lost may have happened: the store knows where we are.
+    async fn look_again(&mut self) {
+        if let Ok(Some(cursor)) = self.core.store.export_cursor(&self.cursor.reader).await {
+            self.stored = cursor.next;
+            self.export.standing.state().next = cursor.next;
+            self.cursor = cursor;
+        }
+    }
+
+    fn event(&self, kind: EventType, what: &str) -> Event {
+        let op = OpContext::system("export", self.core.now());
+        let mut event = self.core.event(&op, kind);
+        let spec = &self.export.spec;
+        let behind = self.export.standing.state().behind;
+        event.detail = Some(format!(
+            "{} at {}: {what}; {behind} entries of the record wait",
+            spec.reader(),
+            spec.place
+        ));
+        event
+    }
+}
+
+fn lasted(since: Timestamp, now: Timestamp, long: SignedDuration) -> bool {
+    now.duration_since(since) >= long
+}
+
+fn unreadable(_: crate::ports::LogUnavailable) -> ControlError {
+    ControlError::Unavailable("the record cannot be read".into())
+}
