@@ -17,6 +17,7 @@ use crate::{
     error::{ApiError, Unfinished},
     parts::{ApiParts, Shared},
     problem_kind::ProblemKind,
+    trace::Call,
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("portcullis-request-id");
@@ -25,8 +26,12 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("portcullis-request-id");
 pub(crate) async fn finish(State(api): State<Shared>, request: Request, next: Next) -> Response {
     let id = RequestId::new(api.clock.now(), api.entropy.as_ref()).to_string();
     let span = tracing::info_span!("api.call", request = %id, method = %request.method());
+    let traced = Call::begin(&api, &id, &request);
     let mut response = answered(next.run(request)).instrument(span).await;
     finish_problem(&api, &id, &mut response);
+    if let Some(traced) = traced {
+        traced.answered(&api, response.status());
+    }
     secure(response.headers_mut());
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);

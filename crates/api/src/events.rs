@@ -22,14 +22,16 @@ use portcullis_control::{
     feed::{About, Heard, Listener, Missed, Notice},
 };
 use portcullis_identity::browser::Cookie;
-use portcullis_model::{AccessRequestState, Entropy, Secret};
-use serde::Serialize;
+use portcullis_model::{AccessRequestState, Entropy, GrantId, Secret, ServiceName};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     access_requests::AccessRequestBody,
     caller::{Caller, Source, bearer},
     error::{Answer, ApiError},
+    extract::Search,
     grants::GrantBody,
     parts::{ApiParts, Shared},
 };
@@ -46,6 +48,62 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(events))
 }
 
+/// What of all that concerns the caller is told: what is given must all be so.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct FeedQuery {
+    /// Only this service.
+    #[param(value_type = Option<String>)]
+    pub service: Option<ServiceName>,
+    /// Only `access-request`, or only `grant`.
+    #[serde(rename = "type")]
+    #[param(rename = "type", inline)]
+    pub kind: Option<FeedKind>,
+    /// Only what this principal asks for or holds, such as `corp:ana`.
+    pub principal: Option<String>,
+    /// Only this grant.
+    #[param(value_type = Option<String>)]
+    pub grant: Option<GrantId>,
+}
+
+/// What changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum FeedKind {
+    /// An access request.
+    AccessRequest,
+    /// A grant.
+    Grant,
+}
+
+impl FeedKind {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::AccessRequest => "access-request",
+            Self::Grant => "grant",
+        }
+    }
+}
+
+impl FeedQuery {
+    /// Whether anything about this can be wanted.
+    fn wants(&self, about: About) -> bool {
+        match about {
+            About::AccessRequest(_) => self.grant.is_none() && self.kind != Some(FeedKind::Grant),
+            About::Grant(id) => {
+                self.grant.is_none_or(|grant| grant == id)
+                    && self.kind != Some(FeedKind::AccessRequest)
+            }
+        }
+    }
+
+    fn wants_of(&self, service: &str, principal: &str) -> bool {
+        self.service.as_ref().is_none_or(|wanted| wanted.as_str() == service)
+            && self.principal.as_ref().is_none_or(|wanted| wanted == principal)
+    }
+}
+
 /// State changes that concern me
 ///
 /// Server-sent events: `access-request` with an `AccessRequest` and `grant` with a `Grant`, as they are
@@ -54,12 +112,13 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
 /// the record; the first comes at once, without an event. `retry` is another for each stream, so that not all
 /// come again at once.
 #[utoipa::path(get, path = "/v1/events", tag = "access",
-    params(("Last-Event-ID" = Option<u64>, Header, description = "Go on after this event.")),
+    params(FeedQuery, ("Last-Event-ID" = Option<u64>, Header, description = "Go on after this event.")),
     responses((status = 200, content_type = "text/event-stream")))]
 pub(crate) async fn events(
     _: Caller,
     Source(source): Source,
     State(api): State<Shared>,
+    Search(wanted): Search<FeedQuery>,
     headers: HeaderMap,
 ) -> Answer<Sse<impl Stream<Item = Result<Event, Infallible>>>> {
     let after = last_event_id(&headers)?;
@@ -69,6 +128,7 @@ pub(crate) async fn events(
     let mut watch = Watch {
         credential,
         source,
+        wanted,
         listener,
         told: None,
         ready: VecDeque::from([come_again(api.entropy.as_ref())]),
@@ -120,6 +180,7 @@ struct Watch {
     api: Shared,
     credential: Credential,
     source: IpAddr,
+    wanted: FeedQuery,
     listener: Listener,
     /// Up to here everything was told that there is to tell.
     told: Option<u64>,
@@ -211,6 +272,9 @@ impl Watch {
 
     /// What a notice is about, as it is now, if the caller may see it.
     async fn describe(&mut self, op: &OpContext, notice: Notice) -> Result<(), ApiError> {
+        if !self.wanted.wants(notice.about) {
+            return Ok(());
+        }
         let (kind, body, grants) = match notice.about {
             About::AccessRequest(id) => {
                 let Some(view) = seen(self.api.control.access_request(op, id).await)? else {
@@ -220,17 +284,25 @@ impl Watch {
                     AccessRequestState::Approved { grants, .. } => grants.clone(),
                     _ => Vec::new(),
                 };
-                ("access-request", json(&AccessRequestBody::from(view)), grants)
+                let body = AccessRequestBody::from(view);
+                if !self.wanted.wants_of(&body.service, &body.requester.id) {
+                    return Ok(());
+                }
+                (FeedKind::AccessRequest, json(&body), grants)
             }
             About::Grant(id) => {
                 let Some(grant) = seen(self.api.control.grant(op, id).await)? else {
                     return Ok(());
                 };
-                ("grant", json(&GrantBody::seen_by(&self.api.control, op)(grant)), vec![id])
+                let body = GrantBody::seen_by(&self.api.control, op)(grant);
+                if !self.wanted.wants_of(&body.service, &body.principal.id) {
+                    return Ok(());
+                }
+                (FeedKind::Grant, json(&body), vec![id])
             }
         };
         self.listener.in_effect(&grants).await?;
-        let event = Event::default().event(kind).data(body?).id(notice.position.to_string());
+        let event = Event::default().event(kind.word()).data(body?).id(notice.position.to_string());
         self.ready.push_back(event);
         Ok(())
     }

@@ -44,6 +44,7 @@ pub mod sealed_credentials;
 pub mod services;
 pub mod sign_ins;
 pub mod tokens;
+mod trace;
 pub mod way;
 pub mod whoami;
 

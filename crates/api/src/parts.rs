@@ -4,12 +4,21 @@ use std::{fmt, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use portcullis_control::Control;
-use portcullis_model::{Clock, Entropy, ServiceName};
+use portcullis_model::{Clock, Entropy, ServiceName, Traces};
 
 use crate::services::InstanceBody;
 
-/// Renders all metrics as `OpenMetrics` text.
-pub type RenderMetrics = Box<dyn Fn() -> String + Send + Sync>;
+/// How metrics are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricsFormat {
+    /// `OpenMetrics` 1.0, with exemplars.
+    OpenMetrics,
+    /// The text format of Prometheus, version 0.0.4.
+    Prometheus,
+}
+
+/// Renders all metrics.
+pub type RenderMetrics = Box<dyn Fn(MetricsFormat) -> String + Send + Sync>;
 
 /// What `/readyz` tells.
 #[derive(Debug, Default)]
@@ -36,6 +45,8 @@ pub struct ApiParts {
     pub readiness: Readiness,
     /// For services.
     pub standing: Standing,
+    /// Where spans of sampled calls go, if any are.
+    pub traces: Option<Arc<dyn Traces>>,
     /// The keys that sign assertions, as a JSON Web Key Set (RFC 7517).
     pub assertion_keys: serde_json::Value,
     /// The key that checkpoints of the log verify with, as a C2SP signed-note verifier key.

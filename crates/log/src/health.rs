@@ -201,11 +201,17 @@ impl Health {
         self.unwatched.store(true, Ordering::Release);
     }
 
-    fn is_behind(&self) -> bool {
+    /// How long the oldest of what is not in a signed checkpoint may have waited for that.
+    pub fn lag(&self) -> Duration {
+        if self.unwatched.load(Ordering::Acquire) {
+            return Duration::ZERO;
+        }
         let sequenced = Duration::from_millis(self.sequenced_ms.load(Ordering::Acquire));
-        !self.unwatched.load(Ordering::Acquire)
-            && self.started.elapsed().saturating_sub(sequenced)
-                > self.checkpoint_every.saturating_add(MOST_BEHIND)
+        self.started.elapsed().saturating_sub(sequenced)
+    }
+
+    fn is_behind(&self) -> bool {
+        self.lag() > self.checkpoint_every.saturating_add(MOST_BEHIND)
     }
 }
 

@@ -4,6 +4,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
 use crate::{
@@ -43,6 +44,12 @@ impl Reader {
     pub fn checkpoint(&self) -> Result<Option<String>, LogError> {
         let bytes = self.read("checkpoint")?;
         Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// When the newest checkpoint was written, since 1970; `None` before the first one.
+    pub fn signed_at(&self) -> Option<Duration> {
+        let written = fs::metadata(self.path("checkpoint")).and_then(|file| file.modified());
+        written.ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()
     }
 
     /// How many entries there are.

@@ -127,9 +127,9 @@ impl Tree<'_> {
         Ok(hashes)
     }
 
-    fn name(&self, of: Shelf, index: u64) -> Result<TileName, Finding> {
-        let none = || broken(TileName::full(of, index), "is missing");
-        TileName::within(of, index, self.size).ok_or_else(none)
+    fn name(&self, shelf: Shelf, at: u64) -> Result<TileName, Finding> {
+        let none = || broken(TileName::full(shelf, at), "is missing");
+        TileName::within(shelf, at, self.size).ok_or_else(none)
     }
 
     fn read(&self, name: TileName) -> Result<Vec<u8>, Finding> {

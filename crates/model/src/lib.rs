@@ -26,6 +26,7 @@ pub mod service;
 pub mod shown;
 pub mod sign_in;
 pub mod thumbprint;
+pub mod trace;
 pub mod way;
 
 pub use access_request::{AccessQuery, AccessRequest, AccessRequestState, Decision, Review, Scope};
@@ -59,4 +60,5 @@ pub use service::{
 pub use shown::ShownBody;
 pub use sign_in::{Audience, Held, SignIn, SignInEnd};
 pub use thumbprint::{InvalidThumbprint, Thumbprint};
+pub use trace::{Span, SpanKind, SpanValue, TraceParent, Traces};
 pub use way::Way;

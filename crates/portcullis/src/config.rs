@@ -53,6 +53,7 @@ mod size;
 mod spiffe;
 mod spot;
 mod tcp;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod upstream;
@@ -68,6 +69,7 @@ pub(crate) use sealed::Sealed;
 pub(crate) use service::Service;
 pub(crate) use size::Size;
 pub(crate) use spot::Spot;
+pub(crate) use telemetry::Telemetry;
 
 use document::Document;
 use holding::Holding;
@@ -102,6 +104,9 @@ pub(crate) struct Config {
     /// Where a gate keeps what sealed credentials take; without it, it accepts none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sealed: Option<Sealed>,
+    /// Where spans of sampled requests go; without it, none are made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) telemetry: Option<Telemetry>,
     /// The zone that this gate is in: instances of the same zone are preferred.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) zone: Option<String>,
@@ -214,25 +219,22 @@ pub(crate) fn schema() -> schemars::Schema {
 fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config> {
     let mut section = Section::root(document, problems)?;
     let demo = section.field("demo").map_or(Some(false), |field| field.boolean());
+    let plain = demo.unwrap_or(false);
     let control = section.required("control").and_then(|field| ControlSection::read(&field));
     let store = section.required("store").and_then(|field| store(&field, base));
     let audit = section.required("audit").and_then(|field| Audit::read(&field, demo));
-    let waiting = section.field("access_requests");
-    let access_requests =
-        waiting.map_or(Some(AccessRequests::default()), |field| AccessRequests::read(&field));
-    let holding = section.field("holding");
-    let holding = holding.map_or(Some(Holding::default()), |field| Holding::read(&field));
+    let access_requests = usual(section.field("access_requests"), AccessRequests::read);
+    let holding = usual(section.field("holding"), Holding::read);
     let limited = section.field("limits");
     let limits = limited.as_ref().map_or(Some(Limits::default()), Limits::read);
     let geo = section.field("geo").map(|field| geo::Geo::read(&field));
-    let shutdown = section.field("shutdown");
-    let shutdown = shutdown.map_or(Some(Shutdown::default()), |field| Shutdown::read(&field));
+    let shutdown = usual(section.field("shutdown"), Shutdown::read);
     let sealed = section.field("sealed").map(|field| Sealed::read(&field));
+    let telemetry = section.field("telemetry").map(|field| Telemetry::read(&field, plain));
     let zone = section.field("zone").map(|field| field.text().map(str::to_owned));
     let given = section.field("identity");
-    let identity = given
-        .as_ref()
-        .map_or(Some(Identity::default()), |field| Identity::read(field, demo.unwrap_or(false)));
+    let identity = given.as_ref();
+    let identity = identity.map_or(Some(Identity::default()), |it| Identity::read(it, plain));
     let listeners = section.required("listeners").map(|field| listeners(&field, identity.as_ref()));
     let policies = section.required("policies").and_then(|f| f.text().map(PathBuf::from));
     let include = section.field("include");
@@ -240,14 +242,14 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
     let schedules = section.field("schedules").map(|field| facts::schedules(&field));
     let exported = section.field("export");
     let alerts = section.field("alerts");
-    let alerts = alerts.map(|f| alerts::Alerts::read(&f, demo.unwrap_or(false), geo.is_some()));
+    let alerts = alerts.map(|f| alerts::Alerts::read(&f, plain, geo.is_some()));
     let own = section.field("services").map(|field| field.sections()).unwrap_or_default();
     let mut services: Vec<_> = own.into_iter().filter_map(Service::read).collect();
     section.finish();
     if let Some(include) = &include {
         services.extend(included(include, base, problems));
     }
-    let export = exported.map(|field| export::read(&field, demo.unwrap_or(false), &services));
+    let export = exported.map(|field| export::read(&field, plain, &services));
     check(&services, limited.as_ref().zip(limits.as_ref()), base, document, problems);
     direct::check(listeners.as_deref().unwrap_or_default(), &services, document, problems);
     if let (Some(field), Some(identity), Some(listeners)) = (&given, &identity, &listeners) {
@@ -268,6 +270,7 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
         geo: geo.map_or(Some(None), |read| read.map(Some))?,
         shutdown: shutdown?,
         sealed: sealed.map_or(Some(None), |read| read.map(Some))?,
+        telemetry: telemetry.map_or(Some(None), |read| read.map(Some))?,
         zone: zone.map_or(Some(None), |read| read.map(Some))?,
         identity: identity?,
         export: export.unwrap_or_default(),
@@ -278,6 +281,14 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
         include: include.map(|field| field.texts()).unwrap_or_default(),
         services,
     })
+}
+
+/// What `field` says, or what is usual where it is absent.
+fn usual<T: Default>(
+    field: Option<Field<'_>>,
+    read: impl FnOnce(&Field<'_>) -> Option<T>,
+) -> Option<T> {
+    field.map_or_else(|| Some(T::default()), |field| read(&field))
 }
 
 fn listeners(field: &Field<'_>, identity: Option<&Identity>) -> Vec<Listener> {

@@ -25,17 +25,20 @@ use self::certificates::Certificates;
 use crate::{
     check::{self, Checked},
     command::{ConfigPath, REFUSED},
-    config, diagnostics, ship, telemetry,
+    config, diagnostics, ship,
+    telemetry::{self, traces::Exporter},
 };
 
 mod anchors;
 mod api;
 pub(crate) mod certificates;
+mod exposition;
 mod gate;
 pub(crate) mod geo;
 mod handed;
 mod house;
 mod keys;
+mod memory;
 mod observe;
 mod passed_on;
 mod record_metrics;
@@ -77,6 +80,7 @@ pub(crate) struct Cores {
 /// Serves until told to stop.
 pub(crate) fn run(arguments: &ServeArguments) -> Result<ExitCode> {
     telemetry::start()?;
+    memory::keep();
     let checked = match check::checked(&arguments.at.config) {
         Ok(checked) => checked,
         Err(errors) => {
@@ -114,6 +118,7 @@ pub(crate) struct Running {
     reloading: [JoinHandle<()>; 2],
     /// What is under way may take so long to finish.
     drain: Duration,
+    exporter: Option<Exporter>,
     /// The last thing to go: whoever stops before may still write to the record.
     log: Log,
 }
@@ -143,17 +148,16 @@ impl Running {
         let workloads = Arc::clone(&house.workloads);
         let certificates = Arc::new(Certificates::open(&loaded, workloads, &mut registry)?);
         let metrics = Metrics::register(&mut registry);
-        let snapshots = Arc::clone(house.control.snapshots());
-        registry.register_collector(Box::new(observe::Evaluations(snapshots)));
-        registry.register_collector(Box::new(house.anchors.clone()));
+        let (traces, exporter) = telemetry::start_traces(&loaded, &mut registry)?;
         let shipping = ship::start(&loaded, house.log.directory(), runtime.handle())?;
-        record_metrics::register(&mut registry, &house, shipping.as_ref());
+        observe::register(&house, shipping.as_ref(), &mut registry)?;
         let (stopping, stopped) = watch::channel(false);
         let router = portcullis_api::router(ApiParts {
             control: Arc::clone(&house.control),
-            metrics: observe::metrics(registry),
+            metrics: observe::metrics(registry, Arc::clone(&metrics)),
             readiness: observe::readiness(&house, &certificates, shipping),
             standing: observe::standing(&metrics),
+            traces: traces.clone(),
             assertion_keys: serde_json::json!({ "keys": [signer.jwk()] }),
             log_public_key: house.log.verifier_key().to_owned(),
             log_keys: house.log.keys().all().iter().map(ToString::to_string).collect(),
@@ -162,7 +166,7 @@ impl Running {
             entropy: Arc::clone(&house.entropy),
         });
         let countries = Arc::clone(&geo) as _;
-        let given = gate::Given { signer, metrics, cores, handed, countries };
+        let given = gate::Given { signer, metrics, cores, handed, countries, traces };
         let gate = gate::open(&loaded, &house, &certificates, runtime.handle(), given)?;
         let tls = certificates.control();
         // Before anybody is told that it is ready: until then, SIGHUP ends the process.
@@ -183,7 +187,7 @@ impl Running {
         }
         tracing::info!(address = %settings.control.address, "control answers");
         let house::House { control, log, .. } = house;
-        Ok(Self { runtime, gate, control, api, stopping, reloading, drain, log })
+        Ok(Self { runtime, gate, control, api, stopping, reloading, drain, exporter, log })
     }
 
     /// Waits for SIGTERM or Ctrl-C.
@@ -199,7 +203,7 @@ impl Running {
 
     /// Stops in good order: what is under way first, the record last.
     pub(crate) fn stop(self) {
-        let Self { runtime, gate, control, api, stopping, reloading, drain, log } = self;
+        let Self { runtime, gate, control, api, stopping, reloading, drain, exporter, log } = self;
         reloading.iter().for_each(JoinHandle::abort);
         gate.shutdown(drain);
         stopping.send_replace(true);
@@ -211,6 +215,7 @@ impl Running {
             control.stop().await;
         });
         drop(control);
+        exporter.into_iter().for_each(Exporter::stop);
         runtime.shutdown_timeout(API_GRACE);
         drop(log);
         tracing::info!("stopped");

@@ -1,11 +1,20 @@
-//! Logs of the process: one JSON object a line, or short lines for people at a terminal.
+//! Logs of the process: one JSON object a line, or short lines for people at a terminal. Below it, traces.
 //!
 //! What is logged is chosen where it happens; nothing here sees requests, and secrets print as nothing.
 
-use std::io::IsTerminal;
+mod otlp;
+mod panics;
+pub(crate) mod traces;
+
+use std::{io::IsTerminal, sync::Arc};
 
 use anyhow::{Context, Result};
+use portcullis_model::Traces;
+use prometheus_client::registry::Registry;
 use tracing_subscriber::EnvFilter;
+
+use self::traces::Exporter;
+use crate::config::Loaded;
 
 /// Starts logging to standard error. `PORTCULLIS_LOG` chooses: `warn`, `portcullis=debug`.
 pub(crate) fn start() -> Result<()> {
@@ -15,6 +24,16 @@ pub(crate) fn start() -> Result<()> {
 /// The same for the demo, whose screen belongs to the tour.
 pub(crate) fn start_quietly() -> Result<()> {
     start_at("warn")
+}
+
+/// Starts what sends spans to a collector, if one is configured.
+pub(crate) fn start_traces(
+    loaded: &Loaded,
+    registry: &mut Registry,
+) -> Result<(Option<Arc<dyn Traces>>, Option<Exporter>)> {
+    let Some(settings) = &loaded.config.telemetry else { return Ok((None, None)) };
+    let (traces, exporter) = Exporter::start(settings, &loaded.base, registry)?;
+    Ok((Some(traces), Some(exporter)))
 }
 
 fn start_at(level: &str) -> Result<()> {
@@ -34,5 +53,7 @@ fn start_at(level: &str) -> Result<()> {
     } else {
         builder.json().flatten_event(true).try_init()
     };
-    started.map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))
+    started.map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))?;
+    panics::log();
+    Ok(())
 }

@@ -20,6 +20,7 @@ use crate::{
     listener::{Turn, Waiting},
     ports::ConnectionEnd,
     share::Share,
+    spans::Spans,
     upstream::Lane,
 };
 
@@ -368,6 +369,8 @@ pub(crate) struct Answer {
     body: DownBody,
     turn: Turn,
     _share: Option<Share>,
+    /// Handed on with it.
+    _spans: Spans,
     /// Until the next part is asked for: the parser does that once the client lets the last one be sent.
     waiting: Option<Waiting>,
     /// A part of it was handed over.
@@ -375,9 +378,9 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub(crate) fn new(body: DownBody, turn: Turn, share: Option<Share>) -> Self {
+    pub(crate) fn new(body: DownBody, turn: Turn, share: Option<Share>, spans: Spans) -> Self {
         let waiting = if body.is_end_stream() { None } else { turn.wait() };
-        Self { body, turn, _share: share, waiting, begun: false }
+        Self { body, turn, _share: share, _spans: spans, waiting, begun: false }
     }
 }
 

@@ -48,7 +48,8 @@ pub(crate) fn preflight(
     let Some((service, cors)) = shared(exchange, &snapshot) else { return Ok(None) };
     let origin = exchange.origin.as_deref();
     let Some(origin) = origin.and_then(|origin| allowed(cors, origin)) else { return Ok(None) };
-    exchange.core.metrics.answered(Some(service), "preflight", StatusCode::NO_CONTENT);
+    let status = StatusCode::NO_CONTENT;
+    exchange.core.metrics.answered(exchange.answered(Some(service), "preflight", status));
     let mut response = Response::new(DownBody::whole(Bytes::new()));
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();

@@ -19,6 +19,7 @@ use crate::{
     inspect::Facts,
     ports::NoDatabase,
     route::Operation,
+    spans::Phase,
 };
 
 /// An access query, kept so that it can be asked again.
@@ -74,6 +75,7 @@ pub(crate) fn decide(
     request: Option<&Canonical>,
     facts: Facts,
 ) -> Result<(Pass, Rc<Question>), Refusal> {
+    exchange.spans.enter(Phase::Decide);
     let started = std::time::Instant::now();
     let authenticated = &caller.authenticated;
     let ip = exchange.peer.ip;
@@ -100,7 +102,7 @@ pub(crate) fn decide(
         only: authenticated.grant(),
     };
     let verdict = question.ask(&exchange.core, &exchange.snapshot);
-    exchange.core.metrics.decided(started.elapsed());
+    exchange.core.metrics.decided(started.elapsed(), exchange.sampled());
     let pass = permitted(exchange, &question, verdict)?;
     Ok((pass, Rc::new(question)))
 }

@@ -6,7 +6,9 @@
 use std::{cell::Cell, rc::Rc, sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Version, header, request::Parts, uri::PathAndQuery};
+use http::{
+    HeaderMap, HeaderValue, Method, StatusCode, Version, header, request::Parts, uri::PathAndQuery,
+};
 use hyper::{
     body::{Body, Incoming},
     upgrade::OnUpgrade,
@@ -15,6 +17,7 @@ use jiff::Timestamp;
 use portcullis_identity::{introspection::Again, sealed::Opened};
 use portcullis_model::{
     GrantId, InstanceName, OperationName, PolicyId, RequestId, ServiceName, ShownBody, SignInId,
+    TraceParent,
 };
 use portcullis_policy::{Country, Snapshot, edge::HeaderRules};
 
@@ -22,12 +25,14 @@ use crate::{
     browser::Browser,
     canonical::{self, Authority, Canonical, Speaks, single::Present},
     core::Core,
-    filter::{request::TRACEPARENT, trace::TraceParent},
+    filter::request::TRACEPARENT,
     identify::Identity,
     listener::Peer,
+    metrics::{Answered, Sampled},
     reveal::Sight,
     serve::strict::is_stand_in,
     share::Share,
+    spans::Spans,
 };
 
 /// How much of an exchange is on record.
@@ -64,6 +69,10 @@ pub(crate) struct Exchange {
     pub(crate) started: Instant,
     pub(crate) now: Timestamp,
     pub(crate) trace: TraceParent,
+    /// When it was ready to be sent to its upstream.
+    pub(crate) forwarded: Cell<Option<Instant>>,
+    /// What it did, if it is sampled.
+    pub(crate) spans: Spans,
     /// One snapshot per request: route, decision and instance come from the same state.
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) body: Option<Incoming>,
@@ -128,14 +137,20 @@ impl Exchange {
         let headers = &parts.headers;
         let present = Present::of(headers);
         let sent = if present.has(Present::TRACEPARENT) { single(headers) } else { None };
-        let trace = TraceParent::next(sent, core.random());
+        let sent = sent.and_then(|value| TraceParent::read(value.as_bytes()));
+        // What cannot be read is not continued.
+        let present = if sent.is_some() { present } else { present.without(Present::TRACEPARENT) };
+        let started = Instant::now();
+        let (trace, spans) = Spans::begin(&core, sent.as_ref(), now, started);
         let is_grpc = present.has(Present::CONTENT_TYPE) && canonical::is_grpc(headers);
         Self {
             id,
             id_header: id_header(id.to_text()),
-            started: Instant::now(),
+            started,
             now,
             trace,
+            forwarded: Cell::new(None),
+            spans,
             snapshot: core.snapshot(),
             body,
             upgrade: parts.extensions.remove::<OnUpgrade>(),
@@ -201,6 +216,31 @@ impl Exchange {
     pub(crate) fn path(&self) -> &str {
         self.target.as_ref().map_or("", PathAndQuery::path)
     }
+
+    /// Its trace, if it is sampled.
+    pub(crate) fn sampled(&self) -> Sampled {
+        self.spans.is_sampled().then_some((self.trace, self.now))
+    }
+
+    /// What is counted of it when it is answered.
+    pub(crate) fn answered<'a>(
+        &self,
+        service: Option<&'a ServiceName>,
+        decision: &'static str,
+        status: StatusCode,
+    ) -> Answered<'a> {
+        let now = Instant::now();
+        let took = now.saturating_duration_since(self.started);
+        let upstream = self.forwarded.get().map(|sent| now.saturating_duration_since(sent));
+        Answered { service, decision, status, took, upstream, sampled: self.sampled() }
+    }
+
+    /// The spans, which know now what is known of it.
+    pub(crate) fn take_spans(&mut self) -> Spans {
+        let spans = std::mem::take(&mut self.spans);
+        spans.describe(self);
+        spans
+    }
 }
 
 impl Drop for Exchange {
@@ -211,6 +251,7 @@ impl Drop for Exchange {
             Recorded::Held => crate::record::left(self),
             Recorded::Nothing | Recorded::Whole => {}
         }
+        drop(self.take_spans());
     }
 }
 

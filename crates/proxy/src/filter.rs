@@ -10,7 +10,6 @@ pub(crate) mod mask;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod rules;
-pub(crate) mod trace;
 
 use http::{HeaderMap, HeaderName, header};
 

@@ -10,11 +10,12 @@ pub(crate) mod pipe;
 pub(crate) mod tcp;
 pub(crate) mod websocket;
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Instant};
 
 use ::http::{HeaderMap, HeaderValue, Request, uri::PathAndQuery};
+use bytes::Bytes;
 use portcullis_model::{
-    InstanceName, Refusal,
+    InstanceName, Refusal, TraceParent,
     refusal::{Unavailable, UpstreamTrouble},
 };
 use portcullis_policy::Pass;
@@ -26,6 +27,7 @@ use crate::{
     decide::Question,
     exchange::{Exchange, Key},
     filter,
+    spans::Phase,
     upstream::{Kind, Lane, Turn},
 };
 
@@ -165,7 +167,7 @@ impl Outgoing {
             principal: &identity.header,
             assertion,
             request_id: &exchange.id_header,
-            traceparent: exchange.trace.header(),
+            traceparent: traceparent(&exchange.trace),
             client: &exchange.peer.address,
             forwarded: &exchange.peer.forwarded,
             tls: exchange.peer.tls.is_some(),
@@ -174,6 +176,8 @@ impl Outgoing {
         filter::request::add(request.headers_mut(), own);
         masked::ask(exchange, &mut request)?;
         let (target, takes_trailers) = (canonical.target, canonical.takes_trailers);
+        exchange.spans.enter(Phase::Forward);
+        exchange.forwarded.set(Some(Instant::now()));
         Ok(Self { request, target, authority: authority.header().clone(), takes_trailers })
     }
 
@@ -200,6 +204,10 @@ impl Outgoing {
     pub(crate) fn is_idempotent(&self) -> bool {
         self.request.method().is_idempotent()
     }
+}
+
+fn traceparent(trace: &TraceParent) -> Option<HeaderValue> {
+    HeaderValue::from_maybe_shared(Bytes::copy_from_slice(trace.as_bytes())).ok()
 }
 
 /// The header section of an answer as the client gets it.

@@ -10,7 +10,7 @@ use std::{
 
 use ipnet::IpNet;
 use portcullis_identity::{Workloads, dpop::Replays};
-use portcullis_model::{Clock, Entropy, ServiceName};
+use portcullis_model::{Clock, Entropy, ServiceName, Traces};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
@@ -128,6 +128,8 @@ pub struct GateParts {
     pub upstream_certificates: Arc<dyn UpstreamCertificates>,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Where spans of sampled requests go, if any are.
+    pub traces: Option<Arc<dyn Traces>>,
 }
 
 /// Why the gate cannot open.

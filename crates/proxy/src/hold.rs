@@ -47,6 +47,7 @@ use crate::{
     ports::{HeldRequest, HoldAnswer, HoldEnd, NotOpened},
     reveal::Sight,
     route::{self, Operation, Place},
+    spans::Phase,
 };
 
 /// How often a request that waits looks at the clock: what identified its caller may have ended.
@@ -138,6 +139,7 @@ impl Held<'_> {
         }
         let (size, sealed) = self.seal(payload)?;
         let waiting = Waiting::begin(&self.exchange.core);
+        self.exchange.spans.enter(Phase::Hold);
         let event = self.wait(size, shown).await;
         waiting.ended(event.as_ref().map_or("unavailable", word));
         self.exchange.recorded.set(Recorded::Nothing);

@@ -53,6 +53,7 @@ mod sealed;
 mod serve;
 mod share;
 mod slow;
+mod spans;
 mod upstream;
 
 pub use bounds::Bounds;

@@ -1,15 +1,20 @@
 //! What the gate counts. Labels are service names and closed enums, never anything that a client
 //! or a user chooses.
 
+mod latency;
+
 use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc, time::Duration};
 
 use http::StatusCode;
-use portcullis_model::{Refusal, ServiceName};
+use jiff::Timestamp;
+use portcullis_model::{Refusal, ServiceName, TraceParent};
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry,
 };
+
+use self::latency::{DECISIONS, Latencies, Latency, REQUESTS};
 
 use crate::upstream::{Registry, Standing, metrics::Upstreams};
 
@@ -59,7 +64,9 @@ pub(crate) enum TurnedAway {
 pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     refusals: Family<RefusalLabels, Counter>,
-    decisions: Histogram,
+    took: Latencies,
+    forwarded: Latencies,
+    decisions: Latencies,
     open: Gauge,
     watched: Gauge,
     turned_away: Family<TurnedAwayLabels, Counter>,
@@ -71,11 +78,24 @@ pub struct Metrics {
 impl Metrics {
     /// Registers all of them in `registry`.
     pub fn register(registry: &mut registry::Registry) -> Arc<Self> {
-        let buckets = [1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 1e-3, 1e-2];
         let metrics = Self {
             requests: Family::default(),
             refusals: Family::default(),
-            decisions: Histogram::new(buckets),
+            took: Latencies::new(
+                "portcullis_gate_request_seconds",
+                "Time from a request's head to its answer's head, by service and decision",
+                REQUESTS,
+            ),
+            forwarded: Latencies::new(
+                "portcullis_gate_upstream_seconds",
+                "Time from a forwarded request to its answer's head, by service",
+                REQUESTS,
+            ),
+            decisions: Latencies::new(
+                "portcullis_gate_decision_seconds",
+                "Time to decide",
+                DECISIONS,
+            ),
             open: Gauge::default(),
             watched: Gauge::default(),
             turned_away: Family::default(),
@@ -87,7 +107,6 @@ impl Metrics {
         let requests = "Requests by service, decision and class of status";
         registry.register("requests", requests, metrics.requests.clone());
         registry.register("refusals", "Refusals by code", metrics.refusals.clone());
-        registry.register("decision_seconds", "Time to decide", metrics.decisions.clone());
         registry.register("client_connections", "Open client connections", metrics.open.clone());
         let watched = "Registered long-lived connections";
         registry.register("connections", watched, metrics.watched.clone());
@@ -99,6 +118,13 @@ impl Metrics {
         registry.register("holds", holds, metrics.holds.clone());
         registry.register_collector(Box::new(metrics.upstreams.clone()));
         Arc::new(metrics)
+    }
+
+    /// Writes what its registry does not: histograms, as `OpenMetrics` text.
+    pub fn render(&self, text: &mut String) {
+        for latencies in [&self.took, &self.forwarded, &self.decisions] {
+            latencies.render(text);
+        }
     }
 
     /// From now on, what `registry` knows is shown as well.
@@ -122,53 +148,89 @@ impl Drop for Counted {
     }
 }
 
+/// A request that was answered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Answered<'a> {
+    pub(crate) service: Option<&'a ServiceName>,
+    pub(crate) decision: &'static str,
+    pub(crate) status: StatusCode,
+    pub(crate) took: Duration,
+    /// How much of that the upstream had it.
+    pub(crate) upstream: Option<Duration>,
+    pub(crate) sampled: Sampled,
+}
+
+/// The trace of what is sampled, and the time.
+pub(crate) type Sampled = Option<(TraceParent, Timestamp)>;
+
 type Key = (Option<ServiceName>, &'static str, &'static str);
+
+/// Where requests of one kind are counted.
+#[derive(Debug)]
+struct Requests {
+    counter: Counter,
+    took: Arc<Latency>,
+    forwarded: Option<Arc<Latency>>,
+}
 
 /// The metrics as one core counts them: a counter that was found once is not looked for again.
 #[derive(Debug)]
 pub(crate) struct CoreMetrics {
     shared: Arc<Metrics>,
-    requests: RefCell<HashMap<Key, Rc<Counter>, foldhash::fast::RandomState>>,
+    requests: RefCell<HashMap<Key, Rc<Requests>, foldhash::fast::RandomState>>,
+    decisions: Arc<Latency>,
 }
 
 impl CoreMetrics {
     pub(crate) fn new(shared: Arc<Metrics>) -> Self {
-        Self { shared, requests: RefCell::default() }
+        let decisions = shared.decisions.join(String::new());
+        Self { shared, requests: RefCell::default(), decisions }
     }
 
     /// One request was answered.
-    pub(crate) fn answered(
-        &self,
-        service: Option<&ServiceName>,
-        decision: &'static str,
-        status: StatusCode,
-    ) {
-        let status = class(status);
-        let key = (service.cloned(), decision, status);
-        if let Some(counter) = self.requests.borrow().get(&key) {
-            counter.inc();
-            return;
+    pub(crate) fn answered(&self, answered: Answered<'_>) {
+        let Answered { service, decision, status, took, upstream, sampled } = answered;
+        let key = (service.cloned(), decision, class(status));
+        let known = self.requests.borrow().get(&key).map(Rc::clone);
+        let requests = known.unwrap_or_else(|| self.requests(key));
+        requests.counter.inc();
+        requests.took.observe(took, sampled);
+        if let (Some(forwarded), Some(upstream)) = (&requests.forwarded, upstream) {
+            forwarded.observe(upstream, sampled);
         }
-        let service = service.map_or("", |service| service.as_str()).to_owned();
+    }
+
+    /// Where requests of this kind are counted from now on.
+    fn requests(&self, key: Key) -> Rc<Requests> {
+        let (service, decision, status) = key.clone();
+        let mut all = self.requests.borrow_mut();
+        // Times are not told apart by status.
+        let alike = all.iter().find(|((other, how, _), _)| (other, *how) == (&service, decision));
+        let alike = alike.map(|(_, requests)| Rc::clone(requests));
+        let service = service.map(|service| service.to_string()).unwrap_or_default();
+        let (took, forwarded) = if let Some(alike) = alike {
+            (Arc::clone(&alike.took), alike.forwarded.clone())
+        } else {
+            let of = format!("service=\"{service}\"");
+            let took = self.shared.took.join(format!("{of},decision=\"{decision}\""));
+            let forwarded = (decision == "permit").then(|| self.shared.forwarded.join(of));
+            (took, forwarded)
+        };
         let labels = RequestLabels { service, decision, status };
         let counter = self.shared.requests.get_or_create_owned(&labels);
-        counter.inc();
-        self.requests.borrow_mut().insert(key, Rc::new(counter));
+        let requests = Rc::new(Requests { counter, took, forwarded });
+        all.insert(key, Rc::clone(&requests));
+        requests
     }
 
     /// One request was refused.
-    pub(crate) fn refused(
-        &self,
-        service: Option<&ServiceName>,
-        refusal: &Refusal,
-        status: StatusCode,
-    ) {
-        self.answered(service, refusal.decision(), status);
+    pub(crate) fn refused(&self, refusal: &Refusal, answered: Answered<'_>) {
+        self.answered(answered);
         self.shared.refusals.get_or_create(&RefusalLabels { code: refusal.code() }).inc();
     }
 
-    pub(crate) fn decided(&self, took: Duration) {
-        self.shared.decisions.observe(took.as_secs_f64());
+    pub(crate) fn decided(&self, took: Duration, sampled: Sampled) {
+        self.decisions.observe(took, sampled);
     }
 
     /// One more client connection, for as long as what this returns lives.

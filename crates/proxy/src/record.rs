@@ -1,7 +1,7 @@
 //! Every attempt is on record before a byte of it goes upstream, and every refusal before it is
 //! answered. If the record cannot be written, nothing is forwarded, emergencies by sealed credential aside.
 
-use std::cell::Cell;
+use std::{cell::Cell, time::Duration};
 
 use http::StatusCode;
 use jiff::Timestamp;
@@ -16,10 +16,12 @@ use crate::{
     ports::RecordBroken,
     reveal::Sight,
     sealed,
+    spans::Phase,
 };
 
 /// Puts the intent to forward on record and waits until it is as safe as its level asks.
 pub(crate) async fn intent(exchange: &mut Exchange, pass: &Pass) -> Result<(), Refusal> {
+    exchange.spans.enter(Phase::Record);
     let level = level(exchange, pass);
     let recorded = exchange.core.journal.intent(&attempt(exchange, "permit", None), level);
     let safe = match recorded {
@@ -64,9 +66,10 @@ pub(crate) fn outcome(
 ) {
     let sight = exchange.sight.as_deref();
     let met = sight.and_then(Sight::met);
+    let answered = exchange.answered(exchange.service.as_ref(), "permit", status);
     let outcome = Outcome {
         status: status.as_u16(),
-        latency_us: latency(exchange),
+        latency_us: microseconds(answered.took),
         answered_by: Some(answered_by),
         connection,
         error: None,
@@ -76,7 +79,8 @@ pub(crate) fn outcome(
     };
     exchange.recorded.set(Recorded::Whole);
     exchange.core.journal.outcome(exchange.id, &outcome);
-    exchange.core.metrics.answered(exchange.service.as_ref(), "permit", status);
+    exchange.spans.reached(answered_by);
+    exchange.core.metrics.answered(answered);
 }
 
 /// Completes an attempt whose client did not wait for the answer. Nobody got a status; the record
@@ -93,6 +97,7 @@ pub(crate) fn abandoned(exchange: &Exchange) {
         revealed: &[],
     };
     exchange.recorded.set(Recorded::Whole);
+    exchange.spans.told("permit", outcome.error);
     exchange.core.journal.outcome(exchange.id, &outcome);
 }
 
@@ -109,6 +114,7 @@ pub(crate) fn left(exchange: &Exchange) {
         met: None,
         revealed: &[],
     };
+    exchange.spans.told("requestable", Some("client-gone"));
     let attempt = attempt(exchange, "requestable", Some("client-gone"));
     if exchange.core.journal.refused(&attempt, &outcome).is_err() {
         tracing::error!("that a client left could not be put on record");
@@ -121,11 +127,13 @@ pub(crate) fn refused(
     refusal: &Refusal,
     status: StatusCode,
 ) -> Result<(), RecordBroken> {
-    exchange.core.metrics.refused(exchange.service.as_ref(), refusal, status);
+    let answered = exchange.answered(exchange.service.as_ref(), refusal.decision(), status);
+    exchange.core.metrics.refused(refusal, answered);
+    exchange.spans.told(refusal.decision(), Some(refusal.code()));
     let had_intent = exchange.recorded.replace(Recorded::Whole) == Recorded::Intent;
     let outcome = Outcome {
         status: status.as_u16(),
-        latency_us: latency(exchange),
+        latency_us: microseconds(answered.took),
         answered_by: None,
         connection: None,
         error: had_intent.then_some(refusal.code()),
@@ -176,7 +184,11 @@ fn attempt<'a>(
 }
 
 fn latency(exchange: &Exchange) -> u64 {
-    u64::try_from(exchange.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+    microseconds(exchange.started.elapsed())
+}
+
+fn microseconds(took: Duration) -> u64 {
+    u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Puts on record how many strangers were refused and not listed, if any were: now and then, and in the end.

@@ -24,11 +24,13 @@ use crate::{
     ports::KeptRefusal,
     ports::RecordBroken,
     record,
+    spans::Phase,
     tunnel::PROTOCOL,
 };
 
 /// Answers `refusal`. Never forwards, never fails.
 pub(crate) async fn refuse(exchange: &mut Exchange, mut refusal: Refusal) -> Response<DownBody> {
+    exchange.spans.enter(Phase::Refuse);
     if let Refusal::Requestable(requestable) = &mut refusal {
         keep(exchange, requestable).await;
     }

@@ -25,6 +25,7 @@ use crate::{
     limit,
     listener::Peer,
     record, refuse, reveal, route, share,
+    spans::Phase,
 };
 
 /// A request that may be forwarded: decided, and on record.
@@ -63,7 +64,9 @@ pub(crate) async fn serve(
         verdict.settle(response.status() == StatusCode::SWITCHING_PROTOCOLS);
     }
     let share = exchange.share.take();
-    response.map(|body| Answer::new(body, turn, share))
+    exchange.spans.answered(response.status());
+    let spans = exchange.take_spans();
+    response.map(|body| Answer::new(body, turn, share, spans))
 }
 
 /// Why a request is not read.
@@ -147,7 +150,9 @@ async fn admit(exchange: &mut Exchange, parts: Parts) -> Result<Admitted, Refusa
     let peer = &exchange.peer;
     let mut request = canonical::read(parts, exchange.present, peer.tls.as_ref(), &peer.last_host)?;
     exchange.reads_as(&request);
+    exchange.spans.enter(Phase::Identify);
     let mut caller = identify::identify(exchange, &request.authority, &mut request.headers).await?;
+    exchange.spans.enter(Phase::Route);
     let place = route::place(exchange, &mut request)?;
     caller.check_service(&place.service)?;
     // INVARIANT: what follows sees the headers that an upstream may get, and no others.
@@ -156,6 +161,7 @@ async fn admit(exchange: &mut Exchange, parts: Parts) -> Result<Admitted, Refusa
         filter::rules::of_request(rules, &mut request.headers);
     }
     let operation = route::operation(exchange, &caller, &place, &request)?;
+    exchange.spans.enter(Phase::Inspect);
     let Inspected { facts, payload } =
         inspect::inspect(exchange, &caller, &operation, &request).await?;
     let (pass, question, payload) =
@@ -168,10 +174,12 @@ async fn admit(exchange: &mut Exchange, parts: Parts) -> Result<Admitted, Refusa
             }
             Err(refusal) => return Err(refusal),
         };
+    exchange.spans.enter(Phase::Limit);
     share::take(exchange)?;
     limit::admit(exchange, &pass).await?;
     decide::used(&exchange.core, &pass);
     if exchange.sight.is_some() {
+        exchange.spans.enter(Phase::Reveal);
         reveal::decide(exchange, &question);
     }
     record::intent(exchange, &pass).await?;
@@ -180,6 +188,7 @@ async fn admit(exchange: &mut Exchange, parts: Parts) -> Result<Admitted, Refusa
 
 /// Filter request, forward, filter response, record the outcome.
 async fn carry(exchange: &mut Exchange, admitted: Admitted) -> Result<Response<DownBody>, Refusal> {
+    exchange.spans.enter(Phase::Connect);
     match admitted.request.speaks {
         Speaks::Http | Speaks::Grpc => forward::http::forward(exchange, admitted).await,
         // Rare and large: boxed, so that every idle connection does not reserve room for it.

@@ -87,6 +87,16 @@ impl Screen {
         let _ = writeln!(std::io::stdout().lock(), "{}", escaped_json(text));
     }
 
+    /// One more line of an answer that does not end. Whether anybody reads it.
+    pub(crate) fn next_line(&self, text: &str) -> bool {
+        writeln!(std::io::stdout().lock(), "{}", escaped(text)).is_ok()
+    }
+
+    /// The same of JSON.
+    pub(crate) fn next_json_line(&self, text: &str) -> bool {
+        writeln!(std::io::stdout().lock(), "{}", escaped_json(text)).is_ok()
+    }
+
     /// The API's body.
     pub(crate) fn body(&self, body: &Value) {
         let text = serde_json::to_string_pretty(body).unwrap_or_default();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Result;
+use portcullis_model::Traces;
 use portcullis_proxy::{
     AssertionSigner, Browsers, Gate, GateConfig, GateHandle, GateParts, ListenerConfig, Metrics,
     ports::{Countries, SealedUses},
@@ -29,6 +30,7 @@ pub(super) struct Given {
     pub(super) cores: Cores,
     pub(super) handed: Handed,
     pub(super) countries: Arc<dyn Countries>,
+    pub(super) traces: Option<Arc<dyn Traces>>,
 }
 
 /// Opens it. A port in use or an unusable key is an error here.
@@ -39,7 +41,7 @@ pub(super) fn open(
     runtime: &Handle,
     given: Given,
 ) -> Result<GateHandle> {
-    let Given { signer, metrics, cores, mut handed, countries } = given;
+    let Given { signer, metrics, cores, mut handed, countries, traces } = given;
     let listeners = loaded.config.listeners.iter().map(|listener| ListenerConfig {
         name: listener.name.clone(),
         address: listener.address,
@@ -78,6 +80,7 @@ pub(super) fn open(
         clock: Arc::clone(&house.clock),
         signer,
         metrics,
+        traces,
     };
     Ok(Gate::new(config, all).run(cores.number)?)
 }

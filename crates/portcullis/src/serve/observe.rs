@@ -6,17 +6,17 @@ use std::{
 };
 
 use portcullis_api::{
-    parts::{Readiness, Ready, RenderMetrics, Standing},
+    parts::{MetricsFormat, Readiness, Ready, RenderMetrics, Standing},
     services::{HealthBody, InstanceBody},
 };
 use portcullis_control::Snapshots;
-use portcullis_log::HealthState;
-use portcullis_proxy::{Health, Metrics};
+use portcullis_log::{Health, HealthState, Log, LogError, Reader};
+use portcullis_proxy::Metrics;
 use portcullis_store::Store;
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric, text::encode},
-    metrics::counter::ConstCounter,
+    encoding::{DescriptorEncoder, EncodeMetric, text::encode_registry},
+    metrics::{counter::ConstCounter, gauge::ConstGauge},
     registry::Registry,
 };
 
@@ -31,9 +31,9 @@ pub(super) fn standing(metrics: &Arc<Metrics>) -> Standing {
             name: instance.instance.to_string(),
             zone: instance.zone,
             health: match instance.health {
-                Health::Up => HealthBody::Up,
-                Health::Unwell => HealthBody::Unwell,
-                Health::Ejected => HealthBody::Ejected,
+                portcullis_proxy::Health::Up => HealthBody::Up,
+                portcullis_proxy::Health::Unwell => HealthBody::Unwell,
+                portcullis_proxy::Health::Ejected => HealthBody::Ejected,
             },
         });
         all.collect()
@@ -43,25 +43,80 @@ pub(super) fn standing(metrics: &Arc<Metrics>) -> Standing {
 /// A store that takes longer is as good as gone.
 const STORE_ANSWERS: Duration = Duration::from_secs(2);
 
-/// Renders `registry`.
-pub(super) fn metrics(registry: Registry) -> RenderMetrics {
+/// Renders `registry`, and what the gate counts beside it.
+pub(super) fn metrics(registry: Registry, gate: Arc<Metrics>) -> RenderMetrics {
     let registry = Mutex::new(registry);
-    Box::new(move || {
+    Box::new(move |format| {
         let registry = registry.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = String::new();
-        match encode(&mut text, &registry) {
-            Ok(()) => text,
-            Err(error) => {
-                tracing::error!(%error, "metrics cannot be rendered");
-                String::new()
-            }
+        if let Err(error) = encode_registry(&mut text, &registry) {
+            tracing::error!(%error, "metrics cannot be rendered");
+            return String::new();
+        }
+        gate.render(&mut text);
+        match format {
+            MetricsFormat::OpenMetrics => text + "# EOF\n",
+            MetricsFormat::Prometheus => super::exposition::classic(&text),
         }
     })
 }
 
+/// Shows what the decision point and the record count.
+pub(super) fn register(
+    house: &House,
+    shipping: Option<&Arc<Shipping>>,
+    registry: &mut Registry,
+) -> Result<(), LogError> {
+    let snapshots = Arc::clone(house.control.snapshots());
+    registry.register_collector(Box::new(Evaluations(snapshots)));
+    registry.register_collector(Box::new(Record::of(&house.log)?));
+    registry.register_collector(Box::new(house.anchors.clone()));
+    super::record_metrics::register(registry, house, shipping);
+    Ok(())
+}
+
+/// What is seen of the record.
+#[derive(Debug)]
+struct Record {
+    health: Arc<Health>,
+    reader: Reader,
+}
+
+impl Record {
+    fn of(log: &Log) -> Result<Self, LogError> {
+        Ok(Self { health: log.handle().health(), reader: Reader::open(log.directory())? })
+    }
+}
+
+impl Collector for Record {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let mut show = |name: &str, help: &str, value: f64| {
+            let gauge = ConstGauge::new(value);
+            let name = format!("portcullis_record_{name}");
+            let metric = encoder.encode_descriptor(&name, help, None, gauge.metric_type())?;
+            gauge.encode(metric)
+        };
+        let working = if self.health.is_working() { 1.0 } else { 0.0 };
+        show("working", "1 while the record is written and is not behind", working)?;
+        let help = "How long what is not in a signed checkpoint yet may have waited for that";
+        show("lag_seconds", help, self.health.lag().as_secs_f64())?;
+        // What cannot be read is not shown: nothing is no size.
+        #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 entries")]
+        let size = self.reader.size().map(|size| size as f64);
+        if let Ok(size) = size {
+            show("entries", "Entries in the newest signed checkpoint", size)?;
+        }
+        if let Some(signed) = self.reader.signed_at() {
+            let help = "When the newest checkpoint was signed, in seconds since 1970";
+            show("checkpoint_timestamp_seconds", help, signed.as_secs_f64())?;
+        }
+        Ok(())
+    }
+}
+
 /// What the bundle in force could not evaluate, as the decision point counts it.
 #[derive(Debug)]
-pub(super) struct Evaluations(pub(super) Arc<Snapshots>);
+struct Evaluations(Arc<Snapshots>);
 
 impl Collector for Evaluations {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {

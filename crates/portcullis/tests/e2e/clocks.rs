@@ -80,7 +80,7 @@ when {{ principal has onCall && principal.onCall.contains(Schedule::"primary") }
     assert_eq!(said.status, 409, "{}", said.text());
 }
 
-fn with_a_clock_that_can_be_set() -> Payments {
+pub(crate) fn with_a_clock_that_can_be_set() -> Payments {
     Payments::furnished(Upstream::start(), |plan: Plan| {
         let service = format!(
             "name: sse\nhosts: [sse.example.com]\nupstream: {{instances: {{i-1: \"http://{}\"}}}}",

@@ -37,6 +37,11 @@ const CHANGES_NOTHING: [&str; 7] = [
     "POST /scim/v2/Groups/.search",
 ];
 
+/// Whether this call changes nothing that lasts.
+pub(crate) fn changes_nothing(operation: &str) -> bool {
+    CHANGES_NOTHING.contains(&operation)
+}
+
 const ASK: &str = "POST /v1/access-requests";
 
 const ADMINS: &str = r#"

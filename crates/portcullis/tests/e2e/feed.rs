@@ -38,8 +38,13 @@ impl Stream {
 
     /// With these headers.
     fn with(control: SocketAddr, headers: &str) -> Self {
+        Self::of(control, "", headers)
+    }
+
+    /// With this query and these headers.
+    fn of(control: SocketAddr, query: &str, headers: &str) -> Self {
         let mut wire = Wire::connect(control);
-        wire.send(format!("GET /v1/events HTTP/1.1\r\nHost: {control}\r\n{headers}\r\n"));
+        wire.send(format!("GET /v1/events{query} HTTP/1.1\r\nHost: {control}\r\n{headers}\r\n"));
         let head = String::from_utf8(wire.read_until(b"\r\n\r\n")).unwrap();
         assert!(head.starts_with("HTTP/1.1 200") && head.contains("text/event-stream"), "{head}");
         Self(wire)
@@ -238,5 +243,42 @@ fn i19_clients_do_not_come_again_all_at_once() {
     for (retry, seen) in told {
         std::thread::sleep(Duration::from_millis(retry).saturating_sub(restarted.elapsed()));
         assert!(listen(payments.house.control, seen).block().id >= seen);
+    }
+}
+
+#[test]
+fn a_stream_tells_of_what_was_asked_for_and_of_nothing_that_one_may_not_see() {
+    let payments = Payments::open();
+    let (ana, ben, lea) = (payments.enter(&ana()), payments.enter(&ben()), payments.enter(&lea()));
+    let open = |visitor: &Visitor<'_>, query: &str| {
+        let head = format!("Authorization: Bearer {}\r\n", visitor.control);
+        Stream::of(payments.house.control, query, &head)
+    };
+    let mut grants = open(&ana, "?type=grant&service=payments&principal=corp:ana");
+    // A filter shows nobody more than they may see.
+    let mut curious = open(&ben, "?principal=corp:ana");
+    let mut reviewer = open(&lea, "?type=access-request&principal=corp:ben");
+    let asked = ana.ask(&ana.refund(1), json!({})).json();
+    assert_eq!(asked["state"], "approved", "{asked:#}");
+    let told = grants.find(|told| !told.kind.is_empty());
+    assert_eq!((told.kind.as_str(), &told.json()["id"]), ("grant", &asked["grants"][0]));
+    let own = ben.ask(&ben.refund(2), json!({})).json();
+    let told = reviewer.find(|told| !told.kind.is_empty());
+    assert_eq!((told.kind.as_str(), &told.json()["id"]), ("access-request", &own["id"]));
+    assert!(ben.call("POST", "/v1/sign-out", None).status < 300);
+    let mut told = curious.block();
+    while told.kind != "end" {
+        assert!(told.kind.is_empty() && told.data.is_empty(), "{told:?}");
+        told = curious.block();
+    }
+    for wrong in ["?type=none", "?what=1", "?grant=none"] {
+        let head = format!(
+            "GET /v1/events{wrong} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\n\r\n",
+            ana.control
+        );
+        let mut wire = Wire::connect(payments.house.control);
+        wire.send(head);
+        let status = wire.response().unwrap().status;
+        assert!([400, 422].contains(&status), "{wrong}: {status}");
     }
 }

@@ -142,6 +142,11 @@ impl Payments {
         Visitor { payments: self, control, gate }
     }
 
+    /// The control token of somebody who may read the record.
+    pub(crate) fn auditor(&self) -> String {
+        self.auditor.clone()
+    }
+
     /// The record, once `enough` is in it.
     pub(crate) fn record(&self, enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
         self.house.record(&self.auditor, enough)

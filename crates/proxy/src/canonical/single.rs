@@ -42,6 +42,7 @@ impl Present {
     pub(crate) const RESERVED: Self = Self(1 << 15);
     pub(crate) const COOKIE: Self = Self(1 << 18);
     pub(crate) const ORIGIN: Self = Self(1 << 19);
+    pub(crate) const TRACESTATE: Self = Self(1 << 20);
     const TWICE: Self = Self(1 << 16);
     const NOT_ASCII: Self = Self(1 << 17);
     /// The headers that decide something.
@@ -79,6 +80,11 @@ impl Present {
         Ok(())
     }
 
+    /// All but `those`.
+    pub(crate) const fn without(self, those: Self) -> Self {
+        Self(self.0 & !those.0)
+    }
+
     const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
@@ -108,6 +114,7 @@ impl Present {
             "cookie" => Self::COOKIE,
             "origin" => Self::ORIGIN,
             "traceparent" => Self::TRACEPARENT,
+            "tracestate" => Self::TRACESTATE,
             "keep-alive"
             | "proxy-connection"
             | "proxy-authenticate"

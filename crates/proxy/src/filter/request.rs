@@ -11,6 +11,7 @@ const ASSERTION: HeaderName = HeaderName::from_static("portcullis-assertion");
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("portcullis-request-id");
 /// W3C trace context.
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -23,6 +24,10 @@ pub(crate) fn strip(headers: &mut HeaderMap, present: Present) {
     }
     if present.has(Present::EXPECT) {
         headers.remove(header::EXPECT);
+    }
+    // What others noted about a trace that is not continued (W3C Trace Context, 4.3).
+    if present.has(Present::TRACESTATE) && !present.has(Present::TRACEPARENT) {
+        headers.remove(TRACESTATE);
     }
     headers.remove(header::HOST);
     if present.has(Present::RESERVED) {

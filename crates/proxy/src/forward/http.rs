@@ -34,6 +34,7 @@ use crate::{
     record, reveal,
     serve::Admitted,
     slow,
+    spans::Phase,
     upstream::{Kind, Sent},
 };
 
@@ -76,6 +77,7 @@ pub(crate) async fn forward(
     let span = exchange.core.config.bounds.body;
     let waiting = Waiting { deadline, span, watched: watched.as_ref(), question: &question };
     let response = waiting.answer(exchange, &mut destination, sending, again).await?;
+    exchange.spans.enter(Phase::Filter);
     let Destination { instance, mut lane } = destination;
     lane.answered(response.status());
     // RFC 9110 section 15.2.2: nobody asked for another protocol, and nobody here would decide what is

@@ -26,6 +26,7 @@ use crate::{
     refuse::problem,
     route::{self, Place},
     share::{self, Share},
+    spans::Phase,
     upstream::Duplex,
 };
 
@@ -51,6 +52,7 @@ pub(crate) async fn serve<S: Duplex>(core: Rc<Core>, peer: Rc<Peer>, to: &Direct
         Ok(opened) => {
             // For as long as it lives, it counts for whom it is and for nothing else.
             let _share = exchange.share.take().map(Share::into_tunnel);
+            exchange.spans.enter(Phase::Forward);
             opened.carry(&exchange, stream).await;
         }
         Err(refusal) => {
@@ -69,7 +71,9 @@ async fn admit(exchange: &mut Exchange, to: &Direct) -> Result<Opened, Refusal> 
     if let Some(name) = server_name(exchange) {
         exchange.leads_to(Rc::new(name));
     }
+    exchange.spans.enter(Phase::Identify);
     let caller = identify::by_certificate(exchange)?;
+    exchange.spans.enter(Phase::Route);
     let place = place(exchange, to)?;
     caller.check_service(&place.service)?;
     let snapshot = exchange.snapshot.clone();
@@ -79,10 +83,12 @@ async fn admit(exchange: &mut Exchange, to: &Direct) -> Result<Opened, Refusal> 
     let principal = &caller.identity.subject.principal().id;
     let Inspected { facts, .. } = inspect::connection(principal, &operation);
     let (pass, question) = decide::decide(exchange, &caller, operation, None, facts)?;
+    exchange.spans.enter(Phase::Limit);
     share::take(exchange)?;
     limit::admit(exchange, &pass).await?;
     decide::used(&exchange.core, &pass);
     record::intent(exchange, &pass).await?;
+    exchange.spans.enter(Phase::Connect);
     tcp::open(exchange, pass, &question).await
 }
 

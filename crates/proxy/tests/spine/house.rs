@@ -119,6 +119,7 @@ impl House {
             upstream_certificates: Arc::clone(&ports) as _,
             countries: Arc::clone(&ports) as _,
             metrics: Metrics::register(&mut prometheus_client::registry::Registry::default()),
+            traces: None,
         };
         let name = "gate".to_owned();
         let (tls, sockets, proxies, direct) = (None, Arc::new([]), Vec::new(), None);
