@@ -9,8 +9,9 @@ use portcullis_model::Window;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use self::anchors::Anchor;
 pub(crate) use self::{
-    anchors::{Anchor, AnchorPlace},
+    anchors::AnchorPlace,
     ship::{S3, Ship, ShipTo},
 };
 use super::{section::Field, size::Size};

@@ -25,7 +25,7 @@ use prometheus_client::{
 use tokio::runtime::Handle;
 
 use self::{file::AnchorFile, webhook::AnchorWebhook};
-use crate::config::{Anchor, AnchorPlace, Loaded};
+use crate::config::{AnchorPlace, Loaded};
 
 /// After a failure it is tried again so soon, or at its pace if that is sooner.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -133,9 +133,9 @@ impl Anchors {
                 keys: log.keys().clone(),
                 log: log.handle(),
             };
-            let (shown, pace) = (Arc::clone(&standing), pace(anchor));
+            let (shown, every) = (Arc::clone(&standing), anchor.every.get());
             runtime.spawn(async move {
-                while let Some(pause) = turn(&mut place, &source, &shown, pace).await {
+                while let Some(pause) = turn(&mut place, &source, &shown, every).await {
                     tokio::time::sleep(pause).await;
                 }
             });
@@ -143,10 +143,6 @@ impl Anchors {
         });
         Ok(Self(Arc::new(anchors.collect::<Result<_>>()?)))
     }
-}
-
-fn pace(anchor: &Anchor) -> Duration {
-    anchor.every.get()
 }
 
 /// What checkpoints are taken from.
@@ -168,7 +164,7 @@ async fn turn(
     place: &mut Place,
     source: &Source,
     standing: &Standing,
-    pace: Duration,
+    every: Duration,
 ) -> Option<Duration> {
     let anchored = match place {
         Place::File(file) => file.bring(&source.reader, &source.keys).await,
@@ -180,7 +176,7 @@ async fn turn(
             if standing.failing.swap(false, Ordering::Relaxed) {
                 tracing::info!(anchor = standing.kind, size, "checkpoints are anchored again");
             }
-            Some(pace)
+            Some(every)
         }
         Err(Trouble::NotContinued(why)) => {
             standing.failing.store(true, Ordering::Relaxed);
@@ -191,7 +187,7 @@ async fn turn(
             standing.failures.fetch_add(1, Ordering::Relaxed);
             standing.failing.store(true, Ordering::Relaxed);
             tracing::error!(anchor = standing.kind, %why, "a checkpoint could not be anchored");
-            Some(pace.min(AGAIN))
+            Some(every.min(AGAIN))
         }
     }
 }

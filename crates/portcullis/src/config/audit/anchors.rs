@@ -58,7 +58,7 @@ impl Anchor {
         let token = section.field("token");
         let every = section.field("every");
         section.unsupported("s3");
-        let (place, pace) = match (file, webhook) {
+        let (place, usual) = match (file, webhook) {
             (Some(file), None) => {
                 if let Some(token) = token {
                     token.error("a file takes no `token`".into(), None);
@@ -85,7 +85,7 @@ impl Anchor {
             }
         };
         section.finish();
-        let every = every.map_or_else(|| Window::new(pace).ok(), |field| field.parsed());
+        let every = every.map_or_else(|| Window::new(usual).ok(), |field| field.parsed());
         Some(Self { place: place?, every: every? })
     }
 }
