@@ -247,5 +247,8 @@ pub(crate) async fn log_file(
 #[utoipa::path(get, path = "/v1/audit/key", tag = "audit", operation_id = "log_key", security(()),
     responses((status = 200, body = LogKeyBody)))]
 pub(crate) async fn key(State(api): State<Shared>) -> Json<LogKeyBody> {
-    Json(LogKeyBody { key: api.log_public_key.clone(), keys: api.log_keys.clone() })
+    let keys = api.log_keys.clone();
+    // Without the sizes.
+    let key = keys.last().and_then(|line| line.split(' ').next()).unwrap_or_default().to_owned();
+    Json(LogKeyBody { key, keys })
 }

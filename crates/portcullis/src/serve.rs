@@ -159,7 +159,6 @@ impl Running {
             standing: observe::standing(&metrics),
             traces: traces.clone(),
             assertion_keys: serde_json::json!({ "keys": [signer.jwk()] }),
-            log_public_key: house.log.verifier_key().to_owned(),
             log_keys: house.log.keys().all().iter().map(ToString::to_string).collect(),
             base_url: gate::base_url(&settings.control.url),
             clock: Arc::clone(&house.clock),

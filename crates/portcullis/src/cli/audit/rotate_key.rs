@@ -28,7 +28,7 @@ impl RotateKey {
                 public.display()
             ))
         })?;
-        let keys = Keys::parse(&text).map_err(|what| Failure::WrongUse(what.to_string()))?;
+        let keys = Keys::parse(&text).map_err(Failure::WrongUse)?;
         let rotated = Log::rotate_key(&LogOptions {
             directory: self.record.clone(),
             name: keys.name().to_owned(),

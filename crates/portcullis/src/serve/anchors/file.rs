@@ -82,10 +82,10 @@ impl AnchorFile {
         for held in held.iter().rev().take(COMPARED) {
             reader.still_holds(&held.checkpoint, keys)?;
         }
-        if let Some(newest) = held.into_iter().max_by_key(|held| held.size) {
-            if self.newest.as_ref().is_none_or(|known| known.size < newest.size) {
-                self.newest = Some(newest);
-            }
+        if let Some(newest) = held.into_iter().max_by_key(|held| held.size)
+            && self.newest.as_ref().is_none_or(|known| known.size < newest.size)
+        {
+            self.newest = Some(newest);
         }
         self.read += whole as u64;
         Ok(whole < text.len())
