@@ -8,7 +8,7 @@ use std::path::Path;
 use tlog_tiles::Hash;
 
 use crate::{
-    Finding, Reader, checkpoint,
+    Finding, Keys, Reader, checkpoint,
     tiles::{Edge, Shelf, TileName, WIDTH, decode_hashes, leaf_hash, nodes_at, split_bundle},
 };
 
@@ -39,7 +39,8 @@ pub fn spot_check(
         };
     };
     let text = String::from_utf8_lossy(&text);
-    let signed = checkpoint::open(&text, verifier_key).map_err(Finding::Checkpoint)?;
+    let keys = Keys::parse(verifier_key).map_err(Finding::Checkpoint)?;
+    let signed = checkpoint::open(&text, &keys).map_err(Finding::Checkpoint)?;
     if signed.size < before.size {
         return Err(Finding::Truncated { held: before.size, found: signed.size });
     }
@@ -126,9 +127,9 @@ impl Tree<'_> {
         Ok(hashes)
     }
 
-    fn name(&self, shelf: Shelf, at: u64) -> Result<TileName, Finding> {
-        let none = || broken(TileName::full(shelf, at), "is missing");
-        TileName::within(shelf, at, self.size).ok_or_else(none)
+    fn name(&self, of: Shelf, index: u64) -> Result<TileName, Finding> {
+        let none = || broken(TileName::full(of, index), "is missing");
+        TileName::within(of, index, self.size).ok_or_else(none)
     }
 
     fn read(&self, name: TileName) -> Result<Vec<u8>, Finding> {

@@ -42,7 +42,9 @@ pub(super) async fn run(
                 LooksFor::Record { every } if *due <= Instant::now() => {
                     *due = Instant::now() + every.get();
                     let mut numbers = [[0; 8]; BUNDLES];
-                    numbers.iter_mut().for_each(|bytes| core.entropy.fill(bytes));
+                    for bytes in &mut numbers {
+                        core.entropy.fill(bytes);
+                    }
                     let numbers = numbers.into_iter().map(u64::from_le_bytes).collect();
                     let wrong = around.verify(numbers).await.err();
                     wrong.iter().map(|why| firing::record(why)).collect()

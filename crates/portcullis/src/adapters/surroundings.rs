@@ -38,7 +38,7 @@ impl Around {
             countries,
             health: log.handle().health(),
             record: log.directory().to_owned(),
-            key: log.verifier_key().to_owned(),
+            key: log.keys().to_string(),
             seen: Arc::default(),
             certificates: certificates(config, base),
         }
@@ -97,27 +97,29 @@ fn certificates(config: &Config, base: &Path) -> Vec<(String, PathBuf)> {
     let own = |tls: &Tls| tls.certificate.clone();
     for listener in &config.listeners {
         let Some(tls) = &listener.tls else { continue };
-        let what = || format!("certificate of listener {}", listener.name);
-        tls.files.iter().for_each(|files| add(what(), &own(files)));
-        match &tls.client_ca {
-            Some(ClientCa::Only(path)) => {
-                add(format!("authorities of clients at listener {}", listener.name), path);
-            }
-            Some(ClientCa::Each(each)) => {
-                for path in each.values() {
-                    add(format!("authorities of clients at listener {}", listener.name), path);
-                }
-            }
-            None => {}
+        if let Some(files) = &tls.files {
+            add(format!("certificate of listener {}", listener.name), &own(files));
+        }
+        let authorities = match &tls.client_ca {
+            Some(ClientCa::Only(path)) => vec![path],
+            Some(ClientCa::Each(each)) => each.values().collect(),
+            None => Vec::new(),
+        };
+        for path in authorities {
+            add(format!("authorities of clients at listener {}", listener.name), path);
         }
     }
-    config.control.tls.iter().for_each(|tls| add("certificate of control".into(), &own(tls)));
+    if let Some(tls) = &config.control.tls {
+        add("certificate of control".into(), &own(tls));
+    }
     for service in &config.services {
         let Some(tls) = &service.upstream.tls else { continue };
-        tls.files
-            .iter()
-            .for_each(|files| add(format!("certificate for {}", service.name), &own(files)));
-        tls.ca.iter().for_each(|ca| add(format!("authorities of {}", service.name), ca));
+        if let Some(files) = &tls.files {
+            add(format!("certificate for {}", service.name), &own(files));
+        }
+        if let Some(ca) = &tls.ca {
+            add(format!("authorities of {}", service.name), ca);
+        }
     }
     for sink in &config.export {
         let ca = match &sink.to {
@@ -125,7 +127,9 @@ fn certificates(config: &Config, base: &Path) -> Vec<(String, PathBuf)> {
             To::Syslog(to) => to.ca.as_ref(),
             To::File(_) => None,
         };
-        ca.into_iter().for_each(|ca| add(format!("authorities of sink {}", sink.name), ca));
+        if let Some(ca) = ca {
+            add(format!("authorities of sink {}", sink.name), ca);
+        }
     }
     files
 }

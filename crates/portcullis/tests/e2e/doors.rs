@@ -256,9 +256,11 @@ fn all_doors_are_known(payments: &Payments, mut walked: BTreeSet<String>) {
     assert_eq!(changing.collect::<BTreeSet<_>>(), walked, "a door that this test does not know");
 }
 
-/// Doors with credentials of their own, whose events `jobs` and `directory` look for; those to what
-/// is not configured here, with which `sealed` deals; and one that takes a report to sign off, in `reports`.
-const ELSEWHERE: [&str; 14] = [
+/// Doors with credentials of their own, whose events `jobs` and `directory` look for; and those to what
+/// is not configured here, with which `sealed`, `exports` and `alerts` deal, and `reports`.
+const ELSEWHERE: [&str; 16] = [
+    "POST /v1/exports/{name}/test",
+    "POST /v1/alerts/{webhook}/test",
     "POST /v1/reports/access/sign-offs",
     "POST /v1/sealed-credentials",
     "POST /v1/sealed-credentials/{id}/agree",

@@ -16,7 +16,9 @@ fn leaf(kind: &str) -> Value {
 
 fn with(kind: &str, more: Value) -> Value {
     let mut leaf = leaf(kind);
-    leaf.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    if let (Value::Object(leaf), Value::Object(more)) = (&mut leaf, more) {
+        leaf.extend(more);
+    }
     leaf
 }
 
