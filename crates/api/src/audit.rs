@@ -136,6 +136,8 @@ pub struct EventBody {
 pub struct LogKeyBody {
     /// A C2SP signed-note verifier key.
     pub key: String,
+    /// It and the keys before it, each with the sizes that it may sign, as `log.pub` has them.
+    pub keys: Vec<String>,
 }
 
 impl EventQuery {
@@ -245,5 +247,5 @@ pub(crate) async fn log_file(
 #[utoipa::path(get, path = "/v1/audit/key", tag = "audit", operation_id = "log_key", security(()),
     responses((status = 200, body = LogKeyBody)))]
 pub(crate) async fn key(State(api): State<Shared>) -> Json<LogKeyBody> {
-    Json(LogKeyBody { key: api.log_public_key.clone() })
+    Json(LogKeyBody { key: api.log_public_key.clone(), keys: api.log_keys.clone() })
 }

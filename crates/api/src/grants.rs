@@ -82,6 +82,19 @@ pub struct GrantBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub idle: Option<Window>,
+    /// Where its start is on record; said of one grant, not in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<GrantRecordBody>,
+}
+
+/// Where the start of a grant is on record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = GrantRecord)]
+pub struct GrantRecordBody {
+    /// The event's position in the log.
+    pub seq: u64,
+    /// Where its proof is to be had.
+    pub proof: String,
 }
 
 impl GrantBody {
@@ -118,6 +131,7 @@ impl GrantBody {
                 max_uses: grant.max_uses,
                 uses: grant.uses,
                 idle: grant.idle,
+                record: None,
             }
         }
     }
@@ -164,8 +178,11 @@ pub(crate) async fn grant(
     State(api): State<Shared>,
     Path(id): Path<String>,
 ) -> Answer<Json<GrantBody>> {
-    let grant = api.control.grant(&op, id_of(&id)?).await?;
-    Ok(Json(GrantBody::seen_by(&api.control, &op)(grant)))
+    let id = id_of(&id)?;
+    let grant = api.control.grant(&op, id).await?;
+    let seq = api.control.place_of_grant(&op, id).await?;
+    let record = seq.map(|seq| GrantRecordBody { seq, proof: format!("/v1/grants/{id}/proof") });
+    Ok(Json(GrantBody { record, ..GrantBody::seen_by(&api.control, &op)(grant) }))
 }
 
 /// How a grant is revoked.
@@ -302,6 +319,6 @@ pub(crate) async fn extend(
     Ok((StatusCode::CREATED, Json(view.into())))
 }
 
-fn id_of(text: &str) -> Answer<GrantId> {
+pub(crate) fn id_of(text: &str) -> Answer<GrantId> {
     named(text, "the grant")
 }

@@ -18,6 +18,7 @@ pub mod device;
 pub(crate) mod edge;
 pub(crate) mod error;
 pub mod events;
+pub mod evidence;
 pub mod exports;
 pub(crate) mod extract;
 pub mod grants;
@@ -26,13 +27,14 @@ pub mod incidents;
 mod openapi;
 pub mod operations;
 pub mod page;
-mod pages;
+pub mod pages;
 pub mod parts;
 pub mod passkeys;
 pub mod policy;
 pub mod principal;
 pub mod principals;
 pub mod problem_kind;
+pub mod proofs;
 pub mod refusals;
 pub mod reports;
 pub mod runs;
@@ -104,6 +106,8 @@ fn documented() -> OpenApiRouter<Shared> {
         .merge(connections::routes())
         .merge(device::routes())
         .merge(audit::routes())
+        .merge(proofs::routes())
+        .merge(evidence::routes())
         .merge(exports::routes())
         .merge(bundle::routes())
         .merge(policy::routes())

@@ -51,6 +51,8 @@ pub struct ApiParts {
     pub assertion_keys: serde_json::Value,
     /// The key that checkpoints of the log verify with, as a C2SP signed-note verifier key.
     pub log_public_key: String,
+    /// That key and those before it, each with the sizes that it may sign, as `log.pub` has them.
+    pub log_keys: Vec<String>,
     /// What people and upstreams call this server, without a slash at the end.
     pub base_url: String,
     /// For request ids.

@@ -3,6 +3,7 @@
 mod directory;
 mod eyes;
 mod facts;
+mod proofs;
 mod reading;
 mod sealed;
 

@@ -43,6 +43,7 @@ pub use publisher::Snapshots;
 pub use usecase::{
     cuts::{Cut, Cuts},
     directory::{GroupAttributes, UserAttributes},
+    evidence::{DecidingPolicy, Evidence, EvidenceProof, EvidenceSubject},
     hold::Waiting,
     record::Export,
 };

@@ -30,6 +30,19 @@ pub struct LogEntry {
     pub json: String,
 }
 
+/// Hashes that lead from a record, or from an earlier size, to the root of the log at `size`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogPath {
+    /// The size of the tree that it leads to.
+    pub size: u64,
+    /// The root of that tree, in base64.
+    pub root: String,
+    /// The hashes, in base64, as RFC 6962 orders them.
+    pub hashes: Vec<String>,
+    /// The signed checkpoint of that size; only the newest one is kept.
+    pub checkpoint: Option<String>,
+}
+
 /// The transparency log, as control writes and reads it.
 #[async_trait]
 pub trait EventLog: Debug + Send + Sync {
@@ -44,6 +57,26 @@ pub trait EventLog: Debug + Send + Sync {
 
     /// A published file of the log by its C2SP path; `None` if there is no such file.
     async fn file(&self, path: &str) -> Result<Option<Vec<u8>>, LogUnavailable>;
+
+    /// The leaf at `position` with its proof at the newest checkpoint, as a C2SP tlog-proof; `None` beyond.
+    async fn prove(&self, position: u64) -> Result<Option<String>, LogUnavailable>;
+
+    /// The proofs of all these leaves, without the leaves, at one checkpoint; `None` if one is beyond it.
+    async fn prove_all(&self, positions: &[u64]) -> Result<Option<Vec<String>>, LogUnavailable>;
+
+    /// The path from the leaf at `position` to the root of the first `size`, or of all; `None` beyond.
+    async fn inclusion(
+        &self,
+        position: u64,
+        size: Option<u64>,
+    ) -> Result<Option<LogPath>, LogUnavailable>;
+
+    /// That the first `from` leaves are the beginning of the first `to`, or of all; `None` beyond.
+    async fn consistency(
+        &self,
+        from: u64,
+        to: Option<u64>,
+    ) -> Result<Option<LogPath>, LogUnavailable>;
 }
 
 /// A device authorisation that a provider began (RFC 8628).

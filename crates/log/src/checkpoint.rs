@@ -12,11 +12,11 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ed25519_dalek::SigningKey;
 use portcullis_model::Entropy;
-use signed_note::{Note, StandardSigner, StandardVerifier, Verifier as _, VerifierList};
+use signed_note::{Note, StandardSigner};
 use tlog_tiles::{Checkpoint, Hash};
 use zeroize::Zeroizing;
 
-use crate::{LogError, layout};
+use crate::{Keys, LogError, keys, layout};
 
 /// The algorithm byte of Ed25519 in encoded keys.
 const ED25519: u8 = 1;
@@ -26,6 +26,8 @@ pub struct Signer {
     name: String,
     key: StandardSigner,
     verifier_key: String,
+    /// This key's, and those of the keys before.
+    keys: Keys,
 }
 
 impl fmt::Debug for Signer {
@@ -53,13 +55,57 @@ impl Signer {
             }
             Err(error) => return Err(LogError::io("read", path, error)),
         };
-        let mut text = signer.verifier_key.clone();
-        text.push('\n');
-        // Not opened for writing without need: on a full disk, that would empty it.
-        if fs::read_to_string(public).ok().as_ref() != Some(&text) {
+        signer.publish(public)
+    }
+
+    /// Reads the key at `path`.
+    pub(crate) fn read(path: &Path, name: &str) -> Result<Self, LogError> {
+        let text = fs::read_to_string(path).map_err(|source| LogError::io("read", path, source))?;
+        Self::decode(name, &Zeroizing::new(text), path)
+    }
+
+    /// Writes down what auditors need, if it is not there yet; reads which key was good for what, if it is.
+    fn publish(mut self, public: &Path) -> Result<Self, LogError> {
+        let text = match fs::read_to_string(public) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(LogError::io("read", public, error)),
+        };
+        let place = public.display();
+        if text.trim().is_empty() {
+            let text = self.keys.to_string();
             layout::replace_durably(public, &beside(public), text.as_bytes())?;
+            return Ok(self);
         }
-        Ok(signer)
+        self.keys =
+            Keys::parse(&text).map_err(|what| LogError::Key(format!("`{place}`: {what}")))?;
+        if self.keys.newest() != self.verifier_key {
+            return Err(LogError::Key(format!(
+                "`{place}` names another key than the one that would sign: bring the right key back; \
+                 `portcullis audit rotate-key` is how a log gets another one"
+            )));
+        }
+        Ok(self)
+    }
+
+    /// Another key for the same log, in the file at `path`.
+    pub(crate) fn next(&self, path: &Path, entropy: &dyn Entropy) -> Result<Self, LogError> {
+        Self::create(&self.name, path, entropy)
+    }
+
+    /// Signs over to `next`, from checkpoints of `size` on.
+    pub(crate) fn hand_over(&self, next: &Self, size: u64) -> Result<String, LogError> {
+        self.sign(keys::handover(&self.name, size, &next.verifier_key).as_bytes())
+    }
+
+    /// The keys of the log, when `next` has followed from `size` on.
+    pub(crate) fn followed_by(&self, next: &str, size: u64) -> Keys {
+        self.keys.followed_by(next, size)
+    }
+
+    /// What checkpoints of this log verify with, older ones too.
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     /// What auditors verify with: `name+hash+base64`.
@@ -71,7 +117,12 @@ impl Signer {
     pub(crate) fn checkpoint(&self, size: u64, root: Hash) -> Result<String, LogError> {
         let trouble = |what: &dyn fmt::Debug| LogError::Key(format!("cannot sign: {what:?}"));
         let body = Checkpoint::new(&self.name, size, root, "").map_err(|e| trouble(&e))?;
-        let mut note = Note::new(&body.to_bytes(), &[]).map_err(|e| trouble(&e))?;
+        self.sign(&body.to_bytes())
+    }
+
+    fn sign(&self, text: &[u8]) -> Result<String, LogError> {
+        let trouble = |what: &dyn fmt::Debug| LogError::Key(format!("cannot sign: {what:?}"));
+        let mut note = Note::new(text, &[]).map_err(|e| trouble(&e))?;
         note.add_sigs(&[&self.key]).map_err(|e| trouble(&e))?;
         String::from_utf8(note.to_bytes()).map_err(|e| trouble(&e))
     }
@@ -116,7 +167,8 @@ impl Signer {
             return Err(LogError::Key(format!("it signs for `{found}`, not for `{name}`")));
         }
         let verifier_key = signed_note::new_ed25519_verifier_key(name, &public);
-        Ok(Self { name: name.to_owned(), key, verifier_key })
+        let keys = Keys::one(&verifier_key);
+        Ok(Self { name: name.to_owned(), key, verifier_key, keys })
     }
 }
 
@@ -134,17 +186,14 @@ pub(crate) fn read(text: &str) -> Option<Head> {
     Some(Head { size: body.size(), root: *body.hash() })
 }
 
-/// Reads a checkpoint that `verifier_key` must have signed for the log of its own name.
-pub(crate) fn open(text: &str, verifier_key: &str) -> Result<Head, String> {
-    let verifier = StandardVerifier::new(verifier_key.trim())
-        .map_err(|error| format!("the verifier key is not one ({error})"))?;
-    let name = verifier.name().to_owned();
+/// Reads a checkpoint that one of `keys` must have signed for the log of its own name.
+pub(crate) fn open(text: &str, keys: &Keys) -> Result<Head, String> {
     let note = Note::from_bytes(text.as_bytes()).map_err(|error| error.to_string())?;
-    note.verify(&VerifierList::new(vec![Box::new(verifier)])).map_err(|e| e.to_string())?;
     let body = Checkpoint::from_bytes(note.text()).map_err(|error| error.to_string())?;
-    if body.origin() != name {
-        return Err(format!("it is of the log `{}`, not of `{name}`", body.origin()));
+    if body.origin() != keys.name() {
+        return Err(format!("it is of the log `{}`, not of `{}`", body.origin(), keys.name()));
     }
+    keys.check(&note, body.size())?;
     Ok(Head { size: body.size(), root: *body.hash() })
 }
 
@@ -195,7 +244,7 @@ mod tests {
         assert!(!format!("{first:?}").contains(secret.rsplit('+').next().unwrap()));
 
         let checkpoint = first.checkpoint(3, Hash([9; 32])).unwrap();
-        let head = open(&checkpoint, second.verifier_key()).unwrap();
+        let head = open(&checkpoint, second.keys()).unwrap();
         assert_eq!(head, Head { size: 3, root: Hash([9; 32]) });
         assert_eq!(read(&checkpoint), Some(head));
     }
@@ -223,6 +272,6 @@ mod tests {
         };
         let (ours, thief) = (make("a", 1), make("b", 2));
         let forged = thief.checkpoint(3, Hash([9; 32])).unwrap();
-        assert!(open(&forged, ours.verifier_key()).is_err());
+        assert!(open(&forged, ours.keys()).is_err());
     }
 }

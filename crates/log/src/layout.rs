@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! audit/lock              held while a process has the log open
-//! audit/log.key, log.pub  the key (0600) and what auditors need of it
+//! audit/log.key, log.pub  the key (0600) and what auditors need of it and of the keys before
+//! audit/log.key.next      while the log is handed over to another key
 //! audit/committed         the commit record: see `sequencer::committed`
 //! audit/journal/core-N/   frames that are not in the log yet
 //! audit/shipped           how far a copy elsewhere is
@@ -51,6 +52,11 @@ impl Layout {
 
     pub(crate) fn public_key(&self) -> PathBuf {
         self.root.join("log.pub")
+    }
+
+    /// The key that the log is being handed over to.
+    pub(crate) fn next_key(&self) -> PathBuf {
+        self.root.join("log.key.next")
     }
 
     pub(crate) fn committed(&self) -> PathBuf {

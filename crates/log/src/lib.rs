@@ -13,9 +13,10 @@
 //! once; what was signed is never written again. When any of this cannot be kept, [`Health`] says so
 //! and everything here refuses.
 //!
-//! Does not search, does not erase, and does not detect a split view on its own: an auditor keeps a
-//! checkpoint and gives it to [`verify`].
+//! Does not search, does not erase, and does not detect a split view on its own: somebody else keeps
+//! checkpoints, as [`anchored`] reads them or an auditor does, and compares.
 
+mod anchored;
 mod chain;
 mod checkpoint;
 mod error;
@@ -23,7 +24,9 @@ mod give_way;
 mod health;
 mod journal;
 mod keeper;
+mod keys;
 mod layout;
+mod proof;
 mod quota;
 mod reader;
 mod segment;
@@ -33,13 +36,16 @@ mod spot;
 mod tiles;
 mod verify;
 
+pub use anchored::{Anchored, AnchorsBroken, anchored};
 pub use chain::{Chain, ChainBroken, ChainEntry, Link, read_chain};
 pub use checkpoint::Signer;
 pub use error::{LogError, RecordBroken};
 pub use health::{Health, HealthState};
 pub use journal::{CoreJournal, Recorded, SyncHandle};
+pub use keys::{Keys, RangedKey};
+pub use proof::{NotContinued, Proven, RecordProof, TreePath, check_consistency};
 pub use reader::{Entry, Reader};
-pub use sequencer::{Log, LogHandle, LogOptions};
+pub use sequencer::{Log, LogHandle, LogOptions, Rotated};
 pub use shipment::{Shipment, Shipped};
 pub use spot::{Seen, spot_check};
 pub use verify::{Files, Finding, Verified, verify, verify_files};

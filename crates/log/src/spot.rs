@@ -8,7 +8,7 @@ use std::path::Path;
 use tlog_tiles::Hash;
 
 use crate::{
-    Finding, Reader, checkpoint,
+    Finding, Keys, Reader, checkpoint,
     tiles::{Edge, Shelf, TileName, WIDTH, decode_hashes, leaf_hash, nodes_at, split_bundle},
 };
 
@@ -39,7 +39,8 @@ pub fn spot_check(
         };
     };
     let text = String::from_utf8_lossy(&text);
-    let signed = checkpoint::open(&text, verifier_key).map_err(Finding::Checkpoint)?;
+    let keys = Keys::parse(verifier_key).map_err(Finding::Checkpoint)?;
+    let signed = checkpoint::open(&text, &keys).map_err(Finding::Checkpoint)?;
     if signed.size < before.size {
         return Err(Finding::Truncated { held: before.size, found: signed.size });
     }

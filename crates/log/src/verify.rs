@@ -16,6 +16,7 @@ use tlog_tiles::Hash;
 use self::files::Directory;
 pub use self::files::Files;
 use crate::{
+    Keys,
     checkpoint::{self, Head},
     tiles::{
         Edge, Shelf, TileName, WIDTH, decode_hashes, encode_hashes, entries_of, leaf_hash, most_of,
@@ -87,33 +88,36 @@ pub enum Finding {
     },
 }
 
-/// Verifies the log in `directory` with `verifier_key` (the text of `log.pub`), also against a
-/// checkpoint that the auditor holds, older or newer than the directory's own.
-pub fn verify(
+/// Verifies the log in `directory` with `verifier_key` (the text of `log.pub`), also against
+/// checkpoints that the auditor holds, older or newer than the directory's own.
+pub fn verify<'a>(
     directory: &Path,
     verifier_key: &str,
-    held: Option<&str>,
+    held: impl IntoIterator<Item = &'a str>,
 ) -> Result<Verified, Finding> {
     verify_files(&Directory(directory), verifier_key, held)
 }
 
 /// The same for files from anywhere.
-pub fn verify_files(
+pub fn verify_files<'a>(
     files: &dyn Files,
     verifier_key: &str,
-    held: Option<&str>,
+    held: impl IntoIterator<Item = &'a str>,
 ) -> Result<Verified, Finding> {
+    let keys = Keys::parse(verifier_key).map_err(Finding::Checkpoint)?;
     let text = files::checkpoint(files)
         .map_err(|error| unreadable("checkpoint", &error))?
         .ok_or_else(|| Finding::Checkpoint("there is none".to_owned()))?;
     let text = String::from_utf8(text).map_err(|e| Finding::Checkpoint(e.to_string()))?;
-    let signed = checkpoint::open(&text, verifier_key).map_err(Finding::Checkpoint)?;
-    let held = held.map(|text| checkpoint::open(text, verifier_key)).transpose();
-    let held = held.map_err(Finding::HeldCheckpoint)?;
-    if let Some(held) = held.filter(|held| held.size > signed.size) {
-        return Err(Finding::Truncated { held: held.size, found: signed.size });
+    let signed = checkpoint::open(&text, &keys).map_err(Finding::Checkpoint)?;
+    let held = held.into_iter().map(|text| checkpoint::open(text, &keys));
+    let mut held: Vec<Head> = held.collect::<Result<_, _>>().map_err(Finding::HeldCheckpoint)?;
+    // The smallest at the end, where the walk takes them from.
+    held.sort_by_key(|held| std::cmp::Reverse(held.size));
+    if let Some(newest) = held.first().filter(|held| held.size > signed.size) {
+        return Err(Finding::Truncated { held: newest.size, found: signed.size });
     }
-    let mut walk = Walk::new(files, signed, held);
+    let mut walk = Walk::new(files, &keys, signed, held);
     for index in 0..signed.size.div_ceil(WIDTH) {
         walk.bundle(index)?;
     }
@@ -124,13 +128,15 @@ pub fn verify_files(
 /// hashes. Where they differ, the signed root tells which of the two was changed.
 struct Walk<'a> {
     files: &'a dyn Files,
+    keys: &'a Keys,
     /// What the log's own checkpoint says.
     signed: Head,
-    held: Option<Head>,
+    /// What the auditor holds and the walk has not come to yet, the smallest last.
+    held: Vec<Head>,
     entries: Edge,
     stored: Edge,
-    /// The root of the entries at the size of `held`.
-    held_root: Option<Hash>,
+    /// The size of the first that the auditor holds and that does not fit.
+    rewritten: Option<u64>,
     /// The first entry whose hash is not the stored one.
     differs: Option<u64>,
     /// The first tile above the leaves that is not what the stored leaf hashes give.
@@ -139,19 +145,20 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(files: &'a dyn Files, signed: Head, held: Option<Head>) -> Self {
+    fn new(files: &'a dyn Files, keys: &'a Keys, signed: Head, held: Vec<Head>) -> Self {
         let mut walk = Self {
             files,
+            keys,
             signed,
             held,
             entries: Edge::default(),
             stored: Edge::default(),
-            held_root: None,
+            rewritten: None,
             differs: None,
             wrong_tile: None,
             time: None,
         };
-        walk.note_held_root();
+        walk.compare_held();
         walk
     }
 
@@ -171,10 +178,13 @@ impl<'a> Walk<'a> {
             }
             if self.differs.is_none() {
                 check_entry(seq, entry)?;
+                self.keys
+                    .check_handover(seq, entry)
+                    .map_err(|what| Finding::Record { seq, what })?;
             }
             let _infallible = self.entries.push(leaf, |_, _| Ok::<(), ()>(()));
             self.push_stored(stored);
-            self.note_held_root();
+            self.compare_held();
         }
         if first + name.width == self.signed.size {
             self.time = entries.last().and_then(|entry| time_of(entry));
@@ -213,9 +223,12 @@ impl<'a> Walk<'a> {
         };
     }
 
-    fn note_held_root(&mut self) {
-        if self.held.is_some_and(|held| held.size == self.entries.size()) {
-            self.held_root = Some(self.entries.root());
+    fn compare_held(&mut self) {
+        let size = self.entries.size();
+        while let Some(held) = self.held.pop_if(|held| held.size == size) {
+            if self.entries.root() != held.root {
+                self.rewritten.get_or_insert(size);
+            }
         }
     }
 
@@ -230,10 +243,8 @@ impl<'a> Walk<'a> {
         let root = self.entries.root();
         self.blame(root)?;
         self.check_leftovers()?;
-        if let Some(held) = self.held
-            && self.held_root != Some(held.root)
-        {
-            return Err(Finding::Rewritten { size: held.size });
+        if let Some(size) = self.rewritten {
+            return Err(Finding::Rewritten { size });
         }
         Ok(Verified { size: self.signed.size, root: root.0, time: self.time })
     }
@@ -330,7 +341,7 @@ fn prefix_of(wide: &[u8], name: TileName) -> Option<&[u8]> {
 }
 
 /// Every entry is a JSON object that starts with its own position.
-fn check_entry(seq: u64, entry: &[u8]) -> Result<(), Finding> {
+pub(crate) fn check_entry(seq: u64, entry: &[u8]) -> Result<(), Finding> {
     let mut start = Vec::with_capacity(32);
     write_position(&mut start, seq);
     start.push(b',');

@@ -13,28 +13,15 @@ mod support;
 use std::{fs, path::Path};
 
 use portcullis_log::{Finding, Reader};
-use support::{checkpoint, copy, files, small_log, verified};
+use support::{checkpoint, copy, files, grow, join, small_log, split, verified};
 
 /// The entries of the bundle at `path`.
 fn bundle(path: &Path) -> Vec<Vec<u8>> {
-    let bytes = fs::read(path).unwrap();
-    let mut rest = bytes.as_slice();
-    let mut entries = Vec::new();
-    while let Some((length, tail)) = rest.split_first_chunk::<2>() {
-        let (entry, tail) = tail.split_at(usize::from(u16::from_be_bytes(*length)));
-        entries.push(entry.to_vec());
-        rest = tail;
-    }
-    entries
+    split(&fs::read(path).unwrap())
 }
 
 fn write_bundle(path: &Path, entries: &[Vec<u8>]) {
-    let mut bytes = Vec::new();
-    for entry in entries {
-        bytes.extend_from_slice(&u16::try_from(entry.len()).unwrap().to_be_bytes());
-        bytes.extend_from_slice(entry);
-    }
-    fs::write(path, bytes).unwrap();
+    fs::write(path, join(entries)).unwrap();
 }
 
 fn record_of(finding: Finding) -> u64 {
@@ -166,14 +153,7 @@ fn k03_the_same_key_over_another_history_is_found() {
     let held = checkpoint(home.path());
     let other = tempfile::tempdir().unwrap();
     fs::copy(home.path().join("log.key"), other.path().join("log.key")).unwrap();
-    let log = support::open(other.path());
-    let handle = log.handle();
-    support::on_core(async {
-        for id in 101..=108 {
-            handle.append(&support::event(id)).await.unwrap();
-        }
-    });
-    drop(log);
+    grow(other.path(), 101..=108);
     let finding = verified(other.path(), Some(&held)).unwrap_err();
     assert_eq!(finding, Finding::Rewritten { size: 4 });
 }

@@ -13,6 +13,7 @@ mod support;
 use std::{fs, path::Path, process::Command};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use portcullis_log::Reader;
 use support::{files, small_log, verified, verifier_key};
 
 /// `SIZE ROOT`, or what the verifier in Python found.
@@ -61,4 +62,30 @@ fn an_independent_verifier_finds_a_flipped_byte_in_every_file() {
         checked += 1;
     }
     assert_eq!(checked, 6, "checkpoint, two bundles, two leaf tiles, one above");
+}
+
+#[test]
+fn an_independent_verifier_agrees_on_proofs_of_single_records() {
+    let home = tempfile::tempdir().unwrap();
+    small_log(home.path(), 300);
+    let reader = Reader::open(home.path().join("log")).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c2sp_proof.py");
+    let file = home.path().join("proof");
+    let verify = |proof: &str| {
+        fs::write(&file, proof).unwrap();
+        let output = Command::new("python3")
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .arg(&script)
+            .arg(&file)
+            .arg(verifier_key(home.path()))
+            .output()
+            .unwrap();
+        output.status.success().then(|| String::from_utf8(output.stdout).unwrap().trim().to_owned())
+    };
+    for seq in [0, 1, 254, 255, 256, 298, 299] {
+        let proof = reader.prove(seq).unwrap().unwrap().to_string();
+        assert_eq!(verify(&proof), Some(format!("{seq} 300")));
+        let moved = proof.replace(&format!("index {seq}\n"), &format!("index {}\n", seq ^ 1));
+        assert_eq!(verify(&moved), None, "record {seq} moved");
+    }
 }

@@ -95,6 +95,8 @@ pub enum EventType {
     ConnectionClosed,
     /// Somebody read the record.
     RecordRead,
+    /// An evidence pack was given to somebody; which one, by the digest of what it holds.
+    EvidenceGiven,
     /// A sink has taken nothing for long.
     ExportFailing,
     /// It takes events again.
@@ -148,6 +150,7 @@ impl EventType {
             | Self::DirectoryChanged => 3001,
             Self::ControlRefused
             | Self::RecordRead
+            | Self::EvidenceGiven
             | Self::ExportTested
             | Self::NoticeDelivered
             | Self::NoticeFailed => 6003,

@@ -17,6 +17,7 @@ mod connect;
 mod connections;
 mod curl;
 mod emergency;
+mod evidence;
 mod explain;
 mod exports;
 mod extend;
@@ -104,8 +105,8 @@ pub(crate) enum ClientCommand {
     Review(review::ReviewArguments),
     /// Takes my own access request back
     Withdraw(withdraw::Withdraw),
-    /// Lists grants
-    Grants,
+    /// Lists grants, or shows one and the proof that it is on record
+    Grants(grants::Grants),
     /// Ends a grant, and what it opened
     Revoke(revoke::Revoke),
     /// Asks for more of my own grant; connections that it opened live on
@@ -144,6 +145,8 @@ pub(crate) enum ClientCommand {
     /// Reads and proves the record
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Keeps all that is on record of a grant, an access request or an incident, with its proofs
+    Evidence(evidence::Evidence),
     /// Looks at bundles, and steps back
     #[command(subcommand)]
     Bundle(bundle::Bundle),
@@ -205,7 +208,7 @@ async fn dispatch(
         ClientCommand::Requests(requests) => requests.run(session()?).await?,
         ClientCommand::Review(review) => review.run(session()?).await?,
         ClientCommand::Withdraw(withdraw) => withdraw.run(session()?).await?,
-        ClientCommand::Grants => grants::run(session()?).await?,
+        ClientCommand::Grants(grants) => grants.run(session()?).await?,
         ClientCommand::Revoke(revoke) => return revoke.run(session()?).await,
         ClientCommand::Extend(extend) => extend.run(session()?).await?,
         ClientCommand::GiveBack(give_back) => give_back.run(session()?).await?,
@@ -225,6 +228,7 @@ async fn dispatch(
         ClientCommand::Exports(exports) => exports.run(session()?).await?,
         ClientCommand::Access(access) => access.run(session()?).await?,
         ClientCommand::Audit(audit) => audit.run(session, screen, clock.now()).await?,
+        ClientCommand::Evidence(evidence) => evidence.run(session()?).await?,
         ClientCommand::Bundle(bundle) => bundle.run(session()?).await?,
         ClientCommand::Explain(explain) => explain.run(session()?).await?,
     }

@@ -60,7 +60,7 @@ mod upstream;
 mod upstream_tls;
 
 pub(crate) use access_requests::AccessRequests;
-pub(crate) use audit::{Audit, S3, Ship, ShipTo};
+pub(crate) use audit::{Anchor, AnchorPlace, Audit, S3, Ship, ShipTo};
 pub(crate) use control::ControlSection;
 pub(crate) use identity::{Identity, Workload};
 pub(crate) use limits::Limits;

@@ -29,6 +29,7 @@ use crate::{
     telemetry::{self, traces::Exporter},
 };
 
+mod anchors;
 mod api;
 pub(crate) mod certificates;
 mod exposition;
@@ -159,6 +160,7 @@ impl Running {
             traces: traces.clone(),
             assertion_keys: serde_json::json!({ "keys": [signer.jwk()] }),
             log_public_key: house.log.verifier_key().to_owned(),
+            log_keys: house.log.keys().all().iter().map(ToString::to_string).collect(),
             base_url: gate::base_url(&settings.control.url),
             clock: Arc::clone(&house.clock),
             entropy: Arc::clone(&house.entropy),

@@ -151,6 +151,9 @@ pub trait Store: Debug + Send + Sync {
     /// Events that the log has after `position`, in its order, at most `limit`.
     async fn logged_after(&self, position: u64, limit: u32) -> Result<Vec<(u64, Event)>>;
 
+    /// Where the log has the start of `grant`.
+    async fn place_of_grant(&self, grant: GrantId) -> Result<Option<u64>>;
+
     /// The highest position that an event has in the log.
     async fn last_logged(&self) -> Result<Option<u64>>;
 

@@ -113,7 +113,7 @@ pub(crate) async fn reading(core: &Arc<Core>, op: &OpContext, what: &str) -> Res
     if allowed { Ok(()) } else { Err(ControlError::Denied(NOT_ALLOWED.into())) }
 }
 
-fn unavailable(_: LogUnavailable) -> ControlError {
+pub(super) fn unavailable(_: LogUnavailable) -> ControlError {
     ControlError::Unavailable("the record cannot be read at the moment".into())
 }
 

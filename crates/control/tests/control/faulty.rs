@@ -224,6 +224,10 @@ impl Store for FaultyStore {
         self.store.logged_after(position, limit).await
     }
 
+    async fn place_of_grant(&self, grant: GrantId) -> Result<Option<u64>> {
+        self.store.place_of_grant(grant).await
+    }
+
     async fn last_logged(&self) -> Result<Option<u64>> {
         self.store.last_logged().await
     }

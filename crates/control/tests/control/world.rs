@@ -16,7 +16,8 @@ use jiff::{SignedDuration, Timestamp};
 use portcullis_control::{
     Control, ControlError, ControlParts, OpContext, Provisioning, ScimSubject, Settings,
     ports::{
-        DeviceOutcome, EventLog, LogEntry, LogUnavailable, Notifier, PeopleProvider, VerifiedPerson,
+        DeviceOutcome, EventLog, LogEntry, LogPath, LogUnavailable, Notifier, PeopleProvider,
+        VerifiedPerson,
     },
     views::{AccessRequestView, Ask, AskFor, AskOperation, DevicePoll, ReviewInput},
 };
@@ -111,6 +112,23 @@ impl EventLog for MemoryLog {
     async fn file(&self, path: &str) -> Result<Option<Vec<u8>>, LogUnavailable> {
         self.check()?;
         Ok((path == "checkpoint").then(|| b"checkpoint".to_vec()))
+    }
+
+    /// Nothing is proved of what is in memory only.
+    async fn prove(&self, _: u64) -> Result<Option<String>, LogUnavailable> {
+        Err(LogUnavailable)
+    }
+
+    async fn prove_all(&self, _: &[u64]) -> Result<Option<Vec<String>>, LogUnavailable> {
+        Err(LogUnavailable)
+    }
+
+    async fn inclusion(&self, _: u64, _: Option<u64>) -> Result<Option<LogPath>, LogUnavailable> {
+        Err(LogUnavailable)
+    }
+
+    async fn consistency(&self, _: u64, _: Option<u64>) -> Result<Option<LogPath>, LogUnavailable> {
+        Err(LogUnavailable)
     }
 }
 

@@ -4,6 +4,7 @@
 mod committed;
 mod intake;
 mod recovery;
+mod rotation;
 mod run;
 mod tree;
 
@@ -21,8 +22,9 @@ use std::{
 use portcullis_model::{Clock, Entropy, Event, EventId};
 use tokio::sync::oneshot;
 
+pub use self::rotation::Rotated;
 use crate::{
-    CoreJournal, Health, LogError, Signer,
+    CoreJournal, Health, Keys, LogError,
     give_way::give_way,
     journal::{SyncHandle, SyncThread, segments::Segments},
     keeper::Keeper,
@@ -52,7 +54,7 @@ pub struct LogOptions {
 pub struct Log {
     handle: LogHandle,
     directory: PathBuf,
-    verifier_key: String,
+    keys: Keys,
     /// Dropped after the sequencer has stopped, and before the lock.
     _keeper: Keeper,
     sequencer: Option<JoinHandle<()>>,
@@ -68,13 +70,8 @@ impl Log {
     pub fn open(options: &LogOptions) -> Result<Self, LogError> {
         let layout = Layout::create(&options.directory)?;
         let lock = lock(&layout)?;
-        let signer = Signer::load_or_create(
-            &layout.key(),
-            &layout.public_key(),
-            &options.name,
-            options.entropy.as_ref(),
-        )?;
-        let verifier_key = signer.verifier_key().to_owned();
+        let signer = rotation::signer(&layout, options)?;
+        let keys = signer.keys().clone();
         let health = Arc::new(Health::new(options.checkpoint_every));
         let sequencer = recovery::open(&layout, signer, options, Arc::clone(&health))?;
         let positions = sequencer.positions();
@@ -98,7 +95,7 @@ impl Log {
         Ok(Self {
             handle,
             directory: layout.log(),
-            verifier_key,
+            keys,
             _keeper: keeper,
             sequencer: Some(thread),
             _sync: sync,
@@ -116,9 +113,14 @@ impl Log {
         &self.directory
     }
 
-    /// What auditors verify with; also in `log.pub`.
+    /// The key that signs, as auditors verify with it.
     pub fn verifier_key(&self) -> &str {
-        &self.verifier_key
+        self.keys.newest()
+    }
+
+    /// The same, and the keys before; also in `log.pub`.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
     }
 }
 
@@ -184,6 +186,11 @@ impl LogHandle {
     /// Whether the record can be written.
     pub fn health(&self) -> Arc<Health> {
         Arc::clone(&self.health)
+    }
+
+    /// Writes nothing any more, for good: somebody found that the log is not what it was.
+    pub fn refuse(&self, why: String) {
+        self.health.break_down(why);
     }
 
     fn send(&self, event: &Event) -> Result<oneshot::Receiver<Result<u64, LogError>>, LogError> {

@@ -61,7 +61,7 @@ fn committed_head(
     if committed.checkpoint.is_empty() {
         return Ok(None);
     }
-    checkpoint::open(&committed.checkpoint, signer.verifier_key())
+    checkpoint::open(&committed.checkpoint, signer.keys())
         .map(Some)
         .map_err(|what| LogError::damaged(layout.committed(), format!("its checkpoint: {what}")))
 }

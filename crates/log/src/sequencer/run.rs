@@ -85,6 +85,10 @@ impl Sequencer {
         }
     }
 
+    pub(super) fn signer(&self) -> &Signer {
+        &self.signer
+    }
+
     pub(super) fn tree(&mut self) -> &mut Tree {
         &mut self.tree
     }

@@ -55,6 +55,11 @@ pub(crate) fn options(directory: &Path) -> LogOptions {
     }
 }
 
+/// The same, drawing another key.
+pub(crate) fn options_for_another_key(directory: &Path) -> LogOptions {
+    LogOptions { entropy: Arc::new(Counting(AtomicU64::new(11))), ..options(directory) }
+}
+
 pub(crate) fn open(directory: &Path) -> Log {
     Log::open(&options(directory)).unwrap()
 }
@@ -125,4 +130,35 @@ pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
 
 pub(crate) fn error_of(opened: Result<Log, LogError>) -> String {
     opened.map(|_| ()).unwrap_err().to_string()
+}
+
+/// The entries of a bundle.
+pub(crate) fn split(mut rest: &[u8]) -> Vec<Vec<u8>> {
+    let mut entries = Vec::new();
+    while let Some((length, tail)) = rest.split_first_chunk::<2>() {
+        let (entry, tail) = tail.split_at(usize::from(u16::from_be_bytes(*length)));
+        entries.push(entry.to_vec());
+        rest = tail;
+    }
+    entries
+}
+
+/// The bundle of entries.
+pub(crate) fn join(entries: &[Vec<u8>]) -> Vec<u8> {
+    let prefixed = entries.iter().map(|entry| {
+        let length = u16::try_from(entry.len()).unwrap().to_be_bytes();
+        [&length[..], entry].concat()
+    });
+    prefixed.collect::<Vec<_>>().concat()
+}
+
+/// Goes on with the log in `home`, by events with these ids.
+pub(crate) fn grow(home: &Path, ids: std::ops::RangeInclusive<u128>) {
+    let log = open(home);
+    let handle = log.handle();
+    on_core(async {
+        for id in ids {
+            handle.append(&event(id)).await.unwrap();
+        }
+    });
 }

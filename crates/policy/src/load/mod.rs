@@ -6,6 +6,7 @@
 mod annotations;
 mod checks;
 mod digest;
+mod evidence;
 mod policies;
 mod statements;
 
@@ -80,7 +81,7 @@ pub(crate) fn load(source: &BundleSource) -> Result<Loaded, Vec<LoadError>> {
             configuration().error_of_file(format!("the services contradict their schema: {error}")),
         ]
     })?;
-    let digest = digest::digest(source);
+    let digest = source.digest();
     let (clocks, rotations) = (Arc::new(clocks?), rotations?);
     let policies = Policies::new(policies);
     Ok(Loaded { digest, catalog, schema, schema_text, policies, entities, clocks, rotations })

@@ -1,8 +1,8 @@
 //! The log, as control writes and reads it.
 
 use async_trait::async_trait;
-use portcullis_control::ports::{EventLog, LogEntry, LogUnavailable};
-use portcullis_log::{LogError, LogHandle, Reader};
+use portcullis_control::ports::{EventLog, LogEntry, LogPath, LogUnavailable};
+use portcullis_log::{LogError, LogHandle, Reader, TreePath};
 use portcullis_model::Event;
 
 /// Appends through the sequencer, reads from the files.
@@ -51,6 +51,37 @@ impl EventLog for LogEvents {
         let path = path.to_owned();
         self.read(move |reader| reader.file(&path)).await
     }
+
+    async fn prove(&self, position: u64) -> Result<Option<String>, LogUnavailable> {
+        let proof = self.read(move |reader| reader.prove(position)).await?;
+        Ok(proof.map(|proof| proof.to_string()))
+    }
+
+    async fn prove_all(&self, positions: &[u64]) -> Result<Option<Vec<String>>, LogUnavailable> {
+        let positions = positions.to_vec();
+        let proofs = self.read(move |reader| reader.prove_all(&positions)).await?;
+        Ok(proofs.map(|proofs| proofs.iter().map(ToString::to_string).collect()))
+    }
+
+    async fn inclusion(
+        &self,
+        position: u64,
+        size: Option<u64>,
+    ) -> Result<Option<LogPath>, LogUnavailable> {
+        Ok(self.read(move |reader| reader.inclusion(position, size)).await?.map(path))
+    }
+
+    async fn consistency(
+        &self,
+        from: u64,
+        to: Option<u64>,
+    ) -> Result<Option<LogPath>, LogUnavailable> {
+        Ok(self.read(move |reader| reader.consistency(from, to)).await?.map(path))
+    }
+}
+
+fn path(TreePath { size, root, hashes, checkpoint }: TreePath) -> LogPath {
+    LogPath { size, root, hashes, checkpoint }
 }
 
 fn unavailable(error: &LogError) -> LogUnavailable {

@@ -38,7 +38,7 @@ impl Around {
             countries,
             health: log.handle().health(),
             record: log.directory().to_owned(),
-            key: log.verifier_key().to_owned(),
+            key: log.keys().to_string(),
             seen: Arc::default(),
             certificates: certificates(config, base),
         }

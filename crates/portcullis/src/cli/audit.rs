@@ -1,8 +1,11 @@
-//! `portcullis audit tail|search|export|show|verify`: reading the record, and proving it.
+//! `portcullis audit tail|search|export|show|verify|rotate-key`: reading the record, and proving it.
 
 mod asked;
 mod export;
+mod given;
 mod line;
+mod pack;
+mod rotate_key;
 mod search;
 mod served;
 mod tail;
@@ -28,7 +31,9 @@ pub(crate) enum Audit {
     /// Shows one event
     Show(Show),
     /// Proves that a record is whole, from its folder or over its server
-    Verify(verify::Verify),
+    Verify(Box<verify::Verify>),
+    /// Gives the log another key, in its folder; the server must be stopped
+    RotateKey(rotate_key::RotateKey),
 }
 
 #[derive(Debug, Args)]
@@ -50,6 +55,7 @@ impl Audit {
             Self::Export(export) => export.run(session()?).await,
             Self::Show(show) => show.run(session()?).await,
             Self::Verify(verify) => verify.run(session, screen, now).await,
+            Self::RotateKey(rotate) => rotate.run(screen),
         }
     }
 }

@@ -1,5 +1,8 @@
-//! `portcullis grants`.
+//! `portcullis grants`: all that I may see, or one, with the proof that it is on record.
 
+use std::{fs, path::PathBuf};
+
+use clap::Args;
 use jiff::Timestamp;
 use portcullis_api::grants::GrantBody;
 
@@ -9,7 +12,68 @@ use super::{
     short_id, when, who,
 };
 
-pub(crate) async fn run(mut session: Session<'_>) -> Result<(), Failure> {
+/// A proof has one record, 64 hashes and a checkpoint at most.
+const MOST_PROOF: usize = 256 * 1024;
+
+#[derive(Debug, Args)]
+pub(crate) struct Grants {
+    /// One grant: its id, or a part of it
+    id: Option<String>,
+    /// Keeps the proof that the grant is on record; `portcullis audit verify --proof FILE` checks it
+    #[arg(long, value_name = "FILE", requires = "id")]
+    proof: Option<PathBuf>,
+}
+
+impl Grants {
+    pub(crate) async fn run(self, session: Session<'_>) -> Result<(), Failure> {
+        match self.id {
+            Some(id) => one(session, &id, self.proof).await,
+            None => all(session).await,
+        }
+    }
+}
+
+async fn one(mut session: Session<'_>, id: &str, proof: Option<PathBuf>) -> Result<(), Failure> {
+    let id = session.id(id, short_id::Kind::Grant).await?;
+    let fetched = session.get(&format!("/v1/grants/{id}")).await?;
+    let grant: GrantBody = fetched.read()?;
+    if let Some(file) = &proof {
+        let from = grant.record.as_ref().map(|record| record.proof.clone());
+        let text = match from {
+            Some(from) => session.file(&from, MOST_PROOF).await?,
+            None => None,
+        };
+        let text = text.ok_or_else(|| {
+            Failure::Refused(format!("the start of the grant {id} is not on record yet"))
+        })?;
+        fs::write(file, text).map_err(|e| Failure::local(&file.display().to_string(), &e))?;
+    }
+    let (screen, now) = (session.screen, session.now());
+    if screen.is_json() {
+        screen.body(&fetched.body);
+        return Ok(());
+    }
+    let cells = row(&grant, now);
+    let names = ["", "who", "what", "how", "uses", "state"];
+    screen.line(&format!("grant       {id}"));
+    for (name, cell) in names.iter().zip(&cells).skip(1) {
+        screen.line(&format!("{name:<11} {cell}"));
+    }
+    screen.line(&format!("by          {}, access request {}", grant.rule, grant.access_request));
+    if let Some(record) = &grant.record {
+        screen.line(&format!("on record   event {}", record.seq));
+    }
+    match proof {
+        Some(file) => screen.line(&format!("proof       {}", file.display())),
+        None => screen.note(&format!(
+            "`{}` keeps the proof",
+            session.command(&format!("grants {id} --proof FILE"))
+        )),
+    }
+    Ok(())
+}
+
+async fn all(mut session: Session<'_>) -> Result<(), Failure> {
     let listed: Listed<GrantBody> = session.list("/v1/grants", "grants").await?;
     let (screen, now) = (session.screen, session.now());
     if screen.is_json() {

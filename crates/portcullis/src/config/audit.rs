@@ -1,5 +1,6 @@
 //! `audit`: where the record is kept, how often it is signed, and where it is copied to.
 
+mod anchors;
 mod ship;
 
 use std::{path::PathBuf, time::Duration};
@@ -8,7 +9,10 @@ use portcullis_model::Window;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-pub(crate) use self::ship::{S3, Ship, ShipTo};
+pub(crate) use self::{
+    anchors::{Anchor, AnchorPlace},
+    ship::{S3, Ship, ShipTo},
+};
 use super::{section::Field, size::Size};
 
 /// What is not signed yet could be changed by whoever can write the folder.
@@ -27,6 +31,9 @@ pub(crate) struct Audit {
     #[schemars(with = "String")]
     #[serde(serialize_with = "super::as_text")]
     pub(crate) checkpoint_every: Window,
+    /// Where checkpoints are put outside; nowhere if absent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) anchors: Vec<Anchor>,
     /// The most that it may take on its disk, `16MiB` at least: at that, nothing is forwarded. Nothing
     /// is deleted for it.
     #[schemars(with = "Option<String>")]
@@ -45,10 +52,12 @@ impl Audit {
         let every = every.map_or_else(|| Window::new(Duration::from_secs(1)).ok(), |f| pace(&f));
         let ship = section.field("ship").map(|field| Ship::read(&field, demo.unwrap_or(false)));
         let most = section.field("most").map(|field| most(&field));
+        let anchors = section.field("anchors").map(|field| Anchor::list(&field));
         section.finish();
         Some(Self {
             directory: directory?,
             checkpoint_every: every?,
+            anchors: anchors.unwrap_or_default(),
             most: most.map_or(Some(None), |read| read.map(Some))?,
             ship: ship.map_or(Some(None), |read| read.map(Some))?,
         })

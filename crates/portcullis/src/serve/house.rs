@@ -15,7 +15,12 @@ use portcullis_policy::Bundle;
 use portcullis_store::{SqliteStore, Store, StoreError};
 use tokio::runtime::Handle;
 
-use super::{gate, geo::Geo, keys, sealed};
+use super::{
+    anchors::{self, Anchors},
+    gate,
+    geo::Geo,
+    keys, sealed,
+};
 use crate::{
     adapters::{self, Around, LogEvents, ProvidedPeople, TokenVerifier, Webhooks},
     ambient::{SystemClock, SystemEntropy},
@@ -34,6 +39,7 @@ pub(super) struct House {
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) store: Arc<dyn Store>,
     pub(super) log: Log,
+    pub(super) anchors: Anchors,
 }
 
 impl House {
@@ -49,6 +55,7 @@ impl House {
         let Loaded { config, base, .. } = loaded;
         // Another process that is about to end may still have them: it is waited for.
         let mut patience = Patience::new(config.shutdown.drain.get());
+        anchors::check(loaded).context("the record is not what its anchors say")?;
         let log = loop {
             match open_log(config, base, &clock, &entropy) {
                 Err(LogError::InUse(_)) if patience.lasts() => patience.wait("the record").await,
@@ -89,7 +96,8 @@ impl House {
             ),
         });
         let control = control.await.context("control cannot start")?;
-        Ok(Self { control, workloads, clock, entropy, store, log })
+        let anchors = Anchors::start(loaded, &log, runtime)?;
+        Ok(Self { control, workloads, clock, entropy, store, log, anchors })
     }
 }
 

@@ -70,6 +70,7 @@ pub(super) fn register(
     let snapshots = Arc::clone(house.control.snapshots());
     registry.register_collector(Box::new(Evaluations(snapshots)));
     registry.register_collector(Box::new(Record::of(&house.log)?));
+    registry.register_collector(Box::new(house.anchors.clone()));
     super::record_metrics::register(registry, house, shipping);
     Ok(())
 }

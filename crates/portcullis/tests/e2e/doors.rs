@@ -257,8 +257,11 @@ fn all_doors_are_known(payments: &Payments, mut walked: BTreeSet<String>) {
 }
 
 /// Doors with credentials of their own, whose events `jobs` and `directory` look for; and those to what
-/// is not configured here, with which `sealed` deals.
-const ELSEWHERE: [&str; 13] = [
+/// is not configured here, with which `sealed`, `exports` and `alerts` deal, and `reports`.
+const ELSEWHERE: [&str; 16] = [
+    "POST /v1/exports/{name}/test",
+    "POST /v1/alerts/{webhook}/test",
+    "POST /v1/reports/access/sign-offs",
     "POST /v1/sealed-credentials",
     "POST /v1/sealed-credentials/{id}/agree",
     "POST /v1/sealed-credentials/{id}/revoke",

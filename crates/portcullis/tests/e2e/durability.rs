@@ -231,7 +231,7 @@ fn k09_k10_l10_no_acknowledged_request_is_missing_after_faults_of_every_kind() {
             more(5);
             match round % 6 {
                 0 | 3 => {
-                    fail(&shop, "write", if round.is_multiple_of(2) { ENOSPC } else { EDQUOT })
+                    fail(&shop, "write", if round.is_multiple_of(2) { ENOSPC } else { EDQUOT });
                 }
                 1 => fail(&shop, "sync", EIO),
                 4 => fail(&shop, "write", EIO),

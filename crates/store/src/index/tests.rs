@@ -63,7 +63,7 @@ fn filter(dice: &mut Dice, size: u64) -> EventFilter {
         match part {
             0 => filter.kind = Some(dice.one_of(&TYPES).into()),
             1 => {
-                filter.principal = Some(dice.one_of(&[&PEOPLE[..], &["corp:zoe"]].concat()).into())
+                filter.principal = Some(dice.one_of(&[&PEOPLE[..], &["corp:zoe"]].concat()).into());
             }
             2 => filter.decision = Some("deny".into()),
             3 => filter.since = time(dice.roll(size)),

@@ -231,6 +231,10 @@ impl Store for SqliteStore {
         read::logged_after(&self.readers, position, limit).await
     }
 
+    async fn place_of_grant(&self, grant: GrantId) -> Result<Option<u64>> {
+        read::place_of_grant(&self.readers, grant).await
+    }
+
     async fn last_logged(&self) -> Result<Option<u64>> {
         read::last_logged(&self.readers).await
     }

@@ -213,6 +213,15 @@ pub(super) async fn logged_after(
     rows.iter().map(read).collect()
 }
 
+pub(super) async fn place_of_grant(pool: &SqlitePool, grant: GrantId) -> Result<Option<u64>> {
+    // As the index has it, to the letter.
+    let sql = "SELECT log_position FROM events WHERE json_extract(body, '$.grant') = ? \
+               AND json_extract(body, '$.type') = 'grant_started' AND log_position IS NOT NULL";
+    let position: Option<i64> =
+        sqlx::query_scalar(sql).bind(grant.to_string()).fetch_optional(pool).await?;
+    position.map(u64::try_from).transpose().map_err(|error| unreadable("events", error))
+}
+
 pub(super) async fn last_logged(pool: &SqlitePool) -> Result<Option<u64>> {
     let sql = "SELECT max(log_position) FROM events";
     let position: Option<i64> = sqlx::query_scalar(sql).fetch_one(pool).await?;

@@ -26,7 +26,7 @@ pub(super) async fn verify(
     mut session: Session<'_>,
     server: &Url,
     key: String,
-    held: Option<String>,
+    held: Vec<String>,
 ) -> Result<Result<Verified, Finding>, Failure> {
     if session.profile.url != *server {
         return Err(Failure::WrongUse(format!(
@@ -37,7 +37,7 @@ pub(super) async fn verify(
     }
     let (asks, mut asked) = mpsc::channel(1);
     let proof = tokio::task::spawn_blocking(move || {
-        verify_files(&Served { asks }, key.trim(), held.as_deref())
+        verify_files(&Served { asks }, key.trim(), held.iter().map(String::as_str))
     });
     while let Some(Ask { name, most, answer }) = asked.recv().await {
         // A failure ends it all: the proof's thread finds nobody to answer it.

@@ -9,10 +9,10 @@ use std::{
 
 use clap::Args;
 use jiff::Timestamp;
-use portcullis_log::{Verified, verify};
-use serde_json::json;
+use portcullis_log::{Keys, RecordProof, Verified, verify};
+use serde_json::{Value, json};
 
-use super::served;
+use super::{given, pack, served};
 use crate::cli::{failure::Failure, screen::Screen, session::Session, when};
 
 const CHECKPOINT: &str = "checkpoint";
@@ -21,16 +21,22 @@ const KEY_FILE: &str = "log.pub";
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
     /// The record: the folder that `audit.directory` names, a copy of the `log` folder in it, or the
-    /// address of the control server, like `https://portcullis.example.com`
-    #[arg(default_value = "audit", value_name = "FOLDER|URL")]
+    /// address of the control server, like `https://portcullis.example.com`; or an evidence pack
+    #[arg(default_value = "audit", value_name = "FOLDER|URL|PACK")]
     record: PathBuf,
     /// The log's public key, or a file with it; `log.pub` beside the log if absent, which proves
-    /// nothing against whoever could change that too. A server's record needs it
+    /// nothing against whoever could change that too. What comes from elsewhere needs it
     #[arg(long)]
     key: Option<String>,
     /// A checkpoint that was kept elsewhere: shows whether the record was cut or set back since
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
+    /// Where `audit.anchors` puts checkpoints: shows the same, against each of them
+    #[arg(long, value_name = "FILE|URL")]
+    anchors: Option<String>,
+    /// Proves one record instead, from a file that a server gave for it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["record", "checkpoint", "anchors"])]
+    proof: Option<PathBuf>,
 }
 
 impl Verify {
@@ -40,24 +46,108 @@ impl Verify {
         screen: &Screen,
         now: Timestamp,
     ) -> Result<(), Failure> {
-        let held = self.checkpoint.as_deref().map(read).transpose()?;
-        let has_held = held.is_some();
+        if let Some(file) = &self.proof {
+            return self.one(file, screen);
+        }
+        if self.record.is_file() {
+            return self.pack(screen);
+        }
+        let mut held: Vec<_> =
+            self.checkpoint.as_deref().map(given::read).transpose()?.into_iter().collect();
+        if let Some(anchors) = &self.anchors {
+            held.extend(given::anchors(anchors).await?);
+        }
+        let kept = held.len();
         let verified = if let Some(server) = self.record.to_str().and_then(served::address) {
             let server = server?;
-            let key = self.given_key()?.ok_or_else(|| {
-                    Failure::WrongUse(format!(
-                        "give the log's public key with --key, from where you keep it: what {server} itself \
-                     hands out proves nothing against {server}"
-                    ))
-                })?;
+            let key = self.needed_key(&format!(
+                "what {server} itself hands out proves nothing against {server}"
+            ))?;
             served::verify(session()?, &server, key, held).await?
         } else {
             let log = self.log()?;
-            verify(&log, self.key(&log)?.trim(), held.as_deref())
+            verify(&log, self.key(&log)?.trim(), held.iter().map(String::as_str))
         };
         let verified = verified.map_err(|finding| Failure::Refused(finding.to_string()))?;
-        show(&verified, has_held, screen, now);
+        show(&verified, kept, screen, now);
         Ok(())
+    }
+
+    /// One record, by its proof.
+    fn one(&self, file: &Path, screen: &Screen) -> Result<(), Failure> {
+        let key =
+            self.needed_key("what stands in the proof proves nothing against whoever made it")?;
+        let keys = Keys::parse(&key).map_err(Failure::WrongUse)?;
+        let proven = RecordProof::parse(&given::read(file)?).and_then(|proof| {
+            let proven = proof.verify(&proof.leaf, &keys)?;
+            Ok((proven, String::from_utf8_lossy(&proof.leaf).into_owned()))
+        });
+        let place = file.display();
+        let (proven, leaf) =
+            proven.map_err(|why| Failure::Refused(format!("{place} proves nothing: {why}")))?;
+        let record: Value = serde_json::from_str(&leaf).unwrap_or_default();
+        if screen.is_json() {
+            let root = hex(&proven.root);
+            screen.body(
+                &json!({"seq": proven.seq, "size": proven.size, "root": root, "record": record}),
+            );
+            return Ok(());
+        }
+        screen.line(&format!(
+            "on record: record {} of the {} that the signed checkpoint of `{}` speaks of, unchanged",
+            proven.seq,
+            proven.size,
+            keys.name()
+        ));
+        screen.body(&record);
+        Ok(())
+    }
+
+    /// An evidence pack.
+    fn pack(&self, screen: &Screen) -> Result<(), Failure> {
+        let place = self.record.display().to_string();
+        if self.checkpoint.is_some() || self.anchors.is_some() {
+            return Err(Failure::WrongUse(format!(
+                "{place} is an evidence pack: compare the log with what you kept, not the pack"
+            )));
+        }
+        let key = self.needed_key("the one in the pack proves nothing against whoever made it")?;
+        let keys = Keys::parse(&key).map_err(Failure::WrongUse)?;
+        let bytes = fs::read(&self.record).map_err(|error| Failure::local(&place, &error))?;
+        let shown = pack::verify(&bytes, &keys)
+            .map_err(|why| Failure::Refused(format!("{place} proves nothing: {why}")))?;
+        let (body, given) = (&shown.body, &shown.given);
+        if screen.is_json() {
+            screen.body(&json!({"kind": body.kind, "id": body.id, "records": shown.records,
+                "bundles": shown.bundles, "given": given.seq, "size": given.size,
+                "root": hex(&given.root), "evidence": body}));
+            return Ok(());
+        }
+        screen.line(&format!(
+            "proved: {} records of {} {}, each in the log of `{}` that the signed checkpoint of {} records \
+             speaks of",
+            shown.records,
+            body.kind.replace('_', " "),
+            body.id,
+            keys.name(),
+            given.size
+        ));
+        screen.line(&format!(
+            "evidence.json says what they say; {} bundles have the digests that they name; record {} says that \
+             exactly this was given to {}",
+            shown.bundles, given.seq, body.made_by
+        ));
+        screen.line(&format!("root:   {}", hex(&given.root)));
+        screen.note("that nothing else is on record of it, the log itself proves: `portcullis audit verify`");
+        Ok(())
+    }
+
+    fn needed_key(&self, why: &str) -> Result<String, Failure> {
+        self.given_key()?.ok_or_else(|| {
+            Failure::WrongUse(format!(
+                "give the log's public key with --key, from where you keep it: {why}"
+            ))
+        })
     }
 
     /// The log's own folder: the one given, or `log` in it.
@@ -79,7 +169,7 @@ impl Verify {
         }
         let beside = log.join("..").join(KEY_FILE);
         let found = [log.join(KEY_FILE), beside].into_iter().find(|path| path.exists());
-        read(&found.ok_or_else(|| {
+        given::read(&found.ok_or_else(|| {
             let log = log.display();
             Failure::WrongUse(format!(
                 "there is no {KEY_FILE} beside {log}; give the log's public key with --key"
@@ -87,44 +177,45 @@ impl Verify {
         })?)
     }
 
-    /// A verifier key has plus signs and a path of a file rarely does; a file that exists wins.
     fn given_key(&self) -> Result<Option<String>, Failure> {
-        let text = self.key.as_ref();
-        text.map(|text| {
-            let path = Path::new(text);
-            if path.exists() { read(path) } else { Ok(text.clone()) }
-        })
-        .transpose()
+        self.key.as_deref().map(given::key).transpose()
     }
 }
 
-/// What was proved; `since` a checkpoint that was held, or not.
-fn show(verified: &Verified, since: bool, screen: &Screen, now: Timestamp) {
-    let root = verified.root.iter().fold(String::new(), |mut text, byte| {
+fn hex(root: &[u8]) -> String {
+    root.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
-    });
+    })
+}
+
+/// What was proved; `kept` checkpoints were held against it.
+fn show(verified: &Verified, kept: usize, screen: &Screen, now: Timestamp) {
+    let root = hex(&verified.root);
     if screen.is_json() {
-        screen.body(&json!({"size": verified.size, "root": root, "time": verified.time}));
+        screen.body(
+            &json!({"size": verified.size, "root": root, "time": verified.time, "kept": kept}),
+        );
         return;
     }
     let newest = verified.time.map(|time| format!(" of {}", when::at(time, now)));
-    let none_gone = if since { ", and none is gone since yours" } else { "" };
+    let none_gone = match kept {
+        0 => String::new(),
+        1 => ", and none is gone since yours".to_owned(),
+        kept => format!(", and none is gone since any of the {kept} that were kept"),
+    };
     screen.line(&format!(
         "whole: {} records, none changed, missing or moved up to the signed checkpoint{}{none_gone}",
         verified.size,
         newest.unwrap_or_default(),
     ));
     screen.line(&format!("root:  {root}"));
-    if !since {
+    if kept == 0 {
         screen.note(
-            "keep a copy of the checkpoint elsewhere: with --checkpoint FILE, a cut shows too",
+            "keep a copy of the checkpoint elsewhere: with --checkpoint FILE, a cut shows too; `audit.anchors` \
+             keeps them for you",
         );
     }
-}
-
-fn read(path: &Path) -> Result<String, Failure> {
-    fs::read_to_string(path).map_err(|error| Failure::local(&path.display().to_string(), &error))
 }
 
 #[cfg(test)]
@@ -132,8 +223,8 @@ mod tests {
     use super::*;
 
     fn verify_in(directory: &Path, key: Option<&str>) -> Failure {
-        let verify =
-            Verify { record: directory.to_owned(), key: key.map(str::to_owned), checkpoint: None };
+        let (record, key) = (directory.to_owned(), key.map(str::to_owned));
+        let verify = Verify { record, key, checkpoint: None, anchors: None, proof: None };
         let no_session =
             || -> Result<Session<'static>, Failure> { panic!("a folder needs no server") };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

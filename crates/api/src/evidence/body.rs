@@ -1,0 +1,123 @@
+//! The evidence as one JSON document: every record as it was hashed, sorted by what people ask.
+//!
+//! Made from the records alone, so that whoever has the records can make it again and compare.
+
+use jiff::Timestamp;
+use portcullis_control::{DecidingPolicy, Evidence, views::EventLine};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The version of the document's shape.
+pub const FORMAT: u32 = 1;
+
+/// Which records answer which question, in the order in which people ask.
+const SECTIONS: [(&str, &str, &[&str]); 7] = [
+    (
+        "incident",
+        "The incident",
+        &["incident_opened", "incident_changed", "incident_closed", "schedule_changed"],
+    ),
+    ("asked", "Who asked, and why", &["access_requested", "emergency_opened"]),
+    (
+        "reviewed",
+        "Who reviewed, and what they said",
+        &["reviewed", "review_refused", "access_request_ended", "emergency_reviewed"],
+    ),
+    (
+        "granted",
+        "What was granted, and when it ended",
+        &[
+            "grant_started",
+            "grant_extended",
+            "grant_used",
+            "grant_ended",
+            "token_issued",
+            "token_redeemed",
+            "token_refused",
+            "sealed_proposed",
+            "sealed_agreed",
+            "sealed_revoked",
+        ],
+    ),
+    ("done", "What was done, and how it went", &["attempt", "sealed_used"]),
+    ("connections", "Connections, and how they ended", &["connection_ended", "connection_closed"]),
+    ("policy", "Which policies were in force", &["bundle_activated"]),
+];
+const OTHERS: (&str, &str) = ("others", "What else is on record of it");
+
+/// The evidence.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EvidenceBody {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// `grant`, `access_request` or `incident`.
+    pub kind: String,
+    /// Its id.
+    pub id: String,
+    /// Who asked for the evidence.
+    pub made_by: String,
+    /// When.
+    pub made_at: Timestamp,
+    /// The records.
+    pub sections: Vec<SectionBody>,
+    /// The policies that decided.
+    pub policies: Vec<DecidingPolicy>,
+}
+
+/// The records that answer one question.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SectionBody {
+    /// For programs.
+    pub name: String,
+    /// For people.
+    pub title: String,
+    /// In their order.
+    pub records: Vec<RecordBody>,
+}
+
+/// One record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecordBody {
+    /// Its position in the log.
+    pub seq: u64,
+    /// What it says.
+    pub record: Value,
+}
+
+impl EvidenceBody {
+    /// Of what was found.
+    pub fn of(evidence: &Evidence) -> Self {
+        let known = SECTIONS.map(|(name, title, _)| (name, title)).into_iter().chain([OTHERS]);
+        let mut sections: Vec<SectionBody> = known
+            .map(|(name, title)| SectionBody {
+                name: name.to_owned(),
+                title: title.to_owned(),
+                records: Vec::new(),
+            })
+            .collect();
+        for EventLine { seq, json } in &evidence.records {
+            let record: Value = serde_json::from_str(json).unwrap_or_default();
+            let kind = record.get("type").and_then(Value::as_str).unwrap_or_default();
+            let place = SECTIONS.iter().position(|(_, _, kinds)| kinds.contains(&kind));
+            if let Some(section) = sections.get_mut(place.unwrap_or(SECTIONS.len())) {
+                section.records.push(RecordBody { seq: *seq, record });
+            }
+        }
+        Self {
+            format: FORMAT,
+            kind: evidence.subject.kind.to_owned(),
+            id: evidence.subject.id.clone(),
+            made_by: evidence.made_by.clone(),
+            made_at: evidence.made_at,
+            sections,
+            policies: evidence.policies(),
+        }
+    }
+
+    /// As it stands in packs.
+    pub fn text(&self) -> Vec<u8> {
+        let mut text = serde_json::to_vec_pretty(self).unwrap_or_default();
+        text.push(b'\n');
+        text
+    }
+}

@@ -1,0 +1,281 @@
+//! All that is on record of one grant, access request or incident, for somebody who has no access to this
+//! server. What is handed out is on record twice: that it was asked for, and the digest of what was given.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use portcullis_model::{
+    AccessRequestId, AccessRequestState, EventFilter, EventId, EventType, GrantId, IncidentId,
+};
+use portcullis_policy::BundleSource;
+use portcullis_store::{Change, StoredBundle};
+use serde::{Deserialize, Serialize};
+
+use super::record::{Parts, reading, unavailable};
+use crate::{
+    ControlError, OpContext,
+    core::Core,
+    rights,
+    settle::{Settlement, no_record},
+    views::EventLine,
+};
+
+/// Records of one pack, at most: whoever needs more reads the log itself.
+const MOST: usize = 50_000;
+/// Bundles that are looked through for the ones that decided.
+const BUNDLES: u32 = 1000;
+const PAGE: usize = 256;
+
+type Result<T> = std::result::Result<T, ControlError>;
+
+/// What a pack is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EvidenceSubject {
+    /// `grant`, `access_request` or `incident`.
+    pub kind: &'static str,
+    /// Its id.
+    pub id: String,
+}
+
+/// All that is on record of something.
+#[derive(Debug, Clone)]
+pub struct Evidence {
+    /// Of what.
+    pub subject: EvidenceSubject,
+    /// Who asked for it.
+    pub made_by: String,
+    /// When.
+    pub made_at: Timestamp,
+    /// The records, in their order.
+    pub records: Vec<EventLine>,
+    /// The sources of the bundles that decided, by digest.
+    pub bundles: BTreeMap<String, serde_json::Value>,
+}
+
+/// A policy that decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecidingPolicy {
+    /// Its id.
+    pub id: String,
+    /// The digest of its bundle.
+    pub bundle: String,
+    /// Its file.
+    pub file: String,
+    /// Its text.
+    pub text: String,
+}
+
+impl Evidence {
+    /// The policies that the records name, with their texts, as far as their bundles are there.
+    pub fn policies(&self) -> Vec<DecidingPolicy> {
+        let mut named = BTreeSet::new();
+        for line in &self.records {
+            let Ok(decided) = serde_json::from_str::<Decided>(&line.json) else { continue };
+            let digest = decided.bundle.map(|bundle| bundle.digest).unwrap_or_default();
+            named.extend(decided.policies.into_iter().map(|id| (digest.clone(), id)));
+        }
+        let source = |source: &serde_json::Value| BundleSource::deserialize(source).ok();
+        let sources: BTreeMap<&String, BundleSource> = self
+            .bundles
+            .iter()
+            .filter_map(|(digest, text)| Some((digest, source(text)?)))
+            .collect();
+        let text = |(bundle, id): (String, String)| {
+            let (file, text) = sources.get(&bundle)?.policy(&id)?;
+            let (file, text) = (file.to_owned(), text.to_owned());
+            Some(DecidingPolicy { id, bundle, file, text })
+        };
+        named.into_iter().filter_map(text).collect()
+    }
+}
+
+/// What a record says of its decision.
+#[derive(Deserialize)]
+struct Decided {
+    bundle: Option<Stamp>,
+    #[serde(default)]
+    policies: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Stamp {
+    digest: String,
+}
+
+/// What proves a pack.
+#[derive(Debug, Clone)]
+pub struct EvidenceProof {
+    /// The record that says which pack was given.
+    pub given: EventLine,
+    /// The proofs of all records and of that one, at one checkpoint: C2SP tlog-proofs by position.
+    pub proofs: Vec<(u64, String)>,
+}
+
+/// Whatever has this id.
+pub(crate) async fn gather(core: &Arc<Core>, op: &OpContext, id: &str) -> Result<Evidence> {
+    reading(core, op, &format!("evidence {id}")).await?;
+    // What is on its way to the log belongs to it.
+    core.outbox.drain().await.map_err(|_| no_record())?;
+    let (subject, mut about) = subject(core, id).await?;
+    let mut records = BTreeMap::new();
+    let mut asked = BTreeSet::new();
+    // An incident leads to its access requests and grants, an access request to its grants.
+    while let Some(next) = about.pop() {
+        if !asked.insert(next.clone()) {
+            continue;
+        }
+        for line in found(core, next.filter()).await? {
+            let Ok(leaf) = serde_json::from_str::<Leads>(&line.json) else { continue };
+            // What else was asked for with a grant is not about the grant.
+            if subject.kind != "grant" {
+                about.extend(leaf.grant.map(About::Grant));
+                about.extend(leaf.access_request.map(About::Request));
+            }
+            records.insert(line.seq, line);
+            if records.len() > MOST {
+                let message = format!("more than {MOST} records are about it: read the log itself");
+                return Err(ControlError::Invalid { field: "id", message });
+            }
+        }
+    }
+    let bundles = bundles(core, &mut records).await?;
+    let made_by = rights::caller(op)?.id.id.to_string();
+    let records = records.into_values().collect();
+    Ok(Evidence { subject, made_by, made_at: op.now(), records, bundles })
+}
+
+/// A pack with this digest is given to the caller; what proves it.
+pub(crate) async fn given(
+    core: &Arc<Core>,
+    op: &OpContext,
+    subject: &EvidenceSubject,
+    digest: &str,
+    positions: Vec<u64>,
+) -> Result<EvidenceProof> {
+    let mut event = core.event(op, EventType::EvidenceGiven);
+    match subject.kind {
+        "grant" => event.grant = subject.id.parse().ok(),
+        "access_request" => event.access_request = subject.id.parse().ok(),
+        _ => event.incident = subject.id.parse().ok(),
+    }
+    event.detail = Some(digest.to_owned());
+    let id = event.id;
+    let changes = vec![Change::Record(event)];
+    core.settle(Settlement { changes, ..Settlement::default() }).await?;
+    core.outbox.drain().await.map_err(|_| no_record())?;
+    let given = by_id(core, id).await?;
+    let mut all = positions;
+    all.push(given.seq);
+    let proofs = core.log.prove_all(&all).await.map_err(unavailable)?;
+    let proofs = proofs.ok_or_else(no_record)?;
+    Ok(EvidenceProof { given, proofs: all.into_iter().zip(proofs).collect() })
+}
+
+/// What records are searched by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum About {
+    Grant(GrantId),
+    Request(AccessRequestId),
+    Incident(IncidentId),
+}
+
+impl About {
+    fn filter(&self) -> EventFilter {
+        let filter = EventFilter::default();
+        match self {
+            Self::Grant(id) => EventFilter { grant: Some(*id), ..filter },
+            Self::Request(id) => EventFilter { access_request: Some(*id), ..filter },
+            Self::Incident(id) => EventFilter { incident: Some(id.clone()), ..filter },
+        }
+    }
+}
+
+/// What a record leads to.
+#[derive(Deserialize)]
+struct Leads {
+    grant: Option<GrantId>,
+    access_request: Option<AccessRequestId>,
+}
+
+async fn subject(core: &Core, id: &str) -> Result<(EvidenceSubject, Vec<About>)> {
+    if let Ok(grant) = id.parse::<GrantId>()
+        && let Some(found) = core.store.grant(grant).await?
+    {
+        let subject = EvidenceSubject { kind: "grant", id: grant.to_string() };
+        let request = About::Request(found.access_request);
+        return Ok((subject, vec![About::Grant(grant), request]));
+    }
+    if let Ok(request) = id.parse::<AccessRequestId>()
+        && let Some(found) = core.store.access_request(request).await?
+    {
+        let subject = EvidenceSubject { kind: "access_request", id: request.to_string() };
+        let mut about = vec![About::Request(request)];
+        if let AccessRequestState::Approved { grants, .. } = found.state {
+            about.extend(grants.into_iter().map(About::Grant));
+        }
+        return Ok((subject, about));
+    }
+    if let Ok(incident) = id.parse::<IncidentId>()
+        && core.store.incident(&incident).await?.is_some()
+    {
+        let subject = EvidenceSubject { kind: "incident", id: incident.to_string() };
+        return Ok((subject, vec![About::Incident(incident)]));
+    }
+    Err(ControlError::NotFound("a grant, an access request or an incident with this id"))
+}
+
+/// All records that answer `filter`.
+async fn found(core: &Arc<Core>, filter: EventFilter) -> Result<Vec<EventLine>> {
+    let (mut parts, mut lines) = (Parts::new(core, filter).await?, Vec::new());
+    while let Some(part) = parts.next().await? {
+        lines.extend(part);
+        if lines.len() > MOST {
+            break;
+        }
+    }
+    Ok(lines)
+}
+
+/// The bundles that the records name, and the records of their activation beside the others.
+async fn bundles(
+    core: &Arc<Core>,
+    records: &mut BTreeMap<u64, EventLine>,
+) -> Result<BTreeMap<String, serde_json::Value>> {
+    let digest =
+        |line: &EventLine| Some(serde_json::from_str::<Decided>(&line.json).ok()?.bundle?.digest);
+    let named: BTreeSet<String> = records.values().filter_map(digest).collect();
+    let stored = core.store.bundles(BUNDLES).await?.into_iter();
+    let text = |bundle: StoredBundle| (bundle.digest.to_string(), bundle.source);
+    let sources = stored.map(text).filter(|(digest, _)| named.contains(digest)).collect();
+    let activated = EventType::BundleActivated;
+    let kind = serde_json::to_value(activated).ok().and_then(|kind| Some(kind.as_str()?.into()));
+    let filter = EventFilter { kind, ..EventFilter::default() };
+    for line in found(core, filter).await? {
+        if digest(&line).is_some_and(|digest| named.contains(&digest)) {
+            records.insert(line.seq, line);
+        }
+    }
+    Ok(sources)
+}
+
+/// The newest record with this id.
+async fn by_id(core: &Core, id: EventId) -> Result<EventLine> {
+    #[derive(Deserialize)]
+    struct Id {
+        id: Option<EventId>,
+    }
+    let mut end = core.log.size().await.map_err(unavailable)?;
+    while end > 0 {
+        let start = end.saturating_sub(PAGE as u64);
+        let page = core.log.entries(start, PAGE).await.map_err(unavailable)?;
+        let is_it = |json: &str| serde_json::from_str::<Id>(json).is_ok_and(|it| it.id == Some(id));
+        if let Some(entry) = page.into_iter().rev().find(|entry| is_it(&entry.json)) {
+            return Ok(EventLine { seq: entry.position, json: entry.json });
+        }
+        end = start;
+    }
+    Err(no_record())
+}
