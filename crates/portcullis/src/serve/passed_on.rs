@@ -17,8 +17,8 @@ use prometheus_client::{
 pub(super) struct PassedOn(pub(super) std::sync::Weak<Control>);
 
 impl PassedOn {
-    pub(super) fn of(control: &Arc<Control>) -> Box<Self> {
-        Box::new(Self(Arc::downgrade(control)))
+    pub(super) fn of(control: &Arc<Control>) -> Self {
+        Self(Arc::downgrade(control))
     }
 }
 

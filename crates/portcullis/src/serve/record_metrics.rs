@@ -17,7 +17,7 @@ use crate::ship::Shipping;
 pub(super) fn register(registry: &mut Registry, house: &House, shipping: Option<&Arc<Shipping>>) {
     let (health, shipping) = (house.log.handle().health(), shipping.cloned());
     registry.register_collector(Box::new(RecordMetrics { health, shipping }));
-    registry.register_collector(PassedOn::of(&house.control));
+    registry.register_collector(Box::new(PassedOn::of(&house.control)));
 }
 
 /// Asks the record when somebody wants to know.

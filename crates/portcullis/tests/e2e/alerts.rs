@@ -27,8 +27,8 @@ permit (principal is User in Group::"admins", action == Action::"administer", re
 
 /// A configuration that calls `peer` by `rules`, one a line.
 fn calls(peer: &SinkPeer, rules: &[&str]) -> String {
-    let rules: String =
-        rules.iter().map(|rule| format!("    - {{{rule}, to: [oncall]}}\n")).collect();
+    let rules =
+        rules.iter().fold(String::new(), |all, rule| all + "    - {" + rule + ", to: [oncall]}\n");
     format!(
         "alerts:\n  webhooks: [{{name: oncall, url: \"http://127.0.0.1:{}/call\", secret: {{file: key}}}}]\n  rules:\n{rules}",
         peer.port
