@@ -131,6 +131,11 @@ impl Keys {
         self.0.last().map_or("", |key| &key.key)
     }
 
+    /// Whether only a key that was replaced since may have signed for `size` records.
+    pub fn is_of_replaced(&self, size: u64) -> bool {
+        self.0.last().is_some_and(|newest| size < newest.from)
+    }
+
     /// These, and `next` from `size` on.
     pub(crate) fn followed_by(&self, next: &str, size: u64) -> Self {
         let mut keys = self.0.clone();

@@ -99,6 +99,7 @@ impl Verify {
             proven.size,
             keys.name()
         ));
+        say_if_replaced(screen, &keys, proven.size);
         screen.body(&record);
         Ok(())
     }
@@ -147,6 +148,7 @@ impl Verify {
             body.looked_through
         ));
         screen.line(&format!("root:   {}", hex(&given.root)));
+        say_if_replaced(screen, &keys, given.size);
         screen.note("that nothing else is on record of it, the log itself proves: `portcullis audit verify`");
         Ok(())
     }
@@ -223,6 +225,16 @@ fn show(verified: &Verified, kept: usize, screen: &Screen, now: Timestamp) {
         screen.note(
             "keep a copy of the checkpoint elsewhere: with --checkpoint FILE, a cut shows too; `audit.anchors` \
              keeps them for you",
+        );
+    }
+}
+
+/// A stolen key stays good for the sizes that it had.
+fn say_if_replaced(screen: &Screen, keys: &Keys, size: u64) {
+    if keys.is_of_replaced(size) {
+        screen.line(
+            "signed by a key that was replaced since: if it was stolen, compare with a checkpoint that you kept, \
+             or with the log",
         );
     }
 }
