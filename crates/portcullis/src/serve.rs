@@ -107,6 +107,13 @@ impl ServeArguments {
     }
 }
 
+/// A file that reaches the limit of its size (`ulimit -f`) fails to grow, which the record waits out;
+/// the signal that comes with it would end the process. A handler that was set stays.
+fn outlive_limits() -> Result<()> {
+    let kind = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    signal(kind).map(drop).context("SIGXFSZ cannot be handled")
+}
+
 /// Everything that runs.
 #[derive(Debug)]
 pub(crate) struct Running {
@@ -132,6 +139,7 @@ impl Running {
             .enable_all()
             .build()
             .context("control's threads cannot be started")?;
+        runtime.block_on(async { outlive_limits() })?;
         let Checked { loaded, bundle } = checked;
         let settings = &loaded.config;
         let mut handed = handed::Handed::take(settings)?;
