@@ -233,7 +233,7 @@ impl Sender {
                     }
                     match again.filter(|_| attempt + 1 < ATTEMPTS) {
                         Some(after) => {
-                            tokio::time::sleep(after.max(AGAIN * 2_u32.pow(attempt))).await
+                            tokio::time::sleep(after.max(AGAIN * 2_u32.pow(attempt))).await;
                         }
                         None => break,
                     }
