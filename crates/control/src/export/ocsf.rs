@@ -108,7 +108,9 @@ fn actor(leaf: &Value) -> Value {
 
 /// What a policy said, as the profile `security_control` has it.
 fn decided(leaf: &Value, event: &mut Map<String, Value>) {
-    let Some(decision) = text(leaf, "decision") else { return };
+    // Many refusals in one entry have no decision of their own.
+    let counted = kind(leaf) == Some(EventType::RefusalsCounted);
+    let Some(decision) = text(leaf, "decision").or(counted.then_some("refuse")) else { return };
     let (action, disposition) = match decision {
         "permit" | "approve" => (1, 1),
         "deny" | "refuse" | "requestable" | "decline" => (2, 2),
@@ -264,6 +266,7 @@ fn failed(leaf: &Value) -> bool {
                 | EventType::TokenRefused
                 | EventType::NoticeFailed
                 | EventType::BundleRefused
+                | EventType::RefusalsCounted
                 | EventType::SignInRefused
                 | EventType::ControlRefused
                 | EventType::ExportFailing
