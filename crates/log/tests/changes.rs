@@ -141,7 +141,7 @@ impl Attacked {
                 let (path, _) = self.file(file);
                 // Unfinished tiles of earlier checkpoints may go; nothing is asked of them.
                 let leftover = path.parent().unwrap().extension().is_some();
-                if leftover && self.is_leftover(&path) {
+                if leftover && Self::is_leftover(&path) {
                     return false;
                 }
                 self.write(&path, None);
@@ -228,7 +228,7 @@ impl Attacked {
     }
 
     /// Whether the signed tree does not need this unfinished tile.
-    fn is_leftover(&self, path: &Path) -> bool {
+    fn is_leftover(path: &Path) -> bool {
         let width: u64 = path.file_name().unwrap().to_str().unwrap().parse().unwrap();
         let widest = fs::read_dir(path.parent().unwrap()).unwrap();
         let widths =

@@ -23,6 +23,8 @@ pub(crate) struct Arguments {
     command: Command,
 }
 
+// There is one in a process.
+#[expect(clippy::large_enum_variant, reason = "clap flattens values, not boxes")]
 #[derive(Debug, Subcommand)]
 enum Command {
     #[command(flatten)]

@@ -148,7 +148,7 @@ impl Running {
         let workloads = Arc::clone(&house.workloads);
         let certificates = Arc::new(Certificates::open(&loaded, workloads, &mut registry)?);
         let metrics = Metrics::register(&mut registry);
-        let (traces, exporter) = telemetry::start_traces(&loaded, &mut registry)?;
+        let (traces, exporter) = telemetry::start_traces(&loaded, &mut registry)?.unzip();
         let shipping = ship::start(&loaded, house.log.directory(), runtime.handle())?;
         observe::register(&house, shipping.as_ref(), &mut registry)?;
         let (stopping, stopped) = watch::channel(false);

@@ -30,10 +30,9 @@ pub(crate) fn start_quietly() -> Result<()> {
 pub(crate) fn start_traces(
     loaded: &Loaded,
     registry: &mut Registry,
-) -> Result<(Option<Arc<dyn Traces>>, Option<Exporter>)> {
-    let Some(settings) = &loaded.config.telemetry else { return Ok((None, None)) };
-    let (traces, exporter) = Exporter::start(settings, &loaded.base, registry)?;
-    Ok((Some(traces), Some(exporter)))
+) -> Result<Option<(Arc<dyn Traces>, Exporter)>> {
+    let settings = loaded.config.telemetry.as_ref();
+    settings.map(|settings| Exporter::start(settings, &loaded.base, registry)).transpose()
 }
 
 fn start_at(level: &str) -> Result<()> {

@@ -85,9 +85,9 @@ impl Report {
         }
         let report: AccessReportBody = fetched.read()?;
         if self.csv {
-            table::csv(screen, &report)
+            table::csv(screen, &report);
         } else {
-            table::report(screen, &report)
+            table::report(screen, &report);
         }
         Ok(())
     }

@@ -334,8 +334,9 @@ pub(super) fn among(field: &Field<'_>, known: &[&str], what: &str) -> BTreeSet<S
         if known.contains(&text) {
             return Some(text.to_owned());
         }
-        let help = nearest(text, known).map(|near| format!("did you mean `{near}`?"));
-        item.error(format!("there is no {what} `{text}`"), help);
+        let near = nearest(text, known).map(|near| format!("did you mean `{near}`?"));
+        let help = near.unwrap_or_else(|| format!("there are: {}", known.join(", ")));
+        item.error(format!("there is no {what} `{text}`"), Some(help));
         None
     };
     items.into_iter().filter_map(word).collect()

@@ -18,7 +18,7 @@ use crate::{
     wire::Response,
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 #[track_caller]
 fn wait_until(what: &str, mut done: impl FnMut() -> bool) {

@@ -46,8 +46,8 @@ fn read(collector: &Upstream) -> Vec<Value> {
     for batch in collector.received() {
         assert_eq!(batch.target(), "POST /v1/traces");
         assert_eq!(batch.headers("content-type"), ["application/x-protobuf"]);
-        let digits: String = batch.body.iter().map(|byte| format!("{byte:02x}")).collect();
-        writeln!(input, "{digits}").unwrap();
+        let digits: Vec<String> = batch.body.iter().map(|byte| format!("{byte:02x}")).collect();
+        writeln!(input, "{}", digits.concat()).unwrap();
     }
     drop(input);
     let output = reader.wait_with_output().unwrap();

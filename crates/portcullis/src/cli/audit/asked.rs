@@ -42,7 +42,7 @@ pub(super) struct Asked {
     /// Which class of sensitive data was seen
     #[arg(long)]
     class: Option<ClassName>,
-    /// What happened, like attempt or grant_ended
+    /// What happened, like `attempt` or `grant_ended`
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<String>,
     /// Since when: 2h (ago), today, yesterday, 2026-11-22 or 2026-11-22T12:00:00Z

@@ -37,7 +37,7 @@ fn mistakes_in_sinks_are_told() {
         (format!("name: a, {http}, rate: 0"), "from 1 to 100000"),
         (format!("name: a, {http}, only: {{types: [atempt]}}"), "did you mean `attempt`?"),
         (format!("name: a, {http}, only: {{services: [payment]}}"), "did you mean `payments`?"),
-        (format!("name: a, {http}, only: {{decisions: [denied]}}"), "did you mean `deny`?"),
+        (format!("name: a, {http}, only: {{decisions: [denied]}}"), "there are: "),
         (format!("name: a, {http}, only: {{types: []}}"), "no type is named"),
         (format!("name: a, {http}, flter: 1"), "unknown key `flter`"),
         ("name: a, http: {url: \"https://a.example.com\"}".into(), "has to know who posts"),
