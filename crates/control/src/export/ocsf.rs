@@ -198,7 +198,8 @@ fn of_class(class: u32, leaf: &Value, event: &mut Map<String, Value>) {
 }
 
 fn http_request(leaf: &Value) -> Value {
-    let mut request = json!({"uid": correlation(leaf).unwrap_or_default()});
+    let uid = correlation(leaf).or_else(|| text(leaf, "id"));
+    let mut request = json!({"uid": uid.unwrap_or("unknown")});
     let Some(members) = request.as_object_mut() else { return request };
     if let Some(uid) = text(leaf, "request") {
         members.insert("uid".to_owned(), json!(uid));

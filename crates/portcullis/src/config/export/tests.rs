@@ -53,7 +53,7 @@ fn mistakes_in_sinks_are_told() {
         ("name: a, syslog: {address: logs}".into(), "no host and port"),
         ("name: a, syslog: {address: \"logs:514\", transport: tcp}".into(), "told in clear"),
         ("name: a, syslog: {address: \"logs:514\", transport: udp}".into(), "cannot be `udp`"),
-        ("name: a, syslog: {address: \"logs:6514\", hostname: \"\"}".into(), "1 to 255"),
+        ("name: a, syslog: {address: \"logs:6514\", hostname: \"\"}".into(), "`hostname` is empty"),
         ("name: a, file: {path: \"..\"}".into(), "names no file"),
     ] {
         let said = refused(&with(&format!("  - {{{sink}}}\n")));
