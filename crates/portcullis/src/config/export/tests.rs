@@ -53,6 +53,7 @@ fn mistakes_in_sinks_are_told() {
         ("name: a, syslog: {address: logs}".into(), "no host and port"),
         ("name: a, syslog: {address: \"logs:514\", transport: tcp}".into(), "told in clear"),
         ("name: a, syslog: {address: \"logs:514\", transport: udp}".into(), "cannot be `udp`"),
+        ("name: a, syslog: {address: \"logs:6514\", hostname: \"\"}".into(), "`hostname` is empty"),
         ("name: a, file: {path: \"..\"}".into(), "names no file"),
     ] {
         let said = refused(&with(&format!("  - {{{sink}}}\n")));
@@ -61,6 +62,10 @@ fn mistakes_in_sinks_are_told() {
     }
     let said = refused(&with(&format!("  - {{name: a, {http}}}\n  - {{name: a, {http}}}\n")));
     assert!(said.contains("two sinks are called `a`"), "{said}");
+    let (one, other) =
+        ("name: a, file: {path: x/a}", "name: b, file: {path: ./x/./a, rotate: daily}");
+    let said = refused(&with(&format!("  - {{{one}}}\n  - {{{other}}}\n")));
+    assert!(said.contains("`a` is written to the same file"), "{said}");
     let open = "name: a, syslog: {address: \"logs:514\", transport: tcp, cleartext: true}";
     assert!(loaded(&with(&format!("  - {{{open}}}\n"))).is_ok());
 }
