@@ -3,6 +3,7 @@
 mod body;
 mod html;
 pub mod pack;
+mod shape;
 
 use axum::{
     extract::{Path, State},

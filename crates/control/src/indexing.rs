@@ -103,7 +103,14 @@ async fn keep_up(core: &Core, path: &Path) -> Result<std::convert::Infallible, I
         if index.is_damaged() {
             return Err(IndexError::Damaged("a search found it".into()));
         }
-        let entries = core.log.entries(next, TOGETHER).await.unwrap_or_default();
+        let entries = match core.log.entries(next, TOGETHER).await {
+            Ok(entries) => entries,
+            Err(error) => {
+                tracing::warn!(%error, next, "the record cannot be read to be indexed");
+                tokio::time::sleep(AGAIN).await;
+                continue;
+            }
+        };
         let Some(last) = entries.last() else {
             if !path.exists() {
                 return Err(IndexError::Damaged("it was removed".into()));

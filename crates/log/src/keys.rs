@@ -90,6 +90,24 @@ impl Keys {
         if let Some(other) = keys.iter().find(|key| key.name() != first.name()) {
             return Err(format!("keys of two logs: `{}` and `{}`", first.name(), other.name()));
         }
+        // INVARIANT: one key at a time, from the first record on: a stolen key that was replaced is good for
+        // nothing that comes after.
+        let mut from = Some(0);
+        for key in &keys {
+            if from != Some(key.from) {
+                let expected = from.map_or("none behind an open end".to_owned(), |from| {
+                    format!("one from {from} on")
+                });
+                return Err(format!(
+                    "the sizes of its keys do not follow one another: `{}` begins at {}, expected {expected}",
+                    key.key, key.from
+                ));
+            }
+            from = key.until;
+        }
+        if from.is_some() {
+            return Err("its last key has an end: the key that signs now is missing".to_owned());
+        }
         Ok(Self(keys))
     }
 

@@ -185,11 +185,27 @@ impl Reader {
         })
     }
 
+    /// The newest checkpoint, which one of `keys` signed, if its root is that of the log's tiles; `None`
+    /// before the first one.
+    pub fn signed_checkpoint(&self, keys: &Keys) -> Result<Option<String>, NotContinued> {
+        Ok(self.signed_head(keys)?.map(|(_, text)| text))
+    }
+
+    fn signed_head(&self, keys: &Keys) -> Result<Option<(Head, String)>, NotContinued> {
+        let Some(text) = self.checkpoint()? else { return Ok(None) };
+        let head = checkpoint::open(&text, keys).map_err(NotContinued::Unsigned)?;
+        // From the tiles, and not only as the checkpoint says.
+        if head.size > 0 && self.ask(head, |tree| tree_hash(head.size, tree))? != head.root {
+            return Err(NotContinued::Rewritten { size: head.size });
+        }
+        Ok(Some((head, text)))
+    }
+
     /// Whether the log still begins as `kept` says, a checkpoint that was kept elsewhere. Reads a few
     /// tiles, and so finds that the log was set back or rewritten; [`crate::verify`] finds the rest.
     pub fn still_holds(&self, kept: &str, keys: &Keys) -> Result<(), NotContinued> {
         let kept = checkpoint::open(kept, keys).map_err(NotContinued::Foreign)?;
-        let (size, head) = match self.head()? {
+        let (size, head) = match self.signed_head(keys)? {
             Some((head, _)) => (head.size, Some(head)),
             None => (0, None),
         };
@@ -275,6 +291,9 @@ pub enum NotContinued {
     /// The checkpoint is not of this log.
     #[error("the checkpoint is not this log's: {0}")]
     Foreign(String),
+    /// The log's own checkpoint is signed by none of its keys.
+    #[error("the log's newest checkpoint is not signed as it has to be: {0}")]
+    Unsigned(String),
     /// Records that were signed once are gone.
     #[error("the log was cut or set back: it has {found} records, and had {held}")]
     SetBack {

@@ -135,6 +135,59 @@ fn k05_a_log_that_was_set_back_is_told_from_one_that_went_on() {
 }
 
 #[test]
+fn k07_a_checkpoint_that_is_not_signed_or_not_of_its_tiles_is_no_head() {
+    let home = tempfile::tempdir().unwrap();
+    small_log(home.path(), 4);
+    let old = checkpoint(home.path());
+    small_log(home.path(), 9);
+    let (keys, newest) = (keys(home.path()), checkpoint(home.path()));
+    assert_eq!(reader(home.path()).signed_checkpoint(&keys).unwrap(), Some(newest.clone()));
+    // Another size under the same signature.
+    let place = home.path().join("log/checkpoint");
+    fs::write(&place, newest.replacen("\n9\n", "\n8\n", 1)).unwrap();
+    for kept in [&old, &newest] {
+        let found = reader(home.path()).still_holds(kept, &keys).unwrap_err();
+        assert!(matches!(found, NotContinued::Unsigned(_)), "{found}");
+    }
+    assert!(reader(home.path()).signed_checkpoint(&keys).is_err());
+    // The signed one, over tiles of something else.
+    fs::write(&place, &newest).unwrap();
+    let tile = home.path().join("log/tile/0/000.p/9");
+    let mut bytes = fs::read(&tile).unwrap();
+    bytes[40] ^= 1;
+    fs::write(tile, bytes).unwrap();
+    assert!(reader(home.path()).still_holds(&newest, &keys).is_err());
+    assert!(reader(home.path()).signed_checkpoint(&keys).is_err());
+}
+
+#[test]
+fn k08_ranges_of_keys_that_overlap_or_leave_something_out_are_refused() {
+    let home = tempfile::tempdir().unwrap();
+    small_log(home.path(), 1);
+    let key = verifier_key(home.path());
+    let key = key.trim();
+    let keys = |ranges: &[&str]| {
+        let lines: Vec<_> = ranges.iter().map(|range| format!("{key}{range}\n")).collect();
+        Keys::parse(&lines.concat())
+    };
+    for sound in [&[""][..], &[" sizes 0-"], &[" sizes 0-4", " sizes 4-"]] {
+        keys(sound).unwrap();
+    }
+    for wrong in [
+        &["", ""][..],
+        &["", " sizes 4-"],
+        &[" sizes 0-", " sizes 4-"],
+        &[" sizes 0-9", " sizes 4-"],
+        &[" sizes 0-4", " sizes 5-"],
+        &[" sizes 1-"],
+        &[" sizes 0-4"],
+        &[" sizes 4-", " sizes 0-4"],
+    ] {
+        assert!(keys(wrong).is_err(), "{wrong:?}");
+    }
+}
+
+#[test]
 fn lines_of_checkpoints_are_read_back_and_a_torn_one_is_passed_over() {
     let home = tempfile::tempdir().unwrap();
     let mut text = String::new();

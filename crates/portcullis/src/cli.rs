@@ -44,6 +44,7 @@ mod session;
 mod short_id;
 mod token;
 mod tool_key;
+mod unfinished;
 mod way_table;
 mod when;
 mod who;

@@ -258,4 +258,6 @@ pub enum Grants {
     Of(PrincipalId),
     /// The newest of all.
     Newest,
+    /// Those that would end at this time or after it, unless they were ended before.
+    After(Timestamp),
 }

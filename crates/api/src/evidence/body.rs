@@ -58,10 +58,16 @@ pub struct EvidenceBody {
     pub made_by: String,
     /// When.
     pub made_at: Timestamp,
+    /// So many records of the log were looked through. What came later is not in it, nor are requests that
+    /// still ran.
+    pub looked_through: u64,
     /// The records.
     pub sections: Vec<SectionBody>,
     /// The policies that decided.
     pub policies: Vec<DecidingPolicy>,
+    /// The digests of bundles that records name and whose sources are gone: the texts of their policies are
+    /// not in it.
+    pub missing_bundles: Vec<String>,
 }
 
 /// The records that answer one question.
@@ -109,8 +115,10 @@ impl EvidenceBody {
             id: evidence.subject.id.clone(),
             made_by: evidence.made_by.clone(),
             made_at: evidence.made_at,
+            looked_through: evidence.looked_through,
             sections,
             policies: evidence.policies(),
+            missing_bundles: evidence.missing_bundles(),
         }
     }
 

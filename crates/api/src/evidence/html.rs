@@ -39,9 +39,12 @@ pub(super) fn page(body: &EvidenceBody) -> String {
     let _infallible = write!(
         html,
         "<p class=\"soft\">{count} records. Made for <bdi>{}</bdi> at {}. This page repeats what the records \
-         say; <code>portcullis audit verify</code> proves it, as README.txt says.</p>",
+         say; <code>portcullis audit verify</code> proves it, as README.txt says.</p>\
+         <p class=\"soft\">The first {} records of the log were looked through. What came later is not on it, nor are \
+         requests that still ran.</p>",
         text(&body.made_by),
-        body.made_at
+        body.made_at,
+        body.looked_through
     );
     summary(&mut html, body);
     for section in body.sections.iter().filter(|section| !section.records.is_empty()) {
@@ -125,10 +128,17 @@ fn table(html: &mut String, section: &SectionBody) {
 }
 
 fn policies(html: &mut String, body: &EvidenceBody) {
-    if body.policies.is_empty() {
+    if body.policies.is_empty() && body.missing_bundles.is_empty() {
         return;
     }
     html.push_str("<h2>What the policies said</h2>");
+    for digest in &body.missing_bundles {
+        let _infallible = write!(
+            html,
+            "<p class=\"bad\">The sources of the bundle <code>{}</code> are gone: what its policies said is not known here.</p>",
+            text(digest)
+        );
+    }
     for policy in &body.policies {
         let _infallible = write!(
             html,
@@ -248,12 +258,15 @@ mod tests {
             made_by: "corp:sam".to_owned(),
             made_at: "2026-03-01T12:00:00Z".parse().unwrap(),
             sections: vec![section("asked"), section("others")],
+            looked_through: 8,
             policies: Vec::new(),
+            missing_bundles: vec!["sha256:<i>".to_owned()],
         };
         let html = page(&body);
         assert!(html.contains("&lt;script&gt;alert(1)"), "{html}");
         assert!(html.contains("\\u{202e}\\u{7}&quot;&#39; &amp; \\u{1b}[31m"), "{html}");
         assert!(!html.contains("<script") && !html.contains("<b>"), "{html}");
+        assert!(html.contains("first 8 records") && html.contains("sha256:&lt;i&gt;"), "{html}");
         assert!(!html.contains(['\u{202e}', '\u{7}', '\u{1b}']));
         assert!(!html.contains("http://") && !html.contains("https://") && !html.contains("src="));
     }

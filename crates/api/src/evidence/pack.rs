@@ -19,7 +19,7 @@ use portcullis_control::{Evidence, EvidenceProof};
 use sha2::{Digest, Sha256};
 use zip::{CompressionMethod, ZipArchive, ZipWriter, result::ZipError, write::SimpleFileOptions};
 
-use super::{body::EvidenceBody, html};
+use super::{body::EvidenceBody, html, shape};
 
 /// The files of a pack by name.
 pub type Files = BTreeMap<String, Vec<u8>>;
@@ -128,6 +128,10 @@ pub fn archive(mut files: Files, proven: &EvidenceProof) -> Result<Vec<u8>, ZipE
         }
         files.insert(proof(*seq), text.clone().into_bytes());
     }
+    zipped(files)
+}
+
+pub(super) fn zipped(files: Files) -> Result<Vec<u8>, ZipError> {
     // Without compression: whoever has no tool at hand can still read it, and it is packed elsewhere.
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
@@ -138,8 +142,10 @@ pub fn archive(mut files: Files, proven: &EvidenceProof) -> Result<Vec<u8>, ZipE
     Ok(zip.finish()?.into_inner())
 }
 
-/// Takes a pack apart. What comes out is proved afterwards.
+/// Takes a pack apart. What comes out is proved afterwards; whatever else takes it apart finds the same.
 pub fn read(bytes: &[u8]) -> Result<Files, String> {
+    shape::check(bytes)
+        .map_err(|what| format!("it is no evidence pack as one was given: {what}"))?;
     let wrong = |error: &dyn std::fmt::Display| format!("it is no evidence pack: {error}");
     let mut zip = ZipArchive::new(Cursor::new(bytes)).map_err(|error| wrong(&error))?;
     let mut files = Files::new();

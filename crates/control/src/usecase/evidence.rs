@@ -49,6 +49,9 @@ pub struct Evidence {
     pub made_by: String,
     /// When.
     pub made_at: Timestamp,
+    /// So many records of the log were looked through: what came later is not in it, nor are requests that
+    /// still ran.
+    pub looked_through: u64,
     /// The records, in their order.
     pub records: Vec<EventLine>,
     /// The sources of the bundles that decided, by digest.
@@ -69,6 +72,14 @@ pub struct DecidingPolicy {
 }
 
 impl Evidence {
+    /// The digests of bundles that records name and whose sources are not here: what their policies said
+    /// cannot be told.
+    pub fn missing_bundles(&self) -> Vec<String> {
+        let named: BTreeSet<String> =
+            self.records.iter().filter_map(|line| bundle_of(&line.json)).collect();
+        named.into_iter().filter(|digest| !self.bundles.contains_key(digest)).collect()
+    }
+
     /// The policies that the records name, with their texts, as far as their bundles are there.
     pub fn policies(&self) -> Vec<DecidingPolicy> {
         let mut named = BTreeSet::new();
@@ -105,6 +116,10 @@ struct Stamp {
     digest: String,
 }
 
+fn bundle_of(json: &str) -> Option<String> {
+    Some(serde_json::from_str::<Decided>(json).ok()?.bundle?.digest)
+}
+
 /// What proves a pack.
 #[derive(Debug, Clone)]
 pub struct EvidenceProof {
@@ -119,6 +134,7 @@ pub(crate) async fn gather(core: &Arc<Core>, op: &OpContext, id: &str) -> Result
     reading(core, op, &format!("evidence {id}")).await?;
     // What is on its way to the log belongs to it.
     core.outbox.drain().await.map_err(|_| no_record())?;
+    let looked_through = core.log.size().await.map_err(unavailable)?;
     let (subject, mut about) = subject(core, id).await?;
     let mut records = BTreeMap::new();
     let mut asked = BTreeSet::new();
@@ -128,11 +144,9 @@ pub(crate) async fn gather(core: &Arc<Core>, op: &OpContext, id: &str) -> Result
             continue;
         }
         for line in found(core, next.filter()).await? {
-            let Ok(leaf) = serde_json::from_str::<Leads>(&line.json) else { continue };
             // What else was asked for with a grant is not about the grant.
             if subject.kind != "grant" {
-                about.extend(leaf.grant.map(About::Grant));
-                about.extend(leaf.access_request.map(About::Request));
+                about.extend(leads(&line.json));
             }
             records.insert(line.seq, line);
             if records.len() > MOST {
@@ -144,7 +158,7 @@ pub(crate) async fn gather(core: &Arc<Core>, op: &OpContext, id: &str) -> Result
     let bundles = bundles(core, &mut records).await?;
     let made_by = rights::caller(op)?.id.id.to_string();
     let records = records.into_values().collect();
-    Ok(Evidence { subject, made_by, made_at: op.now(), records, bundles })
+    Ok(Evidence { subject, made_by, made_at: op.now(), looked_through, records, bundles })
 }
 
 /// A pack with this digest is given to the caller; what proves it.
@@ -193,11 +207,18 @@ impl About {
     }
 }
 
-/// What a record leads to.
-#[derive(Deserialize)]
-struct Leads {
-    grant: Option<GrantId>,
-    access_request: Option<AccessRequestId>,
+/// What a record leads to, as far as its ids are ids.
+fn leads(json: &str) -> Vec<About> {
+    #[derive(Deserialize)]
+    struct Leads {
+        grant: Option<serde_json::Value>,
+        access_request: Option<serde_json::Value>,
+    }
+    let Ok(leads) = serde_json::from_str::<Leads>(json) else { return Vec::new() };
+    let text = |value: Option<serde_json::Value>| Some(value?.as_str()?.to_owned());
+    let grant = text(leads.grant).and_then(|id| Some(About::Grant(id.parse().ok()?)));
+    let request = text(leads.access_request).and_then(|id| Some(About::Request(id.parse().ok()?)));
+    grant.into_iter().chain(request).collect()
 }
 
 async fn subject(core: &Core, id: &str) -> Result<(EvidenceSubject, Vec<About>)> {
@@ -244,8 +265,7 @@ async fn bundles(
     core: &Arc<Core>,
     records: &mut BTreeMap<u64, EventLine>,
 ) -> Result<BTreeMap<String, serde_json::Value>> {
-    let digest =
-        |line: &EventLine| Some(serde_json::from_str::<Decided>(&line.json).ok()?.bundle?.digest);
+    let digest = |line: &EventLine| bundle_of(&line.json);
     let named: BTreeSet<String> = records.values().filter_map(digest).collect();
     let stored = core.store.bundles(BUNDLES).await?.into_iter();
     let text = |bundle: StoredBundle| (bundle.digest.to_string(), bundle.source);

@@ -22,7 +22,7 @@ use crate::{
     ways,
 };
 
-/// Grants that are looked through, the newest first.
+/// Grants that are looked through. With more there is no report, instead of one that leaves some out.
 const MOST_GRANTS: u32 = 50_000;
 /// Answers with sensitive data that are counted.
 const MOST_ANSWERS: usize = 200_000;
@@ -64,6 +64,11 @@ pub(crate) async fn sign_off(
         let message = format!("{MOST_NOTE} characters at most");
         return Err(ControlError::Invalid { field: "note", message });
     }
+    // Until then there may be more of it, and nobody can have gone through that.
+    if until > op.now() {
+        let message = "the time is not over yet: sign off what is past".to_owned();
+        return Err(ControlError::Invalid { field: "until", message });
+    }
     let report = access(core, op, since, until).await?;
     if report.digest != digest {
         let why =
@@ -89,11 +94,9 @@ fn digest(since: Timestamp, until: Timestamp, content: &AccessContent) -> Result
 }
 
 async fn grants(core: &Core, since: Timestamp, until: Timestamp) -> Result<Vec<ReportedGrant>> {
-    let all = core.store.grants(Grants::Newest, MOST_GRANTS).await?;
-    // What lies before the oldest of them is not known.
-    let is_cut = u32::try_from(all.len()).is_ok_and(|count| count == MOST_GRANTS);
-    if is_cut && all.iter().map(|grant| grant.starts_at).min().is_none_or(|oldest| oldest >= since)
-    {
+    let all = core.store.grants(Grants::After(since), MOST_GRANTS + 1).await?;
+    // What would be left out may have been in force.
+    if u32::try_from(all.len()).is_ok_and(|count| count > MOST_GRANTS) {
         let message = format!("there are more than {MOST_GRANTS} grants since; take a later time");
         return Err(ControlError::Invalid { field: "since", message });
     }

@@ -1,6 +1,6 @@
 //! `portcullis evidence`: all that is on record of one thing, in an archive that verifies by itself.
 
-use std::{fs, path::PathBuf};
+use std::{io::Write as _, path::PathBuf};
 
 use clap::Args;
 use portcullis_api::evidence::pack::MOST_BYTES;
@@ -9,6 +9,7 @@ use super::{
     failure::Failure,
     session::Session,
     short_id::{self, Kind},
+    unfinished::{Unfinished, cannot_write},
 };
 
 #[derive(Debug, Args)]
@@ -31,7 +32,13 @@ impl Evidence {
             Failure::Refused(format!("there is no grant, access request or incident `{id}`"))
         })?;
         let place = file.display().to_string();
-        fs::write(&file, archive).map_err(|error| Failure::local(&place, &error))?;
+        let unfinished = Unfinished::beside(&file)?;
+        let mut written = unfinished.create()?;
+        written
+            .write_all(&archive)
+            .and_then(|()| written.sync_all())
+            .map_err(|error| cannot_write(&file, &error))?;
+        unfinished.finish(&file)?;
         if session.screen.is_json() {
             session.screen.body(&serde_json::json!({"id": id, "file": place}));
             return Ok(());

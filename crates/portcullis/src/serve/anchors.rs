@@ -168,7 +168,7 @@ async fn turn(
 ) -> Option<Duration> {
     let anchored = match place {
         Place::File(file) => file.bring(&source.reader, &source.keys).await,
-        Place::Webhook(webhook) => webhook.bring(&source.reader).await,
+        Place::Webhook(webhook) => webhook.bring(&source.reader, &source.keys).await,
     };
     match anchored {
         Ok(size) => {

@@ -113,9 +113,9 @@ impl Index {
     }
 }
 
-/// What SQLite says when a file is not what it should be, in the low byte of its codes: an error of SQL (a table is
-/// missing), CORRUPT, NOTADB. And a file that ends too early.
-const DAMAGE: [u32; 3] = [1, 11, 26];
+/// What SQLite says when a file is not what it should be, in the low byte of its codes: CORRUPT, NOTADB. And a file
+/// that ends too early. An error of SQL is one only if a table or a column is missing.
+const DAMAGE: [u32; 2] = [11, 26];
 const SHORT_READ: u32 = 522;
 
 impl From<sqlx::Error> for IndexError {
@@ -123,7 +123,11 @@ impl From<sqlx::Error> for IndexError {
         let damage = match &error {
             sqlx::Error::Database(cause) => {
                 let code = cause.code().and_then(|code| code.parse::<u32>().ok());
+                let is_missing = ["no such table", "no such column"]
+                    .iter()
+                    .any(|what| cause.message().starts_with(what));
                 code.is_some_and(|code| code == SHORT_READ || DAMAGE.contains(&(code & 0xff)))
+                    || is_missing
             }
             sqlx::Error::ColumnDecode { .. }
             | sqlx::Error::Decode(_)

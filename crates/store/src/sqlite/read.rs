@@ -10,7 +10,7 @@ use sqlx::SqlitePool;
 
 use super::{
     Result,
-    rows::{all_readable, parsed, readable, time, unreadable},
+    rows::{all_readable, micros, parsed, readable, time, unreadable},
 };
 use crate::{
     AccessRequests, Grants, StoredAnswer, StoredBundle, StoredCode, StoredDevice, StoredEvent,
@@ -73,6 +73,10 @@ pub(super) async fn grants(pool: &SqlitePool, which: &Grants, limit: u32) -> Res
         )
         .bind(principal.to_string()),
         Grants::Newest => sqlx::query_scalar("SELECT body FROM grants ORDER BY id DESC LIMIT ?"),
+        Grants::After(time) => sqlx::query_scalar(
+            "SELECT body FROM grants WHERE expires_at >= ? ORDER BY id DESC LIMIT ?",
+        )
+        .bind(micros(*time)),
     };
     let bodies: Vec<String> = query.bind(limit).fetch_all(pool).await?;
     Ok(readable("grants", &bodies))

@@ -1,15 +1,15 @@
 //! `portcullis audit export`: all events that answer a question, into a file.
 
-use std::{
-    fs,
-    io::Write as _,
-    path::{Path, PathBuf},
-};
+use std::{io::Write as _, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 
 use super::asked::Asked;
-use crate::cli::{failure::Failure, session::Session};
+use crate::cli::{
+    failure::Failure,
+    session::Session,
+    unfinished::{Unfinished, cannot_write},
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct Export {
@@ -53,45 +53,4 @@ impl Export {
         session.screen.note(&said);
         Ok(())
     }
-}
-
-/// A file that is removed again unless it is finished.
-struct Unfinished(Option<PathBuf>);
-
-impl Unfinished {
-    fn beside(to: &Path) -> Result<Self, Failure> {
-        let Some(name) = to.file_name() else {
-            return Err(Failure::WrongUse(format!("`{}` names no file", to.display())));
-        };
-        let mut name = name.to_owned();
-        name.push(".unfinished");
-        Ok(Self(Some(to.with_file_name(name))))
-    }
-
-    fn create(&self) -> Result<fs::File, Failure> {
-        let path = self.0.as_deref().unwrap_or_else(|| Path::new(""));
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true);
-        // The record names people, and what they did.
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        options.open(path).map_err(|error| cannot_write(path, &error))
-    }
-
-    fn finish(mut self, to: &Path) -> Result<(), Failure> {
-        let Some(path) = self.0.take() else { return Ok(()) };
-        fs::rename(&path, to).map_err(|error| cannot_write(to, &error))
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        if let Some(path) = &self.0 {
-            let _may_not_be_there = fs::remove_file(path);
-        }
-    }
-}
-
-fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::local(&format!("`{}` cannot be written", path.display()), error)
 }

@@ -137,6 +137,15 @@ impl Verify {
              exactly this was given to {}",
             shown.bundles, given.seq, body.made_by
         ));
+        for digest in &body.missing_bundles {
+            screen.line(&format!(
+                "missing: the sources of the bundle {digest}, so that what its policies said is not proved"
+            ));
+        }
+        screen.line(&format!(
+            "looked through: the first {} records; what came later, and requests that still ran, are not in it",
+            body.looked_through
+        ));
         screen.line(&format!("root:   {}", hex(&given.root)));
         screen.note("that nothing else is on record of it, the log itself proves: `portcullis audit verify`");
         Ok(())

@@ -48,7 +48,8 @@ impl AnchorFile {
         if let Some(newest) = &self.newest {
             reader.still_holds(&newest.checkpoint, keys)?;
         }
-        let checkpoint = reader.checkpoint().map_err(|e| Trouble::Unreachable(e.to_string()))?;
+        // What is not signed, or not of the tiles that are there, is not anchored.
+        let checkpoint = reader.signed_checkpoint(keys)?;
         let has = self.newest.as_ref().map_or(0, |newest| newest.size);
         let Some(next) = checkpoint.as_deref().and_then(Anchored::new) else { return Ok(has) };
         if next.size <= has {

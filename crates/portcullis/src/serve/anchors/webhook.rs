@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use portcullis_log::{Anchored, Reader};
+use portcullis_log::{Anchored, Keys, Reader};
 use portcullis_model::Secret;
 use reqwest::{Client, redirect::Policy};
 use serde_json::json;
@@ -35,11 +35,11 @@ impl AnchorWebhook {
     }
 
     /// Posts the newest checkpoint, if it is newer than what arrived.
-    pub(super) async fn bring(&mut self, reader: &Reader) -> Result<u64, Trouble> {
-        let reader = reader.clone();
-        let read = tokio::task::spawn_blocking(move || reader.checkpoint()).await;
-        let read = read.map_err(|error| Trouble::Unreachable(error.to_string()))?;
-        let checkpoint = read.map_err(|error| Trouble::Unreachable(error.to_string()))?;
+    pub(super) async fn bring(&mut self, reader: &Reader, keys: &Keys) -> Result<u64, Trouble> {
+        let (reader, keys) = (reader.clone(), keys.clone());
+        // What is not signed, or not of the tiles that are there, is not anchored.
+        let read = tokio::task::spawn_blocking(move || reader.signed_checkpoint(&keys)).await;
+        let checkpoint = read.map_err(|error| Trouble::Unreachable(error.to_string()))??;
         let has = self.has.unwrap_or(0);
         let Some(next) = checkpoint.as_deref().and_then(Anchored::new) else { return Ok(has) };
         if self.has.is_some_and(|has| next.size <= has) {
