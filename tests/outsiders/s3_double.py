@@ -69,7 +69,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         trouble = self.trouble(body)
         if trouble:
             print(trouble, self.command, self.path, file=sys.stderr, flush=True)
-            return self.answer(403)
+            # As S3 does, with what one should not show around.
+            known = f"<AWSAccessKeyId>{ACCESS}</AWSAccessKeyId><StringToSign>{self.path}</StringToSign>"
+            return self.answer(403, f"<Error><Code>SignatureDoesNotMatch</Code>{known}</Error>".encode())
         parts = urllib.parse.unquote(self.path.partition("?")[0]).strip("/").split("/")
         if parts[0] != BUCKET or any(part in ("", ".", "..") for part in parts):
             return self.answer(404)

@@ -8,7 +8,7 @@ Prints its port (PORT 0: one that is free), then a JSON object for each thing th
 library of the Standard Webhooks specification, which also judges their time; syslog is taken apart by RFC 5424
 and the octet counts of RFC 5425. Lines on standard input change what it does from then on: `answer 503`,
 `answer 302` (with a Location of its own), `answer 200`; `close` ends connections at their end as RFC 5425
-says, `keep` does not.
+says, `keep` does not, and `drop` closes them at once, without reading, until the next line.
 """
 
 import json
@@ -20,7 +20,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 LOCK = threading.Lock()
-STATE = {"answer": 200, "close": True}
+STATE = {"answer": 200, "close": True, "drop": False}
 SYSLOG = re.compile(
     r"<(\d{1,3})>1 (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z) ([!-~]{1,255}) ([!-~]{1,48}) (-|[!-~]{1,128}) "
     r"([!-~]{1,32}) (-|(?:\[[!-~]{1,32}(?: [!-~]{1,32}=\"(?:[^\"\\\]]|\\[\"\\\]])*\")*\])+) (.*)",
@@ -40,6 +40,7 @@ def listen():
             STATE["answer"] = int(rest)
         elif word in ("close", "keep"):
             STATE["close"] = word == "close"
+        STATE["drop"] = word == "drop"
         print("now " + line.strip(), flush=True)
 
 
@@ -86,6 +87,9 @@ def collect(connection, context):
     try:
         if context:
             connection = context.wrap_socket(connection, server_side=True)
+        if STATE["drop"]:
+            connection.close()
+            return tell(dropped=True)
         text = b""
         while chunk := connection.recv(65536):
             text += chunk

@@ -40,7 +40,7 @@ impl Call {
         let mut random = [0; 24];
         api.entropy.fill(&mut random);
         let trace = TraceParent::next(sent.as_ref(), random);
-        traces.samples(&trace.trace_id_bytes(), sent.as_ref()).then(|| Self {
+        traces.samples(&trace, sent.as_ref()).then(|| Self {
             trace: trace.trace_id_bytes(),
             id: trace.span_id(),
             parent: sent.map(|sent| sent.span_id()),

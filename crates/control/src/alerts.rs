@@ -104,6 +104,15 @@ pub struct CertificateEnd {
     pub at: Timestamp,
 }
 
+/// What is wrong with the record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RecordTrouble {
+    /// It cannot be written or read.
+    Stopped(String),
+    /// What is in it is not what was signed.
+    Changed(String),
+}
+
 /// What rules ask of the world outside the record. Each may be slow.
 #[async_trait]
 pub trait Surroundings: Debug + Send + Sync {
@@ -111,7 +120,7 @@ pub trait Surroundings: Debug + Send + Sync {
     fn country(&self, address: IpAddr) -> Option<String>;
 
     /// Looks at a part of the record, picked by `numbers`; says what is wrong.
-    async fn verify(&self, numbers: Vec<u64>) -> Result<(), String>;
+    async fn verify(&self, numbers: Vec<u64>) -> Result<(), RecordTrouble>;
 
     /// When the certificates of this process end, as far as they can be read.
     async fn certificates(&self) -> Vec<CertificateEnd>;

@@ -44,6 +44,8 @@ pub struct Health {
     size: AtomicU64,
     /// Segments that are sealed.
     sealed: AtomicU64,
+    /// Why nothing is sealed until the next start.
+    unsealed: OnceLock<String>,
     /// Bytes that the record takes, if that is measured.
     used: AtomicU64,
     /// It takes more than it may.
@@ -67,6 +69,7 @@ impl Health {
             stalls: AtomicU64::new(0),
             size: AtomicU64::new(0),
             sealed: AtomicU64::new(0),
+            unsealed: OnceLock::new(),
             used: AtomicU64::new(0),
             over: AtomicBool::new(false),
             sequenced_ms: AtomicU64::new(0),
@@ -107,7 +110,16 @@ impl Health {
         self.sealed.load(Ordering::Relaxed)
     }
 
-    /// Bytes that the record takes on its disk; 0 where there is no quota.
+    /// Why nothing is sealed any more, if it is not. The record goes on.
+    pub fn unsealed(&self) -> Option<String> {
+        self.unsealed.get().cloned()
+    }
+
+    pub(crate) fn not_sealed(&self, why: String) {
+        let _first_stays = self.unsealed.set(why);
+    }
+
+    /// Bytes that the record takes on its disk, its journals aside; 0 where there is no quota.
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }

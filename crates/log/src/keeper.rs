@@ -1,6 +1,7 @@
 //! The keeper's thread: what is done to the record when it is long finished. Nobody waits for it.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{Arc, mpsc},
     thread::JoinHandle,
@@ -30,7 +31,10 @@ impl Keeper {
             .name("log-keeper".to_owned())
             .spawn(move || {
                 give_way();
-                run(sealer, quota, &health, &stopped);
+                let work = AssertUnwindSafe(|| run(sealer, quota, &health, &stopped));
+                if catch_unwind(work).is_err() {
+                    give_up(&health);
+                }
             })
             .map_err(|source| LogError::io("start", "log-keeper", source))?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })
@@ -44,6 +48,15 @@ impl Drop for Keeper {
             let _panicked = thread.join();
         }
     }
+}
+
+/// Nobody measures or seals any more: a quota that was reached then must not hold for ever.
+fn give_up(health: &Health) {
+    tracing::error!(
+        "the keeper's thread panicked: nothing is sealed or measured until the next start"
+    );
+    health.not_sealed("the keeper's thread panicked".to_owned());
+    health.over_quota(false);
 }
 
 fn run(sealer: Sealer, mut quota: Quota, health: &Health, stopped: &mpsc::Receiver<()>) {
@@ -64,8 +77,24 @@ fn run(sealer: Sealer, mut quota: Quota, health: &Health, stopped: &mpsc::Receiv
             Err(error) => {
                 // The entries are as they were, and read as they were.
                 tracing::error!(%error, "the record is not sealed any more until the next start");
+                health.not_sealed(error.to_string());
                 sealer = None;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_keeper_that_is_gone_holds_nobody_up_and_is_told_of() {
+        let health = Health::new(Duration::from_secs(1));
+        health.over_quota(true);
+        assert_eq!(health.unsealed(), None);
+        give_up(&health);
+        assert!(!health.is_over_quota());
+        assert!(health.unsealed().is_some());
     }
 }

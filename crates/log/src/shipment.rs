@@ -13,6 +13,7 @@ use crate::{
     LogError, Reader, checkpoint,
     segment::{self, BUNDLES, ENTRIES},
     tiles::{Edge, Shelf, TileName, WIDTH, decode_hashes, nodes_at},
+    verify::prefix_of,
 };
 
 /// So many entries are copied before the place is noted down: less is done again after a crash.
@@ -116,8 +117,8 @@ impl Reader {
             .ok_or_else(|| format!("its first {} entries are others", there.size)))
     }
 
-    /// A file of a [`Shipment`]; `None` if it is not there any more: an unfinished tile that was
-    /// finished since, or entries whose time was over.
+    /// A file of a [`Shipment`]; `None` if it is not there. An unfinished tile that was finished since
+    /// is the beginning of what became of it.
     pub fn shipped_file(&self, name: &str) -> Result<Option<Vec<u8>>, LogError> {
         match name.strip_prefix("segment/") {
             Some(_) => match fs::read(self.directory().join(name)) {
@@ -125,8 +126,22 @@ impl Reader {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
                 Err(source) => Err(LogError::io("read", name, source)),
             },
-            None => self.file(name),
+            None => match TileName::parse(name) {
+                Some(tile) if tile.width < WIDTH => self.unfinished(tile),
+                _ => self.file(name),
+            },
         }
+    }
+
+    fn unfinished(&self, name: TileName) -> Result<Option<Vec<u8>>, LogError> {
+        if let Some(bytes) = self.file(&name.to_string())? {
+            return Ok(Some(bytes));
+        }
+        let full = TileName::full(name.shelf, name.index).to_string();
+        let Some(bytes) = self.file(&full)? else { return Ok(None) };
+        prefix_of(&bytes, name)
+            .map(|start| Some(start.to_vec()))
+            .ok_or_else(|| LogError::damaged(full, "it is shorter than what it began as"))
     }
 
     /// How many segments there are in a log of `size`, of which `known` are known.

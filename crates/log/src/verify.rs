@@ -328,7 +328,7 @@ impl<'a> Walk<'a> {
 }
 
 /// The bytes of the first `name.width` hashes or entries of a wider tile.
-fn prefix_of(wide: &[u8], name: TileName) -> Option<&[u8]> {
+pub(crate) fn prefix_of(wide: &[u8], name: TileName) -> Option<&[u8]> {
     let width = usize::try_from(name.width).ok()?;
     let length = match name.shelf {
         Shelf::Level(_) => width * crate::tiles::HASH_BYTES,

@@ -43,11 +43,11 @@ impl TraceParent {
         sound.then_some(read)
     }
 
-    /// Continues `incoming`, or starts a trace that is sampled. `random` gives the new ids.
+    /// Continues `incoming`, or starts a trace that nobody samples yet. `random` gives the new ids.
     pub fn next(incoming: Option<&Self>, random: [u8; 24]) -> Self {
         let mut next = incoming
             .copied()
-            .unwrap_or(Self(*b"00-00000000000000000000000000000000-0000000000000000-01"));
+            .unwrap_or(Self(*b"00-00000000000000000000000000000000-0000000000000000-00"));
         let (ids, own) = random.split_at(16);
         if incoming.is_none() {
             write_hex(ids, next.0.get_mut(3..35));
@@ -170,8 +170,8 @@ pub struct Span {
 
 /// Takes spans of what is sampled. Never waits, and never fails: what finds no room is counted as lost.
 pub trait Traces: Send + Sync + std::fmt::Debug {
-    /// Whether a request is sampled that begins `trace`, or continues it as `parent` says.
-    fn samples(&self, trace: &TraceId, parent: Option<&TraceParent>) -> bool;
+    /// Whether a request is sampled that begins the trace of `next`, or continues that of `parent` with it.
+    fn samples(&self, next: &TraceParent, parent: Option<&TraceParent>) -> bool;
 
     /// Takes the spans of one request.
     fn take(&self, spans: Vec<Span>);
@@ -193,7 +193,7 @@ mod tests {
         assert!(continued.as_bytes().ends_with(b"-abababababababab-01"));
         assert!(continued.sampled(false).as_bytes().ends_with(b"-abababababababab-00"));
         let started = TraceParent::next(None, [0xcd; 24]);
-        assert_eq!((started.trace_id(), started.is_sampled()), ("cd".repeat(16).as_str(), true));
+        assert_eq!((started.trace_id(), started.is_sampled()), ("cd".repeat(16).as_str(), false));
         assert_eq!(started.trace_id_bytes(), [0xcd; 16]);
     }
 

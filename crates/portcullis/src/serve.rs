@@ -107,6 +107,23 @@ impl ServeArguments {
     }
 }
 
+/// Control's threads.
+fn threads() -> Result<Runtime> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .context("control's threads cannot be started")?;
+    // A file that reaches the limit of its size (`ulimit -f`) fails to grow, which the record waits
+    // out; the signal that comes with it would end the process. A handler that was set stays.
+    let entered = runtime.enter();
+    let kind = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    signal(kind).map(drop).context("SIGXFSZ cannot be handled")?;
+    drop(entered);
+    Ok(runtime)
+}
+
 /// Everything that runs.
 #[derive(Debug)]
 pub(crate) struct Running {
@@ -126,12 +143,7 @@ pub(crate) struct Running {
 impl Running {
     /// Starts it all from the configuration at `path`. When this returns, the gate is open.
     pub(crate) fn start(path: &Path, checked: Checked, cores: Cores) -> Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("control")
-            .enable_all()
-            .build()
-            .context("control's threads cannot be started")?;
+        let runtime = threads()?;
         let Checked { loaded, bundle } = checked;
         let settings = &loaded.config;
         let mut handed = handed::Handed::take(settings)?;

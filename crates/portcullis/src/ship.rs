@@ -103,9 +103,6 @@ enum ShipError {
     Cursor { path: PathBuf, source: io::Error },
     #[error("there is another record, or a later state of this one, which would be lost: {0}")]
     NotOurs(String),
-    /// The log has grown over what was to be copied: there is a newer checkpoint.
-    #[error("the record grows faster than it can be read")]
-    Moved,
     #[error("`{0}` is missing in the record itself: `portcullis audit verify` says more")]
     Missing(String),
     #[error("a thread of the shipping ended")]
@@ -113,11 +110,15 @@ enum ShipError {
 }
 
 /// How far which copy is, as it lies in `audit/shipped`.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 struct Cursor {
+    /// The place, with the endpoint.
     to: String,
     /// What the copy's checkpoint speaks of.
     signed: u64,
+    /// A file that was copied on the way to the next checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    landmark: Option<String>,
     #[serde(flatten)]
     shipped: Shipped,
 }
@@ -127,74 +128,89 @@ struct Cursor {
 struct Shipper {
     reader: Reader,
     target: Arc<Target>,
-    to: String,
-    cursor: PathBuf,
-    shipped: Shipped,
-    signed: u64,
+    path: PathBuf,
+    cursor: Cursor,
     every: Duration,
     state: Arc<Shipping>,
-    /// What is at the target was looked at.
-    looked: bool,
+    /// The checkpoint that was there when somebody last looked.
+    last: Option<Vec<u8>>,
 }
 
 impl Shipper {
     /// Goes on where the cursor beside the log says; `log` is the audit directory's `log`.
     fn open(ship: &Ship, base: &Path, log: &Path) -> anyhow::Result<Self> {
-        let (to, cursor) = (ship.to.to_string(), log.with_file_name("shipped"));
+        let path = log.with_file_name("shipped");
+        let endpoint = ship.s3.as_ref().and_then(|s3| s3.endpoint.as_ref());
+        let at = endpoint.map(|endpoint| format!(" at {endpoint}")).unwrap_or_default();
+        let to = format!("{}{at}", ship.to);
         // A cursor that is torn or of another place only means that more is copied again.
-        let known = fs::read(&cursor).ok();
+        let known = fs::read(&path).ok();
         let known = known.and_then(|bytes| serde_json::from_slice::<Cursor>(&bytes).ok());
-        let known = known.filter(|known| known.to == to).unwrap_or_default();
-        let (shipped, signed) = (known.shipped, known.signed);
+        let known = known.filter(|known| known.to == to);
+        let cursor = known.unwrap_or_else(|| Cursor { to, ..Cursor::default() });
         let state = Arc::new(Shipping::default());
-        state.reached(&shipped);
+        state.reached(&cursor.shipped);
         let (reader, target) = (Reader::open(log)?, Arc::new(Target::open(ship, base)?));
         let every = ship.every.get();
-        Ok(Self { reader, target, to, cursor, shipped, signed, every, state, looked: false })
+        Ok(Self { reader, target, path, cursor, every, state, last: None })
     }
 
     /// Copies until it is aborted.
     async fn run(mut self) {
         loop {
             let done = self.catch_up().await;
-            self.state.tell(&self.to, done.as_ref().err());
+            self.state.tell(&self.cursor.to, done.as_ref().err());
             tokio::time::sleep(self.every).await;
         }
     }
 
     async fn catch_up(&mut self) -> Result<(), ShipError> {
-        self.look().await?;
-        let mut moved = 0;
         loop {
-            let (reader, shipped) = (self.reader.clone(), self.shipped.clone());
+            self.look().await?;
+            let (reader, shipped) = (self.reader.clone(), self.cursor.shipped.clone());
             let Some(shipment) = blocking(move || reader.shipment(&shipped)).await?? else {
                 return Ok(());
             };
-            match self.copy(&shipment).await {
-                Err(ShipError::Moved) if moved < 10 => moved += 1,
-                copied => copied?,
-            }
+            self.copy(&shipment).await?;
         }
     }
 
-    /// What is there must be a beginning of this record: nothing else is overwritten.
-    async fn look(&mut self) -> Result<(), ShipError> {
-        if self.looked {
-            return Ok(());
+    /// What is there must be a beginning of this record: nothing else is overwritten. A copy that is
+    /// gone, or was set back, is made anew. Says whether all was as it was left.
+    async fn look(&mut self) -> Result<bool, ShipError> {
+        let there = self.target.get("checkpoint").await?;
+        if there.is_some() && there == self.last {
+            return Ok(true);
         }
-        let mut signed = 0;
-        if let Some(there) = self.target.get("checkpoint").await? {
-            let reader = self.reader.clone();
-            let there = String::from_utf8_lossy(&there).into_owned();
-            let found = blocking(move || reader.continues(&there)).await??;
-            signed = found.map_err(ShipError::NotOurs)?;
+        let lost = match &there {
+            Some(there) => {
+                let reader = self.reader.clone();
+                let there = String::from_utf8_lossy(there).into_owned();
+                let found = blocking(move || reader.continues(&there)).await??;
+                found.map_err(ShipError::NotOurs)? < self.cursor.signed
+            }
+            None => !self.has_landmark().await?,
+        };
+        let same = there == self.last && !lost;
+        if lost {
+            self.cursor = Cursor { to: self.cursor.to.clone(), ..Cursor::default() };
+            self.state.reached(&self.cursor.shipped);
         }
-        if signed < self.signed {
-            // Somebody removed the copy, or set it back: it is made anew.
-            self.shipped = Shipped::default();
+        self.last = there;
+        Ok(same)
+    }
+
+    /// Whether a copy without a checkpoint is the one that was begun.
+    async fn has_landmark(&self) -> Result<bool, ShipError> {
+        if self.cursor.signed > 0 {
+            return Ok(false);
         }
-        self.looked = true;
-        Ok(())
+        let Some(name) = self.cursor.landmark.clone() else {
+            return Ok(self.cursor.shipped == Shipped::default());
+        };
+        let there = self.target.get(&name).await?;
+        let reader = self.reader.clone();
+        Ok(there.is_some() && there == blocking(move || reader.shipped_file(&name)).await??)
     }
 
     async fn copy(&mut self, shipment: &Shipment) -> Result<(), ShipError> {
@@ -206,15 +222,22 @@ impl Shipper {
             copied?;
         }
         drop(copies);
-        if let Some(checkpoint) = &shipment.checkpoint {
-            self.target.put("checkpoint", checkpoint.clone().into_bytes()).await?;
-            self.signed = shipment.then.size;
+        // Whoever emptied the place meanwhile, or put something else there: it is looked at anew.
+        if !self.look().await? {
+            return Ok(());
         }
-        self.shipped = shipment.then.clone();
-        self.state.reached(&self.shipped);
-        let (to, shipped) = (self.to.clone(), self.shipped.clone());
-        let cursor = Cursor { to, signed: self.signed, shipped };
-        let path = self.cursor.clone();
+        if let Some(checkpoint) = &shipment.checkpoint {
+            let checkpoint = checkpoint.clone().into_bytes();
+            self.target.put("checkpoint", checkpoint.clone()).await?;
+            self.last = Some(checkpoint);
+            self.cursor.signed = shipment.then.size;
+            self.cursor.landmark = None;
+        } else {
+            self.cursor.landmark = shipment.files.last().cloned();
+        }
+        self.cursor.shipped = shipment.then.clone();
+        self.state.reached(&self.cursor.shipped);
+        let (path, cursor) = (self.path.clone(), self.cursor.clone());
         blocking(move || note(&path, &cursor)).await??;
         for name in &shipment.obsolete {
             // Where nothing can be removed, as in a bucket with a lock, it stays and does no harm.
@@ -228,8 +251,6 @@ async fn copy(reader: Reader, target: Arc<Target>, name: String) -> Result<(), S
     let of = name.clone();
     match blocking(move || reader.shipped_file(&of)).await?? {
         Some(bytes) => Ok(target.put(&name, bytes).await?),
-        // It was finished since: there is a newer checkpoint, which speaks of the finished one.
-        None if name.contains(".p/") => Err(ShipError::Moved),
         None => Err(ShipError::Missing(name)),
     }
 }

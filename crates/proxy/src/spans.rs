@@ -101,9 +101,9 @@ impl Spans {
     ) -> (TraceParent, Self) {
         let trace = TraceParent::next(sent, core.random());
         let Some(traces) = &core.parts.traces else { return (trace, Self::default()) };
-        let is_sampled = traces.samples(&trace.trace_id_bytes(), sent);
-        // Whoever asked may record it without us.
-        let trace = trace.sampled(is_sampled || sent.is_some_and(TraceParent::is_sampled));
+        let is_sampled = traces.samples(&trace, sent);
+        // A caller who is not followed says nothing to the upstream either.
+        let trace = trace.sampled(is_sampled);
         if !is_sampled {
             return (trace, Self::default());
         }

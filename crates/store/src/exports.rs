@@ -55,7 +55,7 @@ pub enum ExportChange {
     },
     /// A habit, new or seen again.
     Habit(StoredHabit),
-    /// Habits of this kind that were not seen since are forgotten.
+    /// Habits of this kind that were not seen since are forgotten, and whoever was not.
     ForgetHabits {
         /// `operation` or `country`.
         kind: &'static str,

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use jiff::Timestamp;
 use portcullis_model::{AlertNote, Event, EventType, Urgency};
 
-use super::{Alerts, CertificateEnd, LooksFor, Rule, leaf::Leaf};
+use super::{Alerts, CertificateEnd, LooksFor, RecordTrouble, Rule, leaf::Leaf};
 use crate::{OpContext, core::Core};
 
 /// Characters of what an alert is about: it is a key, not a text.
@@ -176,12 +176,18 @@ pub(super) fn sink_failing(leaf: &Leaf) -> Finding {
     }
 }
 
-pub(super) fn record(why: &str) -> Finding {
+/// That it stands still keeps nobody from hearing that it was changed, nor one change that of another.
+pub(super) fn record(trouble: &RecordTrouble) -> Finding {
+    let (about, why) = match trouble {
+        RecordTrouble::Stopped(why) => ("the record", why),
+        // Behind a colon is how far it is from what it should be, which changes.
+        RecordTrouble::Changed(why) => (why.split(": ").next().unwrap_or(why), why),
+    };
     let text = format!(
         "What: {why}.\nWhere: the folder of the record on this machine.\nWhat to do: change nothing in that folder, and copy it. Prove it with `portcullis audit verify` and a checkpoint that you hold; the operations guide says how to recover. If the disk is full or read-only, put that right first: the gate refuses until it can write."
     );
     Finding {
-        about: "the record".to_owned(),
+        about: about.to_owned(),
         urgency: Urgency::Critical,
         title: "The record cannot be relied on".to_owned(),
         text,
@@ -206,4 +212,19 @@ pub(super) fn certificate(end: &CertificateEnd, now: Timestamp) -> Finding {
     );
     let urgency = if over { Urgency::Critical } else { Urgency::Warning };
     Finding { about: end.what.clone(), urgency, title, text, leaf: None, directly: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_the_record_stands_still_does_not_hide_that_it_was_changed() {
+        let about = |trouble| record(&trouble).about;
+        let stopped = about(RecordTrouble::Stopped("the record waits: the disk is full".into()));
+        let changed = |why: &str| about(RecordTrouble::Changed(why.into()));
+        let (one, other) = (changed("record 0 is not what was signed"), changed("record 1 is not"));
+        assert!(stopped != one && one != other);
+        assert_eq!(changed("it was cut: it has 3"), changed("it was cut: it has 4"));
+    }
 }

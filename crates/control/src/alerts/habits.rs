@@ -1,6 +1,6 @@
 //! What principals usually do, and where from.
 
-use std::collections::HashMap;
+use std::{cmp::Ordering, collections::HashMap};
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis_store::{ExportChange, StoredHabit};
@@ -88,7 +88,7 @@ impl Habits {
         }
     }
 
-    /// Forgets what was not seen since `before`.
+    /// Forgets what was not seen since `before`, and whoever was not.
     pub(super) fn forget(
         &mut self,
         kind: &'static str,
@@ -96,9 +96,10 @@ impl Habits {
         changes: &mut Vec<ExportChange>,
     ) {
         let count = self.0.len();
-        self.0.retain(|key, habit| key.kind != kind || key.what.is_empty() || habit.last >= before);
+        self.0.retain(|key, habit| key.kind != kind || habit.last >= before);
         if self.0.len() < count {
-            changes.push(ExportChange::ForgetHabits { kind, before });
+            // What the store has may be older than what is known here.
+            changes.push(ExportChange::ForgetHabits { kind, before: before - WRITTEN_DOWN });
         }
     }
 
@@ -111,13 +112,18 @@ impl Habits {
             habits = self.0.len(),
             "too many habits to remember: the oldest are forgotten"
         );
-        for kind in StoredHabit::KINDS {
-            self.forget(kind, before, changes);
-        }
-        // Nothing but names, or all at one moment: then it begins anew.
-        if self.0.len() + 2 > MOST {
-            self.0.clear();
-        }
+        // Of those of the same moment, as many as it takes.
+        let mut too_many = times.partition_point(|last| *last <= before) - times.len() / 4;
+        self.0.retain(|_, habit| match habit.last.cmp(&before) {
+            Ordering::Equal if too_many > 0 => {
+                too_many -= 1;
+                true
+            }
+            Ordering::Less | Ordering::Equal => false,
+            Ordering::Greater => true,
+        });
+        let forget = |kind| ExportChange::ForgetHabits { kind, before };
+        changes.extend(StoredHabit::KINDS.map(forget));
     }
 }
 
@@ -150,8 +156,25 @@ mod tests {
         assert_eq!(changes.len(), 2, "seldom written down");
         habits.see("operation", "ana", "read", at(16), remember, &mut changes);
         assert_eq!(changes.len(), 4);
+        habits.see("operation", "ana", "pay", at(20), remember, &mut changes);
         habits.forget("operation", at(20), &mut changes);
         assert!(unusual(&habits, "read", 21), "forgotten, and she is still known");
+        habits.forget("operation", at(21), &mut changes);
+        assert!(habits.0.is_empty(), "and she is not");
+    }
+
+    #[test]
+    fn names_alone_and_one_moment_do_not_make_it_forget_everything() {
+        let remember = MEMORY.remember.signed();
+        for all_at_once in [false, true] {
+            let (mut habits, mut changes) = (Habits::default(), Vec::new());
+            for n in 0..i64::try_from(MOST).unwrap() {
+                let (who, when) = (format!("who-{n}"), at(if all_at_once { 0 } else { n }));
+                habits.see("operation", &who, "read", when, remember, &mut changes);
+                assert!(n < 50_000 || habits.0.len() > MOST / 2);
+            }
+            assert!(habits.0.len() <= MOST);
+        }
     }
 
     #[test]

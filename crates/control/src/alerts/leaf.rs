@@ -6,7 +6,10 @@ use jiff::Timestamp;
 use portcullis_model::{PrincipalId, PrincipalKind};
 use serde::Deserialize;
 
-use crate::ports::LogEntry;
+use crate::{ports::LogEntry, usecase::principals};
+
+/// Refusals that say nothing about who was refused: something here, or an upstream, is wrong or full.
+const OURS: [&str; 5] = ["internal", "limited", "too-slow", "unavailable", "upstream"];
 
 /// An entry, as far as rules ask.
 #[derive(Debug, Clone, Deserialize)]
@@ -39,22 +42,31 @@ impl Leaf {
         Some(leaf)
     }
 
-    /// Whether somebody was refused, and could not have asked.
+    /// Whether somebody was refused, could not have asked, and it is not for want of something of ours.
     pub(super) fn is_denial(&self) -> bool {
-        self.kind == "attempt" && matches!(self.decision.as_deref(), Some("deny" | "refuse"))
+        let ours = self.refusal.as_deref().is_some_and(|refusal| OURS.contains(&refusal));
+        let kept_out = matches!(self.decision.as_deref(), Some("deny" | "refuse"));
+        self.kind == "attempt" && kept_out && !ours
     }
 
     /// What somebody did, if they were let.
     pub(super) fn done(&self) -> Option<(&str, &str)> {
         let permitted = self.kind == "attempt" && self.decision.as_deref() == Some("permit");
         permitted.then_some(())?;
-        Some((self.who()?, self.operation.as_deref()?))
+        Some((self.habitual()?, self.operation.as_deref()?))
     }
 
     /// Whose doing it is; nobody's if they cannot be told apart from others.
     pub(super) fn who(&self) -> Option<&str> {
         let principal = self.principal.as_ref();
         principal.filter(|who| who.kind != PrincipalKind::Anonymous).map(|who| who.id.as_ref())
+    }
+
+    /// Whose habit it is: a run has those of its job.
+    pub(super) fn habitual(&self) -> Option<&str> {
+        let who = self.who()?;
+        let is_run = self.principal.as_ref().is_some_and(principals::is_run);
+        Some(who.rsplit_once('#').filter(|_| is_run).map_or(who, |(job, _)| job))
     }
 
     /// From where it came, in words.
@@ -103,6 +115,19 @@ mod tests {
         let leaf = Leaf::of(&entry(serde_json::to_string(&attempt).unwrap())).unwrap();
         assert_eq!((leaf.seq, leaf.done()), (7, Some(("corp:ana", "payments.read"))));
         assert_eq!((leaf.from().as_str(), leaf.is_denial()), ("192.0.2.1 (PT)", false));
+        for (refusal, counts) in [("denied", true), ("bad-credentials", true), ("upstream", false)]
+        {
+            let attempt = Attempt { decision: "refuse", refusal: Some(refusal), ..attempt.clone() };
+            let leaf = Leaf::of(&entry(serde_json::to_string(&attempt).unwrap())).unwrap();
+            assert_eq!(leaf.is_denial(), counts, "{refusal}");
+        }
+        let run = format!("ci:deploy#{}", portcullis_model::SignInId::from_bits(7));
+        for (id, habitual) in [(run.as_str(), "ci:deploy"), ("ci:a#b", "ci:a#b")] {
+            let job = PrincipalId { kind: PrincipalKind::Workload, id: id.into() };
+            let attempt = Attempt { principal: Some(&job), ..attempt.clone() };
+            let leaf = Leaf::of(&entry(serde_json::to_string(&attempt).unwrap())).unwrap();
+            assert_eq!((leaf.who(), leaf.habitual()), (Some(id), Some(habitual)));
+        }
         let mut event =
             Event::new(EventId::from_bits(1), Timestamp::UNIX_EPOCH, EventType::EmergencyOpened);
         event.principal = Some(ana);

@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{LooksFor, Surroundings, firing, firing::Finding};
+use super::{LooksFor, RecordTrouble, Surroundings, firing, firing::Finding};
 use crate::core::Core;
 
 const TICK: Duration = Duration::from_secs(1);
@@ -18,6 +18,8 @@ const CERTIFICATES: Duration = Duration::from_mins(1);
 const BUNDLES: usize = 16;
 /// So many seconds on end: what ends by itself is no alert.
 const LASTS: u32 = 3;
+/// And so many later it is said again; the cool-down of the rule is for it to judge.
+const STILL: u32 = 60;
 
 /// Looks, until aborted; tells which rule found what.
 pub(super) async fn run(
@@ -34,10 +36,12 @@ pub(super) async fn run(
         broken = if wrong { broken + 1 } else { 0 };
         for (index, (looks_for, due)) in rules.iter().zip(&mut due).enumerate() {
             let findings = match looks_for {
-                LooksFor::Record { .. } if broken == LASTS => {
-                    vec![firing::record(
-                        "the record cannot be written or read; the log of this process says why",
-                    )]
+                LooksFor::Record { .. }
+                    if broken >= LASTS && (broken - LASTS).is_multiple_of(STILL) =>
+                {
+                    let why =
+                        "the record cannot be written or read; the log of this process says why";
+                    vec![firing::record(&RecordTrouble::Stopped(why.to_owned()))]
                 }
                 LooksFor::Record { every } if *due <= Instant::now() => {
                     *due = Instant::now() + every.get();
@@ -47,7 +51,7 @@ pub(super) async fn run(
                     }
                     let numbers = numbers.into_iter().map(u64::from_le_bytes).collect();
                     let wrong = around.verify(numbers).await.err();
-                    wrong.iter().map(|why| firing::record(why)).collect()
+                    wrong.iter().map(firing::record).collect()
                 }
                 LooksFor::Certificate { within } if *due <= Instant::now() => {
                     *due = Instant::now() + CERTIFICATES;

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
-use portcullis_model::Event;
+use portcullis_model::{AlertNote, Event};
 use portcullis_store::{Change, ExportChange, ExportCursor, StoredFiring};
 use tokio::{
     sync::mpsc::{self, Receiver},
@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    LooksFor, Rule,
+    LooksFor, RecordTrouble, Rule,
     denials::Counted,
     firing::{self, Finding},
     habits::Habits,
@@ -35,10 +35,13 @@ const RETRY: Duration = Duration::from_secs(1);
 const STEP: u64 = 4096;
 /// And so often, if nothing else happens.
 const WRITE: Duration = Duration::from_secs(10);
-/// Entries before the cursor whose refusals still count after a restart.
-const WARM: u64 = 4096;
+/// Entries before the cursor whose refusals may still count after a restart, and how they are gone back over.
+const WARM: u64 = 65_536;
+const BACK: u64 = 4096;
 const FORGET: Duration = Duration::from_mins(10);
 const MOST_FIRINGS: usize = 10_000;
+/// Alerts that wait for the store to be put on record; more were told, and are not.
+const MOST_UNSAID: usize = 100;
 /// How often something that cannot be put on record is tried to be told.
 const TRIES: u32 = 30;
 
@@ -50,10 +53,11 @@ pub(crate) async fn run(core: Arc<Core>) {
     let (tell, mut found) = mpsc::channel(64);
     let mut rounds = JoinSet::new();
     rounds.spawn(rounds::run(Arc::clone(&core), around, tell));
+    let mut unsaid = Unsaid::default();
     loop {
         // What went wrong may have left more here than in the store: it is read anew.
-        let ended = match Watch::begin(&core).await {
-            Ok(mut watch) => watch.go_on(&mut found, &mut rounds).await,
+        let ended = match Watch::begin(&core, &mut unsaid).await {
+            Ok(mut watch) => watch.go_on(&mut found, &mut rounds, &mut unsaid).await,
             Err(error) => Err(error),
         };
         if let Err(error) = ended {
@@ -61,13 +65,44 @@ pub(crate) async fn run(core: Arc<Core>) {
         }
         // What may keep us from going on is told all the same.
         while let Ok((index, finding)) = found.try_recv() {
-            if let Some(rule) = core.alerts.rules().get(index) {
+            let Some(rule) = core.alerts.rules().get(index) else { continue };
+            if finding.directly && !unsaid.was_lately(&core, rule, &finding) {
                 let event = finding.event(&core, rule, 0);
                 directly(&core, &finding, &event, &mut rounds);
+                unsaid.keep(rule, event);
             }
         }
         sleep(RETRY).await;
     }
+}
+
+/// What was told directly and may not be on record yet.
+#[derive(Debug, Default)]
+struct Unsaid {
+    events: Vec<Event>,
+    lately: HashMap<(String, String), Timestamp>,
+}
+
+impl Unsaid {
+    /// Whether the same was told within the cool-down.
+    fn was_lately(&self, core: &Core, rule: &Rule, finding: &Finding) -> bool {
+        let told = self.lately.get(&(rule.name.clone(), firing::key(&finding.about)));
+        told.is_some_and(|told| core.now().duration_since(*told) < rule.cool_down.signed())
+    }
+
+    fn keep(&mut self, rule: &Rule, event: Event) {
+        let Some(note) = &event.alert else { return };
+        let lasts = |told: &Timestamp| event.time.duration_since(*told) < rule.cool_down.signed();
+        self.lately.retain(|(other, _), told| *other != rule.name || lasts(told));
+        self.lately.insert(key_of(note), event.time);
+        if self.events.len() < MOST_UNSAID {
+            self.events.push(event);
+        }
+    }
+}
+
+fn key_of(note: &AlertNote) -> (String, String) {
+    (note.rule.clone(), note.about.clone())
 }
 
 struct Watch {
@@ -83,7 +118,7 @@ struct Watch {
 }
 
 impl Watch {
-    async fn begin(core: &Arc<Core>) -> Result<Self> {
+    async fn begin(core: &Arc<Core>, unsaid: &mut Unsaid) -> Result<Self> {
         // What happened before there were rules is history.
         let cursor = export::cursor(core, READER, false).await?;
         let firings = core.store.firings().await?.into_iter();
@@ -99,12 +134,13 @@ impl Watch {
             fired: Vec::new(),
         };
         watch.warm_up().await?;
+        watch.catch_up(unsaid);
         Ok(watch)
     }
 
     /// Refusals before the cursor count, and fire nothing again.
     async fn warm_up(&mut self) -> Result<()> {
-        let mut from = self.cursor.next.saturating_sub(WARM);
+        let Some(mut from) = self.warm_from().await? else { return Ok(()) };
         while from < self.cursor.next {
             let page = self.core.log.entries(from, PAGE).await.map_err(unreadable)?;
             let Some(last) = page.last() else { return Ok(()) };
@@ -117,15 +153,82 @@ impl Watch {
         Ok(())
     }
 
+    /// Where the longest window begins that the newest entry before the cursor is in.
+    async fn warm_from(&self) -> Result<Option<u64>> {
+        let windows = self.core.alerts.rules().iter().filter_map(|rule| match &rule.looks_for {
+            LooksFor::Denials { within, .. } => Some(within.signed()),
+            _ => None,
+        });
+        let (Some(longest), next) = (windows.max(), self.cursor.next) else { return Ok(None) };
+        let Some(newest) = self.time_of(next.saturating_sub(1)).await? else { return Ok(None) };
+        let mut from = next;
+        while from > 0 && next - from < WARM {
+            from = from.saturating_sub(BACK);
+            let time = self.time_of(from).await?;
+            if time.is_none_or(|time| newest.duration_since(time) > longest) {
+                break;
+            }
+        }
+        Ok(Some(from))
+    }
+
+    async fn time_of(&self, position: u64) -> Result<Option<Timestamp>> {
+        let entries = self.core.log.entries(position, 1).await.map_err(unreadable)?;
+        Ok(entries.first().and_then(Leaf::of).map(|leaf| leaf.time))
+    }
+
+    /// What was told while it could not be put on record is put there now, under the same ids.
+    fn catch_up(&mut self, unsaid: &mut Unsaid) {
+        // An answer that was lost may have been that it is there.
+        unsaid.events.retain(|event| {
+            let before = event.alert.as_ref().and_then(|note| self.firings.get(&key_of(note)));
+            let to_the_store = |at: Timestamp| at.as_microsecond();
+            before.is_none_or(|one| to_the_store(one.fired_at) < to_the_store(event.time))
+        });
+        for event in &unsaid.events {
+            let Some(note) = &event.alert else { continue };
+            let (rule, about) = key_of(note);
+            let firing = StoredFiring { rule, about, fired_at: event.time, suppressed: 0 };
+            self.changes.push(Change::Export(Box::new(ExportChange::Fired(firing.clone()))));
+            self.changes.push(Change::Record(event.clone()));
+            self.fired.push(event.clone());
+            self.firings.insert(key_of(note), firing);
+        }
+    }
+
+    /// A record that is shorter than what was read of it was cut or replaced; rules would be blind until it
+    /// has grown as long again.
+    async fn set_back(&mut self, tasks: &mut JoinSet<()>, unsaid: &mut Unsaid) -> Result<()> {
+        let size = self.core.log.size().await.map_err(unreadable)?;
+        if self.cursor.next <= size {
+            return Ok(());
+        }
+        let why = format!(
+            "the record was cut or set back: it has {size} entries, and rules were asked about {}",
+            self.cursor.next
+        );
+        tracing::error!("{why}");
+        let core = Arc::clone(&self.core);
+        for (index, rule) in core.alerts.rules().iter().enumerate() {
+            if matches!(rule.looks_for, LooksFor::Record { .. }) {
+                let finding = firing::record(&RecordTrouble::Changed(why.clone()));
+                self.fire(index, &finding, tasks, unsaid);
+            }
+        }
+        self.cursor.next = size;
+        Ok(())
+    }
+
     async fn go_on(
         &mut self,
         found: &mut Receiver<(usize, Finding)>,
         tasks: &mut JoinSet<()>,
+        unsaid: &mut Unsaid,
     ) -> Result<()> {
         let mut forget = Instant::now();
         loop {
             while let Ok((index, finding)) = found.try_recv() {
-                self.fire(index, &finding, tasks);
+                self.fire(index, &finding, tasks, unsaid);
             }
             if forget <= Instant::now() {
                 self.forget();
@@ -133,10 +236,14 @@ impl Watch {
             }
             let page = self.core.log.entries(self.cursor.next, PAGE).await.map_err(unreadable)?;
             for entry in &page {
-                self.ask(entry, tasks);
+                self.ask(entry, tasks, unsaid);
                 self.cursor.next = entry.position + 1;
             }
+            if page.is_empty() {
+                self.set_back(tasks, unsaid).await?;
+            }
             self.commit(page.is_empty()).await?;
+            unsaid.events.clear();
             while tasks.try_join_next().is_some() {}
             if page.len() < PAGE {
                 sleep(LOOK).await;
@@ -145,7 +252,7 @@ impl Watch {
     }
 
     /// Asks every rule about one entry.
-    fn ask(&mut self, entry: &LogEntry, tasks: &mut JoinSet<()>) {
+    fn ask(&mut self, entry: &LogEntry, tasks: &mut JoinSet<()>, unsaid: &mut Unsaid) {
         let Some(mut leaf) = Leaf::of(entry) else { return };
         let core = Arc::clone(&self.core);
         let around = core.alerts.around.as_ref();
@@ -182,7 +289,7 @@ impl Watch {
         }
         self.remember(&leaf);
         for (index, finding) in findings {
-            self.fire(index, &finding, tasks);
+            self.fire(index, &finding, tasks, unsaid);
         }
     }
 
@@ -227,7 +334,13 @@ impl Watch {
     }
 
     /// Fires, unless it did so for the same a short while ago.
-    fn fire(&mut self, index: usize, finding: &Finding, tasks: &mut JoinSet<()>) {
+    fn fire(
+        &mut self,
+        index: usize,
+        finding: &Finding,
+        tasks: &mut JoinSet<()>,
+        unsaid: &mut Unsaid,
+    ) {
         let core = Arc::clone(&self.core);
         let Some(rule) = core.alerts.rules().get(index) else { return };
         let (now, about) = (core.now(), firing::key(&finding.about));
@@ -235,15 +348,19 @@ impl Watch {
         let quiet =
             before.is_some_and(|one| now.duration_since(one.fired_at) < rule.cool_down.signed());
         let suppressed = before.map_or(0, |one| one.suppressed);
-        let firing = StoredFiring {
+        let mut firing = StoredFiring {
             rule: rule.name.clone(),
             about: about.clone(),
-            fired_at: before.filter(|_| quiet).map_or(now, |one| one.fired_at),
+            fired_at: before.map_or(now, |one| one.fired_at),
             suppressed: if quiet { suppressed.saturating_add(1) } else { 0 },
         };
         if !quiet {
             let event = finding.event(&core, rule, suppressed);
+            firing.fired_at = event.time;
             directly(&core, finding, &event, tasks);
+            if finding.directly {
+                unsaid.keep(rule, event.clone());
+            }
             self.fired.push(event.clone());
             self.changes.push(Change::Record(event));
         }
@@ -278,8 +395,10 @@ impl Watch {
 
     /// One transaction: what fired, what is remembered, and how far it has come.
     async fn commit(&mut self, is_idle: bool) -> Result<()> {
-        let ahead = self.cursor.next - self.stored;
-        let waits = ahead < STEP && (!is_idle || self.written.elapsed() < WRITE);
+        let ahead = self.cursor.next.abs_diff(self.stored);
+        let waits = self.stored < self.cursor.next
+            && ahead < STEP
+            && (!is_idle || self.written.elapsed() < WRITE);
         if self.changes.is_empty() && (ahead == 0 || waits) {
             return Ok(());
         }
@@ -303,7 +422,7 @@ impl Watch {
 
 fn country_of(leaf: &Leaf) -> Option<(&str, &str)> {
     (leaf.kind == "attempt").then_some(())?;
-    Some((leaf.who()?, leaf.country.as_deref()?))
+    Some((leaf.habitual()?, leaf.country.as_deref()?))
 }
 
 /// Tells webhooks without the record, which will tell them again once it can: the message has the same id.

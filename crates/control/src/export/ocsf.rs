@@ -108,7 +108,9 @@ fn actor(leaf: &Value) -> Value {
 
 /// What a policy said, as the profile `security_control` has it.
 fn decided(leaf: &Value, event: &mut Map<String, Value>) {
-    let Some(decision) = text(leaf, "decision") else { return };
+    // Many refusals in one entry have no decision of their own.
+    let counted = kind(leaf) == Some(EventType::RefusalsCounted);
+    let Some(decision) = text(leaf, "decision").or(counted.then_some("refuse")) else { return };
     let (action, disposition) = match decision {
         "permit" | "approve" => (1, 1),
         "deny" | "refuse" | "requestable" | "decline" => (2, 2),
@@ -196,7 +198,8 @@ fn of_class(class: u32, leaf: &Value, event: &mut Map<String, Value>) {
 }
 
 fn http_request(leaf: &Value) -> Value {
-    let mut request = json!({"uid": correlation(leaf).unwrap_or_default()});
+    let uid = correlation(leaf).or_else(|| text(leaf, "id"));
+    let mut request = json!({"uid": uid.unwrap_or("unknown")});
     let Some(members) = request.as_object_mut() else { return request };
     if let Some(uid) = text(leaf, "request") {
         members.insert("uid".to_owned(), json!(uid));
@@ -264,6 +267,7 @@ fn failed(leaf: &Value) -> bool {
                 | EventType::TokenRefused
                 | EventType::NoticeFailed
                 | EventType::BundleRefused
+                | EventType::RefusalsCounted
                 | EventType::SignInRefused
                 | EventType::ControlRefused
                 | EventType::ExportFailing

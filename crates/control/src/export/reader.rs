@@ -16,6 +16,8 @@ const PAGE: usize = 256;
 const LOOK: Duration = Duration::from_millis(250);
 /// Entries that a sink does not want are stepped over so many at a time before it is written down.
 const STEP: u64 = 4096;
+/// And so often, if nothing else is to be written down.
+const WRITE: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// However long a sink says that it takes.
@@ -43,6 +45,9 @@ struct Reader {
     cursor: ExportCursor,
     /// Where the cursor is in the store.
     stored: u64,
+    written: Instant,
+    /// What was to be on record may be there or not.
+    unsure: bool,
 }
 
 /// Reads for one sink until aborted.
@@ -104,7 +109,8 @@ impl Reader {
         let cursor = cursor(core, &spec.reader(), spec.from_the_beginning).await?;
         export.standing.state().next = cursor.next;
         let stored = cursor.next;
-        Ok(Self { core: Arc::clone(core), export: export.clone(), cursor, stored })
+        let (core, export) = (Arc::clone(core), export.clone());
+        Ok(Self { core, export, cursor, stored, written: Instant::now(), unsure: false })
     }
 
     /// Brings what is in the next page of the log; says how long to wait before the one after it.
@@ -121,7 +127,8 @@ impl Reader {
         }
         if self.cursor.next == size {
             self.is_well();
-            self.write_down(self.cursor.said || self.stored < self.cursor.next).await?;
+            let is_due = self.stored < self.cursor.next && self.written.elapsed() >= WRITE;
+            self.write_down(self.cursor.said || is_due).await?;
             return Ok(LOOK);
         }
         let most = self.export.spec.sink.most();
@@ -201,6 +208,7 @@ impl Reader {
             self.core.settle(Settlement { changes, ..Settlement::default() }).await?;
         }
         self.stored = self.cursor.next;
+        self.written = Instant::now();
         Ok(())
     }
 
@@ -212,7 +220,7 @@ impl Reader {
             Trouble::Own(error) => {
                 tracing::error!(sink = name, %error, "a sink waits for the store or the record");
                 self.look_again().await;
-                error.to_string()
+                return;
             }
         };
         let now = self.core.now();
@@ -226,11 +234,16 @@ impl Reader {
         if is_news {
             tracing::warn!(sink = name, %why, "events do not arrive, and are sent again");
         }
-        if !self.cursor.said && lasted(since, now, self.export.spec.failing_after.signed()) {
+        if self.unsure {
+            self.look_again().await;
+        }
+        let lasted = lasted(since, now, self.export.spec.failing_after.signed());
+        if !self.cursor.said && !self.unsure && lasted {
             self.cursor.said = true;
             let event = self.event(EventType::ExportFailing, &why);
             if let Err(error) = self.commit(Some(event)).await {
                 self.cursor.said = false;
+                self.unsure = true;
                 tracing::error!(sink = self.export.spec.name, %error, "it cannot be put on record");
             }
         }
@@ -242,6 +255,7 @@ impl Reader {
             self.stored = cursor.next;
             self.export.standing.state().next = cursor.next;
             self.cursor = cursor;
+            self.unsure = false;
         }
     }
 

@@ -69,7 +69,7 @@ fn workload_of(id: &PrincipalId) -> PrincipalId {
     }
 }
 
-fn is_run(id: &PrincipalId) -> bool {
+pub(crate) fn is_run(id: &PrincipalId) -> bool {
     let run = id.id.rsplit_once('#').map(|(_, run)| run.parse::<SignInId>());
     id.kind == PrincipalKind::Workload && matches!(run, Some(Ok(_)))
 }

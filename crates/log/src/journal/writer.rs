@@ -72,6 +72,8 @@ struct Inner {
     closed: Cell<bool>,
     /// Where writing failed and went on later. The intents that were in the buffer then are refused.
     failures: RefCell<Vec<u64>>,
+    /// Outcomes and refusals that will never be written.
+    lost: Cell<(u64, u64)>,
     /// A part of what could not be written is behind the end of the file.
     torn: Cell<bool>,
 }
@@ -104,6 +106,7 @@ impl CoreJournal {
             linger: Rc::clone(&linger),
             closed: Cell::new(false),
             failures: RefCell::default(),
+            lost: Cell::default(),
             torn: Cell::new(false),
         });
         tokio::task::spawn_local(flush_ticks(Rc::downgrade(&shared)));
@@ -172,6 +175,7 @@ impl CoreJournal {
 impl Drop for CoreJournal {
     fn drop(&mut self) {
         self.shared.flush();
+        self.shared.tell_of_lost();
         self.shared.closed.set(true);
         self.shared.segments.close();
         self.shared.linger.notify_one();
@@ -223,7 +227,9 @@ impl Inner {
         self.due.set(false);
         let strict = self.strict.replace(false);
         let mut buffer = self.buffer.borrow_mut();
-        if !buffer.is_empty() && !self.health.is_broken() {
+        if self.health.is_broken() {
+            self.lose(&mut buffer);
+        } else if !buffer.is_empty() {
             match self.write(&buffer) {
                 Ok(()) => {
                     self.ask_for_sync(strict);
@@ -231,8 +237,10 @@ impl Inner {
                 }
                 Err(error) => {
                     self.health.fail(&error);
-                    self.failures.borrow_mut().push(self.written.get());
-                    keep_acknowledged(&mut buffer, self.written.get());
+                    // Without an intent in it, nobody looks it up.
+                    if keep_acknowledged(&mut buffer, self.written.get()) {
+                        self.failures.borrow_mut().push(self.written.get());
+                    }
                     if !buffer.is_empty() {
                         self.flush_soon();
                     }
@@ -242,6 +250,36 @@ impl Inner {
         drop(buffer);
         for waker in self.waiting.borrow_mut().drain(..) {
             waker.wake();
+        }
+    }
+
+    /// Drops what was kept for a time with room, which does not come any more.
+    fn lose(&self, buffer: &mut Vec<u8>) {
+        let (mut at, (mut outcomes, mut refusals)) = (0, self.lost.get());
+        while let Found::Frame(found, next) = frame::read(buffer, self.written.get(), at) {
+            match found.kind {
+                Kind::Intent => {}
+                Kind::Outcome => outcomes += 1,
+                Kind::Whole => refusals += 1,
+            }
+            at = next;
+        }
+        self.lost.set((outcomes, refusals));
+        buffer.clear();
+    }
+
+    /// Says at the end how much of what was promised is not on record.
+    fn tell_of_lost(&self) {
+        self.lose(&mut self.buffer.borrow_mut());
+        let (outcomes, refusals) = self.lost.get();
+        if outcomes + refusals > 0 {
+            let core = self.segments.core;
+            tracing::error!(
+                core,
+                outcomes,
+                refusals,
+                "the record could not be written to the end: these are not on it"
+            );
         }
     }
 
@@ -376,12 +414,14 @@ async fn flush_lingering(journal: Weak<Inner>, linger: Rc<Notify>) {
 
 /// Leaves in `buffer`, which could not be written at position `base`, what was promised: outcomes, and
 /// refusals that were answered. Intents were not: they are refused, and are not to come into the
-/// record as if they had been forwarded.
-fn keep_acknowledged(buffer: &mut Vec<u8>, base: u64) {
+/// record as if they had been forwarded. Says whether there was one.
+fn keep_acknowledged(buffer: &mut Vec<u8>, base: u64) -> bool {
     let before = std::mem::take(buffer);
-    let mut at = 0;
+    let (mut at, mut intents) = (0, false);
     while let Found::Frame(found, next) = frame::read(&before, base, at) {
-        if found.kind != Kind::Intent {
+        if found.kind == Kind::Intent {
+            intents = true;
+        } else {
             let text = before.get(found.text.clone()).unwrap_or_default();
             frame::append(buffer, base, found.kind, found.request, |out| {
                 out.extend_from_slice(text);
@@ -389,6 +429,7 @@ fn keep_acknowledged(buffer: &mut Vec<u8>, base: u64) {
         }
         at = next;
     }
+    intents
 }
 
 /// Writes a JSON object without its closing brace.

@@ -31,6 +31,8 @@ impl Sealer {
         let newest = newest(log)?;
         let sealer = Self { log: log.to_owned(), next: newest.map_or(0, |newest| newest + 1) };
         if let Some(newest) = newest {
+            // A process that died may have got no further than its name.
+            sealer.sync_name(newest)?;
             sealer.remove_bundles(newest)?;
         }
         Ok(sealer)
@@ -47,6 +49,18 @@ impl Sealer {
             return Ok(false);
         }
         let target = self.log.join(name(self.next));
+        // An earlier attempt may have ended while it removed the bundles.
+        if !target.exists() {
+            self.make(&target)?;
+        }
+        self.sync_name(self.next)?;
+        self.remove_bundles(self.next)?;
+        self.next += 1;
+        Ok(true)
+    }
+
+    /// Writes the next segment under its name.
+    fn make(&self, target: &Path) -> Result<(), LogError> {
         let scratch = target.with_added_extension("new");
         let parent = target.parent().unwrap_or(&self.log);
         fs::create_dir_all(parent).map_err(|source| LogError::io("create", parent, source))?;
@@ -55,13 +69,14 @@ impl Sealer {
             let _the_next_attempt_overwrites_it = fs::remove_file(&scratch);
             return Err(error);
         }
-        fs::rename(&scratch, &target).map_err(|source| LogError::io("replace", &target, source))?;
-        for directory in parent.ancestors().take_while(|above| above.starts_with(&self.log)) {
-            sync_directory(directory)?;
-        }
-        self.remove_bundles(self.next)?;
-        self.next += 1;
-        Ok(true)
+        fs::rename(&scratch, target).map_err(|source| LogError::io("replace", target, source))
+    }
+
+    /// Makes the name of `segment` durable, on which its bundles may go.
+    fn sync_name(&self, segment: u64) -> Result<(), LogError> {
+        let path = self.log.join(name(segment));
+        let above = path.ancestors().skip(1).take_while(|above| above.starts_with(&self.log));
+        above.into_iter().try_for_each(sync_directory)
     }
 
     /// Writes the next segment, and reads every bundle of it back as it will be read from then on.

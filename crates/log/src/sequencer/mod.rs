@@ -90,7 +90,7 @@ impl Log {
             sync: sync.handle(),
             journals: Arc::new(Journals { layout: layout.clone(), positions: positions.into() }),
         };
-        let quota = Quota::new(layout.root(), options.most);
+        let quota = Quota::new(&layout, options.most);
         let keeper = Keeper::start(&layout.log(), quota, handle.health())?;
         Ok(Self {
             handle,

@@ -15,6 +15,7 @@ use crate::{
     checkpoint::{self, Head},
     journal::segments::Segments,
     layout::Layout,
+    segment,
 };
 
 /// Reads the commit record and the journals, brings the log up to date and commits.
@@ -27,6 +28,7 @@ pub(super) fn open(
     let committed = Committed::load(layout)?;
     let head = committed_head(layout, &committed, &signer)?;
     refuse_rollback(layout, head)?;
+    refuse_sealed_beyond(layout, head)?;
     let tree = Tree::load(&layout.log(), head)?;
     let every = options.checkpoint_every;
     let mut sequencer =
@@ -91,6 +93,22 @@ fn refuse_rollback(layout: &Layout, head: Option<Head>) -> Result<(), LogError> 
         return Err(LogError::damaged(path, what));
     }
     Ok(())
+}
+
+/// Only what is committed is sealed: a segment beyond that means that an older state was put over the
+/// record. Opened, it would be believed to be sealed, and its entries would go.
+fn refuse_sealed_beyond(layout: &Layout, head: Option<Head>) -> Result<(), LogError> {
+    let committed = head.map_or(0, |head| head.size);
+    match segment::newest(&layout.log())? {
+        Some(newest) if newest >= committed / segment::ENTRIES => {
+            let path = layout.log().join(segment::name(newest));
+            let what = format!(
+                "it holds entries behind the {committed} of `committed`: one of them was set back"
+            );
+            Err(LogError::damaged(path, what))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The progress of every journal that is on disk or in the commit record.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use portcullis_control::alerts::{CertificateEnd, Surroundings};
+use portcullis_control::alerts::{CertificateEnd, RecordTrouble, Surroundings};
 use portcullis_identity::spiffe;
 use portcullis_log::{Health, HealthState, Log, Seen, spot_check};
 use portcullis_proxy::ports::Countries;
@@ -52,10 +52,13 @@ impl Surroundings for Around {
         Some(country.as_str().to_owned())
     }
 
-    async fn verify(&self, numbers: Vec<u64>) -> Result<(), String> {
+    async fn verify(&self, numbers: Vec<u64>) -> Result<(), RecordTrouble> {
+        let stopped = |why| Err(RecordTrouble::Stopped(why));
         match self.health.state() {
-            HealthState::Broken(why) => return Err(format!("the record cannot be written: {why}")),
-            HealthState::Stalled(why) => return Err(format!("the record waits: {why}")),
+            HealthState::Broken(why) => {
+                return stopped(format!("the record cannot be written: {why}"));
+            }
+            HealthState::Stalled(why) => return stopped(format!("the record waits: {why}")),
             // It ends by itself, or the gate refuses and says so.
             HealthState::Working | HealthState::Behind => {}
         }
@@ -68,8 +71,8 @@ impl Surroundings for Around {
         });
         match looked.await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(finding)) => Err(finding.to_string()),
-            Err(_) => Err("looking at the record broke off".to_owned()),
+            Ok(Err(finding)) => Err(RecordTrouble::Changed(finding.to_string())),
+            Err(_) => stopped("looking at the record broke off".to_owned()),
         }
     }
 

@@ -19,7 +19,7 @@ use super::{section::Field, size::Size};
 /// What is not signed yet could be changed by whoever can write the folder.
 const SLOWEST: Duration = Duration::from_mins(1);
 
-/// Two files of a journal.
+/// Small enough for a trial, and more than the files that come and go take.
 const LEAST: Size = Size::new(16 << 20);
 
 /// The record's place and pace.
@@ -35,8 +35,8 @@ pub(crate) struct Audit {
     /// Where checkpoints are put outside; nowhere if absent.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) anchors: Vec<Anchor>,
-    /// The most that it may take on its disk, `16MiB` at least: at that, nothing is forwarded. Nothing
-    /// is deleted for it.
+    /// The most that it may take on its disk, the journals aside, `16MiB` at least: at that, nothing is
+    /// forwarded. Nothing is deleted for it.
     #[schemars(with = "Option<String>")]
     #[serde(serialize_with = "super::tcp::size", skip_serializing_if = "Option::is_none")]
     pub(crate) most: Option<Size>,
@@ -68,7 +68,7 @@ impl Audit {
 fn most(field: &Field<'_>) -> Option<Size> {
     let most: Size = field.parsed()?;
     if most < LEAST {
-        let help = Some("journals alone take so much; write 10GiB".into());
+        let help = Some("a day's record is larger; write 10GiB".into());
         field.error(format!("`most` is {LEAST} at least, and not {most}"), help);
         return None;
     }

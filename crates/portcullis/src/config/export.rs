@@ -143,6 +143,9 @@ pub(super) fn read(field: &Field<'_>, demo: bool, services: &[Service]) -> Vec<E
         };
         if sinks.iter().any(|other| other.name == sink.name) {
             item.error(format!("two sinks are called `{}`", sink.name), None);
+        } else if let Some(other) = sinks.iter().find(|other| shares_file(other, &sink)) {
+            let help = Some("each would cut what the other is writing; give each its own".into());
+            item.error(format!("`{}` is written to the same file", other.name), help);
         } else if sinks.len() == MOST_SINKS {
             item.error(format!("there are more than {MOST_SINKS} sinks"), None);
         } else {
@@ -150,6 +153,17 @@ pub(super) fn read(field: &Field<'_>, demo: bool, services: &[Service]) -> Vec<E
         }
     }
     sinks
+}
+
+fn shares_file(one: &Export, other: &Export) -> bool {
+    match (&one.to, &other.to) {
+        // As paths compare: `a/./b` and `a//b` are one.
+        (To::File(one), To::File(other)) => {
+            one.path.strip_prefix(".").unwrap_or(&one.path)
+                == other.path.strip_prefix(".").unwrap_or(&other.path)
+        }
+        _ => false,
+    }
 }
 
 fn one(mut section: Section<'_>, demo: bool, services: &[Service]) -> Option<Export> {
@@ -246,9 +260,9 @@ fn syslog(field: &Field<'_>) -> Option<Syslog> {
     let hostname = section.field("hostname");
     let hostname = hostname.map_or(Some("portcullis".to_owned()), |field| {
         let text = field.text()?;
-        let fits = text.len() <= 255 && text.chars().all(|c| c.is_ascii_graphic());
+        let fits = (1..=255).contains(&text.len()) && text.chars().all(|c| c.is_ascii_graphic());
         if !fits {
-            field.error("`hostname` is up to 255 printable ASCII characters".into(), None);
+            field.error("`hostname` is 1 to 255 printable ASCII characters".into(), None);
         }
         fits.then(|| text.to_owned())
     });
@@ -320,8 +334,9 @@ pub(super) fn among(field: &Field<'_>, known: &[&str], what: &str) -> BTreeSet<S
         if known.contains(&text) {
             return Some(text.to_owned());
         }
-        let help = nearest(text, known).map(|near| format!("did you mean `{near}`?"));
-        item.error(format!("there is no {what} `{text}`"), help);
+        let near = nearest(text, known).map(|near| format!("did you mean `{near}`?"));
+        let help = near.unwrap_or_else(|| format!("there are: {}", known.join(", ")));
+        item.error(format!("there is no {what} `{text}`"), Some(help));
         None
     };
     items.into_iter().filter_map(word).collect()

@@ -165,7 +165,10 @@ pub(super) fn readiness(
         };
         let unshipped = shipping.as_ref().and_then(|shipping| shipping.trouble());
         let notes = unshipped.map(|why| format!("the record is not shipped: {why}"));
-        let notes = notes.into_iter().collect();
+        let unsealed = health.unsealed();
+        let unsealed =
+            unsealed.map(|why| format!("the record is not sealed until the next start: {why}"));
+        let notes = notes.into_iter().chain(unsealed).collect();
         let (store, missing) = (Arc::clone(&store), certificates.missing());
         Box::pin(async move {
             let record = record.into_iter().chain(events).chain(missing);

@@ -116,11 +116,13 @@ fn place(error: &LoadError) -> String {
 }
 
 /// What a reload does not change: sections of the configuration.
-const FIXED: [&str; 12] = [
+const FIXED: [&str; 15] = [
     "access_requests",
+    "alerts",
     "audit",
     "control",
     "demo",
+    "export",
     "holding",
     "identity",
     "limits",
@@ -128,6 +130,7 @@ const FIXED: [&str; 12] = [
     "sealed",
     "shutdown",
     "store",
+    "telemetry",
     "zone",
 ];
 

@@ -11,7 +11,9 @@ use std::{
 use anyhow::{Context, Result};
 use object_store::{
     ClientOptions, Error, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig,
-    aws::AmazonS3Builder, path::Path as Key,
+    aws::AmazonS3Builder,
+    client::{HttpError, HttpErrorKind},
+    path::Path as Key,
 };
 
 use crate::config::{S3, Ship, ShipTo};
@@ -29,10 +31,45 @@ pub(super) enum Target {
 /// Why a file did not get there.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TargetError {
-    #[error("`{}` cannot be written: {source}", path.display())]
+    #[error("`{}`: {source}", path.display())]
     Folder { path: PathBuf, source: io::Error },
-    #[error("the bucket: {0}")]
-    Bucket(#[from] Error),
+    #[error("`{}` is not there: make the folder, or mount what it is on", .0.display())]
+    NoFolder(PathBuf),
+    /// What the store says in so many words stays there: it may name keys, and differs each time.
+    #[error("the bucket: cannot {doing}: {}", reason(source))]
+    Bucket { doing: &'static str, source: Error },
+    #[error("a thread of the shipping ended")]
+    Gone,
+}
+
+/// An error without what the other side wrote.
+fn reason(error: &Error) -> String {
+    let text = error.to_string();
+    let status = text.split_once("status code: ").and_then(|(_, rest)| rest.get(..3));
+    let status = status.filter(|status| status.bytes().all(|byte| byte.is_ascii_digit()));
+    if let Some(status) = status {
+        return format!("the store answers {status}");
+    }
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(http) = error.downcast_ref::<HttpError>() {
+            return match http.kind() {
+                HttpErrorKind::Connect => "the store cannot be reached",
+                HttpErrorKind::Timeout => "the store does not answer in time",
+                HttpErrorKind::Interrupted => "the connection ended early",
+                _ => "the request failed",
+            }
+            .to_owned();
+        }
+        cause = error.source();
+    }
+    match error {
+        Error::PermissionDenied { .. } => "not permitted",
+        Error::Unauthenticated { .. } => "the key is not accepted",
+        Error::NotFound { .. } => "not found",
+        _ => "the request failed",
+    }
+    .to_owned()
 }
 
 impl Target {
@@ -51,43 +88,64 @@ impl Target {
     pub(super) async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), TargetError> {
         match self {
             Self::Folder(folder) => {
-                let path = folder.join(name);
-                let done = tokio::task::spawn_blocking(move || {
-                    write(&path, &bytes).map_err(|source| TargetError::Folder { path, source })
-                });
-                done.await.unwrap_or_else(|error| Err(gone(folder, error)))
+                on_disk(folder, name, move |root, path| write(root, path, &bytes)).await
             }
             Self::Bucket { store, prefix } => {
-                store.put(&key(prefix, name), PutPayload::from(bytes)).await?;
-                Ok(())
+                let put = store.put(&key(prefix, name), PutPayload::from(bytes)).await;
+                put.map(drop).map_err(|source| TargetError::Bucket { doing: "put", source })
             }
         }
     }
 
+    /// What is there; `None` in a place that is, and has no such file.
     pub(super) async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, TargetError> {
         match self {
-            Self::Folder(folder) => match fs::read(folder.join(name)) {
-                Ok(bytes) => Ok(Some(bytes)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-                Err(source) => Err(TargetError::Folder { path: folder.join(name), source }),
-            },
-            Self::Bucket { store, prefix } => match store.get(&key(prefix, name)).await {
-                Ok(found) => Ok(Some(found.bytes().await?.into())),
-                Err(Error::NotFound { .. }) => Ok(None),
-                Err(error) => Err(error.into()),
-            },
+            Self::Folder(folder) => {
+                let read = |_: &Path, path: &Path| match fs::read(path) {
+                    Ok(bytes) => Ok(Some(bytes)),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                    Err(error) => Err(error),
+                };
+                on_disk(folder, name, read).await
+            }
+            Self::Bucket { store, prefix } => {
+                let key = key(prefix, name);
+                let got = async { store.get(&key).await?.bytes().await };
+                match got.await {
+                    Ok(bytes) => Ok(Some(bytes.into())),
+                    Err(Error::NotFound { .. }) => Ok(None),
+                    Err(source) => Err(TargetError::Bucket { doing: "get", source }),
+                }
+            }
         }
     }
 
     pub(super) async fn remove(&self, name: &str) -> Result<(), TargetError> {
         match self {
-            Self::Folder(folder) => {
-                let path = folder.join(name);
-                fs::remove_file(&path).map_err(|source| TargetError::Folder { path, source })
+            Self::Folder(folder) => on_disk(folder, name, |_, path| fs::remove_file(path)).await,
+            Self::Bucket { store, prefix } => {
+                let removed = store.delete(&key(prefix, name)).await;
+                removed.map_err(|source| TargetError::Bucket { doing: "delete", source })
             }
-            Self::Bucket { store, prefix } => Ok(store.delete(&key(prefix, name)).await?),
         }
     }
+}
+
+/// Does something to the file `name` of `folder`, which must be there: one that is missing is on a disk
+/// that is not mounted, and made again it would be on this one.
+async fn on_disk<T: Send + 'static>(
+    folder: &Path,
+    name: &str,
+    work: impl FnOnce(&Path, &Path) -> io::Result<T> + Send + 'static,
+) -> Result<T, TargetError> {
+    let (root, path) = (folder.to_owned(), folder.join(name));
+    let done = tokio::task::spawn_blocking(move || {
+        if !root.is_dir() {
+            return Err(TargetError::NoFolder(root));
+        }
+        work(&root, &path).map_err(|source| TargetError::Folder { path, source })
+    });
+    done.await.unwrap_or(Err(TargetError::Gone))
 }
 
 fn store(bucket: &str, s3: &S3, base: &Path) -> Result<Arc<dyn ObjectStore>> {
@@ -115,9 +173,9 @@ fn key(prefix: &str, name: &str) -> Key {
     Key::from(format!("{prefix}/{name}"))
 }
 
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let parent = path.parent().unwrap_or(path);
-    fs::create_dir_all(parent)?;
+fn write(root: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let parent = path.parent().unwrap_or(root);
+    make(root, parent)?;
     let scratch = path.with_added_extension("new");
     let mut file = fs::File::create(&scratch)?;
     file.write_all(bytes)?;
@@ -126,6 +184,37 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::File::open(parent)?.sync_all()
 }
 
-fn gone(folder: &Path, error: tokio::task::JoinError) -> TargetError {
-    TargetError::Folder { path: folder.to_owned(), source: io::Error::other(error) }
+/// Makes `folder` below `root`, each name on the way durable.
+fn make(root: &Path, folder: &Path) -> io::Result<()> {
+    if folder == root || folder.is_dir() {
+        return Ok(());
+    }
+    let parent = folder.parent().unwrap_or(root);
+    make(root, parent)?;
+    match fs::create_dir(folder) {
+        // Another file's way goes there, too.
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => fs::File::open(parent)?.sync_all(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_folder_that_is_not_there_is_not_made() {
+        let home = tempfile::tempdir().unwrap();
+        let (root, missing) = (home.path().to_owned(), home.path().join("disk"));
+        let target = Target::Folder(missing.clone());
+        for failed in [target.put("a/b", vec![1]).await, target.get("a").await.map(drop)] {
+            assert!(matches!(failed, Err(TargetError::NoFolder(path)) if path == missing));
+        }
+        assert!(!missing.exists());
+        let target = Target::Folder(root);
+        target.put("tile/0/x001/002", vec![1]).await.unwrap();
+        assert_eq!(target.get("tile/0/x001/002").await.unwrap(), Some(vec![1]));
+        target.remove("tile/0/x001/002").await.unwrap();
+        assert_eq!(target.get("tile/0/x001/002").await.unwrap(), None);
+    }
 }

@@ -7,7 +7,7 @@
 use std::{path::Path, sync::Arc, thread::JoinHandle, time::Duration};
 
 use anyhow::{Context, Result};
-use portcullis_model::{Span, TraceParent, Traces, trace::TraceId};
+use portcullis_model::{Span, TraceParent, Traces};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family},
@@ -35,10 +35,10 @@ const BATCH: usize = 2048;
 const GATHER: Duration = Duration::from_secs(1);
 /// How long a collector may take for one batch.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How often a batch is sent, and how long after the first failure it is sent again.
+/// How often a batch is sent at most, and how long after the first failure it is sent again.
 const ATTEMPTS: u32 = 4;
 const AGAIN: Duration = Duration::from_secs(1);
-/// The longest that a collector may ask to wait.
+/// How long all of that may take; nothing is sent again for a collector that asks to wait for longer.
 const LONGEST: Duration = Duration::from_secs(10);
 /// What is read of an answer.
 const ANSWER: usize = 64 * 1024;
@@ -79,13 +79,17 @@ struct Desk {
 }
 
 impl Traces for Desk {
-    fn samples(&self, trace: &TraceId, parent: Option<&TraceParent>) -> bool {
-        if let (true, Some(parent)) = (self.follows, parent) {
-            return parent.is_sampled();
-        }
-        // The same for all that see this trace and sample as much of all.
-        let (_, random) = trace.split_at(8);
-        let number = random.try_into().map_or(u64::MAX, u64::from_be_bytes);
+    fn samples(&self, next: &TraceParent, parent: Option<&TraceParent>) -> bool {
+        let number = match parent {
+            Some(parent) if self.follows => return parent.is_sampled(),
+            // Whoever sent the trace id chose it; our own span's is random.
+            Some(_) => u64::from_be_bytes(next.span_id()),
+            // The same for all that see this trace and sample as much of all.
+            None => {
+                let trace = next.trace_id_bytes();
+                trace.last_chunk().map_or(u64::MAX, |random| u64::from_be_bytes(*random))
+            }
+        };
         self.threshold.is_none_or(|threshold| number < threshold)
     }
 
@@ -161,7 +165,6 @@ impl Sender {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
         let client = Client::builder()
             .redirect(Policy::none())
-            .timeout(TIMEOUT)
             .no_proxy()
             .user_agent("portcullis")
             .default_headers(headers)
@@ -216,8 +219,9 @@ impl Sender {
     async fn send(&mut self, batch: Vec<Span>) {
         let many = batch.len() as u64;
         let body: bytes::Bytes = otlp::request(&self.resource, batch).encode_to_vec().into();
+        let until = Instant::now() + LONGEST;
         for attempt in 0..ATTEMPTS {
-            match self.post(body.clone()).await {
+            match self.post(body.clone(), TIMEOUT.min(until - Instant::now())).await {
                 Ok(rejected) => {
                     let rejected = rejected.min(many);
                     self.counts.sent.inc_by(many - rejected);
@@ -231,10 +235,11 @@ impl Sender {
                     if !std::mem::replace(&mut self.trouble, true) {
                         tracing::warn!(%why, "telemetry.unsent: the collector takes no traces; requests are served all the same");
                     }
-                    match again.filter(|_| attempt + 1 < ATTEMPTS) {
-                        Some(after) => {
-                            tokio::time::sleep(after.max(AGAIN * 2_u32.pow(attempt))).await;
-                        }
+                    let again = again.filter(|_| attempt + 1 < ATTEMPTS);
+                    let at =
+                        again.map(|after| Instant::now() + after.max(AGAIN * 2_u32.pow(attempt)));
+                    match at.filter(|at| *at < until) {
+                        Some(at) => tokio::time::sleep_until(at).await,
                         None => break,
                     }
                 }
@@ -244,8 +249,9 @@ impl Sender {
     }
 
     /// How many spans of `body` were rejected.
-    async fn post(&self, body: bytes::Bytes) -> Result<u64, NotTaken> {
-        let answer = self.client.post(self.endpoint.clone()).body(body).send().await;
+    async fn post(&self, body: bytes::Bytes, within: Duration) -> Result<u64, NotTaken> {
+        let answer = self.client.post(self.endpoint.clone()).timeout(within).body(body).send();
+        let answer = answer.await;
         let mut answer = answer.map_err(|error| NotTaken {
             why: format!("it does not answer: {}", error.without_url()),
             again: Some(Duration::ZERO),
@@ -262,7 +268,7 @@ impl Sender {
             let after = after.and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
             return Err(NotTaken {
                 why: format!("it answers {}", status.as_u16()),
-                again: passes.contains(&status).then(|| after.unwrap_or_default().min(LONGEST)),
+                again: passes.contains(&status).then(|| after.unwrap_or_default()),
             });
         }
         let mut text = Vec::new();
@@ -295,4 +301,27 @@ async fn gather(waiting: &mut mpsc::Receiver<Vec<Span>>, batch: &mut Vec<Span>) 
 async fn ended(stopped: &mut watch::Receiver<bool>) {
     drop(stopped.wait_for(|stop| *stop).await);
     tokio::time::sleep(LAST).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stranger_who_is_not_followed_does_not_choose() {
+        let (queue, _waiting) = mpsc::channel(1);
+        let counts = Counts::register(&mut Registry::default());
+        // A half of all.
+        let desk = Desk { queue, counts, threshold: Some(1 << 63), follows: false };
+        let chosen = b"00-00000000000000010000000000000000-b7ad6b7169203331-01";
+        let chosen = TraceParent::read(chosen).expect("a parent");
+        for (random, sampled) in [([0; 24], true), ([0xff; 24], false)] {
+            let next = TraceParent::next(Some(&chosen), random);
+            assert_eq!(desk.samples(&next, Some(&chosen)), sampled);
+            assert_eq!(desk.samples(&TraceParent::next(None, random), None), sampled);
+        }
+        let desk = Desk { follows: true, ..desk };
+        let next = TraceParent::next(Some(&chosen), [0xff; 24]);
+        assert!(desk.samples(&next, Some(&chosen)));
+    }
 }

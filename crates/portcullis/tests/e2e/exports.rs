@@ -121,6 +121,10 @@ fn syslog_over_tls_counts_octets_and_waits_until_all_is_read() {
     peer.now("keep");
     assert_eq!(ana.refund(101).status, 403);
     peer.until(|got| got["answer"] == 0 && refused(&got["body"]));
+    // Nor has one that closes without reading.
+    peer.now("drop");
+    assert_eq!(ana.refund(102).status, 403);
+    peer.until(|got| got["dropped"] == true);
     peer.now("close");
     let last = payments.event("attempt", refused_attempt);
     peer.collected(|event| sequence(event) == last["seq"].as_u64().unwrap());

@@ -416,9 +416,7 @@ pub(crate) fn binary() -> PathBuf {
 
 fn serve(dir: &Path) -> Child {
     let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("serve.log")).unwrap();
-    // Files that reach a limit of size shall fail to grow, and not end the process: a test of what
-    // happens when the record cannot be written needs that.
-    let mut command = Command::new("sh");
+    let mut command = Command::new(binary());
     let offset = dir.join("faketime");
     if offset.exists() {
         // The wall clock is what the file says; the clock that nobody sets stays as it is.
@@ -430,8 +428,6 @@ fn serve(dir: &Path) -> Child {
     }
     crate::durability::preload(dir, &mut command);
     command
-        .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
-        .arg(binary())
         .args(["serve", "--config"])
         .arg(dir.join("portcullis.yaml"))
         .args(["--cores", "2"])

@@ -29,7 +29,16 @@ const PAGES: [&str; 6] = [
 ];
 
 /// What is written down of readers, and nothing else is.
-const NOTED: [&str; 3] = ["record_read", "control_refused", "attempt"];
+const NOTED: [&str; 4] = ["record_read", "evidence_given", "control_refused", "attempt"];
+
+/// What has to be asked with what.
+const ASKED: [(&str, &str); 5] = [
+    ("/v1/audit/export", "format=json"),
+    ("/v1/audit/proof/record", "seq=0"),
+    ("/v1/audit/proof/inclusion", "seq=0"),
+    ("/v1/audit/proof/consistency", "from=1"),
+    ("/v1/reports/access", "since=2026-01-01T00:00:00Z"),
+];
 
 /// Everything that the store holds, but its events, which the record tells better.
 fn state(payments: &Payments) -> Value {
@@ -70,7 +79,10 @@ fn e10_a_get_changes_nothing_whoever_sends_it_and_wherever() {
             continue;
         }
         let named = path.replace("{*path}", "checkpoint").replace("{path}", "checkpoint");
-        let named = named.replace("{name}", "payments");
+        let mut named = named.replace("{name}", "payments");
+        if let Some((_, asked)) = ASKED.iter().find(|(path, _)| *path == named) {
+            named = format!("{named}?{asked}");
+        }
         let targets: BTreeSet<String> = known.iter().map(|id| named.replace("{id}", id)).collect();
         for target in &targets {
             for who in [None, Some(&ana), Some(&ben), Some(&lea), Some(&sam)] {

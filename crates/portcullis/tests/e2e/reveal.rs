@@ -258,7 +258,7 @@ fn what_is_open_already_is_not_asked_for() {
     assert!(said.contains("shown") && said.contains("masked; ask: automatic"), "{said}");
     orders.house.profile("dan", &orders.enter("dan", &["desk", "engineering"]).control);
     let (_, said) = orders.house.says("dan", &["services", "payments"]);
-    let conditions = "shown under conditions: context.operation == \"payments.getOrder\"";
+    let conditions = "shown under conditions: pii.desk: context.operation == \"payments.getOrder\"";
     assert!(said.contains("pii") && said.contains(conditions), "{said}");
     let (code, said) =
         orders.house.says("ana", &["ask", "payments.getOrder", "--reveal", "phi", "--reason", "x"]);

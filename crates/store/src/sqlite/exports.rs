@@ -24,7 +24,7 @@ pub(super) async fn apply(tx: &mut SqliteConnection, change: &ExportChange) -> R
         }
         ExportChange::Habit(habit) => put_habit(tx, habit).await,
         ExportChange::ForgetHabits { kind, before } => {
-            let sql = "DELETE FROM alert_habits WHERE kind = ? AND what <> '' AND last_seen < ?";
+            let sql = "DELETE FROM alert_habits WHERE kind = ? AND last_seen < ?";
             sqlx::query(sql).bind(*kind).bind(micros(*before)).execute(tx).await?;
             Ok(())
         }

@@ -51,13 +51,13 @@ pub(crate) async fn habits_and_firings_are_kept_until_they_are_forgotten(store: 
     let again = StoredHabit { first_seen: habit("", 9).first_seen, ..habit("payments.read", 9) };
     store.commit(vec![put(&again)]).await.unwrap();
     let seen = StoredHabit { first_seen: read.first_seen, ..again };
-    assert_eq!(store.habits().await.unwrap(), [known.clone(), paid.clone(), seen.clone()]);
+    assert_eq!(store.habits().await.unwrap(), [known, paid, seen.clone()]);
     let before = now() + SignedDuration::from_hours(6);
     let forget = |kind| export(ExportChange::ForgetHabits { kind, before });
     store.commit(vec![forget("country")]).await.unwrap();
     assert_eq!(store.habits().await.unwrap().len(), 3);
     store.commit(vec![forget("operation")]).await.unwrap();
-    assert_eq!(store.habits().await.unwrap(), [known, seen], "who is known stays known");
+    assert_eq!(store.habits().await.unwrap(), std::slice::from_ref(&seen), "names end like habits");
 
     let firing = |suppressed, hours| StoredFiring {
         rule: "denials".into(),

@@ -80,6 +80,8 @@ fn refusals_and_emergencies_stand_out() {
     let members = ["action_id", "disposition_id", "status_id", "activity_id"];
     assert_eq!(members.map(|name| event[name].as_u64().unwrap()), [2, 2, 2, 7]);
     assert_eq!(severity(refused), 2);
+    let counted = super::event(&with("refusals_counted", json!({"count": 3})), 1);
+    assert_eq!(members.map(|name| counted[name].as_u64().unwrap()), [2, 2, 2, 0]);
     assert_eq!(severity(with("attempt", json!({"decision": "permit", "status": 200}))), 1);
     assert_eq!(severity(leaf("emergency_opened")), 4);
     assert_eq!(severity(leaf("sealed_log_broken")), 5);

@@ -2,9 +2,10 @@
 //!
 //! Syslog has no answers. Each batch has a connection of its own, which is closed towards the collector when
 //! all is written; the batch counts as delivered once the collector closes its side as well, as RFC 5425
-//! (4.4) says that it must. It has read everything then.
+//! (4.4) says that it must. It has read everything then: one that closes without reading resets the
+//! connection, and that is waited for.
 
-use std::{fmt::Write, path::Path, sync::Arc, time::Duration};
+use std::{fmt::Write, io, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;
@@ -17,7 +18,7 @@ use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_rustls::TlsConnector;
 
@@ -31,6 +32,8 @@ const FACILITY: u8 = 13;
 const NOTICE: u8 = 5;
 const WARNING: u8 = 4;
 const CONNECT: Duration = Duration::from_secs(5);
+/// How often it is looked whether everything is acknowledged; nobody is told by themselves.
+const ACKNOWLEDGED: Duration = Duration::from_millis(2);
 /// What a value of structured data is cut at: the message has it whole.
 const LONGEST_VALUE: usize = 256;
 
@@ -64,13 +67,14 @@ impl Collector {
         Ok(Self { address: config.address.clone(), hostname: config.hostname.clone(), tls })
     }
 
-    async fn write(&self, bytes: &[u8]) -> std::io::Result<()> {
+    async fn write(&self, bytes: &[u8]) -> io::Result<()> {
         let stream = timeout(CONNECT, TcpStream::connect(&self.address)).await??;
         match &self.tls {
             Some((connector, name)) => {
-                talk(connector.connect(name.clone(), stream).await?, bytes).await
+                let stream = talk(connector.connect(name.clone(), stream).await?, bytes).await?;
+                over(stream.get_ref().0).await
             }
-            None => talk(stream, bytes).await,
+            None => over(&talk(stream, bytes).await?).await,
         }
     }
 }
@@ -100,15 +104,39 @@ impl Sink for Collector {
 }
 
 /// Writes all, says that it was all, and waits for the same from the other side.
-async fn talk(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    bytes: &[u8],
-) -> std::io::Result<()> {
-    stream.write_all(bytes).await?;
-    stream.shutdown().await?;
+async fn talk<S: AsyncRead + AsyncWrite + Unpin>(stream: S, bytes: &[u8]) -> io::Result<S> {
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let all = async {
+        writer.write_all(bytes).await?;
+        writer.shutdown().await
+    };
+    tokio::select! {
+        biased;
+        ended = end(&mut reader) => {
+            ended?;
+            return Err(io::Error::other("it closes the connection before everything is written"));
+        }
+        written = all => written?,
+    }
+    end(&mut reader).await?;
+    Ok(reader.unsplit(writer))
+}
+
+/// Reads and ignores, to the end.
+async fn end(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
     let mut ignored = [0; 256];
-    while stream.read(&mut ignored).await? > 0 {}
+    while reader.read(&mut ignored).await? > 0 {}
     Ok(())
+}
+
+/// Waits for the last word on a connection that both sides closed. The end of what a collector sends may come
+/// before its answer to what it was sent, and that may be a reset: it closed without reading. A socket has
+/// no peer any more as soon as the peer's system has acknowledged everything, or reset it.
+async fn over(socket: &TcpStream) -> io::Result<()> {
+    while socket.peer_addr().is_ok() {
+        sleep(ACKNOWLEDGED).await;
+    }
+    socket.take_error()?.map_or(Ok(()), Err)
 }
 
 /// One message. The text is JSON in ASCII, whatever is in it: it needs no byte order mark, which RFC 5424
@@ -184,7 +212,43 @@ fn roots(ca: Option<&Path>) -> Result<RootCertStore> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    async fn delivered(to: std::net::SocketAddr, bytes: &[u8]) -> io::Result<()> {
+        over(&talk(TcpStream::connect(to).await?, bytes).await?).await
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_collector_that_closes_without_reading_has_taken_nothing() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let to = listener.local_addr().expect("an address");
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                drop(stream);
+            }
+        });
+        for bytes in [1, 40_000].map(|many| vec![b'x'; many]) {
+            for _ in 0..200 {
+                delivered(to, &bytes).await.expect_err("nobody read it");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_collector_that_closes_when_it_has_read_has_taken_everything() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let to = listener.local_addr().expect("an address");
+        let all = tokio::spawn(async move {
+            let mut text = Vec::new();
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            stream.read_to_end(&mut text).await.expect("text");
+            text.len()
+        });
+        delivered(to, &vec![b'x'; 1_000_000]).await.expect("it was read");
+        assert_eq!(all.await.expect("ended"), 1_000_000);
+    }
 
     #[test]
     fn a_message_is_what_rfc_5424_says() {

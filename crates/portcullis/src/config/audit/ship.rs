@@ -134,6 +134,13 @@ fn endpoint(field: &Field<'_>) -> Option<Url> {
         field.error(format!("`endpoint` cannot be `{url}`"), help);
         return None;
     }
+    // It is shown where places are shown.
+    let plain = url.username().is_empty() && url.password().is_none();
+    if !plain || url.query().is_some() || url.fragment().is_some() {
+        let help = Some("write scheme, host and port; keys stand in access_key, secret_key".into());
+        field.error("`endpoint` has more than scheme, host, port and path".to_owned(), help);
+        return None;
+    }
     Some(url)
 }
 
@@ -176,6 +183,9 @@ mod tests {
             ("http://127.0.0.1:9000", true),
             ("http://minio.example.com", false),
             ("ftp://127.0.0.1", false),
+            ("https://key:secret@minio.example.com", false),
+            ("https://minio.example.com/?x=y", false),
+            ("https://minio.example.com/#x", false),
         ] {
             let text =
                 with(&bucket.replace("eu-central-1", &format!("eu, endpoint: \"{endpoint}\"")));

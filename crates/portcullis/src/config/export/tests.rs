@@ -37,7 +37,7 @@ fn mistakes_in_sinks_are_told() {
         (format!("name: a, {http}, rate: 0"), "from 1 to 100000"),
         (format!("name: a, {http}, only: {{types: [atempt]}}"), "did you mean `attempt`?"),
         (format!("name: a, {http}, only: {{services: [payment]}}"), "did you mean `payments`?"),
-        (format!("name: a, {http}, only: {{decisions: [denied]}}"), "did you mean `deny`?"),
+        (format!("name: a, {http}, only: {{decisions: [denied]}}"), "there are: "),
         (format!("name: a, {http}, only: {{types: []}}"), "no type is named"),
         (format!("name: a, {http}, flter: 1"), "unknown key `flter`"),
         ("name: a, http: {url: \"https://a.example.com\"}".into(), "has to know who posts"),
@@ -53,6 +53,7 @@ fn mistakes_in_sinks_are_told() {
         ("name: a, syslog: {address: logs}".into(), "no host and port"),
         ("name: a, syslog: {address: \"logs:514\", transport: tcp}".into(), "told in clear"),
         ("name: a, syslog: {address: \"logs:514\", transport: udp}".into(), "cannot be `udp`"),
+        ("name: a, syslog: {address: \"logs:6514\", hostname: \"\"}".into(), "`hostname` is empty"),
         ("name: a, file: {path: \"..\"}".into(), "names no file"),
     ] {
         let said = refused(&with(&format!("  - {{{sink}}}\n")));
@@ -61,6 +62,10 @@ fn mistakes_in_sinks_are_told() {
     }
     let said = refused(&with(&format!("  - {{name: a, {http}}}\n  - {{name: a, {http}}}\n")));
     assert!(said.contains("two sinks are called `a`"), "{said}");
+    let (one, other) =
+        ("name: a, file: {path: x/a}", "name: b, file: {path: ./x/./a, rotate: daily}");
+    let said = refused(&with(&format!("  - {{{one}}}\n  - {{{other}}}\n")));
+    assert!(said.contains("`a` is written to the same file"), "{said}");
     let open = "name: a, syslog: {address: \"logs:514\", transport: tcp, cleartext: true}";
     assert!(loaded(&with(&format!("  - {{{open}}}\n"))).is_ok());
 }
