@@ -270,8 +270,14 @@ fn document() -> impl Strategy<Value = Value> {
         any::<i64>().prop_map(|n| json!(n)),
         any::<bool>().prop_map(|b| json!(b)),
         Just(json!(null)),
-        "\\PC{0,20}".prop_map(|text| json!(text)),
-        "[\\x00-\\x7f]{0,40}".prop_map(|text| json!(text)),
+        // What begins like a document is masked whole where it breaks off: `nested` has tests of that.
+        prop_oneof!["\\PC{0,20}", "[\\x00-\\x7f]{0,40}"]
+            .prop_filter("a text", |text| {
+                !text
+                    .trim_start_matches([' ', '\t', '\n', '\r', '\u{feff}'])
+                    .starts_with(['{', '[', '"'])
+            })
+            .prop_map(|text| json!(text)),
     ];
     let name = prop_oneof![3 => Just("pin".to_owned()), 2 => "[a-e]", 1 => "\\PC{0,9}"];
     leaf.prop_recursive(6, 60, 6, move |inner| {
