@@ -94,10 +94,7 @@ pub struct AlertRulesBody {
 
 impl From<SinkView> for SinkBody {
     fn from(view: SinkView) -> Self {
-        let kind = match view.form {
-            Form::Ocsf => "export",
-            Form::Alert => "webhook",
-        };
+        let kind = view.form.word();
         Self {
             name: view.name,
             kind: kind.to_owned(),

@@ -22,7 +22,7 @@ use std::{
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use portcullis_model::{AlertNote, Window};
+use portcullis_model::Window;
 
 pub(crate) use watch::{READER, run};
 
@@ -132,14 +132,8 @@ pub struct Alerts {
     rules: Vec<Rule>,
     base_url: String,
     around: Option<Arc<dyn Surroundings>>,
-    told: Arc<Mutex<Told>>,
-}
-
-/// What rules fired since the process started.
-#[derive(Debug, Default)]
-struct Told {
-    counts: BTreeMap<String, u64>,
-    last: BTreeMap<String, (Timestamp, AlertNote)>,
+    /// How often each fired since the process started.
+    told: Arc<Mutex<BTreeMap<String, u64>>>,
 }
 
 /// A rule and how it is doing.
@@ -177,7 +171,7 @@ impl Alerts {
     /// How often each rule fired since the process started.
     pub fn counts(&self) -> Vec<(String, u64)> {
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = |rule: &Rule| told.counts.get(&rule.name).copied().unwrap_or_default();
+        let count = |rule: &Rule| told.get(&rule.name).copied().unwrap_or_default();
         self.rules.iter().map(|rule| (rule.name.clone(), count(rule))).collect()
     }
 
@@ -185,10 +179,9 @@ impl Alerts {
         &self.rules
     }
 
-    fn note(&self, at: Timestamp, note: &AlertNote) {
+    fn note(&self, rule: &str) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        *told.counts.entry(note.rule.clone()).or_default() += 1;
-        told.last.insert(note.rule.clone(), (at, note.clone()));
+        *told.entry(rule.to_owned()).or_default() += 1;
     }
 
     /// The webhooks that some rule names.

@@ -95,14 +95,20 @@ impl Exports {
     }
 }
 
+impl Form {
+    /// What sinks that get it are called.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Ocsf => "export",
+            Self::Alert => "webhook",
+        }
+    }
+}
+
 impl SinkSpec {
     /// What its cursor is kept under: a sink and a webhook may have the same name.
     pub(crate) fn reader(&self) -> String {
-        let kind = match self.form {
-            Form::Ocsf => "export",
-            Form::Alert => "webhook",
-        };
-        format!("{kind} {}", self.name)
+        format!("{} {}", self.form.word(), self.name)
     }
 
     /// How long `count` events take at least.

@@ -263,13 +263,6 @@ impl Reader {
         })
     }
 
-    fn head(&self) -> Result<Option<(Head, String)>, LogError> {
-        let Some(text) = self.checkpoint()? else { return Ok(None) };
-        let head = checkpoint::read(&text)
-            .ok_or_else(|| LogError::damaged("checkpoint", "it is no checkpoint"))?;
-        Ok(Some((head, text)))
-    }
-
     fn ask<T>(
         &self,
         head: Head,
@@ -320,15 +313,11 @@ impl Tiles<'_> {
     fn tile(&self, tile: &Tile) -> Result<Vec<u8>, TreeError> {
         let width = u64::from(tile.width());
         let name = TileName { shelf: Shelf::Level(tile.level()), index: tile.level_index(), width };
-        // A checkpoint later, the full tile has taken the place of the unfinished one.
-        for name in [name, TileName::full(name.shelf, name.index)] {
-            let name = name.to_string();
-            let read = self.0.file(&name).map_err(|e| TreeError::InvalidInput(e.to_string()))?;
-            let Some(mut bytes) = read else { continue };
-            bytes.truncate(tile.width() as usize * HASH_BYTES);
-            return Ok(bytes);
-        }
-        Err(TreeError::InvalidInput(format!("`{name}` is missing")))
+        let read = self.0.tile_or_full(name).map_err(|e| TreeError::InvalidInput(e.to_string()))?;
+        let missing = || TreeError::InvalidInput(format!("`{name}` is missing"));
+        let mut bytes = read.ok_or_else(missing)?;
+        bytes.truncate(tile.width() as usize * HASH_BYTES);
+        Ok(bytes)
     }
 }
 

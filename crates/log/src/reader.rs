@@ -8,7 +8,9 @@ use std::{
 };
 
 use crate::{
-    LogError, checkpoint, segment,
+    LogError,
+    checkpoint::{self, Head},
+    segment,
     tiles::{Shelf, TileName, WIDTH, most_of, split_bundle},
 };
 
@@ -54,10 +56,15 @@ impl Reader {
 
     /// How many entries there are.
     pub fn size(&self) -> Result<u64, LogError> {
-        let Some(text) = self.checkpoint()? else { return Ok(0) };
-        checkpoint::read(&text)
-            .map(|head| head.size)
-            .ok_or_else(|| LogError::damaged(self.path("checkpoint"), "it is no checkpoint"))
+        Ok(self.head()?.map_or(0, |(head, _)| head.size))
+    }
+
+    /// What the newest checkpoint says, whoever signed it, and its text.
+    pub(crate) fn head(&self) -> Result<Option<(Head, String)>, LogError> {
+        let Some(text) = self.checkpoint()? else { return Ok(None) };
+        let head = checkpoint::read(&text)
+            .ok_or_else(|| LogError::damaged(self.path("checkpoint"), "it is no checkpoint"))?;
+        Ok(Some((head, text)))
     }
 
     /// The entry at `seq`; `None` beyond the end.
@@ -114,22 +121,30 @@ impl Reader {
     }
 
     pub(crate) fn bundle(&self, name: TileName) -> Result<Vec<u8>, LogError> {
-        // A checkpoint later, the full bundle has taken the place of the unfinished one.
-        let full = TileName::full(name.shelf, name.index);
-        for name in [name, full] {
-            if let Some(bytes) = self.tile(name)? {
-                return Ok(bytes);
-            }
+        self.tile_or_full(name)?.ok_or_else(|| self.damaged(name, "it is missing"))
+    }
+
+    /// A tile, or the full one: a checkpoint later, that has taken the place of the unfinished one.
+    pub(crate) fn tile_or_full(&self, name: TileName) -> Result<Option<Vec<u8>>, LogError> {
+        match self.tile(name)? {
+            None => self.tile(TileName::full(name.shelf, name.index)),
+            found => Ok(found),
         }
-        Err(self.damaged(name, "it is missing"))
     }
 
+    /// A tile of the log, out of the sealed segment if it is in none of its own.
     fn tile(&self, name: TileName) -> Result<Option<Vec<u8>>, LogError> {
-        tile(&self.directory, name)
-            .map_err(|source| LogError::io("read", self.path(name.to_string()), source))
+        let path = name.to_string();
+        match self.read(&path)? {
+            None if name.shelf == Shelf::Entries && name.width == WIDTH => {
+                segment::read_bundle(&self.directory, name.index, most_of(name))
+                    .map_err(|source| LogError::io("read", self.path(path), source))
+            }
+            found => Ok(found),
+        }
     }
 
-    fn read(&self, path: &str) -> Result<Option<Vec<u8>>, LogError> {
+    pub(crate) fn read(&self, path: &str) -> Result<Option<Vec<u8>>, LogError> {
         let path = self.path(path);
         match fs::read(&path) {
             Ok(bytes) => Ok(Some(bytes)),
@@ -144,17 +159,5 @@ impl Reader {
 
     fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.directory.join(name)
-    }
-}
-
-/// A tile of the log in `directory`, out of the sealed segment if it is in none of its own.
-pub(crate) fn tile(directory: &Path, name: TileName) -> io::Result<Option<Vec<u8>>> {
-    match fs::read(directory.join(name.to_string())) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Err(_) if name.shelf == Shelf::Entries && name.width == WIDTH => {
-            segment::read_bundle(directory, name.index, most_of(name))
-        }
-        Err(_) => Ok(None),
     }
 }

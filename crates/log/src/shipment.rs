@@ -5,12 +5,11 @@
 //! after a crash, does no harm. The checkpoint comes last: whatever a copy's checkpoint speaks of is
 //! there.
 
-use std::fs;
-
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    LogError, Reader, checkpoint,
+    LogError, Reader,
+    checkpoint::{self, Head},
     segment::{self, BUNDLES, ENTRIES},
     tiles::{Edge, Shelf, TileName, WIDTH, decode_hashes, nodes_at},
     verify::prefix_of,
@@ -46,10 +45,7 @@ pub struct Shipment {
 impl Reader {
     /// What a copy that is as far as `shipped` lacks; `None` if it lacks nothing.
     pub fn shipment(&self, shipped: &Shipped) -> Result<Option<Shipment>, LogError> {
-        let Some(text) = self.checkpoint()? else { return Ok(None) };
-        let size = checkpoint::read(&text)
-            .map(|head| head.size)
-            .ok_or_else(|| LogError::damaged("checkpoint", "it is no checkpoint"))?;
+        let Some((Head { size, .. }, text)) = self.head()? else { return Ok(None) };
         if size < shipped.size {
             let what = format!("it speaks of {size} entries, and {} are copied", shipped.size);
             return Err(LogError::damaged("checkpoint", what));
@@ -121,11 +117,7 @@ impl Reader {
     /// is the beginning of what became of it.
     pub fn shipped_file(&self, name: &str) -> Result<Option<Vec<u8>>, LogError> {
         match name.strip_prefix("segment/") {
-            Some(_) => match fs::read(self.directory().join(name)) {
-                Ok(bytes) => Ok(Some(bytes)),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-                Err(source) => Err(LogError::io("read", name, source)),
-            },
+            Some(_) => self.read(name),
             None => match TileName::parse(name) {
                 Some(tile) if tile.width < WIDTH => self.unfinished(tile),
                 _ => self.file(name),

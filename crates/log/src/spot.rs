@@ -133,14 +133,9 @@ impl Tree<'_> {
     }
 
     fn read(&self, name: TileName) -> Result<Vec<u8>, Finding> {
-        // A checkpoint later, the full tile has taken the place of the unfinished one.
-        for path in [name, TileName::full(name.shelf, name.index)] {
-            let found = self.reader.file(&path.to_string());
-            if let Some(bytes) = found.map_err(|error| unreadable(&path.to_string(), &error))? {
-                return Ok(bytes);
-            }
-        }
-        Err(broken(name, "is missing"))
+        let found = self.reader.tile_or_full(name);
+        let found = found.map_err(|error| unreadable(&name.to_string(), &error))?;
+        found.ok_or_else(|| broken(name, "is missing"))
     }
 }
 

@@ -94,7 +94,7 @@ pub fn content(evidence: &Evidence, keys: &[String]) -> Files {
 /// Adds the manifest of what is there; returns its digest.
 pub fn manifest(files: &mut Files) -> String {
     let text = manifest_of(files.iter());
-    let digest = format!("sha256:{}", hex(&Sha256::digest(text.as_bytes())));
+    let digest = digest(text.as_bytes());
     files.insert(MANIFEST.to_owned(), text.into_bytes());
     digest
 }
@@ -112,7 +112,8 @@ pub fn digest(manifest: &[u8]) -> String {
     format!("sha256:{}", hex(&Sha256::digest(manifest)))
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// In lower case.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _infallible = write!(text, "{byte:02x}");
         text

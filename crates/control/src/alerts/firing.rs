@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use jiff::Timestamp;
-use portcullis_model::{AlertNote, Event, EventType, Urgency};
+use portcullis_model::{AlertNote, Event, EventType, Urgency, Window};
 
-use super::{Alerts, CertificateEnd, LooksFor, RecordTrouble, Rule, leaf::Leaf};
+use super::{Alerts, CertificateEnd, RecordTrouble, Rule, leaf::Leaf};
 use crate::{OpContext, core::Core};
 
 /// Characters of what an alert is about: it is a key, not a text.
@@ -75,14 +75,17 @@ fn link(alerts: &Alerts, leaf: Option<&Leaf>) -> String {
     }
 }
 
-pub(super) fn denials(rule: &Rule, whom: &str, leaf: &Leaf) -> Finding {
-    let LooksFor::Denials { count, within, by_service } = &rule.looks_for else {
-        return emergency(leaf);
-    };
+pub(super) fn denials(
+    whom: &str,
+    leaf: &Leaf,
+    count: u32,
+    within: Window,
+    by_service: bool,
+) -> Finding {
     let operation = leaf.operation.as_deref().unwrap_or("no known operation");
     let at = leaf.service.as_deref().unwrap_or("no known service");
     let why = leaf.refusal.as_deref().unwrap_or("denied");
-    let title = if *by_service {
+    let title = if by_service {
         format!("{count} requests to {whom} were refused within {within}")
     } else {
         format!("{whom} was refused {count} times within {within}")

@@ -305,7 +305,7 @@ impl Watch {
             let whom = if *by_service { leaf.service.as_deref() } else { leaf.who() };
             let Some(whom) = whom else { continue };
             if counted.one_more(whom, leaf.time, *count, within.signed()) {
-                findings.push((index, firing::denials(rule, whom, leaf)));
+                findings.push((index, firing::denials(whom, leaf, *count, *within, *by_service)));
             }
         }
         findings
@@ -413,7 +413,7 @@ impl Watch {
         for event in std::mem::take(&mut self.fired) {
             if let Some(note) = &event.alert {
                 tracing::warn!(rule = note.rule, about = note.about, "alert.fired: {}", note.title);
-                self.core.alerts.note(event.time, note);
+                self.core.alerts.note(&note.rule);
             }
         }
         Ok(())

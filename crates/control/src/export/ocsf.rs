@@ -5,6 +5,7 @@
 //! nothing is lost in translation. The tests hold every type against the definitions of the release.
 
 use portcullis_model::EventType;
+use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
 use super::form;
@@ -29,8 +30,8 @@ pub fn event(leaf: &Value, position: u64) -> Value {
     put("category_uid", json!(class / 1000));
     put("activity_id", json!(activity));
     put("type_uid", json!(u64::from(class) * 100 + u64::from(activity)));
-    put("severity_id", json!(severity(leaf)));
-    put("status_id", json!(if failed(leaf) { 2 } else { 1 }));
+    put("severity_id", json!(severity(kind, leaf)));
+    put("status_id", json!(if failed(kind, leaf) { 2 } else { 1 }));
     put("time", json!(form::time(leaf).as_millisecond()));
     put("metadata", metadata(leaf, position));
     put("unmapped", leaf.clone());
@@ -43,18 +44,18 @@ pub fn event(leaf: &Value, position: u64) -> Value {
         put("status_code", json!(status.to_string()));
     }
     put("actor", actor(leaf));
-    decided(leaf, &mut event);
+    decided(kind, leaf, &mut event);
     of_class(class, leaf, &mut event);
     Value::Object(event)
 }
 
 /// Whether somebody was kept from something, or worse.
 pub(crate) fn is_notable(leaf: &Value) -> bool {
-    severity(leaf) > INFORMATIONAL
+    severity(kind(leaf), leaf) > INFORMATIONAL
 }
 
 fn kind(leaf: &Value) -> Option<EventType> {
-    leaf.get("type").and_then(|kind| serde_json::from_value(kind.clone()).ok())
+    EventType::deserialize(leaf.get("type")?).ok()
 }
 
 fn text<'l>(leaf: &'l Value, name: &str) -> Option<&'l str> {
@@ -107,9 +108,9 @@ fn actor(leaf: &Value) -> Value {
 }
 
 /// What a policy said, as the profile `security_control` has it.
-fn decided(leaf: &Value, event: &mut Map<String, Value>) {
+fn decided(kind: Option<EventType>, leaf: &Value, event: &mut Map<String, Value>) {
     // Many refusals in one entry have no decision of their own.
-    let counted = kind(leaf) == Some(EventType::RefusalsCounted);
+    let counted = kind == Some(EventType::RefusalsCounted);
     let Some(decision) = text(leaf, "decision").or(counted.then_some("refuse")) else { return };
     let (action, disposition) = match decision {
         "permit" | "approve" => (1, 1),
@@ -257,11 +258,11 @@ fn finding(leaf: &Value) -> Value {
     })
 }
 
-fn failed(leaf: &Value) -> bool {
+fn failed(kind: Option<EventType>, leaf: &Value) -> bool {
     let status = leaf.get("status").and_then(Value::as_u64);
     let refused = matches!(text(leaf, "decision"), Some("deny" | "refuse" | "requestable"));
     let by_kind = matches!(
-        kind(leaf),
+        kind,
         Some(
             EventType::ReviewRefused
                 | EventType::TokenRefused
@@ -277,8 +278,8 @@ fn failed(leaf: &Value) -> bool {
     refused || by_kind || status.is_some_and(|status| status >= 400)
 }
 
-fn severity(leaf: &Value) -> u8 {
-    match kind(leaf) {
+fn severity(kind: Option<EventType>, leaf: &Value) -> u8 {
+    match kind {
         Some(EventType::SealedLogBroken) => CRITICAL,
         Some(EventType::EmergencyOpened | EventType::SealedUsed) => HIGH,
         Some(EventType::AlertFired) => {
@@ -288,7 +289,7 @@ fn severity(leaf: &Value) -> u8 {
         Some(EventType::ExportFailing | EventType::BundleRefused | EventType::NoticeFailed) => {
             MEDIUM
         }
-        _ if failed(leaf) => LOW,
+        _ if failed(kind, leaf) => LOW,
         _ => INFORMATIONAL,
     }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use portcullis_model::{
     EventFilter, EventType, Grant, GrantState, Leaf, OperationName, Principal, Resource,
 };
-use portcullis_policy::{Answer, DecisionCache, Snapshot, Subject, catalog::Service};
+use portcullis_policy::{DecisionCache, Query, Snapshot, Subject, catalog::Service};
 use portcullis_store::{Change, Grants};
 use sha2::{Digest as _, Sha256};
 
@@ -191,10 +191,17 @@ fn of_one(core: &Core, snapshot: &Snapshot, who: Principal, now: Timestamp) -> V
     let mut cache = DecisionCache::default();
     let mut open = |service: &Service, operation: &OperationName| {
         let resource = Resource { service: service.source().name.clone(), instance: None };
-        let decided =
-            ways::decide(snapshot, &subject, operation, &resource, &context, None, &mut cache);
+        let query = Query {
+            subject: &subject,
+            operation,
+            resource: &resource,
+            context: &context,
+            digest: None,
+            incident: None,
+            only: None,
+        };
         // By a grant is not by policy alone: those are in the report by themselves.
-        matches!(&decided.answer, Answer::Permit(pass) if pass.grant().is_none())
+        snapshot.pass(&query, &mut cache).is_some_and(|pass| pass.grant().is_none())
     };
     let mut found = Vec::new();
     for service in snapshot.bundle().catalog().services() {

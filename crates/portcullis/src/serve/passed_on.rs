@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use portcullis_control::{
-    Control,
-    export::{Form, SinkView},
-};
+use portcullis_control::{Control, export::SinkView};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
@@ -56,11 +53,7 @@ impl Collector for PassedOn {
 }
 
 fn labels(view: &SinkView) -> [(&'static str, String); 2] {
-    let kind = match view.form {
-        Form::Ocsf => "export",
-        Form::Alert => "webhook",
-    };
-    [("kind", kind.to_owned()), ("sink", view.name.clone())]
+    [("kind", view.form.word().to_owned()), ("sink", view.name.clone())]
 }
 
 fn gauges(

@@ -1,13 +1,11 @@
 //! Those whom the record is passed on to, as programs that know nothing of this one.
 
-use std::{
-    path::PathBuf,
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use portcullis_testkit::Process;
 use serde_json::Value;
+
+use crate::pki::python;
 
 /// What signs, known to both sides.
 pub(crate) const SECRET: &str = "whsec_c2l4IGFuZCB0aGlydHkgYnl0ZXMgb2Ygbm90aGluZw==";
@@ -124,11 +122,8 @@ impl SinkPeer {
 }
 
 fn run(arguments: &[String]) -> (Process, u16) {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let own = root.join(".cache/python/bin/python");
-    let python = std::env::var_os("PORTCULLIS_PYTHON").map_or(own, PathBuf::from);
-    let mut command = Command::new(python);
-    command.arg(root.join("tests/outsiders/sink_peer.py")).args(arguments);
+    let mut command = python("sink_peer.py");
+    command.args(arguments);
     let process = Process::start(&mut command);
     let port = process.wait_for_line("port ", PATIENCE).parse().unwrap();
     (process, port)

@@ -15,8 +15,6 @@ pub struct Found {
     pub positions: Vec<u64>,
     /// Where to go on: from there, or, the newest first, before it. Absent if the index has no more.
     pub next: Option<u64>,
-    /// The first position that the index knows nothing of.
-    pub covered: u64,
 }
 
 /// The part of the log that is looked at: from the first position, before the second.
@@ -35,7 +33,7 @@ pub(super) async fn find(
     let mut tx = readers.begin().await?;
     let covered = sqlx::query_scalar("SELECT next FROM covered").fetch_one(&mut *tx).await?;
     let covered = position(covered)?;
-    let mut found = Found { covered, ..Found::default() };
+    let mut found = Found::default();
     let bounds = Bounds {
         from: filter.from.unwrap_or(0),
         before: filter.before.map_or(covered, |before| before.min(covered)),

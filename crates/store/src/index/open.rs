@@ -1,17 +1,17 @@
 //! Opening the file of the index, and giving it up.
 
-use std::{io, path::Path, time::Duration};
+use std::{io, path::Path};
 
 use sqlx::{
     ConnectOptions, SqliteConnection, SqlitePool,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
 
 use super::{IndexError, Result, tables};
+use crate::sqlite::open::{PATIENCE, pool, private};
 
 /// Searches at one time; more of them wait.
 const READERS: u32 = 2;
-const PATIENCE: Duration = Duration::from_secs(5);
 /// KiB of pages that a connection keeps, with the sign that SQLite takes for KiB.
 const WRITER_CACHE: &str = "-65536";
 const READER_CACHE: &str = "-16384";
@@ -58,21 +58,6 @@ pub(super) async fn open(path: &Path) -> Result<(SqliteConnection, SqlitePool)> 
         .disable_statement_logging();
     let mut writer = options.clone().pragma("cache_size", WRITER_CACHE).connect().await?;
     tables::make(&mut writer).await?;
-    let readers = SqlitePoolOptions::new()
-        .max_connections(READERS)
-        .acquire_timeout(PATIENCE)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .connect_with(options.pragma("cache_size", READER_CACHE).read_only(true))
-        .await?;
-    Ok((writer, readers))
-}
-
-/// SQLite gives its journal files the mode of the database file.
-fn private(path: &Path) -> io::Result<()> {
-    let mut options = std::fs::OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map(drop)
+    let readers = options.pragma("cache_size", READER_CACHE).read_only(true);
+    Ok((writer, pool(READERS, readers).await?))
 }

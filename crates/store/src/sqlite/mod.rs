@@ -9,7 +9,7 @@ mod exports;
 mod facts;
 mod grant_tokens;
 mod lifecycle;
-mod open;
+pub(crate) mod open;
 mod passkeys;
 mod read;
 mod rows;

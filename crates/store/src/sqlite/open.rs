@@ -17,11 +17,11 @@ use super::SqliteStore;
 use crate::StoreError;
 
 const READERS: u32 = 4;
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a statement waits for another, and a task for a connection.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) async fn open(path: &Path) -> Result<SqliteStore, StoreError> {
     let owned = own(path)?;
-    // SQLite gives its journal files the mode of the database file.
     private(path).map_err(|error| cannot_open(path, error))?;
     let options = SqliteConnectOptions::new()
         .filename(path)
@@ -58,7 +58,11 @@ fn migrations() -> Migrator {
     Migrator::with_migrations(all.map(migration).into())
 }
 
-async fn pool(connections: u32, options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
+/// Connections that stay.
+pub(crate) async fn pool(
+    connections: u32,
+    options: SqliteConnectOptions,
+) -> Result<SqlitePool, sqlx::Error> {
     SqlitePoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(PATIENCE)
@@ -81,7 +85,8 @@ fn own(path: &Path) -> Result<File, StoreError> {
     }
 }
 
-fn private(path: &Path) -> std::io::Result<File> {
+/// A file for its owner alone. SQLite gives its journal files the mode of the database file.
+pub(crate) fn private(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]

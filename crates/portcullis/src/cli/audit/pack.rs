@@ -37,7 +37,7 @@ pub(super) fn verify(bytes: &[u8], keys: &Keys) -> Result<Shown, String> {
         .filter(|(seq, _)| *seq != last)
         .map(|(seq, (_, json))| EventLine { seq, json })
         .collect();
-    check_manifest(files.clone(), &records, &manifest)?;
+    check_manifest(&files, &records, &manifest)?;
     let count = records.len();
     let number = bundles.len();
     let body = check_body(&files, records, bundles)?;
@@ -90,21 +90,19 @@ fn check_given(record: &str, manifest: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-fn check_manifest(mut files: Files, records: &[EventLine], manifest: &[u8]) -> Result<(), String> {
-    for record in records {
-        files.insert(pack::record(record.seq), record.json.clone().into_bytes());
-    }
-    let text = String::from_utf8_lossy(manifest).into_owned();
-    let named: BTreeMap<&str, &str> =
+fn check_manifest(files: &Files, records: &[EventLine], manifest: &[u8]) -> Result<(), String> {
+    let text = String::from_utf8_lossy(manifest);
+    let mut named: BTreeMap<&str, &str> =
         text.lines().filter_map(|line| line.split_once("  ")).map(|(d, n)| (n, d)).collect();
-    for (name, content) in &files {
-        let line = pack::manifest_of([(name, content)].into_iter());
-        let found = named.get(name.as_str()).copied();
-        if found != line.get(..64) {
+    let records = records.iter().map(|one| (pack::record(one.seq), one.json.as_bytes()));
+    let files = files.iter().map(|(name, content)| (name.clone(), content.as_slice()));
+    for (name, content) in files.chain(records) {
+        let digest = pack::digest(content);
+        if named.remove(name.as_str()) != digest.strip_prefix("sha256:") {
             return Err(format!("`{name}` is not what was given"));
         }
     }
-    match named.keys().find(|name| !files.contains_key(**name)) {
+    match named.keys().next() {
         Some(missing) => Err(format!("`{missing}` is missing")),
         None => Ok(()),
     }

@@ -2,13 +2,13 @@
 //! the server and the key, and no directory.
 
 use std::{
-    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
 };
 
 use clap::Args;
 use jiff::Timestamp;
+use portcullis_api::evidence::pack::hex;
 use portcullis_log::{Keys, RecordProof, Verified, verify};
 use serde_json::{Value, json};
 
@@ -191,13 +191,6 @@ impl Verify {
     fn given_key(&self) -> Result<Option<String>, Failure> {
         self.key.as_deref().map(given::key).transpose()
     }
-}
-
-fn hex(root: &[u8]) -> String {
-    root.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// What was proved; `kept` checkpoints were held against it.
