@@ -38,13 +38,13 @@ use crate::{
         cuts::{self, Cuts},
         device, explain, grant_tokens, grants, hand_over,
         hold::{self, Waiting},
-        idle, logout, once, origins, passkeys, record, refusals, review, runs, services, sightings,
-        sign_in,
+        idle, logout, once, origins, passkeys, powers, record, refusals, review, runs, services,
+        sightings, sign_in,
     },
     views::{
         AccessRequestFilter, AccessRequestView, Ask, Beat, BundleView, ConnectionView, DevicePoll,
         DeviceSignIn, Explain, Explanation, GateSignIn, NewGrantToken, NewOneTimeToken, NewRun,
-        Origins, RefusalView, ReviewInput, ServiceView, ToolKey, WhoAmI,
+        Origins, Powers, RefusalView, ReviewInput, ServiceView, ToolKey, WhoAmI,
     },
 };
 
@@ -319,6 +319,11 @@ impl Control {
     /// Who the caller is.
     pub async fn whoami(&self, op: &OpContext) -> Result<WhoAmI> {
         services::whoami(op)
+    }
+
+    /// What the caller may do anywhere at all.
+    pub fn powers(&self, op: &OpContext) -> Powers {
+        powers::of(&self.core, op)
     }
 
     /// Where what is known of the caller came from.

@@ -76,6 +76,24 @@ pub struct WhoAmI {
     pub ends_at: Timestamp,
 }
 
+/// What a caller may do anywhere at all, for what a console shows; each act is decided when it is done.
+#[expect(clippy::struct_excessive_bools, reason = "each is a right of its own")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Powers {
+    /// Review an access request for some operation.
+    pub reviews: bool,
+    /// End grants of some service.
+    pub revokes: bool,
+    /// See connections of some service.
+    pub sees_connections: bool,
+    /// Open and close incidents about some service.
+    pub manages_incidents: bool,
+    /// Read the record.
+    pub reads_record: bool,
+    /// Change the bundle, people and keys.
+    pub administers: bool,
+}
+
 /// Where what is known of the caller came from.
 #[derive(Debug, Clone)]
 pub struct Origins {

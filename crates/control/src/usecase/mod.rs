@@ -28,6 +28,7 @@ pub(crate) mod once;
 pub(crate) mod origins;
 pub(crate) mod parting;
 pub(crate) mod passkeys;
+pub(crate) mod powers;
 pub(crate) mod principals;
 pub(crate) mod proofs;
 pub(crate) mod recheck;

@@ -1,0 +1,22 @@
+# What stands on every page.
+console-skip = Skip to the content
+console-menu = Menu
+console-nav = Sections
+console-nav-phone = Sections, on a small screen
+console-nav-home = Home
+console-theme-system = Colours as the system has them
+console-theme-light = Light
+console-theme-dark = Dark
+console-sign-out = Sign out
+console-palette = Go anywhere
+console-palette-open = Go to…
+console-palette-hint = A page, a service, a command
+console-palette-found = Found
+console-keys = Ctrl K or / opens this. g and a letter goes to a section. j and k move, Enter opens.
+console-kind-automatic = approved by policy
+console-kind-review = reviewed
+console-kind-emergency = emergency
+# What was done, after a form: ?said=WORD.
+console-said-given-back = Given back. It opens nothing any more.
+console-said-extended = Extended.
+console-said-extension-asked = Asked for. The grant goes on as it is until somebody answers.
