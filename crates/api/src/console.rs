@@ -11,8 +11,11 @@ mod failure;
 mod form;
 mod frame;
 mod home;
+mod incidents;
 mod moment;
+mod policies;
 mod shown;
+mod system;
 mod texts;
 mod theme;
 mod visitor;
@@ -27,5 +30,11 @@ pub(crate) use failure::Failure;
 pub(crate) type Outcome = Result<axum::response::Response, Failure>;
 
 pub(crate) fn routes() -> Router<Shared> {
-    Router::new().merge(assets::routes()).merge(theme::routes()).merge(home::routes())
+    Router::new()
+        .merge(assets::routes())
+        .merge(theme::routes())
+        .merge(home::routes())
+        .merge(incidents::routes())
+        .merge(policies::routes())
+        .merge(system::routes())
 }

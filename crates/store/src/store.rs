@@ -121,6 +121,9 @@ pub trait Store: Debug + Send + Sync {
     /// Activations, newest first, at most `limit`.
     async fn bundles(&self, limit: u32) -> Result<Vec<StoredBundle>>;
 
+    /// The activation of that generation.
+    async fn bundle_at(&self, generation: u64) -> Result<Option<StoredBundle>>;
+
     /// The newest activation before that of another digest than `digest`.
     async fn bundle_other_than(&self, digest: &BundleDigest) -> Result<Option<StoredBundle>>;
 

@@ -184,6 +184,10 @@ impl Store for FaultyStore {
         self.store.bundles(limit).await
     }
 
+    async fn bundle_at(&self, generation: u64) -> Result<Option<StoredBundle>> {
+        self.store.bundle_at(generation).await
+    }
+
     async fn bundle_other_than(&self, digest: &BundleDigest) -> Result<Option<StoredBundle>> {
         self.store.bundle_other_than(digest).await
     }

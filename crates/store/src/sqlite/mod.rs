@@ -191,6 +191,10 @@ impl Store for SqliteStore {
         read::bundles(&self.readers, limit).await
     }
 
+    async fn bundle_at(&self, generation: u64) -> Result<Option<StoredBundle>> {
+        read::bundle_at(&self.readers, generation).await
+    }
+
     async fn bundle_other_than(&self, digest: &BundleDigest) -> Result<Option<StoredBundle>> {
         read::bundle_other_than(&self.readers, digest).await
     }
