@@ -16,6 +16,7 @@ console-palette-open = Go to…
 console-palette-hint = A page, a service, a command
 console-palette-found = Found
 console-keys = Ctrl K or / opens this. g and a letter goes to a section. j and k move, Enter opens.
+console-stale = Something changed here. Look again.
 console-kind-automatic = approved by policy
 console-kind-review = reviewed
 console-kind-emergency = emergency
