@@ -19,7 +19,10 @@ use portcullis_model::{
     AccessRequestId, Audience, Clock, Grant, GrantEnd, GrantId, GrantKind, GrantState, GrantToken,
     Held, PersonId, Principal, RequestId, Resource, SignIn, SignInId, TokenHash, Window,
 };
-use portcullis_policy::{Bundle, BundleSource, PolicySource, ServiceSource, Snapshot, bundle};
+use portcullis_policy::{
+    Bundle, BundleSource, PolicySource, ServiceSource, Snapshot, bundle,
+    sensitive::{ClassSource, Mask, SensitiveSource},
+};
 use portcullis_proxy::{
     AssertionSigner, Gate, GateConfig, GateError, GateHandle, GateParts, ListenerConfig, Metrics,
     ports::SnapshotFeed,
@@ -36,6 +39,8 @@ const POLICIES: &str = r#"
 @id("read") permit (principal is User in Group::"oncall", action == Action::"payments.getRefund", resource in Service::"payments");
 @id("gone") permit (principal is User in Group::"oncall", action in Action::"read", resource in Service::"gone");
 @id("twin") permit (principal is User in Group::"oncall", action in Action::"read", resource in Service::"twin");
+@id("orders") permit (principal is User in Group::"oncall", action in Action::"read", resource in Service::"orders");
+@id("plain") permit (principal is User in Group::"oncall", action in Action::"read", resource in Service::"plain");
 @id("refund") @reviews("1") @max_duration("15m") @max_uses("1")
 permit (principal is User in Group::"oncall", action == Action::"payments.createRefund", resource in Service::"payments")
 when { context has grant };
@@ -306,7 +311,7 @@ impl Drop for House {
 
 #[derive(Debug)]
 pub(crate) struct Stream {
-    stream: TcpStream,
+    pub(crate) stream: TcpStream,
 }
 
 impl Stream {
@@ -369,6 +374,8 @@ fn snapshot(upstream: SocketAddr, now: Timestamp) -> Snapshot {
             service("payments", &format!("http://{upstream}"), inline),
             service("gone", "http://127.0.0.1:1", bundle::OperationsSource::Methods),
             twin(&format!("http://{upstream}")),
+            service("plain", &format!("http://{upstream}"), bundle::OperationsSource::Methods),
+            orders(&format!("http://{upstream}")),
         ],
         ..BundleSource::default()
     };
@@ -419,6 +426,20 @@ fn twin(url: &str) -> ServiceSource {
     let mut twin = service("twin", "http://127.0.0.1:1", bundle::OperationsSource::Methods);
     twin.instances.insert("p-2".parse().unwrap(), url.to_owned());
     twin
+}
+
+/// Its answers have sensitive fields, of two classes.
+fn orders(url: &str) -> ServiceSource {
+    let class = |name: &str, path: &str| ClassSource {
+        name: name.parse().unwrap(),
+        paths: vec![path.to_owned()],
+        mask: Mask::Full,
+        recognise: Vec::new(),
+    };
+    let classes = vec![class("pci", "$.orders[*].card.number"), class("pii", "$..email")];
+    let mut orders = service("orders", url, bundle::OperationsSource::Methods);
+    orders.edge.sensitive = Some(SensitiveSource { classes });
+    orders
 }
 
 fn signer() -> AssertionSigner {

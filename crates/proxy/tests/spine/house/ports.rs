@@ -187,6 +187,8 @@ impl RegisteredConnection for Registered {
 
     fn met(&mut self, _classes: Vec<portcullis_model::ClassName>) {}
 
+    fn denied_by(&mut self, _policies: &[portcullis_model::PolicyId]) {}
+
     fn ended(self: Box<Self>, why: ConnectionEnd, _up: u64, _down: u64) {
         self.ended.lock().unwrap().push(format!("{} {why:?}", self.protocol));
     }
