@@ -104,11 +104,16 @@ impl Download {
         download
     }
 
-    fn watch(&mut self, cx: &mut Context<'_>) {
+    /// What watches it, from now on in any case.
+    pub(crate) fn watched(&mut self) -> Option<Rc<Watch>> {
         if let Some(opening) = self.opening.take() {
             self.watch = Some(opening.open());
         }
-        if let Some(watch) = &self.watch {
+        self.watch.clone()
+    }
+
+    fn watch(&mut self, cx: &mut Context<'_>) {
+        if let Some(watch) = self.watched() {
             watch.wake_down(cx.waker());
         }
     }

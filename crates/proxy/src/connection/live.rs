@@ -143,6 +143,7 @@ fn register(core: &Rc<Core>, watch: &Rc<Watch>) {
         return;
     }
     core.metrics.watched(1);
+    watch.standing.borrow().told(watch.id);
     let (core, watch) = (Rc::clone(core), Rc::clone(watch));
     let mut registered = core.parts.connections.opened(watch.info());
     tokio::task::spawn_local(async move {

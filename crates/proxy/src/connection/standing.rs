@@ -8,7 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 use portcullis_identity::{introspection::Again, sealed::Opened};
-use portcullis_model::{ClassName, Grant, GrantId, PolicyId, SignInId};
+use portcullis_model::{ClassName, ConnectionId, Grant, GrantId, PolicyId, SignInId};
 use portcullis_policy::{
     Known, Pass, Record, Sensitive, Snapshot, Subject,
     catalog::{Operation, Service},
@@ -177,6 +177,13 @@ impl Standing {
         match &self.data {
             Data::NotYet | Data::Plain => Vec::new(),
             Data::Masked(rules, met) => met.names(rules).into_iter().cloned().collect(),
+        }
+    }
+
+    /// Others see the connection from now on, and will hear what it met.
+    pub(crate) fn told(&self, id: ConnectionId) {
+        if let Data::Masked(_, met) = &self.data {
+            met.goes_on(id);
         }
     }
 

@@ -101,12 +101,23 @@ pub(crate) async fn forward(
     };
     let connection = watch.as_ref().filter(|watch| watch.is_long_lived()).map(|watch| watch.id);
     let download = Download::new(incoming, Some(lane), watch, opening);
-    let body = match masking {
+    let mut body = match masking {
         None => DownBody::Streaming(download),
         Some(masking) => masking.begin(download, &question, deadline.left(begun)).await?,
     };
-    record::outcome(exchange, head.status, &instance, connection);
+    if is_young(&mut body) {
+        record::outcome_late(exchange, head.status, &instance);
+    } else {
+        record::outcome(exchange, head.status, &instance, connection);
+    }
     Ok(Response::from_parts(head, body))
+}
+
+/// Whether `body` is masked as it comes and no connection that others see: most of those end before they would be, and
+/// then nothing but the outcome says what was met.
+fn is_young(body: &mut DownBody) -> bool {
+    let DownBody::Masked(masked) = body else { return false };
+    masked.watched().is_some_and(|watch| !watch.registered.get())
 }
 
 /// What the response head tells about the exchange: its kind, and who answers.
