@@ -52,6 +52,15 @@ permit (principal is User in Group::"oncall", action == Action::"payments.socket
 when { context has grant };
 "#;
 
+/// What reads where callers are.
+const LOCATED: &str = r#"
+@id("near") permit (principal is User in Group::"oncall", action in Action::"read", resource in Service::"near")
+unless { context has source && context.source has country && context.source.country == "XX" };
+@id("shown") permit (principal is User in Group::"oncall", action in Action::"read", resource in Service::"shown");
+@id("shown.pci") permit (principal is User, action == Action::"reveal", resource == DataClass::"shown/pci")
+when { context has source && context.source has country && context.source.country == "XX" };
+"#;
+
 #[derive(Debug)]
 pub(crate) struct House {
     ports: Arc<Ports>,
@@ -85,10 +94,19 @@ impl House {
         Self::try_open_at("127.0.0.1:0".parse().unwrap()).unwrap()
     }
 
+    /// With services whose policies read where callers are.
+    pub(crate) fn located() -> Self {
+        Self::furnished("127.0.0.1:0".parse().unwrap(), true).unwrap()
+    }
+
     pub(crate) fn try_open_at(address: SocketAddr) -> Result<Self, GateError> {
+        Self::furnished(address, false)
+    }
+
+    fn furnished(address: SocketAddr, located: bool) -> Result<Self, GateError> {
         let upstream = Upstream::start();
         let clock = ManualClock::stopped_now();
-        let snapshot = snapshot(upstream.address, clock.now());
+        let snapshot = snapshot(upstream.address, clock.now(), located);
         let ports = Arc::new(Ports {
             snapshot: Mutex::new(Arc::new(snapshot)),
             changes: watch::channel(0).0,
@@ -264,6 +282,11 @@ impl House {
         self.ports.records.0.panics.store(panics, Ordering::SeqCst);
     }
 
+    /// Whoever asks this port next panics.
+    pub(crate) fn panic_in(&self, port: &'static str) {
+        *self.ports.records.0.panics_in.lock().unwrap() = Some(port);
+    }
+
     pub(crate) fn records(&self) -> Vec<String> {
         self.ports.records.0.lines.lock().unwrap().clone()
     }
@@ -359,7 +382,7 @@ fn ana() -> Principal {
     .unwrap()
 }
 
-fn snapshot(upstream: SocketAddr, now: Timestamp) -> Snapshot {
+fn snapshot(upstream: SocketAddr, now: Timestamp, located: bool) -> Snapshot {
     let operations = [
         ("getRefund", "GET /v1/refunds/{id}"),
         ("createRefund", "POST /v1/refunds"),
@@ -368,17 +391,25 @@ fn snapshot(upstream: SocketAddr, now: Timestamp) -> Snapshot {
     ];
     let operations = operations.map(|(name, route)| (name.to_owned(), route.to_owned()));
     let inline = bundle::OperationsSource::Inline(operations.into_iter().collect());
-    let source = BundleSource {
-        policies: vec![PolicySource { path: "p.cedar".to_owned(), text: POLICIES.to_owned() }],
+    let more = if located { LOCATED } else { "" };
+    let text = format!("{POLICIES}{more}");
+    let mut source = BundleSource {
+        policies: vec![PolicySource { path: "p.cedar".to_owned(), text }],
         services: vec![
             service("payments", &format!("http://{upstream}"), inline),
             service("gone", "http://127.0.0.1:1", bundle::OperationsSource::Methods),
             twin(&format!("http://{upstream}")),
             service("plain", &format!("http://{upstream}"), bundle::OperationsSource::Methods),
-            orders(&format!("http://{upstream}")),
+            orders("orders", &format!("http://{upstream}")),
         ],
+        geo: located,
         ..BundleSource::default()
     };
+    if located {
+        let url = format!("http://{upstream}");
+        source.services.push(orders("shown", &url));
+        source.services.push(service("near", &url, bundle::OperationsSource::Methods));
+    }
     let bundle = Bundle::load(&source).unwrap();
     let sign_in = SignIn {
         id: SignInId::from_bits(5),
@@ -429,7 +460,7 @@ fn twin(url: &str) -> ServiceSource {
 }
 
 /// Its answers have sensitive fields, of two classes.
-fn orders(url: &str) -> ServiceSource {
+fn orders(name: &str, url: &str) -> ServiceSource {
     let class = |name: &str, path: &str| ClassSource {
         name: name.parse().unwrap(),
         paths: vec![path.to_owned()],
@@ -437,7 +468,7 @@ fn orders(url: &str) -> ServiceSource {
         recognise: Vec::new(),
     };
     let classes = vec![class("pci", "$.orders[*].card.number"), class("pii", "$..email")];
-    let mut orders = service("orders", url, bundle::OperationsSource::Methods);
+    let mut orders = service(name, url, bundle::OperationsSource::Methods);
     orders.edge.sensitive = Some(SensitiveSource { classes });
     orders
 }
