@@ -144,21 +144,17 @@ impl Checked<'_> {
         found
     }
 
-    /// Of a call with any number of messages, only a part could be seen before it is decided.
+    /// A call with any number of messages is never there as a whole before it is decided.
     fn streams(&self, catalog: &Catalog) -> Option<Mistake> {
-        let reads_body = Reads::of(self.clauses).includes(Part::Body);
-        let (at, does) = match (reads_body, self.counts, self.holds) {
-            (true, ..) => ("body", "reads the body of"),
-            (_, true, _) => ("max_uses", "binds a grant to each request of"),
-            (.., true) => ("hold", "keeps requests waiting, as a whole, of"),
-            (false, false, false) => return None,
+        let (at, does) = match (self.counts, self.holds) {
+            (true, _) => ("max_uses", "binds a grant to each request of"),
+            (_, true) => ("hold", "keeps requests waiting, as a whole, of"),
+            (false, false) => return None,
         };
         let operations = catalog.services().flat_map(crate::catalog::Service::operations);
-        let streaming = operations.into_iter().find(|operation| {
-            operation.protobuf().is_some_and(|method| method.client_streaming)
-                && (self.counts || self.holds || operation.body_type().is_some())
-                && self.concerns(operation)
-        })?;
+        let streaming = operations
+            .into_iter()
+            .find(|operation| operation.streams_up() && self.concerns(operation))?;
         let message = format!(
             "this policy {does} {}, whose clients send a stream of messages",
             streaming.name()

@@ -10,6 +10,7 @@ mod approvals;
 mod browsers;
 mod grant_tokens;
 mod house;
+mod masking_cost;
 mod panics;
 mod upstream;
 
