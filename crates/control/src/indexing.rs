@@ -10,7 +10,7 @@ use std::{
 use portcullis_store::index::{self, Covered, Index, IndexError, Indexed};
 use tokio::sync::watch;
 
-use crate::{core::Core, ports::LogEntry};
+use crate::{core::Core, ports::LogEntry, usecase::content};
 
 /// Entries that are added together, and so are in memory at one time.
 const TOGETHER: usize = 2048;
@@ -99,6 +99,8 @@ async fn keep_up(core: &Core, path: &Path) -> Result<std::convert::Infallible, I
     }
     let mut next = covered.next;
     core.index.store(Some(Arc::clone(&index)));
+    let started = core.now();
+    let mut is_swept = false;
     loop {
         if index.is_damaged() {
             return Err(IndexError::Damaged("a search found it".into()));
@@ -112,12 +114,16 @@ async fn keep_up(core: &Core, path: &Path) -> Result<std::convert::Infallible, I
             }
         };
         let Some(last) = entries.last() else {
+            if !is_swept {
+                is_swept = content::sweep(core, started).await;
+            }
             if !path.exists() {
                 return Err(IndexError::Damaged("it was removed".into()));
             }
             tokio::time::sleep(LOOK_EVERY).await;
             continue;
         };
+        content::bind(core, &entries).await;
         wait_for_room(path).await;
         index.add(&entries.iter().map(indexed).collect::<Vec<_>>()).await?;
         next = last.position + 1;

@@ -1,5 +1,6 @@
 //! What control answers, for the API to put on the wire.
 
+mod content;
 pub mod report;
 
 use std::{
@@ -20,6 +21,7 @@ use portcullis_model::{
     Way, Window,
 };
 
+pub use self::content::{ContentState, ContentView, ErasureView};
 pub use portcullis_model::EventFilter;
 pub use portcullis_store::{StoredEmail, StoredGroup, StoredName, StoredUser};
 

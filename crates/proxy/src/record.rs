@@ -180,6 +180,7 @@ fn attempt<'a>(
         host: exchange.host(),
         path: exchange.path(),
         trace: Some(exchange.trace.trace_id()),
+        content: exchange.content.as_deref(),
     }
 }
 

@@ -8,6 +8,7 @@ use portcullis_model::{
 };
 
 use crate::{
+    ContentChange,
     ExportChange, Person, SealedMark, StoredAnswer, StoredBundle, StoredChallenge, StoredCode,
     StoredDevice, StoredGroup, StoredNotice, StoredProviderToken, StoredRefusal, StoredSignIn,
     StoredUser,
@@ -206,6 +207,8 @@ pub enum Change {
     Sealed(Box<SealedChange>),
     /// Something about readers of the record.
     Export(Box<ExportChange>),
+    /// Something about what is kept of requests.
+    Content(Box<ContentChange>),
     /// An event, to be moved to the log.
     Record(Event),
 }

@@ -106,6 +106,7 @@ impl House {
             journals: Arc::new(ports.records.clone()),
             consumption: Arc::clone(&ports) as _,
             limits: Arc::clone(&ports) as _,
+            contents: Arc::clone(&ports) as _,
             refusals: Arc::clone(&ports) as _,
             approvals: Arc::new(crate::approvals::Nobody),
             browsers: Arc::new(crate::browsers::Nobody),

@@ -13,12 +13,12 @@ use std::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    Attempt, Clock, ConnectionId, Entropy, Grant, GrantId, OperationName, Outcome, Principal,
+    Attempt, Clock, ConnectionId, ContentNote, ContentParts, RequestContent, Entropy, Grant, GrantId, OperationName, Outcome, Principal,
     PrincipalId, RecordLevel, RefusalId, RefusalsCounted, RequestId,
 };
 use portcullis_policy::{Country, Snapshot, rate_limit::RateLimit};
 use portcullis_proxy::ports::{
-    ConnectionEnd, ConnectionInfo, Connections, ConsumeError, Consumption, Countries, Journal,
+    ConnectionEnd, ConnectionInfo, Connections, ConsumeError, Consumption, Contents, Countries, Journal,
     Journals, KeptRefusal, Limits, NoDatabase, RecordBroken, Recorded, Refusals,
     RegisteredConnection, Sightings, SnapshotFeed, TooOften, UpstreamCertificates,
 };
@@ -159,6 +159,18 @@ impl Limits for Ports {
         _limit: RateLimit,
     ) -> Result<(), TooOften> {
         Err(TooOften { retry_after: 7 })
+    }
+}
+
+#[async_trait]
+impl Contents for Ports {
+    async fn keep(
+        &self,
+        _request: RequestId,
+        _parts: ContentParts,
+        _content: RequestContent,
+    ) -> Result<ContentNote, RecordBroken> {
+        Err(RecordBroken)
     }
 }
 
