@@ -61,9 +61,8 @@ impl ContentKeys {
 
     /// As they stand in their file.
     pub fn text(&self) -> Secret {
-        let line = |text: String, key: &ContentKey| {
-            format!("{text}{} {}\n", key.name, key.key.expose())
-        };
+        let line =
+            |text: String, key: &ContentKey| format!("{text}{} {}\n", key.name, key.key.expose());
         Secret::new(self.0.iter().fold(String::new(), line))
     }
 

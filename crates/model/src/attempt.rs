@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BundleStamp, ClassName, ConnectionId, ContentNote, EventId, EventType, GrantId, InstanceName, OperationName,
-    PolicyId, PrincipalId, RequestId, ServiceName,
+    BundleStamp, ClassName, ConnectionId, ContentNote, EventId, EventType, GrantId, InstanceName,
+    OperationName, PolicyId, PrincipalId, RequestId, ServiceName,
 };
 
 /// How surely an attempt is on record before its request is forwarded.

@@ -24,6 +24,16 @@ pub struct ContentParts {
 pub struct InvalidParts(String);
 
 impl ContentParts {
+    /// As policies and the record write it.
+    pub const fn as_str(self) -> &'static str {
+        match (self.headers, self.body) {
+            (true, true) => "headers,body",
+            (true, false) => "headers",
+            (false, true) => "body",
+            (false, false) => "",
+        }
+    }
+
     /// Whether nothing is kept.
     pub const fn is_none(self) -> bool {
         !self.headers && !self.body
@@ -58,12 +68,7 @@ impl FromStr for ContentParts {
 
 impl fmt::Display for ContentParts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match (self.headers, self.body) {
-            (true, true) => "headers,body",
-            (true, false) => "headers",
-            (false, true) => "body",
-            (false, false) => "",
-        })
+        f.write_str(self.as_str())
     }
 }
 
@@ -197,7 +202,9 @@ mod tests {
         let one = opening(&[1; 32], "{}");
         assert_eq!(one.commitment(), opening(&[1; 32], "{}").commitment());
         assert_eq!(one.commitment().len(), 71);
-        for other in [opening(&[2; 32], "{}"), opening(&[1; 32], "{ }"), opening(&[1; 31], "\u{1}{}")] {
+        for other in
+            [opening(&[2; 32], "{}"), opening(&[1; 32], "{ }"), opening(&[1; 31], "\u{1}{}")]
+        {
             assert_ne!(one.commitment(), other.commitment());
         }
     }

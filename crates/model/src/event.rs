@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccessRequestId, AlertNote, BundleDigest, ClassName, ConnectionId, ErasedNote, EventId, GrantId,
-    IncidentId, InstanceName, OperationName, PasskeyProof, PolicyId, PrincipalId, RequestId,
-    ServiceName, SignInId,
+    AccessRequestId, AlertNote, BundleDigest, ClassName, ConnectionId, ErasedNote, EventId,
+    GrantId, IncidentId, InstanceName, OperationName, PasskeyProof, PolicyId, PrincipalId,
+    RequestId, ServiceName, SignInId,
 };
 
 /// What happened.

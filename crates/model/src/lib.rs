@@ -36,7 +36,8 @@ pub use ambient::{Clock, Entropy};
 pub use attempt::{Attempt, Outcome, RecordLevel, RefusalsCounted, Revealed};
 pub use base64url::Base64Url;
 pub use content::{
-    ContentNote, ContentParts, ErasedNote, InvalidParts, KeptBody, KeptHeader, Opening, RequestContent,
+    ContentNote, ContentParts, ErasedNote, InvalidParts, KeptBody, KeptHeader, Opening,
+    RequestContent,
 };
 pub use duration::Window;
 pub use event::{BundleStamp, Event, EventType};

@@ -7,8 +7,8 @@ use std::{borrow::Cow, sync::Arc};
 
 use jiff::Timestamp;
 use portcullis_model::{
-    ContentParts, Grant, GrantId, GrantKind, Incident, IncidentId, OperationName, PolicyId, PrincipalId,
-    PrincipalKind, Resource, ServiceName, Way,
+    ContentParts, Grant, GrantId, GrantKind, Incident, IncidentId, OperationName, PolicyId,
+    PrincipalId, PrincipalKind, Resource, ServiceName, Way,
 };
 
 pub use crate::cache::DecisionCache;

@@ -25,8 +25,17 @@ use crate::{
 const LONGEST: usize = 64 * 1024;
 /// What stands in the name of a header whose value lets somebody in somewhere.
 const CREDENTIALS: [&str; 11] = [
-    "auth", "cookie", "token", "secret", "passw", "credential", "api-key", "apikey", "session",
-    "signature", "assertion",
+    "auth",
+    "cookie",
+    "token",
+    "secret",
+    "passw",
+    "credential",
+    "api-key",
+    "apikey",
+    "session",
+    "signature",
+    "assertion",
 ];
 
 /// Keeps what `pass` says of the request, and notes in the exchange what the record says of it.
@@ -105,7 +114,8 @@ mod tests {
             let (name, value) = (HeaderName::from_static(name), HeaderValue::from_static("v"));
             value_of(&name, &value, None)
         };
-        for name in ["authorization", "cookie", "x-api-key", "x-amz-security-token", "x-session-id"] {
+        for name in ["authorization", "cookie", "x-api-key", "x-amz-security-token", "x-session-id"]
+        {
             assert_eq!(value(name), None, "{name}");
         }
         for name in ["content-type", "idempotency-key", "x-request-id", "accept"] {

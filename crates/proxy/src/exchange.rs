@@ -16,8 +16,8 @@ use hyper::{
 use jiff::Timestamp;
 use portcullis_identity::{introspection::Again, sealed::Opened};
 use portcullis_model::{
-    ContentNote, GrantId, InstanceName, OperationName, PolicyId, RequestId, ServiceName, ShownBody, SignInId,
-    TraceParent,
+    ContentNote, GrantId, InstanceName, OperationName, PolicyId, RequestId, ServiceName, ShownBody,
+    SignInId, TraceParent,
 };
 use portcullis_policy::{Country, Snapshot, edge::HeaderRules};
 

@@ -22,8 +22,8 @@ use crate::{
     listener::{self, Arrival, LiveTls, Seats, Sources},
     metrics::Metrics,
     ports::{
-        Approvals, BrowserSignIns, Connections, Consumption, Contents, Countries, Journals, Limits, Refusals,
-        SealedUses, Sightings, SnapshotFeed, UpstreamCertificates,
+        Approvals, BrowserSignIns, Connections, Consumption, Contents, Countries, Journals, Limits,
+        Refusals, SealedUses, Sightings, SnapshotFeed, UpstreamCertificates,
     },
     upstream::{Registry, keeper},
 };

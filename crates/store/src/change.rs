@@ -8,10 +8,9 @@ use portcullis_model::{
 };
 
 use crate::{
-    ContentChange,
-    ExportChange, Person, SealedMark, StoredAnswer, StoredBundle, StoredChallenge, StoredCode,
-    StoredDevice, StoredGroup, StoredNotice, StoredProviderToken, StoredRefusal, StoredSignIn,
-    StoredUser,
+    ContentChange, ExportChange, Person, SealedMark, StoredAnswer, StoredBundle, StoredChallenge,
+    StoredCode, StoredDevice, StoredGroup, StoredNotice, StoredProviderToken, StoredRefusal,
+    StoredSignIn, StoredUser,
 };
 
 /// One guarded change. If its guard does not hold, the whole transaction is a conflict.

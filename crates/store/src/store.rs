@@ -11,10 +11,11 @@ use portcullis_model::{
 };
 
 use crate::{
-    AccessRequests, Change, ExportCursor, Grants, Incidents, LogMark, SealedMark, SeenPrincipal,
-    StoreError, StoredAnswer, StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent,
-    ContentsUnderKey, StoredContent, StoredErasure, StoredFiring, StoredGrantToken, StoredGroup, StoredHabit, StoredNotice, StoredOneTimeToken,
-    StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
+    AccessRequests, Change, ContentsUnderKey, ExportCursor, Grants, Incidents, LogMark, SealedMark,
+    SeenPrincipal, StoreError, StoredAnswer, StoredBundle, StoredChallenge, StoredCode,
+    StoredContent, StoredDevice, StoredErasure, StoredEvent, StoredFiring, StoredGrantToken,
+    StoredGroup, StoredHabit, StoredNotice, StoredOneTimeToken, StoredProviderToken, StoredRefusal,
+    StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;

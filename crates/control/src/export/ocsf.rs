@@ -286,9 +286,12 @@ fn severity(kind: Option<EventType>, leaf: &Value) -> u8 {
             let urgency = leaf.pointer("/alert/urgency").and_then(Value::as_str);
             if urgency == Some("critical") { CRITICAL } else { MEDIUM }
         }
-        Some(EventType::ExportFailing | EventType::BundleRefused | EventType::NoticeFailed | EventType::ContentErased) => {
-            MEDIUM
-        }
+        Some(
+            EventType::ExportFailing
+            | EventType::BundleRefused
+            | EventType::NoticeFailed
+            | EventType::ContentErased,
+        ) => MEDIUM,
         _ if failed(kind, leaf) => LOW,
         _ => INFORMATIONAL,
     }

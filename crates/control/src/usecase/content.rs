@@ -193,9 +193,26 @@ async fn scrub(core: &Core) {
     for _ in 0..SCRUBS {
         match core.store.scrub().await {
             Ok(()) => return,
-            Err(error) => tracing::warn!(%error, "what was erased is still in the store's log of changes"),
+            Err(error) => {
+                tracing::warn!(%error, "what was erased is still in the store's log of changes")
+            }
         }
     }
+}
+
+/// A file of keys that was lost is noticed when it can still be looked for, and not by an auditor.
+pub(crate) async fn say_what_cannot_be_read(core: &Core) -> Result<()> {
+    for under in core.store.contents_under_keys().await? {
+        if core.settings.content_keys.lookup(&under.key).is_none() {
+            let (key, requests) = (under.key, under.count);
+            tracing::error!(
+                key,
+                requests,
+                "what was kept of requests cannot be read: its key is gone"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Notes where the log has the records that commit to something.

@@ -14,10 +14,11 @@ use portcullis_model::{
     SealedId, TokenHash,
 };
 use portcullis_store::{
-    AccessRequests, Change, ContentsUnderKey, ExportCursor, Grants, Incidents, LogMark, SealedMark, SeenPrincipal,
-    SqliteStore, Store, StoreError, StoredAnswer, StoredBundle, StoredChallenge, StoredCode,
-    StoredContent, StoredDevice, StoredErasure, StoredEvent, StoredFiring, StoredGrantToken, StoredGroup, StoredHabit,
-    StoredNotice, StoredOneTimeToken, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
+    AccessRequests, Change, ContentsUnderKey, ExportCursor, Grants, Incidents, LogMark, SealedMark,
+    SeenPrincipal, SqliteStore, Store, StoreError, StoredAnswer, StoredBundle, StoredChallenge,
+    StoredCode, StoredContent, StoredDevice, StoredErasure, StoredEvent, StoredFiring,
+    StoredGrantToken, StoredGroup, StoredHabit, StoredNotice, StoredOneTimeToken,
+    StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;

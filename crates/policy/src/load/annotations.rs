@@ -86,7 +86,8 @@ impl Annotations {
             }
             "record" => {
                 let parts = value.parse();
-                self.record = parts.map_err(|error: InvalidParts| (format!("@record: {error}"), None))?;
+                self.record =
+                    parts.map_err(|error: InvalidParts| (format!("@record: {error}"), None))?;
             }
             "hold" => self.terms.hold = Some(hold(value)?),
             "emergency" if value != "true" => {

@@ -17,9 +17,9 @@ impl Contents for ControlPorts {
         content: RequestContent,
     ) -> Result<ContentNote, RecordBroken> {
         let control: Arc<_> = self.control();
-        let kept = self.runtime().spawn(async move {
-            control.keep_content(request, parts, content).await
-        });
+        let kept = self
+            .runtime()
+            .spawn(async move { control.keep_content(request, parts, content).await });
         kept.await.ok().and_then(Result::ok).ok_or(RecordBroken)
     }
 }

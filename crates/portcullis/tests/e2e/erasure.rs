@@ -88,8 +88,7 @@ fn text(path: &Path) -> &str {
 fn pack(payments: &Payments, granted: &str, folder: &Path) -> Value {
     let archive = folder.join("pack.zip");
     let key = payments.house.dir().join("audit/log.pub");
-    let (code, said) =
-        payments.house.says("sam", &["evidence", granted, "--to", text(&archive)]);
+    let (code, said) = payments.house.says("sam", &["evidence", granted, "--to", text(&archive)]);
     assert_eq!(code, Some(0), "{said}");
     let verify = ["audit", "verify", text(&archive), "--key", text(&key)];
     let (code, said) = payments.house.says("nobody", &verify);
@@ -143,7 +142,12 @@ fn k13_what_is_erased_is_gone_from_everything_and_the_record_still_proves() {
     }
     assert_eq!(payments.house.api("GET", &path, Some(&ana_control), None).status, 403);
     payments.event("control_refused", |event| event["principal"]["id"] == "corp:sam");
-    let nothing = payments.house.api("POST", &format!("{path}/erase"), Some(&admin), Some(json!({"reason": " "})));
+    let nothing = payments.house.api(
+        "POST",
+        &format!("{path}/erase"),
+        Some(&admin),
+        Some(json!({"reason": " "})),
+    );
     assert_eq!(nothing.status, 400, "{}", nothing.text());
 
     let erase = ["audit", "erase", &seq, "--reason", "they asked us to"];
@@ -170,7 +174,11 @@ fn k13_what_is_erased_is_gone_from_everything_and_the_record_still_proves() {
     assert_eq!(body["contents"][0]["state"], "erased", "{body:#}");
     assert_eq!(body["contents"][0]["erasure"], tombstone["seq"]);
     let page = fs::read_to_string(after.path().join("evidence.html")).unwrap();
-    assert!(page.contains("erased on ") && page.contains("corp:max") && page.contains("they asked us to"));
+    assert!(
+        page.contains("erased on ")
+            && page.contains("corp:max")
+            && page.contains("they asked us to")
+    );
     assert_eq!(files_with(after.path(), PERSONAL), [] as [PathBuf; 0]);
 
     // The record proves what it proved, with the server and without; and so it stays.
@@ -190,8 +198,7 @@ fn what_was_kept_before_a_key_was_rotated_is_read_after() {
     assert_eq!(fs::metadata(&keys).unwrap().permissions().mode() & 0o777, 0o600);
     let first = refund(&payments, &payments.enter(&ana()), PERSONAL).1;
     payments.house.kill();
-    let (code, said) =
-        payments.house.says("nobody", &["audit", "rotate-content-key", text(&keys)]);
+    let (code, said) = payments.house.says("nobody", &["audit", "rotate-content-key", text(&keys)]);
     assert_eq!(code, Some(0), "{said}");
     payments.house.restart();
     let second = refund(&payments, &payments.enter(&ana()), PERSONAL).1;

@@ -33,10 +33,11 @@ use portcullis_model::{
 use sqlx::SqlitePool;
 
 use crate::{
-    AccessRequests, Change, ContentsUnderKey, ExportCursor, Grants, Incidents, LogMark, SealedMark, SeenPrincipal,
-    Store, StoreError, StoredAnswer, StoredBundle, StoredChallenge, StoredCode, StoredDevice,
-    StoredContent, StoredErasure, StoredEvent, StoredFiring, StoredGrantToken, StoredGroup, StoredHabit, StoredNotice,
-    StoredOneTimeToken, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
+    AccessRequests, Change, ContentsUnderKey, ExportCursor, Grants, Incidents, LogMark, SealedMark,
+    SeenPrincipal, Store, StoreError, StoredAnswer, StoredBundle, StoredChallenge, StoredCode,
+    StoredContent, StoredDevice, StoredErasure, StoredEvent, StoredFiring, StoredGrantToken,
+    StoredGroup, StoredHabit, StoredNotice, StoredOneTimeToken, StoredProviderToken, StoredRefusal,
+    StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;

@@ -145,7 +145,8 @@ fn contents(files: &Files, records: &[EventLine]) -> Result<BTreeMap<u64, Openin
     for (name, text) in files.iter().filter(|(name, _)| name.starts_with("contents/")) {
         let line = named.get(name).ok_or_else(|| format!("`{name}` is of no record"))?;
         let note = contents::note(&line.json);
-        let note = note.ok_or_else(|| format!("record {} does not commit to `{name}`", line.seq))?;
+        let note =
+            note.ok_or_else(|| format!("record {} does not commit to `{name}`", line.seq))?;
         let opening: Opening =
             serde_json::from_slice(text).map_err(|error| format!("`{name}`: {error}"))?;
         if opening.commitment() != note.commitment {
