@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use portcullis_store::index::{self, Covered, Index, IndexError, Indexed};
 use tokio::sync::watch;
 
@@ -32,6 +33,8 @@ impl Indexing {
         let (stop, mut stopped) = watch::channel(());
         let (working, done) = watch::channel(());
         let core = Arc::clone(core);
+        // Before any gate is open.
+        let started = core.now();
         let work = move || {
             let _working = working;
             index::give_way();
@@ -43,7 +46,7 @@ impl Indexing {
             runtime.block_on(async {
                 tokio::select! {
                     _ = stopped.changed() => {}
-                    () = follow(&core, path) => {}
+                    () = follow(&core, path, started) => {}
                 }
                 if let Some(index) = core.index.swap(None) {
                     index.close().await;
@@ -67,9 +70,9 @@ impl Indexing {
     }
 }
 
-async fn follow(core: &Core, path: PathBuf) {
+async fn follow(core: &Core, path: PathBuf, started: Timestamp) {
     loop {
-        let Err(error) = keep_up(core, &path).await;
+        let Err(error) = keep_up(core, &path, started).await;
         if let Some(index) = core.index.swap(None) {
             index.close().await;
         }
@@ -90,7 +93,11 @@ async fn follow(core: &Core, path: PathBuf) {
 }
 
 /// Adds what comes, until the index is of no use.
-async fn keep_up(core: &Core, path: &Path) -> Result<std::convert::Infallible, IndexError> {
+async fn keep_up(
+    core: &Core,
+    path: &Path,
+    started: Timestamp,
+) -> Result<std::convert::Infallible, IndexError> {
     wait_for_room(path).await;
     let index = Arc::new(Index::open(path).await?);
     let covered = index.covered().await?;
@@ -99,7 +106,6 @@ async fn keep_up(core: &Core, path: &Path) -> Result<std::convert::Infallible, I
     }
     let mut next = covered.next;
     core.index.store(Some(Arc::clone(&index)));
-    let started = core.now();
     let mut is_swept = false;
     loop {
         if index.is_damaged() {

@@ -185,6 +185,7 @@ async fn admit(exchange: &mut Exchange, parts: Parts) -> Result<Admitted, Refusa
     }
     // Rare and large: boxed.
     let is_kept = pass.record().is_none()
+        || request.speaks == Speaks::Tcp
         || Box::pin(content::keep(exchange, &pass, &request, &payload)).await.is_ok();
     if is_kept {
         record::intent(exchange, &pass).await?;

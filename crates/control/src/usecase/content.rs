@@ -26,7 +26,7 @@ use crate::{
     ports::{LogEntry, LogUnavailable},
     rights,
     seal::{self, Purpose},
-    settle::{Settlement, Unsettled, no_record},
+    settle::{Settlement, Unsettled},
     views::{ContentState, ContentView, ErasureView},
 };
 
@@ -36,6 +36,8 @@ const SCRUBS: usize = 3;
 const SWEPT_AFTER: SignedDuration = SignedDuration::from_hours(1);
 
 const NO_CONTENT: ControlError = ControlError::NotFound("content of this record");
+
+const ERASED_UNSAID: &str = "it is erased; the record says so as soon as it can be written";
 
 type Result<T> = std::result::Result<T, ControlError>;
 
@@ -165,7 +167,7 @@ pub(crate) async fn erase(
         failed @ Unsettled::Failed(_) => failed.into(),
     })?;
     scrub(core).await;
-    core.outbox.drain().await.map_err(|_| no_record())?;
+    core.outbox.drain().await.map_err(|_| ControlError::Unavailable(ERASED_UNSAID.into()))?;
     Ok(ContentView { seq, note, state: ContentState::Erased(view) })
 }
 

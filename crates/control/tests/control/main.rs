@@ -16,6 +16,7 @@ mod bundles;
 mod crashing;
 mod departing;
 mod emergencies;
+mod erasing;
 mod extending;
 mod faulty;
 mod granting;

@@ -14,7 +14,8 @@ use std::{
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_control::{
-    Control, ControlError, ControlParts, OpContext, Provisioning, ScimSubject, Settings,
+    ContentKeys, Control, ControlError, ControlParts, OpContext, Provisioning, ScimSubject,
+    Settings,
     ports::{
         DeviceOutcome, EventLog, LogEntry, LogPath, LogUnavailable, Notifier, PeopleProvider,
         VerifiedPerson,
@@ -23,8 +24,8 @@ use portcullis_control::{
 };
 use portcullis_identity::RelyingParty;
 use portcullis_model::{
-    AccessRequestId, Clock, Decision, Entropy, Event, EventType, PrincipalId, Scope, Secret,
-    TokenHash, Window,
+    AccessRequestId, Clock, Decision, Entropy, Event, EventId, EventType, PrincipalId, Scope,
+    Secret, TokenHash, Window,
 };
 use portcullis_policy::{
     Bundle, BundleSource, PolicySource, ServiceSource, bundle::OperationsSource,
@@ -65,7 +66,11 @@ impl Entropy for Counted {
 #[derive(Debug, Default)]
 pub(crate) struct MemoryLog {
     leaves: Mutex<Vec<Event>>,
+    /// What stands at these positions instead.
+    attempts: Mutex<BTreeMap<u64, String>>,
     pub(crate) broken: AtomicBool,
+    /// Takes nothing more, and can still be read.
+    pub(crate) full: AtomicBool,
 }
 
 impl MemoryLog {
@@ -77,6 +82,16 @@ impl MemoryLog {
         self.events().iter().filter(|event| event.kind == kind).count()
     }
 
+    /// What a gate would put there: an attempt with this text; its position.
+    pub(crate) fn attempt(&self, json: String) -> u64 {
+        let mut leaves = self.leaves.lock().unwrap();
+        let (id, time) = (EventId::from_bits(leaves.len() as u128), Timestamp::UNIX_EPOCH);
+        leaves.push(Event::new(id, time, EventType::Attempt));
+        let position = leaves.len() as u64 - 1;
+        self.attempts.lock().unwrap().insert(position, json);
+        position
+    }
+
     fn check(&self) -> Result<(), LogUnavailable> {
         if self.broken.load(Ordering::SeqCst) { Err(LogUnavailable) } else { Ok(()) }
     }
@@ -86,6 +101,9 @@ impl MemoryLog {
 impl EventLog for MemoryLog {
     async fn append(&self, event: &Event) -> Result<u64, LogUnavailable> {
         self.check()?;
+        if self.full.load(Ordering::SeqCst) {
+            return Err(LogUnavailable);
+        }
         let mut leaves = self.leaves.lock().unwrap();
         // As the real one does: what is there already is not appended again.
         if let Some(position) = leaves.iter().position(|leaf| leaf.id == event.id) {
@@ -104,8 +122,12 @@ impl EventLog for MemoryLog {
         self.check()?;
         let leaves = self.leaves.lock().unwrap();
         let numbered = leaves.iter().zip(0_u64..).filter(|(_, position)| *position >= from);
-        let entry =
-            |(event, position)| LogEntry { position, json: serde_json::to_string(event).unwrap() };
+        let attempts = self.attempts.lock().unwrap();
+        let entry = |(event, position)| {
+            let attempt = attempts.get(&position).cloned();
+            let json = attempt.unwrap_or_else(|| serde_json::to_string(event).unwrap());
+            LogEntry { position, json }
+        };
         Ok(numbered.take(limit).map(entry).collect())
     }
 
@@ -142,6 +164,8 @@ pub(crate) struct World {
     pub(crate) faults: Arc<Faults>,
     pub(crate) notices: Arc<Told>,
     pub(crate) folder: tempfile::TempDir,
+    /// Whether there is an index from the next start on.
+    pub(crate) is_indexed: bool,
     seed: u64,
 }
 
@@ -253,6 +277,7 @@ impl World {
             faults,
             notices,
             folder,
+            is_indexed: false,
             seed: 0,
         };
         world.start(policies).await;
@@ -294,7 +319,10 @@ impl World {
             bundle_source: source(policies),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             entropy: Arc::new(Counted(AtomicU64::new(self.seed << 40))),
-            settings: settings(),
+            settings: Settings {
+                index: self.is_indexed.then(|| self.folder.path().join("index.db")),
+                ..settings()
+            },
             people: vec![Arc::clone(&self.provider) as Arc<dyn PeopleProvider>],
             workloads: Arc::new(NoWorkloads),
             notifier: Arc::clone(&self.notices) as Arc<dyn Notifier>,
@@ -434,7 +462,10 @@ fn settings() -> Settings {
         provider: "corp".into(),
         subject: ScimSubject::ExternalId,
     };
-    Settings { relying_party, provisioning: Some(provisioning), ..Settings::default() }
+    // The same at every start.
+    let content_keys = ContentKeys::default().with_another(&Counted(AtomicU64::new(7)));
+    let provisioning = Some(provisioning);
+    Settings { relying_party, provisioning, content_keys, ..Settings::default() }
 }
 
 pub(crate) fn asking(operation: &str, duration: Option<Window>) -> Ask {

@@ -233,7 +233,9 @@ fn what_was_kept_before_a_key_was_rotated_is_read_after() {
 
 #[test]
 fn what_is_kept_is_masked_and_has_no_credentials() {
-    let upstream = Upstream::start();
+    let upstream = Upstream::answering(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+    );
     let shop = Shop::unready_with(
         &format!(
             "{{instances: {{s-1: \"{}\"}}}}\nsensitive: {{pii: [\"$.customer.email\", \"$['x-mail']\"]}}",

@@ -36,6 +36,8 @@ const POLICIES: &str = r#"
 @id("read") permit (principal is User in Group::"oncall", action == Action::"payments.getRefund", resource in Service::"payments");
 @id("gone") permit (principal is User in Group::"oncall", action in Action::"read", resource in Service::"gone");
 @id("twin") permit (principal is User in Group::"oncall", action in Action::"read", resource in Service::"twin");
+@id("kept") @record("headers")
+permit (principal is User in Group::"oncall", action == Action::"payments.keptRefund", resource in Service::"payments");
 @id("refund") @reviews("1") @max_duration("15m") @max_uses("1")
 permit (principal is User in Group::"oncall", action == Action::"payments.createRefund", resource in Service::"payments")
 when { context has grant };
@@ -359,6 +361,7 @@ fn snapshot(upstream: SocketAddr, now: Timestamp) -> Snapshot {
     let operations = [
         ("getRefund", "GET /v1/refunds/{id}"),
         ("createRefund", "POST /v1/refunds"),
+        ("keptRefund", "GET /v1/kept"),
         ("events", "GET /v1/events"),
         ("socket", "GET /v1/socket"),
     ];
