@@ -196,7 +196,7 @@ async fn scrub(core: &Core) {
         match core.store.scrub().await {
             Ok(()) => return,
             Err(error) => {
-                tracing::warn!(%error, "what was erased is still in the store's log of changes")
+                tracing::warn!(%error, "what was erased is still in the store's log of changes");
             }
         }
     }

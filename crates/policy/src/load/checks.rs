@@ -33,6 +33,7 @@ fn mistake(at: &str, message: impl Into<String>, help: &str) -> Mistake {
 
 /// One policy as the checks see it.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a question of its own")]
 pub(super) struct Checked<'a> {
     pub(super) effect: Effect,
     pub(super) head: &'a Head,
