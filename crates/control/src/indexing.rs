@@ -70,7 +70,7 @@ impl Indexing {
     }
 }
 
-async fn follow(core: &Core, path: PathBuf, started: Timestamp) {
+async fn follow(core: &Arc<Core>, path: PathBuf, started: Timestamp) {
     loop {
         let Err(error) = keep_up(core, &path, started).await;
         if let Some(index) = core.index.swap(None) {
@@ -94,7 +94,7 @@ async fn follow(core: &Core, path: PathBuf, started: Timestamp) {
 
 /// Adds what comes, until the index is of no use.
 async fn keep_up(
-    core: &Core,
+    core: &Arc<Core>,
     path: &Path,
     started: Timestamp,
 ) -> Result<std::convert::Infallible, IndexError> {
@@ -106,7 +106,7 @@ async fn keep_up(
     }
     let mut next = covered.next;
     core.index.store(Some(Arc::clone(&index)));
-    let mut is_swept = false;
+    let (mut is_as_said, mut is_swept) = (false, false);
     loop {
         if index.is_damaged() {
             return Err(IndexError::Damaged("a search found it".into()));
@@ -120,6 +120,9 @@ async fn keep_up(
             }
         };
         let Some(last) = entries.last() else {
+            if !is_as_said {
+                is_as_said = as_the_record_says(core).await;
+            }
             if !is_swept {
                 is_swept = content::sweep(core, started).await;
             }
@@ -134,6 +137,14 @@ async fn keep_up(
         index.add(&entries.iter().map(indexed).collect::<Vec<_>>()).await?;
         next = last.position + 1;
     }
+}
+
+async fn as_the_record_says(core: &Arc<Core>) -> bool {
+    let done = content::as_the_record_says(core).await;
+    if let Err(error) = &done {
+        tracing::warn!(%error, "whether everything is erased that was is looked at again");
+    }
+    done.is_ok()
 }
 
 /// Leaves the last of a disk to the log.

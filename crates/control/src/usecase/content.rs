@@ -9,15 +9,15 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis_model::{
-    AccessRequestId, Base64Url, ContentNote, ContentParts, ErasedNote, EventType, GrantId, Opening,
-    OperationName, RequestContent, RequestId, Secret, ServiceName,
+    AccessRequestId, Base64Url, ContentNote, ContentParts, ErasedNote, Event, EventFilter,
+    EventType, GrantId, Opening, OperationName, RequestContent, RequestId, Secret, ServiceName,
 };
 use portcullis_policy::{ControlAction, ControlResource};
-use portcullis_store::{Change, ContentChange, StoredContent, StoredErasure};
+use portcullis_store::{Change, ContentChange, StoreError, StoredContent, StoredErasure};
 use serde::Deserialize;
 
 use super::{
-    record::{reading, unavailable},
+    record::{Parts, reading, unavailable},
     text,
 };
 use crate::{
@@ -200,6 +200,40 @@ async fn scrub(core: &Core) {
             }
         }
     }
+}
+
+/// What the record says was erased is erased, also where the store was set back to a time before.
+pub(crate) async fn as_the_record_says(core: &Arc<Core>) -> Result<()> {
+    let kind = Some("content_erased".into());
+    let mut parts = Parts::new(core, EventFilter { kind, ..EventFilter::default() }).await?;
+    let mut is_set_back = false;
+    while let Some(lines) = parts.next().await? {
+        for line in lines {
+            let Ok(event) = serde_json::from_str::<Event>(&line.json) else { continue };
+            let Some(erased) = event.erased else { continue };
+            if core.store.erasure(&erased.commitment).await?.is_some() {
+                continue;
+            }
+            tracing::warn!(seq = erased.seq, "the store was set back: it has what was erased");
+            let erasure = StoredErasure {
+                commitment: erased.commitment,
+                event: event.id,
+                principal: event.principal.map(|who| who.id.to_string()).unwrap_or_default(),
+                erased_at: event.time,
+                reason: event.detail.unwrap_or_default(),
+            };
+            let erase = Change::Content(Box::new(ContentChange::Erase(erasure)));
+            match core.store.commit(vec![erase]).await {
+                // Somebody else said so just now.
+                Ok(()) | Err(StoreError::Conflict) => is_set_back = true,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    if is_set_back {
+        scrub(core).await;
+    }
+    Ok(())
 }
 
 /// A file of keys that was lost is noticed when it can still be looked for, and not by an auditor.

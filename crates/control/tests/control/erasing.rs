@@ -132,3 +132,25 @@ async fn what_no_record_commits_to_is_forgotten_and_nothing_else() {
     }
     assert!(is_there(&world, &recorded).await && is_there(&world, &young).await);
 }
+
+#[tokio::test]
+async fn k13_a_store_that_is_set_back_brings_nothing_back() {
+    let mut world = World::new().await;
+    world.is_indexed = true;
+    world.crash().await;
+    let kim = world.sign_in("kim", &["admins"]).await;
+    let note = keep(&world, 1).await;
+    let seq = record(&world, 1, &note);
+    world.kept().scrub().await.unwrap();
+    let copy = std::fs::read(world.folder.path().join("portcullis.db")).unwrap();
+    world.control().erase_content(&kim, seq, "they asked").await.unwrap();
+    world.set_back(&copy).await;
+    let begun = std::time::Instant::now();
+    while is_there(&world, &note).await {
+        assert!(begun.elapsed().as_secs() < 30, "it is back");
+        moment().await;
+    }
+    let sam = world.sign_in("sam", &["auditors"]).await;
+    let ContentState::Erased(view) = state(&world, &sam, seq).await else { panic!("erased") };
+    assert_eq!((view.by.as_str(), view.reason.as_str()), ("corp:kim", "they asked"));
+}

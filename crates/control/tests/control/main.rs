@@ -22,6 +22,7 @@ mod faulty;
 mod granting;
 mod holding;
 mod incidents;
+mod memory_log;
 mod narrowing;
 mod noticing;
 mod passkeys;
