@@ -1,5 +1,6 @@
 //! What control answers, for the API to put on the wire.
 
+mod content;
 mod policies;
 pub mod report;
 
@@ -20,6 +21,7 @@ use portcullis_model::{
     RefusalId, Scope, Secret, ServiceName, Severity, ShownBody, SignIn, Thumbprint, Way, Window,
 };
 
+pub use self::content::{ContentState, ContentView, ErasureView};
 pub use policies::{BundleText, BundleView, Explain, Explanation};
 pub use portcullis_model::EventFilter;
 pub use portcullis_store::{StoredEmail, StoredGroup, StoredName, StoredUser};

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccessRequestId, AlertNote, BundleDigest, ClassName, ConnectionId, EventId, GrantId,
-    IncidentId, InstanceName, OperationName, PasskeyProof, PolicyId, PrincipalId, RequestId,
-    ServiceName, SignInId,
+    AccessRequestId, AlertNote, BundleDigest, ClassName, ConnectionId, ErasedNote, EventId,
+    GrantId, IncidentId, InstanceName, OperationName, PasskeyProof, PolicyId, PrincipalId,
+    RequestId, ServiceName, SignInId,
 };
 
 /// What happened.
@@ -97,6 +97,8 @@ pub enum EventType {
     RecordRead,
     /// An evidence pack was given to somebody; which one, by the digest of what it holds.
     EvidenceGiven,
+    /// Somebody erased what was kept of a request; the record still proves that it was there.
+    ContentErased,
     /// A sink has taken nothing for long.
     ExportFailing,
     /// It takes events again.
@@ -151,6 +153,7 @@ impl EventType {
             Self::ControlRefused
             | Self::RecordRead
             | Self::EvidenceGiven
+            | Self::ContentErased
             | Self::ExportTested
             | Self::NoticeDelivered
             | Self::NoticeFailed => 6003,
@@ -245,6 +248,9 @@ pub struct Event {
     /// The alert that fired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alert: Option<Box<AlertNote>>,
+    /// What was erased.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erased: Option<Box<ErasedNote>>,
 }
 
 impl Event {
@@ -274,6 +280,7 @@ impl Event {
             detail: None,
             passkey: None,
             alert: None,
+            erased: None,
         }
     }
 }

@@ -11,10 +11,11 @@ use portcullis_model::{
 };
 
 use crate::{
-    AccessRequests, Change, ExportCursor, Grants, Incidents, LogMark, SealedMark, SeenPrincipal,
-    StoreError, StoredAnswer, StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent,
-    StoredFiring, StoredGrantToken, StoredGroup, StoredHabit, StoredNotice, StoredOneTimeToken,
-    StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
+    AccessRequests, Change, ContentsUnderKey, ExportCursor, Grants, Incidents, LogMark, SealedMark,
+    SeenPrincipal, StoreError, StoredAnswer, StoredBundle, StoredChallenge, StoredCode,
+    StoredContent, StoredDevice, StoredErasure, StoredEvent, StoredFiring, StoredGrantToken,
+    StoredGroup, StoredHabit, StoredNotice, StoredOneTimeToken, StoredProviderToken, StoredRefusal,
+    StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -147,6 +148,18 @@ pub trait Store: Debug + Send + Sync {
 
     /// When alert rules last fired, newest first.
     async fn firings(&self) -> Result<Vec<StoredFiring>>;
+
+    /// What is kept under this commitment.
+    async fn content(&self, commitment: &str) -> Result<Option<StoredContent>>;
+
+    /// That what was kept under this commitment was erased.
+    async fn erasure(&self, commitment: &str) -> Result<Option<StoredErasure>>;
+
+    /// How much content there is under each key.
+    async fn contents_under_keys(&self) -> Result<Vec<ContentsUnderKey>>;
+
+    /// What was deleted leaves the files of the store too. Unavailable if somebody reads all the while.
+    async fn scrub(&self) -> Result<()>;
 
     /// Events that the log does not have yet, in the order of their commits, at most `limit`.
     async fn unlogged(&self, limit: u32) -> Result<Vec<StoredEvent>>;

@@ -52,6 +52,8 @@ suite! {
     e35_what_was_opened_comes_in_once,
     a_reader_of_the_record_goes_on_from_where_it_was,
     habits_and_firings_are_kept_until_they_are_forgotten,
+    k13_what_is_erased_is_gone_and_stays_erased,
+    k13_only_what_nothing_commits_to_is_swept,
     uses_of_grants_are_known_while_they_are_in_force,
     who_is_to_be_told_is_tried_in_turn_and_told_once,
     a_closed_store_answers_nothing,

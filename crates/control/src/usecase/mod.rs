@@ -7,6 +7,7 @@ pub(crate) mod browser;
 pub(crate) mod bundles;
 pub(crate) mod connections;
 pub(crate) mod consume;
+pub(crate) mod content;
 pub(crate) mod cuts;
 pub(crate) mod device;
 pub(crate) mod directory;

@@ -14,10 +14,11 @@ use portcullis_model::{
     SealedId, TokenHash,
 };
 use portcullis_store::{
-    AccessRequests, Change, ExportCursor, Grants, Incidents, LogMark, SealedMark, SeenPrincipal,
-    SqliteStore, Store, StoreError, StoredAnswer, StoredBundle, StoredChallenge, StoredCode,
-    StoredDevice, StoredEvent, StoredFiring, StoredGrantToken, StoredGroup, StoredHabit,
-    StoredNotice, StoredOneTimeToken, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
+    AccessRequests, Change, ContentsUnderKey, ExportCursor, Grants, Incidents, LogMark, SealedMark,
+    SeenPrincipal, SqliteStore, Store, StoreError, StoredAnswer, StoredBundle, StoredChallenge,
+    StoredCode, StoredContent, StoredDevice, StoredErasure, StoredEvent, StoredFiring,
+    StoredGrantToken, StoredGroup, StoredHabit, StoredNotice, StoredOneTimeToken,
+    StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -218,6 +219,22 @@ impl Store for FaultyStore {
 
     async fn firings(&self) -> Result<Vec<StoredFiring>> {
         self.store.firings().await
+    }
+
+    async fn content(&self, commitment: &str) -> Result<Option<StoredContent>> {
+        self.store.content(commitment).await
+    }
+
+    async fn erasure(&self, commitment: &str) -> Result<Option<StoredErasure>> {
+        self.store.erasure(commitment).await
+    }
+
+    async fn contents_under_keys(&self) -> Result<Vec<ContentsUnderKey>> {
+        self.store.contents_under_keys().await
+    }
+
+    async fn scrub(&self) -> Result<()> {
+        self.store.scrub().await
     }
 
     async fn unlogged(&self, limit: u32) -> Result<Vec<StoredEvent>> {

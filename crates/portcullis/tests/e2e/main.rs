@@ -34,6 +34,7 @@ mod directory;
 mod doors;
 mod durability;
 mod emergencies;
+mod erasure;
 mod evidence;
 mod exports;
 mod faults;

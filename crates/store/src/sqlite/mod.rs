@@ -4,6 +4,7 @@
 //! survives a power cut. A few others read. One process owns the file; a second is refused.
 
 mod browsers;
+mod contents;
 mod directory;
 mod exports;
 mod facts;
@@ -32,10 +33,11 @@ use portcullis_model::{
 use sqlx::SqlitePool;
 
 use crate::{
-    AccessRequests, Change, ExportCursor, Grants, Incidents, LogMark, SealedMark, SeenPrincipal,
-    Store, StoreError, StoredAnswer, StoredBundle, StoredChallenge, StoredCode, StoredDevice,
-    StoredEvent, StoredFiring, StoredGrantToken, StoredGroup, StoredHabit, StoredNotice,
-    StoredOneTimeToken, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
+    AccessRequests, Change, ContentsUnderKey, ExportCursor, Grants, Incidents, LogMark, SealedMark,
+    SeenPrincipal, Store, StoreError, StoredAnswer, StoredBundle, StoredChallenge, StoredCode,
+    StoredContent, StoredDevice, StoredErasure, StoredEvent, StoredFiring, StoredGrantToken,
+    StoredGroup, StoredHabit, StoredNotice, StoredOneTimeToken, StoredProviderToken, StoredRefusal,
+    StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -225,6 +227,22 @@ impl Store for SqliteStore {
 
     async fn firings(&self) -> Result<Vec<StoredFiring>> {
         exports::firings(&self.readers).await
+    }
+
+    async fn content(&self, commitment: &str) -> Result<Option<StoredContent>> {
+        contents::one(&self.readers, commitment).await
+    }
+
+    async fn erasure(&self, commitment: &str) -> Result<Option<StoredErasure>> {
+        contents::erasure(&self.readers, commitment).await
+    }
+
+    async fn contents_under_keys(&self) -> Result<Vec<ContentsUnderKey>> {
+        contents::under_keys(&self.readers).await
+    }
+
+    async fn scrub(&self) -> Result<()> {
+        contents::scrub(&self.writer).await
     }
 
     async fn unlogged(&self, limit: u32) -> Result<Vec<StoredEvent>> {

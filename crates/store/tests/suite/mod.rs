@@ -1,5 +1,6 @@
 //! What every store promises, whatever is behind it. Each check gets an empty store.
 
+mod contents;
 mod directory;
 mod exports;
 pub(crate) mod facts;
@@ -21,6 +22,7 @@ use portcullis_store::{
     AccessRequests, Change, Grants, LogMark, Store, StoreError, StoredAnswer, StoredProviderToken,
 };
 
+pub(crate) use contents::*;
 pub(crate) use directory::*;
 pub(crate) use exports::*;
 pub(crate) use grant_tokens::*;
