@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AccessRequestId, AlertNote, BundleDigest, ClassName, ConnectionId, EventId, GrantId,
-    IncidentId, InstanceName, OperationName, PasskeyProof, PolicyId, PrincipalId, RequestId,
-    ServiceName, SignInId,
+    IncidentId, InstanceName, OperationName, PasskeyProof, PolicyId, PrincipalId, RemovalNote,
+    RequestId, ServiceName, SignInId,
 };
 
 /// What happened.
@@ -97,6 +97,12 @@ pub enum EventType {
     RecordRead,
     /// An evidence pack was given to somebody; which one, by the digest of what it holds.
     EvidenceGiven,
+    /// Old entries are about to be removed from the record; which ones, and by which policy.
+    RecordRemoved,
+    /// Somebody placed a legal hold on a part of the record.
+    LegalHoldPlaced,
+    /// Somebody released a legal hold.
+    LegalHoldReleased,
     /// A sink has taken nothing for long.
     ExportFailing,
     /// It takes events again.
@@ -151,6 +157,8 @@ impl EventType {
             Self::ControlRefused
             | Self::RecordRead
             | Self::EvidenceGiven
+            | Self::LegalHoldPlaced
+            | Self::LegalHoldReleased
             | Self::ExportTested
             | Self::NoticeDelivered
             | Self::NoticeFailed => 6003,
@@ -158,6 +166,7 @@ impl EventType {
             Self::BundleActivated
             | Self::BundleRefused
             | Self::SealedLogBroken
+            | Self::RecordRemoved
             | Self::ExportFailing
             | Self::ExportRecovered
             | Self::Started
@@ -245,6 +254,9 @@ pub struct Event {
     /// The alert that fired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alert: Option<Box<AlertNote>>,
+    /// What is removed from the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removal: Option<Box<RemovalNote>>,
 }
 
 impl Event {
@@ -274,6 +286,7 @@ impl Event {
             detail: None,
             passkey: None,
             alert: None,
+            removal: None,
         }
     }
 }
