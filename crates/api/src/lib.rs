@@ -24,6 +24,7 @@ pub(crate) mod extract;
 pub mod grants;
 mod idempotency;
 pub mod incidents;
+pub mod legal_holds;
 mod openapi;
 pub mod operations;
 pub mod page;
@@ -106,6 +107,7 @@ fn documented() -> OpenApiRouter<Shared> {
         .merge(connections::routes())
         .merge(device::routes())
         .merge(audit::routes())
+        .merge(legal_holds::routes())
         .merge(proofs::routes())
         .merge(evidence::routes())
         .merge(exports::routes())

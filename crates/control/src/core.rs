@@ -22,6 +22,7 @@ use crate::{
     feed::Feed,
     heartbeats::Heartbeats,
     holds::Holds,
+    keeping::Retention,
     outbox::Outbox,
     ports::{EventLog, Notifier, PeopleProvider, WorkloadVerifier},
     publisher::Publisher,
@@ -64,6 +65,8 @@ pub struct Settings {
     pub sealing: Option<Sealing>,
     /// Where the index of the record is kept; without it, searches look at one entry after the other.
     pub index: Option<PathBuf>,
+    /// How long the record is kept, and by what it is removed; for ever without.
+    pub retention: Option<Retention>,
 }
 
 /// Who vouches for people, as `whoami --explain` says it.
@@ -122,6 +125,7 @@ impl Default for Settings {
             provisioning: None,
             sealing: None,
             index: None,
+            retention: None,
             relying_party: None,
         }
     }

@@ -106,6 +106,9 @@ impl Reader {
     /// The entries in a sealed segment, which are removed together.
     pub const SEGMENT: u64 = ENTRIES;
 
+    /// The file that says what was removed: a copy of the log has it as well.
+    pub const REMOVED: &str = NAME;
+
     /// What was removed on purpose, if anything was.
     pub fn removed(&self) -> Result<Option<Removal>, LogError> {
         removed(self.directory())

@@ -223,6 +223,8 @@ pub enum AccessRequests {
     ToReviewAfterwards,
     /// One principal's that wait.
     PendingOf(PrincipalId),
+    /// Those for one incident, ended or not.
+    For(IncidentId),
     /// One principal's.
     Of(PrincipalId),
     /// The newest of all.

@@ -46,6 +46,12 @@ pub(super) fn page(body: &EvidenceBody) -> String {
         body.made_at,
         body.looked_through
     );
+    for (first, last) in &body.removed {
+        let _infallible = write!(
+            html,
+            "<p class=\"soft\">Records {first} to {last} had been removed by retention, and are not on it.</p>"
+        );
+    }
     summary(&mut html, body);
     for section in body.sections.iter().filter(|section| !section.records.is_empty()) {
         table(&mut html, section);
@@ -259,6 +265,7 @@ mod tests {
             made_at: "2026-03-01T12:00:00Z".parse().unwrap(),
             sections: vec![section("asked"), section("others")],
             looked_through: 8,
+            removed: vec![(0, 3)],
             policies: Vec::new(),
             missing_bundles: vec!["sha256:<i>".to_owned()],
         };
@@ -266,6 +273,7 @@ mod tests {
         assert!(html.contains("&lt;script&gt;alert(1)"), "{html}");
         assert!(html.contains("\\u{202e}\\u{7}&quot;&#39; &amp; \\u{1b}[31m"), "{html}");
         assert!(!html.contains("<script") && !html.contains("<b>"), "{html}");
+        assert!(html.contains("Records 0 to 3 had been removed"), "{html}");
         assert!(html.contains("first 8 records") && html.contains("sha256:&lt;i&gt;"), "{html}");
         assert!(!html.contains(['\u{202e}', '\u{7}', '\u{1b}']));
         assert!(!html.contains("http://") && !html.contains("https://") && !html.contains("src="));

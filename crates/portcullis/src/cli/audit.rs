@@ -1,8 +1,9 @@
-//! `portcullis audit tail|search|export|show|verify|rotate-key`: reading the record, and proving it.
+//! `portcullis audit tail|search|export|show|hold|verify|rotate-key`: reading the record, and proving it.
 
 mod asked;
 mod export;
 mod given;
+mod hold;
 mod line;
 mod pack;
 mod rotate_key;
@@ -30,6 +31,9 @@ pub(crate) enum Audit {
     Export(export::Export),
     /// Shows one event
     Show(Show),
+    /// Keeps a part of the record, however old it is, until it is released
+    #[command(subcommand)]
+    Hold(hold::Hold),
     /// Proves that a record is whole, from its folder or over its server
     Verify(Box<verify::Verify>),
     /// Gives the log another key, in its folder; the server must be stopped
@@ -54,6 +58,7 @@ impl Audit {
             Self::Search(search) => search.run(session()?).await,
             Self::Export(export) => export.run(session()?).await,
             Self::Show(show) => show.run(session()?).await,
+            Self::Hold(hold) => hold.run(session()?).await,
             Self::Verify(verify) => verify.run(session, screen, now).await,
             Self::RotateKey(rotate) => rotate.run(screen),
         }
@@ -69,6 +74,9 @@ impl Show {
                 session.screen.body(&Value::Object(event.event));
                 Ok(())
             }
+            _ if part.kept_from.is_some_and(|first| self.seq < first) => Err(Failure::WrongUse(
+                format!("retention removed event {} from the record", self.seq),
+            )),
             _ => Err(Failure::WrongUse(format!("the record has no event {}", self.seq))),
         }
     }

@@ -73,6 +73,7 @@ mod reads;
 mod record;
 mod reports;
 mod restarts;
+mod retention;
 mod reveal;
 mod reviews;
 mod rules;
