@@ -223,8 +223,6 @@ pub enum AccessRequests {
     ToReviewAfterwards,
     /// One principal's that wait.
     PendingOf(PrincipalId),
-    /// Those for one incident, ended or not.
-    For(IncidentId),
     /// One principal's.
     Of(PrincipalId),
     /// The newest of all.
@@ -256,6 +254,8 @@ pub enum Grants {
     InForce,
     /// Those that have not ended and are for one incident.
     InForceFor(IncidentId),
+    /// Those for one incident, ended or not.
+    For(IncidentId),
     /// One principal's.
     Of(PrincipalId),
     /// The newest of all.

@@ -8,6 +8,7 @@ use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
 use portcullis_model::{
     EventFilter, EventType, Field, HoldRelease, HoldScope, Leaf, LegalHold, LegalHoldId,
+    PrincipalId,
 };
 use portcullis_policy::{ControlAction, ControlResource};
 use portcullis_store::{Change, Grants, RetentionChange};
@@ -197,7 +198,7 @@ fn may_place(core: &Core, op: &OpContext) -> bool {
     rights::may(&core.snapshot(), op, ControlAction::Administer, ControlResource::System)
 }
 
-fn placer(core: &Core, op: &OpContext) -> Result<portcullis_model::PrincipalId> {
+fn placer(core: &Core, op: &OpContext) -> Result<PrincipalId> {
     let caller = rights::caller(op)?.id.clone();
     if may_place(core, op) {
         return Ok(caller);

@@ -67,8 +67,17 @@ pub(crate) async fn run(core: Arc<Core>) {
 #[derive(Debug, Default)]
 struct Looked {
     holds: Vec<LegalHoldId>,
-    /// By their first entry: until when, or for as long as the holds are the same.
-    stay: HashMap<u64, Option<Timestamp>>,
+    /// By their first entry.
+    stay: HashMap<u64, Stays>,
+}
+
+/// For how long a segment stays whose last entry is old enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stays {
+    /// Until its newest entry is old enough, too.
+    Until(Timestamp),
+    /// For as long as the holds are the same: something in it is held, or cannot be read.
+    Held,
 }
 
 /// Does what is under way, or begins what is due. Says whether to look again at once.
@@ -106,8 +115,8 @@ async fn due(
             continue;
         }
         match looked.stay.get(&segment.from) {
-            Some(None) => continue,
-            Some(Some(until)) if *until >= before => continue,
+            Some(Stays::Held) => continue,
+            Some(Stays::Until(time)) if *time >= before => continue,
             _ => {}
         }
         if newest(core, segment.to - 1, 1).await?.is_none_or(|newest| newest >= before) {
@@ -139,29 +148,30 @@ async fn newest(core: &Core, from: u64, count: usize) -> Result<Option<Timestamp
     Ok(times.and_then(|times| times.into_iter().max()))
 }
 
-/// Whether a segment stays all the same: until its newest entry is old enough, or without a date, as something
-/// in it is held or cannot be read.
+/// Whether a segment stays all the same.
 async fn stays(
     core: &Core,
     segment: &KeptSegment,
     before: Timestamp,
     in_force: &InForce,
-) -> Result<Option<Option<Timestamp>>> {
+) -> Result<Option<Stays>> {
     let mut at = segment.from;
     while at < segment.to {
         let page = core.log.entries(at, PAGE).await.map_err(unavailable)?;
-        let Some(last) = page.last() else { return Ok(Some(None)) };
+        let Some(last) = page.last() else { return Ok(Some(Stays::Held)) };
         at = last.position + 1;
         for entry in page.iter().filter(|entry| entry.position < segment.to) {
             let leaf = serde_json::from_str::<Leaf>(&entry.json).ok();
-            let Some(time) = leaf.and_then(|leaf| leaf.time()) else { return Ok(Some(None)) };
+            let Some(time) = leaf.and_then(|leaf| leaf.time()) else {
+                return Ok(Some(Stays::Held));
+            };
             if time >= before {
-                return Ok(Some(Some(time)));
+                return Ok(Some(Stays::Until(time)));
             }
             if let Some(hold) = in_force.holding(&entry.json) {
                 let (from, to) = (segment.from, segment.to - 1);
                 tracing::info!(hold = %hold.id, from, to, "a legal hold keeps entries that are old enough to go");
-                return Ok(Some(None));
+                return Ok(Some(Stays::Held));
             }
         }
     }

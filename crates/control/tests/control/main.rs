@@ -26,6 +26,7 @@ mod noticing;
 mod passkeys;
 mod provider;
 mod racing;
+mod retaining;
 mod reviewing;
 mod signing_in;
 mod simulator;

@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_control::{
     Control, ControlError, ControlParts, OpContext, Provisioning, ScimSubject, Settings,
+    keeping::Retention,
     ports::{
         DeviceOutcome, EventLog, LogEntry, LogPath, LogUnavailable, Notifier, PeopleProvider,
         VerifiedPerson,
@@ -142,6 +143,8 @@ pub(crate) struct World {
     pub(crate) faults: Arc<Faults>,
     pub(crate) notices: Arc<Told>,
     pub(crate) folder: tempfile::TempDir,
+    /// From the next start on.
+    pub(crate) retention: Option<Retention>,
     seed: u64,
 }
 
@@ -253,6 +256,7 @@ impl World {
             faults,
             notices,
             folder,
+            retention: None,
             seed: 0,
         };
         world.start(policies).await;
@@ -294,7 +298,7 @@ impl World {
             bundle_source: source(policies),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             entropy: Arc::new(Counted(AtomicU64::new(self.seed << 40))),
-            settings: settings(),
+            settings: Settings { retention: self.retention.clone(), ..settings() },
             people: vec![Arc::clone(&self.provider) as Arc<dyn PeopleProvider>],
             workloads: Arc::new(NoWorkloads),
             notifier: Arc::clone(&self.notices) as Arc<dyn Notifier>,

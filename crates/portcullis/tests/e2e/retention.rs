@@ -164,7 +164,8 @@ fn what_is_gone_is_not_found(old: &Old) {
     assert_eq!(found("/v1/refunds/R-100000"), 0);
     assert_eq!(found(&format!("/v1/refunds/R-{}", PAST - 1)), 1);
     assert_eq!(found("/v1/refunds/R-77"), 1);
-    let answer = house.api("GET", "/v1/audit/proof/record?seq=70000", Some(&old.payments.auditor()), None);
+    let answer =
+        house.api("GET", "/v1/audit/proof/record?seq=70000", Some(&old.payments.auditor()), None);
     assert_eq!(answer.status, 404, "{}", answer.text());
     assert!(answer.text().contains("retention"), "{}", answer.text());
     let (code, said) = house.says("sam", &["audit", "show", "70000"]);

@@ -43,7 +43,7 @@ impl AnchorBucket {
     }
 
     /// Compares, and puts the newest checkpoint there if it is newer; the size that the place has then.
-    pub(super) async fn bring(&mut self, reader: &Reader, keys: &Keys) -> Result<u64, Trouble> {
+    pub(super) async fn bring(&self, reader: &Reader, keys: &Keys) -> Result<u64, Trouble> {
         let held = self.newest().await?;
         let has = held.as_ref().map_or(0, |held| held.size);
         let (reader, keys) = (reader.clone(), keys.clone());
