@@ -43,7 +43,7 @@ pub(super) fn page(body: &EvidenceBody) -> String {
          <p class=\"soft\">The first {} records of the log were looked through. What came later is not on it, nor are \
          requests that still ran.</p>",
         text(&body.made_by),
-        body.made_at,
+        body.made_at.strftime("%FT%TZ"),
         body.looked_through
     );
     for (first, last) in &body.removed {

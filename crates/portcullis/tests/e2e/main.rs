@@ -22,6 +22,7 @@ mod body_limits;
 mod bound_tokens;
 mod browser;
 mod browsers;
+mod bucket_anchors;
 mod bundles;
 mod chromium;
 mod clocks;
