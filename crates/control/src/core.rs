@@ -23,6 +23,7 @@ use crate::{
     feed::Feed,
     heartbeats::Heartbeats,
     holds::Holds,
+    keeping::Retention,
     outbox::Outbox,
     ports::{EventLog, Notifier, PeopleProvider, WorkloadVerifier},
     publisher::Publisher,
@@ -67,6 +68,8 @@ pub struct Settings {
     pub content_keys: ContentKeys,
     /// Where the index of the record is kept; without it, searches look at one entry after the other.
     pub index: Option<PathBuf>,
+    /// How long the record is kept, and by what it is removed; for ever without.
+    pub retention: Option<Retention>,
 }
 
 /// Who vouches for people, as `whoami --explain` says it.
@@ -126,6 +129,7 @@ impl Default for Settings {
             sealing: None,
             content_keys: ContentKeys::default(),
             index: None,
+            retention: None,
             relying_party: None,
         }
     }

@@ -19,6 +19,7 @@ pub mod feed;
 mod heartbeats;
 mod holds;
 mod indexing;
+pub mod keeping;
 pub mod op_context;
 mod outbox;
 mod people;

@@ -193,6 +193,7 @@ pub(crate) fn background(core: &Arc<Core>) -> JoinSet<()> {
     tasks.spawn(crate::usecase::sightings::run(Arc::clone(core)));
     tasks.spawn(crate::usecase::sealed_log::run(Arc::clone(core)));
     tasks.spawn(crate::settle::run(Arc::clone(core)));
+    tasks.spawn(crate::usecase::retention::run(Arc::clone(core)));
     tasks.spawn(alerts::run(Arc::clone(core)));
     for export in core.exports.each() {
         tasks.spawn(export::run(Arc::clone(core), export.clone()));

@@ -454,4 +454,6 @@ pub struct EventPart {
     pub more: bool,
     /// How many entries the record had.
     pub size: u64,
+    /// The first entry that retention has not removed.
+    pub kept_from: u64,
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     AccessRequestId, AlertNote, BundleDigest, ClassName, ConnectionId, ErasedNote, EventId,
     GrantId, IncidentId, InstanceName, OperationName, PasskeyProof, PolicyId, PrincipalId,
-    RequestId, ServiceName, SignInId,
+    RemovalNote, RequestId, ServiceName, SignInId,
 };
 
 /// What happened.
@@ -99,6 +99,12 @@ pub enum EventType {
     EvidenceGiven,
     /// Somebody erased what was kept of a request; the record still proves that it was there.
     ContentErased,
+    /// Old entries are about to be removed from the record; which ones, and by which policy.
+    RecordRemoved,
+    /// Somebody placed a legal hold on a part of the record.
+    LegalHoldPlaced,
+    /// Somebody released a legal hold.
+    LegalHoldReleased,
     /// A sink has taken nothing for long.
     ExportFailing,
     /// It takes events again.
@@ -154,6 +160,8 @@ impl EventType {
             | Self::RecordRead
             | Self::EvidenceGiven
             | Self::ContentErased
+            | Self::LegalHoldPlaced
+            | Self::LegalHoldReleased
             | Self::ExportTested
             | Self::NoticeDelivered
             | Self::NoticeFailed => 6003,
@@ -161,6 +169,7 @@ impl EventType {
             Self::BundleActivated
             | Self::BundleRefused
             | Self::SealedLogBroken
+            | Self::RecordRemoved
             | Self::ExportFailing
             | Self::ExportRecovered
             | Self::Started
@@ -251,6 +260,9 @@ pub struct Event {
     /// What was erased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub erased: Option<Box<ErasedNote>>,
+    /// What is removed from the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removal: Option<Box<RemovalNote>>,
 }
 
 impl Event {
@@ -281,6 +293,7 @@ impl Event {
             passkey: None,
             alert: None,
             erased: None,
+            removal: None,
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod error;
 pub mod exports;
 pub mod index;
 pub mod records;
+pub mod retention;
 pub mod sqlite;
 mod store;
 
@@ -24,5 +25,6 @@ pub use records::{
     StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent, StoredGrantToken,
     StoredNotice, StoredOneTimeToken, StoredProviderToken, StoredRefusal, StoredSignIn,
 };
+pub use retention::RetentionChange;
 pub use sqlite::SqliteStore;
 pub use store::Store;

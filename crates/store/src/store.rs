@@ -5,9 +5,9 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, AccessRequestId, BundleDigest, Event, Grant, GrantId, Incident, IncidentId,
-    NoticeId, Passkey, PersonId, Principal, PrincipalId, RefusalId, Schedule, SealedCredential,
-    SealedId, TokenHash,
+    AccessRequest, AccessRequestId, BundleDigest, Event, EventId, Grant, GrantId, Incident,
+    IncidentId, LegalHold, LegalHoldId, NoticeId, Passkey, PersonId, Principal, PrincipalId,
+    RefusalId, Schedule, SealedCredential, SealedId, TokenHash,
 };
 
 use crate::{
@@ -160,6 +160,17 @@ pub trait Store: Debug + Send + Sync {
 
     /// What was deleted leaves the files of the store too. Unavailable if somebody reads all the while.
     async fn scrub(&self) -> Result<()>;
+    /// All legal holds, newest first, released ones included. One that cannot be read is an error.
+    async fn legal_holds(&self) -> Result<Vec<LegalHold>>;
+
+    /// A legal hold by id.
+    async fn legal_hold(&self, id: LegalHoldId) -> Result<Option<LegalHold>>;
+
+    /// The event of the removal from the record that is not done yet, if there is one.
+    async fn removal_under_way(&self) -> Result<Option<EventId>>;
+
+    /// Where the log has this event.
+    async fn place_of_event(&self, id: EventId) -> Result<Option<u64>>;
 
     /// Events that the log does not have yet, in the order of their commits, at most `limit`.
     async fn unlogged(&self, limit: u32) -> Result<Vec<StoredEvent>>;

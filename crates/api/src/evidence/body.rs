@@ -63,6 +63,9 @@ pub struct EvidenceBody {
     /// So many records of the log were looked through. What came later is not in it, nor are requests that
     /// still ran.
     pub looked_through: u64,
+    /// The first and the last of those that retention had removed before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<(u64, u64)>,
     /// The records.
     pub sections: Vec<SectionBody>,
     /// The policies that decided.
@@ -121,6 +124,7 @@ impl EvidenceBody {
             made_by: evidence.made_by.clone(),
             made_at: evidence.made_at,
             looked_through: evidence.looked_through,
+            removed: evidence.removed.clone(),
             sections,
             policies: evidence.policies(),
             missing_bundles: evidence.missing_bundles(),

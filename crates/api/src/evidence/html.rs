@@ -46,9 +46,15 @@ pub(super) fn page(body: &EvidenceBody) -> String {
          <p class=\"soft\">The first {} records of the log were looked through. What came later is not on it, nor are \
          requests that still ran.</p>",
         text(&body.made_by),
-        body.made_at,
+        body.made_at.strftime("%FT%TZ"),
         body.looked_through
     );
+    for (first, last) in &body.removed {
+        let _infallible = write!(
+            html,
+            "<p class=\"soft\">Records {first} to {last} had been removed by retention, and are not on it.</p>"
+        );
+    }
     summary(&mut html, body);
     for section in body.sections.iter().filter(|section| !section.records.is_empty()) {
         table(&mut html, section);
@@ -289,6 +295,7 @@ mod tests {
             made_at: "2026-03-01T12:00:00Z".parse().unwrap(),
             sections: vec![section("asked"), section("others")],
             looked_through: 8,
+            removed: vec![(0, 3)],
             policies: Vec::new(),
             missing_bundles: vec!["sha256:<i>".to_owned()],
         };
@@ -296,6 +303,7 @@ mod tests {
         assert!(html.contains("&lt;script&gt;alert(1)"), "{html}");
         assert!(html.contains("\\u{202e}\\u{7}&quot;&#39; &amp; \\u{1b}[31m"), "{html}");
         assert!(!html.contains("<script") && !html.contains("<b>"), "{html}");
+        assert!(html.contains("Records 0 to 3 had been removed"), "{html}");
         assert!(html.contains("first 8 records") && html.contains("sha256:&lt;i&gt;"), "{html}");
         assert!(!html.contains(['\u{202e}', '\u{7}', '\u{1b}']));
         assert!(!html.contains("http://") && !html.contains("https://") && !html.contains("src="));

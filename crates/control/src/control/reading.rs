@@ -1,13 +1,17 @@
 //! Reading the record, and what is made of it.
 
+use std::ops::Range;
+
 use jiff::Timestamp;
-use portcullis_model::{ContentNote, ContentParts, RequestContent, RequestId};
+use portcullis_model::{
+    ContentNote, ContentParts, HoldScope, LegalHold, LegalHoldId, RequestContent, RequestId,
+};
 
 use super::{Control, Result};
 use crate::{
     OpContext,
     ports::LogUnavailable,
-    usecase::{content, record, report},
+    usecase::{content, legal_holds, record, report},
     views::{ContentView, EventFilter, EventPart, report::AccessReport},
 };
 
@@ -72,6 +76,37 @@ impl Control {
         content: RequestContent,
     ) -> std::result::Result<ContentNote, LogUnavailable> {
         content::keep(&self.core, request, parts, &content).await
+    }
+
+    /// All legal holds, newest first; needs `viewAudit` or `administer`.
+    pub async fn legal_holds(&self, op: &OpContext) -> Result<Vec<LegalHold>> {
+        legal_holds::list(&self.core, op).await
+    }
+
+    /// Keeps a part of the record until somebody releases it; needs `administer`.
+    pub async fn place_legal_hold(
+        &self,
+        op: &OpContext,
+        scope: HoldScope,
+        reason: &str,
+    ) -> Result<LegalHold> {
+        legal_holds::place(&self.core, op, scope, reason).await
+    }
+
+    /// Lets go of what a legal hold keeps; needs `administer`.
+    pub async fn release_legal_hold(
+        &self,
+        op: &OpContext,
+        id: LegalHoldId,
+        reason: &str,
+    ) -> Result<LegalHold> {
+        legal_holds::release(&self.core, op, id, reason).await
+    }
+
+    /// The legal hold that keeps one of these entries of the record, if one does: whoever is about to remove or
+    /// erase any of it asks before.
+    pub async fn holding(&self, entries: Range<u64>) -> Result<Option<LegalHold>> {
+        legal_holds::holding(&self.core, entries).await
     }
 
     /// A file of the transparency log by its C2SP path; needs `viewAudit`.

@@ -313,6 +313,7 @@ fn activity(kind: EventType, leaf: &Value) -> u8 {
         | EventType::SignInRefused
         | EventType::NoticeDelivered
         | EventType::NoticeFailed
+        | EventType::LegalHoldPlaced
         | EventType::ExportTested => 1,
         EventType::ConnectionEnded
         | EventType::ConnectionClosed
@@ -323,7 +324,7 @@ fn activity(kind: EventType, leaf: &Value) -> u8 {
         | EventType::IncidentChanged
         | EventType::ScheduleChanged
         | EventType::Started => 3,
-        EventType::Stopped | EventType::ContentErased => 4,
+        EventType::Stopped | EventType::ContentErased | EventType::LegalHoldReleased => 4,
         EventType::BundleActivated => 8,
         EventType::PasskeyRegistered => 10,
         EventType::AccessRequestEnded | EventType::IncidentClosed | EventType::PasskeyRemoved => 11,

@@ -58,6 +58,8 @@ pub struct Evidence {
     /// So many records of the log were looked through: what came later is not in it, nor are requests that
     /// still ran.
     pub looked_through: u64,
+    /// The first and the last of those that retention had removed before, and that nobody could look through.
+    pub removed: Vec<(u64, u64)>,
     /// The records, in their order.
     pub records: Vec<EventLine>,
     /// The sources of the bundles that decided, by digest.
@@ -143,6 +145,8 @@ pub(crate) async fn gather(core: &Arc<Core>, op: &OpContext, id: &str) -> Result
     // What is on its way to the log belongs to it.
     core.outbox.drain().await.map_err(|_| no_record())?;
     let looked_through = core.log.size().await.map_err(unavailable)?;
+    let removed = core.log.removed().await.map_err(unavailable)?;
+    let removed = removed.into_iter().map(|(from, to)| (from, to - 1)).collect();
     let (subject, mut about) = subject(core, id).await?;
     let mut records = BTreeMap::new();
     let mut asked = BTreeSet::new();
@@ -168,7 +172,7 @@ pub(crate) async fn gather(core: &Arc<Core>, op: &OpContext, id: &str) -> Result
     let made_by = rights::caller(op)?.id.id.to_string();
     let records = records.into_values().collect();
     let made_at = op.now();
-    Ok(Evidence { subject, made_by, made_at, looked_through, records, bundles, contents })
+    Ok(Evidence { subject, made_by, made_at, looked_through, removed, records, bundles, contents })
 }
 
 /// A pack with this digest is given to the caller; what proves it.

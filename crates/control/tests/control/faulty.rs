@@ -9,9 +9,9 @@ use std::sync::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, AccessRequestId, BundleDigest, Event, Grant, GrantId, Incident, IncidentId,
-    NoticeId, Passkey, PersonId, Principal, PrincipalId, RefusalId, Schedule, SealedCredential,
-    SealedId, TokenHash,
+    AccessRequest, AccessRequestId, BundleDigest, Event, EventId, Grant, GrantId, Incident,
+    IncidentId, LegalHold, LegalHoldId, NoticeId, Passkey, PersonId, Principal, PrincipalId,
+    RefusalId, Schedule, SealedCredential, SealedId, TokenHash,
 };
 use portcullis_store::{
     AccessRequests, Change, ContentsUnderKey, ExportCursor, Grants, Incidents, LogMark, SealedMark,
@@ -215,6 +215,22 @@ impl Store for FaultyStore {
 
     async fn habits(&self) -> Result<Vec<StoredHabit>> {
         self.store.habits().await
+    }
+
+    async fn legal_holds(&self) -> Result<Vec<LegalHold>> {
+        self.store.legal_holds().await
+    }
+
+    async fn legal_hold(&self, id: LegalHoldId) -> Result<Option<LegalHold>> {
+        self.store.legal_hold(id).await
+    }
+
+    async fn removal_under_way(&self) -> Result<Option<EventId>> {
+        self.store.removal_under_way().await
+    }
+
+    async fn place_of_event(&self, id: EventId) -> Result<Option<u64>> {
+        self.store.place_of_event(id).await
     }
 
     async fn firings(&self) -> Result<Vec<StoredFiring>> {

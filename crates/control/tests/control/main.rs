@@ -28,6 +28,7 @@ mod noticing;
 mod passkeys;
 mod provider;
 mod racing;
+mod retaining;
 mod reviewing;
 mod signing_in;
 mod simulator;

@@ -15,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use portcullis_control::{
     ContentKeys, Control, ControlError, ControlParts, OpContext, Provisioning, ScimSubject,
     Settings,
+    keeping::Retention,
     ports::{DeviceOutcome, EventLog, Notifier, PeopleProvider, VerifiedPerson},
     views::{AccessRequestView, Ask, AskFor, AskOperation, DevicePoll, ReviewInput},
 };
@@ -70,6 +71,8 @@ pub(crate) struct World {
     pub(crate) folder: tempfile::TempDir,
     /// Whether there is an index from the next start on.
     pub(crate) is_indexed: bool,
+    /// From the next start on.
+    pub(crate) retention: Option<Retention>,
     seed: u64,
 }
 
@@ -182,6 +185,7 @@ impl World {
             notices,
             folder,
             is_indexed: false,
+            retention: None,
             seed: 0,
         };
         world.start(policies).await;
@@ -233,6 +237,7 @@ impl World {
             entropy: Arc::new(Counted(AtomicU64::new(self.seed << 40))),
             settings: Settings {
                 index: self.is_indexed.then(|| self.folder.path().join("index.db")),
+                retention: self.retention.clone(),
                 ..settings()
             },
             people: vec![Arc::clone(&self.provider) as Arc<dyn PeopleProvider>],

@@ -1,6 +1,7 @@
 //! `audit`: where the record is kept, how often it is signed, and where it is copied to.
 
 mod anchors;
+mod retention;
 mod ship;
 
 use std::{path::PathBuf, time::Duration};
@@ -9,7 +10,7 @@ use portcullis_model::Window;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use self::anchors::Anchor;
+use self::{anchors::Anchor, retention::Retention};
 pub(crate) use self::{
     anchors::AnchorPlace,
     ship::{S3, Ship, ShipTo},
@@ -44,6 +45,10 @@ pub(crate) struct Audit {
     /// `directory` if absent. Made at the first start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) content_keys: Option<PathBuf>,
+    /// What is older is removed, by whole sealed segments, after the record said so: `400d`, or `forever`.
+    #[schemars(with = "String")]
+    #[serde(serialize_with = "super::as_text")]
+    pub(crate) retention: Retention,
     /// Where it is copied to while it is written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ship: Option<Ship>,
@@ -58,6 +63,8 @@ impl Audit {
         let ship = section.field("ship").map(|field| Ship::read(&field, demo.unwrap_or(false)));
         let keys = section.field("content_keys");
         let keys = keys.map(|field| field.text().map(PathBuf::from));
+        let retention = section.field("retention");
+        let retention = retention.map_or(Some(Retention::default()), |field| field.parsed());
         let most = section.field("most").map(|field| most(&field));
         let anchors = section.field("anchors").map(|field| Anchor::list(&field));
         section.finish();
@@ -67,6 +74,7 @@ impl Audit {
             anchors: anchors.unwrap_or_default(),
             most: most.map_or(Some(None), |read| read.map(Some))?,
             content_keys: keys.map_or(Some(None), |read| read.map(Some))?,
+            retention: retention?,
             ship: ship.map_or(Some(None), |read| read.map(Some))?,
         })
     }

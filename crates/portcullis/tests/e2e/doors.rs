@@ -229,6 +229,9 @@ fn m13_m14_every_change_through_a_door_is_on_record() {
     walk(&lea, "POST /v1/incidents/{id}/reopen", "PD-1", None, "incident_opened");
     let on_call = Some(json!({"people": ["corp:ana"]}));
     walk(&lea, "PUT /v1/schedules/{name}", "primary", on_call, "schedule_changed");
+    let made = walk(&ana, "POST /v1/audit/holds", "", legal_hold(), "legal_hold_placed");
+    let over = Some(json!({"reason": "closed"}));
+    walk(&ana, "POST /v1/audit/holds/{id}/release", id(&made), over, "legal_hold_released");
     payments.house.write_policy("extra.cedar", "// another bundle\n");
     let before = count(&payments, "bundle_activated");
     payments.house.signal("HUP");
@@ -245,6 +248,10 @@ fn m13_m14_every_change_through_a_door_is_on_record() {
     let sam = payments.enter(&sam());
     assert_eq!(sam.call("GET", "/v1/audit/events", None).status, 200);
     payments.event("record_read", |event| event["principal"]["id"] == "corp:sam");
+}
+
+fn legal_hold() -> Option<Value> {
+    Some(json!({"scope": {"principal": "corp:ben"}, "reason": "case 7"}))
 }
 
 fn all_doors_are_known(payments: &Payments, mut walked: BTreeSet<String>) {

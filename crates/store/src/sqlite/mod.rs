@@ -13,6 +13,7 @@ mod lifecycle;
 pub(crate) mod open;
 mod passkeys;
 mod read;
+mod retention;
 mod rows;
 mod sealed;
 mod write;
@@ -26,9 +27,9 @@ use std::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, AccessRequestId, BundleDigest, Event, Grant, GrantId, Incident, IncidentId,
-    NoticeId, Passkey, PersonId, Principal, PrincipalId, RefusalId, Schedule, SealedCredential,
-    SealedId, TokenHash,
+    AccessRequest, AccessRequestId, BundleDigest, Event, EventId, Grant, GrantId, Incident,
+    IncidentId, LegalHold, LegalHoldId, NoticeId, Passkey, PersonId, Principal, PrincipalId,
+    RefusalId, Schedule, SealedCredential, SealedId, TokenHash,
 };
 use sqlx::SqlitePool;
 
@@ -243,6 +244,22 @@ impl Store for SqliteStore {
 
     async fn scrub(&self) -> Result<()> {
         contents::scrub(&self.writer).await
+    }
+
+    async fn legal_holds(&self) -> Result<Vec<LegalHold>> {
+        retention::legal_holds(&self.readers).await
+    }
+
+    async fn legal_hold(&self, id: LegalHoldId) -> Result<Option<LegalHold>> {
+        retention::legal_hold(&self.readers, id).await
+    }
+
+    async fn removal_under_way(&self) -> Result<Option<EventId>> {
+        retention::removal_under_way(&self.readers).await
+    }
+
+    async fn place_of_event(&self, id: EventId) -> Result<Option<u64>> {
+        retention::place_of_event(&self.readers, id).await
     }
 
     async fn unlogged(&self, limit: u32) -> Result<Vec<StoredEvent>> {

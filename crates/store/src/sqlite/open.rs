@@ -55,7 +55,9 @@ fn migrations() -> Migrator {
         (12, "sealed_credentials", include_str!("../../migrations/0012_sealed_credentials.sql")),
         (13, "bound_tokens", include_str!("../../migrations/0013_bound_tokens.sql")),
         (14, "exports", include_str!("../../migrations/0014_exports.sql")),
+        (16, "places_of_grants", include_str!("../../migrations/0016_places_of_grants.sql")),
         (17, "contents", include_str!("../../migrations/0017_contents.sql")),
+        (18, "retention", include_str!("../../migrations/0018_retention.sql")),
     ];
     let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)

@@ -68,6 +68,10 @@ pub(super) async fn grants(pool: &SqlitePool, which: &Grants, limit: u32) -> Res
              ORDER BY id DESC LIMIT ?",
         )
         .bind(incident.to_string()),
+        Grants::For(incident) => sqlx::query_scalar(
+            "SELECT body FROM grants WHERE incident = ? ORDER BY id DESC LIMIT ?",
+        )
+        .bind(incident.to_string()),
         Grants::Of(principal) => sqlx::query_scalar(
             "SELECT body FROM grants WHERE principal = ? ORDER BY id DESC LIMIT ?",
         )

@@ -7,6 +7,7 @@ pub(crate) mod facts;
 mod grant_tokens;
 mod lifecycle;
 pub(crate) mod made;
+mod retention;
 mod sealed;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ pub(crate) use lifecycle::{
     uses_of_grants_are_known_while_they_are_in_force,
     who_is_to_be_told_is_tried_in_turn_and_told_once,
 };
+pub(crate) use retention::*;
 pub(crate) use sealed::*;
 
 type Shared = Arc<dyn Store>;

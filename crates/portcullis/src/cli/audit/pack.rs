@@ -171,9 +171,9 @@ fn check_body(
     let kind = kind.ok_or_else(|| format!("`{JSON}` is about a `{}`", body.kind))?;
     let subject = EvidenceSubject { kind, id: body.id.clone() };
     let (made_by, made_at) = (body.made_by.clone(), body.made_at);
-    let looked_through = body.looked_through;
+    let (looked_through, removed) = (body.looked_through, body.removed.clone());
     let evidence =
-        Evidence { subject, made_by, made_at, looked_through, records, bundles, contents };
+        Evidence { subject, made_by, made_at, looked_through, removed, records, bundles, contents };
     let again = EvidenceBody::of(&evidence);
     if body.format == FORMAT && again != body {
         return Err(format!("`{JSON}` does not say what the records say"));

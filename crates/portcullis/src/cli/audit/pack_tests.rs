@@ -56,6 +56,7 @@ fn sound(home: &Path) -> (Vec<u8>, Keys) {
         made_by: "corp:sam".to_owned(),
         made_at: "2026-03-01T12:30:00Z".parse().unwrap(),
         looked_through: 3,
+        removed: Vec::new(),
         records: lines(1),
         contents: BTreeMap::new(),
         bundles: [(source.digest().to_string(), serde_json::to_value(&source).unwrap())].into(),
