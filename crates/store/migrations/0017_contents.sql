@@ -11,6 +11,7 @@ CREATE TABLE contents (
 
 CREATE INDEX contents_without_record ON contents (kept_at) WHERE seq IS NULL;
 CREATE INDEX contents_by_key ON contents (key);
+CREATE INDEX contents_by_seq ON contents (seq) WHERE seq IS NOT NULL;
 
 -- What was erased, and by which event.
 CREATE TABLE content_erasures (
