@@ -1,5 +1,6 @@
 //! `/v1/audit`: the record, its files and its key. Reading it is on record itself.
 
+pub mod content;
 pub mod csv;
 mod export;
 
@@ -204,6 +205,8 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
         .routes(routes!(events))
         .routes(routes!(export::export))
+        .routes(routes!(content::content))
+        .routes(routes!(content::erase))
         .routes(routes!(log_file))
         .routes(routes!(key))
 }

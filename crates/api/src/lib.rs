@@ -14,6 +14,7 @@ mod browser;
 pub mod bundle;
 pub(crate) mod caller;
 pub mod connections;
+mod console;
 pub mod device;
 pub(crate) mod edge;
 pub(crate) mod error;
@@ -76,6 +77,7 @@ pub fn router(parts: ApiParts) -> Router {
     routes
         .merge(pages::routes())
         .merge(browser::routes())
+        .merge(console::routes())
         .route("/scim/v2/{*path}", any(scim::nothing))
         .route("/v1/openapi.json", get(async move || axum::Json(document)))
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)

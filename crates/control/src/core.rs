@@ -17,6 +17,7 @@ use crate::{
     alerts::Alerts,
     brought::BroughtBundles,
     connections::Connections,
+    content_keys::ContentKeys,
     expiry::Deadlines,
     export::Exports,
     feed::Feed,
@@ -63,6 +64,8 @@ pub struct Settings {
     pub provisioning: Option<Provisioning>,
     /// What sealed credentials are made with; without it there are none.
     pub sealing: Option<Sealing>,
+    /// What is kept of requests is sealed with these; without any, nothing is kept.
+    pub content_keys: ContentKeys,
     /// Where the index of the record is kept; without it, searches look at one entry after the other.
     pub index: Option<PathBuf>,
     /// How long the record is kept, and by what it is removed; for ever without.
@@ -124,6 +127,7 @@ impl Default for Settings {
             methods: BTreeMap::new(),
             provisioning: None,
             sealing: None,
+            content_keys: ContentKeys::default(),
             index: None,
             retention: None,
             relying_party: None,

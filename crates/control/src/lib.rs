@@ -8,6 +8,7 @@ pub mod alerts;
 mod brought;
 pub mod browser;
 mod connections;
+mod content_keys;
 mod control;
 mod core;
 mod directory;
@@ -36,6 +37,7 @@ pub mod views;
 mod ways;
 
 pub use connections::{OpenConnection, Over};
+pub use content_keys::{ContentKeys, InvalidContentKeys};
 pub use control::Control;
 pub use core::{ControlParts, Provisioning, ScimSubject, Settings, Source, Vouching};
 pub use error::ControlError;

@@ -17,7 +17,7 @@ use crate::{
     publisher::{Effect, Publisher},
     rate::RateLimits,
     settle::Settlement,
-    usecase::{bundles, hold, idle, runs},
+    usecase::{bundles, content, hold, idle, runs},
 };
 
 const REFUSALS_PER_SECOND: u32 = 10;
@@ -88,6 +88,7 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
     let changes = vec![Change::Record(core.event(&op, EventType::Started))];
     core.settle(Settlement { changes, ..Settlement::default() }).await?;
     begin_reading(&core).await;
+    content::say_what_cannot_be_read(&core).await?;
     Ok(core)
 }
 

@@ -8,6 +8,7 @@ pub mod alert;
 pub mod ambient;
 pub mod attempt;
 pub mod base64url;
+pub mod content;
 pub mod duration;
 pub mod event;
 pub mod event_filter;
@@ -36,6 +37,10 @@ pub use alert::{AlertNote, Urgency};
 pub use ambient::{Clock, Entropy};
 pub use attempt::{Attempt, Outcome, RecordLevel, RefusalsCounted, Revealed};
 pub use base64url::Base64Url;
+pub use content::{
+    ContentNote, ContentParts, ErasedNote, InvalidParts, KeptBody, KeptHeader, Opening,
+    RequestContent,
+};
 pub use duration::Window;
 pub use event::{BundleStamp, Event, EventType};
 pub use event_filter::{EventFilter, Field, Leaf, NoWords, Words};

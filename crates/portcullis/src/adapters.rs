@@ -6,6 +6,7 @@
 mod approvals;
 mod browsers;
 mod calls;
+mod contents;
 mod events;
 mod gate;
 mod identity;

@@ -5,6 +5,7 @@
 //! the caller saw is [`StoreError::Conflict`]. Nothing here knows why something changes.
 
 pub mod change;
+pub mod contents;
 pub mod directory;
 pub mod error;
 pub mod exports;
@@ -15,6 +16,7 @@ pub mod sqlite;
 mod store;
 
 pub use change::{Change, NoticeChange, SealedChange, TokenChange};
+pub use contents::{ContentChange, ContentsUnderKey, StoredContent, StoredErasure};
 pub use directory::{SeenPrincipal, StoredEmail, StoredGroup, StoredName, StoredUser};
 pub use error::StoreError;
 pub use exports::{ExportChange, ExportCursor, StoredFiring, StoredHabit};

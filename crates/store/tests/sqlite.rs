@@ -52,6 +52,8 @@ suite! {
     e35_what_was_opened_comes_in_once,
     a_reader_of_the_record_goes_on_from_where_it_was,
     habits_and_firings_are_kept_until_they_are_forgotten,
+    k13_what_is_erased_is_gone_and_stays_erased,
+    k13_only_what_nothing_commits_to_is_swept,
     a_legal_hold_is_released_once_and_so_many_are_in_force,
     nothing_is_removed_that_was_held_since_it_was_looked_at,
     events_of_what_was_removed_are_forgotten_and_no_others,

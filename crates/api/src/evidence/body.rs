@@ -7,6 +7,8 @@ use portcullis_control::{DecidingPolicy, Evidence, views::EventLine};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::contents::{self, KeptBody};
+
 /// The version of the document's shape.
 pub const FORMAT: u32 = 1;
 
@@ -71,6 +73,9 @@ pub struct EvidenceBody {
     /// The digests of bundles that records name and whose sources are gone: the texts of their policies are
     /// not in it.
     pub missing_bundles: Vec<String>,
+    /// What was kept of requests, and what became of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contents: Vec<KeptBody>,
 }
 
 /// The records that answer one question.
@@ -123,6 +128,7 @@ impl EvidenceBody {
             sections,
             policies: evidence.policies(),
             missing_bundles: evidence.missing_bundles(),
+            contents: contents::of(evidence),
         }
     }
 

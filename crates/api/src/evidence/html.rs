@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::body::{EvidenceBody, RecordBody, SectionBody};
+use super::{
+    body::{EvidenceBody, RecordBody, SectionBody},
+    contents::KeptState,
+};
 use crate::pages::{self, misleads};
 
 const STYLE: &str = "\
@@ -56,6 +59,7 @@ pub(super) fn page(body: &EvidenceBody) -> String {
     for section in body.sections.iter().filter(|section| !section.records.is_empty()) {
         table(&mut html, section);
     }
+    contents(&mut html, body);
     policies(&mut html, body);
     html.push_str("</main></body></html>\n");
     html
@@ -131,6 +135,31 @@ fn table(html: &mut String, section: &SectionBody) {
         html.push_str("</tr>");
     }
     html.push_str("</tbody></table>");
+}
+
+/// What was kept of requests, or who erased it.
+fn contents(html: &mut String, body: &EvidenceBody) {
+    if body.contents.is_empty() {
+        return;
+    }
+    html.push_str("<h2>What was kept of the requests</h2>");
+    for kept in &body.contents {
+        let _infallible = write!(html, "<p>record {}: {}", kept.seq, kept.note.parts);
+        let _infallible = match &kept.state {
+            KeptState::Kept { content } => {
+                let content = serde_json::to_string_pretty(content).unwrap_or_default();
+                write!(html, "</p><pre><bdi>{}</bdi></pre>", lines(&content))
+            }
+            KeptState::Erased { erasure, by, at, reason } => write!(
+                html,
+                "; <span class=\"bad\">erased on {at} by <bdi>{}</bdi></span>: <bdi>{}</bdi> \
+                 <span class=\"soft\">(record {erasure})</span></p>",
+                text(by),
+                text(reason)
+            ),
+            KeptState::Absent => write!(html, "; not in this pack</p>"),
+        };
+    }
 }
 
 fn policies(html: &mut String, body: &EvidenceBody) {
@@ -258,6 +287,7 @@ mod tests {
             records: records.clone(),
         };
         let body = EvidenceBody {
+            contents: Vec::new(),
             format: 1,
             kind: "grant".to_owned(),
             id: "<b>".to_owned(),

@@ -3,13 +3,16 @@
 use std::ops::Range;
 
 use jiff::Timestamp;
-use portcullis_model::{HoldScope, LegalHold, LegalHoldId};
+use portcullis_model::{
+    ContentNote, ContentParts, HoldScope, LegalHold, LegalHoldId, RequestContent, RequestId,
+};
 
 use super::{Control, Result};
 use crate::{
     OpContext,
-    usecase::{legal_holds, record, report},
-    views::{EventFilter, EventPart, report::AccessReport},
+    ports::LogUnavailable,
+    usecase::{content, legal_holds, record, report},
+    views::{ContentView, EventFilter, EventPart, report::AccessReport},
 };
 
 impl Control {
@@ -47,6 +50,32 @@ impl Control {
         note: &str,
     ) -> Result<()> {
         report::sign_off(&self.core, op, time, digest, note).await
+    }
+
+    /// What `@record` kept of the record at `seq`; needs `viewAudit`, and is on record.
+    pub async fn content(&self, op: &OpContext, seq: u64) -> Result<ContentView> {
+        content::read(&self.core, op, seq).await
+    }
+
+    /// Erases what was kept of the record at `seq`, and puts on record who did and why; needs `administer`.
+    pub async fn erase_content(
+        &self,
+        op: &OpContext,
+        seq: u64,
+        reason: &str,
+    ) -> Result<ContentView> {
+        content::erase(&self.core, op, seq, reason).await
+    }
+
+    /// Keeps `content` of a request that is about to be forwarded; what the record says of it, once it is on
+    /// stable storage.
+    pub async fn keep_content(
+        &self,
+        request: RequestId,
+        parts: ContentParts,
+        content: RequestContent,
+    ) -> std::result::Result<ContentNote, LogUnavailable> {
+        content::keep(&self.core, request, parts, &content).await
     }
 
     /// All legal holds, newest first; needs `viewAudit` or `administer`.

@@ -14,10 +14,11 @@ use portcullis_model::{
     RefusalId, Schedule, SealedCredential, SealedId, TokenHash,
 };
 use portcullis_store::{
-    AccessRequests, Change, ExportCursor, Grants, Incidents, LogMark, SealedMark, SeenPrincipal,
-    SqliteStore, Store, StoreError, StoredAnswer, StoredBundle, StoredChallenge, StoredCode,
-    StoredDevice, StoredEvent, StoredFiring, StoredGrantToken, StoredGroup, StoredHabit,
-    StoredNotice, StoredOneTimeToken, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
+    AccessRequests, Change, ContentsUnderKey, ExportCursor, Grants, Incidents, LogMark, SealedMark,
+    SeenPrincipal, SqliteStore, Store, StoreError, StoredAnswer, StoredBundle, StoredChallenge,
+    StoredCode, StoredContent, StoredDevice, StoredErasure, StoredEvent, StoredFiring,
+    StoredGrantToken, StoredGroup, StoredHabit, StoredNotice, StoredOneTimeToken,
+    StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -184,6 +185,10 @@ impl Store for FaultyStore {
         self.store.bundles(limit).await
     }
 
+    async fn bundle_at(&self, generation: u64) -> Result<Option<StoredBundle>> {
+        self.store.bundle_at(generation).await
+    }
+
     async fn bundle_other_than(&self, digest: &BundleDigest) -> Result<Option<StoredBundle>> {
         self.store.bundle_other_than(digest).await
     }
@@ -230,6 +235,22 @@ impl Store for FaultyStore {
 
     async fn firings(&self) -> Result<Vec<StoredFiring>> {
         self.store.firings().await
+    }
+
+    async fn content(&self, commitment: &str) -> Result<Option<StoredContent>> {
+        self.store.content(commitment).await
+    }
+
+    async fn erasure(&self, commitment: &str) -> Result<Option<StoredErasure>> {
+        self.store.erasure(commitment).await
+    }
+
+    async fn contents_under_keys(&self) -> Result<Vec<ContentsUnderKey>> {
+        self.store.contents_under_keys().await
+    }
+
+    async fn scrub(&self) -> Result<()> {
+        self.store.scrub().await
     }
 
     async fn unlogged(&self, limit: u32) -> Result<Vec<StoredEvent>> {

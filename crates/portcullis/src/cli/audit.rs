@@ -1,11 +1,13 @@
-//! `portcullis audit tail|search|export|show|hold|verify|rotate-key`: reading the record, and proving it.
+//! `portcullis audit tail|search|export|show|content|erase|hold|verify|rotate-…`: reading the record, and proving it.
 
 mod asked;
+mod content;
 mod export;
 mod given;
 mod hold;
 mod line;
 mod pack;
+mod rotate_content_key;
 mod rotate_key;
 mod search;
 mod served;
@@ -31,6 +33,10 @@ pub(crate) enum Audit {
     Export(export::Export),
     /// Shows one event
     Show(Show),
+    /// Shows what a policy had kept of a request
+    Content(content::Content),
+    /// Erases what a policy had kept of a request; the record still proves that it was there
+    Erase(content::Erase),
     /// Keeps a part of the record, however old it is, until it is released
     #[command(subcommand)]
     Hold(hold::Hold),
@@ -38,6 +44,8 @@ pub(crate) enum Audit {
     Verify(Box<verify::Verify>),
     /// Gives the log another key, in its folder; the server must be stopped
     RotateKey(rotate_key::RotateKey),
+    /// Adds a key to those that what is kept of requests is encrypted with; in force from the next start on
+    RotateContentKey(rotate_content_key::RotateContentKey),
 }
 
 #[derive(Debug, Args)]
@@ -58,9 +66,12 @@ impl Audit {
             Self::Search(search) => search.run(session()?).await,
             Self::Export(export) => export.run(session()?).await,
             Self::Show(show) => show.run(session()?).await,
+            Self::Content(content) => content.run(session()?).await,
+            Self::Erase(erase) => erase.run(session()?).await,
             Self::Hold(hold) => hold.run(session()?).await,
             Self::Verify(verify) => verify.run(session, screen, now).await,
             Self::RotateKey(rotate) => rotate.run(screen),
+            Self::RotateContentKey(rotate) => rotate.run(screen),
         }
     }
 }

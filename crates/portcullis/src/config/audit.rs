@@ -41,6 +41,10 @@ pub(crate) struct Audit {
     #[schemars(with = "Option<String>")]
     #[serde(serialize_with = "super::tcp::size", skip_serializing_if = "Option::is_none")]
     pub(crate) most: Option<Size>,
+    /// The file of the keys that what `@record` keeps of requests is encrypted with; `contents.keys` in
+    /// `directory` if absent. Made at the first start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) content_keys: Option<PathBuf>,
     /// What is older is removed, by whole sealed segments, after the record said so: `400d`, or `forever`.
     #[schemars(with = "String")]
     #[serde(serialize_with = "super::as_text")]
@@ -57,6 +61,8 @@ impl Audit {
         let every = section.field("checkpoint_every");
         let every = every.map_or_else(|| Window::new(Duration::from_secs(1)).ok(), |f| pace(&f));
         let ship = section.field("ship").map(|field| Ship::read(&field, demo.unwrap_or(false)));
+        let keys = section.field("content_keys");
+        let keys = keys.map(|field| field.text().map(PathBuf::from));
         let retention = section.field("retention");
         let retention = retention.map_or(Some(Retention::default()), |field| field.parsed());
         let most = section.field("most").map(|field| most(&field));
@@ -67,9 +73,16 @@ impl Audit {
             checkpoint_every: every?,
             anchors: anchors.unwrap_or_default(),
             most: most.map_or(Some(None), |read| read.map(Some))?,
+            content_keys: keys.map_or(Some(None), |read| read.map(Some))?,
             retention: retention?,
             ship: ship.map_or(Some(None), |read| read.map(Some))?,
         })
+    }
+
+    /// The file of the keys that what `@record` keeps is encrypted with.
+    pub(crate) fn content_keys(&self) -> PathBuf {
+        let beside = || self.directory.join("contents.keys");
+        self.content_keys.clone().unwrap_or_else(beside)
     }
 }
 

@@ -27,6 +27,7 @@ use crate::{
     adapters::{self, Around, KeptRecord, LogEvents, ProvidedPeople, TokenVerifier, Webhooks},
     ambient::{SystemClock, SystemEntropy},
     config::{Config, Loaded, Size},
+    content_keys,
     ship::{self, Shipping},
 };
 
@@ -136,6 +137,10 @@ fn settings(loaded: &Loaded, entropy: &Arc<dyn Entropy>) -> Result<Settings> {
         methods: config.identity.methods(),
         sealing: sealed::sealing(loaded, entropy.as_ref())?,
         provisioning: scim.map(|scim| scim.provisioning(base)).transpose()?,
+        content_keys: content_keys::open(
+            &base.join(config.audit.content_keys()),
+            entropy.as_ref(),
+        )?,
         // Beside the log, which it is made from.
         index: Some(base.join(&config.audit.directory).join("index.db")),
         ..Settings::default()

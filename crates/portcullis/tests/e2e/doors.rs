@@ -264,8 +264,9 @@ fn all_doors_are_known(payments: &Payments, mut walked: BTreeSet<String>) {
 }
 
 /// Doors with credentials of their own, whose events `jobs` and `directory` look for; and those to what
-/// is not configured here, with which `sealed`, `exports` and `alerts` deal, and `reports`.
-const ELSEWHERE: [&str; 16] = [
+/// is not configured here, with which `sealed`, `exports` and `alerts` deal, `reports` and `erasure`.
+const ELSEWHERE: [&str; 17] = [
+    "POST /v1/audit/contents/{seq}/erase",
     "POST /v1/exports/{name}/test",
     "POST /v1/alerts/{webhook}/test",
     "POST /v1/reports/access/sign-offs",

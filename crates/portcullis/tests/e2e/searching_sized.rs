@@ -114,6 +114,7 @@ async fn write(journal: &CoreJournal, common: &Common, n: u64) {
         host: "payments.example.com",
         path: &path,
         trace: Some("0af7651916cd43dd8448eb211c80319c"),
+        content: None,
     };
     let revealed = [Revealed { class: &common.class, grant: Some(grant(n)) }];
     let outcome = Outcome {

@@ -186,6 +186,11 @@ pub(super) async fn bundles(pool: &SqlitePool, limit: u32) -> Result<Vec<StoredB
     bodies.iter().map(|body| parsed("bundles", body)).collect()
 }
 
+pub(super) async fn bundle_at(pool: &SqlitePool, generation: u64) -> Result<Option<StoredBundle>> {
+    let sql = "SELECT body FROM bundles WHERE generation = ?";
+    one(pool, "bundles", sql, &generation.to_string()).await
+}
+
 pub(super) async fn bundle_other_than(
     pool: &SqlitePool,
     digest: &BundleDigest,

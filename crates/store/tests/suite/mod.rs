@@ -1,5 +1,6 @@
 //! What every store promises, whatever is behind it. Each check gets an empty store.
 
+mod contents;
 mod directory;
 mod exports;
 pub(crate) mod facts;
@@ -22,6 +23,7 @@ use portcullis_store::{
     AccessRequests, Change, Grants, LogMark, Store, StoreError, StoredAnswer, StoredProviderToken,
 };
 
+pub(crate) use contents::*;
 pub(crate) use directory::*;
 pub(crate) use exports::*;
 pub(crate) use grant_tokens::*;
@@ -289,6 +291,9 @@ pub(crate) async fn f14_generations_only_grow(store: Shared) {
     }
     let newest = store.bundles(1).await.unwrap();
     assert_eq!(newest.first().unwrap().generation, 2);
+    let first = store.bundle_at(1).await.unwrap().unwrap();
+    assert_eq!(first.digest, BundleDigest("sha256:a".into()));
+    assert!(store.bundle_at(3).await.unwrap().is_none());
     let before = store.bundle_other_than(&BundleDigest("sha256:b".into())).await.unwrap();
     assert_eq!(before.unwrap().digest, BundleDigest("sha256:a".into()));
 }
