@@ -1,4 +1,4 @@
-//! Signing in with a browser: `/sign-in`, `/sign-in/callback`, `/sign-out`, and the start page.
+//! Signing in with a browser: `/sign-in`, `/sign-in/callback` and `/sign-out`.
 //!
 //! Pages and redirects, so nothing of it is in the OpenAPI document. Control is the only client of the
 //! identity providers; a gate sends browsers here and gets them back with a code.
@@ -31,7 +31,7 @@ use crate::{
 mod failed;
 pub(crate) mod session;
 
-use failed::Failed;
+pub(crate) use failed::Failed;
 use session::Session;
 
 /// From the first page of a sign-in to the last, in seconds.
@@ -41,11 +41,10 @@ type Outcome = Result<Response, Failed>;
 
 pub(crate) fn routes() -> Router<Shared> {
     Router::new()
-        .route("/", get(start))
         .route("/sign-in", get(sign_in))
         .route("/sign-in/callback", get(callback))
         .route("/sign-in/{provider}/logged-out", post(logged_out))
-        .route("/sign-out", get(start).post(sign_out))
+        .route("/sign-out", post(sign_out))
 }
 
 /// What `/sign-in` is called with.
@@ -94,35 +93,6 @@ impl SignInQuery {
 /// A SHA-256 in base64url.
 fn is_challenge(text: &str) -> bool {
     text.len() == 43 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
-}
-
-/// Who is signed in here; or how to.
-async fn start(State(api): State<Shared>, Source(source): Source, headers: HeaderMap) -> Outcome {
-    let command = escaped(&format!("portcullis login {}", api.base_url));
-    let Some(session) = Session::find(&api, &headers, source).await? else {
-        let mut body = String::new();
-        if !api.control.providers().is_empty() {
-            body += "<p><a class=\"button\" href=\"/sign-in\">Sign in</a></p>";
-        }
-        let _ = write!(body, "<p>Or on the command line:</p><pre><code>{command}</code></pre>");
-        return Ok(document("Portcullis", &body).into_response());
-    };
-    let who = api.control.whoami(&session.op).await?;
-    let body = format!(
-        "<p>You are signed in as <strong>{}</strong> ({}), until {} at the latest.</p>\
-         <form method=\"post\" action=\"/sign-out\">\
-         <input type=\"hidden\" name=\"csrf\" value=\"{}\"><button>Sign out</button></form>\
-         <p>This ends what you opened at services with this browser, too.</p>",
-        escaped(&who.name),
-        escaped(&who.principal.id),
-        who.ends_at.strftime("%H:%M UTC"),
-        session.csrf(),
-    );
-    let mut response = document("Portcullis", &body).into_response();
-    // `no-referrer`, as everywhere else, would make browsers send the form without its origin.
-    let policy = HeaderValue::from_static("same-origin");
-    response.headers_mut().insert(header::REFERRER_POLICY, policy);
-    Ok(response)
 }
 
 /// Begins to sign in; leads on at once whoever is signed in.

@@ -14,6 +14,7 @@ mod browser;
 pub mod bundle;
 pub(crate) mod caller;
 pub mod connections;
+mod console;
 pub mod device;
 pub(crate) mod edge;
 pub(crate) mod error;
@@ -24,6 +25,7 @@ pub(crate) mod extract;
 pub mod grants;
 mod idempotency;
 pub mod incidents;
+pub mod legal_holds;
 mod openapi;
 pub mod operations;
 pub mod page;
@@ -75,6 +77,7 @@ pub fn router(parts: ApiParts) -> Router {
     routes
         .merge(pages::routes())
         .merge(browser::routes())
+        .merge(console::routes())
         .route("/scim/v2/{*path}", any(scim::nothing))
         .route("/v1/openapi.json", get(async move || axum::Json(document)))
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
@@ -106,6 +109,7 @@ fn documented() -> OpenApiRouter<Shared> {
         .merge(connections::routes())
         .merge(device::routes())
         .merge(audit::routes())
+        .merge(legal_holds::routes())
         .merge(proofs::routes())
         .merge(evidence::routes())
         .merge(exports::routes())

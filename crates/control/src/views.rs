@@ -1,5 +1,7 @@
 //! What control answers, for the API to put on the wire.
 
+mod content;
+mod policies;
 pub mod report;
 
 use std::{
@@ -14,12 +16,13 @@ use portcullis_identity::{
     passkey::{AuthenticationResponse, RequestOptions},
 };
 use portcullis_model::{
-    AccessRequest, AttributeValue, BoundTo, BundleDigest, ConnectionId, Decision, DirectoryId,
-    Grant, GrantId, Group, Incident, IncidentId, InstanceName, OperationName, PolicyId, Principal,
-    PrincipalId, RefusalId, Scope, Secret, ServiceName, Severity, ShownBody, SignIn, Thumbprint,
-    Way, Window,
+    AccessRequest, AttributeValue, BoundTo, ConnectionId, Decision, DirectoryId, Grant, GrantId,
+    Group, Incident, IncidentId, InstanceName, OperationName, PolicyId, Principal, PrincipalId,
+    RefusalId, Scope, Secret, ServiceName, Severity, ShownBody, SignIn, Thumbprint, Way, Window,
 };
 
+pub use self::content::{ContentState, ContentView, ErasureView};
+pub use policies::{BundleText, BundleView, Explain, Explanation};
 pub use portcullis_model::EventFilter;
 pub use portcullis_store::{StoredEmail, StoredGroup, StoredName, StoredUser};
 
@@ -74,6 +77,24 @@ pub struct WhoAmI {
     pub authenticated_at: Timestamp,
     /// When that ends.
     pub ends_at: Timestamp,
+}
+
+/// What a caller may do anywhere at all, for what a console shows; each act is decided when it is done.
+#[expect(clippy::struct_excessive_bools, reason = "each is a right of its own")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Powers {
+    /// Review an access request for some operation.
+    pub reviews: bool,
+    /// End grants of some service.
+    pub revokes: bool,
+    /// See connections of some service.
+    pub sees_connections: bool,
+    /// Open and close incidents about some service.
+    pub manages_incidents: bool,
+    /// Read the record.
+    pub reads_record: bool,
+    /// Change the bundle, people and keys.
+    pub administers: bool,
 }
 
 /// Where what is known of the caller came from.
@@ -322,49 +343,6 @@ pub struct ConnectionView {
     pub since: Timestamp,
 }
 
-/// A bundle in the history of activations.
-#[derive(Debug, Clone)]
-pub struct BundleView {
-    /// Its digest.
-    pub digest: BundleDigest,
-    /// Its place in the order.
-    pub generation: u64,
-    /// When.
-    pub activated_at: Timestamp,
-    /// By whom or what.
-    pub by: String,
-    /// Whether it is the one in force.
-    pub active: bool,
-}
-
-/// A question to the PDP: what would happen if.
-#[derive(Debug, Clone)]
-pub struct Explain {
-    /// Who; the caller if absent. Naming another needs `viewAudit`.
-    pub principal: Option<PrincipalId>,
-    /// What.
-    pub operation: OperationName,
-    /// On which instance.
-    pub instance: Option<InstanceName>,
-}
-
-/// The PDP's reasons.
-#[derive(Debug, Clone)]
-pub struct Explanation {
-    /// `permit`, `requestable`, `deny`.
-    pub answer: &'static str,
-    /// How the principal is taken to authenticate, as policies see it.
-    pub auth_method: &'static str,
-    /// The determining policies.
-    pub policies: Vec<PolicyId>,
-    /// What would open it.
-    pub ways: Vec<Way>,
-    /// What is still to be checked when the request comes, in words.
-    pub to_be_checked: Vec<String>,
-    /// The bundle that answered.
-    pub bundle: BundleDigest,
-}
-
 /// A gate sign-in made from a control sign-in.
 #[derive(Debug, Clone)]
 pub struct GateSignIn {
@@ -476,4 +454,6 @@ pub struct EventPart {
     pub more: bool,
     /// How many entries the record had.
     pub size: u64,
+    /// The first entry that retention has not removed.
+    pub kept_from: u64,
 }

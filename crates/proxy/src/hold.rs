@@ -33,7 +33,7 @@ use self::{
 };
 pub(crate) use self::{
     seats::Holds,
-    shown::summary,
+    shown::{body as shown_body, rules, summary},
     wish::{PREFER, applied, rest},
 };
 use crate::{

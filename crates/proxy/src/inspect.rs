@@ -83,14 +83,15 @@ pub(crate) async fn inspect(
     request: &Canonical,
 ) -> Result<Inspected, Refusal> {
     let demands = operation.demands;
-    if !demands.params && !demands.body && !demands.digest {
+    let reads_body = demands.body || demands.digest || demands.kept_body;
+    if !demands.params && !reads_body {
         return Ok(Inspected { facts: Facts::default(), payload: Payload::Streaming });
     }
     let principal = &caller.identity.subject.principal().id;
     if request.speaks == Speaks::Tcp {
         return Ok(connection(principal, operation));
     }
-    let payload = if demands.body || demands.digest {
+    let payload = if reads_body {
         // INVARIANT: what is kept of bodies is bounded, also of those that are refused.
         share::take(exchange)?;
         let streams = !demands.digest && sends_messages(exchange, operation);

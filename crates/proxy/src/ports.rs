@@ -2,6 +2,7 @@
 //! the log to these; in a fleet the feed. Nothing here names a database.
 
 mod approvals;
+mod contents;
 mod countries;
 mod sealed;
 mod upstream_certificates;
@@ -20,6 +21,7 @@ use tokio::sync::watch;
 
 pub use self::{
     approvals::{Approval, Approvals, HeldRequest, HoldAnswer, HoldEnd, NotOpened},
+    contents::Contents,
     countries::{Countries, NoDatabase},
     sealed::SealedUses,
     upstream_certificates::UpstreamCertificates,

@@ -242,6 +242,7 @@ fn attempt<'a>(
         host: exchange.host(),
         path: exchange.path(),
         trace: Some(exchange.trace.trace_id()),
+        content: exchange.content.as_deref(),
     }
 }
 

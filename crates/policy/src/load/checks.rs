@@ -33,6 +33,7 @@ fn mistake(at: &str, message: impl Into<String>, help: &str) -> Mistake {
 
 /// One policy as the checks see it.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a question of its own")]
 pub(super) struct Checked<'a> {
     pub(super) effect: Effect,
     pub(super) head: &'a Head,
@@ -43,6 +44,8 @@ pub(super) struct Checked<'a> {
     pub(super) holds: bool,
     /// Whether it says `@max_uses`.
     pub(super) counts: bool,
+    /// Whether its `@record` names the body.
+    pub(super) keeps_body: bool,
     /// The first annotation that only requests can have carried out.
     pub(super) of_requests: Option<&'a str>,
     /// The first folder of its file, if it is a service's.
@@ -146,10 +149,11 @@ impl Checked<'_> {
 
     /// A call with any number of messages is never there as a whole before it is decided.
     fn streams(&self, catalog: &Catalog) -> Option<Mistake> {
-        let (at, does) = match (self.counts, self.holds) {
-            (true, _) => ("max_uses", "binds a grant to each request of"),
-            (_, true) => ("hold", "keeps requests waiting, as a whole, of"),
-            (false, false) => return None,
+        let (at, does) = match (self.counts, self.holds, self.keeps_body) {
+            (true, ..) => ("max_uses", "binds a grant to each request of"),
+            (_, true, _) => ("hold", "keeps requests waiting, as a whole, of"),
+            (.., true) => ("record", "keeps the body of"),
+            (false, false, false) => return None,
         };
         let operations = catalog.services().flat_map(crate::catalog::Service::operations);
         let streaming = operations

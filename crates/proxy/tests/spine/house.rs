@@ -41,6 +41,8 @@ const POLICIES: &str = r#"
 @id("twin") permit (principal is User in Group::"oncall", action in Action::"read", resource in Service::"twin");
 @id("orders") permit (principal is User in Group::"oncall", action in Action::"read", resource in Service::"orders");
 @id("plain") permit (principal is User in Group::"oncall", action in Action::"read", resource in Service::"plain");
+@id("kept") @record("headers")
+permit (principal is User in Group::"oncall", action == Action::"payments.keptRefund", resource in Service::"payments");
 @id("refund") @reviews("1") @max_duration("15m") @max_uses("1")
 permit (principal is User in Group::"oncall", action == Action::"payments.createRefund", resource in Service::"payments")
 when { context has grant };
@@ -129,6 +131,7 @@ impl House {
             journals: Arc::new(ports.records.clone()),
             consumption: Arc::clone(&ports) as _,
             limits: Arc::clone(&ports) as _,
+            contents: Arc::clone(&ports) as _,
             refusals: Arc::clone(&ports) as _,
             approvals: Arc::new(crate::approvals::Nobody),
             browsers: Arc::new(crate::browsers::Nobody),
@@ -386,6 +389,7 @@ fn snapshot(upstream: SocketAddr, now: Timestamp, located: bool) -> Snapshot {
     let operations = [
         ("getRefund", "GET /v1/refunds/{id}"),
         ("createRefund", "POST /v1/refunds"),
+        ("keptRefund", "GET /v1/kept"),
         ("events", "GET /v1/events"),
         ("socket", "GET /v1/socket"),
     ];

@@ -55,6 +55,14 @@ fn nobody_and_nonsense_are_refused_before_anything_else() {
 }
 
 #[test]
+fn k13_what_cannot_be_kept_is_not_forwarded() {
+    let house = House::open();
+    let answer = house.get("payments.test", "/v1/kept", "");
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert_eq!(house.upstream_requests(), 0);
+}
+
+#[test]
 fn a_requestable_refusal_names_what_would_open_it() {
     let house = House::open();
     let answer = house.post("payments.test", "/v1/refunds", "{\"amount\":1}");

@@ -13,13 +13,14 @@ use std::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    Attempt, Clock, ConnectionId, Entropy, Grant, GrantId, OperationName, Outcome, Principal,
-    PrincipalId, RecordLevel, RefusalId, RefusalsCounted, RequestId,
+    Attempt, Clock, ConnectionId, ContentNote, ContentParts, Entropy, Grant, GrantId,
+    OperationName, Outcome, Principal, PrincipalId, RecordLevel, RefusalId, RefusalsCounted,
+    RequestContent, RequestId,
 };
 use portcullis_policy::{Country, Snapshot, rate_limit::RateLimit};
 use portcullis_proxy::ports::{
-    ConnectionEnd, ConnectionInfo, Connections, ConsumeError, Consumption, Countries, Journal,
-    Journals, KeptRefusal, Limits, NoDatabase, RecordBroken, Recorded, Refusals,
+    ConnectionEnd, ConnectionInfo, Connections, ConsumeError, Consumption, Contents, Countries,
+    Journal, Journals, KeptRefusal, Limits, NoDatabase, RecordBroken, Recorded, Refusals,
     RegisteredConnection, Sightings, SnapshotFeed, TooOften, UpstreamCertificates,
 };
 use tokio::sync::watch;
@@ -170,6 +171,18 @@ impl Limits for Ports {
         _limit: RateLimit,
     ) -> Result<(), TooOften> {
         Err(TooOften { retry_after: 7 })
+    }
+}
+
+#[async_trait]
+impl Contents for Ports {
+    async fn keep(
+        &self,
+        _request: RequestId,
+        _parts: ContentParts,
+        _content: RequestContent,
+    ) -> Result<ContentNote, RecordBroken> {
+        Err(RecordBroken)
     }
 }
 

@@ -1,0 +1,40 @@
+//! The console: pages for people, made on the server.
+//!
+//! Every page works without a script; scripts add what moves: lists that follow events, clocks that run,
+//! the command palette, passkeys. A page calls the same use cases as the API, with the same caller, so
+//! policy decides about pages as about calls. Texts stand in `texts/`, markup in `templates/`, one file
+//! of each per page. Nothing that somebody wrote reaches a page but through [`shown::Shown`] or
+//! the templates' own escaping. Nothing is fetched from another origin.
+
+mod assets;
+mod failure;
+mod form;
+mod frame;
+mod home;
+mod incidents;
+mod moment;
+mod policies;
+mod shown;
+mod system;
+mod texts;
+mod theme;
+mod visitor;
+
+use axum::Router;
+
+use crate::parts::Shared;
+
+pub(crate) use failure::Failure;
+
+/// What a page handler returns.
+pub(crate) type Outcome = Result<axum::response::Response, Failure>;
+
+pub(crate) fn routes() -> Router<Shared> {
+    Router::new()
+        .merge(assets::routes())
+        .merge(theme::routes())
+        .merge(home::routes())
+        .merge(incidents::routes())
+        .merge(policies::routes())
+        .merge(system::routes())
+}
