@@ -85,7 +85,7 @@ fn copied(home: &Path) -> tempfile::TempDir {
 }
 
 #[test]
-fn what_was_removed_by_right_is_proved_by_the_tree_and_what_was_deleted_is_found() {
+fn k02_what_was_removed_by_right_is_proved_by_the_tree_and_what_was_deleted_is_found() {
     let home = tempfile::tempdir().unwrap();
     let home = home.path();
     long(home, 3);

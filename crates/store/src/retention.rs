@@ -21,7 +21,8 @@ pub enum RetentionChange {
         /// So many holds there were, released ones included.
         seen_holds: u32,
     },
-    /// Events that the log has no more between these positions, the second not included, are forgotten here.
+    /// Events that the log has no more between these positions, the second not included, are forgotten here, and
+    /// what was kept of requests there.
     Forget {
         /// The first.
         from: u64,

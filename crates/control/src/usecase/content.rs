@@ -10,13 +10,15 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_model::{
     AccessRequestId, Base64Url, ContentNote, ContentParts, ErasedNote, Event, EventFilter,
-    EventType, GrantId, Opening, OperationName, RequestContent, RequestId, Secret, ServiceName,
+    EventType, GrantId, LegalHold, Opening, OperationName, RequestContent, RequestId, Secret,
+    ServiceName,
 };
 use portcullis_policy::{ControlAction, ControlResource};
 use portcullis_store::{Change, ContentChange, StoreError, StoredContent, StoredErasure};
 use serde::Deserialize;
 
 use super::{
+    legal_holds,
     record::{Parts, reading, unavailable},
     text,
 };
@@ -182,11 +184,16 @@ async fn may_erase(core: &Arc<Core>, op: &OpContext, seq: u64) -> Result<()> {
     Err(ControlError::Denied("erasing what is on record takes `administer`".into()))
 }
 
-/// Why the content of the record at `seq` must not be erased now, if it must not: what a legal hold asks is
-/// answered here, and asked before every erasure. There are no legal holds yet.
-#[expect(clippy::unused_async, reason = "whoever answers asks the store")]
-async fn held_back(_core: &Core, _seq: u64) -> Result<Option<String>> {
-    Ok(None)
+/// Why the content of the record at `seq` must not be erased now, if it must not: a legal hold keeps it.
+async fn held_back(core: &Core, seq: u64) -> Result<Option<String>> {
+    let hold = legal_holds::holding(core, seq..seq.saturating_add(1)).await?;
+    let why = |hold: LegalHold| {
+        format!(
+            "legal hold {} keeps this record and what it commits to; it has to be released",
+            hold.id
+        )
+    };
+    Ok(hold.map(why))
 }
 
 /// What was deleted leaves the files too. Somebody may read from them just now; what cannot be done in a moment

@@ -5,7 +5,9 @@ use std::sync::atomic::Ordering;
 
 use jiff::SignedDuration;
 use portcullis_control::{ControlError, OpContext, views::ContentState};
-use portcullis_model::{ContentNote, ContentParts, EventType, KeptBody, RequestContent, RequestId};
+use portcullis_model::{
+    ContentNote, ContentParts, EventType, HoldScope, KeptBody, RequestContent, RequestId,
+};
 use portcullis_store::Store;
 
 use crate::world::{World, moment};
@@ -153,4 +155,27 @@ async fn k13_a_store_that_is_set_back_brings_nothing_back() {
     let sam = world.sign_in("sam", &["auditors"]).await;
     let ContentState::Erased(view) = state(&world, &sam, seq).await else { panic!("erased") };
     assert_eq!((view.by.as_str(), view.reason.as_str()), ("corp:kim", "they asked"));
+}
+
+#[tokio::test]
+async fn what_a_legal_hold_keeps_is_not_erased() {
+    let world = World::new().await;
+    let (sam, kim) =
+        (world.sign_in("sam", &["auditors"]).await, world.sign_in("kim", &["admins"]).await);
+    let note = keep(&world, 1).await;
+    let text = serde_json::to_string(&note).unwrap();
+    let ana = "{\"type\":\"User\",\"id\":\"corp:ana\"}";
+    let json = format!("{{\"type\":\"attempt\",\"principal\":{ana},\"content\":{text}}}");
+    let seq = world.log.attempt(json);
+    let scope = HoldScope { principal: Some("corp:ana".into()), ..HoldScope::default() };
+    let control = world.control();
+    let hold = control.place_legal_hold(&world.later(&kim), scope, "case 7").await.unwrap();
+    let held = control.erase_content(&world.later(&kim), seq, "they asked").await;
+    let Err(ControlError::Conflict(why)) = held else { panic!("{held:?}") };
+    assert!(why.contains(&hold.id.to_string()), "{why}");
+    assert!(matches!(state(&world, &sam, seq).await, ContentState::Kept(_)));
+    assert_eq!(world.log.count(EventType::ContentErased), 0);
+    control.release_legal_hold(&world.later(&kim), hold.id, "closed").await.unwrap();
+    control.erase_content(&world.later(&kim), seq, "they asked").await.unwrap();
+    assert!(!is_there(&world, &note).await);
 }

@@ -8,12 +8,7 @@ use portcullis_api::reports::{AccessReportBody, SignOffBody};
 use reqwest::Method;
 use url::form_urlencoded::Serializer;
 
-use super::{
-    audit::{time, whole_seconds},
-    failure::Failure,
-    incidents::written,
-    session::Session,
-};
+use super::{audit::time, failure::Failure, incidents::written, session::Session};
 
 const REPORT: &str = "/v1/reports/access";
 
@@ -69,7 +64,7 @@ impl Access {
 impl Period {
     fn times(&self, now: Timestamp) -> Result<(Timestamp, Timestamp), Failure> {
         let to = self.to.as_deref().map(|text| time(text, now)).transpose()?;
-        Ok((time(&self.from, now)?, to.unwrap_or_else(|| whole_seconds(now))))
+        Ok((time(&self.from, now)?, to.unwrap_or(now)))
     }
 
     fn path(&self, now: Timestamp) -> Result<String, Failure> {

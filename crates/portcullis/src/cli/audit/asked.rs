@@ -94,8 +94,8 @@ pub(in crate::cli) fn time(text: &str, now: Timestamp) -> Result<Timestamp, Fail
     })
 }
 
-/// What people mean by now, and a while ago: no fractions, which would stand in all that repeats it.
-pub(in crate::cli) fn whole_seconds(time: Timestamp) -> Timestamp {
+/// What people mean by a while ago: no fractions, which would stand in all that repeats it.
+fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
