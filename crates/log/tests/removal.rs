@@ -217,7 +217,7 @@ fn the_next_removal_speaks_for_all(home: &Path, before: u64) {
     assert!(reader(left.path()).remove(forgetful).is_err(), "it would leave a gap");
     assert!(found(left.path()).contains("does not speak of it"));
     let mut wrong = third.clone();
-    wrong.digest = first.digest.clone();
+    wrong.digest.clone_from(&first.digest);
     let left = copied(home);
     announce(left.path(), 2, &[first.clone(), wrong]);
     assert!(found(left.path()).contains("another hash for them"));

@@ -60,8 +60,8 @@ pub(crate) async fn list(
     Ok(found
         .into_iter()
         .map(|request| {
-            let names = named(&request);
-            view_with(core, op, request, names)
+            let people = named(&request);
+            view_with(core, op, request, people)
         })
         .collect())
 }
