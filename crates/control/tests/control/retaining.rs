@@ -14,7 +14,10 @@ use portcullis_control::{
 };
 use portcullis_model::{EventType, HoldScope, RemovalNote, RemovedRange};
 
-use crate::world::{MemoryLog, POLICIES, World};
+use crate::{
+    memory_log::MemoryLog,
+    world::{POLICIES, World},
+};
 
 /// Entries of a segment here.
 const SEGMENT: u64 = 8;
