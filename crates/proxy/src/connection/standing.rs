@@ -8,7 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 use portcullis_identity::{introspection::Again, sealed::Opened};
-use portcullis_model::{ClassName, ConnectionId, Grant, GrantId, PolicyId, SignInId};
+use portcullis_model::{ClassName, ConnectionId, ContentParts, Grant, GrantId, PolicyId, SignInId};
 use portcullis_policy::{
     Known, Pass, Record, Sensitive, Snapshot, Subject,
     catalog::{Operation, Service},
@@ -40,6 +40,8 @@ pub(crate) struct Standing {
     facts: (u64, u64),
     rereads_time: bool,
     rate_limit: Option<RateLimit>,
+    /// What is kept of its request.
+    record: ContentParts,
     /// Its client sends messages, each of which is decided.
     is_read: bool,
     data: Data,
@@ -159,6 +161,7 @@ impl Standing {
             facts,
             rereads_time,
             rate_limit,
+            record: pass.record(),
             is_read: false,
             data: Data::NotYet,
             shows: None,
@@ -387,8 +390,11 @@ impl Standing {
 
     /// Whether what `pass` stands on is on record for this connection, and counted: a message can begin nothing.
     fn covers(&self, pass: &Pass) -> bool {
+        let (kept, wanted) = (self.record, pass.record());
+        let is_kept = (kept.headers || !wanted.headers) && (kept.body || !wanted.body);
         let grant = pass.grant().map(|grant| grant.id);
-        grant.is_none_or(|grant| self.grant() == Some(grant))
+        is_kept
+            && grant.is_none_or(|grant| self.grant() == Some(grant))
             && pass.grant().is_none_or(|grant| grant.max_uses.is_none())
             && pass.rate_limit().is_none_or(|limit| self.rate_limit == Some(limit))
     }

@@ -45,7 +45,6 @@ pub(crate) async fn forward(
 ) -> Result<Response<DownBody>, Refusal> {
     let Admitted { pass, question, request: mut canonical, payload } = admitted;
     let was_read = !matches!(payload, Payload::Streaming);
-    let is_begun = matches!(payload, Payload::Begun(_));
     let once = consume::is_counted(&pass);
     // What is spent is not sent twice: a pooled connection may have been closed since it was used.
     let kind = if once { Kind::Once } else { Kind::Any };
@@ -57,16 +56,13 @@ pub(crate) async fn forward(
         pass
     };
     let protocol = if canonical.speaks == Speaks::Grpc { "grpc" } else { "http" };
-    let mut opening = opening(exchange, &pass, &question, &destination.instance, protocol);
-    opening.standing = if is_begun { opening.standing.read() } else { opening.standing };
-    let streams_up = is_begun || exchange.body.as_ref().is_some_and(|body| !body.is_end_stream());
-    let (watched, mut opening) =
-        if streams_up { (Some(Watched::new(opening.open())), None) } else { (None, Some(opening)) };
+    let opening = opening(exchange, &pass, &question, &destination.instance, protocol);
+    let (watched, mut opening) = watched_up(exchange, &payload, opening);
     let watch = watched.as_ref().map(|watched| Rc::clone(&watched.0));
     let body = upload(exchange, payload, watch)?;
     // Read only where the beginning of an answer is waited for, too; how long an upload took is not held
     // against the answer.
-    let begun = (exchange.sight.is_some() && !streams_up).then(Instant::now);
+    let begun = (exchange.sight.is_some() && watched.is_none()).then(Instant::now);
     let most = destination.lane.endpoint().service().settings.timeouts.request.get();
     if was_read {
         // What it took to read the body, and to wait, is gone: here and at the upstream.
@@ -111,6 +107,23 @@ pub(crate) async fn forward(
         record::outcome(exchange, head.status, &instance, connection);
     }
     Ok(Response::from_parts(head, body))
+}
+
+/// A request body that comes is watched from the beginning; what it takes otherwise is given back.
+fn watched_up(
+    exchange: &Exchange,
+    payload: &Payload,
+    mut opening: Opening,
+) -> (Option<Watched>, Option<Opening>) {
+    let is_begun = matches!(payload, Payload::Begun(_));
+    if is_begun {
+        opening.standing = opening.standing.read();
+    }
+    if is_begun || exchange.body.as_ref().is_some_and(|body| !body.is_end_stream()) {
+        (Some(Watched::new(opening.open())), None)
+    } else {
+        (None, Some(opening))
+    }
 }
 
 /// Whether `body` is masked as it comes and no connection that others see: most of those end before they would be, and

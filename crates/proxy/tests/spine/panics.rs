@@ -53,7 +53,7 @@ fn f13_a_panic_in_policy_in_what_may_be_seen_or_behind_the_mask_is_a_500_on_reco
     for (service, port, on_record) in [
         ("near", "country", "refused refuse near.GET 500"),
         ("shown", "country", "refused refuse shown.GET 500"),
-        ("orders", "outcome", "outcome 500 unavailable"),
+        ("orders", "outcome", "outcome 500 internal"),
     ] {
         assert_eq!(get(service).status, 200, "{service}");
         house.panic_in(port);

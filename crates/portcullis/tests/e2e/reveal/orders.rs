@@ -60,6 +60,16 @@ fn order() -> String {
     json!({"id": "o-1", "card": {"number": CARD}, "customer": {"email": EMAIL}}).to_string()
 }
 
+/// The second part only when it may.
+fn in_parts(writer: &mut TcpStream, slow: &Slow) {
+    let order = order();
+    let (begin, rest) = order.split_at(order.find("\"customer\"").unwrap());
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked";
+    let _ = write!(writer, "{head}\r\n\r\n{:x}\r\n{begin}\r\n", begin.len());
+    slow.wait();
+    let _ = write!(writer, "{:x}\r\n{rest}\r\n0\r\n\r\n", rest.len());
+}
+
 fn serve(stream: TcpStream, slow: &Slow) {
     let mut writer = stream.try_clone().unwrap();
     let mut reader = BufReader::new(stream);
@@ -87,13 +97,7 @@ fn serve(stream: TcpStream, slow: &Slow) {
             slow.wait();
         }
         if head.starts_with("GET /orders/parts") {
-            let order = order();
-            let (begin, rest) = order.split_at(order.find("\"customer\"").unwrap());
-            let head =
-                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked";
-            let _ = write!(writer, "{head}\r\n\r\n{:x}\r\n{begin}\r\n", begin.len());
-            slow.wait();
-            let _ = write!(writer, "{:x}\r\n{rest}\r\n0\r\n\r\n", rest.len());
+            in_parts(&mut writer, slow);
             continue;
         }
         let is_empty = head.starts_with("GET /orders/o-1/empty");
