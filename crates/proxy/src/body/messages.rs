@@ -185,8 +185,8 @@ mod tests {
 
     #[test]
     fn messages_are_cut_apart_in_whatever_pieces_they_come() {
-        let frames = [frame(0, b"one"), frame(1, b""), frame(0, &[7; 100])];
-        let wire = frames.concat();
+        let sent = [frame(0, b"one"), frame(1, b""), frame(0, &[7; 100])];
+        let wire = sent.concat();
         for size in 1..=wire.len() {
             let (mut framed, mut cut) = (Framed::new(100), Vec::new());
             for piece in wire.chunks(size) {
@@ -195,7 +195,7 @@ mod tests {
                     cut.push(message.to_vec());
                 }
             }
-            assert!(framed.is_empty() && cut == frames, "in pieces of {size}");
+            assert!(framed.is_empty() && cut == sent, "in pieces of {size}");
         }
     }
 

@@ -27,7 +27,9 @@ fn masking_cost() {
             rounds.push((of_gate() - before) / requests as u64);
         }
     }
-    rounds.iter_mut().for_each(|rounds| rounds.sort_unstable());
+    for rounds in &mut rounds {
+        rounds.sort_unstable();
+    }
     let [plain, masked] = &rounds;
     for (word, at) in [("best", 0), ("tenth best", ROUNDS / 10), ("median", ROUNDS / 2)] {
         let (plain, masked) = (plain[at], masked[at]);
