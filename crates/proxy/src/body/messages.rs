@@ -173,3 +173,43 @@ fn unread(error: &InspectError) -> ConnectionEnd {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(flag: u8, message: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+        [&[flag][..], &length, message].concat()
+    }
+
+    #[test]
+    fn messages_are_cut_apart_in_whatever_pieces_they_come() {
+        let sent = [frame(0, b"one"), frame(1, b""), frame(0, &[7; 100])];
+        let wire = sent.concat();
+        for size in 1..=wire.len() {
+            let (mut framed, mut cut) = (Framed::new(100), Vec::new());
+            for piece in wire.chunks(size) {
+                framed.push(piece);
+                while let Some(message) = framed.next().unwrap() {
+                    cut.push(message.to_vec());
+                }
+            }
+            assert!(framed.is_empty() && cut == sent, "in pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn a_message_that_says_that_it_is_too_large_is_not_waited_for() {
+        let mut framed = Framed::new(100);
+        framed.push(&frame(0, &[7; 100]));
+        assert!(framed.next().unwrap().is_some());
+        let [head @ .., _] = [0, 0, 0, 0, 101, 7];
+        framed.push(&head);
+        assert_eq!(framed.next(), Err(InspectError::TooLarge));
+        let mut framed = Framed::new(u64::MAX);
+        framed.push(&[0, 0xff, 0xff, 0xff, 0xff, 1]);
+        assert_eq!(framed.next(), Ok(None), "nothing is held for what did not come");
+        assert!(framed.held.capacity() < 1024);
+    }
+}
