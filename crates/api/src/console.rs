@@ -12,6 +12,7 @@ mod form;
 mod frame;
 mod home;
 mod moment;
+mod record;
 mod shown;
 mod texts;
 mod theme;
@@ -27,5 +28,9 @@ pub(crate) use failure::Failure;
 pub(crate) type Outcome = Result<axum::response::Response, Failure>;
 
 pub(crate) fn routes() -> Router<Shared> {
-    Router::new().merge(assets::routes()).merge(theme::routes()).merge(home::routes())
+    Router::new()
+        .merge(assets::routes())
+        .merge(theme::routes())
+        .merge(home::routes())
+        .merge(record::routes())
 }

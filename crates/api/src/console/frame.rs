@@ -17,21 +17,24 @@ use super::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Section {
     Home,
+    Record,
 }
 
 impl Section {
-    const ALL: [Self; 1] = [Self::Home];
+    const ALL: &[Self] = &[Self::Home, Self::Record];
 
     /// Its address, the key of its name, and the letter that leads there after `g`.
     const fn facts(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Home => ("/", "console-nav-home", "h"),
+            Self::Record => ("/record", "console-nav-record", "t"),
         }
     }
 
-    fn open_to(self, _powers: Powers) -> bool {
+    fn open_to(self, powers: Powers) -> bool {
         match self {
             Self::Home => true,
+            Self::Record => powers.reads_record,
         }
     }
 }
@@ -86,7 +89,7 @@ impl Frame {
     }
 
     pub(crate) fn entries(&self) -> Vec<Entry> {
-        let open = Section::ALL.into_iter().filter(|section| section.open_to(self.powers));
+        let open = Section::ALL.iter().copied().filter(|section| section.open_to(self.powers));
         let entry = |section: Section| {
             let (address, name, letter) = section.facts();
             let here = self.section == Some(section);

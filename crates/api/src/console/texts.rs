@@ -6,14 +6,15 @@ use fluent_bundle::{FluentArgs, FluentResource, concurrent::FluentBundle};
 use unic_langid::LanguageIdentifier;
 
 /// The files of English. Each begins its keys with its own name: `home-title` stands in `home.ftl`.
-const ENGLISH: [(&str, &str); 3] = [
+const ENGLISH: &[(&str, &str)] = &[
     ("console", include_str!("../../texts/en/console.ftl")),
     ("failure", include_str!("../../texts/en/failure.ftl")),
     ("home", include_str!("../../texts/en/home.ftl")),
+    ("record", include_str!("../../texts/en/record.ftl")),
 ];
 
 static TEXTS: LazyLock<FluentBundle<FluentResource>> =
-    LazyLock::new(|| bundle("en".parse().unwrap_or_default(), &ENGLISH));
+    LazyLock::new(|| bundle("en".parse().unwrap_or_default(), ENGLISH));
 
 fn bundle(language: LanguageIdentifier, files: &[(&str, &str)]) -> FluentBundle<FluentResource> {
     let mut bundle = FluentBundle::new_concurrent(vec![language]);
@@ -57,7 +58,7 @@ mod tests {
     fn keys() -> Vec<String> {
         let mut keys = Vec::new();
         for (name, text) in ENGLISH {
-            let resource = FluentResource::try_new(text.to_owned())
+            let resource = FluentResource::try_new((*text).to_owned())
                 .unwrap_or_else(|(_, errors)| panic!("{name}.ftl: {errors:?}"));
             for entry in resource.entries() {
                 if let fluent_syntax::ast::Entry::Message(message) = entry {

@@ -4,6 +4,7 @@ console-menu = Menu
 console-nav = Sections
 console-nav-phone = Sections, on a small screen
 console-nav-home = Home
+console-nav-record = Record
 console-theme-system = Colours as the system has them
 console-theme-light = Light
 console-theme-dark = Dark
