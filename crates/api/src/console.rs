@@ -11,6 +11,7 @@ mod failure;
 mod form;
 mod frame;
 mod home;
+mod live;
 mod moment;
 mod record;
 mod shown;
@@ -32,5 +33,6 @@ pub(crate) fn routes() -> Router<Shared> {
         .merge(assets::routes())
         .merge(theme::routes())
         .merge(home::routes())
+        .merge(live::routes())
         .merge(record::routes())
 }

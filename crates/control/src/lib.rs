@@ -45,5 +45,5 @@ pub use usecase::{
     directory::{GroupAttributes, UserAttributes},
     evidence::{DecidingPolicy, Evidence, EvidenceProof, EvidenceSubject},
     hold::Waiting,
-    record::Export,
+    record::{Export, Following},
 };

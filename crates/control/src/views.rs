@@ -338,6 +338,8 @@ pub struct ConnectionView {
     pub source: IpAddr,
     /// Since when.
     pub since: Timestamp,
+    /// Whether whoever looks may close it.
+    pub may_close: bool,
 }
 
 /// A bundle in the history of activations.

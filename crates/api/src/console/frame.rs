@@ -17,23 +17,25 @@ use super::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Section {
     Home,
+    Live,
     Record,
 }
 
 impl Section {
-    const ALL: &[Self] = &[Self::Home, Self::Record];
+    const ALL: &[Self] = &[Self::Home, Self::Live, Self::Record];
 
     /// Its address, the key of its name, and the letter that leads there after `g`.
     const fn facts(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Home => ("/", "console-nav-home", "h"),
+            Self::Live => ("/live", "console-nav-live", "l"),
             Self::Record => ("/record", "console-nav-record", "t"),
         }
     }
 
     fn open_to(self, powers: Powers) -> bool {
         match self {
-            Self::Home => true,
+            Self::Home | Self::Live => true,
             Self::Record => powers.reads_record,
         }
     }

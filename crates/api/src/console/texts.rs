@@ -10,6 +10,7 @@ const ENGLISH: &[(&str, &str)] = &[
     ("console", include_str!("../../texts/en/console.ftl")),
     ("failure", include_str!("../../texts/en/failure.ftl")),
     ("home", include_str!("../../texts/en/home.ftl")),
+    ("live", include_str!("../../texts/en/live.ftl")),
     ("record", include_str!("../../texts/en/record.ftl")),
 ];
 

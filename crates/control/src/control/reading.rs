@@ -1,11 +1,12 @@
 //! Reading the record, and what is made of it.
 
 use jiff::Timestamp;
+use portcullis_model::AccessRequest;
 
 use super::{Control, Result};
 use crate::{
     OpContext,
-    usecase::{record, report},
+    usecase::{access_requests, record, report},
     views::{EventFilter, EventPart, report::AccessReport},
 };
 
@@ -13,6 +14,16 @@ impl Control {
     /// Reads the record; needs `viewAudit`, and is on record itself.
     pub async fn events(&self, op: &OpContext, filter: EventFilter) -> Result<EventPart> {
         record::events(&self.core, op, filter).await
+    }
+
+    /// Follows the record as it grows; needs `viewAudit`, and is on record once, when it begins.
+    pub async fn follow(&self, op: &OpContext, filter: EventFilter) -> Result<record::Following> {
+        record::follow(&self.core, op, filter).await
+    }
+
+    /// The access requests that requests at the gate wait for now.
+    pub async fn held(&self, op: &OpContext) -> Result<Vec<AccessRequest>> {
+        access_requests::held(&self.core, op).await
     }
 
     /// Exports what the record has now; needs `viewAudit`, and is on record with what was asked.

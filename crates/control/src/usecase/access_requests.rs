@@ -19,6 +19,8 @@ use crate::{
 };
 
 const LISTED: u32 = 500;
+/// Of those that requests wait for, so many are looked at.
+const HELD: usize = 100;
 const NOT_FOUND: ControlError = ControlError::NotFound("the access request");
 
 type Result<T> = std::result::Result<T, ControlError>;
@@ -47,6 +49,20 @@ pub(crate) async fn list(
         found.sort_by_key(|request| std::cmp::Reverse(request.id));
     }
     Ok(found.into_iter().filter(wanted).map(|request| view(core, op, request)).collect())
+}
+
+/// Those that a request at the gate waits for now, as far as the caller may know of them, newest first.
+pub(crate) async fn held(core: &Core, op: &OpContext) -> Result<Vec<AccessRequest>> {
+    rights::caller(op)?;
+    let mut found = Vec::new();
+    for id in core.holds.newest(HELD) {
+        match visible(core, op, id).await {
+            Ok(request) => found.push(request),
+            Err(ControlError::NotFound(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
 }
 
 pub(crate) async fn one(
