@@ -7,13 +7,17 @@
 //! the templates' own escaping. Nothing is fetched from another origin.
 
 mod assets;
+mod charts;
 mod failure;
 mod form;
 mod frame;
 mod home;
 mod live;
 mod moment;
+mod overview;
+mod people;
 mod record;
+mod services;
 mod shown;
 mod texts;
 mod theme;
@@ -34,5 +38,8 @@ pub(crate) fn routes() -> Router<Shared> {
         .merge(theme::routes())
         .merge(home::routes())
         .merge(live::routes())
+        .merge(overview::routes())
+        .merge(people::routes())
         .merge(record::routes())
+        .merge(services::routes())
 }

@@ -17,26 +17,34 @@ use super::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Section {
     Home,
+    Overview,
     Live,
     Record,
+    Services,
+    People,
 }
 
 impl Section {
-    const ALL: &[Self] = &[Self::Home, Self::Live, Self::Record];
+    const ALL: &[Self] =
+        &[Self::Home, Self::Overview, Self::Live, Self::Record, Self::Services, Self::People];
 
     /// Its address, the key of its name, and the letter that leads there after `g`.
     const fn facts(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Home => ("/", "console-nav-home", "h"),
+            Self::Overview => ("/overview", "console-nav-overview", "o"),
             Self::Live => ("/live", "console-nav-live", "l"),
             Self::Record => ("/record", "console-nav-record", "t"),
+            Self::Services => ("/services", "console-nav-services", "s"),
+            Self::People => ("/people", "console-nav-people", "p"),
         }
     }
 
     fn open_to(self, powers: Powers) -> bool {
         match self {
-            Self::Home | Self::Live => true,
-            Self::Record => powers.reads_record,
+            Self::Home | Self::Live | Self::Services => true,
+            Self::Overview | Self::Record => powers.reads_record,
+            Self::People => powers.reads_record || powers.reviews,
         }
     }
 }

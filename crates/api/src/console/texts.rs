@@ -11,7 +11,10 @@ const ENGLISH: &[(&str, &str)] = &[
     ("failure", include_str!("../../texts/en/failure.ftl")),
     ("home", include_str!("../../texts/en/home.ftl")),
     ("live", include_str!("../../texts/en/live.ftl")),
+    ("overview", include_str!("../../texts/en/overview.ftl")),
+    ("people", include_str!("../../texts/en/people.ftl")),
     ("record", include_str!("../../texts/en/record.ftl")),
+    ("services", include_str!("../../texts/en/services.ftl")),
 ];
 
 static TEXTS: LazyLock<FluentBundle<FluentResource>> =

@@ -6,8 +6,12 @@ use portcullis_model::AccessRequest;
 use super::{Control, Result};
 use crate::{
     OpContext,
-    usecase::{access_requests, record, report},
-    views::{EventFilter, EventPart, report::AccessReport},
+    usecase::{access_requests, overview, record, report},
+    views::{
+        EventFilter, EventPart,
+        overview::{Overview, Span},
+        report::AccessReport,
+    },
 };
 
 impl Control {
@@ -24,6 +28,11 @@ impl Control {
     /// The access requests that requests at the gate wait for now.
     pub async fn held(&self, op: &OpContext) -> Result<Vec<AccessRequest>> {
         access_requests::held(&self.core, op).await
+    }
+
+    /// What the newest of the record comes to; needs `viewAudit`, and is on record.
+    pub async fn overview(&self, op: &OpContext, span: Span) -> Result<Overview> {
+        overview::of(&self.core, op, span).await
     }
 
     /// Exports what the record has now; needs `viewAudit`, and is on record with what was asked.
