@@ -76,7 +76,7 @@ pub(crate) async fn list(
 }
 
 /// Sorts by time, then by name.
-pub(crate) fn key(seen: &PrincipalView) -> String {
+fn key(seen: &PrincipalView) -> String {
     format!("{:020}-{}", seen.last_sign_in.as_microsecond(), seen.principal.id)
 }
 

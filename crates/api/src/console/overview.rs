@@ -1,8 +1,6 @@
 //! The record in pictures, for those who may read it: what was decided, what was refused where, grants in force,
 //! how long people and answers took.
 
-use std::collections::BTreeSet;
-
 use askama::Template;
 use axum::{Router, extract::State, routing::get};
 use jiff::{SignedDuration, Timestamp};

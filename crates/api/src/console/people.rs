@@ -7,12 +7,12 @@ use axum::{
     routing::{get, post},
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use portcullis_control::{ControlError, views::PrincipalView};
+use portcullis_control::views::PrincipalView;
 use portcullis_model::{Audience, GrantId, PrincipalKind};
 use serde::Deserialize;
 
 use super::{
-    Failure, Outcome,
+    Outcome,
     form::Filled,
     frame::{Frame, Section},
     shown::plain,
@@ -20,9 +20,7 @@ use super::{
 };
 use crate::{
     extract::{Search, named},
-    page::{self, PageQuery},
     parts::Shared,
-    principals::key,
 };
 
 /// People on one page.
@@ -95,28 +93,18 @@ async fn list(
     Search(Asked { cursor, name }): Search<Asked>,
 ) -> Outcome {
     let frame = visitor.frame(&api, Section::People, "people-title").await?;
-    let mut all = api.control.principals(&visitor.op).await?;
-    let wanted = name.trim().to_lowercase();
-    if !wanted.is_empty() {
-        all.retain(|seen| {
-            let is_in = |text: &str| text.to_lowercase().contains(&wanted);
-            is_in(&seen.principal.name) || is_in(&seen.principal.id.id)
-        });
-    }
-    let query = PageQuery { cursor, limit: Some(SHOWN) };
-    let part = page::cut(&query, all, key, |seen| seen)?;
-    let older = part.next.map(|next| {
+    let found = api.control.people(&visitor.op, &name, cursor.as_deref(), SHOWN).await?;
+    let (people, next) = found;
+    let older = next.map(|next| {
         let pairs = [("name", name.as_str()), ("cursor", next.as_str())];
         format!("/people?{}", serde_urlencoded::to_string(pairs).unwrap_or_default())
     });
-    page(&PeoplePage { frame, people: part.items, name, older })
+    page(&PeoplePage { frame, people, name, older })
 }
 
 async fn one(visitor: Visitor, State(api): State<Shared>, Path(id): Path<String>) -> Outcome {
     let mut frame = visitor.frame(&api, Section::People, "people-title").await?;
-    let all = api.control.principals(&visitor.op).await?;
-    let found = all.into_iter().find(|seen| *seen.principal.id.id == *id);
-    let mut seen = found.ok_or(Failure::Control(ControlError::NotFound("the person")))?;
+    let mut seen = api.control.person(&visitor.op, &id).await?;
     frame.title = plain(&seen.principal.name);
     let left_out =
         seen.grants.len().saturating_sub(EACH) + seen.sign_ins.len().saturating_sub(EACH);

@@ -172,7 +172,7 @@ mod tests {
 
     async fn index(folder: &tempfile::TempDir, entries: &[String]) -> Index {
         let index = Index::open(&folder.path().join("index.db")).await.unwrap();
-        let indexed: Vec<_> = (0..).zip(entries);
+        let indexed = (0..).zip(entries);
         let indexed: Vec<_> = indexed.map(|(position, json)| Indexed { position, json }).collect();
         index.add(&indexed).await.unwrap();
         index
