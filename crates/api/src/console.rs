@@ -12,13 +12,17 @@ mod failure;
 mod form;
 mod frame;
 mod home;
+mod incidents;
 mod live;
+mod moment;
 mod moment;
 mod overview;
 mod people;
+mod policies;
 mod record;
 mod services;
 mod shown;
+mod system;
 mod texts;
 mod theme;
 mod visitor;
@@ -42,4 +46,7 @@ pub(crate) fn routes() -> Router<Shared> {
         .merge(people::routes())
         .merge(record::routes())
         .merge(services::routes())
+        .merge(incidents::routes())
+        .merge(policies::routes())
+        .merge(system::routes())
 }

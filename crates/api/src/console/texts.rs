@@ -15,6 +15,9 @@ const ENGLISH: &[(&str, &str)] = &[
     ("people", include_str!("../../texts/en/people.ftl")),
     ("record", include_str!("../../texts/en/record.ftl")),
     ("services", include_str!("../../texts/en/services.ftl")),
+    ("incidents", include_str!("../../texts/en/incidents.ftl")),
+    ("policies", include_str!("../../texts/en/policies.ftl")),
+    ("system", include_str!("../../texts/en/system.ftl")),
 ];
 
 static TEXTS: LazyLock<FluentBundle<FluentResource>> =

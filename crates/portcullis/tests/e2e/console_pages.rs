@@ -65,6 +65,10 @@ const PAGES: &[&str] = &[
     "/services",
     "/people",
     "/people?name=nobody",
+    "/incidents",
+    "/incidents/PD-1",
+    "/policies",
+    "/system",
 ];
 
 impl Busy {

@@ -27,7 +27,7 @@ const FIRST: usize = 5;
 const MOST: usize = 500;
 
 /// The types that an entry can have, as they stand in the record, in the order of a life.
-const TYPES: [&str; 48] = [
+const TYPES: [&str; 52] = [
     "attempt",
     "refusals_counted",
     "connection_ended",
@@ -74,6 +74,10 @@ const TYPES: [&str; 48] = [
     "export_recovered",
     "export_tested",
     "alert_fired",
+    "content_erased",
+    "record_removed",
+    "legal_hold_placed",
+    "legal_hold_released",
     "started",
     "stopped",
 ];
@@ -129,7 +133,7 @@ impl Asked {
     }
 
     #[expect(clippy::unused_self, reason = "templates reach functions through what they show")]
-    pub(super) fn types(&self) -> [&'static str; 48] {
+    pub(super) fn types(&self) -> [&'static str; 52] {
         TYPES
     }
 
