@@ -15,7 +15,6 @@ mod home;
 mod incidents;
 mod live;
 mod moment;
-mod moment;
 mod overview;
 mod people;
 mod policies;
