@@ -7,13 +7,19 @@
 //! the templates' own escaping. Nothing is fetched from another origin.
 
 mod assets;
+mod charts;
 mod failure;
 mod form;
 mod frame;
 mod home;
 mod incidents;
+mod live;
 mod moment;
+mod overview;
+mod people;
 mod policies;
+mod record;
+mod services;
 mod shown;
 mod system;
 mod texts;
@@ -34,6 +40,11 @@ pub(crate) fn routes() -> Router<Shared> {
         .merge(assets::routes())
         .merge(theme::routes())
         .merge(home::routes())
+        .merge(live::routes())
+        .merge(overview::routes())
+        .merge(people::routes())
+        .merge(record::routes())
+        .merge(services::routes())
         .merge(incidents::routes())
         .merge(policies::routes())
         .merge(system::routes())

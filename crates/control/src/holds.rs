@@ -38,6 +38,14 @@ impl Holds {
         self.holds().get(&id)?.body.clone()
     }
 
+    /// Those that somebody waits for, the newest first, at most so many.
+    pub(crate) fn newest(&self, at_most: usize) -> Vec<AccessRequestId> {
+        let mut all: Vec<_> = self.holds().keys().copied().collect();
+        all.sort_unstable_by(|one, other| other.cmp(one));
+        all.truncate(at_most);
+        all
+    }
+
     /// One more waits for `id`; `own` if the access request is opened for that.
     pub(crate) fn join(
         &self,

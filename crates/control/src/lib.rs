@@ -48,5 +48,5 @@ pub use usecase::{
     directory::{GroupAttributes, UserAttributes},
     evidence::{DecidingPolicy, Evidence, EvidenceProof, EvidenceSubject},
     hold::Waiting,
-    record::Export,
+    record::{Export, Following},
 };

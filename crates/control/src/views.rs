@@ -1,6 +1,7 @@
 //! What control answers, for the API to put on the wire.
 
 mod content;
+pub mod overview;
 mod policies;
 pub mod report;
 
@@ -341,6 +342,8 @@ pub struct ConnectionView {
     pub source: IpAddr,
     /// Since when.
     pub since: Timestamp,
+    /// Whether whoever looks may close it.
+    pub may_close: bool,
 }
 
 /// A gate sign-in made from a control sign-in.

@@ -227,6 +227,8 @@ pub struct Leaf {
     path: Option<String>,
     refusal: Option<String>,
     error: Option<String>,
+    latency_us: Option<u64>,
+    count: Option<u64>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -249,6 +251,26 @@ impl Leaf {
     /// When.
     pub fn time(&self) -> Option<Timestamp> {
         self.time
+    }
+
+    /// Its type, as it stands in the record.
+    pub fn kind(&self) -> Option<&str> {
+        self.kind.as_deref()
+    }
+
+    /// How it was decided, as it stands in the record.
+    pub fn decision(&self) -> Option<&str> {
+        self.decision.as_deref()
+    }
+
+    /// How long the answer took, in microseconds.
+    pub fn latency_us(&self) -> Option<u64> {
+        self.latency_us
+    }
+
+    /// How many it stands for.
+    pub fn count(&self) -> u64 {
+        self.count.unwrap_or(1)
     }
 
     /// Who, as it stands in the record.

@@ -116,6 +116,11 @@ impl Snapshot {
         held.into_iter().flat_map(|ids| ids.iter()).filter_map(|id| self.grants.get(id))
     }
 
+    /// How many grants there are.
+    pub fn grants_count(&self) -> usize {
+        self.grants.size()
+    }
+
     /// An incident that is open.
     pub fn incident(&self, id: &IncidentId) -> Option<&Arc<Incident>> {
         self.incidents.lookup(id)

@@ -11,6 +11,9 @@ use portcullis_control::ControlError;
 use super::{frame::Frame, theme::Theme, visitor::framed};
 use crate::{browser::Failed, error::ApiError};
 
+/// How the keys of the texts begin that say what to do, before the status.
+const HINT: &str = "failure-hint-";
+
 /// No page, or another one.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -110,7 +113,7 @@ impl IntoResponse for Failure {
         let (status, key) = self.facts();
         let mut frame = Frame::of_nobody(Theme::default(), Timestamp::UNIX_EPOCH);
         frame.title = frame.say(key);
-        let hint = frame.say(&format!("failure-hint-{status}"));
+        let hint = frame.say(&format!("{HINT}{status}"));
         let page = FailurePage { frame, detail: self.detail(), hint };
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         framed(status, page.render().unwrap_or_default())

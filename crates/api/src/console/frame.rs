@@ -17,18 +17,38 @@ use super::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Section {
     Home,
+    Overview,
+    Live,
     Incidents,
+    Record,
+    Services,
+    People,
     Policies,
     System,
 }
 
 impl Section {
-    const ALL: &[Self] = &[Self::Home, Self::Incidents, Self::Policies, Self::System];
+    const ALL: &[Self] = &[
+        Self::Home,
+        Self::Overview,
+        Self::Live,
+        Self::Incidents,
+        Self::Record,
+        Self::Services,
+        Self::People,
+        Self::Policies,
+        Self::System,
+    ];
 
     /// Its address, the key of its name, and the letter that leads there after `g`.
     const fn facts(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Home => ("/", "console-nav-home", "h"),
+            Self::Overview => ("/overview", "console-nav-overview", "o"),
+            Self::Live => ("/live", "console-nav-live", "l"),
+            Self::Record => ("/record", "console-nav-record", "t"),
+            Self::Services => ("/services", "console-nav-services", "s"),
+            Self::People => ("/people", "console-nav-people", "p"),
             Self::Incidents => ("/incidents", "console-nav-incidents", "i"),
             Self::Policies => ("/policies", "console-nav-policies", "y"),
             Self::System => ("/system", "console-nav-system", "m"),
@@ -37,7 +57,9 @@ impl Section {
 
     fn open_to(self, powers: Powers) -> bool {
         match self {
-            Self::Home | Self::Incidents | Self::Policies => true,
+            Self::Home | Self::Live | Self::Incidents | Self::Services | Self::Policies => true,
+            Self::Overview | Self::Record => powers.reads_record,
+            Self::People => powers.reads_record || powers.reviews,
             Self::System => powers.reads_record || powers.administers,
         }
     }

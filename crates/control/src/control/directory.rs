@@ -73,6 +73,22 @@ impl Control {
         principals::list(&self.core, op).await
     }
 
+    /// A part of them, those with `name` in their name or id, and the cursor of the next part; takes the same.
+    pub async fn people(
+        &self,
+        op: &OpContext,
+        name: &str,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<PrincipalView>, Option<String>)> {
+        principals::part(&self.core, op, name, cursor, limit).await
+    }
+
+    /// One of them by id; takes the same.
+    pub async fn person(&self, op: &OpContext, id: &str) -> Result<PrincipalView> {
+        principals::one(&self.core, op, id).await
+    }
+
     /// What a principal is called that the caller has been shown.
     pub fn known_as(&self, _op: &OpContext, principal: &PrincipalId) -> KnownAs {
         principals::known_as(&self.core, principal)

@@ -4,21 +4,41 @@ use std::ops::Range;
 
 use jiff::Timestamp;
 use portcullis_model::{
-    ContentNote, ContentParts, HoldScope, LegalHold, LegalHoldId, RequestContent, RequestId,
+    AccessRequest, ContentNote, ContentParts, HoldScope, LegalHold, LegalHoldId, RequestContent,
+    RequestId,
 };
 
 use super::{Control, Result};
 use crate::{
     OpContext,
     ports::LogUnavailable,
-    usecase::{content, legal_holds, record, report},
-    views::{ContentView, EventFilter, EventPart, report::AccessReport},
+    usecase::{access_requests, content, legal_holds, overview, record, report},
+    views::{
+        ContentView, EventFilter, EventPart,
+        overview::{Overview, Span},
+        report::AccessReport,
+    },
 };
 
 impl Control {
     /// Reads the record; needs `viewAudit`, and is on record itself.
     pub async fn events(&self, op: &OpContext, filter: EventFilter) -> Result<EventPart> {
         record::events(&self.core, op, filter).await
+    }
+
+    /// Follows the record as it grows; needs `viewAudit`, and is on record once, when it begins.
+    pub async fn follow(&self, op: &OpContext, filter: EventFilter) -> Result<record::Following> {
+        record::follow(&self.core, op, filter).await
+    }
+
+    /// The access requests that requests at the gate wait for now.
+    pub async fn held(&self, op: &OpContext) -> Result<Vec<AccessRequest>> {
+        access_requests::held(&self.core, op).await
+    }
+
+    /// What the newest of the record comes to; needs `viewAudit`, and is on record.
+    pub async fn overview(&self, op: &OpContext, span: Span) -> Result<Overview> {
+        overview::of(&self.core, op, span).await
     }
 
     /// Exports what the record has now; needs `viewAudit`, and is on record with what was asked.

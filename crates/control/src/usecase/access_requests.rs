@@ -19,6 +19,8 @@ use crate::{
 };
 
 const LISTED: u32 = 500;
+/// Of those that requests wait for, so many are looked at.
+const HELD: usize = 100;
 /// In lists with more that wait, who could review is said by operation.
 const EXACTLY_NAMED: usize = 10;
 const NOT_FOUND: ControlError = ControlError::NotFound("the access request");
@@ -82,6 +84,20 @@ fn named_by_operation(core: &Core, request: &AccessRequest) -> Vec<String> {
     let first = request.queries.first().filter(|_| waits(request));
     let names = first.map(|query| core.reviewers(&query.operation)).unwrap_or_default();
     names.into_iter().filter(|name| *name != request.requester_name).collect()
+}
+
+/// Those that a request at the gate waits for now, as far as the caller may know of them, newest first.
+pub(crate) async fn held(core: &Core, op: &OpContext) -> Result<Vec<AccessRequest>> {
+    rights::caller(op)?;
+    let mut found = Vec::new();
+    for id in core.holds.newest(HELD) {
+        match visible(core, op, id).await {
+            Ok(request) => found.push(request),
+            Err(ControlError::NotFound(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
 }
 
 pub(crate) async fn one(

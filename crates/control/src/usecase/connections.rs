@@ -17,7 +17,10 @@ pub(crate) fn list(core: &Core, op: &OpContext) -> Result<Vec<ConnectionView>, C
     rights::caller(op)?;
     let snapshot = core.snapshot();
     let all = core.connections.all().into_iter();
-    Ok(all.filter(|info| sees(&snapshot, op, info)).map(view).collect())
+    let seen = all.filter(|info| sees(&snapshot, op, info));
+    Ok(seen
+        .map(|info| ConnectionView { may_close: may_close(&snapshot, op, &info), ..view(info) })
+        .collect())
 }
 
 /// Asks a connection to close: one's own, or of a service where one may `revoke`. Who may only see
@@ -29,8 +32,7 @@ pub(crate) async fn close(
 ) -> Result<(), ControlError> {
     let snapshot = core.snapshot();
     let info = core.connections.lookup(id).ok_or(NOT_FOUND)?;
-    let may_end = own(op, &info)
-        || rights::may_on_service(&snapshot, op, ControlAction::Revoke, &info.service);
+    let may_end = may_close(&snapshot, op, &info);
     if !may_end && !sees(&snapshot, op, &info) {
         return Err(NOT_FOUND);
     }
@@ -56,11 +58,16 @@ fn own(op: &OpContext, info: &ConnectionInfo) -> bool {
     op.caller().is_some_and(|caller| caller.principal().id == info.principal)
 }
 
+fn may_close(snapshot: &Snapshot, op: &OpContext, info: &ConnectionInfo) -> bool {
+    own(op, info) || rights::may_on_service(snapshot, op, ControlAction::Revoke, &info.service)
+}
+
 fn sees(snapshot: &Snapshot, op: &OpContext, info: &ConnectionInfo) -> bool {
     own(op, info)
         || rights::may_on_service(snapshot, op, ControlAction::ViewConnections, &info.service)
 }
 
+/// Nobody closes it by this.
 pub(super) fn view(info: ConnectionInfo) -> ConnectionView {
     ConnectionView {
         id: info.id,
@@ -73,5 +80,6 @@ pub(super) fn view(info: ConnectionInfo) -> ConnectionView {
         protocol: info.protocol,
         source: info.source,
         since: info.since,
+        may_close: false,
     }
 }

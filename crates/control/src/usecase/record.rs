@@ -96,6 +96,41 @@ pub(crate) async fn export(
     Ok(Export { parts: Parts::new(core, filter).await?, op: op.clone() })
 }
 
+/// What comes to the record and answers, from its newest on: as long as somebody looks.
+#[derive(Debug)]
+pub struct Following {
+    core: Arc<Core>,
+    filter: EventFilter,
+}
+
+impl Following {
+    /// The newest that came since the last time, the newest first; at first, the newest there are. What is more
+    /// than the limit is left out.
+    pub async fn part(&mut self, op: &OpContext) -> Result<Vec<EventLine>> {
+        if !rights::may_view_audit(&self.core.snapshot(), op) {
+            return Err(ControlError::Denied(NOT_ALLOWED.into()));
+        }
+        let size = self.core.log.size().await.map_err(unavailable)?;
+        if self.filter.from.is_some_and(|from| from >= size) {
+            return Ok(Vec::new());
+        }
+        let part = search::part(&self.core, &self.filter, size).await.map_err(unavailable)?;
+        self.filter.from = Some(part.size);
+        Ok(part.lines)
+    }
+}
+
+pub(crate) async fn follow(
+    core: &Arc<Core>,
+    op: &OpContext,
+    mut filter: EventFilter,
+) -> Result<Following> {
+    reading(core, op, &format!("{filter} as they come")).await?;
+    filter.limit = filter.limit.clamp(1, MOST);
+    filter.newest = true;
+    Ok(Following { core: Arc::clone(core), filter })
+}
+
 pub(crate) async fn log_file(core: &Arc<Core>, op: &OpContext, path: &str) -> Result<Vec<u8>> {
     reading(core, op, path).await?;
     let file = core.log.file(path).await.map_err(unavailable)?;

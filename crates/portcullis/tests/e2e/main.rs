@@ -27,6 +27,7 @@ mod bundles;
 mod chromium;
 mod clocks;
 mod console_facts;
+mod console_pages;
 mod cors;
 mod crash;
 mod desk;

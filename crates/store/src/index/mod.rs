@@ -4,6 +4,7 @@
 //! Positions are cut into blocks of 4096. For each term (a field and its value) there is one row per block that it
 //! is in, with the positions in it; words are in a full-text table. What is found is a candidate: who asks reads
 //! the entry from the log and looks whether it answers, so that a mistake here can hide an entry, but not invent one.
+//! Beside them stands how often some things happened, by quarters of an hour.
 //!
 //! All statements have their text compiled in; values are bound, and words are letters and digits only.
 
@@ -12,6 +13,7 @@ mod find;
 mod open;
 mod streams;
 mod tables;
+mod tally;
 mod write;
 
 use std::{
@@ -19,12 +21,14 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
+use jiff::Timestamp;
 use portcullis_model::EventFilter;
 use sqlx::SqlitePool;
 use tokio::sync::Mutex;
 
 pub use find::Found;
 pub use open::{give_way, has_room, remove};
+pub use tally::{Counted, QUARTER, Tally};
 
 /// Positions in one block.
 pub(crate) const BLOCK: u64 = 4096;
@@ -98,6 +102,18 @@ impl Index {
     pub async fn find(&self, filter: &EventFilter, at_most: usize) -> Result<Found> {
         let found = find::find(&self.readers, filter, at_most).await;
         self.noted(found)
+    }
+
+    /// What `tally` comes to from `since` on and before `until`, in parts of `part` seconds.
+    pub async fn counted(
+        &self,
+        tally: Tally,
+        since: Timestamp,
+        until: Timestamp,
+        part: i64,
+    ) -> Result<Vec<Counted>> {
+        let counted = tally::counted(&self.readers, tally, since, until, part).await;
+        self.noted(counted)
     }
 
     /// Whether something in it was found to be wrong.

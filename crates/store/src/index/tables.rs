@@ -5,16 +5,18 @@ use sqlx::{Connection, Row, SqliteConnection, SqlitePool};
 use super::{Covered, IndexError, Result};
 
 /// Raised when the tables, or what stands in them, change: an older index is then made anew.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 /// What the file is, for those who find it: `ptcl`.
 const APPLICATION: i64 = 0x7074_636c;
 
-const TABLES: [&str; 6] = [
+const TABLES: [&str; 7] = [
     "CREATE TABLE term (id INTEGER PRIMARY KEY, field INTEGER NOT NULL, value TEXT NOT NULL, \
      UNIQUE (field, value))",
     "CREATE TABLE posting (term INTEGER NOT NULL, block INTEGER NOT NULL, places BLOB NOT NULL, \
      PRIMARY KEY (term, block)) WITHOUT ROWID",
     "CREATE TABLE block (block INTEGER PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL)",
+    "CREATE TABLE tally (what INTEGER NOT NULL, quarter INTEGER NOT NULL, value TEXT NOT NULL, \
+     n INTEGER NOT NULL, PRIMARY KEY (what, quarter, value)) WITHOUT ROWID",
     "CREATE TABLE covered (id INTEGER PRIMARY KEY CHECK (id = 0), next INTEGER NOT NULL, last TEXT)",
     "INSERT INTO covered VALUES (0, 0, NULL)",
     // Words come lower-cased and with one space between them, so that this tokenizer has nothing to
@@ -40,7 +42,7 @@ pub(super) async fn make(writer: &mut SqliteConnection) -> Result<()> {
         sqlx::query(table).execute(&mut *tx).await?;
     }
     // INVARIANT: both are constants; a pragma takes no bound values.
-    sqlx::query("PRAGMA user_version = 2").execute(&mut *tx).await?;
+    sqlx::query("PRAGMA user_version = 3").execute(&mut *tx).await?;
     sqlx::query("PRAGMA application_id = 1886675820").execute(&mut *tx).await?;
     Ok(tx.commit().await?)
 }
@@ -66,6 +68,6 @@ mod tests {
 
     #[test]
     fn the_pragmas_say_what_is_checked() {
-        assert_eq!((VERSION, APPLICATION), (2, 1_886_675_820));
+        assert_eq!((VERSION, APPLICATION), (3, 1_886_675_820));
     }
 }

@@ -174,9 +174,9 @@ async fn what_is_no_index_of_ours_is_damaged() {
         sqlx::query(sql).execute(&db).await.unwrap();
         db.close().await;
     };
-    tamper("PRAGMA user_version = 1").await;
+    tamper("PRAGMA user_version = 9").await;
     assert!(matches!(Index::open(&path).await, Err(IndexError::Damaged(_))));
-    tamper("PRAGMA user_version = 2").await;
+    tamper("PRAGMA user_version = 3").await;
     tamper("DROP TABLE posting").await;
     let index = Index::open(&path).await.unwrap();
     let filter = EventFilter { kind: Some("attempt".into()), ..EventFilter::default() };

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use portcullis_model::{Field, Leaf};
 use sqlx::{Connection, SqliteConnection};
 
-use super::{BLOCK, IndexError, Indexed, Result, bits::Bits, tables::stored};
+use super::{BLOCK, IndexError, Indexed, Result, bits::Bits, tables::stored, tally::Tallies};
 
 /// Terms whose ids are kept in memory.
 const MOST_TERMS: usize = 1 << 16;
@@ -16,6 +16,8 @@ pub(super) struct Writer {
     db: Option<SqliteConnection>,
     terms: HashMap<(Field, String), i64>,
     open: Open,
+    /// The newest quarter of an hour when old counts were last let go.
+    pruned: i64,
 }
 
 /// The block that is being filled, as far as it was in memory.
@@ -31,7 +33,7 @@ struct Open {
 
 impl Writer {
     pub(super) fn new(db: SqliteConnection) -> Self {
-        Self { db: Some(db), terms: HashMap::new(), open: Open::default() }
+        Self { db: Some(db), terms: HashMap::new(), open: Open::default(), pruned: 0 }
     }
 
     pub(super) async fn close(&mut self) {
@@ -78,6 +80,7 @@ impl Writer {
     ) -> Result<()> {
         let mut tx = db.begin().await?;
         let mut words = Vec::new();
+        let mut tallies = Tallies::default();
         for entry in entries {
             self.turn_to(&mut tx, entry.position).await?;
             // What is no event is in the log, and answers nothing.
@@ -86,10 +89,12 @@ impl Writer {
             if !text.is_empty() {
                 words.push((entry.position, text));
             }
+            tallies.add(&leaf);
             self.note(&mut tx, entry.position, &leaf).await?;
         }
         self.flush(&mut tx).await?;
         add_words(&mut tx, &words).await?;
+        tallies.write(&mut tx, &mut self.pruned).await?;
         sqlx::query("UPDATE covered SET next = ?, last = ?")
             .bind(stored(last.position + 1))
             .bind(last.json)

@@ -1,0 +1,103 @@
+//! The page of one entry: its fields, its bytes as they were hashed, and the proof that it is on record.
+
+use askama::Template;
+use axum::{
+    Router,
+    extract::{Path, State},
+    http::header::{CONTENT_DISPOSITION, CONTENT_TYPE},
+    response::IntoResponse,
+    routing::get,
+};
+use portcullis_control::{
+    ControlError, OpContext,
+    views::{EventFilter, EventLine},
+};
+
+use super::{
+    super::{
+        Failure, Outcome,
+        frame::{Frame, Section},
+        visitor::{Visitor, page},
+    },
+    entry::Entry,
+};
+use crate::{
+    extract::named,
+    parts::{ApiParts, Shared},
+};
+
+const ENTRY: &str = "the entry of the record";
+
+pub(super) fn routes() -> Router<Shared> {
+    Router::new()
+        .route("/record/{seq}", get(one))
+        .route("/record/{seq}/json", get(json))
+        .route("/record/{seq}/proof", get(proof))
+        .route("/record/{seq}/proof/file", get(proof_file))
+}
+
+#[derive(Debug, Template)]
+#[template(path = "console/entry.html")]
+struct EntryPage {
+    frame: Frame,
+    entry: Entry,
+    json: String,
+    /// The proof, where it was asked for: that is another reading.
+    proof: Option<String>,
+}
+
+async fn one(visitor: Visitor, State(api): State<Shared>, Path(seq): Path<String>) -> Outcome {
+    let line = line(&api, &visitor.op, &seq).await?;
+    shown(&api, &visitor, line, None).await
+}
+
+async fn proof(visitor: Visitor, State(api): State<Shared>, Path(seq): Path<String>) -> Outcome {
+    let line = line(&api, &visitor.op, &seq).await?;
+    let proof = api.control.prove(&visitor.op, line.seq).await?;
+    shown(&api, &visitor, line, Some(proof)).await
+}
+
+async fn shown(
+    api: &ApiParts,
+    visitor: &Visitor,
+    line: EventLine,
+    proof: Option<String>,
+) -> Outcome {
+    let mut frame = visitor.frame(api, Section::Record, "record-title").await?;
+    let entry = Entry::of(&line);
+    frame.title = entry.title();
+    page(&EntryPage { frame, entry, json: line.json, proof })
+}
+
+/// The entry's bytes, as they were hashed.
+async fn json(visitor: Visitor, State(api): State<Shared>, Path(seq): Path<String>) -> Outcome {
+    let line = line(&api, &visitor.op, &seq).await?;
+    let name = format!("attachment; filename=\"record-{}.json\"", line.seq);
+    let headers = [(CONTENT_TYPE, "application/json".to_owned()), (CONTENT_DISPOSITION, name)];
+    Ok((headers, line.json).into_response())
+}
+
+async fn proof_file(
+    visitor: Visitor,
+    State(api): State<Shared>,
+    Path(seq): Path<String>,
+) -> Outcome {
+    let seq: u64 = named(&seq, ENTRY)?;
+    let proof = api.control.prove(&visitor.op, seq).await?;
+    let name = format!("attachment; filename=\"record-{seq}.tlog-proof\"");
+    let kind = "text/plain; charset=utf-8".to_owned();
+    Ok(([(CONTENT_TYPE, kind), (CONTENT_DISPOSITION, name)], proof).into_response())
+}
+
+async fn line(api: &ApiParts, op: &OpContext, seq: &str) -> Result<EventLine, Failure> {
+    let seq: u64 = named(seq, ENTRY)?;
+    let only = EventFilter {
+        from: Some(seq),
+        before: Some(seq.saturating_add(1)),
+        limit: 1,
+        ..EventFilter::default()
+    };
+    let part = api.control.events(op, only).await?;
+    let line = part.lines.into_iter().next();
+    line.ok_or(Failure::Control(ControlError::NotFound(ENTRY)))
+}
