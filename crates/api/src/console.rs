@@ -6,12 +6,18 @@
 //! of each per page. Nothing that somebody wrote reaches a page but through [`shown::Shown`] or
 //! the templates' own escaping. Nothing is fetched from another origin.
 
+mod ask;
 mod assets;
+mod emergencies;
 mod failure;
+mod fields;
 mod form;
 mod frame;
+mod grant;
 mod home;
 mod moment;
+mod request;
+mod review;
 mod shown;
 mod texts;
 mod theme;
@@ -27,5 +33,13 @@ pub(crate) use failure::Failure;
 pub(crate) type Outcome = Result<axum::response::Response, Failure>;
 
 pub(crate) fn routes() -> Router<Shared> {
-    Router::new().merge(assets::routes()).merge(theme::routes()).merge(home::routes())
+    Router::new()
+        .merge(assets::routes())
+        .merge(theme::routes())
+        .merge(home::routes())
+        .merge(ask::routes())
+        .merge(request::routes())
+        .merge(review::routes())
+        .merge(grant::routes())
+        .merge(emergencies::routes())
 }

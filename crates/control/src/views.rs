@@ -1,5 +1,6 @@
 //! What control answers, for the API to put on the wire.
 
+pub mod grant;
 pub mod report;
 
 use std::{

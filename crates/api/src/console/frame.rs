@@ -17,21 +17,28 @@ use super::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Section {
     Home,
+    Review,
+    Requests,
+    Emergencies,
 }
 
 impl Section {
-    const ALL: [Self; 1] = [Self::Home];
+    const ALL: &[Self] = &[Self::Home, Self::Review, Self::Requests, Self::Emergencies];
 
     /// Its address, the key of its name, and the letter that leads there after `g`.
     const fn facts(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Home => ("/", "console-nav-home", "h"),
+            Self::Review => ("/review", "console-nav-review", "r"),
+            Self::Requests => ("/requests", "console-nav-requests", "a"),
+            Self::Emergencies => ("/emergencies", "console-nav-emergencies", "e"),
         }
     }
 
-    fn open_to(self, _powers: Powers) -> bool {
+    fn open_to(self, powers: Powers) -> bool {
         match self {
-            Self::Home => true,
+            Self::Home | Self::Requests | Self::Emergencies => true,
+            Self::Review => powers.reviews,
         }
     }
 }
@@ -86,7 +93,7 @@ impl Frame {
     }
 
     pub(crate) fn entries(&self) -> Vec<Entry> {
-        let open = Section::ALL.into_iter().filter(|section| section.open_to(self.powers));
+        let open = Section::ALL.iter().copied().filter(|section| section.open_to(self.powers));
         let entry = |section: Section| {
             let (address, name, letter) = section.facts();
             let here = self.section == Some(section);

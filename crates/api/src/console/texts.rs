@@ -6,14 +6,22 @@ use fluent_bundle::{FluentArgs, FluentResource, concurrent::FluentBundle};
 use unic_langid::LanguageIdentifier;
 
 /// The files of English. Each begins its keys with its own name: `home-title` stands in `home.ftl`.
-const ENGLISH: [(&str, &str); 3] = [
+const ENGLISH: &[(&str, &str)] = &[
+    ("ask", include_str!("../../texts/en/ask.ftl")),
     ("console", include_str!("../../texts/en/console.ftl")),
+    ("emergencies", include_str!("../../texts/en/emergencies.ftl")),
     ("failure", include_str!("../../texts/en/failure.ftl")),
+    ("grant", include_str!("../../texts/en/grant.ftl")),
     ("home", include_str!("../../texts/en/home.ftl")),
+    ("payload", include_str!("../../texts/en/payload.ftl")),
+    ("request", include_str!("../../texts/en/request.ftl")),
+    ("review", include_str!("../../texts/en/review.ftl")),
+    ("state", include_str!("../../texts/en/state.ftl")),
+    ("way", include_str!("../../texts/en/way.ftl")),
 ];
 
 static TEXTS: LazyLock<FluentBundle<FluentResource>> =
-    LazyLock::new(|| bundle("en".parse().unwrap_or_default(), &ENGLISH));
+    LazyLock::new(|| bundle("en".parse().unwrap_or_default(), ENGLISH));
 
 fn bundle(language: LanguageIdentifier, files: &[(&str, &str)]) -> FluentBundle<FluentResource> {
     let mut bundle = FluentBundle::new_concurrent(vec![language]);
