@@ -15,6 +15,7 @@ mod form;
 mod frame;
 mod grant;
 mod home;
+mod me;
 mod moment;
 mod request;
 mod review;
@@ -42,4 +43,5 @@ pub(crate) fn routes() -> Router<Shared> {
         .merge(review::routes())
         .merge(grant::routes())
         .merge(emergencies::routes())
+        .merge(me::routes())
 }

@@ -13,6 +13,7 @@ const ENGLISH: &[(&str, &str)] = &[
     ("failure", include_str!("../../texts/en/failure.ftl")),
     ("grant", include_str!("../../texts/en/grant.ftl")),
     ("home", include_str!("../../texts/en/home.ftl")),
+    ("me", include_str!("../../texts/en/me.ftl")),
     ("payload", include_str!("../../texts/en/payload.ftl")),
     ("request", include_str!("../../texts/en/request.ftl")),
     ("review", include_str!("../../texts/en/review.ftl")),

@@ -25,6 +25,7 @@ mod browsers;
 mod bundles;
 mod chromium;
 mod clocks;
+mod console;
 mod cors;
 mod crash;
 mod desk;
