@@ -7,12 +7,13 @@ import socket
 import threading
 import time
 
-from . import measure, others, subjects, websockets, wire
+from . import measure, others, revocation, subjects, websockets, wire
 
 # A gate holds two descriptors for each; the count is as many as this machine lets one process have, with some to spare.
 DESCRIPTORS = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 25_000)
 WEBSOCKETS = min((DESCRIPTORS - 1500) // 2, 10_000)
 SLOW = 5000
+INBOXES = 200
 
 
 def idle_websockets(folder: pathlib.Path, rounds: int, _seconds: int) -> list[dict]:
@@ -36,6 +37,27 @@ def idle_websockets(folder: pathlib.Path, rounds: int, _seconds: int) -> list[di
                 rows.append({"subject": subject, "round": number, "connections": WEBSOCKETS, "all_mib": full / 1024,
                              "kib_per_connection": (full - idle) / WEBSOCKETS,
                              "mib_of_10000": (idle + (full - idle) / WEBSOCKETS * 10_000) / 1024})
+    return rows
+
+
+def inboxes(folder: pathlib.Path, rounds: int, seconds: int) -> list[dict]:
+    """Share of one core that open review pages cost while nothing happens: each follows `/v1/events`."""
+    rows = []
+    issuer = subjects.Issuer(folder)
+    for number in range(rounds):
+        with subjects.portcullis(folder, subjects.Behind(), issuer) as running, contextlib.ExitStack() as open_:
+            token = revocation.signed_in(f"http://127.0.0.1:{running.control}")
+            for count in (0, INBOXES):
+                for _ in range(count):
+                    client = open_.enter_context(socket.create_connection(("127.0.0.1", running.control)))
+                    client.sendall(f"GET /v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
+                    head = client.recv(65536)
+                    assert head.startswith(b"HTTP/1.1 200"), head
+                time.sleep(3)
+                before, began = measure.cpu_seconds(running.pid), time.monotonic()
+                time.sleep(max(seconds, 20))
+                share = (measure.cpu_seconds(running.pid) - before) / (time.monotonic() - began)
+                rows.append({"subject": f"{count} inboxes", "round": number, "core_percent": share * 100})
     return rows
 
 
@@ -100,4 +122,4 @@ def many_descriptors():
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-ALL = {"idle_websockets": idle_websockets, "slow_loris": slow_loris}
+ALL = {"inboxes": inboxes, "idle_websockets": idle_websockets, "slow_loris": slow_loris}

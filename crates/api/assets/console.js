@@ -38,6 +38,14 @@ setInterval(clocks, 1000);
 document.addEventListener('htmx:after:swap', () => { times(document); clocks(); });
 document.addEventListener('htmx:after:settle', () => { times(document); clocks(); });
 
+// What somebody has open or types into is not torn out of their hands; they are told that there is more.
+document.addEventListener('htmx:before:swap', (event) => {
+  const held = event.target.querySelector?.('details.act[open], input:focus, textarea:focus, select:focus');
+  if (!held) return;
+  event.preventDefault();
+  document.getElementById('stale')?.removeAttribute('hidden');
+});
+
 // The command palette: every section, and every link of this page that says `data-command`.
 const palette = document.getElementById('palette');
 const opener = document.querySelector('[data-palette]');

@@ -1,5 +1,6 @@
 //! `/v1/audit`: the record, its files and its key. Reading it is on record itself.
 
+pub mod content;
 pub mod csv;
 mod export;
 
@@ -116,6 +117,9 @@ pub struct EventsBody {
     /// Whether there is something to look at there now. A part may be short, or empty, and more follows.
     #[serde(default)]
     pub more: bool,
+    /// The first event that is there, if retention removed those before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_from: Option<u64>,
 }
 
 /// One event of the record.
@@ -201,6 +205,8 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
         .routes(routes!(events))
         .routes(routes!(export::export))
+        .routes(routes!(content::content))
+        .routes(routes!(content::erase))
         .routes(routes!(log_file))
         .routes(routes!(key))
 }
@@ -217,12 +223,13 @@ pub(crate) async fn events(
     let part = api.control.events(&op, query.filter()?).await?;
     // The newest are shown as they came, and what comes after them follows.
     let next = if newest { Some(part.size) } else { part.next };
+    let kept_from = Some(part.kept_from).filter(|first| *first > 0);
     let mut lines = part.lines;
     if newest {
         lines.reverse();
     }
     let events = lines.into_iter().map(EventBody::try_from).collect::<Result<_, _>>()?;
-    Ok(Json(EventsBody { events, next, more: part.more && !newest }))
+    Ok(Json(EventsBody { events, next, more: part.more && !newest, kept_from }))
 }
 
 /// A file of the transparency log

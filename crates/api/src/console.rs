@@ -15,11 +15,14 @@ mod form;
 mod frame;
 mod grant;
 mod home;
+mod incidents;
 mod me;
 mod moment;
+mod policies;
 mod request;
 mod review;
 mod shown;
+mod system;
 mod texts;
 mod theme;
 mod visitor;
@@ -44,4 +47,7 @@ pub(crate) fn routes() -> Router<Shared> {
         .merge(grant::routes())
         .merge(emergencies::routes())
         .merge(me::routes())
+        .merge(incidents::routes())
+        .merge(policies::routes())
+        .merge(system::routes())
 }

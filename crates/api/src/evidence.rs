@@ -1,6 +1,7 @@
 //! `/v1/evidence`: all that is on record of one thing, in one archive that verifies without this server.
 
 mod body;
+pub mod contents;
 mod html;
 pub mod pack;
 mod shape;

@@ -25,6 +25,7 @@ pub(crate) mod extract;
 pub mod grants;
 mod idempotency;
 pub mod incidents;
+pub mod legal_holds;
 mod openapi;
 pub mod operations;
 pub mod page;
@@ -108,6 +109,7 @@ fn documented() -> OpenApiRouter<Shared> {
         .merge(connections::routes())
         .merge(device::routes())
         .merge(audit::routes())
+        .merge(legal_holds::routes())
         .merge(proofs::routes())
         .merge(evidence::routes())
         .merge(exports::routes())

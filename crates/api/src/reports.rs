@@ -56,6 +56,10 @@ pub struct AccessReportBody {
     pub revealed: Vec<SeenDataBody>,
     /// Whether there was more of it than is counted.
     pub more_revealed: bool,
+    /// Since when the record is kept, if retention removed some of that time: who saw what before is not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub kept_since: Option<Timestamp>,
     /// What each principal reaches without asking anybody, by service.
     pub standing: Vec<StandingAccessBody>,
 }
@@ -192,6 +196,7 @@ impl AccessReportBody {
             grants: content.grants.into_iter().map(grant).collect(),
             revealed: content.revealed.into_iter().map(SeenDataBody::from).collect(),
             more_revealed: content.more_revealed,
+            kept_since: content.kept_since,
             standing: content.standing.into_iter().map(StandingAccessBody::from).collect(),
         }
     }

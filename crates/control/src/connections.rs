@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
-use portcullis_model::{ClassName, ConnectionId, Event, EventType, GrantId};
+use portcullis_model::{ClassName, ConnectionId, Event, EventType, GrantId, PolicyId};
 use portcullis_store::Change;
 use tokio::{
     sync::{mpsc, watch},
@@ -60,6 +60,7 @@ struct Ended {
     info: ConnectionInfo,
     over: Over,
     met: Vec<ClassName>,
+    policies: Vec<PolicyId>,
 }
 
 /// A registered connection. Dropped without [`OpenConnection::ended`], it ended abnormally.
@@ -70,6 +71,7 @@ pub struct OpenConnection {
     close: watch::Receiver<bool>,
     ended: mpsc::UnboundedSender<Ended>,
     met: Vec<ClassName>,
+    policies: Vec<PolicyId>,
 }
 
 impl Default for Connections {
@@ -86,7 +88,7 @@ impl Connections {
         let id = info.id;
         lock(&self.live).insert(id, Live { info, close, over: watch::Sender::new(None) });
         let (live, ended) = (Arc::downgrade(&self.live), self.ended.clone());
-        OpenConnection { id, live, close: closing, ended, met: Vec::new() }
+        OpenConnection { id, live, close: closing, ended, met: Vec::new(), policies: Vec::new() }
     }
 
     /// It shows sensitive data from here on, for as long as these grants live.
@@ -150,6 +152,11 @@ impl OpenConnection {
         self.met = classes;
     }
 
+    /// The policies that a message of its client was denied by.
+    pub fn denied_by(&mut self, policies: Vec<PolicyId>) {
+        self.policies = policies;
+    }
+
     /// It is over: why (a word of the record), and the bytes that went up and down.
     pub fn ended(mut self, why: &'static str, bytes_up: u64, bytes_down: u64) {
         self.end(Over { why, up: bytes_up, down: bytes_down });
@@ -161,7 +168,8 @@ impl OpenConnection {
             over.send_replace(Some(how));
             // The receiver is gone only when the process stops.
             let met = std::mem::take(&mut self.met);
-            let _ = self.ended.send(Ended { info, over: how, met });
+            let policies = std::mem::take(&mut self.policies);
+            let _ = self.ended.send(Ended { info, over: how, met, policies });
         }
     }
 }
@@ -190,7 +198,7 @@ pub(crate) async fn run(core: Arc<Core>) {
     }
 }
 
-fn event(core: &Core, op: &OpContext, Ended { info, over, met }: Ended) -> Event {
+fn event(core: &Core, op: &OpContext, Ended { info, over, met, policies }: Ended) -> Event {
     let mut detail = format!("{} bytes up, {} bytes down", over.up, over.down);
     if over.why == GRANT_ENDED && !info.reveals.is_empty() {
         // It hung on several: which of them is over?
@@ -208,6 +216,7 @@ fn event(core: &Core, op: &OpContext, Ended { info, over, met }: Ended) -> Event
     event.grant = info.grant;
     event.reveals = info.reveals;
     event.met = met;
+    event.policies = policies;
     event.sign_in = info.sign_in;
     event.connection = Some(info.id);
     event.request = Some(info.request);

@@ -4,6 +4,7 @@ mod closer;
 mod directory;
 mod eyes;
 mod facts;
+mod policies;
 mod proofs;
 mod reading;
 mod sealed;
@@ -37,15 +38,15 @@ use crate::{
     usecase::{
         access_requests, ask, authenticate, browser, bundles, connections, consume,
         cuts::{self, Cuts},
-        device, explain, grant_tokens, grants, hand_over,
+        device, grant_tokens, grants, hand_over,
         hold::{self, Waiting},
         idle, logout, once, origins, passkeys, powers, record, refusals, review, runs, services,
         sightings, sign_in,
     },
     views::{
-        AccessRequestFilter, AccessRequestView, Ask, Beat, BundleView, ConnectionView, DevicePoll,
-        DeviceSignIn, Explain, Explanation, GateSignIn, NewGrantToken, NewOneTimeToken, NewRun,
-        Origins, Powers, RefusalView, ReviewInput, ServiceView, ToolKey, WhoAmI,
+        AccessRequestFilter, AccessRequestView, Ask, Beat, ConnectionView, DevicePoll,
+        DeviceSignIn, GateSignIn, NewGrantToken, NewOneTimeToken, NewRun, Origins, Powers,
+        RefusalView, ReviewInput, ServiceView, ToolKey, WhoAmI,
     },
 };
 
@@ -475,20 +476,5 @@ impl Control {
     /// Closes one.
     pub async fn close_connection(&self, op: &OpContext, id: ConnectionId) -> Result<()> {
         connections::close(&self.core, op, id).await
-    }
-
-    /// The bundles so far, newest first.
-    pub async fn bundles(&self, op: &OpContext) -> Result<Vec<BundleView>> {
-        bundles::list(&self.core, op).await
-    }
-
-    /// Brings the bundle before the one in force back, as a new generation; needs `administer`.
-    pub async fn rollback(&self, op: &OpContext) -> Result<BundleView> {
-        bundles::rollback(&self.core, op).await
-    }
-
-    /// What the PDP would answer.
-    pub async fn explain(&self, op: &OpContext, question: Explain) -> Result<Explanation> {
-        explain::explain(&self.core, op, &question)
     }
 }

@@ -17,11 +17,13 @@ use crate::{
     alerts::Alerts,
     brought::BroughtBundles,
     connections::Connections,
+    content_keys::ContentKeys,
     expiry::Deadlines,
     export::Exports,
     feed::Feed,
     heartbeats::Heartbeats,
     holds::Holds,
+    keeping::Retention,
     outbox::Outbox,
     ports::{EventLog, Notifier, PeopleProvider, WorkloadVerifier},
     publisher::Publisher,
@@ -62,8 +64,12 @@ pub struct Settings {
     pub provisioning: Option<Provisioning>,
     /// What sealed credentials are made with; without it there are none.
     pub sealing: Option<Sealing>,
+    /// What is kept of requests is sealed with these; without any, nothing is kept.
+    pub content_keys: ContentKeys,
     /// Where the index of the record is kept; without it, searches look at one entry after the other.
     pub index: Option<PathBuf>,
+    /// How long the record is kept, and by what it is removed; for ever without.
+    pub retention: Option<Retention>,
 }
 
 /// Who vouches for people, as `whoami --explain` says it.
@@ -121,7 +127,9 @@ impl Default for Settings {
             methods: BTreeMap::new(),
             provisioning: None,
             sealing: None,
+            content_keys: ContentKeys::default(),
             index: None,
+            retention: None,
             relying_party: None,
         }
     }

@@ -7,10 +7,11 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use portcullis_store::index::{self, Covered, Index, IndexError, Indexed};
 use tokio::sync::watch;
 
-use crate::{core::Core, ports::LogEntry};
+use crate::{core::Core, ports::LogEntry, usecase::content};
 
 /// Entries that are added together, and so are in memory at one time.
 const TOGETHER: usize = 2048;
@@ -32,6 +33,8 @@ impl Indexing {
         let (stop, mut stopped) = watch::channel(());
         let (working, done) = watch::channel(());
         let core = Arc::clone(core);
+        // Before any gate is open.
+        let started = core.now();
         let work = move || {
             let _working = working;
             index::give_way();
@@ -43,7 +46,7 @@ impl Indexing {
             runtime.block_on(async {
                 tokio::select! {
                     _ = stopped.changed() => {}
-                    () = follow(&core, path) => {}
+                    () = follow(&core, path, started) => {}
                 }
                 if let Some(index) = core.index.swap(None) {
                     index.close().await;
@@ -67,9 +70,9 @@ impl Indexing {
     }
 }
 
-async fn follow(core: &Core, path: PathBuf) {
+async fn follow(core: &Arc<Core>, path: PathBuf, started: Timestamp) {
     loop {
-        let Err(error) = keep_up(core, &path).await;
+        let Err(error) = keep_up(core, &path, started).await;
         if let Some(index) = core.index.swap(None) {
             index.close().await;
         }
@@ -90,7 +93,11 @@ async fn follow(core: &Core, path: PathBuf) {
 }
 
 /// Adds what comes, until the index is of no use.
-async fn keep_up(core: &Core, path: &Path) -> Result<std::convert::Infallible, IndexError> {
+async fn keep_up(
+    core: &Arc<Core>,
+    path: &Path,
+    started: Timestamp,
+) -> Result<std::convert::Infallible, IndexError> {
     wait_for_room(path).await;
     let index = Arc::new(Index::open(path).await?);
     let covered = index.covered().await?;
@@ -99,6 +106,7 @@ async fn keep_up(core: &Core, path: &Path) -> Result<std::convert::Infallible, I
     }
     let mut next = covered.next;
     core.index.store(Some(Arc::clone(&index)));
+    let (mut is_as_said, mut is_swept) = (false, false);
     loop {
         if index.is_damaged() {
             return Err(IndexError::Damaged("a search found it".into()));
@@ -112,16 +120,31 @@ async fn keep_up(core: &Core, path: &Path) -> Result<std::convert::Infallible, I
             }
         };
         let Some(last) = entries.last() else {
+            if !is_as_said {
+                is_as_said = as_the_record_says(core).await;
+            }
+            if !is_swept {
+                is_swept = content::sweep(core, started).await;
+            }
             if !path.exists() {
                 return Err(IndexError::Damaged("it was removed".into()));
             }
             tokio::time::sleep(LOOK_EVERY).await;
             continue;
         };
+        content::bind(core, &entries).await;
         wait_for_room(path).await;
         index.add(&entries.iter().map(indexed).collect::<Vec<_>>()).await?;
         next = last.position + 1;
     }
+}
+
+async fn as_the_record_says(core: &Arc<Core>) -> bool {
+    let done = content::as_the_record_says(core).await;
+    if let Err(error) = &done {
+        tracing::warn!(%error, "whether everything is erased that was is looked at again");
+    }
+    done.is_ok()
 }
 
 /// Leaves the last of a disk to the log.

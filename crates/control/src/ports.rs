@@ -55,6 +55,12 @@ pub trait EventLog: Debug + Send + Sync {
     /// Leaves in their order, starting at `from`, at most `limit`.
     async fn entries(&self, from: u64, limit: usize) -> Result<Vec<LogEntry>, LogUnavailable>;
 
+    /// What was removed by retention: from the first position, before the second, in their order. Reading
+    /// passes over it.
+    async fn removed(&self) -> Result<Vec<(u64, u64)>, LogUnavailable> {
+        Ok(Vec::new())
+    }
+
     /// A published file of the log by its C2SP path; `None` if there is no such file.
     async fn file(&self, path: &str) -> Result<Option<Vec<u8>>, LogUnavailable>;
 

@@ -19,6 +19,8 @@ pub(crate) enum Purpose {
     ProviderToken,
     /// The body of a refused request, as people see it, under the same key.
     Body,
+    /// What `@record` keeps of a request, under a key of its own.
+    Content,
 }
 
 impl Purpose {
@@ -28,6 +30,7 @@ impl Purpose {
             Self::State => b"portcullis sign-in state\0",
             Self::ProviderToken => b"portcullis provider token\0",
             Self::Body => b"portcullis shown body\0",
+            Self::Content => b"portcullis record content\0",
         }
     }
 
@@ -37,6 +40,7 @@ impl Purpose {
             Self::State => "the sign-in was begun in another browser, or is damaged; begin again",
             Self::ProviderToken => "the provider's token cannot be read with the key of this store",
             Self::Body => "the body cannot be read with the key of this store",
+            Self::Content => "what was kept of the request cannot be read with its key",
         })
     }
 }

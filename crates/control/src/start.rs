@@ -17,7 +17,7 @@ use crate::{
     publisher::{Effect, Publisher},
     rate::RateLimits,
     settle::Settlement,
-    usecase::{bundles, hold, idle, runs},
+    usecase::{bundles, content, hold, idle, runs},
 };
 
 const REFUSALS_PER_SECOND: u32 = 10;
@@ -88,6 +88,7 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
     let changes = vec![Change::Record(core.event(&op, EventType::Started))];
     core.settle(Settlement { changes, ..Settlement::default() }).await?;
     begin_reading(&core).await;
+    content::say_what_cannot_be_read(&core).await?;
     Ok(core)
 }
 
@@ -192,6 +193,7 @@ pub(crate) fn background(core: &Arc<Core>) -> JoinSet<()> {
     tasks.spawn(crate::usecase::sightings::run(Arc::clone(core)));
     tasks.spawn(crate::usecase::sealed_log::run(Arc::clone(core)));
     tasks.spawn(crate::settle::run(Arc::clone(core)));
+    tasks.spawn(crate::usecase::retention::run(Arc::clone(core)));
     tasks.spawn(alerts::run(Arc::clone(core)));
     for export in core.exports.each() {
         tasks.spawn(export::run(Arc::clone(core), export.clone()));

@@ -1,6 +1,8 @@
 //! What control answers, for the API to put on the wire.
 
+mod content;
 pub mod grant;
+mod policies;
 pub mod report;
 
 use std::{
@@ -15,12 +17,13 @@ use portcullis_identity::{
     passkey::{AuthenticationResponse, RequestOptions},
 };
 use portcullis_model::{
-    AccessRequest, AttributeValue, BoundTo, BundleDigest, ConnectionId, Decision, DirectoryId,
-    Grant, GrantId, Group, Incident, IncidentId, InstanceName, OperationName, PolicyId, Principal,
-    PrincipalId, RefusalId, Scope, Secret, ServiceName, Severity, ShownBody, SignIn, Thumbprint,
-    Way, Window,
+    AccessRequest, AttributeValue, BoundTo, ConnectionId, Decision, DirectoryId, Grant, GrantId,
+    Group, Incident, IncidentId, InstanceName, OperationName, PolicyId, Principal, PrincipalId,
+    RefusalId, Scope, Secret, ServiceName, Severity, ShownBody, SignIn, Thumbprint, Way, Window,
 };
 
+pub use self::content::{ContentState, ContentView, ErasureView};
+pub use policies::{BundleText, BundleView, Explain, Explanation};
 pub use portcullis_model::EventFilter;
 pub use portcullis_store::{StoredEmail, StoredGroup, StoredName, StoredUser};
 
@@ -341,49 +344,6 @@ pub struct ConnectionView {
     pub since: Timestamp,
 }
 
-/// A bundle in the history of activations.
-#[derive(Debug, Clone)]
-pub struct BundleView {
-    /// Its digest.
-    pub digest: BundleDigest,
-    /// Its place in the order.
-    pub generation: u64,
-    /// When.
-    pub activated_at: Timestamp,
-    /// By whom or what.
-    pub by: String,
-    /// Whether it is the one in force.
-    pub active: bool,
-}
-
-/// A question to the PDP: what would happen if.
-#[derive(Debug, Clone)]
-pub struct Explain {
-    /// Who; the caller if absent. Naming another needs `viewAudit`.
-    pub principal: Option<PrincipalId>,
-    /// What.
-    pub operation: OperationName,
-    /// On which instance.
-    pub instance: Option<InstanceName>,
-}
-
-/// The PDP's reasons.
-#[derive(Debug, Clone)]
-pub struct Explanation {
-    /// `permit`, `requestable`, `deny`.
-    pub answer: &'static str,
-    /// How the principal is taken to authenticate, as policies see it.
-    pub auth_method: &'static str,
-    /// The determining policies.
-    pub policies: Vec<PolicyId>,
-    /// What would open it.
-    pub ways: Vec<Way>,
-    /// What is still to be checked when the request comes, in words.
-    pub to_be_checked: Vec<String>,
-    /// The bundle that answered.
-    pub bundle: BundleDigest,
-}
-
 /// A gate sign-in made from a control sign-in.
 #[derive(Debug, Clone)]
 pub struct GateSignIn {
@@ -495,4 +455,6 @@ pub struct EventPart {
     pub more: bool,
     /// How many entries the record had.
     pub size: u64,
+    /// The first entry that retention has not removed.
+    pub kept_from: u64,
 }

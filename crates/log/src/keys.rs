@@ -136,6 +136,11 @@ impl Keys {
         self.0.last().is_some_and(|newest| size < newest.from)
     }
 
+    /// The positions of the records that hand the log over: without them, a newer key proves nothing.
+    pub fn handover_records(&self) -> Vec<u64> {
+        self.handovers().map(|(seq, ..)| seq).collect()
+    }
+
     /// These, and `next` from `size` on.
     pub(crate) fn followed_by(&self, next: &str, size: u64) -> Self {
         let mut keys = self.0.clone();

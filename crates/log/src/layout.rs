@@ -8,7 +8,7 @@
 //! audit/journal/core-N/   frames that are not in the log yet
 //! audit/shipped           how far a copy elsewhere is
 //! audit/log/              what auditors copy: `checkpoint` and `tile/`, as C2SP tlog-tiles has them,
-//!                         and `segment/`: finished entries, compressed
+//!                         and `segment/`: finished entries, compressed; `removed`: see `removal`
 //! ```
 
 use std::{

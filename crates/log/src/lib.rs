@@ -13,7 +13,10 @@
 //! once; what was signed is never written again. When any of this cannot be kept, [`Health`] says so
 //! and everything here refuses.
 //!
-//! Does not search, does not erase, and does not detect a split view on its own: somebody else keeps
+//! What is old may be removed by whole segments, after the record said so: the tree stays, and [`verify`]
+//! tells that from a deletion.
+//!
+//! Does not search, and does not detect a split view on its own: somebody else keeps
 //! checkpoints, as [`anchored`] reads them or an auditor does, and compares.
 
 mod anchored;
@@ -29,6 +32,7 @@ mod layout;
 mod proof;
 mod quota;
 mod reader;
+mod removal;
 mod segment;
 mod sequencer;
 mod shipment;
@@ -45,7 +49,8 @@ pub use journal::{CoreJournal, Recorded, SyncHandle};
 pub use keys::{Keys, RangedKey};
 pub use proof::{NotContinued, Proven, RecordProof, TreePath, check_consistency};
 pub use reader::{Entry, Reader};
+pub use removal::Removal;
 pub use sequencer::{Log, LogHandle, LogOptions, Rotated};
 pub use shipment::{Shipment, Shipped};
 pub use spot::{Seen, spot_check};
-pub use verify::{Files, Finding, Verified, verify, verify_files};
+pub use verify::{Files, Finding, Verified, VerifiedRemoval, verify, verify_files};

@@ -13,9 +13,9 @@ use tlog_tiles::{
 };
 
 use crate::{
-    Entry, Keys, LogError, Reader,
+    Keys, LogError, Reader,
     checkpoint::{self, Head},
-    tiles::{HASH_BYTES, Shelf, TileName, leaf_hash},
+    tiles::{HASH_BYTES, Shelf, TileName, WIDTH, decode_hashes, leaf_hash},
     verify::check_entry,
 };
 
@@ -144,7 +144,7 @@ impl Reader {
     pub fn prove(&self, seq: u64) -> Result<Option<RecordProof>, LogError> {
         let Some((head, checkpoint)) = self.head()? else { return Ok(None) };
         let Some(entry) = self.entry(seq)?.filter(|_| seq < head.size) else { return Ok(None) };
-        let hashes = self.to_root(head, head, &entry)?;
+        let hashes = self.to_root(head, head, seq, leaf_hash(entry.json.as_bytes()))?;
         Ok(Some(RecordProof { seq, leaf: entry.json.into_bytes(), hashes, checkpoint }))
     }
 
@@ -156,7 +156,7 @@ impl Reader {
         }
         let proofs = positions.iter().map(|&seq| {
             let entry = self.entry(seq)?.ok_or_else(|| missing(seq))?;
-            let hashes = self.to_root(head, head, &entry)?;
+            let hashes = self.to_root(head, head, seq, leaf_hash(entry.json.as_bytes()))?;
             Ok(RecordProof { seq, leaf: Vec::new(), hashes, checkpoint: checkpoint.clone() })
         });
         proofs.collect::<Result<_, _>>().map(Some)
@@ -167,8 +167,12 @@ impl Reader {
     pub fn inclusion(&self, seq: u64, size: Option<u64>) -> Result<Option<TreePath>, LogError> {
         let within = |size| seq < size;
         self.tree_path(size, within, |head, at| {
-            let entry = self.entry(seq)?.ok_or_else(|| missing(seq))?;
-            self.to_root(head, at, &entry)
+            let leaf = match self.entry(seq)? {
+                Some(entry) => leaf_hash(entry.json.as_bytes()),
+                // Whoever kept the record can prove it still.
+                None => self.removed_leaf(head, seq)?,
+            };
+            self.to_root(head, at, seq, leaf)
         })
     }
 
@@ -254,13 +258,22 @@ impl Reader {
     }
 
     /// The path of a record to the root of `at`, a beginning of `head`.
-    fn to_root(&self, head: Head, at: Head, entry: &Entry) -> Result<Vec<Hash>, LogError> {
-        let (seq, leaf) = (entry.seq, leaf_hash(entry.json.as_bytes()));
+    fn to_root(&self, head: Head, at: Head, seq: u64, leaf: Hash) -> Result<Vec<Hash>, LogError> {
         self.ask(head, |tree| {
             let hashes = prove_record(at.size, seq, tree)?;
             check_record(&hashes, at.size, at.root, seq, leaf)?;
             Ok(hashes)
         })
+    }
+
+    /// The hash of a record that was removed, as the tree has it.
+    fn removed_leaf(&self, head: Head, seq: u64) -> Result<Hash, LogError> {
+        let is_removed = self.removed()?.is_some_and(|removed| removed.range_of(seq).is_some());
+        let name = TileName::within(Shelf::Level(0), seq / WIDTH, head.size);
+        let name = name.filter(|_| is_removed).ok_or_else(|| missing(seq))?;
+        let place = usize::try_from(seq % WIDTH).unwrap_or(usize::MAX);
+        let hashes = decode_hashes(&self.bundle(name)?).unwrap_or_default();
+        hashes.get(place).copied().ok_or_else(|| missing(seq))
     }
 
     fn ask<T>(

@@ -67,26 +67,30 @@ impl Reader {
         Ok(Some((head, text)))
     }
 
-    /// The entry at `seq`; `None` beyond the end.
+    /// The entry at `seq`; `None` beyond the end, and where it was removed.
     pub fn entry(&self, seq: u64) -> Result<Option<Entry>, LogError> {
-        self.entries(seq, 1).map(|mut entries| entries.pop())
+        self.entries(seq, 1).map(|entries| entries.into_iter().find(|entry| entry.seq == seq))
     }
 
-    /// At most `limit` entries from `from` on, in order.
+    /// At most `limit` entries from `from` on, in order. Those that were removed are passed over.
     pub fn entries(&self, from: u64, limit: usize) -> Result<Vec<Entry>, LogError> {
         let size = self.size()?;
-        let end = from.saturating_add(limit as u64).min(size);
         let mut entries = Vec::new();
         let mut next = from;
-        while next < end {
+        while next < size && entries.len() < limit {
             let name = TileName::within(Shelf::Entries, next / WIDTH, size);
             let Some(name) = name else { break };
             let first = name.index * WIDTH;
-            let bundle = self.bundle(name)?;
+            let Some(bundle) = self.tile_or_full(name)? else {
+                let removed = self.removed()?;
+                let range = removed.as_ref().and_then(|removed| removed.range_of(next));
+                next = range.ok_or_else(|| self.damaged(name, "it is missing"))?.to;
+                continue;
+            };
             let texts = split_bundle(&bundle)
                 .ok_or_else(|| self.damaged(name, "its lengths do not add up"))?;
             for text in texts.iter().skip(usize::try_from(next - first).unwrap_or(usize::MAX)) {
-                if next == end {
+                if next == size || entries.len() == limit {
                     break;
                 }
                 let json = String::from_utf8(text.to_vec())
@@ -94,7 +98,7 @@ impl Reader {
                 entries.push(Entry { seq: next, json });
                 next += 1;
             }
-            if next < end && next < first + name.width {
+            if next < size && entries.len() < limit && next < first + name.width {
                 return Err(self.damaged(name, "entries are missing"));
             }
         }

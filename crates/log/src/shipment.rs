@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     LogError, Reader,
     checkpoint::{self, Head},
+    removal,
     segment::{self, BUNDLES, ENTRIES},
     tiles::{Edge, Shelf, TileName, WIDTH, decode_hashes, nodes_at},
     verify::prefix_of,
@@ -61,11 +62,19 @@ impl Reader {
         };
         let segments = segments.min(end / ENTRIES).max(shipped.segments);
         let mut shipment = Shipment {
-            files: (shipped.segments..segments).map(segment::name).collect(),
+            files: Vec::new(),
             checkpoint: (end == size).then_some(text),
             obsolete: Vec::new(),
             then: Shipped { size: end, segments, partial: Vec::new() },
         };
+        let removed = self.removed()?;
+        if let Some(removed) = &removed {
+            // Whoever reads the copy has to know what it cannot have.
+            shipment.files.extend((shipped.size < removed.seq).then(|| removal::NAME.to_owned()));
+        }
+        let is_gone = |seq| removed.as_ref().is_some_and(|removed| removed.range_of(seq).is_some());
+        let there = (shipped.segments..segments).filter(|number| !is_gone(number * ENTRIES));
+        shipment.files.extend(there.map(segment::name));
         shipment.add(Shelf::Entries, shipped.size.max(segments * ENTRIES), end);
         for level in (0..8).take_while(|level| nodes_at(end, *level) > 0) {
             shipment.add(Shelf::Level(level), nodes_at(shipped.size, level), nodes_at(end, level));
@@ -118,6 +127,7 @@ impl Reader {
     pub fn shipped_file(&self, name: &str) -> Result<Option<Vec<u8>>, LogError> {
         match name.strip_prefix("segment/") {
             Some(_) => self.read(name),
+            None if name == removal::NAME => self.read(name),
             None => match TileName::parse(name) {
                 Some(tile) if tile.width < WIDTH => self.unfinished(tile),
                 _ => self.file(name),

@@ -8,7 +8,7 @@ use std::path::Path;
 use tlog_tiles::Hash;
 
 use crate::{
-    Finding, Keys, Reader, checkpoint,
+    Finding, Keys, Reader, Removal, checkpoint,
     tiles::{Edge, Shelf, TileName, WIDTH, decode_hashes, leaf_hash, nodes_at, split_bundle},
 };
 
@@ -48,10 +48,13 @@ pub fn spot_check(
     if there == 0 {
         return Ok(Seen::default());
     }
-    let tree = Tree { reader: &reader, size: signed.size };
+    let removed = reader.removed().map_err(|error| unreadable("removed", &error))?;
+    let says_so = removed.as_ref().map(|removed| removed.seq / WIDTH);
+    let tree = Tree { reader: &reader, size: signed.size, removed };
     tree.check_root(&signed.root)?;
+    tree.check_removed()?;
     let picked = bundles.iter().map(|number| number % there);
-    for index in picked.chain([there - 1]) {
+    for index in picked.chain([there - 1]).chain(says_so) {
         tree.check_bundle(index)?;
     }
     Ok(Seen { size: signed.size })
@@ -60,6 +63,7 @@ pub fn spot_check(
 struct Tree<'a> {
     reader: &'a Reader,
     size: u64,
+    removed: Option<Removal>,
 }
 
 impl Tree<'_> {
@@ -86,21 +90,23 @@ impl Tree<'_> {
         }
     }
 
+    /// What explains that entries are missing is what the log has there.
+    fn check_removed(&self) -> Result<(), Finding> {
+        let Some(removed) = &self.removed else { return Ok(()) };
+        let entry = self.reader.entry(removed.seq);
+        let entry = entry.map_err(|error| unreadable("removed", &error))?;
+        if entry.and_then(|entry| Removal::read(entry.json.as_bytes())).as_ref() == Some(removed) {
+            return Ok(());
+        }
+        let what = format!("is not what record {} says", removed.seq);
+        Err(Finding::Tile { path: "removed".to_owned(), what })
+    }
+
     /// The entries of a bundle are those that its hashes say, and so on up to the edge.
     fn check_bundle(&self, index: u64) -> Result<(), Finding> {
         let leaves = self.hashes(0, index)?;
-        let name = self.name(Shelf::Entries, index)?;
-        let bytes = self.read(name)?;
-        let entries = split_bundle(&bytes).ok_or_else(|| broken(name, "is damaged"))?;
-        // Read a moment later, the bundle may have grown.
-        if entries.len() < leaves.len() {
-            return Err(broken(name, "has fewer entries than hashes"));
-        }
-        for (seq, (entry, leaf)) in (index * WIDTH..).zip(entries.iter().zip(&leaves)) {
-            if leaf_hash(entry) != *leaf {
-                let what = "is not what was signed".to_owned();
-                return Err(Finding::Record { seq, what });
-            }
+        if !self.is_removed(index) {
+            self.check_entries(index, &leaves)?;
         }
         let (mut level, mut index, mut hashes) = (0, index, leaves);
         // A tile that is full has its hash in the level above.
@@ -114,6 +120,27 @@ impl Tree<'_> {
                 return Err(broken(name, "is not what the level above says"));
             }
             (index, hashes) = (index / WIDTH, above);
+        }
+        Ok(())
+    }
+
+    fn is_removed(&self, bundle: u64) -> bool {
+        self.removed.as_ref().is_some_and(|removed| removed.range_of(bundle * WIDTH).is_some())
+    }
+
+    fn check_entries(&self, index: u64, leaves: &[Hash]) -> Result<(), Finding> {
+        let name = self.name(Shelf::Entries, index)?;
+        let bytes = self.read(name)?;
+        let entries = split_bundle(&bytes).ok_or_else(|| broken(name, "is damaged"))?;
+        // Read a moment later, the bundle may have grown.
+        if entries.len() < leaves.len() {
+            return Err(broken(name, "has fewer entries than hashes"));
+        }
+        for (seq, (entry, leaf)) in (index * WIDTH..).zip(entries.iter().zip(leaves)) {
+            if leaf_hash(entry) != *leaf {
+                let what = "is not what was signed".to_owned();
+                return Err(Finding::Record { seq, what });
+            }
         }
         Ok(())
     }

@@ -4,8 +4,12 @@
 //! root with the signed one. What a single directory cannot show is that it was cut or set back as a
 //! whole, with an older checkpoint that was signed once: for that the auditor gives a checkpoint kept
 //! elsewhere.
+//!
+//! Entries that retention removed are not there to be hashed: their hashes in the tree are taken instead,
+//! which the signed root proves. That they are missing is right only if the newest removal on record says so.
 
 mod files;
+mod gaps;
 
 use std::{io, path::Path};
 
@@ -13,10 +17,10 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use tlog_tiles::Hash;
 
-use self::files::Directory;
 pub use self::files::Files;
+use self::{files::Directory, gaps::Gaps};
 use crate::{
-    Keys,
+    Keys, Removal,
     checkpoint::{self, Head},
     tiles::{
         Edge, Shelf, TileName, WIDTH, decode_hashes, encode_hashes, entries_of, leaf_hash, most_of,
@@ -27,12 +31,23 @@ use crate::{
 /// What was proved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
-    /// Entries, none missing.
+    /// Entries, none missing but those that are said to be removed.
     pub size: u64,
     /// The root hash over all of them.
     pub root: [u8; 32],
     /// When the newest of them was made; `None` in an empty log.
     pub time: Option<Timestamp>,
+    /// What was removed by retention, if something was.
+    pub removed: Option<VerifiedRemoval>,
+}
+
+/// Entries that are missing by right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedRemoval {
+    /// The first and the last of those that follow one another, as far as they are gone.
+    pub entries: Vec<(u64, u64)>,
+    /// The record that says so, which is proved like the others.
+    pub by: Removal,
 }
 
 /// The first thing that is wrong.
@@ -142,6 +157,7 @@ struct Walk<'a> {
     /// The first tile above the leaves that is not what the stored leaf hashes give.
     wrong_tile: Option<Finding>,
     time: Option<Timestamp>,
+    gaps: Gaps,
 }
 
 impl<'a> Walk<'a> {
@@ -157,6 +173,7 @@ impl<'a> Walk<'a> {
             differs: None,
             wrong_tile: None,
             time: None,
+            gaps: Gaps::default(),
         };
         walk.compare_held();
         walk
@@ -164,7 +181,7 @@ impl<'a> Walk<'a> {
 
     fn bundle(&mut self, index: u64) -> Result<(), Finding> {
         let name = self.name(Shelf::Entries, index);
-        let bytes = self.tile(name)?;
+        let Some(bytes) = self.tile_if_there(name)? else { return self.gap(name) };
         let first = index * WIDTH;
         let leaves = self.leaves(index)?;
         let (entries, rest) = entries_of(&bytes);
@@ -181,6 +198,7 @@ impl<'a> Walk<'a> {
                 self.keys
                     .check_handover(seq, entry)
                     .map_err(|what| Finding::Record { seq, what })?;
+                self.gaps.read(entry);
             }
             let _infallible = self.entries.push(leaf, |_, _| Ok::<(), ()>(()));
             self.push_stored(stored);
@@ -188,6 +206,20 @@ impl<'a> Walk<'a> {
         }
         if first + name.width == self.signed.size {
             self.time = entries.last().and_then(|entry| time_of(entry));
+        }
+        Ok(())
+    }
+
+    /// A bundle that is not there: whether it may be missing, the end tells.
+    fn gap(&mut self, name: TileName) -> Result<(), Finding> {
+        if name.width < WIDTH {
+            return Err(broken(name, "is missing"));
+        }
+        self.gaps.add(name.index);
+        for stored in self.leaves(name.index)? {
+            let _infallible = self.entries.push(stored, |_, _| Ok::<(), ()>(()));
+            self.push_stored(stored);
+            self.compare_held();
         }
         Ok(())
     }
@@ -246,7 +278,8 @@ impl<'a> Walk<'a> {
         if let Some(size) = self.rewritten {
             return Err(Finding::Rewritten { size });
         }
-        Ok(Verified { size: self.signed.size, root: root.0, time: self.time })
+        let removed = self.gaps.explained(&self)?;
+        Ok(Verified { size: self.signed.size, root: root.0, time: self.time, removed })
     }
 
     /// Names what is wrong, if anything is.
@@ -312,13 +345,18 @@ impl<'a> Walk<'a> {
     /// A tile of the signed tree. While the log grows, the full tile may have taken the place of the
     /// unfinished one: then its start is what counts.
     fn tile(&self, name: TileName) -> Result<Vec<u8>, Finding> {
+        self.tile_if_there(name)?.ok_or_else(|| broken(name, "is missing"))
+    }
+
+    fn tile_if_there(&self, name: TileName) -> Result<Option<Vec<u8>>, Finding> {
         if let Some(bytes) = self.read(name)? {
-            return Ok(bytes);
+            return Ok(Some(bytes));
+        }
+        if name.width == WIDTH {
+            return Ok(None);
         }
         let bytes = self.read(TileName::full(name.shelf, name.index))?;
-        bytes
-            .and_then(|bytes| prefix_of(&bytes, name).map(<[u8]>::to_vec))
-            .ok_or_else(|| broken(name, "is missing"))
+        Ok(bytes.and_then(|bytes| prefix_of(&bytes, name).map(<[u8]>::to_vec)))
     }
 
     fn read(&self, name: TileName) -> Result<Option<Vec<u8>>, Finding> {

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BundleStamp, ClassName, ConnectionId, EventId, EventType, GrantId, InstanceName, OperationName,
-    PolicyId, PrincipalId, RequestId, ServiceName,
+    BundleStamp, ClassName, ConnectionId, ContentNote, EventId, EventType, GrantId, InstanceName,
+    OperationName, PolicyId, PrincipalId, RequestId, ServiceName,
 };
 
 /// How surely an attempt is on record before its request is forwarded.
@@ -76,6 +76,9 @@ pub struct Attempt<'a> {
     /// The W3C trace id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace: Option<&'a str>,
+    /// What was kept of it, as a policy's `@record` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content: Option<&'a ContentNote>,
 }
 
 /// What of an attempt is read again, where it was written down elsewhere than in the record.

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccessRequestId, AlertNote, BundleDigest, ClassName, ConnectionId, EventId, GrantId,
-    IncidentId, InstanceName, OperationName, PasskeyProof, PolicyId, PrincipalId, RequestId,
-    ServiceName, SignInId,
+    AccessRequestId, AlertNote, BundleDigest, ClassName, ConnectionId, ErasedNote, EventId,
+    GrantId, IncidentId, InstanceName, OperationName, PasskeyProof, PolicyId, PrincipalId,
+    RemovalNote, RequestId, ServiceName, SignInId,
 };
 
 /// What happened.
@@ -97,6 +97,14 @@ pub enum EventType {
     RecordRead,
     /// An evidence pack was given to somebody; which one, by the digest of what it holds.
     EvidenceGiven,
+    /// Somebody erased what was kept of a request; the record still proves that it was there.
+    ContentErased,
+    /// Old entries are about to be removed from the record; which ones, and by which policy.
+    RecordRemoved,
+    /// Somebody placed a legal hold on a part of the record.
+    LegalHoldPlaced,
+    /// Somebody released a legal hold.
+    LegalHoldReleased,
     /// A sink has taken nothing for long.
     ExportFailing,
     /// It takes events again.
@@ -151,6 +159,9 @@ impl EventType {
             Self::ControlRefused
             | Self::RecordRead
             | Self::EvidenceGiven
+            | Self::ContentErased
+            | Self::LegalHoldPlaced
+            | Self::LegalHoldReleased
             | Self::ExportTested
             | Self::NoticeDelivered
             | Self::NoticeFailed => 6003,
@@ -158,6 +169,7 @@ impl EventType {
             Self::BundleActivated
             | Self::BundleRefused
             | Self::SealedLogBroken
+            | Self::RecordRemoved
             | Self::ExportFailing
             | Self::ExportRecovered
             | Self::Started
@@ -245,6 +257,12 @@ pub struct Event {
     /// The alert that fired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alert: Option<Box<AlertNote>>,
+    /// What was erased.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erased: Option<Box<ErasedNote>>,
+    /// What is removed from the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removal: Option<Box<RemovalNote>>,
 }
 
 impl Event {
@@ -274,6 +292,8 @@ impl Event {
             detail: None,
             passkey: None,
             alert: None,
+            erased: None,
+            removal: None,
         }
     }
 }

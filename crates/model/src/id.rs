@@ -84,6 +84,8 @@ ids! {
     PasskeyId,
     /// One sealed credential.
     SealedId,
+    /// One legal hold.
+    LegalHoldId,
     /// One HTTP request (or gRPC call, or upgrade) at the gate.
     RequestId,
     /// One user or group of the directory.

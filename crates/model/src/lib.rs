@@ -8,6 +8,7 @@ pub mod alert;
 pub mod ambient;
 pub mod attempt;
 pub mod base64url;
+pub mod content;
 pub mod duration;
 pub mod event;
 pub mod event_filter;
@@ -15,11 +16,13 @@ pub mod fact;
 pub mod grant;
 pub mod grant_token;
 pub mod id;
+pub mod legal_hold;
 pub mod origin;
 pub mod passkey;
 pub mod principal;
 pub mod problem;
 pub mod refusal;
+pub mod removal;
 pub mod sealed;
 pub mod secret;
 pub mod service;
@@ -34,6 +37,10 @@ pub use alert::{AlertNote, Urgency};
 pub use ambient::{Clock, Entropy};
 pub use attempt::{Attempt, Outcome, RecordLevel, RefusalsCounted, Revealed};
 pub use base64url::Base64Url;
+pub use content::{
+    ContentNote, ContentParts, ErasedNote, InvalidParts, KeptBody, KeptHeader, Opening,
+    RequestContent,
+};
 pub use duration::Window;
 pub use event::{BundleStamp, Event, EventType};
 pub use event_filter::{EventFilter, Field, Leaf, NoWords, Words};
@@ -43,14 +50,16 @@ pub use fact::{
 pub use grant::{Grant, GrantEnd, GrantKind, GrantState};
 pub use grant_token::{BoundTo, GrantToken, OneTimeToken};
 pub use id::{
-    AccessRequestId, ConnectionId, DirectoryId, EventId, GrantId, NoticeId, PasskeyId, PersonId,
-    RefusalId, RequestId, ReviewId, SealedId, SignInId,
+    AccessRequestId, ConnectionId, DirectoryId, EventId, GrantId, LegalHoldId, NoticeId, PasskeyId,
+    PersonId, RefusalId, RequestId, ReviewId, SealedId, SignInId,
 };
+pub use legal_hold::{HoldRelease, HoldScope, LegalHold};
 pub use origin::{Origin, Run};
 pub use passkey::{Passkey, PasskeyProof};
 pub use principal::{AttributeValue, Group, Principal, PrincipalId, PrincipalKind};
 pub use problem::Problem;
 pub use refusal::Refusal;
+pub use removal::{RemovalNote, RemovedRange};
 pub use sealed::{SealedCredential, SealedOpening, SealedState, SealedTerms};
 pub use secret::{Secret, TokenHash, TokenKind};
 pub use service::{

@@ -226,6 +226,8 @@ pub struct Demands {
     pub digest: bool,
     /// A policy reads in which country an address is.
     pub country: bool,
+    /// A permit has the body kept beside the record.
+    pub kept_body: bool,
 }
 
 /// A loaded, validated, indexed bundle.

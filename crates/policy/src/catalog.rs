@@ -24,7 +24,7 @@ mod template;
 mod trie;
 pub mod types;
 
-pub use operation::{HeaderParams, InspectError, Operation};
+pub use operation::{Coding, HeaderParams, InspectError, Operation};
 pub use protobuf::ProtobufMethod;
 pub use responses::leading_nowhere;
 pub use service::{Matched, Service};

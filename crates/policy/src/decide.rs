@@ -7,8 +7,8 @@ use std::{borrow::Cow, sync::Arc};
 
 use jiff::Timestamp;
 use portcullis_model::{
-    Grant, GrantId, GrantKind, Incident, IncidentId, OperationName, PolicyId, PrincipalId,
-    PrincipalKind, Resource, ServiceName, Way,
+    ContentParts, Grant, GrantId, GrantKind, Incident, IncidentId, OperationName, PolicyId,
+    PrincipalId, PrincipalKind, Resource, ServiceName, Way,
 };
 
 pub use crate::cache::DecisionCache;
@@ -54,6 +54,7 @@ pub struct Pass {
     grant: Option<Arc<Grant>>,
     rereads_time: bool,
     rate_limit: Option<RateLimit>,
+    record: ContentParts,
 }
 
 impl Pass {
@@ -81,6 +82,11 @@ impl Pass {
     /// How often the permits that determined it admit this principal, if they say so.
     pub fn rate_limit(&self) -> Option<RateLimit> {
         self.rate_limit
+    }
+
+    /// What the permits that determined it have kept of the request.
+    pub fn record(&self) -> ContentParts {
+        self.record
     }
 
     /// Whether the policies read time, so that a live connection must be decided again every second.
@@ -454,6 +460,7 @@ pub(crate) fn permit(
     let reads_facts = slice.facts.on_call() || slice.facts.incident;
     let rereads_time = slice.reads.time() || slice.reads.clock() || reads_facts;
     let rate_limit = snapshot.bundle().policies().rate_limit(&policies);
+    let record = snapshot.bundle().policies().record(&policies);
     let pass = Pass {
         principal: query.subject.principal().id.clone(),
         operation: query.operation.clone(),
@@ -461,6 +468,7 @@ pub(crate) fn permit(
         grant,
         rereads_time,
         rate_limit,
+        record,
     };
     Verdict {
         answer: Answer::Permit(pass),

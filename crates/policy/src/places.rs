@@ -216,6 +216,7 @@ impl Wanted {
                 body: policy.reads.includes(Part::Body),
                 digest: policy.terms.is_some_and(|terms| terms.max_uses.is_some()),
                 country: policy.reads.country(),
+                kept_body: policy.record.body,
             };
             match &policy.head.action {
                 ActionConstraint::Any => wanted.anywhere.join(demands),
@@ -249,5 +250,6 @@ impl Demands {
         self.body |= other.body;
         self.digest |= other.digest;
         self.country |= other.country;
+        self.kept_body |= other.kept_body;
     }
 }

@@ -6,7 +6,7 @@ use cedar_policy::{
     ActionConstraint, Effect, EntityTypeName, EntityUid, PolicySet, PrincipalConstraint,
     ResourceConstraint,
 };
-use portcullis_model::{GrantKind, PolicyId, Window};
+use portcullis_model::{ContentParts, GrantKind, PolicyId, Window};
 
 use crate::{notice::Notices, rate_limit::RateLimit, reads::Reads, unknown::FactReads};
 
@@ -74,6 +74,8 @@ pub(crate) struct Policy {
     pub(crate) terms: Option<Terms>,
     /// Of a permit: how often it admits somebody.
     pub(crate) rate_limit: Option<RateLimit>,
+    /// Of a permit: what it has kept of requests.
+    pub(crate) record: ContentParts,
     /// Of a rule: who hears of its access requests.
     pub(crate) notices: Notices,
 }
@@ -137,6 +139,7 @@ pub(crate) struct Policies {
     all: Vec<Policy>,
     by_id: HashMap<String, u32>,
     any_rate_limit: bool,
+    any_record: bool,
 }
 
 impl Policies {
@@ -144,7 +147,8 @@ impl Policies {
         let numbered = (0..).zip(&all);
         let by_id = numbered.map(|(at, policy)| (policy.id.to_string(), at)).collect();
         let any_rate_limit = all.iter().any(|policy| policy.rate_limit.is_some());
-        Self { all, by_id, any_rate_limit }
+        let any_record = all.iter().any(|policy| !policy.record.is_none());
+        Self { all, by_id, any_rate_limit, any_record }
     }
 
     /// How often what `permits` determined is admitted: if all of them say so, as the largest says.
@@ -157,6 +161,15 @@ impl Policies {
             .map(|id| self.lookup(id.as_str()).and_then(|(_, policy)| policy.rate_limit));
         let first = limits.next()??;
         limits.try_fold(first, |largest, limit| Some(largest.larger(limit?)))
+    }
+
+    /// What is kept of a request that `permits` determined: whatever one of them says.
+    pub(crate) fn record(&self, permits: &[PolicyId]) -> ContentParts {
+        if !self.any_record {
+            return ContentParts::default();
+        }
+        let parts = permits.iter().filter_map(|id| Some(self.lookup(id.as_str())?.1.record));
+        parts.fold(ContentParts::default(), ContentParts::and)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Policy)> {

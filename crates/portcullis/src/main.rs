@@ -11,6 +11,7 @@ mod cli;
 mod command;
 mod config;
 mod config_command;
+mod content_keys;
 mod demo;
 mod diagnostics;
 mod serve;

@@ -25,7 +25,7 @@ use self::certificates::Certificates;
 use crate::{
     check::{self, Checked},
     command::{ConfigPath, REFUSED},
-    config, diagnostics, ship,
+    config, diagnostics,
     telemetry::{self, traces::Exporter},
 };
 
@@ -161,7 +161,7 @@ impl Running {
         let certificates = Arc::new(Certificates::open(&loaded, workloads, &mut registry)?);
         let metrics = Metrics::register(&mut registry);
         let (traces, exporter) = telemetry::start_traces(&loaded, &mut registry)?.unzip();
-        let shipping = ship::start(&loaded, house.log.directory(), runtime.handle())?;
+        let shipping = house.shipping.clone();
         observe::register(&house, shipping.as_ref(), &mut registry)?;
         let (stopping, stopped) = watch::channel(false);
         let router = portcullis_api::router(ApiParts {

@@ -4,7 +4,7 @@
 //! changes nothing. The gate does not wait for it. A place that holds a record which this one is not the
 //! continuation of is left alone.
 
-mod target;
+pub(crate) mod target;
 
 use std::{
     fs,
@@ -42,8 +42,11 @@ pub(crate) fn start(
 }
 
 /// Where the shipping is.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Shipping {
+    target: Arc<Target>,
+    /// Held by whoever changes what is there: what is removed must not be copied again by a copy under way.
+    turn: tokio::sync::Mutex<()>,
     entries: AtomicU64,
     segments: AtomicU64,
     failures: AtomicU64,
@@ -51,6 +54,34 @@ pub(crate) struct Shipping {
 }
 
 impl Shipping {
+    fn new(target: Arc<Target>) -> Self {
+        Self {
+            target,
+            turn: tokio::sync::Mutex::default(),
+            entries: AtomicU64::default(),
+            segments: AtomicU64::default(),
+            failures: AtomicU64::default(),
+            trouble: Mutex::default(),
+        }
+    }
+
+    /// Removes files from the copy of what `reader` reads, which says first that they are. Those that are not
+    /// there do no harm.
+    pub(crate) async fn remove(&self, reader: &Reader, files: Vec<String>) -> Result<(), String> {
+        let _turn = self.turn.lock().await;
+        let said = copy(reader.clone(), Arc::clone(&self.target), Reader::REMOVED.to_owned());
+        said.await.map_err(|error| error.to_string())?;
+        let removals = stream::iter(files).map(|name| {
+            let target = Arc::clone(&self.target);
+            async move { target.remove(&name).await }
+        });
+        let mut removals = removals.buffer_unordered(AT_ONCE);
+        while let Some(removed) = removals.next().await {
+            removed.map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
     /// Entries that are copied.
     pub(crate) fn entries(&self) -> u64 {
         self.entries.load(Ordering::Acquire)
@@ -148,9 +179,9 @@ impl Shipper {
         let known = known.and_then(|bytes| serde_json::from_slice::<Cursor>(&bytes).ok());
         let known = known.filter(|known| known.to == to);
         let cursor = known.unwrap_or_else(|| Cursor { to, ..Cursor::default() });
-        let state = Arc::new(Shipping::default());
-        state.reached(&cursor.shipped);
         let (reader, target) = (Reader::open(log)?, Arc::new(Target::open(ship, base)?));
+        let state = Arc::new(Shipping::new(Arc::clone(&target)));
+        state.reached(&cursor.shipped);
         let every = ship.every.get();
         Ok(Self { reader, target, path, cursor, every, state, last: None })
     }
@@ -166,6 +197,8 @@ impl Shipper {
 
     async fn catch_up(&mut self) -> Result<(), ShipError> {
         loop {
+            let state = Arc::clone(&self.state);
+            let _turn = state.turn.lock().await;
             self.look().await?;
             let (reader, shipped) = (self.reader.clone(), self.cursor.shipped.clone());
             let Some(shipment) = blocking(move || reader.shipment(&shipped)).await?? else {

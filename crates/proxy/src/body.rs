@@ -1,6 +1,9 @@
 //! Bodies on their way through: streamed frame by frame, with back-pressure, and cut when their
 //! connection is.
 
+mod messages;
+mod upload;
+
 use std::{
     pin::Pin,
     rc::Rc,
@@ -11,12 +14,15 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use portcullis_policy::catalog::HeaderParams;
 
+pub(crate) use self::{
+    messages::{Begun, Framed, Messages},
+    upload::UpBody,
+};
 use crate::{
     connection::{Opening, Watch},
     filter::mask::answer::Masked,
-    filter::response::{strip_ours, strip_request_trailers},
+    filter::response::strip_ours,
     listener::{Turn, Waiting},
     ports::ConnectionEnd,
     share::Share,
@@ -55,120 +61,6 @@ impl Whole {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.data.as_ref().map_or(0, |data| data.len() as u64))
-    }
-}
-
-/// A request body on its way up.
-#[derive(Debug)]
-pub(crate) enum UpBody {
-    /// Read already, because a policy asked to see it.
-    Whole(Whole),
-    /// As it comes.
-    Streaming(Upload),
-}
-
-/// A streaming request body.
-#[derive(Debug)]
-pub(crate) struct Upload {
-    incoming: Incoming,
-    watch: Option<Rc<Watch>>,
-    /// What trailers must not be taken for.
-    declared: Option<HeaderParams>,
-}
-
-impl UpBody {
-    /// As it comes, without trailers that may be taken for `declared` headers; cut together with `watch`.
-    pub(crate) fn streaming(
-        incoming: Incoming,
-        watch: Option<Rc<Watch>>,
-        declared: Option<HeaderParams>,
-    ) -> Self {
-        Self::Streaming(Upload { incoming, watch, declared })
-    }
-}
-
-impl UpBody {
-    /// The same once more, if all of it is here.
-    pub(crate) fn copy(&self) -> Option<Self> {
-        match self {
-            Self::Whole(whole) => Some(Self::Whole(whole.clone())),
-            Self::Streaming(upload) if upload.incoming.is_end_stream() => {
-                Some(Self::Whole(Whole::new(Bytes::new(), None)))
-            }
-            Self::Streaming(_) => None,
-        }
-    }
-}
-
-impl Body for UpBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match self.get_mut() {
-            Self::Whole(whole) => Poll::Ready(whole.next().map(Ok)),
-            Self::Streaming(upload) => upload.poll(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Whole(whole) => whole.is_over(),
-            Self::Streaming(upload) => upload.incoming.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Whole(whole) => whole.size_hint(),
-            Self::Streaming(upload) => upload.incoming.size_hint(),
-        }
-    }
-}
-
-impl Upload {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Some(watch) = &self.watch {
-            if let Some(end) = watch.cut_as() {
-                return Poll::Ready(Some(Err(Cut(end).into())));
-            }
-            watch.wake_up(cx.waker());
-        }
-        let frame = Pin::new(&mut self.incoming).poll_frame(cx);
-        if let Some(watch) = &self.watch {
-            watch.starve(frame.is_pending());
-        }
-        match frame {
-            Poll::Ready(Some(Ok(mut frame))) => {
-                if let Some(trailers) = frame.trailers_mut() {
-                    strip_request_trailers(trailers, self.declared.as_ref());
-                } else if let (Some(data), Some(watch)) = (frame.data_ref(), &self.watch) {
-                    watch.went_up(data.len());
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(None) => Poll::Ready(None),
-            Poll::Ready(Some(Err(error))) => {
-                if let Some(watch) = &self.watch {
-                    watch.upload_failed();
-                }
-                Poll::Ready(Some(Err(error.into())))
-            }
-            Poll::Pending => Poll::Pending,
-        }
-    }
-}
-
-impl Drop for Upload {
-    /// Whoever sends it drops it once it says that it is over, and does not ask for an end that is known.
-    fn drop(&mut self) {
-        if let Some(watch) = &self.watch {
-            watch.starve(false);
-            watch.upload_finished();
-        }
     }
 }
 
@@ -212,11 +104,16 @@ impl Download {
         download
     }
 
-    fn watch(&mut self, cx: &mut Context<'_>) {
+    /// What watches it, from now on in any case.
+    pub(crate) fn watched(&mut self) -> Option<Rc<Watch>> {
         if let Some(opening) = self.opening.take() {
             self.watch = Some(opening.open());
         }
-        if let Some(watch) = &self.watch {
+        self.watch.clone()
+    }
+
+    fn watch(&mut self, cx: &mut Context<'_>) {
+        if let Some(watch) = self.watched() {
             watch.wake_down(cx.waker());
         }
     }
@@ -244,6 +141,8 @@ impl Download {
             | ConnectionEnd::PolicyChanged
             | ConnectionEnd::Closed
             | ConnectionEnd::Flooding
+            | ConnectionEnd::MessageDenied
+            | ConnectionEnd::MessageUnreadable
             | ConnectionEnd::Idle
             | ConnectionEnd::TooMuch
             | ConnectionEnd::Opaque
@@ -421,6 +320,10 @@ pub(crate) const fn in_words(end: ConnectionEnd) -> &'static str {
         ConnectionEnd::PolicyChanged => "policy no longer permits it",
         ConnectionEnd::Closed => "it was closed",
         ConnectionEnd::Flooding => "too many frames carry nothing",
+        ConnectionEnd::MessageDenied => "a message that was sent in it is not permitted",
+        ConnectionEnd::MessageUnreadable => {
+            "a message that was sent in it reads two ways, or its type cannot hold it"
+        }
         ConnectionEnd::Idle => "it carried nothing for too long",
         ConnectionEnd::TooMuch => "it carried more than it may",
         ConnectionEnd::Opaque => "it carried what cannot be inspected for sensitive data",

@@ -16,8 +16,8 @@ use hyper::{
 use jiff::Timestamp;
 use portcullis_identity::{introspection::Again, sealed::Opened};
 use portcullis_model::{
-    GrantId, InstanceName, OperationName, PolicyId, RequestId, ServiceName, ShownBody, SignInId,
-    TraceParent,
+    ContentNote, GrantId, InstanceName, OperationName, PolicyId, RequestId, ServiceName, ShownBody,
+    SignInId, TraceParent,
 };
 use portcullis_policy::{Country, Snapshot, edge::HeaderRules};
 
@@ -114,6 +114,8 @@ pub(crate) struct Exchange {
     pub(crate) sight: Option<Box<Sight>>,
     /// What people see of its body, if it is refused and somebody may be asked about it.
     pub(crate) shown: Option<Box<ShownBody>>,
+    /// What the record says of what was kept of it.
+    pub(crate) content: Option<Box<ContentNote>>,
     /// What a sealed credential opened, if one was presented.
     pub(crate) sealed: Option<Arc<Opened>>,
     /// What it takes of the core, once it is permitted.
@@ -180,6 +182,7 @@ impl Exchange {
             grant: None,
             sight: None,
             shown: None,
+            content: None,
             sealed: None,
             share: None,
             recorded: Cell::new(Recorded::Nothing),

@@ -22,8 +22,8 @@ use crate::{
     listener::{self, Arrival, LiveTls, Seats, Sources},
     metrics::Metrics,
     ports::{
-        Approvals, BrowserSignIns, Connections, Consumption, Countries, Journals, Limits, Refusals,
-        SealedUses, Sightings, SnapshotFeed, UpstreamCertificates,
+        Approvals, BrowserSignIns, Connections, Consumption, Contents, Countries, Journals, Limits,
+        Refusals, SealedUses, Sightings, SnapshotFeed, UpstreamCertificates,
     },
     upstream::{Registry, keeper},
 };
@@ -102,6 +102,8 @@ pub struct GateParts {
     pub consumption: Arc<dyn Consumption>,
     /// Counts small rates.
     pub limits: Arc<dyn Limits>,
+    /// Keeps what policies have kept of requests.
+    pub contents: Arc<dyn Contents>,
     /// Keeps requestable refusals.
     pub refusals: Arc<dyn Refusals>,
     /// Opens access requests for requests that wait.

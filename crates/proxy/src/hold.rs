@@ -33,7 +33,7 @@ use self::{
 };
 pub(crate) use self::{
     seats::Holds,
-    shown::summary,
+    shown::{body as shown_body, rules, summary},
     wish::{PREFER, applied, rest},
 };
 use crate::{
@@ -84,7 +84,10 @@ pub(crate) async fn hold(
     refused: Box<Requestable>,
 ) -> Result<Released, Refusal> {
     let shown = payload.whole().and_then(|body| shown::body(exchange, request, body));
-    let Some(wish) = Wish::of(exchange, request, &refused) else {
+    // What is not there as a whole cannot be kept until somebody has decided.
+    let may_wait = !matches!(payload, Payload::Begun(_));
+    let wish = Wish::of(exchange, request, &refused).filter(|_| may_wait);
+    let Some(wish) = wish else {
         exchange.shown = shown;
         return Err(Refusal::Requestable(refused));
     };
@@ -125,6 +128,7 @@ impl Held<'_> {
                 (payload, shown)
             }
             whole @ Payload::Whole(..) => (whole, shown),
+            Payload::Begun(_) => return Err(Refusal::Requestable(self.refused)),
         };
         let payload = payload.without_trailers();
         let body = payload.whole().unwrap_or_default();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
-use http_body::Body;
+use http_body::{Body, Frame};
 use portcullis_model::{PrincipalId, Refusal};
 use portcullis_policy::{
     Record, Snapshot,
@@ -16,6 +16,7 @@ use portcullis_policy::{
 use zeroize::Zeroize;
 
 use crate::{
+    body::{Begun, Framed},
     canonical::{Canonical, Speaks},
     digest,
     exchange::Exchange,
@@ -36,6 +37,8 @@ pub(crate) enum Payload {
     Streaming,
     /// What was read, and the trailers that followed.
     Whole(Bytes, Option<HeaderMap>),
+    /// The first of a stream of messages. The rest is decided as it comes; it is still in the exchange.
+    Begun(Box<Begun>),
 }
 
 impl Payload {
@@ -43,7 +46,7 @@ impl Payload {
     pub(crate) fn whole(&self) -> Option<&[u8]> {
         match self {
             Self::Whole(bytes, _) => Some(bytes),
-            Self::Streaming => None,
+            Self::Streaming | Self::Begun(_) => None,
         }
     }
 
@@ -52,7 +55,7 @@ impl Payload {
     pub(crate) fn without_trailers(self) -> Self {
         match self {
             Self::Whole(bytes, _) => Self::Whole(bytes, None),
-            Self::Streaming => Self::Streaming,
+            other @ (Self::Streaming | Self::Begun(_)) => other,
         }
     }
 }
@@ -80,20 +83,22 @@ pub(crate) async fn inspect(
     request: &Canonical,
 ) -> Result<Inspected, Refusal> {
     let demands = operation.demands;
-    if !demands.params && !demands.body && !demands.digest {
+    let reads_body = demands.body || demands.digest || demands.kept_body;
+    if !demands.params && !reads_body {
         return Ok(Inspected { facts: Facts::default(), payload: Payload::Streaming });
     }
     let principal = &caller.identity.subject.principal().id;
     if request.speaks == Speaks::Tcp {
         return Ok(connection(principal, operation));
     }
-    let payload = if demands.body || demands.digest {
+    let payload = if reads_body {
         // INVARIANT: what is kept of bodies is bounded, also of those that are refused.
         share::take(exchange)?;
+        let streams = !demands.digest && sends_messages(exchange, operation);
         match Deadline::by_caller(request.speaks, &request.headers) {
-            None => read(exchange, request).await?,
+            None if !streams => read(exchange, request).await?,
             // Boxed, so that all others do not reserve room for it twice.
-            Some(time) => Box::pin(read_within(exchange, request, time)).await?,
+            time => Box::pin(read_within(exchange, request, time, streams)).await?,
         }
     } else {
         Payload::Streaming
@@ -128,8 +133,14 @@ pub(crate) fn facts(
     if demands.params {
         facts.params = params(declared, operation, request)?;
     }
-    if let (true, Payload::Whole(bytes, _)) = (demands.body, payload) {
-        facts.body = body(declared, request, bytes)?;
+    match payload {
+        Payload::Whole(bytes, _) if demands.body => facts.body = body(declared, request, bytes)?,
+        Payload::Begun(begun) => {
+            let first = begun.first.as_deref();
+            let first = first.map(|first| declared.message(&begun.coding, first)).transpose();
+            facts.body = first.map_err(refusal)?.flatten();
+        }
+        Payload::Whole(..) | Payload::Streaming => {}
     }
     Ok(facts)
 }
@@ -168,15 +179,57 @@ pub(crate) fn refusal(error: InspectError) -> Refusal {
     }
 }
 
-/// The same for a caller who waits for so long, from the start of its request.
+/// Whether the client sends any number of messages, as the operation is declared.
+fn sends_messages(exchange: &Exchange, operation: &Operation) -> bool {
+    let declared = exchange.snapshot.bundle().catalog().operation(&operation.name);
+    declared.is_some_and(Declared::streams_up)
+}
+
+/// The body, or the first message of a stream of them, for a caller who waits for so long, from the start of its
+/// request.
 async fn read_within(
     exchange: &mut Exchange,
     request: &Canonical,
-    time: Duration,
+    time: Option<Duration>,
+    streams: bool,
 ) -> Result<Payload, Refusal> {
-    let left = time.saturating_sub(exchange.started.elapsed());
-    let read = tokio::time::timeout(left, read(exchange, request)).await;
-    read.unwrap_or(Err(Refusal::TooSlow))
+    let left = time.map(|time| time.saturating_sub(exchange.started.elapsed()));
+    let reading = async {
+        if streams { begin(exchange, request).await } else { read(exchange, request).await }
+    };
+    match left {
+        None => reading.await,
+        Some(left) => {
+            let read = tokio::time::timeout(left, reading).await;
+            read.unwrap_or(Err(Refusal::TooSlow))
+        }
+    }
+}
+
+/// Takes the first message of a stream of them, up to the limit.
+async fn begin(exchange: &mut Exchange, request: &Canonical) -> Result<Payload, Refusal> {
+    let catalog = exchange.snapshot.bundle().catalog();
+    let declared = exchange.operation.as_ref().and_then(|name| catalog.operation(name));
+    let coding = declared.ok_or(Refusal::NotFound)?.coding(&request.headers).map_err(refusal)?;
+    let mut framed = Framed::new(limit(exchange));
+    let mut reading = Reading::new(exchange.core.config.bounds.body);
+    let first = loop {
+        if let Some(message) = framed.next().map_err(refusal)? {
+            break Some(message);
+        }
+        let Some(body) = exchange.body.as_mut().filter(|body| !body.is_end_stream()) else {
+            break None;
+        };
+        match reading.next(body).await?.map(Frame::into_data) {
+            Some(Ok(data)) => framed.push(&data),
+            // Trailers of a call mean nothing.
+            Some(Err(_)) | None => break None,
+        }
+    };
+    if first.is_none() && !framed.is_empty() {
+        return Err(Refusal::Malformed("a message breaks off"));
+    }
+    Ok(Payload::Begun(Box::new(Begun { first, framed, coding })))
 }
 
 /// Takes the whole body, up to the limit.

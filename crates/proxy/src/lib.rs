@@ -25,6 +25,7 @@ mod busy_poll;
 mod canonical;
 mod caught;
 mod connection;
+mod content;
 mod core;
 mod cors;
 mod decide;

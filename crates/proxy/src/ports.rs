@@ -2,6 +2,7 @@
 //! the log to these; in a fleet the feed. Nothing here names a database.
 
 mod approvals;
+mod contents;
 mod countries;
 mod sealed;
 mod upstream_certificates;
@@ -11,15 +12,16 @@ use std::{fmt::Debug, future::Future, net::IpAddr, pin::Pin, rc::Rc, sync::Arc};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    Attempt, ClassName, ConnectionId, GrantId, InstanceName, OperationName, Outcome, Principal,
-    PrincipalId, RecordLevel, RefusalId, RefusalsCounted, RequestId, Resource, Secret, ServiceName,
-    ShownBody, SignInId, Way,
+    Attempt, ClassName, ConnectionId, GrantId, InstanceName, OperationName, Outcome, PolicyId,
+    Principal, PrincipalId, RecordLevel, RefusalId, RefusalsCounted, RequestId, Resource, Secret,
+    ServiceName, ShownBody, SignInId, Way,
 };
 use portcullis_policy::{Snapshot, rate_limit::RateLimit};
 use tokio::sync::watch;
 
 pub use self::{
     approvals::{Approval, Approvals, HeldRequest, HoldAnswer, HoldEnd, NotOpened},
+    contents::Contents,
     countries::{Countries, NoDatabase},
     sealed::SealedUses,
     upstream_certificates::UpstreamCertificates,
@@ -240,6 +242,10 @@ pub enum ConnectionEnd {
     Closed,
     /// The client sent too much that carries nothing.
     Flooding,
+    /// A message that its client sent is not permitted.
+    MessageDenied,
+    /// A message that its client sent, and that a policy reads, cannot be read in one way.
+    MessageUnreadable,
     /// It carried nothing for too long.
     Idle,
     /// It carried more than it may.
@@ -257,6 +263,9 @@ pub trait RegisteredConnection: Debug + Send {
 
     /// Classes of data that were masked in what it carried; told before it is over.
     fn met(&mut self, classes: Vec<ClassName>);
+
+    /// The policies that a message of its client was denied by; told before it is over.
+    fn denied_by(&mut self, policies: &[PolicyId]);
 
     /// It is over: why, and the bytes that went up and down.
     fn ended(self: Box<Self>, why: ConnectionEnd, bytes_up: u64, bytes_down: u64);

@@ -1,20 +1,22 @@
 //! Every attempt is on record before a byte of it goes upstream, and every refusal before it is
 //! answered. If the record cannot be written, nothing is forwarded, emergencies by sealed credential aside.
 
-use std::{cell::Cell, time::Duration};
+use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
 use http::StatusCode;
 use jiff::Timestamp;
 use portcullis_model::{
-    Attempt, ConnectionId, EventType, InstanceName, Outcome, RecordLevel, Refusal, RefusalsCounted,
+    Attempt, ClassName, ConnectionId, EventType, GrantId, InstanceName, Outcome, RecordLevel,
+    Refusal, RefusalsCounted, RequestId, Revealed,
 };
-use portcullis_policy::{Country, Pass};
+use portcullis_policy::{ClassSet, Country, Pass, Sensitive};
 
 use crate::{
     core::Core,
     exchange::{Exchange, Recorded},
+    metrics::Answered,
     ports::RecordBroken,
-    reveal::Sight,
+    reveal::{self, Sight},
     sealed,
     spans::Phase,
 };
@@ -77,10 +79,70 @@ pub(crate) fn outcome(
         met: met.as_deref(),
         revealed: &sight.map(Sight::revealed).unwrap_or_default(),
     };
-    exchange.recorded.set(Recorded::Whole);
     exchange.core.journal.outcome(exchange.id, &outcome);
+    told(exchange, answered_by, answered);
+}
+
+/// The same, once it is known what was met in the answer, or the answer goes on as a connection that others see: as
+/// much later as a connection is young.
+pub(crate) fn outcome_late(exchange: &Exchange, status: StatusCode, answered_by: &InstanceName) {
+    let Some(sight) = exchange.sight.as_deref() else {
+        return outcome(exchange, status, answered_by, None);
+    };
+    let answered = exchange.answered(exchange.service.as_ref(), "permit", status);
+    let revealed = sight.revealed().into_iter().map(|seen| (seen.class.clone(), seen.grant));
+    let late = Late {
+        core: Rc::clone(&exchange.core),
+        request: exchange.id,
+        status,
+        latency_us: microseconds(answered.took),
+        answered_by: answered_by.clone(),
+        sensitive: Arc::clone(sight.sensitive()),
+        masked: sight.masked().into_iter().cloned().collect(),
+        revealed: revealed.collect(),
+    };
+    reveal::met(exchange).wait(late);
+    told(exchange, answered_by, answered);
+}
+
+/// The record has it, or will.
+fn told(exchange: &Exchange, answered_by: &InstanceName, answered: Answered<'_>) {
+    exchange.recorded.set(Recorded::Whole);
     exchange.spans.reached(answered_by);
     exchange.core.metrics.answered(answered);
+}
+
+/// An outcome that waits for the end of its answer.
+#[derive(Debug)]
+pub(crate) struct Late {
+    core: Rc<Core>,
+    request: RequestId,
+    status: StatusCode,
+    latency_us: u64,
+    answered_by: InstanceName,
+    sensitive: Arc<Sensitive>,
+    masked: Vec<ClassName>,
+    revealed: Vec<(ClassName, Option<GrantId>)>,
+}
+
+impl Late {
+    /// Puts it on record with what was met, if that is all, or with the connection whose end will say it.
+    pub(crate) fn tell(self, met: Option<ClassSet>, connection: Option<ConnectionId>) {
+        let met: Option<Vec<&ClassName>> = met.map(|met| self.sensitive.names(met).collect());
+        let masked: Vec<&ClassName> = self.masked.iter().collect();
+        let revealed = self.revealed.iter().map(|(class, grant)| Revealed { class, grant: *grant });
+        let outcome = Outcome {
+            status: self.status.as_u16(),
+            latency_us: self.latency_us,
+            answered_by: Some(&self.answered_by),
+            connection,
+            error: None,
+            masked: &masked,
+            met: met.as_deref(),
+            revealed: &revealed.collect::<Vec<_>>(),
+        };
+        self.core.journal.outcome(self.request, &outcome);
+    }
 }
 
 /// Completes an attempt whose client did not wait for the answer. Nobody got a status; the record
@@ -180,6 +242,7 @@ fn attempt<'a>(
         host: exchange.host(),
         path: exchange.path(),
         trace: Some(exchange.trace.trace_id()),
+        content: exchange.content.as_deref(),
     }
 }
 

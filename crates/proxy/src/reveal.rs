@@ -3,10 +3,15 @@
 //! What is not decided, cannot be decided or is denied is masked. What a grant lets somebody see ends
 //! with it, in the middle of an answer too: the connection is cut, as by the end of any grant.
 
-use std::{cell::Cell, rc::Rc, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+};
 
+use bytes::Bytes;
 use http::HeaderValue;
-use portcullis_model::{ClassName, Revealed};
+use portcullis_model::{ClassName, ConnectionId, Revealed};
 use portcullis_policy::{ClassSet, Context, Known, Pass, Sensitive, Snapshot, catalog::Service};
 
 use crate::{
@@ -14,6 +19,7 @@ use crate::{
     decide::{self, Question},
     exchange::Exchange,
     forward::standing,
+    record::Late,
 };
 
 /// What of the data of one service a caller sees. Only services with sensitive data have one.
@@ -27,12 +33,22 @@ pub(crate) struct Sight {
 }
 
 /// What was masked in an answer, and not only would have been.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct Met {
     classes: Cell<ClassSet>,
     /// There is no more of the answer.
     is_all: Cell<bool>,
+    /// The outcome of the request, if it waits for that.
+    waits: RefCell<Option<Late>>,
 }
+
+impl PartialEq for Met {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.classes, &self.is_all) == (&other.classes, &other.is_all)
+    }
+}
+
+impl Eq for Met {}
 
 impl Met {
     /// These were masked, and what was before.
@@ -43,6 +59,21 @@ impl Met {
     /// That was all.
     pub(crate) fn end(&self) {
         self.is_all.set(true);
+        if let Some(late) = self.waits.take() {
+            late.tell(Some(self.classes.get()), None);
+        }
+    }
+
+    /// `late` is told at the end of the answer, or as soon as it goes on as a connection that others see.
+    pub(crate) fn wait(&self, late: Late) {
+        self.waits.replace(Some(late));
+    }
+
+    /// The answer is a connection that others see, whose end says what was met.
+    pub(crate) fn goes_on(&self, connection: ConnectionId) {
+        if let Some(late) = self.waits.take() {
+            late.tell(None, Some(connection));
+        }
     }
 
     /// By name.
@@ -76,6 +107,11 @@ impl Sight {
         self.sensitive.names(self.masked).collect()
     }
 
+    /// The rules by which it is masked.
+    pub(crate) fn sensitive(&self) -> &Arc<Sensitive> {
+        &self.sensitive
+    }
+
     /// For the record: those that there was something of in the answer, once all of it is known.
     pub(crate) fn met(&self) -> Option<Vec<&ClassName>> {
         self.met.is_all.get().then(|| self.met.names(&self.sensitive))
@@ -83,8 +119,14 @@ impl Sight {
 
     /// For the client: the classes that are masked, if any is.
     pub(crate) fn header(&self) -> Option<HeaderValue> {
-        let names: Vec<_> = self.sensitive.names(self.masked).map(ClassName::as_str).collect();
-        let header = HeaderValue::from_str(&names.join(", ")).ok();
+        let mut text = Vec::new();
+        for name in self.sensitive.names(self.masked) {
+            if !text.is_empty() {
+                text.extend_from_slice(b", ");
+            }
+            text.extend_from_slice(name.as_str().as_bytes());
+        }
+        let header = HeaderValue::from_maybe_shared(Bytes::from(text)).ok();
         header.filter(|value| !value.is_empty())
     }
 

@@ -16,6 +16,7 @@ use crate::{
     body::{Answer, DownBody},
     canonical::{self, Canonical, Speaks, single::Present},
     caught::{Panicked, caught},
+    content,
     core::Core,
     cors,
     decide::{self, Question},
@@ -24,7 +25,7 @@ use crate::{
     inspect::{self, Inspected, Payload},
     limit,
     listener::Peer,
-    record, refuse, reveal, route, share,
+    record, refuse, reveal, route, sealed, share,
     spans::Phase,
 };
 
@@ -182,7 +183,15 @@ async fn admit(exchange: &mut Exchange, parts: Parts) -> Result<Admitted, Refusa
         exchange.spans.enter(Phase::Reveal);
         reveal::decide(exchange, &question);
     }
-    record::intent(exchange, &pass).await?;
+    // Rare and large: boxed.
+    let is_kept = pass.record().is_none()
+        || request.speaks == Speaks::Tcp
+        || Box::pin(content::keep(exchange, &pass, &request, &payload)).await.is_ok();
+    if is_kept {
+        record::intent(exchange, &pass).await?;
+    } else {
+        Box::pin(sealed::instead_of_record(exchange)).await?;
+    }
     Ok(Admitted { pass, question, request, payload })
 }
 

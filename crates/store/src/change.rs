@@ -8,9 +8,9 @@ use portcullis_model::{
 };
 
 use crate::{
-    ExportChange, Person, SealedMark, StoredAnswer, StoredBundle, StoredChallenge, StoredCode,
-    StoredDevice, StoredGroup, StoredNotice, StoredProviderToken, StoredRefusal, StoredSignIn,
-    StoredUser,
+    ContentChange, ExportChange, Person, RetentionChange, SealedMark, StoredAnswer, StoredBundle,
+    StoredChallenge, StoredCode, StoredDevice, StoredGroup, StoredNotice, StoredProviderToken,
+    StoredRefusal, StoredSignIn, StoredUser,
 };
 
 /// One guarded change. If its guard does not hold, the whole transaction is a conflict.
@@ -206,6 +206,10 @@ pub enum Change {
     Sealed(Box<SealedChange>),
     /// Something about readers of the record.
     Export(Box<ExportChange>),
+    /// Something about what is kept of requests.
+    Content(Box<ContentChange>),
+    /// Something about what stays on record.
+    Retention(Box<RetentionChange>),
     /// An event, to be moved to the log.
     Record(Event),
 }

@@ -5,15 +5,18 @@
 //! the caller saw is [`StoreError::Conflict`]. Nothing here knows why something changes.
 
 pub mod change;
+pub mod contents;
 pub mod directory;
 pub mod error;
 pub mod exports;
 pub mod index;
 pub mod records;
+pub mod retention;
 pub mod sqlite;
 mod store;
 
 pub use change::{Change, NoticeChange, SealedChange, TokenChange};
+pub use contents::{ContentChange, ContentsUnderKey, StoredContent, StoredErasure};
 pub use directory::{SeenPrincipal, StoredEmail, StoredGroup, StoredName, StoredUser};
 pub use error::StoreError;
 pub use exports::{ExportChange, ExportCursor, StoredFiring, StoredHabit};
@@ -22,5 +25,6 @@ pub use records::{
     StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent, StoredGrantToken,
     StoredNotice, StoredOneTimeToken, StoredProviderToken, StoredRefusal, StoredSignIn,
 };
+pub use retention::RetentionChange;
 pub use sqlite::SqliteStore;
 pub use store::Store;

@@ -254,6 +254,8 @@ pub enum Grants {
     InForce,
     /// Those that have not ended and are for one incident.
     InForceFor(IncidentId),
+    /// Those for one incident, ended or not.
+    For(IncidentId),
     /// One principal's.
     Of(PrincipalId),
     /// The newest of all.

@@ -5,16 +5,17 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, AccessRequestId, BundleDigest, Event, Grant, GrantId, Incident, IncidentId,
-    NoticeId, Passkey, PersonId, Principal, PrincipalId, RefusalId, Schedule, SealedCredential,
-    SealedId, TokenHash,
+    AccessRequest, AccessRequestId, BundleDigest, Event, EventId, Grant, GrantId, Incident,
+    IncidentId, LegalHold, LegalHoldId, NoticeId, Passkey, PersonId, Principal, PrincipalId,
+    RefusalId, Schedule, SealedCredential, SealedId, TokenHash,
 };
 
 use crate::{
-    AccessRequests, Change, ExportCursor, Grants, Incidents, LogMark, SealedMark, SeenPrincipal,
-    StoreError, StoredAnswer, StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredEvent,
-    StoredFiring, StoredGrantToken, StoredGroup, StoredHabit, StoredNotice, StoredOneTimeToken,
-    StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
+    AccessRequests, Change, ContentsUnderKey, ExportCursor, Grants, Incidents, LogMark, SealedMark,
+    SeenPrincipal, StoreError, StoredAnswer, StoredBundle, StoredChallenge, StoredCode,
+    StoredContent, StoredDevice, StoredErasure, StoredEvent, StoredFiring, StoredGrantToken,
+    StoredGroup, StoredHabit, StoredNotice, StoredOneTimeToken, StoredProviderToken, StoredRefusal,
+    StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -121,6 +122,9 @@ pub trait Store: Debug + Send + Sync {
     /// Activations, newest first, at most `limit`.
     async fn bundles(&self, limit: u32) -> Result<Vec<StoredBundle>>;
 
+    /// The activation of that generation.
+    async fn bundle_at(&self, generation: u64) -> Result<Option<StoredBundle>>;
+
     /// The newest activation before that of another digest than `digest`.
     async fn bundle_other_than(&self, digest: &BundleDigest) -> Result<Option<StoredBundle>>;
 
@@ -144,6 +148,29 @@ pub trait Store: Debug + Send + Sync {
 
     /// When alert rules last fired, newest first.
     async fn firings(&self) -> Result<Vec<StoredFiring>>;
+
+    /// What is kept under this commitment.
+    async fn content(&self, commitment: &str) -> Result<Option<StoredContent>>;
+
+    /// That what was kept under this commitment was erased.
+    async fn erasure(&self, commitment: &str) -> Result<Option<StoredErasure>>;
+
+    /// How much content there is under each key.
+    async fn contents_under_keys(&self) -> Result<Vec<ContentsUnderKey>>;
+
+    /// What was deleted leaves the files of the store too. Unavailable if somebody reads all the while.
+    async fn scrub(&self) -> Result<()>;
+    /// All legal holds, newest first, released ones included. One that cannot be read is an error.
+    async fn legal_holds(&self) -> Result<Vec<LegalHold>>;
+
+    /// A legal hold by id.
+    async fn legal_hold(&self, id: LegalHoldId) -> Result<Option<LegalHold>>;
+
+    /// The event of the removal from the record that is not done yet, if there is one.
+    async fn removal_under_way(&self) -> Result<Option<EventId>>;
+
+    /// Where the log has this event.
+    async fn place_of_event(&self, id: EventId) -> Result<Option<u64>>;
 
     /// Events that the log does not have yet, in the order of their commits, at most `limit`.
     async fn unlogged(&self, limit: u32) -> Result<Vec<StoredEvent>>;

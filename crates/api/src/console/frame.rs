@@ -20,10 +20,21 @@ pub(crate) enum Section {
     Review,
     Requests,
     Emergencies,
+    Incidents,
+    Policies,
+    System,
 }
 
 impl Section {
-    const ALL: &[Self] = &[Self::Home, Self::Review, Self::Requests, Self::Emergencies];
+    const ALL: &[Self] = &[
+        Self::Home,
+        Self::Review,
+        Self::Requests,
+        Self::Emergencies,
+        Self::Incidents,
+        Self::Policies,
+        Self::System,
+    ];
 
     /// Its address, the key of its name, and the letter that leads there after `g`.
     const fn facts(self) -> (&'static str, &'static str, &'static str) {
@@ -32,13 +43,19 @@ impl Section {
             Self::Review => ("/review", "console-nav-review", "r"),
             Self::Requests => ("/requests", "console-nav-requests", "a"),
             Self::Emergencies => ("/emergencies", "console-nav-emergencies", "e"),
+            Self::Incidents => ("/incidents", "console-nav-incidents", "i"),
+            Self::Policies => ("/policies", "console-nav-policies", "y"),
+            Self::System => ("/system", "console-nav-system", "m"),
         }
     }
 
     fn open_to(self, powers: Powers) -> bool {
         match self {
-            Self::Home | Self::Requests | Self::Emergencies => true,
+            Self::Home | Self::Requests | Self::Emergencies | Self::Incidents | Self::Policies => {
+                true
+            }
             Self::Review => powers.reviews,
+            Self::System => powers.reads_record || powers.administers,
         }
     }
 }

@@ -13,11 +13,14 @@ const ENGLISH: &[(&str, &str)] = &[
     ("failure", include_str!("../../texts/en/failure.ftl")),
     ("grant", include_str!("../../texts/en/grant.ftl")),
     ("home", include_str!("../../texts/en/home.ftl")),
+    ("incidents", include_str!("../../texts/en/incidents.ftl")),
     ("me", include_str!("../../texts/en/me.ftl")),
     ("payload", include_str!("../../texts/en/payload.ftl")),
+    ("policies", include_str!("../../texts/en/policies.ftl")),
     ("request", include_str!("../../texts/en/request.ftl")),
     ("review", include_str!("../../texts/en/review.ftl")),
     ("state", include_str!("../../texts/en/state.ftl")),
+    ("system", include_str!("../../texts/en/system.ftl")),
     ("way", include_str!("../../texts/en/way.ftl")),
 ];
 
@@ -66,7 +69,7 @@ mod tests {
     fn keys() -> Vec<String> {
         let mut keys = Vec::new();
         for (name, text) in ENGLISH {
-            let resource = FluentResource::try_new(text.to_owned())
+            let resource = FluentResource::try_new((*text).to_owned())
                 .unwrap_or_else(|(_, errors)| panic!("{name}.ftl: {errors:?}"));
             for entry in resource.entries() {
                 if let fluent_syntax::ast::Entry::Message(message) = entry {

@@ -7,6 +7,8 @@ use portcullis_control::{DecidingPolicy, Evidence, views::EventLine};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::contents::{self, KeptBody};
+
 /// The version of the document's shape.
 pub const FORMAT: u32 = 1;
 
@@ -61,6 +63,9 @@ pub struct EvidenceBody {
     /// So many records of the log were looked through. What came later is not in it, nor are requests that
     /// still ran.
     pub looked_through: u64,
+    /// The first and the last of those that retention had removed before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<(u64, u64)>,
     /// The records.
     pub sections: Vec<SectionBody>,
     /// The policies that decided.
@@ -68,6 +73,9 @@ pub struct EvidenceBody {
     /// The digests of bundles that records name and whose sources are gone: the texts of their policies are
     /// not in it.
     pub missing_bundles: Vec<String>,
+    /// What was kept of requests, and what became of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contents: Vec<KeptBody>,
 }
 
 /// The records that answer one question.
@@ -116,9 +124,11 @@ impl EvidenceBody {
             made_by: evidence.made_by.clone(),
             made_at: evidence.made_at,
             looked_through: evidence.looked_through,
+            removed: evidence.removed.clone(),
             sections,
             policies: evidence.policies(),
             missing_bundles: evidence.missing_bundles(),
+            contents: contents::of(evidence),
         }
     }
 

@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::body::{EvidenceBody, RecordBody, SectionBody};
+use super::{
+    body::{EvidenceBody, RecordBody, SectionBody},
+    contents::KeptState,
+};
 use crate::pages::{self, misleads};
 
 const STYLE: &str = "\
@@ -43,13 +46,20 @@ pub(super) fn page(body: &EvidenceBody) -> String {
          <p class=\"soft\">The first {} records of the log were looked through. What came later is not on it, nor are \
          requests that still ran.</p>",
         text(&body.made_by),
-        body.made_at,
+        body.made_at.strftime("%FT%TZ"),
         body.looked_through
     );
+    for (first, last) in &body.removed {
+        let _infallible = write!(
+            html,
+            "<p class=\"soft\">Records {first} to {last} had been removed by retention, and are not on it.</p>"
+        );
+    }
     summary(&mut html, body);
     for section in body.sections.iter().filter(|section| !section.records.is_empty()) {
         table(&mut html, section);
     }
+    contents(&mut html, body);
     policies(&mut html, body);
     html.push_str("</main></body></html>\n");
     html
@@ -125,6 +135,31 @@ fn table(html: &mut String, section: &SectionBody) {
         html.push_str("</tr>");
     }
     html.push_str("</tbody></table>");
+}
+
+/// What was kept of requests, or who erased it.
+fn contents(html: &mut String, body: &EvidenceBody) {
+    if body.contents.is_empty() {
+        return;
+    }
+    html.push_str("<h2>What was kept of the requests</h2>");
+    for kept in &body.contents {
+        let _infallible = write!(html, "<p>record {}: {}", kept.seq, kept.note.parts);
+        let _infallible = match &kept.state {
+            KeptState::Kept { content } => {
+                let content = serde_json::to_string_pretty(content).unwrap_or_default();
+                write!(html, "</p><pre><bdi>{}</bdi></pre>", lines(&content))
+            }
+            KeptState::Erased { erasure, by, at, reason } => write!(
+                html,
+                "; <span class=\"bad\">erased on {at} by <bdi>{}</bdi></span>: <bdi>{}</bdi> \
+                 <span class=\"soft\">(record {erasure})</span></p>",
+                text(by),
+                text(reason)
+            ),
+            KeptState::Absent => write!(html, "; not in this pack</p>"),
+        };
+    }
 }
 
 fn policies(html: &mut String, body: &EvidenceBody) {
@@ -252,6 +287,7 @@ mod tests {
             records: records.clone(),
         };
         let body = EvidenceBody {
+            contents: Vec::new(),
             format: 1,
             kind: "grant".to_owned(),
             id: "<b>".to_owned(),
@@ -259,6 +295,7 @@ mod tests {
             made_at: "2026-03-01T12:00:00Z".parse().unwrap(),
             sections: vec![section("asked"), section("others")],
             looked_through: 8,
+            removed: vec![(0, 3)],
             policies: Vec::new(),
             missing_bundles: vec!["sha256:<i>".to_owned()],
         };
@@ -266,6 +303,7 @@ mod tests {
         assert!(html.contains("&lt;script&gt;alert(1)"), "{html}");
         assert!(html.contains("\\u{202e}\\u{7}&quot;&#39; &amp; \\u{1b}[31m"), "{html}");
         assert!(!html.contains("<script") && !html.contains("<b>"), "{html}");
+        assert!(html.contains("Records 0 to 3 had been removed"), "{html}");
         assert!(html.contains("first 8 records") && html.contains("sha256:&lt;i&gt;"), "{html}");
         assert!(!html.contains(['\u{202e}', '\u{7}', '\u{1b}']));
         assert!(!html.contains("http://") && !html.contains("https://") && !html.contains("src="));

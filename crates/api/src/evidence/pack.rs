@@ -5,6 +5,7 @@
 //! README.txt                     how to verify it
 //! records/, proofs/, checkpoint  each record as it was hashed, its path, and the signed root
 //! bundles/                       the sources of the bundles that decided
+//! contents/                      what was kept of requests, with its salts
 //! log.pub                        the log's public keys, for comparison with those that you have
 //! manifest                       the SHA-256 of each of them; its own is in the last record
 //! ```
@@ -52,6 +53,9 @@ What is verified:
    SHA-256 of manifest as its detail.
 3. evidence.json says the same as the records. bundles/ holds the sources of the bundles that decided; the
    records name their digests.
+4. contents/N.json is what was kept of the request in record N, with a salt: the `commitment` in the record
+   is SHA-256 over the bytes `portcullis content 1` and zero, then the salt and the content, each behind its
+   length as eight bytes, big endian. Where content was erased, another record says by whom, when and why.
 
 What this does not prove: that nothing else is on record. For that, verify the log itself, and compare
 the checkpoint of this archive with it.
@@ -72,6 +76,11 @@ pub fn bundle(digest: &str) -> String {
     format!("bundles/{}.json", digest.replace(':', "-"))
 }
 
+/// The name of a file with what was kept of a request.
+pub fn kept(seq: u64) -> String {
+    format!("contents/{seq:012}.json")
+}
+
 /// All that is in a pack before it is proved.
 pub fn content(evidence: &Evidence, keys: &[String]) -> Files {
     let body = EvidenceBody::of(evidence);
@@ -87,6 +96,9 @@ pub fn content(evidence: &Evidence, keys: &[String]) -> Files {
     }
     for (digest, source) in &evidence.bundles {
         files.insert(bundle(digest), source.to_string().into_bytes());
+    }
+    for (seq, opening) in &evidence.contents {
+        files.insert(kept(*seq), serde_json::to_vec(opening).unwrap_or_default());
     }
     files
 }

@@ -110,6 +110,7 @@ mod tests {
             host: "payments.example.com",
             path: "/",
             trace: None,
+            content: None,
         };
         let entry = |json| LogEntry { position: 7, json };
         let leaf = Leaf::of(&entry(serde_json::to_string(&attempt).unwrap())).unwrap();

@@ -286,9 +286,12 @@ fn severity(kind: Option<EventType>, leaf: &Value) -> u8 {
             let urgency = leaf.pointer("/alert/urgency").and_then(Value::as_str);
             if urgency == Some("critical") { CRITICAL } else { MEDIUM }
         }
-        Some(EventType::ExportFailing | EventType::BundleRefused | EventType::NoticeFailed) => {
-            MEDIUM
-        }
+        Some(
+            EventType::ExportFailing
+            | EventType::BundleRefused
+            | EventType::NoticeFailed
+            | EventType::ContentErased,
+        ) => MEDIUM,
         _ if failed(kind, leaf) => LOW,
         _ => INFORMATIONAL,
     }
@@ -310,6 +313,7 @@ fn activity(kind: EventType, leaf: &Value) -> u8 {
         | EventType::SignInRefused
         | EventType::NoticeDelivered
         | EventType::NoticeFailed
+        | EventType::LegalHoldPlaced
         | EventType::ExportTested => 1,
         EventType::ConnectionEnded
         | EventType::ConnectionClosed
@@ -320,7 +324,7 @@ fn activity(kind: EventType, leaf: &Value) -> u8 {
         | EventType::IncidentChanged
         | EventType::ScheduleChanged
         | EventType::Started => 3,
-        EventType::Stopped => 4,
+        EventType::Stopped | EventType::ContentErased | EventType::LegalHoldReleased => 4,
         EventType::BundleActivated => 8,
         EventType::PasskeyRegistered => 10,
         EventType::AccessRequestEnded | EventType::IncidentClosed | EventType::PasskeyRemoved => 11,

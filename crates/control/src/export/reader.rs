@@ -8,7 +8,10 @@ use portcullis_store::{Change, ExportChange, ExportCursor};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Export, Outgoing, form};
-use crate::{ControlError, OpContext, core::Core, ports::NotDelivered, settle::Settlement};
+use crate::{
+    ControlError, OpContext, core::Core, ports::NotDelivered, settle::Settlement,
+    usecase::record::scan,
+};
 
 /// Entries that are looked at in one go, one bundle of the log.
 const PAGE: usize = 256;
@@ -96,7 +99,12 @@ pub(crate) async fn cursor(
     if let Some(cursor) = core.store.export_cursor(reader).await? {
         return Ok(cursor);
     }
-    let next = if from_the_beginning { 0 } else { core.log.size().await.map_err(unreadable)? };
+    let next = if from_the_beginning {
+        // As far as there is one.
+        scan::kept_from(core).await.map_err(unreadable)?
+    } else {
+        core.log.size().await.map_err(unreadable)?
+    };
     let cursor = ExportCursor { reader: reader.to_owned(), next, said: false };
     let begin = ExportChange::Begin(cursor.clone());
     core.store.commit(vec![Change::Export(Box::new(begin))]).await?;
@@ -134,6 +142,7 @@ impl Reader {
         let most = self.export.spec.sink.most();
         let page = self.core.log.entries(self.cursor.next, PAGE).await.map_err(unreadable)?;
         let Some(last) = page.last().map(|entry| entry.position) else { return Ok(LOOK) };
+        self.say_what_is_gone(page.first().map(|entry| entry.position));
         let mut batch: Vec<Outgoing> = Vec::new();
         let mut count = 0;
         for entry in &page {
@@ -147,6 +156,19 @@ impl Reader {
         count += batch.len();
         self.bring(&batch, last + 1).await?;
         Ok(self.export.spec.time_of(count).saturating_sub(begun.elapsed()))
+    }
+
+    /// A sink that nobody named in the configuration for long has not held retention up.
+    fn say_what_is_gone(&self, first: Option<u64>) {
+        let (sink, from) = (&self.export.spec.name, self.cursor.next);
+        if let Some(to) = first.filter(|first| *first > from) {
+            tracing::warn!(
+                sink,
+                from,
+                to,
+                "entries before `to` were removed by retention: it never gets them"
+            );
+        }
     }
 
     async fn bring(&mut self, batch: &[Outgoing], next: u64) -> std::result::Result<(), Trouble> {

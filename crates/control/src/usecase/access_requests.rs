@@ -21,6 +21,8 @@ use crate::{
 const LISTED: u32 = 500;
 /// How many earlier ones are looked through for what a reviewer is shown.
 const EARLIER: u32 = 50;
+/// In lists with more that wait, who could review is said by operation.
+const EXACTLY_NAMED: usize = 10;
 const NOT_FOUND: ControlError = ControlError::NotFound("the access request");
 
 type Result<T> = std::result::Result<T, ControlError>;
@@ -48,7 +50,40 @@ pub(crate) async fn list(
         found.extend(core.store.access_requests(afterwards, LISTED).await?);
         found.sort_by_key(|request| std::cmp::Reverse(request.id));
     }
-    Ok(found.into_iter().filter(wanted).map(|request| view(core, op, request)).collect())
+    found.retain(wanted);
+    let waiting = found.iter().filter(|request| waits(request)).count();
+    let named = |request: &AccessRequest| {
+        if waiting > EXACTLY_NAMED {
+            named_by_operation(core, request)
+        } else {
+            reviewers(core, op, request)
+        }
+    };
+    Ok(found
+        .into_iter()
+        .map(|request| {
+            let names = named(&request);
+            view_with(core, op, request, names)
+        })
+        .collect())
+}
+
+/// Whether somebody is yet to answer it.
+fn waits(request: &AccessRequest) -> bool {
+    request.state == AccessRequestState::Pending || request.waits_for_review_afterwards()
+}
+
+/// Who could answer it, if it waits.
+fn reviewers(core: &Core, op: &OpContext, request: &AccessRequest) -> Vec<String> {
+    if waits(request) { rights::reviewers_of(core, op, request) } else { Vec::new() }
+}
+
+/// Who could answer one for its first operation, whoever asks: remembered, so that a long list costs no decision
+/// for each of its requests and each person.
+fn named_by_operation(core: &Core, request: &AccessRequest) -> Vec<String> {
+    let first = request.queries.first().filter(|_| waits(request));
+    let names = first.map(|query| core.reviewers(&query.operation)).unwrap_or_default();
+    names.into_iter().filter(|name| *name != request.requester_name).collect()
 }
 
 pub(crate) async fn one(
@@ -106,9 +141,16 @@ pub(crate) async fn view_of(
 }
 
 pub(crate) fn view(core: &Core, op: &OpContext, request: AccessRequest) -> AccessRequestView {
-    let pending = request.state == AccessRequestState::Pending;
-    let waits = pending || request.waits_for_review_afterwards();
-    let reviewers = if waits { rights::reviewers_of(core, op, &request) } else { Vec::new() };
+    let names = reviewers(core, op, &request);
+    view_with(core, op, request, names)
+}
+
+fn view_with(
+    core: &Core,
+    op: &OpContext,
+    request: AccessRequest,
+    reviewers: Vec<String>,
+) -> AccessRequestView {
     let snapshot = core.snapshot();
     let can_review = can_review(core, &snapshot, op, &request);
     let needs_passkey =

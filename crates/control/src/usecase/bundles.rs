@@ -1,6 +1,6 @@
 //! Which bundle is in force: activating, refusing, rolling back.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use portcullis_model::{BundleDigest, BundleStamp, EventType, GrantEnd, GrantId};
 use portcullis_policy::{Bundle, BundleSource, ControlAction, ControlResource, LoadError};
@@ -13,7 +13,7 @@ use crate::{
     publisher::Effect,
     rights,
     settle::{Settlement, Unsettled},
-    views::BundleView,
+    views::{BundleText, BundleView},
 };
 
 const LISTED: u32 = 100;
@@ -75,6 +75,41 @@ pub(crate) async fn list(core: &Core, op: &OpContext) -> Result<Vec<BundleView>>
     let all = core.store.bundles(LISTED).await?;
     let in_force = core.snapshot().stamp().generation;
     Ok(all.into_iter().map(|stored| view(stored, in_force)).collect())
+}
+
+/// What one of the last bundles says, file by file; takes `viewAudit` or `administer`.
+pub(crate) async fn text(core: &Core, op: &OpContext, generation: u64) -> Result<BundleText> {
+    let snapshot = core.snapshot();
+    let on_system = |action| rights::may(&snapshot, op, action, ControlResource::System);
+    if !on_system(ControlAction::ViewAudit) && !on_system(ControlAction::Administer) {
+        let why = "reading what policies say takes `viewAudit` or `administer`";
+        return Err(ControlError::Denied(why.into()));
+    }
+    let found = core.store.bundle_at(generation).await?;
+    let found = found.ok_or(ControlError::NotFound("the bundle"))?;
+    let BundleSource { policies, services, labels, claims, user_claims, clocks, geo, rotations } =
+        source(&found)?;
+    let written = |value: serde_json::Value| format!("{value:#}\n");
+    let mut documents: BTreeMap<String, String> =
+        policies.into_iter().map(|policy| (policy.path, policy.text)).collect();
+    for mut service in services {
+        let name = format!("services/{}", service.name);
+        // Where it stands is no part of what it says.
+        service.place = (String::new(), None);
+        let mut value = serde_json::to_value(&service)
+            .map_err(|error| ControlError::Internal(Box::new(error)))?;
+        if let Some(fields) = value.as_object_mut() {
+            fields.remove("place");
+        }
+        documents.insert(name, written(value));
+    }
+    let settings = serde_json::json!({
+        "labels": labels, "claims": claims, "user_claims": user_claims, "clocks": clocks,
+        "geo": geo, "rotations": rotations,
+    });
+    documents.insert("settings".to_owned(), written(settings));
+    let in_force = snapshot.stamp().generation;
+    Ok(BundleText { bundle: view(found, in_force), documents })
 }
 
 /// The bundle before the one in force comes back, as a new generation, and pins the way back.

@@ -8,19 +8,23 @@ use std::{
 
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequestId, AccessRequestState, EventFilter, EventId, EventType, GrantId, IncidentId,
+    AccessRequestId, AccessRequestState, ErasedNote, EventFilter, EventId, EventType, GrantId,
+    IncidentId, Opening,
 };
 use portcullis_policy::BundleSource;
 use portcullis_store::{Change, StoredBundle};
 use serde::{Deserialize, Serialize};
 
-use super::record::{Parts, reading, unavailable};
+use super::{
+    content,
+    record::{Parts, reading, unavailable},
+};
 use crate::{
     ControlError, OpContext,
     core::Core,
     rights,
     settle::{Settlement, no_record},
-    views::EventLine,
+    views::{ContentState, EventLine},
 };
 
 /// Records of one pack, at most: whoever needs more reads the log itself.
@@ -28,6 +32,8 @@ const MOST: usize = 50_000;
 /// Bundles that are looked through for the ones that decided.
 const BUNDLES: u32 = 1000;
 const PAGE: usize = 256;
+/// Bytes of content in one pack: what does not fit is said to be absent.
+const MOST_CONTENT: usize = 32 << 20;
 
 type Result<T> = std::result::Result<T, ControlError>;
 
@@ -52,10 +58,14 @@ pub struct Evidence {
     /// So many records of the log were looked through: what came later is not in it, nor are requests that
     /// still ran.
     pub looked_through: u64,
+    /// The first and the last of those that retention had removed before, and that nobody could look through.
+    pub removed: Vec<(u64, u64)>,
     /// The records, in their order.
     pub records: Vec<EventLine>,
     /// The sources of the bundles that decided, by digest.
     pub bundles: BTreeMap<String, serde_json::Value>,
+    /// What was kept of the requests, by the positions of their records, as far as it is here and there is room.
+    pub contents: BTreeMap<u64, Opening>,
 }
 
 /// A policy that decided.
@@ -135,6 +145,8 @@ pub(crate) async fn gather(core: &Arc<Core>, op: &OpContext, id: &str) -> Result
     // What is on its way to the log belongs to it.
     core.outbox.drain().await.map_err(|_| no_record())?;
     let looked_through = core.log.size().await.map_err(unavailable)?;
+    let removed = core.log.removed().await.map_err(unavailable)?;
+    let removed = removed.into_iter().map(|(from, to)| (from, to - 1)).collect();
     let (subject, mut about) = subject(core, id).await?;
     let mut records = BTreeMap::new();
     let mut asked = BTreeSet::new();
@@ -156,9 +168,11 @@ pub(crate) async fn gather(core: &Arc<Core>, op: &OpContext, id: &str) -> Result
         }
     }
     let bundles = bundles(core, &mut records).await?;
+    let contents = contents(core, &mut records).await?;
     let made_by = rights::caller(op)?.id.id.to_string();
     let records = records.into_values().collect();
-    Ok(Evidence { subject, made_by, made_at: op.now(), looked_through, records, bundles })
+    let made_at = op.now();
+    Ok(Evidence { subject, made_by, made_at, looked_through, removed, records, bundles, contents })
 }
 
 /// A pack with this digest is given to the caller; what proves it.
@@ -270,15 +284,51 @@ async fn bundles(
     let stored = core.store.bundles(BUNDLES).await?.into_iter();
     let text = |bundle: StoredBundle| (bundle.digest.to_string(), bundle.source);
     let sources = stored.map(text).filter(|(digest, _)| named.contains(digest)).collect();
-    let activated = EventType::BundleActivated;
-    let kind = serde_json::to_value(activated).ok().and_then(|kind| Some(kind.as_str()?.into()));
-    let filter = EventFilter { kind, ..EventFilter::default() };
+    let filter = EventFilter { kind: kind(EventType::BundleActivated), ..EventFilter::default() };
     for line in found(core, filter).await? {
         if digest(&line).is_some_and(|digest| named.contains(&digest)) {
             records.insert(line.seq, line);
         }
     }
     Ok(sources)
+}
+
+/// What was kept of the requests, and the records of its erasure beside the others.
+async fn contents(
+    core: &Arc<Core>,
+    records: &mut BTreeMap<u64, EventLine>,
+) -> Result<BTreeMap<u64, Opening>> {
+    let (mut contents, mut room, mut is_erased) = (BTreeMap::new(), MOST_CONTENT, false);
+    for line in records.values() {
+        match content::of(core, &line.json).await? {
+            Some((_, ContentState::Kept(opening))) if opening.content.len() <= room => {
+                room -= opening.content.len();
+                contents.insert(line.seq, opening);
+            }
+            Some((_, ContentState::Erased(_))) => is_erased = true,
+            Some((_, ContentState::Kept(_) | ContentState::Missing)) | None => {}
+        }
+    }
+    if is_erased {
+        let filter = EventFilter { kind: kind(EventType::ContentErased), ..EventFilter::default() };
+        for line in found(core, filter).await? {
+            let erased = serde_json::from_str::<Erasing>(&line.json).ok();
+            if erased.is_some_and(|it| records.contains_key(&it.erased.seq)) {
+                records.insert(line.seq, line);
+            }
+        }
+    }
+    Ok(contents)
+}
+
+/// What a record says of an erasure.
+#[derive(Deserialize)]
+struct Erasing {
+    erased: ErasedNote,
+}
+
+fn kind(kind: EventType) -> Option<Arc<str>> {
+    serde_json::to_value(kind).ok().and_then(|kind| Some(kind.as_str()?.into()))
 }
 
 /// The newest record with this id.

@@ -12,12 +12,14 @@ use super::{
 use crate::{ControlError, OpContext, core::Core, ports::LogPath, settle::Settlement};
 
 const BEYOND: ControlError = ControlError::NotFound("the record");
+const REMOVED: ControlError =
+    ControlError::NotFound("the record, which retention has removed, and so its proof,");
 
 type Result<T> = std::result::Result<T, ControlError>;
 
 pub(crate) async fn record(core: &Arc<Core>, op: &OpContext, seq: u64) -> Result<String> {
     reading(core, op, &format!("proof of {seq}")).await?;
-    core.log.prove(seq).await.map_err(unavailable)?.ok_or(BEYOND)
+    proof(core, seq).await
 }
 
 pub(crate) async fn inclusion(
@@ -59,5 +61,14 @@ pub(crate) async fn grant(core: &Arc<Core>, op: &OpContext, id: GrantId) -> Resu
     event.detail = Some(format!("proof of {place}"));
     let changes = vec![Change::Record(event)];
     core.settle(Settlement { changes, ..Settlement::default() }).await?;
-    core.log.prove(place).await.map_err(unavailable)?.ok_or(BEYOND)
+    proof(core, place).await
+}
+
+async fn proof(core: &Core, seq: u64) -> Result<String> {
+    if let Some(proof) = core.log.prove(seq).await.map_err(unavailable)? {
+        return Ok(proof);
+    }
+    let removed = core.log.removed().await.map_err(unavailable)?;
+    let is_removed = removed.iter().any(|(from, to)| (*from..*to).contains(&seq));
+    Err(if is_removed { REMOVED } else { BEYOND })
 }

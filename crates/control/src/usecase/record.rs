@@ -1,6 +1,6 @@
 //! Reading the record. Whoever reads it is on it.
 
-mod scan;
+pub(crate) mod scan;
 mod search;
 
 use std::sync::Arc;

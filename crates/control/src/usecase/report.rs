@@ -46,7 +46,8 @@ pub(crate) async fn access(
     let (revealed, more_revealed) = revealed(core, since, until).await?;
     let bundle = core.snapshot().stamp().digest.clone();
     let standing = standing(core, op.now()).await?;
-    let content = AccessContent { bundle, grants, revealed, more_revealed, standing };
+    let kept_since = kept_since(core, since).await?;
+    let content = AccessContent { bundle, grants, revealed, more_revealed, kept_since, standing };
     let digest = digest(since, until, &content)?;
     Ok(AccessReport { since, until, made_at: op.now(), content, digest })
 }
@@ -139,6 +140,17 @@ async fn revealed(
         }
     }
     Ok((all.into_values().collect(), false))
+}
+
+/// When the oldest entry was made, if there were older ones and some of them may be of after `since`.
+async fn kept_since(core: &Core, since: Timestamp) -> Result<Option<Timestamp>> {
+    let first = record::scan::kept_from(core).await.map_err(record::unavailable)?;
+    if first == 0 {
+        return Ok(None);
+    }
+    let oldest = core.log.entries(first, 1).await.map_err(record::unavailable)?;
+    let oldest = oldest.first().and_then(|entry| serde_json::from_str::<Leaf>(&entry.json).ok());
+    Ok(oldest.and_then(|leaf| leaf.time()).filter(|time| *time > since))
 }
 
 fn tell(all: &mut BTreeMap<(String, String, String), SeenData>, line: &EventLine) {

@@ -32,6 +32,9 @@ pub struct AccessContent {
     pub revealed: Vec<SeenData>,
     /// Whether there was more of it than is counted.
     pub more_revealed: bool,
+    /// Since when the record is kept, if retention removed some of that time: who saw what before is not counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept_since: Option<Timestamp>,
     /// What each principal reaches without asking anybody.
     pub standing: Vec<StandingAccess>,
 }

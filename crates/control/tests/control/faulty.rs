@@ -9,15 +9,16 @@ use std::sync::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, AccessRequestId, BundleDigest, Event, Grant, GrantId, Incident, IncidentId,
-    NoticeId, Passkey, PersonId, Principal, PrincipalId, RefusalId, Schedule, SealedCredential,
-    SealedId, TokenHash,
+    AccessRequest, AccessRequestId, BundleDigest, Event, EventId, Grant, GrantId, Incident,
+    IncidentId, LegalHold, LegalHoldId, NoticeId, Passkey, PersonId, Principal, PrincipalId,
+    RefusalId, Schedule, SealedCredential, SealedId, TokenHash,
 };
 use portcullis_store::{
-    AccessRequests, Change, ExportCursor, Grants, Incidents, LogMark, SealedMark, SeenPrincipal,
-    SqliteStore, Store, StoreError, StoredAnswer, StoredBundle, StoredChallenge, StoredCode,
-    StoredDevice, StoredEvent, StoredFiring, StoredGrantToken, StoredGroup, StoredHabit,
-    StoredNotice, StoredOneTimeToken, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
+    AccessRequests, Change, ContentsUnderKey, ExportCursor, Grants, Incidents, LogMark, SealedMark,
+    SeenPrincipal, SqliteStore, Store, StoreError, StoredAnswer, StoredBundle, StoredChallenge,
+    StoredCode, StoredContent, StoredDevice, StoredErasure, StoredEvent, StoredFiring,
+    StoredGrantToken, StoredGroup, StoredHabit, StoredNotice, StoredOneTimeToken,
+    StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -184,6 +185,10 @@ impl Store for FaultyStore {
         self.store.bundles(limit).await
     }
 
+    async fn bundle_at(&self, generation: u64) -> Result<Option<StoredBundle>> {
+        self.store.bundle_at(generation).await
+    }
+
     async fn bundle_other_than(&self, digest: &BundleDigest) -> Result<Option<StoredBundle>> {
         self.store.bundle_other_than(digest).await
     }
@@ -212,8 +217,40 @@ impl Store for FaultyStore {
         self.store.habits().await
     }
 
+    async fn legal_holds(&self) -> Result<Vec<LegalHold>> {
+        self.store.legal_holds().await
+    }
+
+    async fn legal_hold(&self, id: LegalHoldId) -> Result<Option<LegalHold>> {
+        self.store.legal_hold(id).await
+    }
+
+    async fn removal_under_way(&self) -> Result<Option<EventId>> {
+        self.store.removal_under_way().await
+    }
+
+    async fn place_of_event(&self, id: EventId) -> Result<Option<u64>> {
+        self.store.place_of_event(id).await
+    }
+
     async fn firings(&self) -> Result<Vec<StoredFiring>> {
         self.store.firings().await
+    }
+
+    async fn content(&self, commitment: &str) -> Result<Option<StoredContent>> {
+        self.store.content(commitment).await
+    }
+
+    async fn erasure(&self, commitment: &str) -> Result<Option<StoredErasure>> {
+        self.store.erasure(commitment).await
+    }
+
+    async fn contents_under_keys(&self) -> Result<Vec<ContentsUnderKey>> {
+        self.store.contents_under_keys().await
+    }
+
+    async fn scrub(&self) -> Result<()> {
+        self.store.scrub().await
     }
 
     async fn unlogged(&self, limit: u32) -> Result<Vec<StoredEvent>> {

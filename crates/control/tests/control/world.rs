@@ -6,25 +6,22 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_control::{
-    Control, ControlError, ControlParts, OpContext, Provisioning, ScimSubject, Settings,
-    ports::{
-        DeviceOutcome, EventLog, LogEntry, LogPath, LogUnavailable, Notifier, PeopleProvider,
-        VerifiedPerson,
-    },
+    ContentKeys, Control, ControlError, ControlParts, OpContext, Provisioning, ScimSubject,
+    Settings,
+    keeping::Retention,
+    ports::{DeviceOutcome, EventLog, Notifier, PeopleProvider, VerifiedPerson},
     views::{AccessRequestView, Ask, AskFor, AskOperation, DevicePoll, ReviewInput},
 };
 use portcullis_identity::RelyingParty;
 use portcullis_model::{
-    AccessRequestId, Clock, Decision, Entropy, Event, EventType, PrincipalId, Scope, Secret,
-    TokenHash, Window,
+    AccessRequestId, Clock, Decision, Entropy, PrincipalId, Scope, Secret, TokenHash, Window,
 };
 use portcullis_policy::{
     Bundle, BundleSource, PolicySource, ServiceSource, bundle::OperationsSource,
@@ -33,6 +30,7 @@ use portcullis_store::{SqliteStore, Store as _, StoreError};
 
 use crate::{
     faulty::{Faults, FaultyStore},
+    memory_log::MemoryLog,
     noticing::Told,
     provider::{NoWorkloads, Provider},
 };
@@ -61,77 +59,6 @@ impl Entropy for Counted {
     }
 }
 
-/// A log in memory that can be broken.
-#[derive(Debug, Default)]
-pub(crate) struct MemoryLog {
-    leaves: Mutex<Vec<Event>>,
-    pub(crate) broken: AtomicBool,
-}
-
-impl MemoryLog {
-    pub(crate) fn events(&self) -> Vec<Event> {
-        self.leaves.lock().unwrap().clone()
-    }
-
-    pub(crate) fn count(&self, kind: EventType) -> usize {
-        self.events().iter().filter(|event| event.kind == kind).count()
-    }
-
-    fn check(&self) -> Result<(), LogUnavailable> {
-        if self.broken.load(Ordering::SeqCst) { Err(LogUnavailable) } else { Ok(()) }
-    }
-}
-
-#[async_trait]
-impl EventLog for MemoryLog {
-    async fn append(&self, event: &Event) -> Result<u64, LogUnavailable> {
-        self.check()?;
-        let mut leaves = self.leaves.lock().unwrap();
-        // As the real one does: what is there already is not appended again.
-        if let Some(position) = leaves.iter().position(|leaf| leaf.id == event.id) {
-            return Ok(position as u64);
-        }
-        leaves.push(event.clone());
-        Ok(leaves.len() as u64 - 1)
-    }
-
-    async fn size(&self) -> Result<u64, LogUnavailable> {
-        self.check()?;
-        Ok(self.leaves.lock().unwrap().len() as u64)
-    }
-
-    async fn entries(&self, from: u64, limit: usize) -> Result<Vec<LogEntry>, LogUnavailable> {
-        self.check()?;
-        let leaves = self.leaves.lock().unwrap();
-        let numbered = leaves.iter().zip(0_u64..).filter(|(_, position)| *position >= from);
-        let entry =
-            |(event, position)| LogEntry { position, json: serde_json::to_string(event).unwrap() };
-        Ok(numbered.take(limit).map(entry).collect())
-    }
-
-    async fn file(&self, path: &str) -> Result<Option<Vec<u8>>, LogUnavailable> {
-        self.check()?;
-        Ok((path == "checkpoint").then(|| b"checkpoint".to_vec()))
-    }
-
-    /// Nothing is proved of what is in memory only.
-    async fn prove(&self, _: u64) -> Result<Option<String>, LogUnavailable> {
-        Err(LogUnavailable)
-    }
-
-    async fn prove_all(&self, _: &[u64]) -> Result<Option<Vec<String>>, LogUnavailable> {
-        Err(LogUnavailable)
-    }
-
-    async fn inclusion(&self, _: u64, _: Option<u64>) -> Result<Option<LogPath>, LogUnavailable> {
-        Err(LogUnavailable)
-    }
-
-    async fn consistency(&self, _: u64, _: Option<u64>) -> Result<Option<LogPath>, LogUnavailable> {
-        Err(LogUnavailable)
-    }
-}
-
 pub(crate) struct World {
     running: Option<Arc<Control>>,
     /// What runs works on it; tests look into it.
@@ -142,6 +69,10 @@ pub(crate) struct World {
     pub(crate) faults: Arc<Faults>,
     pub(crate) notices: Arc<Told>,
     pub(crate) folder: tempfile::TempDir,
+    /// Whether there is an index from the next start on.
+    pub(crate) is_indexed: bool,
+    /// From the next start on.
+    pub(crate) retention: Option<Retention>,
     seed: u64,
 }
 
@@ -253,6 +184,8 @@ impl World {
             faults,
             notices,
             folder,
+            is_indexed: false,
+            retention: None,
             seed: 0,
         };
         world.start(policies).await;
@@ -281,6 +214,14 @@ impl World {
         self.start(policies).await;
     }
 
+    /// The same, on a store that is set back to `copy`.
+    pub(crate) async fn set_back(&mut self, copy: &[u8]) {
+        drop(self.running.take());
+        self.kept.take().unwrap().close().await;
+        std::fs::write(self.folder.path().join("portcullis.db"), copy).unwrap();
+        self.start(POLICIES).await;
+    }
+
     async fn start(&mut self, policies: &str) {
         self.seed += 1;
         let store = self.store().await;
@@ -294,7 +235,11 @@ impl World {
             bundle_source: source(policies),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             entropy: Arc::new(Counted(AtomicU64::new(self.seed << 40))),
-            settings: settings(),
+            settings: Settings {
+                index: self.is_indexed.then(|| self.folder.path().join("index.db")),
+                retention: self.retention.clone(),
+                ..settings()
+            },
             people: vec![Arc::clone(&self.provider) as Arc<dyn PeopleProvider>],
             workloads: Arc::new(NoWorkloads),
             notifier: Arc::clone(&self.notices) as Arc<dyn Notifier>,
@@ -434,7 +379,10 @@ fn settings() -> Settings {
         provider: "corp".into(),
         subject: ScimSubject::ExternalId,
     };
-    Settings { relying_party, provisioning: Some(provisioning), ..Settings::default() }
+    // The same at every start.
+    let content_keys = ContentKeys::default().with_another(&Counted(AtomicU64::new(7)));
+    let provisioning = Some(provisioning);
+    Settings { relying_party, provisioning, content_keys, ..Settings::default() }
 }
 
 pub(crate) fn asking(operation: &str, duration: Option<Window>) -> Ask {

@@ -63,6 +63,12 @@ impl Writer {
         string(out, b",\"host\":", attempt.host);
         string(out, b",\"path\":", attempt.path);
         optional(out, b",\"trace\":", attempt.trace);
+        if let Some(content) = attempt.content {
+            string(out, b",\"content\":{\"commitment\":", &content.commitment);
+            string(out, b",\"key\":", &content.key);
+            string(out, b",\"parts\":", content.parts.as_str());
+            out.push(b'}');
+        }
     }
 
     fn time(&mut self, out: &mut Vec<u8>, time: Timestamp) {
@@ -199,8 +205,8 @@ fn address(out: &mut Vec<u8>, address: IpAddr) {
 #[cfg(test)]
 mod tests {
     use portcullis_model::{
-        BundleDigest, BundleStamp, ClassName, ConnectionId, GrantId, PolicyId, PrincipalId,
-        PrincipalKind, RequestId, Revealed,
+        BundleDigest, BundleStamp, ClassName, ConnectionId, ContentNote, ContentParts, GrantId,
+        PolicyId, PrincipalId, PrincipalKind, RequestId, Revealed,
     };
     use proptest::prelude::*;
 
@@ -246,6 +252,8 @@ mod tests {
             let operation: OperationName = "payments.createRefund".parse().unwrap();
             let policies: Vec<PolicyId> = policies.iter().map(|id| id.parse().unwrap()).collect();
             let bundle = BundleStamp { digest: BundleDigest("sha256:00".into()), generation };
+            let parts = ContentParts { headers: named, body: !named };
+            let content = ContentNote { commitment: host.clone(), key: "k-1".into(), parts };
             let attempt = Attempt {
                 request: RequestId::from_bits(bits),
                 time: Timestamp::new(second, if second < 0 { 0 } else { nanosecond }).unwrap(),
@@ -267,6 +275,7 @@ mod tests {
                 host: &host,
                 path: &path,
                 trace: whole.then_some("0af7651916cd43dd8448eb211c80319c"),
+                content: whole.then_some(&content),
             };
             let (pci, pii): (ClassName, ClassName) = ("pci".parse().unwrap(), "pii".parse().unwrap());
             let masked = [&pci, &pii];

@@ -17,7 +17,7 @@ use std::{
     path::Path,
 };
 
-pub(crate) use self::seal::{Sealer, newest};
+pub(crate) use self::seal::{Sealer, all, newest};
 use crate::tiles::{WIDTH, number_path};
 
 /// Bundles in a segment.

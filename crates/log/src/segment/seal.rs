@@ -14,6 +14,7 @@ use crate::{
     LogError,
     error::SYNC,
     layout::{gone, sync_directory},
+    removal,
     tiles::{Shelf, TileName, WIDTH, decode_hashes, leaf_hash, path_number, split_bundle},
 };
 
@@ -126,14 +127,22 @@ impl Sealer {
     }
 }
 
-/// The number of the newest segment in `log`.
+/// The number of the newest segment that `log` has, or had before it was removed.
 pub(crate) fn newest(log: &Path) -> Result<Option<u64>, LogError> {
-    let mut found = None;
+    let removed = removal::removed(log)?;
+    let last = removed.and_then(|removed| removed.note.removed.last()?.to.checked_sub(1));
+    Ok(all(log)?.last().copied().max(last.map(|last| last / ENTRIES)))
+}
+
+/// The numbers of the segments in `log`, from the oldest on.
+pub(crate) fn all(log: &Path) -> Result<Vec<u64>, LogError> {
+    let mut found = Vec::new();
     collect(&log.join("segment"), &mut String::new(), &mut found)?;
+    found.sort_unstable();
     Ok(found)
 }
 
-fn collect(directory: &Path, path: &mut String, found: &mut Option<u64>) -> Result<(), LogError> {
+fn collect(directory: &Path, path: &mut String, found: &mut Vec<u64>) -> Result<(), LogError> {
     let listed = match fs::read_dir(directory) {
         Ok(listed) => listed,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -147,8 +156,8 @@ fn collect(directory: &Path, path: &mut String, found: &mut Option<u64>) -> Resu
         if name.starts_with('x') {
             path.push('/');
             collect(&file.path(), path, found)?;
-        } else if let Some(number) = path_number(path) {
-            *found = (*found).max(Some(number));
+        } else {
+            found.extend(path_number(path));
         }
         path.truncate(length);
     }

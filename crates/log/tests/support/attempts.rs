@@ -32,6 +32,7 @@ pub(crate) fn attempt(request: u128, path: &str) -> Attempt<'_> {
         host: "payments.test",
         path,
         trace: None,
+        content: None,
     }
 }
 

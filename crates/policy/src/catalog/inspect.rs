@@ -112,13 +112,20 @@ pub(super) fn body(
     match declared {
         Body::Document(declared) => document(declared, content_type, bytes, beside),
         Body::Message(input) => {
-            if !content_type.is_some_and(is_grpc) {
-                return Err(undeclared(content_type, &["application/grpc"]));
-            }
-            let coded = only(headers, &GRPC_ENCODING)?;
-            input.record(bytes, coded.map(str::as_bytes), most).map(Some)
+            let coding = coding(headers)?;
+            input.record(bytes, coding.as_deref(), most).map(Some)
         }
     }
+}
+
+/// How the messages of a call are packed that say so, if its headers say how. A call of anything but messages of
+/// protobuf is undeclared.
+pub(super) fn coding(headers: &HeaderMap) -> Result<Option<Box<[u8]>>, InspectError> {
+    let content_type = only(headers, &header::CONTENT_TYPE)?;
+    if !content_type.is_some_and(is_grpc) {
+        return Err(undeclared(content_type, &["application/grpc"]));
+    }
+    Ok(only(headers, &GRPC_ENCODING)?.map(|coding| coding.as_bytes().into()))
 }
 
 fn document(

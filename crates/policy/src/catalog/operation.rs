@@ -50,6 +50,10 @@ impl HeaderParams {
     }
 }
 
+/// How the messages of a call are packed that say that they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Coding(Option<Box<[u8]>>);
+
 /// Why a request cannot be inspected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InspectError {
@@ -174,6 +178,32 @@ impl Operation {
             Some(declared) => inspect::body(declared, headers, bytes, self.max_body, &beside),
             None => Ok(None),
         }
+    }
+
+    /// How the messages of a call are packed, as its headers say. What is no call of messages of protobuf cannot
+    /// be read as one.
+    pub fn coding(&self, headers: &HeaderMap) -> Result<Coding, InspectError> {
+        inspect::coding(headers).map(Coding)
+    }
+
+    /// One of any number of messages of a call, with its frame and nothing else, as a typed record; `None` if nothing
+    /// of it can be read by policies.
+    pub fn message(&self, coding: &Coding, frame: &[u8]) -> Result<Option<Record>, InspectError> {
+        match &self.body {
+            Some(Body::Message(input)) => {
+                input.record(frame, coding.0.as_deref(), self.max_body).map(Some)
+            }
+            Some(Body::Document(_)) => {
+                let why = "a policy reads this message, and its operation has none by now";
+                Err(InspectError::NotRepresentable(why.to_owned()))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Whether its clients send any number of messages, and not one.
+    pub fn streams_up(&self) -> bool {
+        self.protobuf().is_some_and(|method| method.client_streaming)
     }
 
     pub(super) fn template(&self) -> Option<&Template> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cedar_policy::Effect;
-use portcullis_model::{PolicyId, Window};
+use portcullis_model::{ContentParts, InvalidParts, PolicyId, Window};
 
 use crate::{
     notice::{MOST_TARGETS, NoticeTarget, Notices},
@@ -19,6 +19,7 @@ pub(super) struct Annotations {
     pub(super) terms: Terms,
     pub(super) notices: Notices,
     pub(super) rate_limit: Option<RateLimit>,
+    pub(super) record: ContentParts,
     /// The first one that only a rule may carry.
     pub(super) of_a_rule: Option<String>,
     /// The first one that only requests can have carried out.
@@ -33,11 +34,10 @@ pub(super) struct Mistake {
     pub(super) help: Option<&'static str>,
 }
 
-const NOT_BUILT: [&str; 1] = ["record"];
 const KNOWN: &str = "this version knows @id, @reviews, @max_duration, @max_uses, @idle, @hold, @notify, \
-                     @escalate, @emergency, @rate_limit and @all_services";
+                     @escalate, @emergency, @rate_limit, @record and @all_services";
 /// What means nothing where data is seen: it is not a request, and does not wait like one.
-const OF_REQUESTS: [&str; 3] = ["max_uses", "hold", "rate_limit"];
+const OF_REQUESTS: [&str; 4] = ["max_uses", "hold", "rate_limit", "record"];
 const OF_A_RULE: [&str; 8] =
     ["reviews", "max_duration", "max_uses", "idle", "hold", "notify", "escalate", "emergency"];
 /// An emergency is taken at once, for all that its rule's head matches, and everybody is told at once.
@@ -81,6 +81,14 @@ impl Annotations {
                 self.rate_limit =
                     Some(limit.map_err(|error| (format!("@rate_limit: {error}"), None))?);
             }
+            "record" if effect == Effect::Forbid => {
+                return Err(("@record means nothing on a forbid".to_owned(), None));
+            }
+            "record" => {
+                let parts = value.parse();
+                self.record =
+                    parts.map_err(|error: InvalidParts| (format!("@record: {error}"), None))?;
+            }
             "hold" => self.terms.hold = Some(hold(value)?),
             "emergency" if value != "true" => {
                 return Err(("@emergency takes \"true\" and nothing else".to_owned(), None));
@@ -96,9 +104,6 @@ impl Annotations {
                 return Err(("@all_services means nothing on a forbid".to_owned(), None));
             }
             "all_services" => self.all_services = true,
-            name if NOT_BUILT.contains(&name) => {
-                return Err((format!("@{name} is not supported by this version"), Some(KNOWN)));
-            }
             name => return Err((format!("unknown annotation @{name}"), Some(KNOWN))),
         }
         if let Some(name) = OF_REQUESTS.into_iter().find(|of_requests| *of_requests == name) {

@@ -33,6 +33,7 @@ fn mistake(at: &str, message: impl Into<String>, help: &str) -> Mistake {
 
 /// One policy as the checks see it.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a question of its own")]
 pub(super) struct Checked<'a> {
     pub(super) effect: Effect,
     pub(super) head: &'a Head,
@@ -43,6 +44,8 @@ pub(super) struct Checked<'a> {
     pub(super) holds: bool,
     /// Whether it says `@max_uses`.
     pub(super) counts: bool,
+    /// Whether its `@record` names the body.
+    pub(super) keeps_body: bool,
     /// The first annotation that only requests can have carried out.
     pub(super) of_requests: Option<&'a str>,
     /// The first folder of its file, if it is a service's.
@@ -144,21 +147,18 @@ impl Checked<'_> {
         found
     }
 
-    /// Of a call with any number of messages, only a part could be seen before it is decided.
+    /// A call with any number of messages is never there as a whole before it is decided.
     fn streams(&self, catalog: &Catalog) -> Option<Mistake> {
-        let reads_body = Reads::of(self.clauses).includes(Part::Body);
-        let (at, does) = match (reads_body, self.counts, self.holds) {
-            (true, ..) => ("body", "reads the body of"),
-            (_, true, _) => ("max_uses", "binds a grant to each request of"),
-            (.., true) => ("hold", "keeps requests waiting, as a whole, of"),
+        let (at, does) = match (self.counts, self.holds, self.keeps_body) {
+            (true, ..) => ("max_uses", "binds a grant to each request of"),
+            (_, true, _) => ("hold", "keeps requests waiting, as a whole, of"),
+            (.., true) => ("record", "keeps the body of"),
             (false, false, false) => return None,
         };
         let operations = catalog.services().flat_map(crate::catalog::Service::operations);
-        let streaming = operations.into_iter().find(|operation| {
-            operation.protobuf().is_some_and(|method| method.client_streaming)
-                && (self.counts || self.holds || operation.body_type().is_some())
-                && self.concerns(operation)
-        })?;
+        let streaming = operations
+            .into_iter()
+            .find(|operation| operation.streams_up() && self.concerns(operation))?;
         let message = format!(
             "this policy {does} {}, whose clients send a stream of messages",
             streaming.name()

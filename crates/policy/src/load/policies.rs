@@ -221,6 +221,7 @@ impl Place<'_> {
             literals,
             terms,
             rate_limit: annotations.rate_limit,
+            record: annotations.record,
             notices: annotations.notices,
         })
     }
@@ -244,6 +245,7 @@ impl Place<'_> {
             all_services: annotations.all_services,
             holds: annotations.terms.hold.is_some(),
             counts: annotations.terms.max_uses.is_some(),
+            keeps_body: annotations.record.body,
             of_requests: annotations.of_requests,
             folder: folder.filter(is_service),
         };

@@ -233,6 +233,8 @@ fn who_is_told_and_what_lies_unused_is_said_rightly_or_does_not_load() {
                   Action::\"payments.createRefund\", resource in Service::\"payments\");";
     let found = load_errors(forbid);
     assert_eq!(found[0].message, "@rate_limit means nothing on a forbid");
+    let forbid = forbid.replace("@rate_limit(\"5/1m\")", "@record(\"body\")");
+    assert_eq!(load_errors(&forbid)[0].message, "@record means nothing on a forbid");
 }
 
 #[test]
@@ -249,7 +251,11 @@ fn an_annotation_that_means_nothing_does_not_load() {
         ),
         ("@hold(\"2h\")", rule, "@hold: `2h` is longer than 1h"),
         ("@hold(\"2m\")", "", "@hold means something on a rule only"),
-        ("@record(\"body\")", "", "@record is not supported by this version"),
+        (
+            "@record(\"bodies\")",
+            "",
+            "@record: `bodies` names no parts of a request; write headers, body, or headers,body",
+        ),
         ("@reviews(\"6\")", rule, "@reviews takes a number from 0 to 5, not `6`"),
         ("@reviews(\"-1\")", rule, "@reviews takes a number from 0 to 5, not `-1`"),
         ("@reviews(\"01\")", rule, "@reviews takes a number from 0 to 5, not `01`"),

@@ -47,6 +47,12 @@ impl EventLog for LogEvents {
             .collect())
     }
 
+    async fn removed(&self) -> Result<Vec<(u64, u64)>, LogUnavailable> {
+        let removed = self.read(Reader::removed).await?;
+        let ranges = removed.map(|removed| removed.note.removed).unwrap_or_default();
+        Ok(ranges.into_iter().map(|range| (range.from, range.to)).collect())
+    }
+
     async fn file(&self, path: &str) -> Result<Option<Vec<u8>>, LogUnavailable> {
         let path = path.to_owned();
         self.read(move |reader| reader.file(&path)).await

@@ -5,7 +5,8 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use async_trait::async_trait;
 use portcullis_control::{Control, OpenConnection, Snapshots, ports as control};
 use portcullis_model::{
-    ClassName, ConnectionId, GrantId, OperationName, Principal, PrincipalId, RefusalId, RequestId,
+    ClassName, ConnectionId, GrantId, OperationName, PolicyId, Principal, PrincipalId, RefusalId,
+    RequestId,
 };
 use portcullis_policy::{Snapshot, rate_limit::RateLimit};
 use portcullis_proxy::ports::{
@@ -161,6 +162,10 @@ impl RegisteredConnection for Registered {
         self.0.met(classes);
     }
 
+    fn denied_by(&mut self, policies: &[PolicyId]) {
+        self.0.denied_by(policies.to_vec());
+    }
+
     fn ended(self: Box<Self>, why: ConnectionEnd, bytes_up: u64, bytes_down: u64) {
         self.0.ended(word(why), bytes_up, bytes_down);
     }
@@ -177,6 +182,8 @@ const fn word(why: ConnectionEnd) -> &'static str {
         ConnectionEnd::PolicyChanged => "policy_changed",
         ConnectionEnd::Closed => "closed",
         ConnectionEnd::Flooding => "flooding",
+        ConnectionEnd::MessageDenied => "message_denied",
+        ConnectionEnd::MessageUnreadable => "message_unreadable",
         ConnectionEnd::Idle => "idle",
         ConnectionEnd::TooMuch => "too_much",
         ConnectionEnd::Opaque => "opaque",

@@ -13,6 +13,11 @@ pub(crate) fn until(end: Timestamp, now: Timestamp) -> String {
     }
 }
 
+/// `2026-11-22T14:32:07Z`, for what is compared with other logs: people need no fractions.
+pub(crate) fn utc(time: Timestamp) -> String {
+    time.strftime("%FT%TZ").to_string()
+}
+
 /// `14:32` on the same day, the date with it on another.
 pub(crate) fn at(time: Timestamp, now: Timestamp) -> String {
     in_zone(time, now, &TimeZone::system())

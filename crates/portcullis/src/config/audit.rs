@@ -1,6 +1,7 @@
 //! `audit`: where the record is kept, how often it is signed, and where it is copied to.
 
 mod anchors;
+mod retention;
 mod ship;
 
 use std::{path::PathBuf, time::Duration};
@@ -9,7 +10,7 @@ use portcullis_model::Window;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use self::anchors::Anchor;
+use self::{anchors::Anchor, retention::Retention};
 pub(crate) use self::{
     anchors::AnchorPlace,
     ship::{S3, Ship, ShipTo},
@@ -40,6 +41,14 @@ pub(crate) struct Audit {
     #[schemars(with = "Option<String>")]
     #[serde(serialize_with = "super::tcp::size", skip_serializing_if = "Option::is_none")]
     pub(crate) most: Option<Size>,
+    /// The file of the keys that what `@record` keeps of requests is encrypted with; `contents.keys` in
+    /// `directory` if absent. Made at the first start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) content_keys: Option<PathBuf>,
+    /// What is older is removed, by whole sealed segments, after the record said so: `400d`, or `forever`.
+    #[schemars(with = "String")]
+    #[serde(serialize_with = "super::as_text")]
+    pub(crate) retention: Retention,
     /// Where it is copied to while it is written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ship: Option<Ship>,
@@ -52,6 +61,10 @@ impl Audit {
         let every = section.field("checkpoint_every");
         let every = every.map_or_else(|| Window::new(Duration::from_secs(1)).ok(), |f| pace(&f));
         let ship = section.field("ship").map(|field| Ship::read(&field, demo.unwrap_or(false)));
+        let keys = section.field("content_keys");
+        let keys = keys.map(|field| field.text().map(PathBuf::from));
+        let retention = section.field("retention");
+        let retention = retention.map_or(Some(Retention::default()), |field| field.parsed());
         let most = section.field("most").map(|field| most(&field));
         let anchors = section.field("anchors").map(|field| Anchor::list(&field));
         section.finish();
@@ -60,8 +73,16 @@ impl Audit {
             checkpoint_every: every?,
             anchors: anchors.unwrap_or_default(),
             most: most.map_or(Some(None), |read| read.map(Some))?,
+            content_keys: keys.map_or(Some(None), |read| read.map(Some))?,
+            retention: retention?,
             ship: ship.map_or(Some(None), |read| read.map(Some))?,
         })
+    }
+
+    /// The file of the keys that what `@record` keeps is encrypted with.
+    pub(crate) fn content_keys(&self) -> PathBuf {
+        let beside = || self.directory.join("contents.keys");
+        self.content_keys.clone().unwrap_or_else(beside)
     }
 }
 

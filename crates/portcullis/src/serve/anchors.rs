@@ -2,6 +2,7 @@
 //! there. A log that was set back does not go on: at start it is not opened, and later nothing more is
 //! written.
 
+mod bucket;
 mod file;
 mod webhook;
 
@@ -24,7 +25,7 @@ use prometheus_client::{
 };
 use tokio::runtime::Handle;
 
-use self::{file::AnchorFile, webhook::AnchorWebhook};
+use self::{bucket::AnchorBucket, file::AnchorFile, webhook::AnchorWebhook};
 use crate::config::{AnchorPlace, Loaded};
 
 /// After a failure it is tried again so soon, or at its pace if that is sooner.
@@ -69,11 +70,15 @@ impl From<NotContinued> for Trouble {
     }
 }
 
-/// Before the log is opened: is it at least what the files say that it was? A file that cannot be read
-/// is said, and looked at again before anything is added to it.
-pub(super) fn check(loaded: &Loaded) -> Result<()> {
+/// Before the log is opened: is it at least what the files and buckets say that it was? One that cannot be
+/// read is said, and looked at again before anything is added to it.
+pub(super) async fn check(loaded: &Loaded) -> Result<()> {
     let audit = loaded.base.join(&loaded.config.audit.directory);
     for anchor in &loaded.config.audit.anchors {
+        if let AnchorPlace::Bucket { to, access } = &anchor.place {
+            let bucket = AnchorBucket::open(to, access, &loaded.base)?;
+            check_bucket(&audit, &bucket, &to.to_string()).await?;
+        }
         let AnchorPlace::File { file } = &anchor.place else { continue };
         let file = loaded.base.join(file);
         let place = file.display();
@@ -99,6 +104,22 @@ pub(super) fn check(loaded: &Loaded) -> Result<()> {
     Ok(())
 }
 
+async fn check_bucket(audit: &Path, bucket: &AnchorBucket, place: &str) -> Result<()> {
+    match bucket.newest().await {
+        Ok(None) => {
+            tracing::warn!(anchor = place, "there are no anchored checkpoints yet");
+            Ok(())
+        }
+        Ok(Some(newest)) if newest.size > 0 => compare(audit, &newest)
+            .with_context(|| format!("{place} holds the checkpoint of {} records", newest.size)),
+        Ok(Some(_)) => Ok(()),
+        Err(error) => {
+            tracing::error!(anchor = place, %error, "anchored checkpoints cannot be read, nothing is compared yet");
+            Ok(())
+        }
+    }
+}
+
 fn compare(audit: &Path, newest: &Anchored) -> Result<()> {
     let advice = "bring the newer log back; if it is lost for good, move the anchors away, so that \
                   auditors find them, and start a new log in another directory";
@@ -120,6 +141,9 @@ impl Anchors {
             let (mut place, kind) = match &anchor.place {
                 AnchorPlace::File { file } => {
                     (Place::File(AnchorFile::new(loaded.base.join(file))), "file")
+                }
+                AnchorPlace::Bucket { to, access } => {
+                    (Place::Bucket(AnchorBucket::open(to, access, &loaded.base)?), "s3")
                 }
                 AnchorPlace::Webhook { webhook, token } => {
                     let token = token.as_ref().map(|token| token.resolve(&loaded.base));
@@ -156,6 +180,7 @@ struct Source {
 #[derive(Debug)]
 enum Place {
     File(AnchorFile),
+    Bucket(AnchorBucket),
     Webhook(AnchorWebhook),
 }
 
@@ -168,6 +193,7 @@ async fn turn(
 ) -> Option<Duration> {
     let anchored = match place {
         Place::File(file) => file.bring(&source.reader, &source.keys).await,
+        Place::Bucket(bucket) => bucket.bring(&source.reader, &source.keys).await,
         Place::Webhook(webhook) => webhook.bring(&source.reader, &source.keys).await,
     };
     match anchored {

@@ -67,6 +67,7 @@ pub(super) fn open(
         journals: Arc::new(LogJournals(house.log.handle())),
         consumption: Arc::clone(&ports) as _,
         limits: Arc::clone(&ports) as _,
+        contents: Arc::clone(&ports) as _,
         refusals: Arc::clone(&ports) as _,
         approvals: Arc::clone(&ports) as _,
         browsers: Arc::clone(&ports) as _,

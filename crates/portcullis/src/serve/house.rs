@@ -7,7 +7,9 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use portcullis_control::{Control, ControlParts, Settings, ports::PeopleProvider};
+use portcullis_control::{
+    Control, ControlParts, Settings, keeping::Retention, ports::PeopleProvider,
+};
 use portcullis_identity::{Pace, ProviderClient, RelyingParty, Workloads};
 use portcullis_log::{Log, LogError, LogOptions, Reader};
 use portcullis_model::{Clock, Entropy};
@@ -22,9 +24,11 @@ use super::{
     keys, sealed,
 };
 use crate::{
-    adapters::{self, Around, LogEvents, ProvidedPeople, TokenVerifier, Webhooks},
+    adapters::{self, Around, KeptRecord, LogEvents, ProvidedPeople, TokenVerifier, Webhooks},
     ambient::{SystemClock, SystemEntropy},
     config::{Config, Loaded, Size},
+    content_keys,
+    ship::{self, Shipping},
 };
 
 /// Beyond its draining, another process that ends may take so long to let go.
@@ -40,6 +44,7 @@ pub(super) struct House {
     pub(super) store: Arc<dyn Store>,
     pub(super) log: Log,
     pub(super) anchors: Anchors,
+    pub(super) shipping: Option<Arc<Shipping>>,
 }
 
 impl House {
@@ -55,13 +60,14 @@ impl House {
         let Loaded { config, base, .. } = loaded;
         // Another process that is about to end may still have them: it is waited for.
         let mut patience = Patience::new(config.shutdown.drain.get());
-        anchors::check(loaded).context("the record is not what its anchors say")?;
+        anchors::check(loaded).await.context("the record is not what its anchors say")?;
         let log = loop {
             match open_log(config, base, &clock, &entropy) {
                 Err(LogError::InUse(_)) if patience.lasts() => patience.wait("the record").await,
                 opened => break opened.context("the record cannot be opened")?,
             }
         };
+        let shipping = ship::start(loaded, log.directory(), runtime)?;
         let path = config.store.path();
         let store: Arc<dyn Store> = loop {
             match open_store(path).await? {
@@ -84,7 +90,10 @@ impl House {
             bundle_source: loaded.bundle.clone(),
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
-            settings: settings(loaded, &entropy)?,
+            settings: Settings {
+                retention: Some(retention(config, &log, shipping.clone())?),
+                ..settings(loaded, &entropy)?
+            },
             people: people(loaded, &client, &clock, runtime)?,
             workloads: Arc::new(TokenVerifier(Arc::clone(&workloads))),
             notifier: Arc::new(Webhooks::new()?),
@@ -97,8 +106,18 @@ impl House {
         });
         let control = control.await.context("control cannot start")?;
         let anchors = Anchors::start(loaded, &log, runtime)?;
-        Ok(Self { control, workloads, clock, entropy, store, log, anchors })
+        Ok(Self { control, workloads, clock, entropy, store, log, anchors, shipping })
     }
+}
+
+fn retention(
+    config: &Config,
+    log: &Log,
+    shipping: Option<Arc<Shipping>>,
+) -> Result<Retention, LogError> {
+    let (kept, reader) = (config.audit.retention, Reader::open(log.directory())?);
+    let keeper = KeptRecord::new(reader, log.keys().clone(), shipping);
+    Ok(Retention { after: kept.after(), policy: kept.to_string(), keeper: Arc::new(keeper) })
 }
 
 fn settings(loaded: &Loaded, entropy: &Arc<dyn Entropy>) -> Result<Settings> {
@@ -118,6 +137,10 @@ fn settings(loaded: &Loaded, entropy: &Arc<dyn Entropy>) -> Result<Settings> {
         methods: config.identity.methods(),
         sealing: sealed::sealing(loaded, entropy.as_ref())?,
         provisioning: scim.map(|scim| scim.provisioning(base)).transpose()?,
+        content_keys: content_keys::open(
+            &base.join(config.audit.content_keys()),
+            entropy.as_ref(),
+        )?,
         // Beside the log, which it is made from.
         index: Some(base.join(&config.audit.directory).join("index.db")),
         ..Settings::default()

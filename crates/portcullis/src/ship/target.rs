@@ -23,14 +23,14 @@ const SLOWEST: Duration = Duration::from_mins(2);
 
 /// One place.
 #[derive(Debug)]
-pub(super) enum Target {
+pub(crate) enum Target {
     Folder(PathBuf),
     Bucket { store: Arc<dyn ObjectStore>, prefix: String },
 }
 
 /// Why a file did not get there.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum TargetError {
+pub(crate) enum TargetError {
     #[error("`{}`: {source}", path.display())]
     Folder { path: PathBuf, source: io::Error },
     #[error("`{}` is not there: make the folder, or mount what it is on", .0.display())]
@@ -73,19 +73,23 @@ fn reason(error: &Error) -> String {
 }
 
 impl Target {
-    pub(super) fn open(ship: &Ship, base: &Path) -> Result<Self> {
+    pub(crate) fn open(ship: &Ship, base: &Path) -> Result<Self> {
         match (&ship.to, &ship.s3) {
             (ShipTo::Bucket { bucket, prefix }, Some(s3)) => {
-                let store = store(bucket, s3, base).context("the record cannot be shipped")?;
-                Ok(Self::Bucket { store, prefix: prefix.clone() })
+                Self::bucket(bucket, prefix, s3, base).context("the record cannot be shipped")
             }
             (ShipTo::Bucket { .. }, None) => anyhow::bail!("a bucket needs credentials"),
             (ShipTo::Folder(path), _) => Ok(Self::Folder(path.clone())),
         }
     }
 
+    /// A place in a bucket.
+    pub(crate) fn bucket(bucket: &str, prefix: &str, s3: &S3, base: &Path) -> Result<Self> {
+        Ok(Self::Bucket { store: store(bucket, s3, base)?, prefix: prefix.to_owned() })
+    }
+
     /// Puts a file there as a whole: whoever reads sees it or does not. Durable when this returns.
-    pub(super) async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), TargetError> {
+    pub(crate) async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), TargetError> {
         match self {
             Self::Folder(folder) => {
                 on_disk(folder, name, move |root, path| write(root, path, &bytes)).await
@@ -98,7 +102,7 @@ impl Target {
     }
 
     /// What is there; `None` in a place that is, and has no such file.
-    pub(super) async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, TargetError> {
+    pub(crate) async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, TargetError> {
         match self {
             Self::Folder(folder) => {
                 let read = |_: &Path, path: &Path| match fs::read(path) {
@@ -120,12 +124,16 @@ impl Target {
         }
     }
 
-    pub(super) async fn remove(&self, name: &str) -> Result<(), TargetError> {
+    /// Removes a file, for good when this returns; one that is not there does no harm.
+    pub(crate) async fn remove(&self, name: &str) -> Result<(), TargetError> {
         match self {
-            Self::Folder(folder) => on_disk(folder, name, |_, path| fs::remove_file(path)).await,
+            Self::Folder(folder) => on_disk(folder, name, |_, path| unlink(path)).await,
             Self::Bucket { store, prefix } => {
                 let removed = store.delete(&key(prefix, name)).await;
-                removed.map_err(|source| TargetError::Bucket { doing: "delete", source })
+                match removed {
+                    Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+                    Err(source) => Err(TargetError::Bucket { doing: "delete", source }),
+                }
             }
         }
     }
@@ -171,6 +179,14 @@ fn store(bucket: &str, s3: &S3, base: &Path) -> Result<Arc<dyn ObjectStore>> {
 
 fn key(prefix: &str, name: &str) -> Key {
     Key::from(format!("{prefix}/{name}"))
+}
+
+fn unlink(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Ok(()) => path.parent().map_or(Ok(()), |parent| fs::File::open(parent)?.sync_all()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 fn write(root: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {

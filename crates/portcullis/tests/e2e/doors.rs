@@ -229,6 +229,9 @@ fn m13_m14_every_change_through_a_door_is_on_record() {
     walk(&lea, "POST /v1/incidents/{id}/reopen", "PD-1", None, "incident_opened");
     let on_call = Some(json!({"people": ["corp:ana"]}));
     walk(&lea, "PUT /v1/schedules/{name}", "primary", on_call, "schedule_changed");
+    let made = walk(&ana, "POST /v1/audit/holds", "", legal_hold(), "legal_hold_placed");
+    let over = Some(json!({"reason": "closed"}));
+    walk(&ana, "POST /v1/audit/holds/{id}/release", id(&made), over, "legal_hold_released");
     payments.house.write_policy("extra.cedar", "// another bundle\n");
     let before = count(&payments, "bundle_activated");
     payments.house.signal("HUP");
@@ -247,6 +250,10 @@ fn m13_m14_every_change_through_a_door_is_on_record() {
     payments.event("record_read", |event| event["principal"]["id"] == "corp:sam");
 }
 
+fn legal_hold() -> Option<Value> {
+    Some(json!({"scope": {"principal": "corp:ben"}, "reason": "case 7"}))
+}
+
 fn all_doors_are_known(payments: &Payments, mut walked: BTreeSet<String>) {
     walked.extend(["POST /v1/device/token", "POST /v1/connections/{id}/close"].map(str::to_owned));
     walked.extend(CHANGES_NOTHING.map(str::to_owned));
@@ -257,8 +264,9 @@ fn all_doors_are_known(payments: &Payments, mut walked: BTreeSet<String>) {
 }
 
 /// Doors with credentials of their own, whose events `jobs` and `directory` look for; and those to what
-/// is not configured here, with which `sealed`, `exports` and `alerts` deal, and `reports`.
-const ELSEWHERE: [&str; 16] = [
+/// is not configured here, with which `sealed`, `exports` and `alerts` deal, `reports` and `erasure`.
+const ELSEWHERE: [&str; 17] = [
+    "POST /v1/audit/contents/{seq}/erase",
     "POST /v1/exports/{name}/test",
     "POST /v1/alerts/{webhook}/test",
     "POST /v1/reports/access/sign-offs",

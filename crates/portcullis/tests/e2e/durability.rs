@@ -1,6 +1,6 @@
 //! The record on disks that are full, fail or tear what is written: refused meanwhile, nothing lost.
 
-mod shipping;
+pub(crate) mod shipping;
 
 use std::{
     collections::HashMap,

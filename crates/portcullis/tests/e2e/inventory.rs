@@ -24,7 +24,9 @@ const READ: [(&str, &str); 4] = [
 ];
 
 /// So is reading these, which `proofs` and `evidence` do.
-const READ_ELSEWHERE: [&str; 4] = [
+/// And `erasure`.
+const READ_ELSEWHERE: [&str; 5] = [
+    "GET /v1/audit/contents/{seq}",
     "GET /v1/audit/proof/consistency",
     "GET /v1/audit/proof/inclusion",
     "GET /v1/audit/proof/record",

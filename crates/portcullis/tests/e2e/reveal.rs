@@ -73,6 +73,7 @@ const OPERATIONS: &str = "operations:\n  inline:\n    getOrder: GET /orders/{id}
 mod asked;
 mod calls;
 mod ends;
+mod met;
 mod orders;
 mod reported;
 

@@ -61,7 +61,7 @@ fn mixed(n: u64) -> u64 {
     (n ^ (n >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 33
 }
 
-fn grant(n: u64) -> GrantId {
+pub(crate) fn grant(n: u64) -> GrantId {
     GrantId::from_bits((1 << 80) | u128::from(n / 2_000))
 }
 
@@ -114,6 +114,7 @@ async fn write(journal: &CoreJournal, common: &Common, n: u64) {
         host: "payments.example.com",
         path: &path,
         trace: Some("0af7651916cd43dd8448eb211c80319c"),
+        content: None,
     };
     let revealed = [Revealed { class: &common.class, grant: Some(grant(n)) }];
     let outcome = Outcome {
@@ -132,7 +133,7 @@ async fn write(journal: &CoreJournal, common: &Common, n: u64) {
 }
 
 /// A long past, written by the log itself.
-fn write_past(payments: &Payments, count: u64) {
+pub(crate) fn write_past(payments: &Payments, count: u64) {
     let directory = payments.house.dir().join("audit");
     let public = fs::read_to_string(directory.join("log.pub")).unwrap();
     let name = public.split('+').next().unwrap().to_owned();

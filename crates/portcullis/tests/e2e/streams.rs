@@ -58,6 +58,11 @@ impl Peer {
     pub(crate) fn of(child: Child) -> Self {
         Self(child)
     }
+
+    /// What it prints.
+    pub(crate) fn output(&mut self) -> BufReader<ChildStdout> {
+        BufReader::new(self.0.stdout.take().unwrap())
+    }
 }
 
 impl Drop for Peer {

@@ -32,10 +32,8 @@ impl Live {
             register(core, watch);
         }
         // What changed between the decision and now was told to others only.
-        let end = watch.standing.borrow_mut().ended_in(core, &core.snapshot(), core.now());
-        if let Some(end) = end {
-            register(core, watch);
-            watch.cut(end);
+        if let Some(end) = watch.ended_in(core, &core.snapshot(), core.now()) {
+            cut_on_record(core, watch, end);
         }
         if core.stopping.get() {
             watch.cut(ConnectionEnd::ShuttingDown);
@@ -93,11 +91,9 @@ pub(crate) async fn watch_all(core: Rc<Core>) {
 fn snapshot_moved(core: &Rc<Core>) {
     let (snapshot, now) = (core.snapshot(), core.now());
     for watch in core.live.current() {
-        let end = watch.standing.borrow_mut().ended_in(core, &snapshot, now);
-        if let Some(end) = end {
+        if let Some(end) = watch.ended_in(core, &snapshot, now) {
             // INVARIANT: whoever waits for the end of what is cut here finds it registered.
-            register(core, &watch);
-            watch.cut(end);
+            cut_on_record(core, &watch, end);
         }
     }
     core.parts.connections.looked(core.number, snapshot.version());
@@ -135,12 +131,19 @@ fn time_moved(core: &Rc<Core>) {
     crate::record::counted(core, false);
 }
 
+/// Cuts a connection, however young it is, so that its end is on record.
+pub(crate) fn cut_on_record(core: &Rc<Core>, watch: &Rc<Watch>, end: ConnectionEnd) {
+    register(core, watch);
+    watch.cut(end);
+}
+
 /// Shows a connection to others, once, and closes it when they ask for it.
 fn register(core: &Rc<Core>, watch: &Rc<Watch>) {
     if watch.registered.replace(true) {
         return;
     }
     core.metrics.watched(1);
+    watch.standing.borrow().told(watch.id);
     let (core, watch) = (Rc::clone(core), Rc::clone(watch));
     let mut registered = core.parts.connections.opened(watch.info());
     tokio::task::spawn_local(async move {
@@ -152,6 +155,9 @@ fn register(core: &Rc<Core>, watch: &Rc<Watch>) {
         let met = watch.standing.borrow().met();
         if !met.is_empty() {
             registered.met(met);
+        }
+        if let Some(policies) = watch.deniers() {
+            registered.denied_by(&policies);
         }
         registered.ended(why, up, down);
         core.metrics.watched(-1);

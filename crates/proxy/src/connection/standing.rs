@@ -8,8 +8,12 @@ use std::{
 
 use jiff::Timestamp;
 use portcullis_identity::{introspection::Again, sealed::Opened};
-use portcullis_model::{ClassName, Grant, GrantId, SignInId};
-use portcullis_policy::{Pass, Sensitive, Snapshot, Subject, catalog::Service};
+use portcullis_model::{ClassName, ConnectionId, ContentParts, Grant, GrantId, PolicyId, SignInId};
+use portcullis_policy::{
+    Known, Pass, Record, Sensitive, Snapshot, Subject,
+    catalog::{Operation, Service},
+    rate_limit::RateLimit,
+};
 
 use crate::{core::Core, decide::Question, ports::ConnectionEnd, reveal::Met, sealed};
 
@@ -35,9 +39,28 @@ pub(crate) struct Standing {
     generation: u64,
     facts: (u64, u64),
     rereads_time: bool,
+    rate_limit: Option<RateLimit>,
+    /// What is kept of its request.
+    record: ContentParts,
+    /// Its client sends messages, each of which is decided.
+    is_read: bool,
     data: Data,
     /// What lets it show sensitive data. Rare: on the heap.
     shows: Option<Box<[Standing]>>,
+}
+
+/// Why a message is not carried, and the policies that say so, if any do.
+#[derive(Debug)]
+pub(crate) struct NotCarried {
+    pub(crate) why: ConnectionEnd,
+    pub(crate) by: Arc<[PolicyId]>,
+}
+
+impl NotCarried {
+    /// It is not about the message.
+    fn as_a_whole(why: ConnectionEnd) -> Self {
+        Self { why, by: [].into() }
+    }
 }
 
 /// By which rules the data is masked that a connection carries down.
@@ -122,7 +145,7 @@ impl Standing {
     ) -> Self {
         let (now, uptime) = (question.context.now, Instant::now());
         let grant = pass.grant().map(|grant| Used::new(grant, now, uptime));
-        let rereads_time = pass.rereads_time();
+        let (rereads_time, rate_limit) = (pass.rereads_time(), pass.rate_limit());
         let ends_by = by_uptime(ends_at, now, uptime);
         let facts = (0, 0);
         Self {
@@ -137,6 +160,9 @@ impl Standing {
             generation,
             facts,
             rereads_time,
+            rate_limit,
+            record: pass.record(),
+            is_read: false,
             data: Data::NotYet,
             shows: None,
         }
@@ -154,6 +180,13 @@ impl Standing {
         match &self.data {
             Data::NotYet | Data::Plain => Vec::new(),
             Data::Masked(rules, met) => met.names(rules).into_iter().cloned().collect(),
+        }
+    }
+
+    /// Others see the connection from now on, and will hear what it met.
+    pub(crate) fn told(&self, id: ConnectionId) {
+        if let Data::Masked(_, met) = &self.data {
+            met.goes_on(id);
         }
     }
 
@@ -178,6 +211,12 @@ impl Standing {
     #[must_use]
     pub(crate) fn by_sealed(self, sealed: Option<Arc<Opened>>) -> Self {
         Self { sealed, ..self }
+    }
+
+    /// The same, and each message that its client sends is decided.
+    #[must_use]
+    pub(crate) fn read(self) -> Self {
+        Self { is_read: true, ..self }
     }
 
     pub(crate) fn question(&self) -> &Question {
@@ -309,6 +348,65 @@ impl Standing {
         }
     }
 
+    /// Whether policies of `snapshot` read each message that its client sends, and nobody does.
+    pub(crate) fn is_unread_in(&self, snapshot: &Snapshot) -> bool {
+        let (bundle, operation) = (snapshot.bundle(), &self.question.operation);
+        let streams_up = bundle.catalog().operation(operation).is_some_and(Operation::streams_up);
+        !self.is_read && streams_up && bundle.demands(operation).body
+    }
+
+    /// Asks whether a message with this body may be carried; from then on, that is what it stands on.
+    pub(crate) fn carry(
+        &mut self,
+        core: &Core,
+        snapshot: &Snapshot,
+        now: Timestamp,
+        body: Option<Record>,
+    ) -> Result<(), NotCarried> {
+        if let Some(end) = self.timed_out(snapshot, now, Instant::now()) {
+            return Err(NotCarried::as_a_whole(end));
+        }
+        let over = self.sealed_over(core, snapshot, now).map_err(NotCarried::as_a_whole)?;
+        let snapshot = over.as_ref().unwrap_or(snapshot);
+        let mut question = self.question_at(now);
+        question.context.body = Known::Value(body);
+        if question.locate(core, snapshot).is_err() {
+            return Err(NotCarried::as_a_whole(ConnectionEnd::PolicyChanged));
+        }
+        let pass = question.pass(core, snapshot).filter(|pass| self.covers(pass));
+        let pass = pass.or_else(|| {
+            // Another grant may come first in order; this stream stands on its own.
+            let only = Question { only: Some(self.grant()?), ..question.clone() };
+            only.pass(core, snapshot).filter(|pass| self.covers(pass))
+        });
+        let Some(pass) = pass else {
+            let verdict = question.ask(core, snapshot);
+            return Err(NotCarried { why: ConnectionEnd::MessageDenied, by: verdict.policies });
+        };
+        self.rereads_time = pass.rereads_time();
+        self.question = Rc::new(question);
+        Ok(())
+    }
+
+    /// Whether what `pass` stands on is on record for this connection, and counted: a message can begin nothing.
+    fn covers(&self, pass: &Pass) -> bool {
+        let (kept, wanted) = (self.record, pass.record());
+        let is_kept = (kept.headers || !wanted.headers) && (kept.body || !wanted.body);
+        let grant = pass.grant().map(|grant| grant.id);
+        is_kept
+            && grant.is_none_or(|grant| self.grant() == Some(grant))
+            && pass.grant().is_none_or(|grant| grant.max_uses.is_none())
+            && pass.rate_limit().is_none_or(|limit| self.rate_limit == Some(limit))
+    }
+
+    /// What is asked at `now`.
+    fn question_at(&self, now: Timestamp) -> Question {
+        let mut question = Question::clone(&self.question);
+        question.context.auth_age += now.duration_since(question.context.now);
+        question.context.now = now;
+        question
+    }
+
     /// Asks the same question again.
     fn denied(
         &mut self,
@@ -316,10 +414,7 @@ impl Standing {
         snapshot: &Snapshot,
         now: Timestamp,
     ) -> Option<ConnectionEnd> {
-        let mut question = Question::clone(&self.question);
-        let age = now.duration_since(question.context.now);
-        question.context.auth_age += age;
-        question.context.now = now;
+        let mut question = self.question_at(now);
         if question.locate(core, snapshot).is_err() {
             return Some(ConnectionEnd::PolicyChanged);
         }

@@ -3,13 +3,14 @@
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
+    sync::Arc,
     task::Waker,
     time::Instant,
 };
 
 use jiff::Timestamp;
-use portcullis_model::{ConnectionId, InstanceName, RequestId};
-use portcullis_policy::bundle::TcpLimits;
+use portcullis_model::{ConnectionId, InstanceName, PolicyId, RequestId};
+use portcullis_policy::{Snapshot, bundle::TcpLimits};
 use tokio::sync::Notify;
 
 use super::{Data, Standing, bounds::Bounds};
@@ -61,6 +62,7 @@ impl Opening {
             failed_up: Cell::new(false),
             starved: Cell::new(false),
             chatter: Cell::new(0),
+            denied_by: RefCell::default(),
             has_owner: Cell::new(false),
         });
         core.live.add(&core, &watch);
@@ -94,10 +96,36 @@ pub(crate) struct Watch {
     starved: Cell<bool>,
     /// Frames that carry nothing, less what there may be.
     chatter: Cell<u32>,
+    /// What a message of its client was denied by.
+    denied_by: RefCell<Option<Arc<[PolicyId]>>>,
     has_owner: Cell<bool>,
 }
 
 impl Watch {
+    /// Why it must end in `snapshot`.
+    pub(crate) fn ended_in(
+        &self,
+        core: &Core,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Option<ConnectionEnd> {
+        let mut standing = self.standing.borrow_mut();
+        standing.ended_in(core, snapshot, now).or_else(|| {
+            let unread = self.is_uploading() && standing.is_unread_in(snapshot);
+            unread.then_some(ConnectionEnd::PolicyChanged)
+        })
+    }
+
+    /// A message of its client was denied by these.
+    pub(crate) fn denied_by(&self, policies: Arc<[PolicyId]>) {
+        self.denied_by.replace(Some(policies));
+    }
+
+    /// What a message of its client was denied by, if one was.
+    pub(crate) fn deniers(&self) -> Option<Arc<[PolicyId]>> {
+        self.denied_by.borrow().clone()
+    }
+
     /// Tells both directions to end, and why.
     pub(crate) fn cut(&self, end: ConnectionEnd) {
         if self.cut.get().is_some() {

@@ -22,7 +22,7 @@ use super::{
     grant_header, masked, opening,
 };
 use crate::{
-    body::{DownBody, Download, UpBody, Whole},
+    body::{DownBody, Download, Messages, UpBody, Whole},
     busy_poll::Piece,
     canonical::{Speaks, is_grpc},
     connection::{Opening, Watch},
@@ -44,7 +44,7 @@ pub(crate) async fn forward(
     admitted: Admitted,
 ) -> Result<Response<DownBody>, Refusal> {
     let Admitted { pass, question, request: mut canonical, payload } = admitted;
-    let was_read = payload.whole().is_some();
+    let was_read = !matches!(payload, Payload::Streaming);
     let once = consume::is_counted(&pass);
     // What is spent is not sent twice: a pooled connection may have been closed since it was used.
     let kind = if once { Kind::Once } else { Kind::Any };
@@ -57,14 +57,12 @@ pub(crate) async fn forward(
     };
     let protocol = if canonical.speaks == Speaks::Grpc { "grpc" } else { "http" };
     let opening = opening(exchange, &pass, &question, &destination.instance, protocol);
-    let streams_up = exchange.body.as_ref().is_some_and(|body| !body.is_end_stream());
-    let (watched, mut opening) =
-        if streams_up { (Some(Watched::new(opening.open())), None) } else { (None, Some(opening)) };
+    let (watched, mut opening) = watched_up(exchange, &payload, opening);
     let watch = watched.as_ref().map(|watched| Rc::clone(&watched.0));
-    let body = upload(exchange, payload, watch);
+    let body = upload(exchange, payload, watch)?;
     // Read only where the beginning of an answer is waited for, too; how long an upload took is not held
     // against the answer.
-    let begun = (exchange.sight.is_some() && !streams_up).then(Instant::now);
+    let begun = (exchange.sight.is_some() && watched.is_none()).then(Instant::now);
     let most = destination.lane.endpoint().service().settings.timeouts.request.get();
     if was_read {
         // What it took to read the body, and to wait, is gone: here and at the upstream.
@@ -99,12 +97,40 @@ pub(crate) async fn forward(
     };
     let connection = watch.as_ref().filter(|watch| watch.is_long_lived()).map(|watch| watch.id);
     let download = Download::new(incoming, Some(lane), watch, opening);
-    let body = match masking {
+    let mut body = match masking {
         None => DownBody::Streaming(download),
         Some(masking) => masking.begin(download, &question, deadline.left(begun)).await?,
     };
-    record::outcome(exchange, head.status, &instance, connection);
+    if is_young(&mut body) {
+        record::outcome_late(exchange, head.status, &instance);
+    } else {
+        record::outcome(exchange, head.status, &instance, connection);
+    }
     Ok(Response::from_parts(head, body))
+}
+
+/// A request body that comes is watched from the beginning; what it takes otherwise is given back.
+fn watched_up(
+    exchange: &Exchange,
+    payload: &Payload,
+    mut opening: Opening,
+) -> (Option<Watched>, Option<Opening>) {
+    let is_begun = matches!(payload, Payload::Begun(_));
+    if is_begun {
+        opening.standing = opening.standing.read();
+    }
+    if is_begun || exchange.body.as_ref().is_some_and(|body| !body.is_end_stream()) {
+        (Some(Watched::new(opening.open())), None)
+    } else {
+        (None, Some(opening))
+    }
+}
+
+/// Whether `body` is masked as it comes and no connection that others see: most of those end before they would be, and
+/// then nothing but the outcome says what was met.
+fn is_young(body: &mut DownBody) -> bool {
+    let DownBody::Masked(masked) = body else { return false };
+    masked.watched().is_some_and(|watch| !watch.registered.get())
 }
 
 /// What the response head tells about the exchange: its kind, and who answers.
@@ -129,8 +155,12 @@ fn settle(
 }
 
 /// The request body: what was read, or what comes.
-fn upload(exchange: &mut Exchange, payload: Payload, watch: Option<Rc<Watch>>) -> UpBody {
-    match (payload, exchange.body.take()) {
+fn upload(
+    exchange: &mut Exchange,
+    payload: Payload,
+    watch: Option<Rc<Watch>>,
+) -> Result<UpBody, Refusal> {
+    Ok(match (payload, exchange.body.take()) {
         (Payload::Whole(bytes, trailers), _) => {
             let trailers = trailers.map(|mut trailers| {
                 let declared = declared_headers(exchange);
@@ -143,7 +173,15 @@ fn upload(exchange: &mut Exchange, payload: Payload, watch: Option<Rc<Watch>>) -
             UpBody::streaming(body, watch, declared_headers(exchange))
         }
         (Payload::Streaming, None) => UpBody::Whole(Whole::new(bytes::Bytes::new(), None)),
-    }
+        (Payload::Begun(begun), Some(body)) => {
+            // INVARIANT: nothing that is decided message by message goes up unwatched.
+            let watch = watch.ok_or(Refusal::Unavailable(Unavailable::Internal))?;
+            let messages = Messages::new(&exchange.core, &watch, *begun);
+            let declared = declared_headers(exchange);
+            UpBody::streaming(body, Some(watch), declared).decided(messages)
+        }
+        (Payload::Begun(_), None) => return Err(Refusal::Unavailable(Unavailable::Internal)),
+    })
 }
 
 /// The headers in which the operation has parameters: a trailer must not become one of them.
@@ -186,6 +224,10 @@ impl Waiting<'_> {
         if let Sent::Answered(response) = sent {
             return Ok(response);
         }
+        // What was cut off on its way up says why, and not that it broke.
+        if let Some(end) = self.watched.and_then(|watched| watched.0.cut_as()) {
+            return Err(cut_refusal(end, self.question));
+        }
         // Rare and large: boxed.
         tokio::select! {
             biased;
@@ -226,11 +268,17 @@ pub(super) fn cut_refusal(end: ConnectionEnd, question: &Question) -> Refusal {
         ConnectionEnd::Finished | ConnectionEnd::ClientGone | ConnectionEnd::UpstreamGone => {
             Refusal::Upstream(UpstreamTrouble::Broken)
         }
+        ConnectionEnd::MessageUnreadable => Refusal::Malformed(
+            "a message of this stream reads two ways, or its type cannot hold it",
+        ),
+        ConnectionEnd::TooMuch => {
+            Refusal::TooLarge("a message of this stream is over the operation's `max_body`")
+        }
         ConnectionEnd::GrantEnded
         | ConnectionEnd::PolicyChanged
         | ConnectionEnd::Flooding
         | ConnectionEnd::Idle
-        | ConnectionEnd::TooMuch
+        | ConnectionEnd::MessageDenied
         | ConnectionEnd::Opaque
         | ConnectionEnd::Closed => {
             let service = question.resource.service.clone();

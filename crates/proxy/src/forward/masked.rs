@@ -91,8 +91,7 @@ impl Masking {
     ) -> Pin<Box<dyn Future<Output = Result<DownBody, Refusal>> + 'a>> {
         Box::pin(async move {
             let Self { rules, kind, decoder, call, met } = *self;
-            let mut masked =
-                Box::new(Masked::new(download, decoder, kind, call, rules, Rc::clone(&met)));
+            let mut masked = Box::new(Masked::new(download, decoder, kind, call, rules, met));
             let late = async {
                 match left {
                     Some(left) => tokio::time::sleep(left).await,
@@ -106,10 +105,7 @@ impl Masking {
             };
             begun?;
             Ok(match masked.whole() {
-                Some(whole) => {
-                    met.end();
-                    DownBody::whole(whole)
-                }
+                Some(whole) => DownBody::whole(whole),
                 None => DownBody::Masked(masked),
             })
         })

@@ -54,7 +54,7 @@ pub(super) fn parameters(
 }
 
 /// Everything that is sensitive in the service, whoever looks.
-fn rules(exchange: &Exchange) -> Option<Rules> {
+pub(crate) fn rules(exchange: &Exchange) -> Option<Rules> {
     let (sensitive, _) = reveal::masked(exchange)?;
     let all = sensitive.all();
     Some(Rules::new(sensitive, all))
@@ -132,7 +132,7 @@ const FORM: &str = "application/x-www-form-urlencoded";
 
 /// `body` as people see it: all classes are masked, whoever looks. A body that cannot be looked into, or
 /// that is too large, is not shown.
-pub(super) fn body(
+pub(crate) fn body(
     exchange: &Exchange,
     request: &Canonical,
     body: &[u8],

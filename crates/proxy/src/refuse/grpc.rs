@@ -89,8 +89,10 @@ pub(crate) fn cut_trailers(end: ConnectionEnd) -> HeaderMap {
         | ConnectionEnd::PolicyChanged
         | ConnectionEnd::Flooding
         | ConnectionEnd::Idle
-        | ConnectionEnd::TooMuch
+        | ConnectionEnd::MessageDenied
         | ConnectionEnd::Closed => PERMISSION_DENIED,
+        ConnectionEnd::MessageUnreadable => INVALID_ARGUMENT,
+        ConnectionEnd::TooMuch => RESOURCE_EXHAUSTED,
         ConnectionEnd::Opaque => INTERNAL,
     };
     let mut trailers = HeaderMap::with_capacity(2);

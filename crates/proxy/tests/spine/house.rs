@@ -19,7 +19,10 @@ use portcullis_model::{
     AccessRequestId, Audience, Clock, Grant, GrantEnd, GrantId, GrantKind, GrantState, GrantToken,
     Held, PersonId, Principal, RequestId, Resource, SignIn, SignInId, TokenHash, Window,
 };
-use portcullis_policy::{Bundle, BundleSource, PolicySource, ServiceSource, Snapshot, bundle};
+use portcullis_policy::{
+    Bundle, BundleSource, PolicySource, ServiceSource, Snapshot, bundle,
+    sensitive::{ClassSource, Mask, SensitiveSource},
+};
 use portcullis_proxy::{
     AssertionSigner, Gate, GateConfig, GateError, GateHandle, GateParts, ListenerConfig, Metrics,
     ports::SnapshotFeed,
@@ -36,6 +39,10 @@ const POLICIES: &str = r#"
 @id("read") permit (principal is User in Group::"oncall", action == Action::"payments.getRefund", resource in Service::"payments");
 @id("gone") permit (principal is User in Group::"oncall", action in Action::"read", resource in Service::"gone");
 @id("twin") permit (principal is User in Group::"oncall", action in Action::"read", resource in Service::"twin");
+@id("orders") permit (principal is User in Group::"oncall", action in Action::"read", resource in Service::"orders");
+@id("plain") permit (principal is User in Group::"oncall", action in Action::"read", resource in Service::"plain");
+@id("kept") @record("headers")
+permit (principal is User in Group::"oncall", action == Action::"payments.keptRefund", resource in Service::"payments");
 @id("refund") @reviews("1") @max_duration("15m") @max_uses("1")
 permit (principal is User in Group::"oncall", action == Action::"payments.createRefund", resource in Service::"payments")
 when { context has grant };
@@ -45,6 +52,15 @@ when { context has grant };
 @id("socket") @reviews("1")
 permit (principal is User in Group::"oncall", action == Action::"payments.socket", resource in Service::"payments")
 when { context has grant };
+"#;
+
+/// What reads where callers are.
+const LOCATED: &str = r#"
+@id("near") permit (principal is User in Group::"oncall", action in Action::"read", resource in Service::"near")
+unless { context has source && context.source has country && context.source.country == "XX" };
+@id("shown") permit (principal is User in Group::"oncall", action in Action::"read", resource in Service::"shown");
+@id("shown.pci") permit (principal is User, action == Action::"reveal", resource == DataClass::"shown/pci")
+when { context has source && context.source has country && context.source.country == "XX" };
 "#;
 
 #[derive(Debug)]
@@ -80,10 +96,19 @@ impl House {
         Self::try_open_at("127.0.0.1:0".parse().unwrap()).unwrap()
     }
 
+    /// With services whose policies read where callers are.
+    pub(crate) fn located() -> Self {
+        Self::furnished("127.0.0.1:0".parse().unwrap(), true).unwrap()
+    }
+
     pub(crate) fn try_open_at(address: SocketAddr) -> Result<Self, GateError> {
+        Self::furnished(address, false)
+    }
+
+    fn furnished(address: SocketAddr, located: bool) -> Result<Self, GateError> {
         let upstream = Upstream::start();
         let clock = ManualClock::stopped_now();
-        let snapshot = snapshot(upstream.address, clock.now());
+        let snapshot = snapshot(upstream.address, clock.now(), located);
         let ports = Arc::new(Ports {
             snapshot: Mutex::new(Arc::new(snapshot)),
             changes: watch::channel(0).0,
@@ -106,6 +131,7 @@ impl House {
             journals: Arc::new(ports.records.clone()),
             consumption: Arc::clone(&ports) as _,
             limits: Arc::clone(&ports) as _,
+            contents: Arc::clone(&ports) as _,
             refusals: Arc::clone(&ports) as _,
             approvals: Arc::new(crate::approvals::Nobody),
             browsers: Arc::new(crate::browsers::Nobody),
@@ -259,6 +285,11 @@ impl House {
         self.ports.records.0.panics.store(panics, Ordering::SeqCst);
     }
 
+    /// Whoever asks this port next panics.
+    pub(crate) fn panic_in(&self, port: &'static str) {
+        *self.ports.records.0.panics_in.lock().unwrap() = Some(port);
+    }
+
     pub(crate) fn records(&self) -> Vec<String> {
         self.ports.records.0.lines.lock().unwrap().clone()
     }
@@ -306,7 +337,7 @@ impl Drop for House {
 
 #[derive(Debug)]
 pub(crate) struct Stream {
-    stream: TcpStream,
+    pub(crate) stream: TcpStream,
 }
 
 impl Stream {
@@ -354,24 +385,35 @@ fn ana() -> Principal {
     .unwrap()
 }
 
-fn snapshot(upstream: SocketAddr, now: Timestamp) -> Snapshot {
+fn snapshot(upstream: SocketAddr, now: Timestamp, located: bool) -> Snapshot {
     let operations = [
         ("getRefund", "GET /v1/refunds/{id}"),
         ("createRefund", "POST /v1/refunds"),
+        ("keptRefund", "GET /v1/kept"),
         ("events", "GET /v1/events"),
         ("socket", "GET /v1/socket"),
     ];
     let operations = operations.map(|(name, route)| (name.to_owned(), route.to_owned()));
     let inline = bundle::OperationsSource::Inline(operations.into_iter().collect());
-    let source = BundleSource {
-        policies: vec![PolicySource { path: "p.cedar".to_owned(), text: POLICIES.to_owned() }],
+    let more = if located { LOCATED } else { "" };
+    let text = format!("{POLICIES}{more}");
+    let mut source = BundleSource {
+        policies: vec![PolicySource { path: "p.cedar".to_owned(), text }],
         services: vec![
             service("payments", &format!("http://{upstream}"), inline),
             service("gone", "http://127.0.0.1:1", bundle::OperationsSource::Methods),
             twin(&format!("http://{upstream}")),
+            service("plain", &format!("http://{upstream}"), bundle::OperationsSource::Methods),
+            orders("orders", &format!("http://{upstream}")),
         ],
+        geo: located,
         ..BundleSource::default()
     };
+    if located {
+        let url = format!("http://{upstream}");
+        source.services.push(orders("shown", &url));
+        source.services.push(service("near", &url, bundle::OperationsSource::Methods));
+    }
     let bundle = Bundle::load(&source).unwrap();
     let sign_in = SignIn {
         id: SignInId::from_bits(5),
@@ -419,6 +461,20 @@ fn twin(url: &str) -> ServiceSource {
     let mut twin = service("twin", "http://127.0.0.1:1", bundle::OperationsSource::Methods);
     twin.instances.insert("p-2".parse().unwrap(), url.to_owned());
     twin
+}
+
+/// Its answers have sensitive fields, of two classes.
+fn orders(name: &str, url: &str) -> ServiceSource {
+    let class = |name: &str, path: &str| ClassSource {
+        name: name.parse().unwrap(),
+        paths: vec![path.to_owned()],
+        mask: Mask::Full,
+        recognise: Vec::new(),
+    };
+    let classes = vec![class("pci", "$.orders[*].card.number"), class("pii", "$..email")];
+    let mut orders = service(name, url, bundle::OperationsSource::Methods);
+    orders.edge.sensitive = Some(SensitiveSource { classes });
+    orders
 }
 
 fn signer() -> AssertionSigner {

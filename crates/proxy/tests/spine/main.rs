@@ -10,6 +10,7 @@ mod approvals;
 mod browsers;
 mod grant_tokens;
 mod house;
+mod masking_cost;
 mod panics;
 mod upstream;
 
@@ -50,6 +51,14 @@ fn nobody_and_nonsense_are_refused_before_anything_else() {
     assert_eq!(house.raw("GET / HTTP/1.1\r\n\r\n").status, 400);
     assert_eq!(house.get("nowhere.test", "/", "").status, 404);
     assert_eq!(house.get("payments.test", "/v1/unknown", "").status, 403);
+    assert_eq!(house.upstream_requests(), 0);
+}
+
+#[test]
+fn k13_what_cannot_be_kept_is_not_forwarded() {
+    let house = House::open();
+    let answer = house.get("payments.test", "/v1/kept", "");
+    assert_eq!(answer.status, 503, "{answer:?}");
     assert_eq!(house.upstream_requests(), 0);
 }
 

@@ -43,3 +43,26 @@ fn f13_a_panic_takes_no_other_request_of_its_connection_along() {
     let answer = stream.until("/v1/refunds/8 HTTP/1.1");
     assert!(answer.contains("HTTP/1.1 200 OK"), "{answer}");
 }
+
+/// The gate as it is shipped, on real sockets, with a port that panics in the middle of a phase: the binary itself has
+/// nothing that could be made to.
+#[test]
+fn f13_a_panic_in_policy_in_what_may_be_seen_or_behind_the_mask_is_a_500_on_record() {
+    let house = House::located();
+    let get = |service: &str| house.get(&format!("{service}.test"), "/v1/orders", "");
+    for (service, port, on_record) in [
+        ("near", "country", "refused refuse near.GET 500"),
+        ("shown", "country", "refused refuse shown.GET 500"),
+        ("orders", "outcome", "outcome 500 internal"),
+    ] {
+        assert_eq!(get(service).status, 200, "{service}");
+        house.panic_in(port);
+        let answer = get(service);
+        assert_eq!(answer.status, 500, "{service}: {answer:?}");
+        assert!(!answer.body.contains("4111") && !answer.body.contains("wants it"), "{answer:?}");
+        assert_eq!(house.records().last().unwrap(), on_record);
+        let again = get(service);
+        assert_eq!(again.status, 200, "{service}: {again:?}");
+        assert_eq!(again.body.contains("***"), service != "near", "{again:?}");
+    }
+}

@@ -4,7 +4,7 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
@@ -32,6 +32,24 @@ impl Upstream {
     }
 }
 
+/// 1 KiB of JSON in which two fields of each order are sensitive, with the headers that a web server gives it.
+static ORDERS: LazyLock<String> = LazyLock::new(|| {
+    let order = |number: u32| {
+        format!(
+            r#"{{"id": "ord-{number:08}", "total": {}.25, "currency": "EUR", "paid": false, "note": null, "customer": {{"name": "Ana Example", "email": "ana.{number}@example.com", "tags": ["new", "web", "eu-west"]}}, "card": {{"brand": "visa", "number": "4111 1111 {number:04} 1111", "expires": "2029-12"}}, "address": {{"street": "Rua do Ouro 12, 3º", "city": "Lisboa", "zip": "1100-061"}}}}"#,
+            number * 7
+        )
+    };
+    let orders: Vec<String> = (0..2).map(order).collect();
+    let text = format!(r#"{{"orders": [{}]}}"#, orders.join(", "));
+    let text = format!("{text}{}", " ".repeat(1024 - text.len()));
+    format!(
+        "HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Mon, 23 Nov 2026 00:00:00 GMT\r\n\
+         Content-Type: application/json\r\nContent-Length: 1024\r\nLast-Modified: Sun, 22 Nov 2026 19:04:00 GMT\r\n\
+         Connection: keep-alive\r\nETag: \"65f0-400\"\r\nAccept-Ranges: bytes\r\n\r\n{text}"
+    )
+});
+
 fn serve(mut stream: TcpStream, count: &AtomicUsize) {
     while let Some(head) = head(&mut stream) {
         count.fetch_add(1, Ordering::SeqCst);
@@ -49,6 +67,8 @@ fn serve(mut stream: TcpStream, count: &AtomicUsize) {
             let frame = answer.len() - 7;
             answer[frame] = 0x81;
             stream.write_all(&answer).unwrap();
+        } else if head.contains("/v1/orders") {
+            stream.write_all(ORDERS.as_bytes()).unwrap();
         } else {
             let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{head}", head.len());
             stream.write_all(answer.as_bytes()).unwrap();

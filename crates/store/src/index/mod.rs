@@ -88,6 +88,12 @@ impl Index {
         self.noted(added)
     }
 
+    /// Forgets what is between these positions, the second not included; both begin a block.
+    pub async fn forget(&self, from: u64, to: u64) -> Result<()> {
+        let forgotten = self.writer.lock().await.forget(from, to).await;
+        self.noted(forgotten)
+    }
+
     /// At most `at_most` positions where an answer to `filter` may be, in the order that it asks for.
     pub async fn find(&self, filter: &EventFilter, at_most: usize) -> Result<Found> {
         let found = find::find(&self.readers, filter, at_most).await;

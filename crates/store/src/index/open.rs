@@ -55,6 +55,8 @@ pub(super) async fn open(path: &Path) -> Result<(SqliteConnection, SqlitePool)> 
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Normal)
         .busy_timeout(PATIENCE)
+        // What is forgotten is overwritten.
+        .pragma("secure_delete", "ON")
         .disable_statement_logging();
     let mut writer = options.clone().pragma("cache_size", WRITER_CACHE).connect().await?;
     tables::make(&mut writer).await?;

@@ -5,7 +5,7 @@ use sqlx::{Connection, Row, SqliteConnection, SqlitePool};
 use super::{Covered, IndexError, Result};
 
 /// Raised when the tables, or what stands in them, change: an older index is then made anew.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// What the file is, for those who find it: `ptcl`.
 const APPLICATION: i64 = 0x7074_636c;
 
@@ -19,7 +19,8 @@ const TABLES: [&str; 6] = [
     "INSERT INTO covered VALUES (0, 0, NULL)",
     // Words come lower-cased and with one space between them, so that this tokenizer has nothing to
     // decide: it takes every byte above 127 for a letter.
-    "CREATE VIRTUAL TABLE words USING fts5(text, content='', columnsize=0, detail=full, \
+    // The text is not kept, and its words can be taken out without it.
+    "CREATE VIRTUAL TABLE words USING fts5(text, content='', contentless_delete=1, detail=full, \
      tokenize='ascii')",
 ];
 
@@ -39,7 +40,7 @@ pub(super) async fn make(writer: &mut SqliteConnection) -> Result<()> {
         sqlx::query(table).execute(&mut *tx).await?;
     }
     // INVARIANT: both are constants; a pragma takes no bound values.
-    sqlx::query("PRAGMA user_version = 1").execute(&mut *tx).await?;
+    sqlx::query("PRAGMA user_version = 2").execute(&mut *tx).await?;
     sqlx::query("PRAGMA application_id = 1886675820").execute(&mut *tx).await?;
     Ok(tx.commit().await?)
 }
@@ -65,6 +66,6 @@ mod tests {
 
     #[test]
     fn the_pragmas_say_what_is_checked() {
-        assert_eq!((VERSION, APPLICATION), (1, 1_886_675_820));
+        assert_eq!((VERSION, APPLICATION), (2, 1_886_675_820));
     }
 }

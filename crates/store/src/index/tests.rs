@@ -174,9 +174,9 @@ async fn what_is_no_index_of_ours_is_damaged() {
         sqlx::query(sql).execute(&db).await.unwrap();
         db.close().await;
     };
-    tamper("PRAGMA user_version = 2").await;
-    assert!(matches!(Index::open(&path).await, Err(IndexError::Damaged(_))));
     tamper("PRAGMA user_version = 1").await;
+    assert!(matches!(Index::open(&path).await, Err(IndexError::Damaged(_))));
+    tamper("PRAGMA user_version = 2").await;
     tamper("DROP TABLE posting").await;
     let index = Index::open(&path).await.unwrap();
     let filter = EventFilter { kind: Some("attempt".into()), ..EventFilter::default() };
@@ -186,4 +186,51 @@ async fn what_is_no_index_of_ours_is_damaged() {
     remove(&path).unwrap();
     assert!(!path.exists());
     remove(&path).unwrap();
+}
+
+#[tokio::test]
+async fn what_is_forgotten_is_found_no_more_and_all_else_is() {
+    let mut dice = Dice(5);
+    let mut entries: Vec<_> = (0..3 * 4096 + 50).map(|at| entry(&mut dice, at)).collect();
+    entries[9] = serde_json::json!({"seq": 9, "type": "reviewed", "service": "gone",
+        "detail": "Wallenstein"})
+    .to_string();
+    let (_dir, path) = file();
+    let index = Index::open(&path).await.unwrap();
+    add(&index, &entries, 0).await;
+    let about =
+        EventFilter { words: Some("wallenstein".parse().unwrap()), ..EventFilter::default() };
+    assert_eq!(search(&index, &entries, &about, 10).await, [9]);
+    for _ in 0..2 {
+        index.forget(0, 2 * 4096).await.unwrap();
+        assert_eq!(search(&index, &entries, &about, 10).await, [0; 0]);
+    }
+    let of =
+        |text: &str| EventFilter { service: Some(text.parse().unwrap()), ..EventFilter::default() };
+    assert_eq!(search(&index, &entries, &of("gone"), 10).await, [0; 0]);
+    // It goes on, with terms that were known and forgotten too.
+    let more = vec![entries[9].clone(); 3];
+    add(&index, &more, entries.len() as u64).await;
+    let first = entries.len() as u64;
+    entries.extend(more);
+    assert_eq!(search(&index, &entries, &of("gone"), 2).await, [first, first + 1, first + 2]);
+    for _ in 0..40 {
+        let filter = EventFilter { limit: 1, ..filter(&mut dice, entries.len() as u64) };
+        // Nobody asks it for everything: who does reads the log.
+        if filter.is_open() {
+            continue;
+        }
+        let mut expected = scan(&entries, &filter);
+        expected.retain(|at| *at >= 2 * 4096);
+        assert_eq!(search(&index, &entries, &filter, 300).await, expected, "{filter:?}");
+    }
+    index.close().await;
+    let db = SqlitePool::connect(path.to_str().unwrap()).await.unwrap();
+    let left: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM term WHERE NOT EXISTS (SELECT 1 FROM posting WHERE term = term.id)",
+    )
+    .fetch_one(&db)
+    .await
+    .unwrap();
+    assert_eq!(left, 0, "who is nowhere any more is not named");
 }

@@ -57,6 +57,19 @@ impl Writer {
         added
     }
 
+    /// Forgets whole blocks; those that are filled now are not among them.
+    pub(super) async fn forget(&mut self, from: u64, to: u64) -> Result<()> {
+        let Some(mut db) = self.db.take() else {
+            return Err(IndexError::Unavailable(sqlx::Error::PoolClosed));
+        };
+        let forgotten = forget(&mut db, from, to).await;
+        self.db = Some(db);
+        // Terms that are named nowhere any more have no id now.
+        self.terms.clear();
+        self.open = Open::default();
+        forgotten
+    }
+
     async fn in_transaction(
         &mut self,
         db: &mut SqliteConnection,
@@ -154,6 +167,22 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+async fn forget(db: &mut SqliteConnection, from: u64, to: u64) -> Result<()> {
+    let mut tx = db.begin().await?;
+    let (first, end) = (stored(from / BLOCK), stored(to / BLOCK));
+    for sql in [
+        "DELETE FROM posting WHERE block >= ? AND block < ?",
+        "DELETE FROM block WHERE block >= ? AND block < ?",
+    ] {
+        sqlx::query(sql).bind(first).bind(end).execute(&mut *tx).await?;
+    }
+    let sql = "DELETE FROM term WHERE NOT EXISTS (SELECT 1 FROM posting WHERE term = term.id)";
+    sqlx::query(sql).execute(&mut *tx).await?;
+    let sql = "DELETE FROM words WHERE rowid >= ? AND rowid < ?";
+    sqlx::query(sql).bind(stored(from)).bind(stored(to)).execute(&mut *tx).await?;
+    Ok(tx.commit().await?)
 }
 
 async fn known(db: &mut SqliteConnection, term: i64, block: u64) -> Result<Option<Bits>> {

@@ -4,6 +4,7 @@
 //! survives a power cut. A few others read. One process owns the file; a second is refused.
 
 mod browsers;
+mod contents;
 mod directory;
 mod exports;
 mod facts;
@@ -12,6 +13,7 @@ mod lifecycle;
 pub(crate) mod open;
 mod passkeys;
 mod read;
+mod retention;
 mod rows;
 mod sealed;
 mod write;
@@ -25,17 +27,18 @@ use std::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, AccessRequestId, BundleDigest, Event, Grant, GrantId, Incident, IncidentId,
-    NoticeId, Passkey, PersonId, Principal, PrincipalId, RefusalId, Schedule, SealedCredential,
-    SealedId, TokenHash,
+    AccessRequest, AccessRequestId, BundleDigest, Event, EventId, Grant, GrantId, Incident,
+    IncidentId, LegalHold, LegalHoldId, NoticeId, Passkey, PersonId, Principal, PrincipalId,
+    RefusalId, Schedule, SealedCredential, SealedId, TokenHash,
 };
 use sqlx::SqlitePool;
 
 use crate::{
-    AccessRequests, Change, ExportCursor, Grants, Incidents, LogMark, SealedMark, SeenPrincipal,
-    Store, StoreError, StoredAnswer, StoredBundle, StoredChallenge, StoredCode, StoredDevice,
-    StoredEvent, StoredFiring, StoredGrantToken, StoredGroup, StoredHabit, StoredNotice,
-    StoredOneTimeToken, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
+    AccessRequests, Change, ContentsUnderKey, ExportCursor, Grants, Incidents, LogMark, SealedMark,
+    SeenPrincipal, Store, StoreError, StoredAnswer, StoredBundle, StoredChallenge, StoredCode,
+    StoredContent, StoredDevice, StoredErasure, StoredEvent, StoredFiring, StoredGrantToken,
+    StoredGroup, StoredHabit, StoredNotice, StoredOneTimeToken, StoredProviderToken, StoredRefusal,
+    StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -191,6 +194,10 @@ impl Store for SqliteStore {
         read::bundles(&self.readers, limit).await
     }
 
+    async fn bundle_at(&self, generation: u64) -> Result<Option<StoredBundle>> {
+        read::bundle_at(&self.readers, generation).await
+    }
+
     async fn bundle_other_than(&self, digest: &BundleDigest) -> Result<Option<StoredBundle>> {
         read::bundle_other_than(&self.readers, digest).await
     }
@@ -221,6 +228,38 @@ impl Store for SqliteStore {
 
     async fn firings(&self) -> Result<Vec<StoredFiring>> {
         exports::firings(&self.readers).await
+    }
+
+    async fn content(&self, commitment: &str) -> Result<Option<StoredContent>> {
+        contents::one(&self.readers, commitment).await
+    }
+
+    async fn erasure(&self, commitment: &str) -> Result<Option<StoredErasure>> {
+        contents::erasure(&self.readers, commitment).await
+    }
+
+    async fn contents_under_keys(&self) -> Result<Vec<ContentsUnderKey>> {
+        contents::under_keys(&self.readers).await
+    }
+
+    async fn scrub(&self) -> Result<()> {
+        contents::scrub(&self.writer).await
+    }
+
+    async fn legal_holds(&self) -> Result<Vec<LegalHold>> {
+        retention::legal_holds(&self.readers).await
+    }
+
+    async fn legal_hold(&self, id: LegalHoldId) -> Result<Option<LegalHold>> {
+        retention::legal_hold(&self.readers, id).await
+    }
+
+    async fn removal_under_way(&self) -> Result<Option<EventId>> {
+        retention::removal_under_way(&self.readers).await
+    }
+
+    async fn place_of_event(&self, id: EventId) -> Result<Option<u64>> {
+        retention::place_of_event(&self.readers, id).await
     }
 
     async fn unlogged(&self, limit: u32) -> Result<Vec<StoredEvent>> {

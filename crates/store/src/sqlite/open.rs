@@ -13,7 +13,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::SqliteStore;
+use super::{SqliteStore, contents};
 use crate::StoreError;
 
 const READERS: u32 = 4;
@@ -28,9 +28,13 @@ pub(super) async fn open(path: &Path) -> Result<SqliteStore, StoreError> {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
+        // What is erased is gone from the file, and not only from the table.
+        .pragma("secure_delete", "ON")
         .busy_timeout(PATIENCE);
     let writer = pool(1, options.clone()).await.map_err(|error| cannot_open(path, error))?;
     migrations().run(&writer).await.map_err(|error| cannot_open(path, error))?;
+    // What was erased just before the process was killed.
+    contents::scrub(&writer).await.map_err(|error| cannot_open(path, error))?;
     let readers = pool(READERS, options.read_only(true)).await;
     let readers = readers.map_err(|error| cannot_open(path, error))?;
     Ok(SqliteStore { writer, readers, owned: Mutex::new(Some(owned)) })
@@ -51,6 +55,9 @@ fn migrations() -> Migrator {
         (12, "sealed_credentials", include_str!("../../migrations/0012_sealed_credentials.sql")),
         (13, "bound_tokens", include_str!("../../migrations/0013_bound_tokens.sql")),
         (14, "exports", include_str!("../../migrations/0014_exports.sql")),
+        (16, "places_of_grants", include_str!("../../migrations/0016_places_of_grants.sql")),
+        (17, "contents", include_str!("../../migrations/0017_contents.sql")),
+        (18, "retention", include_str!("../../migrations/0018_retention.sql")),
     ];
     let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)

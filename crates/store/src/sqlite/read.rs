@@ -68,6 +68,10 @@ pub(super) async fn grants(pool: &SqlitePool, which: &Grants, limit: u32) -> Res
              ORDER BY id DESC LIMIT ?",
         )
         .bind(incident.to_string()),
+        Grants::For(incident) => sqlx::query_scalar(
+            "SELECT body FROM grants WHERE incident = ? ORDER BY id DESC LIMIT ?",
+        )
+        .bind(incident.to_string()),
         Grants::Of(principal) => sqlx::query_scalar(
             "SELECT body FROM grants WHERE principal = ? ORDER BY id DESC LIMIT ?",
         )
@@ -180,6 +184,11 @@ pub(super) async fn bundles(pool: &SqlitePool, limit: u32) -> Result<Vec<StoredB
     let bodies: Vec<String> = sqlx::query_scalar(sql).bind(limit).fetch_all(pool).await?;
     // A row that cannot be read must not make an older activation look like the newest.
     bodies.iter().map(|body| parsed("bundles", body)).collect()
+}
+
+pub(super) async fn bundle_at(pool: &SqlitePool, generation: u64) -> Result<Option<StoredBundle>> {
+    let sql = "SELECT body FROM bundles WHERE generation = ?";
+    one(pool, "bundles", sql, &generation.to_string()).await
 }
 
 pub(super) async fn bundle_other_than(

@@ -7,7 +7,8 @@ use portcullis_model::{
 use sqlx::{Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
 
 use super::{
-    Result, browsers, directory, exports, facts, grant_tokens, lifecycle, passkeys,
+    Result, browsers, contents, directory, exports, facts, grant_tokens, lifecycle, passkeys,
+    retention,
     rows::{json, micros, unreadable},
     sealed,
 };
@@ -80,6 +81,8 @@ pub(super) async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<
         Change::PutSchedule(schedule) => facts::put_schedule(tx, schedule).await,
         Change::Sealed(change) => sealed::apply(tx, change).await,
         Change::Export(change) => exports::apply(tx, change).await,
+        Change::Content(change) => contents::apply(tx, change).await,
+        Change::Retention(change) => retention::apply(tx, change).await,
         Change::Record(event) => record(tx, event).await,
     }
 }

@@ -1,11 +1,13 @@
 //! What every store promises, whatever is behind it. Each check gets an empty store.
 
+mod contents;
 mod directory;
 mod exports;
 pub(crate) mod facts;
 mod grant_tokens;
 mod lifecycle;
 pub(crate) mod made;
+mod retention;
 mod sealed;
 
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use portcullis_store::{
     AccessRequests, Change, Grants, LogMark, Store, StoreError, StoredAnswer, StoredProviderToken,
 };
 
+pub(crate) use contents::*;
 pub(crate) use directory::*;
 pub(crate) use exports::*;
 pub(crate) use grant_tokens::*;
@@ -31,6 +34,7 @@ pub(crate) use lifecycle::{
     uses_of_grants_are_known_while_they_are_in_force,
     who_is_to_be_told_is_tried_in_turn_and_told_once,
 };
+pub(crate) use retention::*;
 pub(crate) use sealed::*;
 
 type Shared = Arc<dyn Store>;
@@ -287,6 +291,9 @@ pub(crate) async fn f14_generations_only_grow(store: Shared) {
     }
     let newest = store.bundles(1).await.unwrap();
     assert_eq!(newest.first().unwrap().generation, 2);
+    let first = store.bundle_at(1).await.unwrap().unwrap();
+    assert_eq!(first.digest, BundleDigest("sha256:a".into()));
+    assert!(store.bundle_at(3).await.unwrap().is_none());
     let before = store.bundle_other_than(&BundleDigest("sha256:b".into())).await.unwrap();
     assert_eq!(before.unwrap().digest, BundleDigest("sha256:a".into()));
 }

@@ -16,15 +16,27 @@ type Result<T> = std::result::Result<T, LogUnavailable>;
 
 /// The part of the record from `filter.from` on, or before `filter.before`, that answers `filter`.
 pub(crate) async fn part(core: &Core, filter: &EventFilter, size: u64) -> Result<EventPart> {
+    let kept_from = kept_from(core).await?;
     if filter.newest {
-        backwards(core, filter, size).await
+        backwards(core, filter, size, kept_from).await
     } else {
-        onwards(core, filter, size).await
+        onwards(core, filter, size, kept_from).await
     }
 }
 
-async fn onwards(core: &Core, filter: &EventFilter, size: u64) -> Result<EventPart> {
-    let mut at = filter.from.unwrap_or(0);
+/// The first entry that retention has not removed. There may be gaps behind it.
+pub(crate) async fn kept_from(core: &Core) -> Result<u64> {
+    let removed = core.log.removed().await?;
+    Ok(removed.first().filter(|(from, _)| *from == 0).map_or(0, |(_, to)| *to))
+}
+
+async fn onwards(
+    core: &Core,
+    filter: &EventFilter,
+    size: u64,
+    kept_from: u64,
+) -> Result<EventPart> {
+    let mut at = filter.from.unwrap_or(0).max(kept_from);
     let end = filter.before.map_or(size, |before| before.min(size));
     let enough = at.saturating_add(LOOKED_AT).min(end);
     let mut lines = Vec::new();
@@ -34,6 +46,10 @@ async fn onwards(core: &Core, filter: &EventFilter, size: u64) -> Result<EventPa
             break;
         }
         for entry in page {
+            if entry.position >= enough {
+                // All that is left before that was removed.
+                at = enough;
+            }
             if lines.len() == filter.limit || entry.position >= enough {
                 break;
             }
@@ -42,11 +58,16 @@ async fn onwards(core: &Core, filter: &EventFilter, size: u64) -> Result<EventPa
         }
     }
     let is_over = filter.before.is_some_and(|before| at >= before);
-    Ok(EventPart { lines, next: (!is_over).then_some(at), more: at < end, size })
+    Ok(EventPart { lines, next: (!is_over).then_some(at), more: at < end, size, kept_from })
 }
 
-async fn backwards(core: &Core, filter: &EventFilter, size: u64) -> Result<EventPart> {
-    let first = filter.from.unwrap_or(0);
+async fn backwards(
+    core: &Core,
+    filter: &EventFilter,
+    size: u64,
+    kept_from: u64,
+) -> Result<EventPart> {
+    let first = filter.from.unwrap_or(0).max(kept_from);
     let mut end = filter.before.map_or(size, |before| before.min(size));
     let enough = end.saturating_sub(LOOKED_AT).max(first);
     let mut lines = Vec::new();
@@ -56,7 +77,7 @@ async fn backwards(core: &Core, filter: &EventFilter, size: u64) -> Result<Event
         page.retain(|entry| entry.position < end);
         for entry in page.into_iter().rev() {
             if lines.len() == filter.limit {
-                return Ok(EventPart { lines, next: Some(end), more: true, size });
+                return Ok(EventPart { lines, next: Some(end), more: true, size, kept_from });
             }
             end = entry.position;
             lines.extend(answer(entry, filter));
@@ -64,7 +85,7 @@ async fn backwards(core: &Core, filter: &EventFilter, size: u64) -> Result<Event
         end = end.min(start);
     }
     let more = end > first;
-    Ok(EventPart { lines, next: more.then_some(end), more, size })
+    Ok(EventPart { lines, next: more.then_some(end), more, size, kept_from })
 }
 
 fn answer(entry: LogEntry, filter: &EventFilter) -> Option<EventLine> {

@@ -40,6 +40,7 @@ async fn indexed(
     size: u64,
 ) -> std::result::Result<Result<EventPart>, IndexError> {
     let covered = index.covered().await?.next.min(size);
+    let Ok(kept_from) = scan::kept_from(core).await else { return Ok(Err(LogUnavailable)) };
     let mut behind = filter.clone();
     behind.from = Some(filter.from.unwrap_or(0).max(covered));
     let mut within = filter.clone();
@@ -50,7 +51,13 @@ async fn indexed(
             Err(unavailable) => return Ok(Err(unavailable)),
         };
         if let Some(next) = found.next {
-            return Ok(Ok(EventPart { lines: found.lines, next: Some(next), more: true, size }));
+            return Ok(Ok(EventPart {
+                lines: found.lines,
+                next: Some(next),
+                more: true,
+                size,
+                kept_from,
+            }));
         }
         behind.limit = filter.limit.saturating_sub(found.lines.len());
         return Ok(rest(core, &behind, found.lines, size).await);
@@ -68,7 +75,7 @@ async fn indexed(
     Ok(found.map(|found| {
         let mut lines = newer.lines;
         lines.extend(found.lines);
-        EventPart { lines, next: found.next, more: found.next.is_some(), size }
+        EventPart { lines, next: found.next, more: found.next.is_some(), size, kept_from }
     }))
 }
 

@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use portcullis_api::{
     audit::csv,
     reports::{AccessReportBody, ReportedGrantBody, SeenDataBody, StandingAccessBody},
 };
 use portcullis_model::Decision;
 
-use crate::cli::{screen::Screen, short_id};
+use crate::cli::{screen::Screen, short_id, when};
 
 const COLUMNS: [&str; 9] =
     ["section", "principal", "service", "what", "how", "from", "to", "reviewed", "why"];
 
 pub(super) fn report(screen: &Screen, report: &AccessReportBody) {
-    screen.line(&format!("access from {} to {}", report.since, report.until));
+    screen.line(&format!("access from {} to {}", when::utc(report.since), when::utc(report.until)));
     screen.line("");
     screen.line(&format!("grants: {}", report.grants.len()));
     grants(screen, report.grants.iter());
@@ -28,16 +29,20 @@ pub(super) fn report(screen: &Screen, report: &AccessReportBody) {
     screen.line("");
     let more = if report.more_revealed { "; more than is counted" } else { "" };
     screen.line(&format!("sensitive data that was seen{more}"));
+    if let Some(since) = report.kept_since {
+        let since = when::utc(since);
+        screen.line(&format!("counted since {since}: retention removed what was on record before"));
+    }
     let row = |seen: &SeenDataBody| {
         let answers = format!("{} answers, {} by grant", seen.answers, seen.by_grant);
         let (principal, service, class) = (&seen.principal, &seen.service, &seen.class);
-        let last = seen.last.to_string();
+        let last = when::utc(seen.last);
         vec![principal.clone(), service.clone(), class.clone(), answers, last]
     };
     let rows = report.revealed.iter().map(row).collect();
     screen.table("nobody saw any", &["who", "where", "class", "how often", "last"], rows);
     screen.line("");
-    screen.line(&format!("standing access, as of {}", report.made_at));
+    screen.line(&format!("standing access, as of {}", when::utc(report.made_at)));
     let row = |one: &StandingAccessBody| {
         vec![one.principal.id.clone(), one.name.clone(), one.service.clone(), reached(one)]
     };
@@ -53,8 +58,8 @@ fn grants<'a>(screen: &Screen, grants: impl Iterator<Item = &'a ReportedGrantBod
             grant.principal.id.clone(),
             grant.operation.clone(),
             how(one),
-            grant.starts_at.to_string(),
-            ended(one),
+            when::utc(grant.starts_at),
+            ended(one, when::utc),
             reviewed(one),
             one.reason.clone().unwrap_or_default(),
         ]
@@ -72,11 +77,16 @@ pub(super) fn review(screen: &Screen, report: &AccessReportBody) {
     }
     for one in &report.grants {
         let grant = &one.grant;
-        let more = format!("{} to {}, {}", grant.starts_at, ended(one), reviewed(one));
+        let more = format!(
+            "{} to {}, {}",
+            when::utc(grant.starts_at),
+            ended(one, when::utc),
+            reviewed(one)
+        );
         let row = vec![how(one), grant.service.clone(), grant.operation.clone(), more];
         all.entry(&grant.principal.id).or_default().push(row);
     }
-    screen.line(&format!("access from {} to {}", report.since, report.until));
+    screen.line(&format!("access from {} to {}", when::utc(report.since), when::utc(report.until)));
     for (who, rows) in all {
         screen.line("");
         screen.line(who);
@@ -100,19 +110,19 @@ pub(super) fn csv(screen: &Screen, report: &AccessReportBody) {
     };
     line(COLUMNS);
     for one in &report.grants {
-        let (grant, (from, to)) = (&one.grant, (one.grant.starts_at.to_string(), ended(one)));
+        let (grant, (from, to)) = (&one.grant, (whole(one.grant.starts_at), ended(one, whole)));
         let (who, reason) = (&grant.principal.id, one.reason.as_deref().unwrap_or(""));
         let (how, reviewed) = (how(one), reviewed(one));
         line(["grant", who, &grant.service, &grant.operation, &how, &from, &to, &reviewed, reason]);
     }
     for seen in &report.revealed {
         let how = format!("{} answers, {} by grant", seen.answers, seen.by_grant);
-        let (first, last) = (seen.first.to_string(), seen.last.to_string());
+        let (first, last) = (whole(seen.first), whole(seen.last));
         let (who, service) = (&seen.principal, &seen.service);
         line(["revealed", who, service, &seen.class, &how, &first, &last, "", ""]);
     }
     for one in &report.standing {
-        let from = report.made_at.to_string();
+        let from = whole(report.made_at);
         for what in one.operations.iter().chain(&one.reveals) {
             line(["standing", &one.principal.id, &one.service, what, "", &from, "", "", ""]);
         }
@@ -128,10 +138,15 @@ fn how(one: &ReportedGrantBody) -> String {
     if one.emergency { "emergency".to_owned() } else { one.grant.kind.clone() }
 }
 
-fn ended(one: &ReportedGrantBody) -> String {
+/// For programs: to the nanosecond.
+fn whole(time: Timestamp) -> String {
+    time.to_string()
+}
+
+fn ended(one: &ReportedGrantBody, shown: fn(Timestamp) -> String) -> String {
     match (one.grant.end, one.grant.ended_at) {
-        (Some(end), Some(at)) => format!("{at} ({})", end.in_words()),
-        _ => one.grant.expires_at.to_string(),
+        (Some(end), Some(at)) => format!("{} ({})", shown(at), end.in_words()),
+        _ => shown(one.grant.expires_at),
     }
 }
 

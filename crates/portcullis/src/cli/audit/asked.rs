@@ -94,12 +94,17 @@ pub(in crate::cli) fn time(text: &str, now: Timestamp) -> Result<Timestamp, Fail
     })
 }
 
+/// What people mean by a while ago: no fractions, which would stand in all that repeats it.
+fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
 fn in_zone(text: &str, now: Timestamp, zone: TimeZone) -> Option<Timestamp> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Some(time);
     }
     if let Ok(ago) = text.parse::<Window>() {
-        return now.checked_sub(ago.signed()).ok();
+        return now.checked_sub(ago.signed()).ok().map(whole_seconds);
     }
     let today = now.to_zoned(zone.clone()).date();
     let day = match text {
@@ -118,7 +123,7 @@ mod tests {
 
     #[test]
     fn times_are_read_as_people_write_them() {
-        let now = "2026-11-22T01:30:00Z".parse().unwrap();
+        let now = "2026-11-22T01:30:00.123456789Z".parse().unwrap();
         let read = |text| {
             let zone = TimeZone::fixed(jiff::tz::offset(2));
             in_zone(text, now, zone).map(|time| time.to_string())

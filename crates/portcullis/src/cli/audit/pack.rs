@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use portcullis_api::evidence::{
-    EvidenceBody, FORMAT,
+    EvidenceBody, FORMAT, contents,
     pack::{self, CHECKPOINT, Files, JSON, KEYS, MANIFEST},
 };
 use portcullis_control::{Evidence, EvidenceSubject, views::EventLine};
 use portcullis_log::{Keys, Proven, RecordProof};
+use portcullis_model::Opening;
 use portcullis_policy::BundleSource;
 use serde_json::Value;
 
@@ -38,9 +39,10 @@ pub(super) fn verify(bytes: &[u8], keys: &Keys) -> Result<Shown, String> {
         .map(|(seq, (_, json))| EventLine { seq, json })
         .collect();
     check_manifest(&files, &records, &manifest)?;
+    let contents = contents(&files, &records)?;
     let count = records.len();
     let number = bundles.len();
-    let body = check_body(&files, records, bundles)?;
+    let body = check_body(&files, records, bundles, contents)?;
     Ok(Shown { body, records: count, bundles: number, given })
 }
 
@@ -135,11 +137,32 @@ fn bundles(files: &Files, records: &Records) -> Result<BTreeMap<String, Value>, 
     Ok(found)
 }
 
+/// What was kept of requests is what their records commit to.
+fn contents(files: &Files, records: &[EventLine]) -> Result<BTreeMap<u64, Opening>, String> {
+    let mut found = BTreeMap::new();
+    let named: BTreeMap<String, &EventLine> =
+        records.iter().map(|line| (pack::kept(line.seq), line)).collect();
+    for (name, text) in files.iter().filter(|(name, _)| name.starts_with("contents/")) {
+        let line = named.get(name).ok_or_else(|| format!("`{name}` is of no record"))?;
+        let note = contents::note(&line.json);
+        let note =
+            note.ok_or_else(|| format!("record {} does not commit to `{name}`", line.seq))?;
+        let opening: Opening =
+            serde_json::from_slice(text).map_err(|error| format!("`{name}`: {error}"))?;
+        if opening.commitment() != note.commitment {
+            return Err(format!("`{name}` is not what record {} commits to", line.seq));
+        }
+        found.insert(line.seq, opening);
+    }
+    Ok(found)
+}
+
 /// The document says what the records say, and nothing else.
 fn check_body(
     files: &Files,
     records: Vec<EventLine>,
     bundles: BTreeMap<String, Value>,
+    contents: BTreeMap<u64, Opening>,
 ) -> Result<EvidenceBody, String> {
     let text = files.get(JSON).ok_or_else(|| format!("`{JSON}` is missing"))?;
     let body: EvidenceBody =
@@ -148,8 +171,9 @@ fn check_body(
     let kind = kind.ok_or_else(|| format!("`{JSON}` is about a `{}`", body.kind))?;
     let subject = EvidenceSubject { kind, id: body.id.clone() };
     let (made_by, made_at) = (body.made_by.clone(), body.made_at);
-    let looked_through = body.looked_through;
-    let evidence = Evidence { subject, made_by, made_at, looked_through, records, bundles };
+    let (looked_through, removed) = (body.looked_through, body.removed.clone());
+    let evidence =
+        Evidence { subject, made_by, made_at, looked_through, removed, records, bundles, contents };
     let again = EvidenceBody::of(&evidence);
     if body.format == FORMAT && again != body {
         return Err(format!("`{JSON}` does not say what the records say"));

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use portcullis_control::EvidenceProof;
 use portcullis_log::{Log, LogOptions, Reader};
-use portcullis_model::{BundleStamp, Event, EventId, EventType};
+use portcullis_model::{Base64Url, BundleStamp, Event, EventId, EventType};
 use portcullis_policy::PolicySource;
 
 use super::*;
@@ -56,7 +56,9 @@ fn sound(home: &Path) -> (Vec<u8>, Keys) {
         made_by: "corp:sam".to_owned(),
         made_at: "2026-03-01T12:30:00Z".parse().unwrap(),
         looked_through: 3,
+        removed: Vec::new(),
         records: lines(1),
+        contents: BTreeMap::new(),
         bundles: [(source.digest().to_string(), serde_json::to_value(&source).unwrap())].into(),
     };
     let keys: Vec<String> = log.keys().all().iter().map(ToString::to_string).collect();
@@ -157,4 +159,27 @@ fn k02_what_is_left_out_put_in_or_exchanged_is_found() {
         .collect();
     wrong.insert(MANIFEST.to_owned(), pack::manifest_of(kept.iter()).into_bytes());
     assert!(verify(&packed(&wrong), &keys).unwrap_err().contains("not the one that was given"));
+}
+
+#[test]
+fn k13_content_that_its_record_does_not_commit_to_proves_nothing() {
+    let opening =
+        Opening { salt: Base64Url(vec![7; 32]), content: "{\"body\":{\"size\":1}}".into() };
+    let line = |seq, commitment: &str| EventLine {
+        seq,
+        json: format!(
+            "{{\"content\":{{\"commitment\":\"{commitment}\",\"key\":\"k\",\"parts\":\"body\"}}}}"
+        ),
+    };
+    let records = [line(4, &opening.commitment()), line(5, "sha256:00")];
+    let of = |seq, opening: &Opening| {
+        contents(&[(pack::kept(seq), serde_json::to_vec(opening).unwrap())].into(), &records)
+    };
+    assert_eq!(of(4, &opening).unwrap(), [(4, opening.clone())].into());
+    assert!(of(5, &opening).unwrap_err().contains("is not what record 5 commits to"));
+    assert!(of(6, &opening).unwrap_err().contains("is of no record"));
+    let other = Opening { content: "{\"body\":{\"size\":2}}".into(), ..opening.clone() };
+    assert!(of(4, &other).is_err(), "another content");
+    let other = Opening { salt: Base64Url(vec![8; 32]), ..opening };
+    assert!(of(4, &other).is_err(), "another salt");
 }

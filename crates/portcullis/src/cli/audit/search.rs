@@ -34,6 +34,7 @@ impl Search {
         let (wanted, mut cursor) = (usize::from(self.number), self.after);
         let mut found = Vec::new();
         // A part may be short: it is of what was looked at.
+        let mut kept_from = None;
         let more = loop {
             let limit = PART.min(wanted - found.len());
             let mut path = format!("/v1/audit/events?order={order}&limit={limit}&{query}");
@@ -42,6 +43,7 @@ impl Search {
             }
             let part: EventsBody = session.get(&path).await?.read()?;
             found.extend(part.events);
+            kept_from = part.kept_from.or(kept_from);
             cursor = part.next.or(cursor);
             if !part.more || found.len() >= wanted {
                 break part.more;
@@ -56,6 +58,11 @@ impl Search {
         let rows = found.iter().map(|event| line::columns(event).into()).collect();
         let header = ["seq", "time", "type", "who", "about", "what came of it", "in words"];
         screen.table("nothing on record answers this", &header, rows);
+        if let Some(first) = kept_from.filter(|_| !more || self.oldest) {
+            screen.note(&format!(
+                "the record is kept from event {first} on: retention removed those before"
+            ));
+        }
         if let Some(next) = cursor.filter(|_| more) {
             screen.note(&format!("there may be more: the same with --after {next}"));
         }

@@ -134,9 +134,11 @@ impl Verify {
             given.size
         ));
         screen.line(&format!(
-            "evidence.json says what they say; {} bundles have the digests that they name; record {} says that \
+            "evidence.json says what they say; {} that they name; record {} says that \
              exactly this was given to {}",
-            shown.bundles, given.seq, body.made_by
+            bundles(shown.bundles),
+            given.seq,
+            body.made_by
         ));
         for digest in &body.missing_bundles {
             screen.line(&format!(
@@ -147,6 +149,11 @@ impl Verify {
             "looked through: the first {} records; what came later, and requests that still ran, are not in it",
             body.looked_through
         ));
+        for (first, last) in &body.removed {
+            screen.line(&format!(
+                "missing: records {first} to {last}, which retention had removed before"
+            ));
+        }
         screen.line(&format!("root:   {}", hex(&given.root)));
         say_if_replaced(screen, &keys, given.size);
         screen.note("that nothing else is on record of it, the log itself proves: `portcullis audit verify`");
@@ -193,12 +200,20 @@ impl Verify {
     }
 }
 
+fn bundles(count: usize) -> String {
+    match count {
+        1 => "1 bundle has the digest".to_owned(),
+        count => format!("{count} bundles have the digests"),
+    }
+}
+
 /// What was proved; `kept` checkpoints were held against it.
 fn show(verified: &Verified, kept: usize, screen: &Screen, now: Timestamp) {
     let root = hex(&verified.root);
     if screen.is_json() {
         screen.body(
-            &json!({"size": verified.size, "root": root, "time": verified.time, "kept": kept}),
+            &json!({"size": verified.size, "root": root, "time": verified.time, "kept": kept,
+                "removed": removed(verified)}),
         );
         return;
     }
@@ -213,6 +228,18 @@ fn show(verified: &Verified, kept: usize, screen: &Screen, now: Timestamp) {
         verified.size,
         newest.unwrap_or_default(),
     ));
+    if let Some(removed) = &verified.removed {
+        let by = &removed.by;
+        let ranges = removed.entries.iter().map(|(first, last)| format!("{first} to {last}"));
+        screen.line(&format!(
+            "removed: the entries {} were removed by {} of {} at {}, as record {} says; the tree still proves them",
+            ranges.collect::<Vec<_>>().join(", "),
+            by.note.cause,
+            by.note.policy,
+            when::utc(by.time),
+            by.seq
+        ));
+    }
     screen.line(&format!("root:  {root}"));
     if kept == 0 {
         screen.note(
@@ -220,6 +247,14 @@ fn show(verified: &Verified, kept: usize, screen: &Screen, now: Timestamp) {
              keeps them for you",
         );
     }
+}
+
+/// What is missing by right, for programs.
+fn removed(verified: &Verified) -> Option<Value> {
+    let removed = verified.removed.as_ref()?;
+    let by = &removed.by;
+    Some(json!({"entries": removed.entries, "record": by.seq, "time": by.time,
+        "cause": by.note.cause, "policy": by.note.policy, "older_than": by.note.older_than}))
 }
 
 /// A stolen key stays good for the sizes that it had.

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use url::{Host, Url};
 
+use super::ship::{S3, ShipTo};
 use crate::config::{
     secret::SecretRef,
     section::{Field, Section},
@@ -21,7 +22,7 @@ pub(crate) struct Anchor {
     /// Where.
     #[serde(flatten)]
     pub(crate) place: AnchorPlace,
-    /// How often, while there is something new: `1m` for a file, `5m` for a webhook.
+    /// How often, while there is something new: `1m` for a file, `5m` for a webhook and a bucket.
     #[schemars(with = "String")]
     #[serde(serialize_with = "crate::config::as_text")]
     pub(crate) every: Window,
@@ -45,6 +46,16 @@ pub(crate) enum AnchorPlace {
         #[serde(skip_serializing_if = "Option::is_none")]
         token: Option<SecretRef>,
     },
+    /// Each is an object of its own; the log is compared with the newest.
+    Bucket {
+        /// `s3://bucket/prefix`, another place than that of `audit.ship`.
+        #[schemars(with = "String")]
+        #[serde(rename = "s3", serialize_with = "crate::config::as_text")]
+        to: ShipTo,
+        /// How it is reached.
+        #[serde(flatten)]
+        access: S3,
+    },
 }
 
 impl Anchor {
@@ -57,16 +68,22 @@ impl Anchor {
         let webhook = section.field("webhook");
         let token = section.field("token");
         let every = section.field("every");
-        section.unsupported("s3");
-        let (place, usual) = match (file, webhook) {
-            (Some(file), None) => {
+        let s3 = section.field("s3");
+        let (place, usual) = match (file, webhook, s3) {
+            (None, None, Some(s3)) => {
+                if let Some(token) = token {
+                    token.error("a bucket takes no `token`".into(), None);
+                }
+                (bucket(&s3, &mut section), WEBHOOK_PACE)
+            }
+            (Some(file), None, None) => {
                 if let Some(token) = token {
                     token.error("a file takes no `token`".into(), None);
                 }
                 let file = file.text().map(PathBuf::from);
                 (file.map(|file| AnchorPlace::File { file }), FILE_PACE)
             }
-            (None, Some(webhook)) => {
+            (None, Some(webhook), None) => {
                 let token = token.map(|token| SecretRef::read(&token, false));
                 let url = address(&webhook);
                 let place = match (url, token) {
@@ -79,7 +96,9 @@ impl Anchor {
                 (place, WEBHOOK_PACE)
             }
             _ => {
-                let help = Some("write {file: PATH} or {webhook: URL}".into());
+                let help = Some(
+                    "write {file: PATH}, {webhook: URL} or {s3: s3://bucket/prefix, …}".into(),
+                );
                 section.error("an anchor has exactly one place".into(), help);
                 (None, FILE_PACE)
             }
@@ -88,6 +107,18 @@ impl Anchor {
         let every = every.map_or_else(|| Window::new(usual).ok(), |field| field.parsed());
         Some(Self { place: place?, every: every? })
     }
+}
+
+/// Where the keys of the bucket stand must be said, also in the demo.
+fn bucket(field: &Field<'_>, section: &mut Section<'_>) -> Option<AnchorPlace> {
+    let to: Option<ShipTo> = field.parsed();
+    let access = S3::read(section, false);
+    if matches!(to, Some(ShipTo::Folder(_))) {
+        let help = Some("write s3://bucket/prefix; for a folder, {file: PATH}".into());
+        field.error("`s3` is no bucket".into(), help);
+        return None;
+    }
+    Some(AnchorPlace::Bucket { to: to?, access: access? })
 }
 
 fn address(field: &Field<'_>) -> Option<Url> {

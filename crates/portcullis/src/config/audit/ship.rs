@@ -7,7 +7,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use url::{Host, Url};
 
-use crate::config::{secret::SecretRef, section::Field};
+use crate::config::{
+    secret::SecretRef,
+    section::{Field, Section},
+};
 
 const EVERY: Duration = Duration::from_secs(10);
 
@@ -96,27 +99,27 @@ impl Ship {
         let every = section.field("every");
         let every = every.map_or_else(|| Window::new(EVERY).ok(), |field| field.parsed());
         let s3 = match &to {
-            Some(ShipTo::Bucket { .. }) => {
-                let region = section.required("region").and_then(|f| f.text().map(str::to_owned));
-                let endpoint = section.field("endpoint").map(|field| endpoint(&field));
-                let key = |field: Field<'_>| SecretRef::read(&field, demo);
-                let access_key = section.required("access_key").and_then(key);
-                let secret_key = section.required("secret_key").and_then(key);
-                let read = || {
-                    let endpoint = endpoint.map_or(Some(None), |read| read.map(Some))?;
-                    Some(S3 {
-                        region: region?,
-                        endpoint,
-                        access_key: access_key?,
-                        secret_key: secret_key?,
-                    })
-                };
-                Some(read())
-            }
+            Some(ShipTo::Bucket { .. }) => Some(S3::read(&mut section, demo)),
             _ => None,
         };
         section.finish();
         Some(Self { to: to?, every: every?, s3: s3.map_or(Some(None), |read| read.map(Some))? })
+    }
+}
+
+impl S3 {
+    pub(super) fn read(section: &mut Section<'_>, demo: bool) -> Option<Self> {
+        let region = section.required("region").and_then(|f| f.text().map(str::to_owned));
+        let endpoint = section.field("endpoint").map(|field| endpoint(&field));
+        let key = |field: Field<'_>| SecretRef::read(&field, demo);
+        let access_key = section.required("access_key").and_then(key);
+        let secret_key = section.required("secret_key").and_then(key);
+        Some(Self {
+            region: region?,
+            endpoint: endpoint.map_or(Some(None), |read| read.map(Some))?,
+            access_key: access_key?,
+            secret_key: secret_key?,
+        })
     }
 }
 
@@ -173,7 +176,8 @@ mod tests {
             ("ship: {to: elsewhere}", "is no place to ship to"),
             ("ship: {every: 1m}", "lacks `to`"),
             ("most: 1MiB", "`most` is 16MiB at least"),
-            ("retention: 400d", "unknown key `retention`"),
+            ("retention: 0d", "is no time to keep a record for"),
+            ("retention: 12h", "is no time to keep a record for"),
         ] {
             let shown = refused(&with(mistake));
             assert!(shown.contains(message), "{mistake}: {shown}");

@@ -12,18 +12,18 @@ use portcullis_log::{Verified, verify};
 use super::{read, ready};
 use crate::{mesh::eventually, pki::python, shop::Shop, upstream::Upstream};
 
-const ACCESS: &str = "AKIDRECORD";
-const SECRET: &str = "a-secret-key-of-the-bucket/+x";
+pub(crate) const ACCESS: &str = "AKIDRECORD";
+pub(crate) const SECRET: &str = "a-secret-key-of-the-bucket/+x";
 
 /// A store of one bucket, for as long as it lives.
-struct Bucket {
+pub(crate) struct Bucket {
     child: Child,
-    folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
     port: u16,
 }
 
 impl Bucket {
-    fn open() -> Self {
+    pub(crate) fn open() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut child = python("s3_double.py")
             .arg(folder.path())
@@ -37,13 +37,18 @@ impl Bucket {
     }
 
     /// Where the copies are that are under the prefix `prefix`.
-    fn copy(&self, prefix: &str) -> PathBuf {
+    pub(crate) fn copy(&self, prefix: &str) -> PathBuf {
         self.folder.path().join(prefix)
     }
 
     fn setting(&self, prefix: &str) -> String {
+        self.place("to", prefix)
+    }
+
+    /// The place `prefix`, under the key `name`.
+    pub(crate) fn place(&self, name: &str, prefix: &str) -> String {
         format!(
-            "{{to: \"s3://record/{prefix}\", region: eu-central-1, endpoint: \"http://127.0.0.1:{}\", \
+            "{{{name}: \"s3://record/{prefix}\", region: eu-central-1, endpoint: \"http://127.0.0.1:{}\", \
              access_key: {{file: access}}, secret_key: {{file: secret}}, every: 1s}}",
             self.port
         )

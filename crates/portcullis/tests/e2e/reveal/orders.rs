@@ -1,4 +1,4 @@
-//! An upstream of orders: one by one as JSON, without an end as events or messages, or only when it may.
+//! An upstream of orders: one by one as JSON, in two parts, without an end as events or messages, or only when it may.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -60,6 +60,16 @@ fn order() -> String {
     json!({"id": "o-1", "card": {"number": CARD}, "customer": {"email": EMAIL}}).to_string()
 }
 
+/// The second part only when it may.
+fn in_parts(writer: &mut TcpStream, slow: &Slow) {
+    let order = order();
+    let (begin, rest) = order.split_at(order.find("\"customer\"").unwrap());
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked";
+    let _ = write!(writer, "{head}\r\n\r\n{:x}\r\n{begin}\r\n", begin.len());
+    slow.wait();
+    let _ = write!(writer, "{:x}\r\n{rest}\r\n0\r\n\r\n", rest.len());
+}
+
 fn serve(stream: TcpStream, slow: &Slow) {
     let mut writer = stream.try_clone().unwrap();
     let mut reader = BufReader::new(stream);
@@ -85,6 +95,10 @@ fn serve(stream: TcpStream, slow: &Slow) {
         }
         if head.starts_with("GET /orders/slow") {
             slow.wait();
+        }
+        if head.starts_with("GET /orders/parts") {
+            in_parts(&mut writer, slow);
+            continue;
         }
         let is_empty = head.starts_with("GET /orders/o-1/empty");
         let order = if is_empty { json!({"id": "o-1"}).to_string() } else { order() };

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     body::{BodyError, Download},
+    connection::Watch,
     ports::ConnectionEnd,
     refuse::grpc::cut_trailers,
     reveal::Met,
@@ -206,6 +207,11 @@ impl Masked {
         is_whole.then(|| self.ready.take().unwrap_or_default())
     }
 
+    /// What watches it: from here on something does, if more will come.
+    pub(crate) fn watched(&mut self) -> Option<Rc<Watch>> {
+        if self.state == State::Open { self.download.watched() } else { None }
+    }
+
     pub(crate) fn is_over(&self) -> bool {
         self.state == State::Over && self.ready.is_none() && self.trailers.is_none()
     }
@@ -274,6 +280,7 @@ impl Masked {
         } else {
             // What came of a message that will not be whole is dropped.
             self.state = State::Over;
+            self.met.end();
         }
         head::of_trailers(&mut trailers, &self.rules);
         self.trailers = Some(trailers).filter(|_| self.state == State::Over);
@@ -283,6 +290,7 @@ impl Masked {
         self.state = State::Over;
         let finished = caught(|| self.work.finish());
         self.took(finished);
+        self.met.end();
     }
 
     fn took(&mut self, taken: Result<Vec<u8>, Trouble>) {
@@ -294,6 +302,7 @@ impl Masked {
                 self.state = State::Failed(trouble);
                 self.ready = None;
                 self.download.finish(ConnectionEnd::Opaque);
+                self.met.end();
                 return;
             }
         };
@@ -305,6 +314,13 @@ impl Masked {
             None => out,
             Some(before) => Bytes::from([before, out].concat()),
         });
+    }
+}
+
+impl Drop for Masked {
+    /// Whoever leaves, or is cut, meets no more.
+    fn drop(&mut self) {
+        self.met.end();
     }
 }
 

@@ -8,7 +8,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, response::Parts,
 };
 
-use super::{Rules, Trouble, answer::Kind, coding, telling::tells};
+use super::{Framing, Rules, Trouble, answer::Kind, coding, telling::tells};
 use crate::filter::remove_matching;
 
 /// Asks for nothing that could not be masked. RFC 9110: a server may always answer as if these were not
@@ -60,9 +60,11 @@ fn accepted(headers: &HeaderMap) -> HeaderValue {
             }
         }
     }
-    let joined = accepted.join(&b", "[..]);
-    let value = if joined.is_empty() { &b"identity"[..] } else { &joined };
-    HeaderValue::from_bytes(value).unwrap_or(HeaderValue::from_static("identity"))
+    let identity = HeaderValue::from_static("identity");
+    if accepted.is_empty() {
+        return identity;
+    }
+    HeaderValue::from_bytes(&accepted.join(&b", "[..])).unwrap_or(identity)
 }
 
 /// What the answer to `method` is made of, by its head; and the head loses what must not pass.
@@ -106,6 +108,9 @@ fn kind(headers: &HeaderMap) -> Result<Kind, Trouble> {
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
     let (one, other) = (types.next(), types.next());
     let Some(text) = one else { return Ok(Kind::Nothing) };
+    if other.is_none() && text == "application/json" {
+        return Ok(Kind::Json(Framing::One));
+    }
     let text = text.to_str().map_err(|_| Trouble::Type)?;
     if other.is_some() || !is_utf8(text) {
         return Err(Trouble::Type);
@@ -125,49 +130,55 @@ fn is_utf8(content_type: &str) -> bool {
 
 /// Headers that are about the exchange, and never about data.
 fn is_harmless(name: &HeaderName) -> bool {
-    const KNOWN: [&str; 24] = [
-        "age",
-        "allow",
-        "cache-control",
-        "clear-site-data",
-        "connection",
-        "content-language",
-        "content-security-policy",
-        "content-type",
-        "date",
-        "expires",
-        "grpc-status",
-        "permissions-policy",
-        "pragma",
-        "referrer-policy",
-        "retry-after",
-        "server",
-        "strict-transport-security",
-        "upgrade",
-        "vary",
-        "via",
-        "www-authenticate",
-        "x-content-type-options",
-        "x-frame-options",
-        "x-request-id",
-    ];
+    // Names that have a number are compared by that: most of those that come.
+    match *name {
+        header::AGE
+        | header::ALLOW
+        | header::CACHE_CONTROL
+        | header::CONNECTION
+        | header::CONTENT_LANGUAGE
+        | header::CONTENT_SECURITY_POLICY
+        | header::CONTENT_TYPE
+        | header::DATE
+        | header::EXPIRES
+        | header::PRAGMA
+        | header::REFERRER_POLICY
+        | header::RETRY_AFTER
+        | header::SERVER
+        | header::STRICT_TRANSPORT_SECURITY
+        | header::UPGRADE
+        | header::VARY
+        | header::VIA
+        | header::WWW_AUTHENTICATE
+        | header::X_CONTENT_TYPE_OPTIONS
+        | header::X_FRAME_OPTIONS => true,
+        header::CONTENT_LENGTH
+        | header::CONTENT_ENCODING
+        | header::ETAG
+        | header::LAST_MODIFIED
+        | header::ACCEPT_RANGES => false,
+        _ => is_harmless_by_name(name.as_str()),
+    }
+}
+
+fn is_harmless_by_name(name: &str) -> bool {
     const STARTS: [&str; 4] =
         ["access-control-", "cross-origin-", "ratelimit", "sec-websocket-accept"];
-    let name = name.as_str();
-    KNOWN.binary_search(&name).is_ok() || STARTS.iter().any(|start| name.starts_with(start))
+    let is_known =
+        matches!(name, "clear-site-data" | "grpc-status" | "permissions-policy" | "x-request-id");
+    is_known || STARTS.iter().any(|start| name.starts_with(start))
 }
 
 /// Headers that lead somewhere or keep a session.
 fn may_lead(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "location"
-            | "content-location"
-            | "link"
-            | "set-cookie"
-            | "sec-websocket-protocol"
-            | "grpc-message"
-    )
+    match *name {
+        header::LOCATION
+        | header::CONTENT_LOCATION
+        | header::LINK
+        | header::SET_COOKIE
+        | header::SEC_WEBSOCKET_PROTOCOL => true,
+        _ => name.as_str() == "grpc-message",
+    }
 }
 
 /// Values that look like something sensitive go, whatever header they are in.

@@ -14,7 +14,7 @@ use portcullis_policy::{
 use self::values::Number;
 use super::{
     LONGEST_NAME, MOST_DEEP, Rules, Trouble,
-    scan::{Scan, unescape},
+    scan::{Scan, blanks, unescape, whole},
 };
 
 /// How texts follow each other.
@@ -56,6 +56,8 @@ impl Framing {
 #[derive(Debug)]
 pub(crate) struct Json {
     rules: Rules,
+    /// Whether anything is found by its looks.
+    recognises: bool,
     framing: Framing,
     root: At,
     /// What is open, the innermost last.
@@ -124,9 +126,22 @@ struct Pushed<'b, 'o> {
     out: &'o mut Vec<u8>,
 }
 
-impl Pushed<'_, '_> {
-    fn rest(&self) -> &[u8] {
+impl<'b> Pushed<'b, '_> {
+    #[inline]
+    fn rest(&self) -> &'b [u8] {
         self.bytes.get(self.at..).unwrap_or_default()
+    }
+
+    /// Reads an opening quote that is next, or behind one blank: so most documents go on.
+    #[inline]
+    fn skip_to_quote(&mut self) -> bool {
+        let skipped = match self.rest() {
+            [b' ', b'"', ..] => 2,
+            [b'"', ..] => 1,
+            _ => 0,
+        };
+        self.at += skipped;
+        skipped > 0
     }
 
     /// Writes what came before `until` and is to pass.
@@ -149,6 +164,7 @@ impl Json {
     /// Of a text that stands in `level` others, at `root`.
     pub(super) fn within(rules: Rules, framing: Framing, root: At, level: u8) -> Self {
         Self {
+            recognises: rules.recognises(),
             rules,
             framing,
             root,
@@ -204,44 +220,42 @@ impl Json {
         if is_over && matches!(self.token, Token::None) { Ok(()) } else { Err(Trouble::NotJson) }
     }
 
-    /// One byte between two tokens, and all blanks before it.
+    /// What stands between two tokens, and those that are here as a whole: most are.
     fn between(&mut self, pushed: &mut Pushed<'_, '_>) -> Result<(), Trouble> {
-        let Some(byte) = pushed.rest().first().copied() else { return Ok(()) };
-        match byte {
-            b' ' | b'\t' => {
-                let blanks = pushed.rest().iter().take_while(|byte| matches!(byte, b' ' | b'\t'));
-                pushed.at += blanks.count();
-                return Ok(());
+        while matches!(self.token, Token::None) {
+            let Some(byte) = pushed.bytes.get(pushed.at).copied() else { break };
+            pushed.at += 1;
+            match byte {
+                0x21.. => self.step(byte, pushed)?,
+                b' ' | b'\t' => pushed.at += blanks(pushed.rest()),
+                b'\n' | b'\r' => self.line()?,
+                0x1e if self.framing == Framing::Sequence => {
+                    let is_between = matches!(self.expect, Expect::Text | Expect::Nothing);
+                    self.expect = Expect::Value;
+                    if !is_between {
+                        return Err(Trouble::NotJson);
+                    }
+                }
+                _ => return Err(Trouble::NotJson),
             }
-            b'\n' | b'\r' => {
-                pushed.at += 1;
-                return self.line();
-            }
-            0x1e if self.framing == Framing::Sequence => {
-                pushed.at += 1;
-                let is_between = matches!(self.expect, Expect::Text | Expect::Nothing);
-                self.expect = Expect::Value;
-                return if is_between { Ok(()) } else { Err(Trouble::NotJson) };
-            }
-            _ => {}
         }
-        pushed.at += 1;
+        Ok(())
+    }
+
+    #[inline]
+    fn step(&mut self, byte: u8, pushed: &mut Pushed<'_, '_>) -> Result<(), Trouble> {
         match self.expect {
+            Expect::CommaOrEnd => self.comma_or_end(byte, pushed),
+            Expect::Name | Expect::NameOrEnd if byte == b'"' => self.begin_name(pushed),
+            Expect::Colon if byte == b':' => {
+                self.colon();
+                Ok(())
+            }
             Expect::Text if self.framing == Framing::Sequence => Err(Trouble::NotJson),
             Expect::Nothing if self.framing == Framing::Many => self.value(byte, pushed),
             Expect::ValueOrEnd if byte == b']' => self.close(),
             Expect::Text | Expect::Value | Expect::ValueOrEnd => self.value(byte, pushed),
             Expect::NameOrEnd if byte == b'}' => self.close(),
-            Expect::Name | Expect::NameOrEnd if byte == b'"' => {
-                self.token = Token::Name(Scan::default());
-                Ok(())
-            }
-            Expect::Colon if byte == b':' => {
-                self.has_begun = true;
-                self.expect = Expect::Value;
-                Ok(())
-            }
-            Expect::CommaOrEnd => self.comma_or_end(byte),
             Expect::Name | Expect::NameOrEnd | Expect::Colon | Expect::Nothing => {
                 Err(Trouble::NotJson)
             }
@@ -259,14 +273,20 @@ impl Json {
         Ok(())
     }
 
-    fn comma_or_end(&mut self, byte: u8) -> Result<(), Trouble> {
+    #[inline]
+    fn comma_or_end(&mut self, byte: u8, pushed: &mut Pushed<'_, '_>) -> Result<(), Trouble> {
         let is_array = self.open.last().is_some_and(|open| open.elements.is_some());
         match (byte, is_array) {
             (b',', true) => {
                 self.has_begun = true;
                 self.expect = Expect::Value;
             }
-            (b',', false) => self.expect = Expect::Name,
+            (b',', false) => {
+                self.expect = Expect::Name;
+                if pushed.skip_to_quote() {
+                    return self.begin_name(pushed);
+                }
+            }
             (b']', true) | (b'}', false) => return self.close(),
             _ => return Err(Trouble::NotJson),
         }
@@ -300,20 +320,10 @@ impl Json {
 
     fn value(&mut self, byte: u8, pushed: &mut Pushed<'_, '_>) -> Result<(), Trouble> {
         let at = self.place();
-        let begin = |elements| Open { at, elements };
         match byte {
-            b'{' => {
-                self.open.push(begin(None));
-                self.expect = Expect::NameOrEnd;
-            }
-            b'[' => {
-                self.open.push(begin(Some(0)));
-                self.expect = Expect::ValueOrEnd;
-            }
-            b'"' => {
-                let way = self.way_of_string(at, pushed);
-                self.token = Token::String(Scan::default(), way);
-            }
+            b'"' => self.begin_string(at, pushed),
+            b'{' => self.enter(Open { at, elements: None }, Expect::NameOrEnd),
+            b'[' => self.enter(Open { at, elements: Some(0) }, Expect::ValueOrEnd),
             b'-' | b'0'..=b'9' => {
                 let number = match byte {
                     b'-' => Number::Minus,
@@ -321,11 +331,16 @@ impl Json {
                     _ => Number::Whole,
                 };
                 let way = self.way_of_number(at, byte, pushed);
-                self.token = Token::Number(number, way);
+                self.number(number, way, pushed)
             }
             b't' | b'f' | b'n' => self.begin_word(at, byte, pushed),
-            _ => return Err(Trouble::NotJson),
+            _ => Err(Trouble::NotJson),
         }
+    }
+
+    fn enter(&mut self, open: Open, expect: Expect) -> Result<(), Trouble> {
+        self.open.push(open);
+        self.expect = expect;
         if self.open.len() > MOST_DEEP { Err(Trouble::TooDeep) } else { Ok(()) }
     }
 
@@ -335,6 +350,32 @@ impl Json {
         let masked = self.rules.automaton().classes(at).0 & self.rules.classes.0;
         self.met.0 |= masked;
         ClassSet(masked)
+    }
+
+    #[inline]
+    fn begin_name(&mut self, pushed: &mut Pushed<'_, '_>) -> Result<(), Trouble> {
+        let open = self.open.last().map_or(self.root, |open| open.at);
+        let Some(name) = whole(pushed.rest()) else {
+            self.token = Token::Name(Scan::default());
+            return Ok(());
+        };
+        pushed.at += name.len() + 1;
+        self.member = self.rules.automaton().member(open, name);
+        self.expect = Expect::Colon;
+        if pushed.bytes.get(pushed.at) == Some(&b':') {
+            pushed.at += 1;
+            self.colon();
+            if pushed.skip_to_quote() {
+                return self.begin_string(self.member, pushed);
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn colon(&mut self) {
+        self.has_begun = true;
+        self.expect = Expect::Value;
     }
 
     fn name(&mut self, mut scan: Scan, pushed: &mut Pushed<'_, '_>) -> Result<(), Trouble> {

@@ -79,7 +79,7 @@ fn has_card(text: &str) -> bool {
     })
 }
 
-const SHORTEST_CARD: usize = 13;
+pub(super) const SHORTEST_CARD: usize = 13;
 const LONGEST_CARD: usize = 19;
 
 /// What is read of groups that may be a card's number together.
@@ -155,7 +155,7 @@ fn has_iban(text: &str) -> bool {
     })
 }
 
-const SHORTEST_IBAN: usize = 15;
+pub(super) const SHORTEST_IBAN: usize = 15;
 
 fn is_iban(bytes: &[u8]) -> bool {
     let [c1, c2, d1, d2, rest @ ..] = bytes else { return false };

@@ -104,6 +104,30 @@ fn character(byte: u8) -> Option<Expect> {
     }
 }
 
+/// The string that `bytes` begin with, without its closing quote, if nothing has to be known of it but where it
+/// ends, and it ends soon: most do.
+#[inline]
+pub(super) fn whole(bytes: &[u8]) -> Option<&[u8]> {
+    const SOON: usize = 64;
+    let count = plain(bytes.get(..SOON).unwrap_or(bytes));
+    let (string, rest) = bytes.split_at_checked(count)?;
+    (rest.first() == Some(&b'"')).then_some(string)
+}
+
+/// How many blanks `bytes` begin with.
+#[inline]
+pub(super) fn blanks(bytes: &[u8]) -> usize {
+    const SPACES: [u8; 8] = [b' '; 8];
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    if bytes.first().is_some_and(|byte| !is_blank(byte)) {
+        return 0;
+    }
+    let (words, _) = bytes.as_chunks::<8>();
+    let spaces = 8 * words.iter().take_while(|word| **word == SPACES).count();
+    let rest = bytes.get(spaces..).unwrap_or_default();
+    spaces + rest.iter().take_while(|byte| is_blank(byte)).count()
+}
+
 /// How many bytes there are before one that says something: a quote, a backslash, a control character, or part of a character
 /// beyond ASCII.
 #[inline]

@@ -13,13 +13,14 @@ use std::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    Attempt, Clock, ConnectionId, Entropy, Grant, GrantId, OperationName, Outcome, Principal,
-    PrincipalId, RecordLevel, RefusalId, RefusalsCounted, RequestId,
+    Attempt, Clock, ConnectionId, ContentNote, ContentParts, Entropy, Grant, GrantId,
+    OperationName, Outcome, Principal, PrincipalId, RecordLevel, RefusalId, RefusalsCounted,
+    RequestContent, RequestId,
 };
 use portcullis_policy::{Country, Snapshot, rate_limit::RateLimit};
 use portcullis_proxy::ports::{
-    ConnectionEnd, ConnectionInfo, Connections, ConsumeError, Consumption, Countries, Journal,
-    Journals, KeptRefusal, Limits, NoDatabase, RecordBroken, Recorded, Refusals,
+    ConnectionEnd, ConnectionInfo, Connections, ConsumeError, Consumption, Contents, Countries,
+    Journal, Journals, KeptRefusal, Limits, NoDatabase, RecordBroken, Recorded, Refusals,
     RegisteredConnection, Sightings, SnapshotFeed, TooOften, UpstreamCertificates,
 };
 use tokio::sync::watch;
@@ -68,11 +69,20 @@ pub(super) struct Kept {
     pub(super) broken: AtomicBool,
     /// Whoever asks for something panics.
     pub(super) panics: AtomicBool,
+    /// Whoever asks this one next does.
+    pub(super) panics_in: Mutex<Option<&'static str>>,
 }
 
 impl Kept {
     fn may_panic(&self) {
         assert!(!self.panics.load(Ordering::SeqCst), "a mistake, as the test wants it");
+    }
+}
+
+impl Kept {
+    fn may_panic_in(&self, port: &str) {
+        let is_it = self.panics_in.lock().unwrap().take_if(|name| *name == port).is_some();
+        assert!(!is_it, "a mistake, as the test wants it");
     }
 }
 
@@ -104,6 +114,7 @@ impl Journal for Records {
     }
 
     fn outcome(&self, _request: RequestId, outcome: &Outcome<'_>) {
+        self.0.may_panic_in("outcome");
         let error = outcome.error.map(|error| format!(" {error}")).unwrap_or_default();
         let _ = self.add(format!("outcome {}{error}", outcome.status));
     }
@@ -120,7 +131,8 @@ impl Journal for Records {
 
 impl Countries for Ports {
     fn country(&self, _ip: std::net::IpAddr) -> Result<Option<Country>, NoDatabase> {
-        Err(NoDatabase)
+        self.records.0.may_panic_in("country");
+        Ok(None)
     }
 }
 
@@ -163,6 +175,18 @@ impl Limits for Ports {
 }
 
 #[async_trait]
+impl Contents for Ports {
+    async fn keep(
+        &self,
+        _request: RequestId,
+        _parts: ContentParts,
+        _content: RequestContent,
+    ) -> Result<ContentNote, RecordBroken> {
+        Err(RecordBroken)
+    }
+}
+
+#[async_trait]
 impl Refusals for Ports {
     async fn keep(&self, _refusal: KeptRefusal) -> Option<RefusalId> {
         "7K2M".parse().ok()
@@ -186,6 +210,8 @@ impl RegisteredConnection for Registered {
     }
 
     fn met(&mut self, _classes: Vec<portcullis_model::ClassName>) {}
+
+    fn denied_by(&mut self, _policies: &[portcullis_model::PolicyId]) {}
 
     fn ended(self: Box<Self>, why: ConnectionEnd, _up: u64, _down: u64) {
         self.ended.lock().unwrap().push(format!("{} {why:?}", self.protocol));

@@ -8,7 +8,7 @@ use super::{Json, Pushed, Token, Way};
 use crate::filter::mask::{
     HIDDEN, LONGEST_NAME, MOST_HELD, Trouble, mask_of, nested,
     recognise::recognised,
-    scan::{Scan, unescape},
+    scan::{Scan, unescape, whole},
 };
 
 /// How far a number has come (RFC 8259 section 6).
@@ -25,10 +25,38 @@ pub(super) enum Number {
 }
 
 impl Json {
-    pub(super) fn way_of_string(&mut self, at: At, pushed: &mut Pushed<'_, '_>) -> Way {
+    #[inline]
+    pub(super) fn begin_string(
+        &mut self,
+        at: At,
+        pushed: &mut Pushed<'_, '_>,
+    ) -> Result<(), Trouble> {
+        let way = self.way_of_string(at, pushed);
+        let Some(text) = whole(pushed.rest()) else {
+            self.token = Token::String(Scan::default(), way);
+            return Ok(());
+        };
+        pushed.at += text.len() + 1;
+        if let Way::Hold(at, masked) = way {
+            self.settle(text, at, masked, false, pushed.out)?;
+        }
+        self.string_ends(way, pushed);
+        Ok(())
+    }
+
+    /// The closing quote was read. It passes in any case.
+    #[inline]
+    fn string_ends(&mut self, way: Way, pushed: &mut Pushed<'_, '_>) {
+        if way != Way::Pass {
+            pushed.from = pushed.at - 1;
+        }
+        self.value_ends();
+    }
+
+    fn way_of_string(&mut self, at: At, pushed: &mut Pushed<'_, '_>) -> Way {
         let masked = self.masked(at);
         let way = if masked.is_empty() {
-            let is_plain = !self.rules.recognises() && !nested::may_begin(pushed.rest());
+            let is_plain = !self.recognises && !nested::may_begin(pushed.rest());
             if is_plain { Way::Pass } else { Way::Hold(at, masked) }
         } else if self.rules.shows_end(masked) {
             Way::Hold(at, masked)
@@ -50,7 +78,7 @@ impl Json {
         let masked = self.masked(at);
         let way = if !masked.is_empty() {
             Way::Drop
-        } else if self.rules.recognises() {
+        } else if self.recognises {
             self.held.push(byte);
             Way::Hold(at, masked)
         } else {
@@ -65,7 +93,12 @@ impl Json {
         way
     }
 
-    pub(super) fn begin_word(&mut self, at: At, byte: u8, pushed: &mut Pushed<'_, '_>) {
+    pub(super) fn begin_word(
+        &mut self,
+        at: At,
+        byte: u8,
+        pushed: &mut Pushed<'_, '_>,
+    ) -> Result<(), Trouble> {
         let is_masked = byte != b'n' && !self.masked(at).is_empty();
         let rest: &[u8] = match byte {
             b't' => b"rue",
@@ -77,7 +110,24 @@ impl Json {
             pushed.write(pushed.at - 1);
             pushed.out.extend_from_slice(b"false");
         }
+        if pushed.rest().starts_with(rest) {
+            pushed.at += rest.len();
+            self.word_ends(way, pushed);
+            return Ok(());
+        }
+        if pushed.rest().len() >= rest.len() {
+            return Err(Trouble::NotJson);
+        }
         self.token = Token::Word(rest, way);
+        Ok(())
+    }
+
+    fn word_ends(&mut self, way: Way, pushed: &mut Pushed<'_, '_>) {
+        self.token = Token::None;
+        self.value_ends();
+        if way == Way::Drop {
+            pushed.skip();
+        }
     }
 
     pub(super) fn word(
@@ -93,11 +143,7 @@ impl Json {
         pushed.at += 1;
         self.token = Token::Word(rest, way);
         if rest.is_empty() {
-            self.token = Token::None;
-            self.value_ends();
-            if way == Way::Drop {
-                pushed.skip();
-            }
+            self.word_ends(way, pushed);
         }
         Ok(())
     }
@@ -116,18 +162,16 @@ impl Json {
             let until = pushed.at - usize::from(ended);
             self.held.extend_from_slice(pushed.bytes.get(start..until).unwrap_or_default());
             if ended {
-                self.settle(at, masked, scan.has_escapes, pushed.out)?;
+                let held = std::mem::take(&mut self.held);
+                self.settle(&held, at, masked, scan.has_escapes, pushed.out)?;
+                self.keep_room(held);
             } else if self.held.len() > MOST_HELD {
                 way = self.give_up(masked, pushed);
             }
         }
         self.token = if ended { Token::None } else { Token::String(scan, way) };
         if ended {
-            // The closing quote passes in any case.
-            if way != Way::Pass {
-                pushed.from = pushed.at - 1;
-            }
-            self.value_ends();
+            self.string_ends(way, pushed);
         }
         Ok(())
     }
@@ -148,16 +192,16 @@ impl Json {
     /// A string that was held is all there.
     fn settle(
         &mut self,
+        held: &[u8],
         at: At,
         masked: ClassSet,
         has_escapes: bool,
         out: &mut Vec<u8>,
     ) -> Result<(), Trouble> {
-        let held = std::mem::take(&mut self.held);
         let text = if has_escapes {
-            unescape(&held).map(Cow::Owned)
+            unescape(held).map(Cow::Owned)
         } else {
-            std::str::from_utf8(&held).ok().map(Cow::Borrowed)
+            std::str::from_utf8(held).ok().map(Cow::Borrowed)
         };
         let text = text.ok_or(Trouble::NotJson)?;
         if !masked.is_empty() {
@@ -169,20 +213,22 @@ impl Json {
             let within = self.rules.automaton().within(at);
             let (met, replaced) = nested::masked(&text, &self.rules, within, self.level);
             self.met.0 |= met.0;
-            out.extend_from_slice(replaced.as_deref().unwrap_or(&held));
-        }
-        drop(text);
-        self.held = held;
-        self.held.clear();
-        if self.held.capacity() > LONGEST_NAME {
-            self.held = Vec::new();
+            out.extend_from_slice(replaced.as_deref().unwrap_or(held));
         }
         Ok(())
     }
 
+    /// What is used for the next that has to be held.
+    fn keep_room(&mut self, held: Vec<u8>) {
+        if held.capacity() <= LONGEST_NAME {
+            self.held = held;
+            self.held.clear();
+        }
+    }
+
     /// The classes that `text` looks like, if there are any.
     fn recognised(&self, text: &str) -> Option<ClassSet> {
-        if !self.rules.recognises() {
+        if !self.recognises {
             return None;
         }
         let found = recognised(text, &self.rules.sensitive, self.rules.classes);

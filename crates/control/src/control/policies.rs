@@ -1,0 +1,34 @@
+//! Bundles, and questions about them.
+
+use super::{Control, Result};
+use crate::{
+    OpContext,
+    usecase::{bundles, explain},
+    views::{BundleText, BundleView, Explain, Explanation},
+};
+
+impl Control {
+    /// The bundles so far, newest first.
+    pub async fn bundles(&self, op: &OpContext) -> Result<Vec<BundleView>> {
+        bundles::list(&self.core, op).await
+    }
+
+    /// What one of them says, file by file; needs `viewAudit` or `administer`.
+    pub async fn bundle_text(&self, op: &OpContext, generation: u64) -> Result<BundleText> {
+        bundles::text(&self.core, op, generation).await
+    }
+
+    /// Brings the bundle before the one in force back, as a new generation; needs `administer`.
+    pub async fn rollback(&self, op: &OpContext) -> Result<BundleView> {
+        bundles::rollback(&self.core, op).await
+    }
+
+    /// What the PDP would answer.
+    #[expect(
+        clippy::unused_async,
+        reason = "every use case is awaited, whether or not it waits today"
+    )]
+    pub async fn explain(&self, op: &OpContext, question: Explain) -> Result<Explanation> {
+        explain::explain(&self.core, op, &question)
+    }
+}

@@ -1,0 +1,221 @@
+//! Legal holds: placing them, releasing them, and what they keep.
+//!
+//! A hold keeps what is on record, wherever it stands, from whatever would take it away: retention asks
+//! [`InForce`], and whoever else removes or erases something asks [`holding`] before. When in doubt, it is
+//! held.
+
+use std::{collections::BTreeSet, ops::Range, sync::Arc};
+
+use portcullis_model::{
+    EventFilter, EventType, Field, HoldRelease, HoldScope, Leaf, LegalHold, LegalHoldId,
+    PrincipalId,
+};
+use portcullis_policy::{ControlAction, ControlResource};
+use portcullis_store::{Change, Grants, RetentionChange};
+
+use super::{parting::ROUNDS, record::unavailable, text};
+use crate::{
+    ControlError, OpContext,
+    core::Core,
+    rights,
+    settle::{Settlement, Unsettled},
+};
+
+const NOT_FOUND: ControlError = ControlError::NotFound("the legal hold");
+/// More at one time are a mistake: each is asked about every entry.
+const MOST: u32 = 1_000;
+/// Entries that are in memory at one time.
+const PAGE: usize = 1024;
+
+type Result<T> = std::result::Result<T, ControlError>;
+
+/// All of them, newest first; takes `viewAudit` or `administer`.
+pub(crate) async fn list(core: &Core, op: &OpContext) -> Result<Vec<LegalHold>> {
+    rights::caller(op)?;
+    if !rights::may_view_audit(&core.snapshot(), op) && !may_place(core, op) {
+        let why = "seeing legal holds takes `viewAudit` or `administer`";
+        return Err(ControlError::Denied(why.into()));
+    }
+    Ok(core.store.legal_holds().await?)
+}
+
+/// Keeps what `scope` is about until somebody releases it; takes `administer`.
+pub(crate) async fn place(
+    core: &Arc<Core>,
+    op: &OpContext,
+    scope: HoldScope,
+    reason: &str,
+) -> Result<LegalHold> {
+    let placed_by = placer(core, op)?;
+    let reason = text::checked("reason", reason)?;
+    let invalid =
+        |field, message: &str| Err(ControlError::Invalid { field, message: message.to_owned() });
+    if scope.filter().is_open() {
+        return invalid(
+            "scope",
+            "must say what is held: a time, a principal, a service, a grant or an incident",
+        );
+    }
+    if scope.since.zip(scope.until).is_some_and(|(since, until)| since >= until) {
+        return invalid("since", "has to be before `until`");
+    }
+    let id = LegalHoldId::new(op.now(), core.entropy.as_ref());
+    let hold = LegalHold { id, scope, reason, placed_by, placed_at: op.now(), released: None };
+    let place = RetentionChange::Place { hold: hold.clone(), at_most: MOST };
+    let event = event(core, op, EventType::LegalHoldPlaced, &hold, &hold.reason);
+    match core.settle(settlement(place, event)).await {
+        Ok(()) => Ok(hold),
+        Err(Unsettled::Conflict) => {
+            let message = format!("{MOST} legal holds are in force already; release some");
+            Err(ControlError::Limited { message, retry_after: 60 })
+        }
+        Err(Unsettled::Failed(error)) => Err(error),
+    }
+}
+
+/// Lets go of what a hold keeps; takes `administer`.
+pub(crate) async fn release(
+    core: &Arc<Core>,
+    op: &OpContext,
+    id: LegalHoldId,
+    reason: &str,
+) -> Result<LegalHold> {
+    let by = placer(core, op)?;
+    let reason = text::checked("reason", reason)?;
+    for _ in 0..ROUNDS {
+        let hold = core.store.legal_hold(id).await?.ok_or(NOT_FOUND)?;
+        let release = HoldRelease { by: by.clone(), at: op.now(), reason: reason.clone() };
+        let Some(hold) = hold.release(release) else {
+            return Err(ControlError::Conflict("this legal hold is released already".into()));
+        };
+        let event = event(core, op, EventType::LegalHoldReleased, &hold, &reason);
+        match core.settle(settlement(RetentionChange::Release(hold.clone()), event)).await {
+            Ok(()) => return Ok(hold),
+            Err(Unsettled::Conflict) => {}
+            Err(Unsettled::Failed(error)) => return Err(error),
+        }
+    }
+    Err(Unsettled::Conflict.into())
+}
+
+/// The legal hold that keeps one of these entries of the record, if one does: `seq..seq + 1` for one entry.
+/// Whoever is about to remove or erase any of it asks this first, and leaves it if there is one.
+pub(crate) async fn holding(core: &Core, entries: Range<u64>) -> Result<Option<LegalHold>> {
+    let in_force = InForce::load(core).await?;
+    let mut at = entries.start;
+    while !in_force.is_empty() && at < entries.end {
+        let page = core.log.entries(at, PAGE).await.map_err(unavailable)?;
+        let Some(last) = page.last() else { break };
+        let next = last.position + 1;
+        let mut meant = page.iter().filter(|entry| entries.contains(&entry.position));
+        if let Some(hold) = meant.find_map(|entry| in_force.holding(&entry.json)) {
+            return Ok(Some(hold.clone()));
+        }
+        at = next;
+    }
+    Ok(None)
+}
+
+/// The holds that are in force, to be asked about many entries.
+#[derive(Debug)]
+pub(crate) struct InForce {
+    holds: Vec<Keeps>,
+    /// How many holds there are, released ones included: one more means that one was placed since.
+    pub(crate) seen: u32,
+}
+
+#[derive(Debug)]
+struct Keeps {
+    hold: LegalHold,
+    /// What must be so of an entry.
+    filter: EventFilter,
+    /// One of these must stand in it, unless there are none.
+    about: BTreeSet<(Field, String)>,
+}
+
+impl InForce {
+    pub(crate) async fn load(core: &Core) -> Result<Self> {
+        let all = core.store.legal_holds().await?;
+        let seen = u32::try_from(all.len()).unwrap_or(u32::MAX);
+        let mut holds = Vec::new();
+        for hold in all.into_iter().filter(LegalHold::is_in_force) {
+            let about = about(core, &hold.scope).await?;
+            let filter = EventFilter { grant: None, incident: None, ..hold.scope.filter() };
+            holds.push(Keeps { hold, filter, about });
+        }
+        Ok(Self { holds, seen })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.holds.is_empty()
+    }
+
+    /// Their ids, which change when one is placed or released.
+    pub(crate) fn ids(&self) -> Vec<LegalHoldId> {
+        self.holds.iter().map(|keeps| keeps.hold.id).collect()
+    }
+
+    /// The hold that keeps an entry, if one does.
+    pub(crate) fn holding(&self, entry: &str) -> Option<&LegalHold> {
+        let keeps = match serde_json::from_str::<Leaf>(entry) {
+            Ok(leaf) => self.holds.iter().find(|keeps| keeps.has(&leaf)),
+            // Nobody can say what it is about.
+            Err(_) => self.holds.first(),
+        };
+        keeps.map(|keeps| &keeps.hold)
+    }
+}
+
+impl Keeps {
+    fn has(&self, leaf: &Leaf) -> bool {
+        let is_about =
+            || leaf.terms().any(|(field, value)| self.about.contains(&(field, value.to_owned())));
+        leaf.answers(&self.filter) && (self.about.is_empty() || is_about())
+    }
+}
+
+/// What leads to what is held: a grant with the access request that it came of, an incident with all that was
+/// asked for and granted for it.
+async fn about(core: &Core, scope: &HoldScope) -> Result<BTreeSet<(Field, String)>> {
+    let mut about = BTreeSet::new();
+    let mut grants = Vec::new();
+    if let Some(id) = scope.grant {
+        about.insert((Field::Grant, id.to_string()));
+        grants.extend(core.store.grant(id).await?);
+    }
+    if let Some(incident) = &scope.incident {
+        about.insert((Field::Incident, incident.to_string()));
+        grants.extend(core.store.grants(Grants::For(incident.clone()), u32::MAX).await?);
+    }
+    for grant in grants {
+        about.insert((Field::Grant, grant.id.to_string()));
+        about.insert((Field::AccessRequest, grant.access_request.to_string()));
+    }
+    Ok(about)
+}
+
+fn may_place(core: &Core, op: &OpContext) -> bool {
+    rights::may(&core.snapshot(), op, ControlAction::Administer, ControlResource::System)
+}
+
+fn placer(core: &Core, op: &OpContext) -> Result<PrincipalId> {
+    let caller = rights::caller(op)?.id.clone();
+    if may_place(core, op) {
+        return Ok(caller);
+    }
+    Err(ControlError::Denied("placing and releasing legal holds takes `administer`".into()))
+}
+
+fn settlement(change: RetentionChange, event: Change) -> Settlement {
+    let changes = vec![Change::Retention(Box::new(change)), event];
+    Settlement { changes, ..Settlement::default() }
+}
+
+fn event(core: &Core, op: &OpContext, kind: EventType, hold: &LegalHold, why: &str) -> Change {
+    let mut event = core.event(op, kind);
+    let scope = &hold.scope;
+    (event.service, event.grant) = (scope.service.clone(), scope.grant);
+    event.incident.clone_from(&scope.incident);
+    event.detail = Some(format!("legal hold {} on {}: {why}", hold.id, scope.filter()));
+    Change::Record(event)
+}
