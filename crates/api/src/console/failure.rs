@@ -110,7 +110,7 @@ impl IntoResponse for Failure {
         let (status, key) = self.facts();
         let mut frame = Frame::of_nobody(Theme::default(), Timestamp::UNIX_EPOCH);
         frame.title = frame.say(key);
-        let hint = frame.say(&format!("failure-hint-{status}"));
+        let hint = frame.say(&["failure-hint-", &status.to_string()].concat());
         let page = FailurePage { frame, detail: self.detail(), hint };
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         framed(status, page.render().unwrap_or_default())
