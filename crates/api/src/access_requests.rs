@@ -151,7 +151,7 @@ pub struct ListQuery {
 }
 
 impl AskBody {
-    fn into_ask(self) -> Answer<Ask> {
+    pub(crate) fn into_ask(self) -> Answer<Ask> {
         let what = match (self.refusal, self.queries) {
             (Some(refusal), None) => AskFor::Refusal(refusal),
             (None, Some(queries)) => AskFor::Operations(operations(queries)?),

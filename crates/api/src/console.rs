@@ -6,19 +6,26 @@
 //! of each per page. Nothing that somebody wrote reaches a page but through [`shown::Shown`] or
 //! the templates' own escaping. Nothing is fetched from another origin.
 
+mod ask;
 mod assets;
 mod charts;
+mod emergencies;
 mod failure;
+mod fields;
 mod form;
 mod frame;
+mod grant;
 mod home;
 mod incidents;
 mod live;
+mod me;
 mod moment;
 mod overview;
 mod people;
 mod policies;
 mod record;
+mod request;
+mod review;
 mod services;
 mod shown;
 mod system;
@@ -45,6 +52,12 @@ pub(crate) fn routes() -> Router<Shared> {
         .merge(people::routes())
         .merge(record::routes())
         .merge(services::routes())
+        .merge(ask::routes())
+        .merge(request::routes())
+        .merge(review::routes())
+        .merge(grant::routes())
+        .merge(emergencies::routes())
+        .merge(me::routes())
         .merge(incidents::routes())
         .merge(policies::routes())
         .merge(system::routes())

@@ -1,6 +1,7 @@
-//! The few pages for people with a browser: what a problem means, and which command to run.
-//! Plain documents without script, so that nothing in them can be made to act.
+//! What a problem means, for people with a browser, and plain documents around a sign-in: without script, so
+//! that nothing in them can be made to act. All else is in the console.
 
+use crate::{parts::Shared, problem_kind::ProblemKind};
 use axum::{
     Router,
     extract::Path,
@@ -8,9 +9,6 @@ use axum::{
     response::Html,
     routing::get,
 };
-use portcullis_model::RefusalId;
-
-use crate::{parts::Shared, problem_kind::ProblemKind};
 
 /// The gate's refusal pages look the same.
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:0 auto;\
@@ -27,22 +25,7 @@ form-action 'self'; frame-ancestors 'none'";
 pub(crate) type Page = ([(HeaderName, HeaderValue); 1], Html<String>);
 
 pub(crate) fn routes() -> Router<Shared> {
-    Router::new().route("/ask/{id}", get(ask)).route("/problems/{code}", get(problem))
-}
-
-async fn ask(Path(id): Path<String>) -> (StatusCode, Page) {
-    match id.parse::<RefusalId>() {
-        Ok(id) => {
-            let command = format!("portcullis ask {id}");
-            let parts = [
-                Part::Text("In a terminal, this shows what would open the gate, and asks for it:"),
-                Part::Command(&command),
-                Part::Text("The code is good for an hour, and only for whoever was refused."),
-            ];
-            (StatusCode::OK, page("Access can be asked for", &parts))
-        }
-        Err(_) => missing("This is not the code of a refusal. A code has four characters."),
-    }
+    Router::new().route("/problems/{code}", get(problem))
 }
 
 async fn problem(Path(code): Path<String>) -> (StatusCode, Page) {
@@ -50,7 +33,7 @@ async fn problem(Path(code): Path<String>) -> (StatusCode, Page) {
         Some(kind) => {
             let facts = kind.facts();
             let status = format!("It comes with status {}.", facts.status);
-            let parts = [Part::Text(facts.meaning), Part::Text(facts.remedy), Part::Text(&status)];
+            let parts = [facts.meaning, facts.remedy, &status];
             (StatusCode::OK, page(facts.title, &parts))
         }
         None => missing("There is no problem with this code."),
@@ -58,22 +41,13 @@ async fn problem(Path(code): Path<String>) -> (StatusCode, Page) {
 }
 
 fn missing(text: &str) -> (StatusCode, Page) {
-    (StatusCode::NOT_FOUND, page("Not found", &[Part::Text(text)]))
+    (StatusCode::NOT_FOUND, page("Not found", &[text]))
 }
 
-enum Part<'a> {
-    Text(&'a str),
-    Command(&'a str),
-}
-
-fn page(title: &str, parts: &[Part<'_>]) -> Page {
+fn page(title: &str, parts: &[&str]) -> Page {
     let mut html = String::new();
-    for part in parts {
-        let (open, text, close) = match part {
-            Part::Text(text) => ("<p>", text, "</p>"),
-            Part::Command(text) => ("<pre><code>", text, "</code></pre>"),
-        };
-        html.extend([open, &escaped(text), close]);
+    for text in parts {
+        html.extend(["<p>", &escaped(text), "</p>"]);
     }
     document(title, &html)
 }
@@ -124,7 +98,7 @@ mod tests {
 
     #[test]
     fn text_on_a_page_is_never_markup() {
-        let (_, Html(html)) = page("a", &[Part::Command("<script>\"'&")]);
+        let (_, Html(html)) = page("a", &["<script>\"'&"]);
         assert!(html.contains("&lt;script&gt;&quot;&#39;&amp;") && !html.contains("<script>"));
     }
 }

@@ -1,6 +1,7 @@
 //! What control answers, for the API to put on the wire.
 
 mod content;
+pub mod grant;
 pub mod overview;
 mod policies;
 pub mod report;

@@ -184,6 +184,20 @@ pub(crate) fn step_up(exchange: &Exchange, refusal: &Refusal) -> Option<String> 
     known.then(|| format!("/.portcullis/sign-in?fresh=true&page={}", encoded(page)))
 }
 
+/// Where a person can ask for what was refused: `ask`, with the page to come back to if it can be opened
+/// again just so.
+pub(crate) fn ask(exchange: &Exchange, ask: &str) -> String {
+    let target = exchange.target.as_ref().map(|target| target.as_str());
+    let page = target.filter(|target| browser::return_path(target) == *target);
+    let browser = &exchange.browser;
+    match (page, &browser.origin) {
+        (Some(page), Some(origin)) if browser.opens_page => {
+            format!("{ask}?page={}", encoded(&format!("{origin}{page}")))
+        }
+        (Some(_) | None, _) => ask.to_owned(),
+    }
+}
+
 fn encoded(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }

@@ -91,7 +91,8 @@ fn answer(exchange: &Exchange, refusal: &Refusal) -> Response<DownBody> {
     let mut response = match exchange.speaks {
         Speaks::Grpc => return grpc::response(refusal, &problem),
         Speaks::Http | Speaks::WebSocket | Speaks::Tcp if exchange.prefers_html => {
-            html::response(&problem, browser::step_up(exchange, refusal).as_deref())
+            let ask = problem.ask_url.as_deref().map(|url| browser::ask(exchange, url));
+            html::response(&problem, ask, browser::step_up(exchange, refusal).as_deref())
         }
         Speaks::Http | Speaks::WebSocket | Speaks::Tcp => problem::response(&problem),
     };

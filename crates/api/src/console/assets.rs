@@ -29,6 +29,8 @@ static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
     files! {
         "console.css", STYLE, "console.css";
         "console.js", SCRIPT, "console.js";
+        "passkey.js", SCRIPT, "passkey.js";
+        "waiting.js", SCRIPT, "waiting.js";
         "htmx.js", SCRIPT, "vendor/htmx-4.0.1.min.js";
         "hx-sse.js", SCRIPT, "vendor/hx-sse-4.0.1.min.js";
         "portcullis.svg", "image/svg+xml", "portcullis.svg";

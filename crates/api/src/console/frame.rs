@@ -17,8 +17,11 @@ use super::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Section {
     Home,
-    Overview,
+    Review,
+    Requests,
     Live,
+    Overview,
+    Emergencies,
     Incidents,
     Record,
     Services,
@@ -30,8 +33,11 @@ pub(crate) enum Section {
 impl Section {
     const ALL: &[Self] = &[
         Self::Home,
-        Self::Overview,
+        Self::Review,
+        Self::Requests,
         Self::Live,
+        Self::Overview,
+        Self::Emergencies,
         Self::Incidents,
         Self::Record,
         Self::Services,
@@ -49,6 +55,9 @@ impl Section {
             Self::Record => ("/record", "console-nav-record", "t"),
             Self::Services => ("/services", "console-nav-services", "s"),
             Self::People => ("/people", "console-nav-people", "p"),
+            Self::Review => ("/review", "console-nav-review", "r"),
+            Self::Requests => ("/requests", "console-nav-requests", "a"),
+            Self::Emergencies => ("/emergencies", "console-nav-emergencies", "e"),
             Self::Incidents => ("/incidents", "console-nav-incidents", "i"),
             Self::Policies => ("/policies", "console-nav-policies", "y"),
             Self::System => ("/system", "console-nav-system", "m"),
@@ -57,7 +66,14 @@ impl Section {
 
     fn open_to(self, powers: Powers) -> bool {
         match self {
-            Self::Home | Self::Live | Self::Incidents | Self::Services | Self::Policies => true,
+            Self::Home
+            | Self::Requests
+            | Self::Live
+            | Self::Emergencies
+            | Self::Incidents
+            | Self::Services
+            | Self::Policies => true,
+            Self::Review => powers.reviews,
             Self::Overview | Self::Record => powers.reads_record,
             Self::People => powers.reads_record || powers.reviews,
             Self::System => powers.reads_record || powers.administers,

@@ -7,8 +7,11 @@ use unic_langid::LanguageIdentifier;
 
 /// The files of English. Each begins its keys with its own name: `home-title` stands in `home.ftl`.
 const ENGLISH: &[(&str, &str)] = &[
+    ("ask", include_str!("../../texts/en/ask.ftl")),
     ("console", include_str!("../../texts/en/console.ftl")),
+    ("emergencies", include_str!("../../texts/en/emergencies.ftl")),
     ("failure", include_str!("../../texts/en/failure.ftl")),
+    ("grant", include_str!("../../texts/en/grant.ftl")),
     ("home", include_str!("../../texts/en/home.ftl")),
     ("live", include_str!("../../texts/en/live.ftl")),
     ("overview", include_str!("../../texts/en/overview.ftl")),
@@ -16,8 +19,14 @@ const ENGLISH: &[(&str, &str)] = &[
     ("record", include_str!("../../texts/en/record.ftl")),
     ("services", include_str!("../../texts/en/services.ftl")),
     ("incidents", include_str!("../../texts/en/incidents.ftl")),
+    ("me", include_str!("../../texts/en/me.ftl")),
+    ("payload", include_str!("../../texts/en/payload.ftl")),
     ("policies", include_str!("../../texts/en/policies.ftl")),
+    ("request", include_str!("../../texts/en/request.ftl")),
+    ("review", include_str!("../../texts/en/review.ftl")),
+    ("state", include_str!("../../texts/en/state.ftl")),
     ("system", include_str!("../../texts/en/system.ftl")),
+    ("way", include_str!("../../texts/en/way.ftl")),
 ];
 
 static TEXTS: LazyLock<FluentBundle<FluentResource>> =

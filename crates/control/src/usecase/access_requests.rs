@@ -21,6 +21,8 @@ use crate::{
 const LISTED: u32 = 500;
 /// Of those that requests wait for, so many are looked at.
 const HELD: usize = 100;
+/// How many earlier ones are looked through for what a reviewer is shown.
+const EARLIER: u32 = 50;
 /// In lists with more that wait, who could review is said by operation.
 const EXACTLY_NAMED: usize = 10;
 const NOT_FOUND: ControlError = ControlError::NotFound("the access request");
@@ -108,6 +110,20 @@ pub(crate) async fn one(
     let request = visible(core, op, id).await?;
     let body = body(core, &request).await?;
     Ok(AccessRequestView { body, ..view(core, op, request) })
+}
+
+/// What its requester asked for before and the caller may see as well, newest first.
+pub(crate) async fn earlier(
+    core: &Core,
+    op: &OpContext,
+    id: AccessRequestId,
+) -> Result<Vec<AccessRequest>> {
+    let request = visible(core, op, id).await?;
+    let snapshot = core.snapshot();
+    let of = AccessRequests::Of(request.requester.clone());
+    let all = core.store.access_requests(of, EARLIER).await?.into_iter();
+    let before = all.filter(|other| other.id < id && may_see(core, &snapshot, op, other));
+    Ok(before.collect())
 }
 
 /// The body of the request that it is about: of the one that waits, or of the refused one.

@@ -7,7 +7,7 @@ use portcullis_model::{Event, EventType, Grant, GrantEnd, GrantId, GrantState};
 use portcullis_policy::ControlAction;
 use portcullis_store::{Change, Grants};
 
-use super::{issue, sealed};
+use super::{issue, principals, sealed};
 use crate::{
     ControlError, OpContext,
     core::Core,
@@ -15,6 +15,7 @@ use crate::{
     publisher::Effect,
     rights,
     settle::{Settlement, Unsettled},
+    views::grant::GrantView,
 };
 
 const LISTED: u32 = 500;
@@ -36,6 +37,18 @@ pub(crate) async fn list(core: &Core, op: &OpContext) -> Result<Vec<Grant>> {
 pub(crate) async fn one(core: &Core, op: &OpContext, id: GrantId) -> Result<Grant> {
     let found = core.store.grant(id).await?.ok_or(NOT_FOUND)?;
     if rights::holds(op, &found) || sees(core, op, &found) { Ok(found) } else { Err(NOT_FOUND) }
+}
+
+/// One grant with what the caller can do about it.
+pub(crate) async fn closer(core: &Core, op: &OpContext, id: GrantId) -> Result<GrantView> {
+    let grant = one(core, op, id).await?;
+    Ok(GrantView {
+        holder: principals::known_as(core, &grant.principal),
+        is_mine: rights::holds(op, &grant),
+        may_revoke: may_revoke(core, op, &grant),
+        connections: core.connections.of_grant(id).len(),
+        grant,
+    })
 }
 
 fn sees(core: &Core, op: &OpContext, grant: &Grant) -> bool {

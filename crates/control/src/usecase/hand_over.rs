@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::SignedDuration;
-use portcullis_identity::AuthError;
+use portcullis_identity::{AuthError, browser::return_path};
 use portcullis_model::{Audience, EventType, Held, Secret, SignIn, SignInId, TokenHash, TokenKind};
 use portcullis_store::{Change, StoredCode};
 
@@ -56,6 +56,16 @@ fn serves(core: &Core, origin: &str) -> bool {
     };
     let scheme_fits = scheme == "https" || (scheme == "http" && core.settings.cleartext);
     scheme_fits && port_fits && core.snapshot().bundle().catalog().has_host(host)
+}
+
+/// Whether `address` is a page that a gate of ours serves: a browser may be led there, and nowhere else.
+pub(crate) fn leads_back(core: &Core, address: &str) -> bool {
+    let authority = address.find("://").map_or(0, |at| at + 3);
+    let path = address.get(authority..).and_then(|rest| rest.find('/'));
+    let Some((origin, path)) = path.and_then(|at| address.split_at_checked(authority + at)) else {
+        return false;
+    };
+    serves(core, origin) && return_path(path) == path
 }
 
 /// Exchanges a code for a sign-in at the gate.

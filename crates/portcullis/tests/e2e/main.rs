@@ -26,6 +26,7 @@ mod bucket_anchors;
 mod bundles;
 mod chromium;
 mod clocks;
+mod console;
 mod console_facts;
 mod console_pages;
 mod cors;

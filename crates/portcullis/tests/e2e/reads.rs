@@ -19,9 +19,14 @@ permit (principal is User in Group::"leads", action == Action::"manageIncident",
 "#;
 
 /// Pages for people, which the document does not list.
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 11] = [
     "/",
+    "/ask",
     "/ask/AAAA",
+    "/emergencies",
+    "/me",
+    "/requests",
+    "/review",
     "/problems/requestable",
     "/sign-in",
     "/sign-in/callback?code=x&state=y",

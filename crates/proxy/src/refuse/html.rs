@@ -8,14 +8,24 @@ use portcullis_model::{Problem, Way};
 
 use crate::body::DownBody;
 
-const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:0 auto;\
-padding:2rem 1rem;color:#1a1a1a;background:#fff}h1{font-size:1.6rem;line-height:1.2}\
-h2{font-size:1.1rem}button{font:inherit;padding:.5rem 1.25rem}small{opacity:.75}code{background:#eee;padding:.1rem .3rem}\
-@media(prefers-color-scheme:dark){body{color:#eee;background:#111}code{background:#333}}";
+const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:38rem;margin:0 auto;\
+padding:2rem 1rem;color:#182022;background:#f6f7f7}h1{font-size:1.5rem;line-height:1.25}\
+h2{font-size:1.05rem;margin:1.5rem 0 .5rem}ol{list-style:none;padding:0;margin:0}\
+li{background:#fff;border:1px solid #d5dbdb;border-radius:.5rem;padding:.6rem 1rem;margin:.5rem 0}\
+button,.button{font:inherit;font-weight:600;display:inline-block;min-height:2.75rem;padding:.55rem 1.25rem;\
+border:0;border-radius:.5rem;color:#fff;background:#1f5d57;text-decoration:none;cursor:pointer}\
+small,.soft{color:#526063}a{color:#1f5d57}code{background:#eef1f1;padding:.1rem .3rem;border-radius:.25rem}\
+body{overflow-wrap:anywhere}@media(prefers-color-scheme:dark){body{color:#e6ecec;background:#111516}\
+li{background:#181e1f;border-color:#333d3e}code{background:#222a2b}small,.soft{color:#a3b1b2}\
+a{color:#7fd1c4}button,.button{color:#0c1f1c;background:#7fd1c4}}";
 
 /// A problem as a page.
-pub(super) fn response(problem: &Problem, step_up: Option<&str>) -> Response<DownBody> {
-    sent(page(problem, step_up))
+pub(super) fn response(
+    problem: &Problem,
+    ask: Option<String>,
+    step_up: Option<&str>,
+) -> Response<DownBody> {
+    sent(page(problem, ask.as_deref(), step_up))
 }
 
 /// A page of the gate's own; `body` is markup.
@@ -36,7 +46,8 @@ fn sent(page: String) -> Response<DownBody> {
     response
 }
 
-pub(super) fn page(problem: &Problem, step_up: Option<&str>) -> String {
+/// `ask` is where control takes the question, with the page to come back to.
+pub(super) fn page(problem: &Problem, ask: Option<&str>, step_up: Option<&str>) -> String {
     let mut body = format!("<h1>{} · {}</h1>", problem.status, escape(&problem.title));
     if let Some(detail) = &problem.detail {
         let _ = write!(body, "<p>{}</p>", escape(detail));
@@ -49,11 +60,13 @@ pub(super) fn page(problem: &Problem, step_up: Option<&str>) -> String {
         }
         body += "</ol>";
     }
-    if let Some(ask) = &problem.ask {
-        let _ = write!(body, "<p>To ask, run <code>{}</code></p>", escape(ask));
+    if let Some(address) = ask {
+        let address = escape(address);
+        let _ = write!(body, "<p><a class=\"button\" href=\"{address}\">Ask for access</a></p>");
     }
-    if let Some(url) = &problem.ask_url {
-        let _ = write!(body, "<p>or see <a href=\"{0}\">{0}</a></p>", escape(url));
+    if let Some(command) = &problem.ask {
+        let command = escape(command);
+        let _ = write!(body, "<p class=\"soft\">or in a terminal: <code>{command}</code></p>");
     }
     if let Some(address) = step_up {
         let _ = write!(
@@ -72,7 +85,8 @@ pub(super) fn page(problem: &Problem, step_up: Option<&str>) -> String {
 fn written(title: &str, body: &str) -> String {
     format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>{title}</title>\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <meta name=\"color-scheme\" content=\"light dark\"><title>{title}</title>\
          <style>{STYLE}</style></head><body><main>{body}</main></body></html>"
     )
 }
@@ -84,6 +98,7 @@ fn words(way: &Way) -> String {
         reviewers => format!(" by {}", reviewers.join(", ")),
     };
     let how = match way.reviews {
+        0 if way.is_emergency() => "In an emergency, reviewed afterwards".to_owned(),
         0 => "At once".to_owned(),
         1 => format!("With a review{who}"),
         reviews => format!("With {reviews} reviews{who}"),

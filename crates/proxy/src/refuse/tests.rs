@@ -103,7 +103,9 @@ fn a_requestable_refusal_says_how_to_ask() {
 
 #[test]
 fn a_page_shows_everything_as_text() {
-    let page = html::page(&problem::describe("https://control.test", &requestable()), None);
+    let ask = Some("https://control.test/ask/7K2M?page=\"><script>");
+    let page = html::page(&problem::describe("https://control.test", &requestable()), ask, None);
+    assert!(page.contains("href=\"https://control.test/ask/7K2M?page=&quot;&gt;"), "{page}");
     assert!(page.contains("payments.&lt;refund&gt;"));
     assert!(page.contains("&lt;script&gt;lea"));
     assert!(!page.contains("<script"));

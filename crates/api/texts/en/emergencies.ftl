@@ -1,0 +1,10 @@
+emergencies-title = Emergencies
+emergencies-to-review = To be looked at by you
+emergencies-mine = Taken by you, not looked at yet
+emergencies-none = No emergency waits to be looked at.
+emergencies-open = not looked at yet
+emergencies-take = Take one
+emergencies-no-rule = No emergency rule is for you. Ask for access instead; somebody on call may be able to answer at once.
+emergencies-take-of = Open { $service } now
+emergencies-what = It opens at once, for a short time. Everybody who may review is told right away, all that you do is on record, and somebody else looks at it afterwards.
+emergencies-send = Open { $service } in an emergency

@@ -1,0 +1,20 @@
+//! A grant that is looked at closely.
+
+use portcullis_model::Grant;
+
+use super::KnownAs;
+
+/// One grant, with what its viewer can do about it.
+#[derive(Debug, Clone)]
+pub struct GrantView {
+    /// The grant.
+    pub grant: Grant,
+    /// What its holder is called now.
+    pub holder: KnownAs,
+    /// Whether it is the viewer's own.
+    pub is_mine: bool,
+    /// Whether the viewer may revoke it.
+    pub may_revoke: bool,
+    /// Live connections that end with it.
+    pub connections: usize,
+}
