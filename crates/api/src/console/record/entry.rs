@@ -10,7 +10,7 @@ use crate::console::texts;
 const KIND: &str = "record-kind-";
 const FIELD: &str = "record-field-";
 /// What the head of an entry's page says already.
-const IN_HEAD: [&str; 2] = ["time", "type"];
+const IN_HEAD: [&str; 3] = ["seq", "time", "type"];
 
 /// An entry.
 #[derive(Debug, Clone)]
@@ -142,6 +142,10 @@ fn named(key: &str, value: &Value) -> Option<Named> {
         (_, Value::Null) => return None,
         ("principal", Value::Object(who)) => who.get("id")?.as_str()?.to_owned(),
         ("latency_us", Value::Number(number)) => length(number.as_i64()?),
+        ("bundle", Value::Object(bundle)) => {
+            let (digest, generation) = (bundle.get("digest")?.as_str()?, bundle.get("generation")?);
+            format!("{generation} · {digest}")
+        }
         ("revealed", Value::Object(seen)) => seen.get("class")?.as_str()?.to_owned(),
         (_, Value::String(text)) => text.clone(),
         (_, other) => other.to_string(),
@@ -187,7 +191,8 @@ mod tests {
         let entry = entry(&json!({"time": "2026-11-22T12:00:00Z", "type": "attempt",
             "principal": {"type": "User", "id": "corp:ana"}, "service": "payments",
             "operation": "payments.refund", "decision": "requestable", "refusal": "requestable",
-            "method": "POST", "path": "/v1/refunds", "status": 403, "latency_us": 1500}));
+            "method": "POST", "path": "/v1/refunds", "status": 403, "latency_us": 1500, "seq": 7,
+            "bundle": {"digest": "sha256:00", "generation": 3}}));
         assert_eq!(entry.what(), "payments.refund");
         assert_eq!(entry.more, "POST /v1/refunds · 403");
         assert_eq!((entry.mark(), entry.time.is_some()), ("chip wait", true));
@@ -196,7 +201,10 @@ mod tests {
         assert_eq!(who.search.as_deref(), Some("/record?principal=corp%3Aana"));
         let fields = entry.fields();
         assert!(fields.iter().all(|field| !field.values.is_empty()));
-        assert!(fields.iter().any(|field| field.values.iter().any(|value| value.text == "1 ms")));
+        let has = |text: &str| {
+            fields.iter().any(|field| field.values.iter().any(|value| value.text == text))
+        };
+        assert!(has("1 ms") && has("3 · sha256:00") && !has("7"));
     }
 
     #[test]
