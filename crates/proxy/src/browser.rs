@@ -187,7 +187,7 @@ pub(crate) fn step_up(exchange: &Exchange, refusal: &Refusal) -> Option<String> 
 /// Where a person can ask for what was refused: `ask`, with the page to come back to if it can be opened
 /// again just so.
 pub(crate) fn ask(exchange: &Exchange, ask: &str) -> String {
-    let target = exchange.target.as_ref().map(|target| target.as_str());
+    let target = exchange.target.as_ref().map(http::uri::PathAndQuery::as_str);
     let page = target.filter(|target| browser::return_path(target) == *target);
     let browser = &exchange.browser;
     match (page, &browser.origin) {

@@ -92,7 +92,7 @@ fn answer(exchange: &Exchange, refusal: &Refusal) -> Response<DownBody> {
         Speaks::Grpc => return grpc::response(refusal, &problem),
         Speaks::Http | Speaks::WebSocket | Speaks::Tcp if exchange.prefers_html => {
             let ask = problem.ask_url.as_deref().map(|url| browser::ask(exchange, url));
-            html::response(&problem, ask, browser::step_up(exchange, refusal).as_deref())
+            html::response(&problem, ask.as_deref(), browser::step_up(exchange, refusal).as_deref())
         }
         Speaks::Http | Speaks::WebSocket | Speaks::Tcp => problem::response(&problem),
     };

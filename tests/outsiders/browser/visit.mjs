@@ -61,7 +61,7 @@ try {
   await page.goto(`${control}/`);
   report.control = await shown();
   await picture('control');
-  await page.locator('form[action="/sign-out"] button').click();
+  await page.locator('.side form[action="/sign-out"] button').click();
   await page.waitForLoadState();
   report.control_signed_out = await shown();
   await picture('control-signed-out');

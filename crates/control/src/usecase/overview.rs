@@ -65,8 +65,8 @@ async fn approvals(
         }
         _ => None,
     };
-    let wanted = newest.iter().filter(|request| request.created_at >= since);
-    let mut approvals: Vec<_> = wanted.filter_map(waited).collect();
+    let recent = newest.iter().filter(|request| request.created_at >= since);
+    let mut approvals: Vec<_> = recent.filter_map(waited).collect();
     approvals.sort_unstable();
     Ok((approvals, is_cut))
 }

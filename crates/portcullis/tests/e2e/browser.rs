@@ -44,7 +44,11 @@ impl Browser {
             if stop(location) {
                 return response;
             }
-            (address, metadata) = (location.to_owned(), LINKED);
+            // A path is of the same host.
+            let host: String = address.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
+            let location =
+                if location.starts_with('/') { host + location } else { location.to_owned() };
+            (address, metadata) = (location, LINKED);
         }
         panic!("too many redirects: {:#?}", self.history);
     }

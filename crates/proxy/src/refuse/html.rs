@@ -22,10 +22,10 @@ a{color:#7fd1c4}button,.button{color:#0c1f1c;background:#7fd1c4}}";
 /// A problem as a page.
 pub(super) fn response(
     problem: &Problem,
-    ask: Option<String>,
+    ask: Option<&str>,
     step_up: Option<&str>,
 ) -> Response<DownBody> {
-    sent(page(problem, ask.as_deref(), step_up))
+    sent(page(problem, ask, step_up))
 }
 
 /// A page of the gate's own; `body` is markup.
