@@ -18,7 +18,7 @@ const HINT: &str = "failure-hint-";
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The browser is led elsewhere.
-    Elsewhere(Response),
+    Elsewhere(Box<Response>),
     /// What control says.
     Control(ControlError),
     /// A cookie is there twice, or a page of another origin asks.
@@ -108,7 +108,7 @@ struct FailurePage {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         if let Self::Elsewhere(response) = self {
-            return response;
+            return *response;
         }
         let (status, key) = self.facts();
         let mut frame = Frame::of_nobody(Theme::default(), Timestamp::UNIX_EPOCH);

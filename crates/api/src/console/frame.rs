@@ -187,7 +187,11 @@ impl Frame {
     }
 
     /// The key of the text for a kind of grant.
-    #[expect(clippy::unused_self, reason = "templates reach functions through the frame")]
+    #[expect(
+        clippy::unused_self,
+        clippy::trivially_copy_pass_by_ref,
+        reason = "templates reach functions through the frame, and pass references"
+    )]
     pub(crate) fn kind_key(&self, kind: &GrantKind) -> &'static str {
         match kind {
             GrantKind::Automatic => "console-kind-automatic",

@@ -74,7 +74,11 @@ impl PeoplePage {
 }
 
 impl PersonPage {
-    #[expect(clippy::unused_self, reason = "templates reach functions through what they show")]
+    #[expect(
+        clippy::unused_self,
+        clippy::trivially_copy_pass_by_ref,
+        reason = "templates reach functions through what they show, and pass references"
+    )]
     fn audience(&self, audience: &Audience) -> &'static str {
         match audience {
             Audience::Gate => "people-at-gate",

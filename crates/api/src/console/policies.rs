@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_difference_shows_its_lines_with_some_around() {
-        let old: String = (0..30).map(|n| format!("line {n}\n")).collect();
+        let old: String = (0..30).fold(String::new(), |text, n| format!("{text}line {n}\n"));
         let new = old.replace("line 3\n", "line three\n").replace("line 25\n", "");
         let lines = compared(&old, &new);
         let marked = |mark| lines.iter().filter(|line| line.mark == mark).count();

@@ -51,7 +51,11 @@ struct ServicePage {
 
 impl ServicePage {
     /// The mark and the key of the text of how an instance is.
-    #[expect(clippy::unused_self, reason = "templates reach functions through what they show")]
+    #[expect(
+        clippy::unused_self,
+        clippy::trivially_copy_pass_by_ref,
+        reason = "templates reach functions through what they show, and pass references"
+    )]
     fn standing(&self, health: &HealthBody) -> (&'static str, &'static str) {
         match health {
             HealthBody::Up => ("chip open", "services-up"),

@@ -1,7 +1,7 @@
 //! What people and services wrote, as a page shows it: escaped, kept to its own direction, and with
 //! everything visible that could mislead.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use crate::pages::misleads;
 
@@ -27,7 +27,7 @@ impl fmt::Display for Shown<'_> {
                 c if misleads(c) => {
                     write!(f, "<span class=\"hidden-character\">U+{:04X}</span>", u32::from(c))?;
                 }
-                c => fmt::Write::write_char(f, c)?,
+                c => f.write_char(c)?,
             }
         }
         f.write_str("</bdi>")
@@ -39,7 +39,7 @@ pub(crate) fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
         if misleads(c) {
-            plain.push_str(&format!("U+{:04X}", u32::from(c)));
+            let _ = write!(plain, "U+{:04X}", u32::from(c));
         } else {
             plain.push(c);
         }

@@ -116,7 +116,7 @@ fn to_sign_in(method: &Method, headers: &HeaderMap, here: &str) -> Failure {
     if let Ok(address) = HeaderValue::from_str(&address) {
         response.headers_mut().insert(name, address);
     }
-    Failure::Elsewhere(response)
+    Failure::Elsewhere(Box::new(response))
 }
 
 impl FromRequestParts<Shared> for Visitor {

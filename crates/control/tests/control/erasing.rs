@@ -170,8 +170,8 @@ async fn what_a_legal_hold_keeps_is_not_erased() {
     let scope = HoldScope { principal: Some("corp:ana".into()), ..HoldScope::default() };
     let control = world.control();
     let hold = control.place_legal_hold(&world.later(&kim), scope, "case 7").await.unwrap();
-    let held = control.erase_content(&world.later(&kim), seq, "they asked").await;
-    let Err(ControlError::Conflict(why)) = held else { panic!("{held:?}") };
+    let refused = control.erase_content(&world.later(&kim), seq, "they asked").await;
+    let Err(ControlError::Conflict(why)) = refused else { panic!("{refused:?}") };
     assert!(why.contains(&hold.id.to_string()), "{why}");
     assert!(matches!(state(&world, &sam, seq).await, ContentState::Kept(_)));
     assert_eq!(world.log.count(EventType::ContentErased), 0);

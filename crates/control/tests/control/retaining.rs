@@ -154,15 +154,15 @@ async fn what_is_held_or_not_shipped_stays() {
     }
     let hold = world.control().place_legal_hold(&op, scope, "case 7").await.unwrap();
     // One entry, a range, and what nobody holds.
-    let held = world.log.events();
+    let events = world.log.events();
     let is_ana =
-        |at: &usize| held[*at].principal.as_ref().is_some_and(|who| &*who.id == "corp:ana");
-    let of_ana = (0..held.len()).find(is_ana).unwrap() as u64;
-    let other = (0..held.len()).find(|at| !is_ana(at)).unwrap() as u64;
+        |at: &usize| events[*at].principal.as_ref().is_some_and(|who| &*who.id == "corp:ana");
+    let of_ana = (0..events.len()).find(is_ana).unwrap() as u64;
+    let other = (0..events.len()).find(|at| !is_ana(at)).unwrap() as u64;
     let control = world.control();
     let found = control.holding(of_ana..of_ana + 1).await.unwrap();
     assert_eq!(found.map(|hold| hold.id), Some(hold.id));
-    assert!(control.holding(0..held.len() as u64).await.unwrap().is_some());
+    assert!(control.holding(0..events.len() as u64).await.unwrap().is_some());
     assert!(control.holding(other..other + 1).await.unwrap().is_none());
     assert!(control.holding(of_ana..of_ana).await.unwrap().is_none());
 
@@ -173,7 +173,7 @@ async fn what_is_held_or_not_shipped_stays() {
     assert!(!released.is_in_force());
     let again = world.control().release_legal_hold(&op, hold.id, "closed").await;
     assert!(matches!(again, Err(ControlError::Conflict(_))), "{again:?}");
-    assert!(world.control().holding(0..held.len() as u64).await.unwrap().is_none());
+    assert!(world.control().holding(0..events.len() as u64).await.unwrap().is_none());
     let before = world.log.events();
     let place = |kind| before.iter().position(|event| event.kind == kind).unwrap();
     world.restart(POLICIES).await;

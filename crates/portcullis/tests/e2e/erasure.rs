@@ -105,6 +105,35 @@ fn verifies(payments: &Payments) {
     assert_eq!(code, Some(0), "{said}");
 }
 
+/// Gone: from the API, from searches, from packs, from the files.
+fn is_gone(
+    payments: &Payments,
+    path: &str,
+    auditor: &str,
+    granted: &str,
+    tombstone: &Value,
+    sealed: &str,
+) {
+    let read = payments.house.api("GET", path, Some(auditor), None).json();
+    assert_eq!((&read["state"], &read["erased"]["by"]), (&json!("erased"), &json!("corp:max")));
+    assert!(read.get("content").is_none() && read.get("salt").is_none(), "{read:#}");
+    assert_eq!(files_with(payments.house.dir(), sealed), [] as [PathBuf; 0]);
+    let found = format!("/v1/audit/events?text={PERSONAL}&type=attempt");
+    let found = payments.house.api("GET", &found, Some(auditor), None).json();
+    assert_eq!(found["events"], json!([]));
+    let after = tempfile::tempdir().unwrap();
+    let body = pack(payments, granted, after.path());
+    assert_eq!(body["contents"][0]["state"], "erased", "{body:#}");
+    assert_eq!(body["contents"][0]["erasure"], tombstone["seq"]);
+    let page = fs::read_to_string(after.path().join("evidence.html")).unwrap();
+    assert!(
+        page.contains("erased on ")
+            && page.contains("corp:max")
+            && page.contains("they asked us to")
+    );
+    assert_eq!(files_with(after.path(), PERSONAL), [] as [PathBuf; 0]);
+}
+
 #[test]
 fn k13_what_is_erased_is_gone_from_everything_and_the_record_still_proves() {
     let mut payments = open();
@@ -161,25 +190,7 @@ fn k13_what_is_erased_is_gone_from_everything_and_the_record_still_proves() {
     let again = payments.house.api("POST", &format!("{path}/erase"), Some(&admin), Some(why));
     assert_eq!(again.status, 409, "{}", again.text());
 
-    // Gone: from the API, from searches, from packs, from the files.
-    let read = payments.house.api("GET", &path, Some(&auditor), None).json();
-    assert_eq!((&read["state"], &read["erased"]["by"]), (&json!("erased"), &json!("corp:max")));
-    assert!(read.get("content").is_none() && read.get("salt").is_none(), "{read:#}");
-    assert_eq!(files_with(&dir, &sealed), [] as [PathBuf; 0]);
-    let found = format!("/v1/audit/events?text={PERSONAL}&type=attempt");
-    let found = payments.house.api("GET", &found, Some(&auditor), None).json();
-    assert_eq!(found["events"], json!([]));
-    let after = tempfile::tempdir().unwrap();
-    let body = pack(&payments, &granted, after.path());
-    assert_eq!(body["contents"][0]["state"], "erased", "{body:#}");
-    assert_eq!(body["contents"][0]["erasure"], tombstone["seq"]);
-    let page = fs::read_to_string(after.path().join("evidence.html")).unwrap();
-    assert!(
-        page.contains("erased on ")
-            && page.contains("corp:max")
-            && page.contains("they asked us to")
-    );
-    assert_eq!(files_with(after.path(), PERSONAL), [] as [PathBuf; 0]);
+    is_gone(&payments, &path, &auditor, &granted, &tombstone, &sealed);
 
     // The record proves what it proved, with the server and without; and so it stays.
     verifies(&payments);

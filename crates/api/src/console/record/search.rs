@@ -144,7 +144,7 @@ impl Asked {
 
     /// The page with this question, from `cursor` on.
     pub(super) fn address(&self, cursor: Option<u64>) -> String {
-        let mut pairs = self.pairs(|value| value.to_owned());
+        let mut pairs = self.pairs(ToOwned::to_owned);
         pairs.extend(cursor.map(|cursor| ("cursor", cursor.to_string())));
         address("/record", &pairs)
     }

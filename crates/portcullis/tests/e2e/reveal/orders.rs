@@ -70,6 +70,21 @@ fn in_parts(writer: &mut TcpStream, slow: &Slow) {
     let _ = write!(writer, "{:x}\r\n{rest}\r\n0\r\n\r\n", rest.len());
 }
 
+/// Reads a body in chunks, the last of which is empty; whether it came whole.
+fn read_chunks(reader: &mut BufReader<TcpStream>, slow: &Slow) -> bool {
+    slow.state.lock().unwrap().0 += 1;
+    slow.moved.notify_all();
+    let mut line = String::new();
+    while line != "0\r\n" {
+        line.clear();
+        if reader.read_line(&mut line).unwrap_or(0) == 0 {
+            return false;
+        }
+    }
+    let _ = reader.read_line(&mut line);
+    true
+}
+
 fn serve(stream: TcpStream, slow: &Slow) {
     let mut writer = stream.try_clone().unwrap();
     let mut reader = BufReader::new(stream);
@@ -80,18 +95,8 @@ fn serve(stream: TcpStream, slow: &Slow) {
                 return;
             }
         }
-        if head.starts_with("PUT ") {
-            // In chunks: the last of them is empty.
-            slow.state.lock().unwrap().0 += 1;
-            slow.moved.notify_all();
-            let mut line = String::new();
-            while line != "0\r\n" {
-                line.clear();
-                if reader.read_line(&mut line).unwrap_or(0) == 0 {
-                    return;
-                }
-            }
-            let _ = reader.read_line(&mut line);
+        if head.starts_with("PUT ") && !read_chunks(&mut reader, slow) {
+            return;
         }
         if head.starts_with("GET /orders/slow") {
             slow.wait();
