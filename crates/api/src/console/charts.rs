@@ -9,7 +9,7 @@ use super::shown::plain;
 const WIDTH: f64 = 480.0;
 const HEIGHT: f64 = 180.0;
 /// Room for the numbers at the left, and for the words below.
-const LEFT: f64 = 40.0;
+const LEFT: f64 = 52.0;
 const BELOW: f64 = 22.0;
 const ABOVE: f64 = 10.0;
 /// Height of one bar that lies.

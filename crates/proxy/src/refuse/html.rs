@@ -12,7 +12,7 @@ const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:38rem;mar
 padding:2rem 1rem;color:#182022;background:#f6f7f7}h1{font-size:1.5rem;line-height:1.25}\
 h2{font-size:1.05rem;margin:1.5rem 0 .5rem}ol{list-style:none;padding:0;margin:0}\
 li{background:#fff;border:1px solid #d5dbdb;border-radius:.5rem;padding:.6rem 1rem;margin:.5rem 0}\
-button,.button{font:inherit;font-weight:600;display:inline-block;min-height:2.75rem;padding:.55rem 1.25rem;\
+button,.button{font:inherit;font-weight:600;display:inline-block;line-height:1.65rem;padding:.55rem 1.25rem;\
 border:0;border-radius:.5rem;color:#fff;background:#1f5d57;text-decoration:none;cursor:pointer}\
 small,.soft{color:#526063}a{color:#1f5d57}code{background:#eef1f1;padding:.1rem .3rem;border-radius:.25rem}\
 body{overflow-wrap:anywhere}@media(prefers-color-scheme:dark){body{color:#e6ecec;background:#111516}\
