@@ -39,12 +39,17 @@ document.addEventListener('htmx:after:swap', () => { times(document); clocks(); 
 document.addEventListener('htmx:after:settle', () => { times(document); clocks(); });
 
 // What somebody has open or types into is not torn out of their hands; they are told that there is more.
+const stale = () => document.getElementById('stale')?.removeAttribute('hidden');
+const busy = 'details.act[open], input:focus, textarea:focus, select:focus, '
+  + 'a:focus-visible, button:focus-visible, summary:focus-visible';
 document.addEventListener('htmx:before:swap', (event) => {
-  const held = event.target.querySelector?.('details.act[open], input:focus, textarea:focus, select:focus');
-  if (!held) return;
+  if (!event.target.querySelector?.(busy)) return;
   event.preventDefault();
-  document.getElementById('stale')?.removeAttribute('hidden');
+  stale();
 });
+// What could not be read anew is as it was, which is said too.
+document.addEventListener('htmx:response:error', stale);
+document.addEventListener('htmx:sse:error', stale);
 
 // The command palette: every section, and every link of this page that says `data-command`.
 const palette = document.getElementById('palette');

@@ -72,5 +72,5 @@ pub(crate) async fn rollback(
     Caller(op): Caller,
     State(api): State<Shared>,
 ) -> Answer<Json<BundleBody>> {
-    Ok(Json(api.control.rollback(&op).await?.into()))
+    Ok(Json(api.control.rollback(&op, None).await?.into()))
 }

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     canonical::Canonical,
     exchange::Exchange,
-    filter::mask::{Rules, beside},
+    filter::mask::{Rules, beside, tells},
     hold,
     inspect::Payload,
     ports::RecordBroken,
@@ -24,7 +24,7 @@ use crate::{
 /// The largest body that is kept, and the most that is kept of headers.
 const LONGEST: usize = 64 * 1024;
 /// What stands in the name of a header whose value lets somebody in somewhere.
-const CREDENTIALS: [&str; 11] = [
+const CREDENTIALS: [&str; 12] = [
     "auth",
     "cookie",
     "token",
@@ -36,6 +36,7 @@ const CREDENTIALS: [&str; 11] = [
     "session",
     "signature",
     "assertion",
+    "jwt",
 ];
 
 /// Keeps what `pass` says of the request, and notes in the exchange what the record says of it.
@@ -68,12 +69,19 @@ fn headers(exchange: &Exchange, headers: &HeaderMap) -> Vec<KeptHeader> {
 
 /// A value as people see it; none of a credential.
 fn value_of(name: &HeaderName, value: &HeaderValue, rules: Option<&Rules>) -> Option<String> {
-    if value.is_sensitive() || CREDENTIALS.iter().any(|part| name.as_str().contains(part)) {
+    let name = name.as_str();
+    let is_key = name.ends_with("-key") && name != "idempotency-key";
+    if is_key || value.is_sensitive() || CREDENTIALS.iter().any(|part| name.contains(part)) {
         return None;
     }
     let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
-    let masked = rules.and_then(|rules| beside::masked(name.as_str(), &text, rules));
-    Some(masked.unwrap_or(text))
+    let Some(rules) = rules else { return Some(text) };
+    // The page that led here has parameters of its own, which nobody declared.
+    if name == "referer" {
+        return None;
+    }
+    let shown = beside::masked(name, &text, rules).unwrap_or(text);
+    Some(shown).filter(|shown| !tells(shown.as_bytes(), rules))
 }
 
 /// A body as people see it; none if there is none.

@@ -160,13 +160,18 @@ fn body(
     request: &Canonical,
     bytes: &Bytes,
 ) -> Result<Option<Record>, Refusal> {
-    // A coded body cannot be read as what it says, and the upstream would decode it.
+    check_uncoded(request)?;
+    declared.body(&request.headers, request.target.query(), bytes).map_err(refusal)
+}
+
+/// A coded body cannot be read as what it says, and the upstream would decode it.
+fn check_uncoded(request: &Canonical) -> Result<(), Refusal> {
     let coding = request.headers.get(header::CONTENT_ENCODING);
     if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         let why = "a policy reads this body, so it cannot be compressed";
         return Err(Refusal::NotRepresentable(why.to_owned()));
     }
-    declared.body(&request.headers, request.target.query(), bytes).map_err(refusal)
+    Ok(())
 }
 
 pub(crate) fn refusal(error: InspectError) -> Refusal {
@@ -208,6 +213,7 @@ async fn read_within(
 
 /// Takes the first message of a stream of them, up to the limit.
 async fn begin(exchange: &mut Exchange, request: &Canonical) -> Result<Payload, Refusal> {
+    check_uncoded(request)?;
     let catalog = exchange.snapshot.bundle().catalog();
     let declared = exchange.operation.as_ref().and_then(|name| catalog.operation(name));
     let coding = declared.ok_or(Refusal::NotFound)?.coding(&request.headers).map_err(refusal)?;

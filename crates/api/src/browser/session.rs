@@ -12,7 +12,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use portcullis_control::{ControlError, OpContext};
 use portcullis_identity::{
-    AuthError,
+    AuthError, Authenticated,
     browser::{Cause, Cookie, cause},
 };
 use portcullis_model::{Secret, TokenKind};
@@ -33,6 +33,9 @@ use crate::{
 /// Carries the token of a page of ours.
 const CSRF: HeaderName = HeaderName::from_static("portcullis-csrf");
 
+/// Comes with what htmx fetches.
+pub(crate) const BY_SCRIPT: HeaderName = HeaderName::from_static("hx-request");
+
 /// Somebody who is signed in with this browser.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -48,7 +51,7 @@ impl Session {
         source: IpAddr,
     ) -> Result<Option<Self>, Failed> {
         let Some(token) = api.cookie(headers, Cookie::Control)? else { return Ok(None) };
-        let found = api.control.authenticate_cookie(token.expose(), api.origin()).await;
+        let found = authenticated(api, headers, &token).await;
         let op = found.ok().map(|caller| api.control.context(caller, source));
         Ok(op.map(|op| Self { op, token }))
     }
@@ -82,6 +85,20 @@ impl Session {
     }
 }
 
+/// Who the cookie is. What a page fetches by itself is not somebody who is there: it keeps no sign-in alive.
+async fn authenticated(
+    api: &ApiParts,
+    headers: &HeaderMap,
+    token: &Secret,
+) -> Result<Authenticated, ControlError> {
+    let (token, origin) = (token.expose(), api.origin());
+    if headers.contains_key(BY_SCRIPT) {
+        api.control.authenticate_idle_cookie(token, origin).await
+    } else {
+        api.control.authenticate_cookie(token, origin).await
+    }
+}
+
 fn csrf(token: &Secret) -> String {
     hash(&format!("portcullis csrf {}", token.expose()))
 }
@@ -102,7 +119,7 @@ pub(crate) async fn caller(
     if !TokenKind::SignIn.fits(token.expose()) {
         return Err(AuthError::Bad("the cookie is damaged; sign in again").into());
     }
-    let caller = api.control.authenticate_cookie(token.expose(), api.origin()).await?;
+    let caller = authenticated(api, headers, &token).await?;
     let session = Session { op: api.control.context(caller, source), token };
     let known = headers.get(CSRF).and_then(|value| value.to_str().ok());
     session.check(api, method, headers, known).map_err(|failed| refused(&failed))?;

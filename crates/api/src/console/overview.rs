@@ -84,7 +84,11 @@ fn all(frame: &Frame, overview: &Overview) -> Vec<Chart> {
 
 /// When each part begins.
 fn names(overview: &Overview) -> Vec<String> {
-    let form = if overview.part < SignedDuration::from_hours(6) { "%H:%M" } else { "%-d %b" };
+    let form = match overview.part {
+        part if part < SignedDuration::from_hours(6) => "%H:%M",
+        part if part < SignedDuration::from_hours(24) => "%-d %b %H:%M",
+        _ => "%-d %b",
+    };
     let count = overview.parts.as_ref().map_or(0, Vec::len);
     let begins =
         std::iter::successors(Some(overview.since), |at| at.checked_add(overview.part).ok());

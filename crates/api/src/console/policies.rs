@@ -17,7 +17,7 @@ use serde::Deserialize;
 use similar::{ChangeTag, TextDiff};
 
 use super::{
-    Failure, Outcome,
+    Outcome,
     form::Filled,
     frame::{Frame, Section},
     visitor::{Visitor, done, page},
@@ -71,7 +71,8 @@ async fn list(
             Err(_) => Some(Err(frame.say("policies-no-operation"))),
             Ok(operation) => {
                 let principal = Some(question.principal.trim()).filter(|who| !who.is_empty());
-                let principal = principal.map(|who| PrincipalId::new(PrincipalKind::User, "", who));
+                let principal =
+                    principal.map(|who| PrincipalId { kind: PrincipalKind::User, id: who.into() });
                 let asked = Explain { principal, operation, instance: None };
                 match api.control.explain(op, asked).await {
                     Ok(explanation) => Some(Ok(explanation)),
@@ -179,13 +180,15 @@ fn compared(old: &str, new: &str) -> Vec<Line> {
 }
 
 #[derive(Debug, Deserialize)]
-struct Nothing {}
+struct From {
+    generation: u64,
+}
 
 async fn rollback(
     State(api): State<Shared>,
-    Filled(visitor, Nothing {}): Filled<Nothing>,
-) -> Result<axum::response::Response, Failure> {
-    let back = api.control.rollback(&visitor.op).await?;
+    Filled(visitor, From { generation }): Filled<From>,
+) -> Outcome {
+    let back = api.control.rollback(&visitor.op, Some(generation)).await?;
     done(&format!("/policies/{}", back.generation), "rolled-back")
 }
 

@@ -3,6 +3,8 @@
 //! The page stands alone: a link to it on a phone is enough to decide. What a reviewer reads there is what
 //! counts: payload and digest as the gate read them, and what policy says at this moment.
 
+use std::collections::BTreeSet;
+
 use askama::Template;
 use axum::{
     Router,
@@ -136,10 +138,15 @@ impl RequestPage {
         self.view.request.state == AccessRequestState::Pending
     }
 
+    /// Operations that can be left out: each once, wherever it was asked for.
+    fn names(&self) -> BTreeSet<OperationName> {
+        self.request().queries.iter().map(|query| query.operation.clone()).collect()
+    }
+
     /// Whether a reviewer can leave operations out.
     pub(super) fn can_narrow(&self) -> bool {
         let request = self.request();
-        request.queries.len() > 1 && request.extends.is_none() && !request.is_emergency()
+        self.names().len() > 1 && request.extends.is_none() && !request.is_emergency()
     }
 
     /// Whether an operation stays ticked.

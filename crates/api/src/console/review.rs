@@ -103,6 +103,16 @@ async fn give(
     }
 }
 
+impl SignPage {
+    /// Whether the review is about this operation too.
+    fn is_kept(&self, operation: &OperationName) -> bool {
+        let mut only = self.sent.iter().filter(|(name, _)| *name == "only").peekable();
+        self.decision == Decision::Decline
+            || only.peek().is_none()
+            || only.any(|(_, value)| *value == operation.to_string())
+    }
+}
+
 /// The review that a form gives.
 fn input(of: &RequestPage, fields: &Fields) -> Result<ReviewInput, ControlError> {
     let decision = match fields.text("decision") {

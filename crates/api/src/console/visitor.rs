@@ -18,7 +18,7 @@ use super::{
     theme::Theme,
 };
 use crate::{
-    browser::session::Session,
+    browser::session::{BY_SCRIPT, Session},
     caller::Source,
     parts::{ApiParts, Shared},
 };
@@ -84,6 +84,9 @@ impl Visitor {
         source: IpAddr,
     ) -> Result<Self, Failure> {
         let here = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+        // A form's own address cannot be opened.
+        let form = here.strip_suffix("/review").filter(|page| page.starts_with("/requests/"));
+        let here = form.map(str::to_owned).unwrap_or(here);
         let Some(session) = Session::find(api, headers, source).await? else {
             return Err(to_sign_in(method, headers, &here));
         };
@@ -91,7 +94,9 @@ impl Visitor {
         if matches!(*method, Method::GET | Method::HEAD) {
             session.check(api, method, headers, None)?;
         }
-        let said = query.and_then(|query| {
+        // Nobody else's link says that something was done.
+        let ours = headers.get("sec-fetch-site").is_none_or(|site| site == "same-origin");
+        let said = query.filter(|_| ours).and_then(|query| {
             let word = query.split('&').find_map(|pair| pair.strip_prefix("said="))?;
             let key = format!("console-said-{word}");
             texts::has(&key).then(|| texts::say(&key, None))
@@ -101,20 +106,17 @@ impl Visitor {
     }
 }
 
-/// To the sign-in and back to this page; what a script fetched is told to go there.
+/// To the sign-in and back to this page. What a script fetched leads nobody away: they may be writing.
 fn to_sign_in(method: &Method, headers: &HeaderMap, here: &str) -> Failure {
     let page = if matches!(*method, Method::GET | Method::HEAD) { return_path(here) } else { "/" };
     let address = format!("/sign-in?page={}", utf8_percent_encode(page, NON_ALPHANUMERIC));
-    let by_script = headers.contains_key("hx-request");
-    let (status, name) = if by_script {
-        (StatusCode::UNAUTHORIZED, http::HeaderName::from_static("hx-redirect"))
-    } else {
-        (StatusCode::SEE_OTHER, header::LOCATION)
-    };
-    let mut response =
-        (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")]).into_response();
+    if headers.contains_key(BY_SCRIPT) {
+        return Failure::Elsewhere(Box::new(StatusCode::UNAUTHORIZED.into_response()));
+    }
+    let kind = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
+    let mut response = (StatusCode::SEE_OTHER, kind).into_response();
     if let Ok(address) = HeaderValue::from_str(&address) {
-        response.headers_mut().insert(name, address);
+        response.headers_mut().insert(header::LOCATION, address);
     }
     Failure::Elsewhere(Box::new(response))
 }

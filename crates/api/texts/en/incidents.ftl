@@ -34,9 +34,9 @@ incidents-record = What happened, on record
 incidents-close = Close
 incidents-close-what =
     { $n ->
-        [0] This closes the incident. No grant that you may see ends with it.
-        [one] This closes the incident and ends one grant that is open for it, with its live connections.
-       *[other] This closes the incident and ends { $n } grants that are open for it, with their live connections.
+        [0] This closes the incident and ends every grant that is open for it, with its live connections. You may see none.
+        [one] This closes the incident and ends every grant that is open for it, with its live connections. You see one.
+       *[other] This closes the incident and ends every grant that is open for it, with their live connections. You see { $n }.
     }
 incidents-close-send = Close the incident
 incidents-reopen = Open again

@@ -18,9 +18,10 @@ impl Control {
         bundles::text(&self.core, op, generation).await
     }
 
-    /// Brings the bundle before the one in force back, as a new generation; needs `administer`.
-    pub async fn rollback(&self, op: &OpContext) -> Result<BundleView> {
-        bundles::rollback(&self.core, op).await
+    /// Brings the bundle before the one in force back, as a new generation; needs `administer`. Where it is said
+    /// which one is in force (`from`), and it is another by now, nothing is done.
+    pub async fn rollback(&self, op: &OpContext, from: Option<u64>) -> Result<BundleView> {
+        bundles::rollback(&self.core, op, from).await
     }
 
     /// What the PDP would answer.

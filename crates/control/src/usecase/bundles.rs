@@ -113,13 +113,21 @@ pub(crate) async fn text(core: &Core, op: &OpContext, generation: u64) -> Result
 }
 
 /// The bundle before the one in force comes back, as a new generation, and pins the way back.
-pub(crate) async fn rollback(core: &Arc<Core>, op: &OpContext) -> Result<BundleView> {
+pub(crate) async fn rollback(
+    core: &Arc<Core>,
+    op: &OpContext,
+    from: Option<u64>,
+) -> Result<BundleView> {
     let snapshot = core.snapshot();
     if !rights::may(&snapshot, op, ControlAction::Administer, ControlResource::System) {
         return Err(ControlError::Denied("rolling back takes `administer`".into()));
     }
     let _turn = core.activating.lock().await;
     let newest = newest(core).await?;
+    if from.is_some_and(|from| from != newest.generation) {
+        let why = "another bundle is in force by now; look at it first";
+        return Err(ControlError::Conflict(why.into()));
+    }
     let before = core.store.bundle_other_than(&newest.digest).await?;
     let none = || ControlError::Conflict("there is no earlier bundle to go back to".into());
     let before = before.ok_or_else(none)?;

@@ -18,7 +18,7 @@ async fn rolled_back() -> (World, OpContext) {
     let world = World::with(&lax()).await;
     world.control().activate(bundle(POLICIES), source(POLICIES), "file change").await.unwrap();
     let kim = world.sign_in("kim", &["admins", "engineering", "oncall"]).await;
-    world.control().rollback(&kim).await.unwrap();
+    world.control().rollback(&kim, None).await.unwrap();
     (world, kim)
 }
 
@@ -71,7 +71,7 @@ async fn e03_a_change_after_asking_counts_as_well_and_others_end_it() {
     let kim = world.sign_in("kim", &["admins", "engineering"]).await;
     let friend = world.sign_in("fay", &["friends"]).await;
     let asked = world.ask(&kim, "payments.createRefund").await.unwrap().request.id;
-    world.control().rollback(&kim).await.unwrap();
+    world.control().rollback(&kim, None).await.unwrap();
     assert!(world.approve(&friend, asked).await.is_err());
     // Somebody else brings the same into force, by another change of the files.
     let text = lax().replace("30m", "29m");

@@ -39,9 +39,9 @@ async fn a_rollback_is_a_new_generation_and_pins_until_the_files_change() {
     world.control().activate(bundle(&text), source(&text), "test").await.unwrap();
     let ana = world.sign_in("ana", &["engineering"]).await;
     let kim = world.sign_in("kim", &["admins"]).await;
-    let refused = world.control().rollback(&ana).await;
+    let refused = world.control().rollback(&ana, None).await;
     assert!(matches!(refused, Err(ControlError::Denied(_))));
-    let back = world.control().rollback(&kim).await.unwrap();
+    let back = world.control().rollback(&kim, None).await.unwrap();
     assert_eq!((back.generation, &back.digest), (3, bundle(POLICIES).digest()));
     assert_eq!(world.control().pinned().await.unwrap().as_ref(), Some(bundle(&text).digest()));
     let again = world.control().activate(bundle(&text), source(&text), "file change").await;

@@ -69,7 +69,7 @@ async fn e03_nobody_takes_an_emergency_by_a_rule_that_they_brought_themselves() 
     let world = World::with(&with_emergency()).await;
     world.control().activate(bundle(POLICIES), source(POLICIES), "file change").await.unwrap();
     let kim = world.sign_in("kim", &["admins", "engineering"]).await;
-    world.control().rollback(&kim).await.unwrap();
+    world.control().rollback(&kim, None).await.unwrap();
     let refused = world.ask(&kim, "payments.*").await;
     assert!(matches!(refused, Err(ControlError::Denied(_))), "{refused:?}");
     assert_eq!(world.holds(&who(&kim)), 0);

@@ -85,6 +85,8 @@ fn policies_explain_themselves_and_show_what_changed() {
     let mut console = Console::open(RIGHTS);
     let explained = console.page("/policies?operation=desk.GET").text();
     assert!(explained.contains("permitted") && explained.contains("staff"), "{explained}");
+    let of_ana = console.page("/policies?operation=desk.GET&principal=corp%3Aana").text();
+    assert!(of_ana.contains("permitted"), "{of_ana}");
     let unknown = console.page("/policies?operation=desk.NOTHING").text();
     assert!(unknown.contains("the operation was not found"), "{unknown}");
     let first = console.page("/policies/1").text();
@@ -105,9 +107,11 @@ fn policies_explain_themselves_and_show_what_changed() {
             .contains("<span class=\"added\">+ <bdi>// Why<span class=\"hidden-character\">U+202E"),
         "{changed}"
     );
-    let back = console.fill("/policies/rollback", "").text();
+    let back = console.fill("/policies/rollback", "generation=2").text();
     assert!(back.contains("Rolled back") && back.contains("Bundle 3"), "{back}");
     assert!(back.contains("<span class=\"removed\">"), "{back}");
+    let again = console.fill("/policies/rollback", "generation=2");
+    assert_eq!(again.status, 409, "what was looked at is in force no more: {}", again.text());
     assert_eq!(console.page("/policies/99").status, 404);
 }
 
@@ -123,7 +127,7 @@ fn the_system_says_how_it_is_to_those_who_may_know() {
     assert!(refused.text().contains("seeing the system takes viewAudit"), "{}", refused.text());
     assert!(!other.page("/").text().contains("href=\"/system\""));
     assert_eq!(other.page("/policies/1").status, 403);
-    let denied = other.fill("/policies/rollback", "");
+    let denied = other.fill("/policies/rollback", "generation=1");
     assert_eq!(denied.status, 403, "{}", denied.text());
 }
 

@@ -23,6 +23,8 @@ use crate::{
 
 /// What stands before each message: a flag, and its length.
 const HEAD: usize = 5;
+/// Messages that are decided in one turn of the core.
+const TURNS: u8 = 32;
 
 /// A stream of messages, the first of which was read.
 #[derive(Debug)]
@@ -85,6 +87,8 @@ pub(crate) struct Messages {
     first: Option<Bytes>,
     framed: Framed,
     coding: Coding,
+    /// Counts turns, so that others have theirs.
+    turns: u8,
 }
 
 impl Messages {
@@ -92,7 +96,13 @@ impl Messages {
     pub(crate) fn new(core: &Rc<Core>, watch: &Rc<Watch>, begun: Begun) -> Self {
         let (core, watch) = (Rc::clone(core), Rc::clone(watch));
         let Begun { first, framed, coding } = begun;
-        Self { core, watch, first, framed, coding }
+        Self { core, watch, first, framed, coding, turns: 0 }
+    }
+
+    /// Whether it is somebody else's turn: each message takes a decision, and there may be thousands of them.
+    pub(super) fn rests(&mut self) -> bool {
+        self.turns = (self.turns + 1) % TURNS;
+        self.turns == 0
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
@@ -148,6 +158,10 @@ impl Messages {
         let mut standing = self.watch.standing.borrow_mut();
         let declared = snapshot.bundle().catalog().operation(&standing.question().operation);
         let declared = declared.ok_or(ConnectionEnd::PolicyChanged)?;
+        let most = usize::try_from(declared.max_body()).unwrap_or(usize::MAX);
+        if message.len().saturating_sub(HEAD) > most {
+            return Err(ConnectionEnd::TooMuch);
+        }
         let body = declared.message(&self.coding, message).map_err(|error| unread(&error))?;
         let carried = standing.carry(core, &snapshot, now, body);
         core.metrics.decided(started.elapsed(), None);

@@ -155,6 +155,10 @@ impl Upload {
         messages: &mut Messages,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if messages.rests() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         loop {
             match messages.next() {
                 Ok(Some(message)) => return Poll::Ready(Some(Ok(Frame::data(message)))),

@@ -200,7 +200,10 @@ impl Asking {
             .collect();
         let chosen = ways
             .iter()
-            .position(|choice| !wanted.is_empty() && choice.value.trim() == wanted)
+            .position(|choice| {
+                let named = !wanted.is_empty() && choice.value.trim() == wanted;
+                named && (problem.is_some() || !choice.way.is_emergency())
+            })
             .or_else(|| ways.iter().position(|choice| !choice.way.is_emergency()));
         if let Some(choice) = chosen.and_then(|at| ways.get_mut(at)) {
             choice.chosen = true;
