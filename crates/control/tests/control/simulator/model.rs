@@ -97,7 +97,9 @@ pub(super) enum Over {
 pub(super) struct Token {
     pub(super) grant: GrantKey,
     pub(super) lapses: i64,
-    /// It has been later than that already.
+    /// The same by the clock that nobody sets.
+    uptime_lapses: i64,
+    /// It has been later than that already, by either clock.
     pub(super) lapsed: bool,
     pub(super) redeemed: bool,
 }
@@ -215,7 +217,7 @@ impl Model {
             grant.end(Over::Expired);
         }
         for token in self.tokens.values_mut() {
-            token.lapsed |= wall >= token.lapses;
+            token.lapsed |= wall >= token.lapses || uptime >= token.uptime_lapses;
         }
         let pending = self.requests.values_mut().filter(|one| one.state == State::Pending);
         for request in pending.filter(|one| one.ends.are_over(wall, uptime)) {
@@ -394,7 +396,9 @@ impl Model {
             return Said::Refused;
         }
         let lapses = (self.wall + TOKEN_LIVES).min(grant.ends.wall);
-        self.tokens.insert(key, Token { grant: of, lapses, lapsed: false, redeemed: false });
+        let uptime_lapses = self.uptime + (lapses - self.wall);
+        let token = Token { grant: of, lapses, uptime_lapses, lapsed: false, redeemed: false };
+        self.tokens.insert(key, token);
         Said::Done
     }
 
@@ -409,8 +413,8 @@ impl Model {
         Said::Done
     }
 
-    /// What has lapsed is forgotten in the background, sooner or later. Where the clock is set back, it may be
-    /// there once more, or not.
+    /// What has lapsed by either clock is forgotten in the background, sooner or later. Where the wall clock says that
+    /// it has not, it may be there or not.
     pub(super) fn may_be_forgotten(&self, token: Key) -> bool {
         let token = self.tokens.get(&token);
         token.is_some_and(|token| token.lapsed && !token.redeemed && self.wall < token.lapses)
