@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use jiff::SignedDuration;
 use portcullis_model::RemovedRange;
 
-use crate::ports::LogUnavailable;
+use crate::ports::{LogEntry, LogUnavailable};
 
 /// How long the record is kept.
 #[derive(Debug, Clone)]
@@ -41,10 +41,14 @@ pub trait RecordKeeper: Debug + Send + Sync {
     /// The sealed segments that are there, from the oldest on.
     async fn segments(&self) -> Result<Vec<KeptSegment>, LogUnavailable>;
 
-    /// What is removed already, in its order.
+    /// The entries from `from` on, `count` of them at most, if they are what was signed: what merely lies
+    /// there may be anybody's. None is passed over.
+    async fn entries(&self, from: u64, count: u64) -> Result<Vec<LogEntry>, LogUnavailable>;
+
+    /// What is removed already, in its order, if the log's key signed that and nothing else is missing.
     async fn removed(&self) -> Result<Vec<RemovedRange>, LogUnavailable>;
 
-    /// What the tree has for the whole segments from this entry on, before the other.
+    /// What was signed for the whole segments from this entry on, before the other.
     async fn digest(&self, from: u64, to: u64) -> Result<String, LogUnavailable>;
 
     /// Removes what the record at `position` says is removed. Doing it again does the rest, and no harm.

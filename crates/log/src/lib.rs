@@ -20,6 +20,7 @@
 //! checkpoints, as [`anchored`] reads them or an auditor does, and compares.
 
 mod anchored;
+mod as_signed;
 mod chain;
 mod checkpoint;
 mod error;

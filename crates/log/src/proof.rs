@@ -195,7 +195,7 @@ impl Reader {
         Ok(self.signed_head(keys)?.map(|(_, text)| text))
     }
 
-    fn signed_head(&self, keys: &Keys) -> Result<Option<(Head, String)>, NotContinued> {
+    pub(crate) fn signed_head(&self, keys: &Keys) -> Result<Option<(Head, String)>, NotContinued> {
         let Some(text) = self.checkpoint()? else { return Ok(None) };
         let head = checkpoint::open(&text, keys).map_err(NotContinued::Unsigned)?;
         // From the tiles, and not only as the checkpoint says.
@@ -258,7 +258,13 @@ impl Reader {
     }
 
     /// The path of a record to the root of `at`, a beginning of `head`.
-    fn to_root(&self, head: Head, at: Head, seq: u64, leaf: Hash) -> Result<Vec<Hash>, LogError> {
+    pub(crate) fn to_root(
+        &self,
+        head: Head,
+        at: Head,
+        seq: u64,
+        leaf: Hash,
+    ) -> Result<Vec<Hash>, LogError> {
         self.ask(head, |tree| {
             let hashes = prove_record(at.size, seq, tree)?;
             check_record(&hashes, at.size, at.root, seq, leaf)?;

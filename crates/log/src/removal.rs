@@ -2,7 +2,7 @@
 //!
 //! `log/removed` holds the record that says so, for those who read on past the gap: what it speaks of need
 //! not be there. Nobody who proves anything goes by that file: [`crate::verify`] finds the record where it
-//! stands in the log, and the hash tiles stay.
+//! stands in the log, and the hash tiles stay; so does whoever removes more (`Reader::removed_as_signed`).
 //!
 //! A removal is on record first, then in `log/removed`, and done last. A crash in between leaves more than
 //! was to stay, and doing it again does the rest.
@@ -124,17 +124,6 @@ impl Reader {
         let bundles = range.from / WIDTH..range.to / WIDTH;
         let bundles = bundles.map(|index| TileName::full(Shelf::Entries, index).to_string());
         (range.from / ENTRIES..range.to / ENTRIES).map(segment::name).chain(bundles)
-    }
-
-    /// What the tree has for the whole segments from the entry `from` on, before `to`.
-    pub fn digest_of(&self, from: u64, to: u64) -> Result<String, LogError> {
-        let hashes = (from / ENTRIES..to / ENTRIES).map(|number| {
-            let name = tile_of(number);
-            let path = || self.directory().join(name.to_string());
-            subtree(&self.bundle(name)?)
-                .ok_or_else(|| LogError::damaged(path(), "it must hold 256 hashes"))
-        });
-        hashes.collect::<Result<_, _>>().map(digest)
     }
 
     /// Removes what the signed record at `seq` says is removed. Again after a crash does the rest. Says how

@@ -44,9 +44,13 @@ fn reader(home: &Path) -> Reader {
     Reader::open(home.join("log")).unwrap()
 }
 
+fn keys(home: &Path) -> Keys {
+    Keys::parse(&support::verifier_key(home)).unwrap()
+}
+
 fn range(home: &Path, from: u64, to: u64) -> RemovedRange {
     let (from, to) = (from * SEGMENT, to * SEGMENT);
-    RemovedRange { from, to, digest: reader(home).digest_of(from, to).unwrap() }
+    RemovedRange { from, to, digest: reader(home).digest_as_signed(from, to, &keys(home)).unwrap() }
 }
 
 /// Puts on record that these are removed, and nothing else.
@@ -114,6 +118,8 @@ fn k02_what_was_removed_by_right_is_proved_by_the_tree_and_what_was_deleted_is_f
     reading_goes_on(home, &old.json);
     shipping_goes_on(home);
     deletions_are_found(home);
+    no_deletion_is_taken_for_a_removal(home);
+    only_what_was_signed_is_judged(home);
     the_next_removal_speaks_for_all(home, seq);
 }
 
@@ -206,6 +212,75 @@ fn deletions_are_found(home: &Path) {
         bytes[70] ^= 1;
         fs::write(left.path().join(tile), bytes).unwrap();
         verified(left.path(), None).unwrap_err();
+    }
+}
+
+/// Who removes more goes by what was signed, and not by what lies there.
+fn no_deletion_is_taken_for_a_removal(home: &Path) {
+    let known = |home: &Path| reader(home).removed_as_signed(&keys(home));
+    assert_eq!(known(home).unwrap(), reader(home).removed().unwrap());
+    let refused = |home: &Path| known(home).unwrap_err().to_string();
+    let left = copied(home);
+    let file = left.path().join("log/removed");
+    let said = fs::read_to_string(&file).unwrap();
+    let pretended = said.replace("\"to\":65536", "\"to\":131072");
+    fs::write(&file, &pretended).unwrap();
+    fs::remove_file(segment(left.path(), 1)).unwrap();
+    assert!(refused(left.path()).contains("it is not what record"));
+    // With the right file, or none.
+    fs::write(&file, &said).unwrap();
+    assert!(refused(left.path()).contains("segment/001` is damaged: it is missing"));
+    fs::remove_file(&file).unwrap();
+    assert!(refused(left.path()).contains("segment/000` is damaged: it is missing"));
+    // Written into the record, too.
+    let left = copied(home);
+    let wider = said.replace("\"400d\"", "\"999d\"");
+    let mut written = 0;
+    for file in files(&left.path().join("log/tile/entries")) {
+        let mut bundle = fs::read(&file).unwrap();
+        let at = bundle.windows(said.len()).position(|part| part == said.as_bytes());
+        if let Some(at) = at {
+            bundle[at..at + said.len()].copy_from_slice(wider.as_bytes());
+            written += 1;
+        }
+        fs::write(file, bundle).unwrap();
+    }
+    assert!(written > 0 && wider != said);
+    fs::write(left.path().join("log/removed"), &wider).unwrap();
+    known(left.path()).unwrap_err();
+    // Another key's log explains nothing here.
+    let other = tempfile::tempdir().unwrap();
+    drop(open(other.path()));
+    let foreign = Keys::parse(&support::verifier_key(other.path())).unwrap();
+    if foreign != keys(home) {
+        reader(home).removed_as_signed(&foreign).unwrap_err();
+    }
+}
+
+/// An entry that somebody overwrote is not believed, nor a tile.
+fn only_what_was_signed_is_judged(home: &Path) {
+    let entries = reader(home).entries_as_signed(SEGMENT, 1024, &keys(home)).unwrap();
+    assert_eq!(entries, reader(home).entries(SEGMENT, 1024).unwrap());
+    assert!(reader(home).entries_as_signed(0, 1024, &keys(home)).is_err(), "they are gone");
+    // A bundle lies before the segment for whoever reads, and says what somebody likes.
+    let left = copied(home);
+    let name = left.path().join("log/tile/entries/256");
+    fs::create_dir_all(name.parent().unwrap()).unwrap();
+    let mut bundle = reader(home).file("tile/entries/256").unwrap().unwrap();
+    let at = bundle.windows(4).rposition(|part| part == b"2026").unwrap_or(40);
+    bundle[at + 3] ^= 1;
+    fs::write(&name, &bundle).unwrap();
+    assert_eq!(reader(left.path()).entries(SEGMENT, 1).unwrap().len(), 1, "nobody else looks");
+    let error = reader(left.path()).entries_as_signed(SEGMENT, 256, &keys(home)).unwrap_err();
+    assert!(error.to_string().contains("not what was signed"), "{error}");
+    // With hashes to match.
+    for tile in ["log/tile/0/256", "log/tile/1/001"] {
+        let left = copied(home);
+        let mut bytes = fs::read(left.path().join(tile)).unwrap();
+        bytes[40] ^= 1;
+        fs::write(left.path().join(tile), bytes).unwrap();
+        let digest = reader(left.path()).digest_as_signed(SEGMENT, 2 * SEGMENT, &keys(home));
+        digest.unwrap_err();
     }
 }
 

@@ -4,11 +4,12 @@
 //! records speaks for every gap. From then on it is done, and done again after a crash, until it is gone here,
 //! where the record is shipped to, from the index and from the store. Nothing goes that is not shipped yet,
 //! that hands the log's key over, that a sink or the alert rules have not read, or that a legal hold keeps.
-//! What cannot be read stays.
+//! What cannot be read stays, and what is not what was signed: nobody who can write files and has no key says
+//! what is old, what is held, or what is removed already.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use portcullis_model::{Event, EventId, EventType, Leaf, LegalHoldId, RemovalNote, RemovedRange};
 use portcullis_store::{Change, RetentionChange};
 
@@ -17,6 +18,7 @@ use crate::{
     ControlError, OpContext, alerts,
     core::Core,
     keeping::{KeptSegment, Retention},
+    ports::LogUnavailable,
     settle::{Settlement, Unsettled, no_record},
 };
 
@@ -25,13 +27,18 @@ const LOOK_EVERY: Duration = Duration::from_secs(20);
 const AGAIN: Duration = Duration::from_secs(10);
 /// Between two parts of what is due.
 const NEXT: Duration = Duration::from_secs(1);
+/// Until what somebody has to see to is looked at again.
+const LATER: Duration = Duration::from_secs(60 * 60);
+/// The same, for one segment.
+const UNREAD: SignedDuration = SignedDuration::from_hours(1);
 /// Segments that go with one record, at most.
 const TOGETHER: usize = 64;
 /// Gaps that one record speaks for, at most: it has to fit into an entry.
 const MOST_RANGES: usize = 128;
 /// So many segments in a row that are too young end the search: entries come nearly in the order of time.
 const YOUNG: usize = 3;
-const PAGE: usize = 1024;
+/// Whole bundles.
+const PAGE: u64 = 1024;
 /// Ranges that are said in words.
 const SAID: usize = 4;
 const CAUSE: &str = "retention";
@@ -45,10 +52,11 @@ pub(crate) async fn run(core: Arc<Core>) {
     let mut said = String::new();
     loop {
         let pause = match round(&core, &retention, &mut looked).await {
-            Ok(true) => NEXT,
-            Ok(false) => {
-                said.clear();
-                LOOK_EVERY
+            Ok(pause) => {
+                if pause == LOOK_EVERY {
+                    said.clear();
+                }
+                pause
             }
             Err(error) => {
                 let error = error.to_string();
@@ -74,70 +82,128 @@ struct Looked {
 /// For how long a segment stays whose last entry is old enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stays {
-    /// Until its newest entry is old enough, too.
+    /// Until its newest entry is old enough, too, or it is worth another look.
     Until(Timestamp),
-    /// For as long as the holds are the same: something in it is held, or cannot be read.
+    /// For as long as the holds are the same: something in it is held, or has no time.
     Held,
 }
 
-/// Does what is under way, or begins what is due. Says whether to look again at once.
-async fn round(core: &Arc<Core>, retention: &Retention, looked: &mut Looked) -> Result<bool> {
-    if let Some(event) = core.store.removal_under_way().await? {
-        finish(core, retention, event).await?;
-        return Ok(true);
-    }
-    let Some(after) = retention.after else { return Ok(false) };
-    let Ok(before) = core.now().checked_sub(after) else { return Ok(false) };
-    let in_force = InForce::load(core).await?;
-    let due = due(core, retention, before, &in_force, looked).await?;
-    if due.is_empty() {
-        return Ok(false);
-    }
-    begin(core, retention, before, &in_force, &due).await?;
-    Ok(true)
+/// What goes with one record.
+#[derive(Debug, Default)]
+struct Due {
+    segments: Vec<(u64, u64)>,
+    /// Everything that is gone then.
+    all: Vec<(u64, u64)>,
+    /// Something waits until gaps have grown together.
+    waits: bool,
 }
 
-/// The segments to be removed.
+/// Does what is under way, or begins what is due. Says how long to wait then.
+async fn round(core: &Arc<Core>, retention: &Retention, looked: &mut Looked) -> Result<Duration> {
+    if let Some(event) = core.store.removal_under_way().await? {
+        finish(core, retention, event).await?;
+        return Ok(NEXT);
+    }
+    let Some(after) = retention.after else { return Ok(LOOK_EVERY) };
+    let Ok(before) = core.now().checked_sub(after) else { return Ok(LOOK_EVERY) };
+    let in_force = InForce::load(core).await?;
+    let Some(due) = due(core, retention, before, &in_force, looked).await? else {
+        return Ok(LATER);
+    };
+    if due.segments.is_empty() {
+        if due.waits {
+            tracing::warn!(
+                "retention waits: there are too many gaps in the record for another one"
+            );
+        }
+        return Ok(if due.waits { LATER } else { LOOK_EVERY });
+    }
+    // What was signed cannot be told: the keeper said why.
+    let Ok(note) = note(retention, before, &due).await else { return Ok(LATER) };
+    begin(core, &in_force, note).await?;
+    Ok(NEXT)
+}
+
+/// The segments to be removed; `None` if nothing can be while what is gone already is not explained.
 async fn due(
     core: &Core,
     retention: &Retention,
     before: Timestamp,
     in_force: &InForce,
     looked: &mut Looked,
-) -> Result<Vec<KeptSegment>> {
+) -> Result<Option<Due>> {
     if looked.holds != in_force.ids() {
         *looked = Looked { holds: in_force.ids(), ..Looked::default() };
     }
     let read_until = read_until(core).await?;
-    let (mut due, mut young) = (Vec::new(), 0);
+    let (mut due, mut known, mut young) = (Due::default(), false, 0);
     for segment in retention.keeper.segments().await.map_err(unavailable)? {
-        if segment.stays.is_some() || segment.to > read_until {
+        if segment.stays.is_some() || segment.to > read_until || looked.stays(&segment, before) {
             continue;
         }
-        match looked.stay.get(&segment.from) {
-            Some(Stays::Held) => continue,
-            Some(Stays::Until(time)) if *time >= before => continue,
-            _ => {}
-        }
-        if newest(core, segment.to - 1, 1).await?.is_none_or(|newest| newest >= before) {
-            young += 1;
-            if young >= YOUNG {
-                break;
+        match newest(core, segment.to - 1, 1).await {
+            Ok(Some(newest)) if newest < before => young = 0,
+            Ok(_) => {
+                young += 1;
+                if young >= YOUNG {
+                    break;
+                }
+                continue;
             }
+            Err(_) => {
+                looked.unread(&segment, before);
+                continue;
+            }
+        }
+        if !known {
+            // The keeper said why.
+            let Ok(removed) = retention.keeper.removed().await else { return Ok(None) };
+            due.all = removed.iter().map(|range| (range.from, range.to)).collect();
+            known = true;
+        }
+        let all = united(due.all.iter().chain([&(segment.from, segment.to)]));
+        // The oldest first: what would need more gaps than fit waits until some have grown together.
+        if all.len() > MOST_RANGES {
+            due.waits = true;
             continue;
         }
-        young = 0;
-        match stays(core, &segment, before, in_force).await? {
-            Some(why) => {
+        match stays(retention, &segment, before, in_force).await {
+            Ok(Some(why)) => {
                 looked.stay.insert(segment.from, why);
             }
-            None => due.push(segment),
+            Ok(None) => {
+                due.segments.push((segment.from, segment.to));
+                due.all = all;
+            }
+            Err(_) => looked.unread(&segment, before),
         }
-        if due.len() >= TOGETHER {
+        if due.segments.len() >= TOGETHER {
             break;
         }
     }
-    Ok(due)
+    Ok(Some(due))
+}
+
+impl Looked {
+    fn stays(&self, segment: &KeptSegment, before: Timestamp) -> bool {
+        match self.stay.get(&segment.from) {
+            Some(Stays::Held) => true,
+            Some(Stays::Until(time)) => *time >= before,
+            None => false,
+        }
+    }
+
+    /// It stays, and the others do not wait for it.
+    fn unread(&mut self, segment: &KeptSegment, before: Timestamp) {
+        let (from, to) = (segment.from, segment.to - 1);
+        tracing::warn!(
+            from,
+            to,
+            "entries that may be old enough to go cannot be read as they were signed: they stay"
+        );
+        let again = before.checked_add(UNREAD).unwrap_or(Timestamp::MAX);
+        self.stay.insert(segment.from, Stays::Until(again));
+    }
 }
 
 /// The newest time of these entries; `None` if one of them has none.
@@ -148,19 +214,25 @@ async fn newest(core: &Core, from: u64, count: usize) -> Result<Option<Timestamp
     Ok(times.and_then(|times| times.into_iter().max()))
 }
 
-/// Whether a segment stays all the same.
+/// Whether a segment stays all the same, by what was signed: age and holds are judged on the entries that are
+/// proved, and not on what is read a second time.
 async fn stays(
-    core: &Core,
+    retention: &Retention,
     segment: &KeptSegment,
     before: Timestamp,
     in_force: &InForce,
-) -> Result<Option<Stays>> {
+) -> std::result::Result<Option<Stays>, LogUnavailable> {
     let mut at = segment.from;
     while at < segment.to {
-        let page = core.log.entries(at, PAGE).await.map_err(unavailable)?;
-        let Some(last) = page.last() else { return Ok(Some(Stays::Held)) };
-        at = last.position + 1;
-        for entry in page.iter().filter(|entry| entry.position < segment.to) {
+        let page = retention.keeper.entries(at, PAGE.min(segment.to - at)).await?;
+        if page.is_empty() {
+            return Err(LogUnavailable);
+        }
+        for entry in page {
+            if entry.position != at {
+                return Err(LogUnavailable);
+            }
+            at += 1;
             let leaf = serde_json::from_str::<Leaf>(&entry.json).ok();
             let Some(time) = leaf.and_then(|leaf| leaf.time()) else {
                 return Ok(Some(Stays::Held));
@@ -190,37 +262,28 @@ async fn read_until(core: &Core) -> Result<u64> {
     Ok(until)
 }
 
-/// Puts on record what is removed.
-async fn begin(
-    core: &Arc<Core>,
+/// What the record is going to say.
+async fn note(
     retention: &Retention,
     before: Timestamp,
-    in_force: &InForce,
-    due: &[KeptSegment],
-) -> Result<()> {
-    let known = retention.keeper.removed().await.map_err(unavailable)?;
-    let known: Vec<_> = known.into_iter().map(|range| (range.from, range.to)).collect();
-    let mut now: Vec<_> = due.iter().map(|segment| (segment.from, segment.to)).collect();
-    let mut all = united(known.iter().chain(&now));
-    // The oldest first: what would need more gaps than fit waits until some have grown together.
-    while all.len() > MOST_RANGES && now.pop().is_some() {
-        all = united(known.iter().chain(&now));
-    }
-    let now = united(now.iter());
-    if now.is_empty() {
-        let why = "there are too many gaps in the record to put another one on record";
-        return Err(ControlError::Unavailable(why.into()));
-    }
-    let op = OpContext::system(CAUSE, core.now());
-    let mut event = core.event(&op, EventType::RecordRemoved);
-    event.detail = Some(words(&now, &retention.policy));
-    event.removal = Some(Box::new(RemovalNote {
+    due: &Due,
+) -> std::result::Result<RemovalNote, LogUnavailable> {
+    Ok(RemovalNote {
         cause: CAUSE.to_owned(),
         policy: retention.policy.clone(),
         older_than: before,
-        now: with_digests(retention, &now).await?,
-        removed: with_digests(retention, &all).await?,
-    }));
+        now: with_digests(retention, &united(due.segments.iter())).await?,
+        removed: with_digests(retention, &due.all).await?,
+    })
+}
+
+/// Puts on record what is removed.
+async fn begin(core: &Arc<Core>, in_force: &InForce, note: RemovalNote) -> Result<()> {
+    let op = OpContext::system(CAUSE, core.now());
+    let mut event = core.event(&op, EventType::RecordRemoved);
+    let now: Vec<_> = note.now.iter().map(|range| (range.from, range.to)).collect();
+    event.detail = Some(words(&now, &note.policy));
+    event.removal = Some(Box::new(note));
     let begin = RetentionChange::Begin { event: event.id, seen_holds: in_force.seen };
     let changes = vec![Change::Retention(Box::new(begin)), Change::Record(event)];
     match core.settle(Settlement { changes, ..Settlement::default() }).await {
@@ -230,10 +293,13 @@ async fn begin(
     }
 }
 
-async fn with_digests(retention: &Retention, ranges: &[(u64, u64)]) -> Result<Vec<RemovedRange>> {
+async fn with_digests(
+    retention: &Retention,
+    ranges: &[(u64, u64)],
+) -> std::result::Result<Vec<RemovedRange>, LogUnavailable> {
     let mut all = Vec::new();
     for (from, to) in ranges.iter().copied() {
-        let digest = retention.keeper.digest(from, to).await.map_err(unavailable)?;
+        let digest = retention.keeper.digest(from, to).await?;
         all.push(RemovedRange { from, to, digest });
     }
     Ok(all)

@@ -10,7 +10,7 @@ use jiff::SignedDuration;
 use portcullis_control::{
     ControlError, OpContext,
     keeping::{KeptSegment, NotRemoved, RecordKeeper, Retention},
-    ports::LogUnavailable,
+    ports::{EventLog, LogEntry, LogUnavailable},
 };
 use portcullis_model::{EventType, HoldScope, RemovalNote, RemovedRange};
 
@@ -31,6 +31,12 @@ struct Keeper {
     asked: Mutex<Vec<u64>>,
     fails: AtomicBool,
     unshipped: AtomicBool,
+    /// The first segment is not what was signed.
+    overwritten: AtomicBool,
+    /// Something is gone that no record speaks of.
+    unexplained: AtomicBool,
+    /// And it said so.
+    refused: AtomicBool,
 }
 
 #[async_trait]
@@ -44,7 +50,18 @@ impl RecordKeeper for Keeper {
         Ok(there.map(segment).collect())
     }
 
+    async fn entries(&self, from: u64, count: u64) -> Result<Vec<LogEntry>, LogUnavailable> {
+        if from < SEGMENT && self.overwritten.load(Ordering::SeqCst) {
+            return Err(LogUnavailable);
+        }
+        self.log.entries(from, usize::try_from(count).unwrap()).await
+    }
+
     async fn removed(&self) -> Result<Vec<RemovedRange>, LogUnavailable> {
+        if self.unexplained.load(Ordering::SeqCst) {
+            self.refused.store(true, Ordering::SeqCst);
+            return Err(LogUnavailable);
+        }
         Ok(self.removed.lock().unwrap().clone())
     }
 
@@ -75,6 +92,9 @@ async fn old_world() -> (World, Arc<Keeper>) {
         asked: Mutex::default(),
         fails: AtomicBool::new(false),
         unshipped: AtomicBool::new(false),
+        overwritten: AtomicBool::new(false),
+        unexplained: AtomicBool::new(false),
+        refused: AtomicBool::new(false),
     });
     world.retention = Some(Retention {
         after: Some(SignedDuration::from_hours(DAYS * 24)),
@@ -181,4 +201,28 @@ async fn what_is_held_or_not_shipped_stays() {
     let removed = world.log.events().iter().position(|it| it.kind == EventType::RecordRemoved);
     assert!(removed.unwrap() > place(EventType::LegalHoldPlaced));
     assert!(removed.unwrap() > place(EventType::LegalHoldReleased), "not while it was held");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_as_it_was_signed_stays_and_the_rest_goes() {
+    let (mut world, keeper) = old_world().await;
+    keeper.overwritten.store(true, Ordering::SeqCst);
+    world.restart(POLICIES).await;
+    settled(&world, &keeper).await;
+    let note = notes(&world).remove(0);
+    assert_eq!(note.removed[0].from, SEGMENT, "the first stays");
+    assert_eq!(note.now, note.removed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_goes_while_a_gap_is_not_explained() {
+    let (mut world, keeper) = old_world().await;
+    keeper.unexplained.store(true, Ordering::SeqCst);
+    world.restart(POLICIES).await;
+    world.until(|_| keeper.refused.load(Ordering::SeqCst)).await;
+    assert_eq!(world.log.count(EventType::RecordRemoved), 0);
+    keeper.unexplained.store(false, Ordering::SeqCst);
+    world.restart(POLICIES).await;
+    settled(&world, &keeper).await;
+    assert_eq!(world.log.count(EventType::RecordRemoved), 1);
 }

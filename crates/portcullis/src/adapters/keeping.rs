@@ -5,9 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use portcullis_control::{
     keeping::{KeptSegment, NotRemoved, RecordKeeper},
-    ports::LogUnavailable,
+    ports::{LogEntry, LogUnavailable},
 };
-use portcullis_log::{Keys, LogError, Reader};
+use portcullis_log::{Entry, Keys, LogError, Reader};
 use portcullis_model::RemovedRange;
 
 use crate::ship::Shipping;
@@ -61,25 +61,39 @@ impl RecordKeeper for KeptRecord {
     }
 
     async fn removed(&self) -> Result<Vec<RemovedRange>, LogUnavailable> {
-        let removed = self.read(Reader::removed).await.map_err(|why| unavailable(&why))?;
+        let keys = self.keys.clone();
+        let removed = self.read(move |reader| reader.removed_as_signed(&keys)).await;
+        let removed = removed.map_err(|why| unavailable(&why))?;
         Ok(removed.map(|removed| removed.note.removed).unwrap_or_default())
     }
 
+    async fn entries(&self, from: u64, count: u64) -> Result<Vec<LogEntry>, LogUnavailable> {
+        let keys = self.keys.clone();
+        let read = self.read(move |reader| reader.entries_as_signed(from, count, &keys)).await;
+        let read = read.map_err(|why| unavailable(&why))?;
+        Ok(read.into_iter().map(|Entry { seq, json }| LogEntry { position: seq, json }).collect())
+    }
+
     async fn digest(&self, from: u64, to: u64) -> Result<String, LogUnavailable> {
-        let digest = self.read(move |reader| reader.digest_of(from, to)).await;
+        let keys = self.keys.clone();
+        let digest = self.read(move |reader| reader.digest_as_signed(from, to, &keys)).await;
         digest.map_err(|why| unavailable(&why))
     }
 
     async fn remove(&self, position: u64) -> Result<(), NotRemoved> {
+        // A copy that lacks the record is left alone, and so is what it may have to be made anew from.
+        self.shipping.as_ref().map_or(Ok(()), |copy| copy.says(position)).map_err(NotRemoved)?;
         // Here first: whoever makes a copy anew goes by what is there.
+        let keys = self.keys.clone();
         let removed = self.read(move |reader| {
+            let removed = reader.removal_as_signed(position, &keys)?;
             reader.remove(position)?;
-            reader.removed()
+            Ok(removed)
         });
         let removed = removed.await.map_err(NotRemoved)?;
-        let (Some(shipping), Some(removed)) = (&self.shipping, removed) else { return Ok(()) };
+        let Some(shipping) = &self.shipping else { return Ok(()) };
         let files = removed.note.now.iter().flat_map(Reader::files_of).collect();
-        shipping.remove(&self.reader, files).await.map_err(NotRemoved)
+        shipping.remove(&self.reader, position, files).await.map_err(NotRemoved)
     }
 }
 
