@@ -132,7 +132,10 @@ async fn keep_up(
             tokio::time::sleep(LOOK_EVERY).await;
             continue;
         };
-        content::bind(core, &entries).await;
+        if !content::bind(core, &entries).await {
+            tokio::time::sleep(AGAIN).await;
+            continue;
+        }
         wait_for_room(path).await;
         index.add(&entries.iter().map(indexed).collect::<Vec<_>>()).await?;
         next = last.position + 1;

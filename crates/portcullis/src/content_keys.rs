@@ -21,7 +21,7 @@ pub(crate) fn open(path: &Path, entropy: &dyn Entropy) -> Result<ContentKeys> {
             if let Some(folder) = path.parent() {
                 fs::create_dir_all(folder).with_context(|| cannot_make(path))?;
             }
-            write(path, path, &keys).with_context(|| cannot_make(path))?;
+            write(path, &keys).with_context(|| cannot_make(path))?;
             Ok(keys)
         }
         Err(error) => Err(error).with_context(|| cannot_read(path)),
@@ -32,16 +32,7 @@ pub(crate) fn open(path: &Path, entropy: &dyn Entropy) -> Result<ContentKeys> {
 pub(crate) fn rotate(path: &Path, entropy: &dyn Entropy) -> Result<ContentKeys> {
     let text = fs::read_to_string(path).with_context(|| cannot_read(path))?;
     let keys = read(path, &text)?.with_another(entropy);
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = Path::new(&beside);
-    // What a rotation that broke off left behind was never in force.
-    if let Err(error) = fs::remove_file(beside)
-        && error.kind() != ErrorKind::NotFound
-    {
-        return Err(error).with_context(|| cannot_make(beside));
-    }
-    write(beside, path, &keys).with_context(|| cannot_make(path))?;
+    write(path, &keys).with_context(|| cannot_make(path))?;
     Ok(keys)
 }
 
@@ -55,14 +46,20 @@ fn read(path: &Path, text: &str) -> Result<ContentKeys> {
     })
 }
 
-/// Writes `keys` to `first`, and then calls it `path`: there is never half a file of that name.
-fn write(first: &Path, path: &Path, keys: &ContentKeys) -> std::io::Result<()> {
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(first)?;
+/// Writes `keys` beside `path`, and then calls it that: there is never half a file of that name.
+fn write(path: &Path, keys: &ContentKeys) -> std::io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = Path::new(&beside);
+    // What was broken off here before was never in force.
+    match fs::remove_file(beside) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(beside)?;
     file.write_all(keys.text().expose().as_bytes())?;
     file.sync_all()?;
-    if first != path {
-        fs::rename(first, path)?;
-    }
+    fs::rename(beside, path)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
@@ -81,6 +78,18 @@ mod tests {
 
     use super::*;
     use crate::ambient::SystemEntropy;
+
+    #[test]
+    fn a_first_start_that_broke_off_stops_no_later_one() {
+        let home = tempfile::tempdir().unwrap();
+        let (path, beside) =
+            (home.path().join("contents.keys"), home.path().join("contents.keys.new"));
+        fs::write(&beside, "k-1 AA").unwrap();
+        let first = open(&path, &SystemEntropy).unwrap();
+        assert_eq!(open(&path, &SystemEntropy).unwrap().names(), first.names());
+        assert!(!beside.exists());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
 
     #[test]
     fn keys_are_made_once_and_added_to() {

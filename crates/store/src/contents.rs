@@ -54,8 +54,15 @@ pub enum ContentChange {
         /// The position of the record.
         seq: u64,
     },
-    /// It is erased with its salt, whether or not it is still here. Guard: not before.
-    Erase(StoredErasure),
+    /// It is erased with its salt, whether or not it is still here. Guards: not before, and no hold was placed
+    /// since they were looked at.
+    Erase {
+        /// What is erased, by whom and why.
+        erasure: StoredErasure,
+        /// So many holds there were, released ones included; `None` where the record says that it is erased, and
+        /// no hold can keep it any more.
+        seen_holds: Option<u32>,
+    },
     /// What was kept before and no record commits to is forgotten.
     Sweep {
         /// Kept before.

@@ -19,6 +19,7 @@ use serde::Deserialize;
 
 use super::{
     legal_holds,
+    parting::ROUNDS,
     record::{Parts, reading, unavailable},
     text,
 };
@@ -145,9 +146,6 @@ pub(crate) async fn erase(
     let entry = entry(core, seq).await?;
     let committed: Committed = serde_json::from_str(&entry.json).map_err(|_| NO_CONTENT)?;
     let note = committed.content.ok_or(NO_CONTENT)?;
-    if let Some(hold) = held_back(core, seq).await? {
-        return Err(ControlError::Conflict(hold));
-    }
     let mut event = core.event(op, EventType::ContentErased);
     event.service = committed.service;
     event.operation = committed.operation;
@@ -161,16 +159,39 @@ pub(crate) async fn erase(
     let erasure =
         StoredErasure { commitment, event: id, principal: caller.clone(), erased_at, reason };
     let view = ErasureView { event: id, by: caller, erased_at, reason: erasure.reason.clone() };
-    let erase = Change::Content(Box::new(ContentChange::Erase(erasure)));
-    let changes = vec![erase, Change::Record(event)];
-    let settled = core.settle(Settlement { changes, ..Settlement::default() }).await;
-    settled.map_err(|unsettled| match unsettled {
-        Unsettled::Conflict => ControlError::Conflict("it was erased before".into()),
-        failed @ Unsettled::Failed(_) => failed.into(),
-    })?;
+    settled_unless_held(core, seq, erasure, event).await?;
     scrub(core).await;
     core.outbox.drain().await.map_err(|_| ControlError::Unavailable(ERASED_UNSAID.into()))?;
     Ok(ContentView { seq, note, state: ContentState::Erased(view) })
+}
+
+/// Erases it and says so, unless a legal hold keeps it, also one that is placed just now.
+async fn settled_unless_held(
+    core: &Arc<Core>,
+    seq: u64,
+    erasure: StoredErasure,
+    event: Event,
+) -> Result<()> {
+    for _ in 0..ROUNDS {
+        let (held_back, seen) = held_back(core, seq).await?;
+        if let Some(hold) = held_back {
+            return Err(ControlError::Conflict(hold));
+        }
+        let (erasure, seen_holds) = (erasure.clone(), Some(seen));
+        let commitment = erasure.commitment.clone();
+        let erase = Change::Content(Box::new(ContentChange::Erase { erasure, seen_holds }));
+        let changes = vec![erase, Change::Record(event.clone())];
+        match core.settle(Settlement { changes, ..Settlement::default() }).await {
+            Ok(()) => return Ok(()),
+            Err(Unsettled::Conflict) if core.store.erasure(&commitment).await?.is_some() => {
+                return Err(ControlError::Conflict("it was erased before".into()));
+            }
+            // Somebody placed a hold meanwhile.
+            Err(Unsettled::Conflict) => {}
+            Err(failed @ Unsettled::Failed(_)) => return Err(failed.into()),
+        }
+    }
+    Err(Unsettled::Conflict.into())
 }
 
 async fn may_erase(core: &Arc<Core>, op: &OpContext, seq: u64) -> Result<()> {
@@ -184,21 +205,22 @@ async fn may_erase(core: &Arc<Core>, op: &OpContext, seq: u64) -> Result<()> {
     Err(ControlError::Denied("erasing what is on record takes `administer`".into()))
 }
 
-/// Why the content of the record at `seq` must not be erased now, if it must not: a legal hold keeps it.
-async fn held_back(core: &Core, seq: u64) -> Result<Option<String>> {
-    let hold = legal_holds::holding(core, seq..seq.saturating_add(1)).await?;
+/// Why the content of the record at `seq` must not be erased now, if it must not: a legal hold keeps it. And how
+/// many holds were seen.
+async fn held_back(core: &Core, seq: u64) -> Result<(Option<String>, u32)> {
+    let (hold, seen) = legal_holds::looked_for(core, seq..seq.saturating_add(1)).await?;
     let why = |hold: LegalHold| {
         format!(
             "legal hold {} keeps this record and what it commits to; it has to be released",
             hold.id
         )
     };
-    Ok(hold.map(why))
+    Ok((hold.map(why), seen))
 }
 
 /// What was deleted leaves the files too. Somebody may read from them just now; what cannot be done in a moment
 /// is done by the next erasure, or when the store is opened again.
-async fn scrub(core: &Core) {
+pub(crate) async fn scrub(core: &Core) {
     for _ in 0..SCRUBS {
         match core.store.scrub().await {
             Ok(()) => return,
@@ -229,7 +251,8 @@ pub(crate) async fn as_the_record_says(core: &Arc<Core>) -> Result<()> {
                 erased_at: event.time,
                 reason: event.detail.unwrap_or_default(),
             };
-            let erase = Change::Content(Box::new(ContentChange::Erase(erasure)));
+            let erase = ContentChange::Erase { erasure, seen_holds: None };
+            let erase = Change::Content(Box::new(erase));
             match core.store.commit(vec![erase]).await {
                 // Somebody else said so just now.
                 Ok(()) | Err(StoreError::Conflict) => is_set_back = true,
@@ -258,8 +281,9 @@ pub(crate) async fn say_what_cannot_be_read(core: &Core) -> Result<()> {
     Ok(())
 }
 
-/// Notes where the log has the records that commit to something.
-pub(crate) async fn bind(core: &Core, entries: &[LogEntry]) {
+/// Notes where the log has the records that commit to something. Whether it is noted: until it is, these entries
+/// are not done with, or what they commit to would be swept.
+pub(crate) async fn bind(core: &Core, entries: &[LogEntry]) -> bool {
     let commits = |entry: &&LogEntry| entry.json.contains("\"content\":{\"commitment\":");
     let note = |entry: &LogEntry| {
         let committed: Committed = serde_json::from_str(&entry.json).ok()?;
@@ -267,11 +291,14 @@ pub(crate) async fn bind(core: &Core, entries: &[LogEntry]) {
         Some(Change::Content(Box::new(ContentChange::Bind { commitment, seq })))
     };
     let changes: Vec<Change> = entries.iter().filter(commits).filter_map(note).collect();
-    if !changes.is_empty()
-        && let Err(error) = core.store.commit(changes).await
-    {
-        tracing::warn!(%error, "it is not noted which records commit to what is kept");
+    if changes.is_empty() {
+        return true;
     }
+    let bound = core.store.commit(changes).await;
+    if let Err(error) = &bound {
+        tracing::warn!(%error, "which records commit to what is kept is noted later");
+    }
+    bound.is_ok()
 }
 
 /// Content that no record commits to is forgotten: the process ended between the two. Called when all records

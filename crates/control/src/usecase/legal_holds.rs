@@ -101,6 +101,14 @@ pub(crate) async fn release(
 /// The legal hold that keeps one of these entries of the record, if one does: `seq..seq + 1` for one entry.
 /// Whoever is about to remove or erase any of it asks this first, and leaves it if there is one.
 pub(crate) async fn holding(core: &Core, entries: Range<u64>) -> Result<Option<LegalHold>> {
+    Ok(looked_for(core, entries).await?.0)
+}
+
+/// The same, and how many holds were seen: what is erased says so, and is not if one was placed since.
+pub(crate) async fn looked_for(
+    core: &Core,
+    entries: Range<u64>,
+) -> Result<(Option<LegalHold>, u32)> {
     let in_force = InForce::load(core).await?;
     let mut at = entries.start;
     while !in_force.is_empty() && at < entries.end {
@@ -109,11 +117,11 @@ pub(crate) async fn holding(core: &Core, entries: Range<u64>) -> Result<Option<L
         let next = last.position + 1;
         let mut meant = page.iter().filter(|entry| entries.contains(&entry.position));
         if let Some(hold) = meant.find_map(|entry| in_force.holding(&entry.json)) {
-            return Ok(Some(hold.clone()));
+            return Ok((Some(hold.clone()), in_force.seen));
         }
         at = next;
     }
-    Ok(None)
+    Ok((None, in_force.seen))
 }
 
 /// The holds that are in force, to be asked about many entries.

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use portcullis_model::{Event, EventId, EventType, Leaf, LegalHoldId, RemovalNote, RemovedRange};
 use portcullis_store::{Change, RetentionChange};
 
-use super::{legal_holds::InForce, record::unavailable};
+use super::{content, legal_holds::InForce, record::unavailable};
 use crate::{
     ControlError, OpContext, alerts,
     core::Core,
@@ -337,14 +337,16 @@ async fn finish(core: &Arc<Core>, retention: &Retention, event: EventId) -> Resu
     let removal = removed.filter(|found| found.id == event).and_then(|found| found.removal);
     let removal = removal.ok_or_else(no_record)?;
     let gone = retention.keeper.remove(position).await;
-    gone.map_err(|error| {
-        ControlError::Unavailable(format!("what is on record as removed is not all gone: {error}"))
-    })?;
+    // A copy that cannot be removed keeps nothing here.
     for range in &removal.now {
         let forget = RetentionChange::Forget { from: range.from, to: range.to };
         core.store.commit(vec![Change::Retention(Box::new(forget))]).await?;
         forget_in_index(core, range).await?;
     }
+    content::scrub(core).await;
+    gone.map_err(|error| {
+        ControlError::Unavailable(format!("what is on record as removed is not all gone: {error}"))
+    })?;
     let done = Change::Retention(Box::new(RetentionChange::Done(event)));
     core.store.commit(vec![done]).await?;
     let ranges: Vec<_> = removal.now.iter().map(|range| (range.from, range.to)).collect();

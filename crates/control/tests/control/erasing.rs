@@ -6,11 +6,12 @@ use std::sync::atomic::Ordering;
 use jiff::SignedDuration;
 use portcullis_control::{ControlError, OpContext, views::ContentState};
 use portcullis_model::{
-    ContentNote, ContentParts, EventType, HoldScope, KeptBody, RequestContent, RequestId,
+    ContentNote, ContentParts, EventType, HoldScope, KeptBody, LegalHold, LegalHoldId,
+    RequestContent, RequestId,
 };
-use portcullis_store::Store;
+use portcullis_store::{Change, RetentionChange, Store};
 
-use crate::world::{World, moment};
+use crate::world::{World, moment, who};
 
 const TEXT: &str = "Jane Doe";
 const PARTS: ContentParts = ContentParts { headers: false, body: true };
@@ -178,4 +179,63 @@ async fn what_a_legal_hold_keeps_is_not_erased() {
     control.release_legal_hold(&world.later(&kim), hold.id, "closed").await.unwrap();
     control.erase_content(&world.later(&kim), seq, "they asked").await.unwrap();
     assert!(!is_there(&world, &note).await);
+}
+
+#[tokio::test]
+async fn k13_a_legal_hold_that_is_placed_meanwhile_keeps_it() {
+    let world = World::new().await;
+    let kim = world.sign_in("kim", &["admins"]).await;
+    let note = keep(&world, 1).await;
+    let text = serde_json::to_string(&note).unwrap();
+    let ana = "{\"type\":\"User\",\"id\":\"corp:ana\"}";
+    let json = format!("{{\"type\":\"attempt\",\"principal\":{ana},\"content\":{text}}}");
+    let seq = world.log.attempt(json);
+    let meanwhile = |id, principal: &str| {
+        let hold = LegalHold {
+            id: LegalHoldId::from_bits(id),
+            scope: HoldScope { principal: Some(principal.into()), ..HoldScope::default() },
+            reason: "case 7".into(),
+            placed_by: who(&kim),
+            placed_at: kim.now(),
+            released: None,
+        };
+        let place = RetentionChange::Place { hold: hold.clone(), at_most: 5 };
+        let changes = vec![Change::Retention(Box::new(place))];
+        *world.faults.before_erasure.lock().unwrap() = changes;
+        hold
+    };
+    let hold = meanwhile(1, "corp:ana");
+    let refused = world.control().erase_content(&world.later(&kim), seq, "they asked").await;
+    let Err(ControlError::Conflict(why)) = refused else { panic!("{refused:?}") };
+    assert!(why.contains(&hold.id.to_string()), "{why}");
+    assert!(is_there(&world, &note).await);
+    assert_eq!(world.log.count(EventType::ContentErased), 0);
+    // One that is about something else keeps nobody from it.
+    let control = world.control();
+    control.release_legal_hold(&world.later(&kim), hold.id, "closed").await.unwrap();
+    meanwhile(2, "corp:ben");
+    control.erase_content(&world.later(&kim), seq, "they asked").await.unwrap();
+    assert!(!is_there(&world, &note).await);
+    assert_eq!(world.log.count(EventType::ContentErased), 1);
+}
+
+#[tokio::test]
+async fn what_a_record_commits_to_stays_where_the_store_failed_meanwhile() {
+    let mut world = World::new().await;
+    world.is_indexed = true;
+    world.crash().await;
+    let (recorded, lost) = (keep(&world, 1).await, keep(&world, 2).await);
+    world.faults.refuses.store(true, Ordering::SeqCst);
+    record(&world, 1, &recorded);
+    // It does not go on without.
+    world.until(|world| world.faults.unbound.load(Ordering::SeqCst) > 1).await;
+    world.wait(SignedDuration::from_secs(1));
+    world.crash().await;
+    world.wait(SignedDuration::from_mins(61));
+    let begun = std::time::Instant::now();
+    while is_there(&world, &lost).await {
+        assert!(begun.elapsed().as_secs() < 30, "it is still there");
+        moment().await;
+    }
+    assert!(is_there(&world, &recorded).await);
 }

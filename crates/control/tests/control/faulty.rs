@@ -2,7 +2,7 @@
 //! to be marked.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
@@ -14,10 +14,10 @@ use portcullis_model::{
     RefusalId, Schedule, SealedCredential, SealedId, TokenHash,
 };
 use portcullis_store::{
-    AccessRequests, Change, ContentsUnderKey, ExportCursor, Grants, Incidents, LogMark, SealedMark,
-    SeenPrincipal, SqliteStore, Store, StoreError, StoredAnswer, StoredBundle, StoredChallenge,
-    StoredCode, StoredContent, StoredDevice, StoredErasure, StoredEvent, StoredFiring,
-    StoredGrantToken, StoredGroup, StoredHabit, StoredNotice, StoredOneTimeToken,
+    AccessRequests, Change, ContentChange, ContentsUnderKey, ExportCursor, Grants, Incidents,
+    LogMark, SealedMark, SeenPrincipal, SqliteStore, Store, StoreError, StoredAnswer, StoredBundle,
+    StoredChallenge, StoredCode, StoredContent, StoredDevice, StoredErasure, StoredEvent,
+    StoredFiring, StoredGrantToken, StoredGroup, StoredHabit, StoredNotice, StoredOneTimeToken,
     StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
 };
 
@@ -34,6 +34,10 @@ pub(crate) struct Faults {
     pub(crate) does_not_mark: AtomicBool,
     /// How many uses of sign-ins were committed: nothing fails, and nobody else tells.
     pub(crate) uses_seen: AtomicUsize,
+    /// How often it was not committed where the record commits to content.
+    pub(crate) unbound: AtomicUsize,
+    /// Somebody else's, committed right before the next erasure.
+    pub(crate) before_erasure: Mutex<Vec<Change>>,
 }
 
 #[derive(Debug)]
@@ -53,7 +57,19 @@ fn fails(fault: &AtomicBool) -> Result<()> {
 #[async_trait]
 impl Store for FaultyStore {
     async fn commit(&self, changes: Vec<Change>) -> Result<()> {
+        let is = |meant: fn(&ContentChange) -> bool| {
+            changes.iter().any(|one| matches!(one, Change::Content(change) if meant(change)))
+        };
+        if is(|change| matches!(change, ContentChange::Bind { .. })) {
+            fails(&self.faults.refuses).inspect_err(|_| {
+                self.faults.unbound.fetch_add(1, Ordering::SeqCst);
+            })?;
+        }
         fails(&self.faults.refuses)?;
+        if is(|change| matches!(change, ContentChange::Erase { .. })) {
+            let meanwhile = std::mem::take(&mut *self.faults.before_erasure.lock().unwrap());
+            self.store.commit(meanwhile).await?;
+        }
         let uses = changes.iter().filter(|change| matches!(change, Change::SeeSignIn { .. }));
         let uses = uses.count();
         self.store.commit(changes).await?;

@@ -12,11 +12,12 @@ use portcullis_control::{
     keeping::{KeptSegment, NotRemoved, RecordKeeper, Retention},
     ports::{EventLog, LogEntry, LogUnavailable},
 };
-use portcullis_model::{EventType, HoldScope, RemovalNote, RemovedRange};
+use portcullis_model::{EventType, HoldScope, RemovalNote, RemovedRange, RequestId};
+use portcullis_store::{Change, ContentChange, Store, StoredContent};
 
 use crate::{
     memory_log::MemoryLog,
-    world::{POLICIES, World},
+    world::{POLICIES, World, moment},
 };
 
 /// Entries of a segment here.
@@ -136,6 +137,36 @@ async fn what_is_older_goes_and_is_on_record_before() {
     assert_eq!(world.log.count(EventType::RecordRemoved), 1);
     let asked = keeper.asked.lock().unwrap().clone();
     assert!(asked.len() >= 2 && asked.iter().all(|position| *position == asked[0]), "{asked:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_cannot_be_removed_keeps_nothing_here() {
+    let (mut world, keeper) = old_world().await;
+    let commitment = "sha256:01".to_owned();
+    let content = StoredContent {
+        commitment: commitment.clone(),
+        request: RequestId::from_bits(1),
+        key: "k-1".into(),
+        kept_at: "2026-11-22T10:00:00Z".parse().unwrap(),
+        sealed: "sealed".into(),
+    };
+    let bind = ContentChange::Bind { commitment: commitment.clone(), seq: 1 };
+    let changes = [ContentChange::Keep(content), bind];
+    let changes = changes.map(|change| Change::Content(Box::new(change)));
+    world.kept().commit(changes.into()).await.unwrap();
+    let event = world.log.events()[1].id;
+    keeper.fails.store(true, Ordering::SeqCst);
+    world.restart(POLICIES).await;
+    let begun = std::time::Instant::now();
+    while world.kept().content(&commitment).await.unwrap().is_some() {
+        assert!(begun.elapsed().as_secs() < 30, "it is still there");
+        moment().await;
+    }
+    assert_eq!(world.kept().place_of_event(event).await.unwrap(), None);
+    assert!(world.kept().removal_under_way().await.unwrap().is_some(), "it is not done");
+    keeper.fails.store(false, Ordering::SeqCst);
+    settled(&world, &keeper).await;
+    assert_eq!(world.log.count(EventType::RecordRemoved), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -22,7 +22,7 @@ pub(super) async fn apply(tx: &mut SqliteConnection, change: &ContentChange) -> 
             sqlx::query(sql).bind(seq).bind(commitment.clone()).execute(tx).await?;
             Ok(())
         }
-        ContentChange::Erase(erasure) => erase(tx, erasure).await,
+        ContentChange::Erase { erasure, seen_holds } => erase(tx, erasure, *seen_holds).await,
         ContentChange::Sweep { before } => {
             let sql = "DELETE FROM contents WHERE seq IS NULL AND kept_at < ?";
             let swept = sqlx::query(sql).bind(micros(*before)).execute(tx).await?.rows_affected();
@@ -46,17 +46,24 @@ async fn keep(tx: &mut SqliteConnection, content: &StoredContent) -> Result<()> 
     guarded(tx, query).await
 }
 
-async fn erase(tx: &mut SqliteConnection, erasure: &StoredErasure) -> Result<()> {
+async fn erase(
+    tx: &mut SqliteConnection,
+    erasure: &StoredErasure,
+    seen_holds: Option<u32>,
+) -> Result<()> {
     let sql = "DELETE FROM contents WHERE commitment = ?";
     sqlx::query(sql).bind(erasure.commitment.clone()).execute(&mut *tx).await?;
+    // INVARIANT: nothing is erased that a hold keeps which was placed while it was looked at.
     let sql = "INSERT INTO content_erasures (commitment, event, principal, erased_at, reason) \
-               VALUES (?, ?, ?, ?, ?) ON CONFLICT (commitment) DO NOTHING";
+               SELECT ?, ?, ?, ?, ? WHERE coalesce(?, (SELECT count(*) FROM legal_holds)) \
+               = (SELECT count(*) FROM legal_holds) ON CONFLICT (commitment) DO NOTHING";
     let query = sqlx::query(sql)
         .bind(erasure.commitment.clone())
         .bind(erasure.event.to_string())
         .bind(erasure.principal.clone())
         .bind(micros(erasure.erased_at))
-        .bind(erasure.reason.clone());
+        .bind(erasure.reason.clone())
+        .bind(seen_holds);
     guarded(tx, query).await
 }
 

@@ -2,11 +2,14 @@
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis_model::{EventId, RequestId};
-use portcullis_store::{Change, ContentChange, ContentsUnderKey, StoredContent, StoredErasure};
+use portcullis_store::{
+    Change, ContentChange, ContentsUnderKey, RetentionChange, StoredContent, StoredErasure,
+};
 
 use super::{
     Shared, is_conflict,
     made::{self, now},
+    retention,
 };
 
 fn content(n: u8, kept_at: Timestamp) -> StoredContent {
@@ -33,6 +36,27 @@ fn erasure(n: u8) -> StoredErasure {
     }
 }
 
+fn erased(n: u8, seen_holds: Option<u32>) -> ContentChange {
+    ContentChange::Erase { erasure: erasure(n), seen_holds }
+}
+
+pub(crate) async fn k13_a_hold_that_is_placed_meanwhile_keeps_what_would_be_erased(store: Shared) {
+    let kept = content(1, now());
+    store.commit(change(ContentChange::Keep(kept.clone()))).await.unwrap();
+    let place = RetentionChange::Place { hold: retention::hold(1), at_most: 5 };
+    store.commit(vec![Change::Retention(Box::new(place))]).await.unwrap();
+    let mut blind = change(erased(1, Some(0)));
+    blind.push(Change::Record(made::event(1)));
+    assert!(is_conflict(&store.commit(blind).await));
+    assert_eq!(store.content("sha256:01").await.unwrap(), Some(kept));
+    assert_eq!(store.erasure("sha256:01").await.unwrap(), None);
+    assert!(store.unlogged(10).await.unwrap().is_empty());
+    store.commit(change(erased(1, Some(1)))).await.unwrap();
+    assert_eq!(store.content("sha256:01").await.unwrap(), None);
+    // What is on record as erased is erased, whatever was placed since.
+    store.commit(change(erased(2, None))).await.unwrap();
+}
+
 pub(crate) async fn k13_what_is_erased_is_gone_and_stays_erased(store: Shared) {
     let kept = content(1, now());
     store.commit(change(ContentChange::Keep(kept.clone()))).await.unwrap();
@@ -42,7 +66,7 @@ pub(crate) async fn k13_what_is_erased_is_gone_and_stays_erased(store: Shared) {
     assert_eq!(store.contents_under_keys().await.unwrap(), [under]);
     assert_eq!(store.erasure("sha256:01").await.unwrap(), None);
 
-    let mut erase = change(ContentChange::Erase(erasure(1)));
+    let mut erase = change(erased(1, Some(0)));
     erase.push(Change::Record(made::event(1)));
     store.commit(erase.clone()).await.unwrap();
     store.scrub().await.unwrap();
@@ -52,7 +76,7 @@ pub(crate) async fn k13_what_is_erased_is_gone_and_stays_erased(store: Shared) {
     assert!(is_conflict(&store.commit(erase).await));
     assert_eq!(store.unlogged(10).await.unwrap().len(), 1);
     // Also what is not here any more: nobody can bring it back unsaid.
-    store.commit(change(ContentChange::Erase(erasure(2)))).await.unwrap();
+    store.commit(change(erased(2, None))).await.unwrap();
     assert_eq!(store.erasure("sha256:02").await.unwrap(), Some(erasure(2)));
 }
 

@@ -8,7 +8,7 @@ use super::{
     made::{self, now},
 };
 
-fn hold(n: u128) -> LegalHold {
+pub(super) fn hold(n: u128) -> LegalHold {
     LegalHold {
         id: LegalHoldId::from_bits(n),
         scope: HoldScope { principal: Some("corp:ana".into()), ..HoldScope::default() },
