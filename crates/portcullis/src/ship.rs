@@ -239,18 +239,15 @@ impl Shipper {
         if there.is_some() && there == self.last {
             return Ok(true);
         }
-        let lost = match &there {
-            Some(there) => {
-                let reader = self.reader.clone();
-                let there = String::from_utf8_lossy(there).into_owned();
-                let found = blocking(move || reader.continues(&there)).await??;
-                self.state.signs(found.as_ref().copied().unwrap_or_default());
-                found.map_err(ShipError::NotOurs)? < self.cursor.signed
-            }
-            None => {
-                self.state.signs(0);
-                !self.has_landmark().await?
-            }
+        let lost = if let Some(there) = &there {
+            let reader = self.reader.clone();
+            let there = String::from_utf8_lossy(there).into_owned();
+            let found = blocking(move || reader.continues(&there)).await??;
+            self.state.signs(found.as_ref().copied().unwrap_or_default());
+            found.map_err(ShipError::NotOurs)? < self.cursor.signed
+        } else {
+            self.state.signs(0);
+            !self.has_landmark().await?
         };
         let same = there == self.last && !lost;
         if lost {

@@ -28,7 +28,7 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// Between two parts of what is due.
 const NEXT: Duration = Duration::from_secs(1);
 /// Until what somebody has to see to is looked at again.
-const LATER: Duration = Duration::from_secs(60 * 60);
+const LATER: Duration = Duration::from_hours(1);
 /// The same, for one segment.
 const UNREAD: SignedDuration = SignedDuration::from_hours(1);
 /// Segments that go with one record, at most.
