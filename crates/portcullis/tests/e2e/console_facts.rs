@@ -44,7 +44,9 @@ impl Console {
         let answer = self.send(path, &body);
         let Some(location) = answer.header("location").map(str::to_owned) else { return answer };
         assert!(location.starts_with('/'), "{location}");
-        self.page(&location)
+        let own = "Sec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n";
+        let address = self.address(&location);
+        self.browser.send("GET", &address, own, "")
     }
 
     fn send(&mut self, path: &str, body: &str) -> Response {
@@ -70,6 +72,8 @@ fn an_incident_is_opened_closed_and_opened_again_on_the_page() {
     assert!(text.contains("Refunds &lt;b&gt;stuck&lt;/b&gt;"), "{text}");
     assert!(text.contains("The incident is open.") && text.contains("corp:ana"), "{text}");
     assert!(console.page("/incidents").text().contains("/incidents/PD-4711"));
+    let linked = console.page("/incidents/PD-4711?said=incident-closed").text();
+    assert!(!linked.contains("The incident is closed"), "nobody else's link says so: {linked}");
     let closed = console.fill("/incidents/PD-4711/close", "").text();
     assert!(closed.contains("The incident is closed"), "{closed}");
     let again = console.fill("/incidents/PD-4711/reopen", "").text();
