@@ -67,16 +67,24 @@ pub(crate) fn document(title: &str, body: &str) -> Page {
 pub(crate) fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
-        match c {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            other => safe.push(other),
+        match entity(c) {
+            Some(entity) => safe.push_str(entity),
+            None => safe.push(c),
         }
     }
     safe
+}
+
+/// What stands for a character that would be markup, in text and in attributes.
+pub(crate) const fn entity(c: char) -> Option<&'static str> {
+    match c {
+        '&' => Some("&amp;"),
+        '<' => Some("&lt;"),
+        '>' => Some("&gt;"),
+        '"' => Some("&quot;"),
+        '\'' => Some("&#39;"),
+        _ => None,
+    }
 }
 
 /// Control characters of both sets (ANSI sequences begin with one), line and paragraph separators,

@@ -89,8 +89,6 @@ pub struct Powers {
     pub reviews: bool,
     /// End grants of some service.
     pub revokes: bool,
-    /// See connections of some service.
-    pub sees_connections: bool,
     /// Open and close incidents about some service.
     pub manages_incidents: bool,
     /// Read the record.

@@ -122,6 +122,9 @@ pub trait Store: Debug + Send + Sync {
     /// Activations, newest first, at most `limit`.
     async fn bundles(&self, limit: u32) -> Result<Vec<StoredBundle>>;
 
+    /// The same without what they say: their `source` is null.
+    async fn bundle_heads(&self, limit: u32) -> Result<Vec<StoredBundle>>;
+
     /// The activation of that generation.
     async fn bundle_at(&self, generation: u64) -> Result<Option<StoredBundle>>;
 

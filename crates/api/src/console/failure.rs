@@ -41,20 +41,7 @@ impl Failure {
             Self::Unreadable(_) => (400, "failure-unreadable"),
             Self::Session(failed) if failed.status() == 403 => (403, "failure-cross-origin"),
             Self::Session(_) => (400, "failure-session"),
-            Self::Control(error) => match error {
-                ControlError::Unauthenticated(_) => (401, "failure-signed-out"),
-                ControlError::NotFound(_) | ControlError::NoSuchClass { .. } => {
-                    (404, "failure-not-found")
-                }
-                ControlError::Denied(_)
-                | ControlError::NoWay { .. }
-                | ControlError::PasskeyNeeded(_) => (403, "failure-denied"),
-                ControlError::Invalid { .. } => (400, "failure-unreadable"),
-                ControlError::Conflict(_) => (409, "failure-conflict"),
-                ControlError::Limited { .. } => (429, "failure-limited"),
-                ControlError::Unavailable(_) => (503, "failure-unavailable"),
-                ControlError::Internal(_) => (500, "failure-internal"),
-            },
+            Self::Control(error) => of_control(error),
         }
     }
 
@@ -69,6 +56,22 @@ impl Failure {
             Self::Unreadable(why) => why.clone(),
             Self::Elsewhere(_) | Self::Internal => String::new(),
         }
+    }
+}
+
+/// The status of what control says, and the key of the text that is its title.
+pub(super) fn of_control(error: &ControlError) -> (u16, &'static str) {
+    match error {
+        ControlError::Unauthenticated(_) => (401, "failure-signed-out"),
+        ControlError::NotFound(_) | ControlError::NoSuchClass { .. } => (404, "failure-not-found"),
+        ControlError::Denied(_) | ControlError::NoWay { .. } | ControlError::PasskeyNeeded(_) => {
+            (403, "failure-denied")
+        }
+        ControlError::Invalid { .. } => (400, "failure-unreadable"),
+        ControlError::Conflict(_) => (409, "failure-conflict"),
+        ControlError::Limited { .. } => (429, "failure-limited"),
+        ControlError::Unavailable(_) => (503, "failure-unavailable"),
+        ControlError::Internal(_) => (500, "failure-internal"),
     }
 }
 

@@ -8,7 +8,7 @@ use portcullis_control::{Control, ControlError};
 use portcullis_model::Window;
 use serde::Deserialize;
 
-use super::Failure;
+use super::{Failure, failure::of_control};
 
 /// The longest choices of time that are offered, besides the longest that there is.
 const STEPS: [u32; 8] = [5, 15, 30, 60, 120, 240, 480, 1440];
@@ -77,18 +77,21 @@ pub(crate) fn windows(longest: Window) -> Vec<String> {
 
 /// What the person can put right, with the status of the page that says so; the rest is another page.
 pub(crate) fn correctable(error: ControlError) -> Result<(StatusCode, String), Failure> {
-    let status = match &error {
-        ControlError::Invalid { .. } => StatusCode::BAD_REQUEST,
-        ControlError::NoWay { .. } | ControlError::Denied(_) => StatusCode::FORBIDDEN,
-        ControlError::Conflict(_) => StatusCode::CONFLICT,
-        ControlError::Limited { .. } => StatusCode::TOO_MANY_REQUESTS,
+    match &error {
+        ControlError::Invalid { .. }
+        | ControlError::NoWay { .. }
+        | ControlError::Denied(_)
+        | ControlError::Conflict(_)
+        | ControlError::Limited { .. } => {}
         ControlError::Unauthenticated(_)
         | ControlError::NotFound(_)
         | ControlError::NoSuchClass { .. }
         | ControlError::PasskeyNeeded(_)
         | ControlError::Unavailable(_)
         | ControlError::Internal(_) => return Err(Failure::Control(error)),
-    };
+    }
+    let (status, _) = of_control(&error);
+    let status = StatusCode::from_u16(status).map_err(|_| Failure::Internal)?;
     Ok((status, error.to_string()))
 }
 

@@ -1,17 +1,18 @@
 //! Forms: what a page of ours sent. Nothing else gets as far as a use case.
 
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request};
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{
-    Failure,
-    visitor::{Visitor, split},
-};
+use super::{Failure, visitor::Visitor};
 use crate::{BODY_LIMIT, parts::Shared};
 
 /// A form that a page of this origin sent with its token, and who sent it.
 #[derive(Debug)]
 pub(crate) struct Filled<T>(pub(crate) Visitor, pub(crate) T);
+
+/// A form that says nothing but that somebody sent it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Nothing {}
 
 #[derive(Deserialize)]
 struct Token {
@@ -22,7 +23,8 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Filled<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, api: &Shared) -> Result<Self, Failure> {
-        let (visitor, parts, body) = split(request, api).await?;
+        let (mut parts, body) = request.into_parts();
+        let visitor = Visitor::from_request_parts(&mut parts, api).await?;
         let bytes = axum::body::to_bytes(body, BODY_LIMIT).await;
         let bytes = bytes.map_err(|_| Failure::unreadable("the form is too long"))?;
         let token: Token = read(&bytes)?;

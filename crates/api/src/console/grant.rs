@@ -8,11 +8,10 @@ use axum::{
 };
 use portcullis_control::views::grant::GrantView;
 use portcullis_model::{GrantId, GrantKind, GrantState};
-use serde::Deserialize;
 
 use super::{
     Outcome,
-    form::Filled,
+    form::{Filled, Nothing},
     frame::{Frame, Section},
     visitor::{Visitor, done, page},
 };
@@ -57,9 +56,6 @@ async fn one(State(api): State<Shared>, visitor: Visitor, Path(id): Path<String>
     let seq = api.control.place_of_grant(&visitor.op, id).await?;
     page(&GrantPage { frame, view, seq })
 }
-
-#[derive(Debug, Deserialize)]
-struct Nothing {}
 
 async fn revoke(
     State(api): State<Shared>,

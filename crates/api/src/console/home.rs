@@ -17,14 +17,12 @@ use serde::Deserialize;
 
 use super::{
     Failure, Outcome,
-    form::Filled,
+    form::{Filled, Nothing},
     frame::{Frame, Section},
     theme::Theme,
     visitor::{Visitor, done, framed, page},
 };
 use crate::{
-    browser::session::Session,
-    caller::Source,
     extract::named,
     parts::{ApiParts, Shared},
 };
@@ -83,14 +81,14 @@ impl Reachable {
 
 async fn home(
     State(api): State<Shared>,
-    Source(source): Source,
     headers: HeaderMap,
     visitor: Result<Visitor, Failure>,
 ) -> Outcome {
-    if Session::find(&api, &headers, source).await?.is_none() {
-        return welcome(&api, &headers);
-    }
-    let visitor = visitor?;
+    let visitor = match visitor {
+        // Every other page leads whoever is not signed in away.
+        Err(Failure::Elsewhere(_)) => return welcome(&api, &headers),
+        other => other?,
+    };
     let frame = visitor.frame(&api, Section::Home, "home-title").await?;
     let op = &visitor.op;
     let mut grants = api.control.grants(op).await?;
@@ -115,9 +113,6 @@ fn welcome(api: &ApiParts, headers: &HeaderMap) -> Outcome {
     let html = WelcomePage { frame, has_providers, command }.render();
     Ok(framed(StatusCode::OK, html.map_err(|_| Failure::Internal)?))
 }
-
-#[derive(Debug, Deserialize)]
-struct Nothing {}
 
 async fn give_back(
     State(api): State<Shared>,

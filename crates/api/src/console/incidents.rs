@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::{
     Failure, Outcome,
-    form::Filled,
+    form::{Filled, Nothing},
     frame::{Frame, Section},
     visitor::{Visitor, done, page},
 };
@@ -107,9 +107,6 @@ async fn open(State(api): State<Shared>, Filled(visitor, form): Filled<Opened>) 
     let opened = api.control.open_incident(&visitor.op, new).await?;
     done(&format!("/incidents/{}", opened.id), "incident-opened")
 }
-
-#[derive(Debug, Deserialize)]
-struct Nothing {}
 
 async fn close(
     State(api): State<Shared>,

@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use super::{
     Failure, Outcome,
-    form::Filled,
+    form::{Filled, Nothing},
     frame::{Frame, Section},
     record::entry::Entry,
     visitor::{Visitor, done, page},
@@ -118,9 +118,6 @@ async fn one(visitor: Visitor, State(api): State<Shared>, Path(id): Path<String>
     let connection = found.ok_or(Failure::Control(ControlError::NotFound(CONNECTION)))?;
     page(&ConnectionPage { frame, connection })
 }
-
-#[derive(Debug, Deserialize)]
-struct Nothing {}
 
 async fn close(
     State(api): State<Shared>,

@@ -8,11 +8,10 @@ use axum::{
 };
 use portcullis_control::views::WhoAmI;
 use portcullis_model::{Audience, Held, Passkey, SignIn};
-use serde::Deserialize;
 
 use super::{
     Outcome,
-    form::Filled,
+    form::{Filled, Nothing},
     frame::Frame,
     visitor::{Visitor, done, page},
 };
@@ -60,9 +59,6 @@ async fn me(State(api): State<Shared>, visitor: Visitor) -> Outcome {
     sign_ins.truncate(SHOWN);
     page(&MePage { frame, who, passkeys, sign_ins })
 }
-
-#[derive(Debug, Deserialize)]
-struct Nothing {}
 
 async fn remove(
     State(api): State<Shared>,

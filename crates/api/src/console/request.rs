@@ -16,12 +16,11 @@ use portcullis_model::{
     AccessRequest, AccessRequestId, AccessRequestState, Decision, Grant, InstanceName,
     OperationName,
 };
-use serde::Deserialize;
 
 use super::{
     Failure, Outcome,
     fields::{Fields, windows},
-    form::Filled,
+    form::{Filled, Nothing},
     frame::{Frame, Section},
     visitor::{Visitor, done, page},
 };
@@ -192,9 +191,6 @@ async fn one(
     let fields = Fields::of_query(query.as_deref())?;
     page(&RequestPage::of(&api, &visitor, id_of(&id)?, &fields).await?)
 }
-
-#[derive(Debug, Deserialize)]
-struct Nothing {}
 
 async fn withdraw(
     State(api): State<Shared>,

@@ -3,7 +3,7 @@
 
 use std::fmt::{self, Write as _};
 
-use crate::pages::misleads;
+use crate::pages::{entity, misleads};
 
 /// A text of somebody else's. Writes markup: characters that change how the rest is read (controls,
 /// direction marks, what has no width) are written out, a new line is a visible mark, and nothing of it
@@ -18,16 +18,14 @@ impl fmt::Display for Shown<'_> {
         f.write_str("<bdi>")?;
         for c in self.0.chars() {
             match c {
-                '&' => f.write_str("&amp;")?,
-                '<' => f.write_str("&lt;")?,
-                '>' => f.write_str("&gt;")?,
-                '"' => f.write_str("&quot;")?,
-                '\'' => f.write_str("&#39;")?,
                 '\n' => f.write_str("<span class=\"hidden-character\">↵</span> ")?,
                 c if misleads(c) => {
                     write!(f, "<span class=\"hidden-character\">U+{:04X}</span>", u32::from(c))?;
                 }
-                c => f.write_char(c)?,
+                c => match entity(c) {
+                    Some(entity) => f.write_str(entity)?,
+                    None => f.write_char(c)?,
+                },
             }
         }
         f.write_str("</bdi>")

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use axum::{
-    extract::{FromRequestParts, Request},
+    extract::FromRequestParts,
     http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
@@ -42,17 +42,10 @@ impl Visitor {
         section: Section,
         title: &str,
     ) -> Result<Frame, Failure> {
-        let mut frame = self.plain_frame(api).await?;
-        frame.title = frame.say(title);
-        frame.section = Some(section);
-        Ok(frame)
-    }
-
-    async fn plain_frame(&self, api: &ApiParts) -> Result<Frame, Failure> {
         let who = api.control.whoami(&self.op).await?;
         Ok(Frame {
-            title: String::new(),
-            section: None,
+            title: texts::say(title, None),
+            section: Some(section),
             name: who.name,
             principal: who.principal,
             csrf: self.session.csrf(),
@@ -129,16 +122,6 @@ impl FromRequestParts<Shared> for Visitor {
         let (path, query) = (parts.uri.path(), parts.uri.query());
         Self::of(api, &parts.method, path, query, &parts.headers, source).await
     }
-}
-
-/// Reads what a request is, its body aside.
-pub(super) async fn split(
-    request: Request,
-    api: &Shared,
-) -> Result<(Visitor, Parts, axum::body::Body), Failure> {
-    let (mut parts, body) = request.into_parts();
-    let visitor = Visitor::from_request_parts(&mut parts, api).await?;
-    Ok((visitor, parts, body))
 }
 
 /// A page that was made.

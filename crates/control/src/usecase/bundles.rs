@@ -72,7 +72,7 @@ pub(crate) async fn refuse(core: &Arc<Core>, errors: &[LoadError], by: &str) -> 
 
 pub(crate) async fn list(core: &Core, op: &OpContext) -> Result<Vec<BundleView>> {
     rights::caller(op)?;
-    let all = core.store.bundles(LISTED).await?;
+    let all = core.store.bundle_heads(LISTED).await?;
     let in_force = core.snapshot().stamp().generation;
     Ok(all.into_iter().map(|stored| view(stored, in_force)).collect())
 }
@@ -92,13 +92,12 @@ pub(crate) async fn text(core: &Core, op: &OpContext, generation: u64) -> Result
     let written = |value: serde_json::Value| format!("{value:#}\n");
     let mut documents: BTreeMap<String, String> =
         policies.into_iter().map(|policy| (policy.path, policy.text)).collect();
-    for mut service in services {
+    for service in services {
         let name = format!("services/{}", service.name);
-        // Where it stands is no part of what it says.
-        service.place = (String::new(), None);
         let mut value = serde_json::to_value(&service)
             .map_err(|error| ControlError::Internal(Box::new(error)))?;
         if let Some(fields) = value.as_object_mut() {
+            // Where it stands is no part of what it says.
             fields.remove("place");
         }
         documents.insert(name, written(value));

@@ -15,7 +15,6 @@ pub(crate) fn of(core: &Core, op: &OpContext) -> Powers {
     Powers {
         reviews: rights::may_review_anything(core, op),
         revokes: somewhere(ControlAction::Revoke),
-        sees_connections: somewhere(ControlAction::ViewConnections),
         manages_incidents: somewhere(ControlAction::ManageIncident),
         reads_record: on_system(ControlAction::ViewAudit),
         administers: on_system(ControlAction::Administer),

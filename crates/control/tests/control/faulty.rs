@@ -201,6 +201,10 @@ impl Store for FaultyStore {
         self.store.bundles(limit).await
     }
 
+    async fn bundle_heads(&self, limit: u32) -> Result<Vec<StoredBundle>> {
+        self.store.bundle_heads(limit).await
+    }
+
     async fn bundle_at(&self, generation: u64) -> Result<Option<StoredBundle>> {
         self.store.bundle_at(generation).await
     }

@@ -24,6 +24,12 @@ pub(crate) const TYPED: &str =
 const LINKED: &str =
     "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n";
 
+/// The token in the forms of a page of control's.
+pub(crate) fn form_token(page: &str) -> &str {
+    let (_, rest) = page.split_once("name=\"csrf\" value=\"").expect(page);
+    rest.split_once('"').unwrap().0
+}
+
 impl Browser {
     pub(crate) fn new(house: &House) -> Self {
         Self { gate: house.gate, cookies: BTreeMap::new(), history: Vec::new() }

@@ -7,7 +7,7 @@ use portcullis_testkit::{Process, net::free_port};
 use serde_json::{Value, json};
 
 use crate::{
-    browser::{Browser, TYPED},
+    browser::{Browser, TYPED, form_token},
     chromium::{installed, self_signed},
     desk::Desk,
     payments::{Payments, ana, ben, grant, id, lea},
@@ -111,8 +111,7 @@ impl Seat {
     /// The token of its pages.
     fn token(&mut self) -> String {
         let page = self.open("/requests").text();
-        let (_, rest) = page.split_once("name=\"csrf\" value=\"").unwrap();
-        rest.split_once('"').unwrap().0.to_owned()
+        form_token(&page).to_owned()
     }
 
     fn send(&mut self, path: &str, headers: &str, body: &str) -> Response {

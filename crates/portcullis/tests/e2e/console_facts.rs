@@ -1,6 +1,11 @@
 //! The console's pages about incidents, policies and the system, in a browser without scripts.
 
-use crate::{browser::Browser, desk::Desk, upstream::Upstream, wire::Response};
+use crate::{
+    browser::{Browser, form_token},
+    desk::Desk,
+    upstream::Upstream,
+    wire::Response,
+};
 
 const RIGHTS: &str = r#"
 @id("staff.administers")
@@ -38,9 +43,7 @@ impl Console {
     /// Fills in a form as the page at `/` has it, and follows where it leads.
     fn fill(&mut self, path: &str, fields: &str) -> Response {
         let home = self.page("/").text();
-        let token = home.split("name=\"csrf\" value=\"").nth(1).expect(&home);
-        let token = token.split('"').next().unwrap();
-        let body = format!("csrf={token}&{fields}");
+        let body = format!("csrf={}&{fields}", form_token(&home));
         let answer = self.send(path, &body);
         let Some(location) = answer.header("location").map(str::to_owned) else { return answer };
         assert!(location.starts_with('/'), "{location}");

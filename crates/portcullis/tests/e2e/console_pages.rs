@@ -10,7 +10,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    browser::{Browser, TYPED},
+    browser::{Browser, TYPED, form_token},
     chromium,
     desk::CONTROL,
     payments::{Payments, ana, ben, grant, id, lea, sam},
@@ -202,10 +202,7 @@ fn e37_a_connection_is_closed_by_who_may_and_by_a_page_of_ours_only() {
     let mut lea = busy.browser(&lea());
     let shown = lea.send("GET", &address, TYPED, "").text();
     assert!(shown.contains("This ends 1 live connection: that of corp:ben to sse.GET"), "{shown}");
-    let token = |page: &str| {
-        let begin = page.split("name=\"csrf\" value=\"").nth(1).unwrap();
-        format!("csrf={}", begin.split('"').next().unwrap())
-    };
+    let token = |page: &str| format!("csrf={}", form_token(page));
     let close = format!("{address}/close");
     let foreign = format!("{form}Origin: http://evil.example\r\n");
     assert_eq!(lea.send("POST", &close, &foreign, &token(&shown)).status, 403);

@@ -194,6 +194,10 @@ impl Store for SqliteStore {
         read::bundles(&self.readers, limit).await
     }
 
+    async fn bundle_heads(&self, limit: u32) -> Result<Vec<StoredBundle>> {
+        read::bundle_heads(&self.readers, limit).await
+    }
+
     async fn bundle_at(&self, generation: u64) -> Result<Option<StoredBundle>> {
         read::bundle_at(&self.readers, generation).await
     }

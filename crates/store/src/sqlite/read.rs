@@ -180,7 +180,20 @@ pub(super) async fn oldest_to_forget(
 }
 
 pub(super) async fn bundles(pool: &SqlitePool, limit: u32) -> Result<Vec<StoredBundle>> {
-    let sql = "SELECT body FROM bundles ORDER BY generation DESC LIMIT ?";
+    newest_bundles(pool, "SELECT body FROM bundles ORDER BY generation DESC LIMIT ?", limit).await
+}
+
+pub(super) async fn bundle_heads(pool: &SqlitePool, limit: u32) -> Result<Vec<StoredBundle>> {
+    let sql = "SELECT json_set(body, '$.source', NULL) FROM bundles \
+               ORDER BY generation DESC LIMIT ?";
+    newest_bundles(pool, sql, limit).await
+}
+
+async fn newest_bundles(
+    pool: &SqlitePool,
+    sql: &'static str,
+    limit: u32,
+) -> Result<Vec<StoredBundle>> {
     let bodies: Vec<String> = sqlx::query_scalar(sql).bind(limit).fetch_all(pool).await?;
     // A row that cannot be read must not make an older activation look like the newest.
     bodies.iter().map(|body| parsed("bundles", body)).collect()

@@ -20,7 +20,8 @@ use portcullis_model::{
     PersonId, RequestId, SignInId, TokenHash,
 };
 use portcullis_store::{
-    AccessRequests, Change, Grants, LogMark, Store, StoreError, StoredAnswer, StoredProviderToken,
+    AccessRequests, Change, Grants, LogMark, Store, StoreError, StoredAnswer, StoredBundle,
+    StoredProviderToken,
 };
 
 pub(crate) use contents::*;
@@ -291,6 +292,13 @@ pub(crate) async fn f14_generations_only_grow(store: Shared) {
     }
     let newest = store.bundles(1).await.unwrap();
     assert_eq!(newest.first().unwrap().generation, 2);
+    let heads = store.bundle_heads(10).await.unwrap();
+    let whole = store.bundles(10).await.unwrap();
+    let headless = |mut bundle: StoredBundle| {
+        bundle.source = serde_json::Value::Null;
+        bundle
+    };
+    assert_eq!(heads, whole.into_iter().map(headless).collect::<Vec<_>>());
     let first = store.bundle_at(1).await.unwrap().unwrap();
     assert_eq!(first.digest, BundleDigest("sha256:a".into()));
     assert!(store.bundle_at(3).await.unwrap().is_none());
