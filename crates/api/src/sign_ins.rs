@@ -81,7 +81,7 @@ pub struct MakeSignInBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub service: Option<ServiceName>,
-    /// Until the sign-in ends that it is made from, and not for ten minutes: for one TCP service, whose
+    /// Until the sign-in ends that it is made from, and not for ten minutes: for one service, whose streams and
     /// connections hang on it.
     #[serde(default)]
     pub lasting: bool,
@@ -134,7 +134,7 @@ pub(crate) async fn list(
     Ok(Json(SignInsBody { sign_ins: all.iter().map(SignInBody::from).collect() }))
 }
 
-/// Make a sign-in for the gate, for ten minutes at most; for a TCP service longer, if it is to be lasting
+/// Make a sign-in for the gate, for ten minutes at most; for one service longer, if it is to be lasting
 #[utoipa::path(post, path = "/v1/sign-ins", tag = "identity", operation_id = "make_sign_in",
     request_body = MakeSignInBody, responses((status = 201, body = NewSignInBody)))]
 pub(crate) async fn make(

@@ -309,7 +309,7 @@ impl Control {
         sign_in::for_gate(&self.core, op, service).await
     }
 
-    /// The same for a TCP service, and for as long as its parent lives: connections hang on it.
+    /// The same for one service, and for as long as its parent lives: streams and connections hang on it.
     pub async fn lasting_gate_sign_in(
         &self,
         op: &OpContext,

@@ -25,6 +25,7 @@ mod failure;
 mod give_back;
 mod grants;
 mod incidents;
+mod local;
 mod login;
 mod logout;
 mod principals;

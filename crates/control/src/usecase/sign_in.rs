@@ -46,8 +46,8 @@ pub(crate) async fn for_gate(
     made(core, op, &parent, service, ends).await
 }
 
-/// Makes one for a TCP service that ends when its parent does: a connection lives no longer than the sign-in
-/// that opened it. Whoever steals the token gets that one service, until the person signs out.
+/// Makes one for a single service that ends when its parent does: a stream or a connection lives no longer than
+/// the sign-in that opened it. Whoever steals the token gets that one service, until the person signs out.
 pub(crate) async fn lasting(
     core: &Arc<Core>,
     op: &OpContext,
@@ -57,11 +57,7 @@ pub(crate) async fn lasting(
     {
         let snapshot = core.snapshot();
         let known = snapshot.bundle().catalog().service(&service);
-        let known = known.ok_or(ControlError::NotFound("the service"))?;
-        if known.connect().is_none() {
-            let message = format!("{service} speaks HTTP; a sign-in for it lives for minutes");
-            return Err(ControlError::Invalid { field: "lasting", message });
-        }
+        known.ok_or(ControlError::NotFound("the service"))?;
     }
     made(core, op, &parent, Some(service), parent.expires_at).await
 }

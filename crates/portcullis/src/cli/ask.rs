@@ -260,7 +260,8 @@ async fn wait(
     }
 }
 
-fn waiting(request: &AccessRequestBody, now: Timestamp) -> String {
+/// How far an access request has come.
+pub(super) fn waiting(request: &AccessRequestBody, now: Timestamp) -> String {
     let given = request.reviews.len();
     let by = match request.reviewers.as_slice() {
         [] => String::new(),

@@ -1,57 +1,68 @@
-//! `portcullis connect`: a TCP service at an address of this machine, with my identity.
+//! `portcullis connect`: services at addresses of this machine, with my identity.
 //!
-//! Each connection that is accepted there becomes one through the gate. Nothing is listened to before it is clear
-//! that there is something to connect to; access that has to be asked for is asked for first where a reason was
-//! given or somebody is there to ask. A connection that is refused or cut is reset, so that no tool takes what
-//! it got for all there was; why is said here.
+//! HTTP and gRPC services are at a URL, TCP services at an address: each request and each connection there becomes
+//! one through the gate. Nothing is listened to before it is clear that there is something to connect to; access
+//! that has to be asked for is asked for first where it was named or is all that there is, and otherwise when a
+//! tool needs it. A TCP connection that is refused or cut is reset, so that no tool takes what it got for all
+//! there was; why is said here.
 
-mod gate;
-mod grants;
+mod named;
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    process::ExitCode,
+};
 
 use clap::Args;
-use jiff::{SignedDuration, Timestamp};
-use portcullis_api::{
-    services::{OperationBody, ReachBody, ServiceBody},
-    sign_ins::NewSignInBody,
-};
-use portcullis_model::{InstanceName, Secret, ServiceName};
-use reqwest::Method;
+use portcullis_api::services::{OperationBody, ReachBody, ServiceBody};
+use portcullis_model::{InstanceName, OperationName, Window};
 use serde_json::json;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    signal::unix::{SignalKind, signal},
-    sync::mpsc,
-    task::JoinSet,
-};
+use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
 
-use self::{
-    gate::{Event, Gate},
-    grants::Grants,
+use self::named::Named;
+use super::{
+    ask,
+    failure::Failure,
+    local::{self, Asking, Endpoints, Manner, Terms, Wanted},
+    profile,
+    session::Session,
+    way_table,
 };
-use super::{ask, curl::refusal, failure::Failure, profile, session::Session, way_table};
 
-/// A sign-in with less left is made anew before somebody is connected with it.
-const NEARLY_OVER: SignedDuration = SignedDuration::from_secs(5);
+/// A free port of this machine.
+const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 #[derive(Debug, Args)]
 pub(crate) struct Connect {
-    /// The TCP service
-    service: ServiceName,
-    /// Where to listen; a free port of this machine if absent
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
-    listen: SocketAddr,
+    /// The services, each with a port or an address of its own if that matters: payments, payments=8081,
+    /// ledger-db=127.0.0.1:5433
+    #[arg(required = true, value_name = "SERVICE[=PORT|ADDR]")]
+    services: Vec<Named>,
+    /// Where to listen, for a single service; a free port of this machine if absent
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
     /// Listen where others can connect too: whoever does is me
     #[arg(long)]
     expose: bool,
-    /// To this instance
+    /// To this instance, of a single service
     #[arg(long)]
     instance: Option<InstanceName>,
-    /// Ask for access first, if it is needed, and say why
+    /// Why: access that is needed is asked for, now or when a tool needs it
     #[arg(long)]
     reason: Option<String>,
+    /// Ask for this operation first, like payments.createRefund
+    #[arg(long = "ask", value_name = "OPERATION")]
+    operations: Vec<OperationName>,
+    /// Let requests that need an approval wait for it at the gate, like 2m
+    #[arg(long, value_name = "DURATION")]
+    wait: Option<Window>,
+    /// Send a tool's own Authorization header on to the service; it is left out otherwise
+    #[arg(long)]
+    pass_authorization: bool,
+    /// Answer to this host too, beside the local address: for tools that reach it by a name
+    #[arg(long = "host", value_name = "HOST")]
+    hosts: Vec<String>,
     /// Where the gate is, as a URL, if the services' hosts are not in DNS
     #[arg(long, env = "PORTCULLIS_GATE", value_parser = profile::server)]
     gate: Option<Url>,
@@ -59,45 +70,61 @@ pub(crate) struct Connect {
 
 impl Connect {
     pub(crate) async fn run(self, mut session: Session<'_>) -> Result<ExitCode, Failure> {
-        self.check_address(&session)?;
-        let path = format!("/v1/services/{}", self.service);
-        let service = session.get(&path).await;
-        let service = service.map_err(|failure| {
-            failure.or_try("`portcullis services` lists those that you can see")
-        })?;
-        let service: ServiceBody = service.read()?;
-        let connect = connect_of(&service)?;
-        self.get_access(&mut session, connect).await?;
-        let gate = self.gate.clone().or_else(|| session.profile.gate.clone());
-        let gate = Gate::find(&service, self.instance.as_ref(), gate.as_ref()).await?;
-        let listener = TcpListener::bind(self.listen).await.map_err(|error| {
-            Failure::local(&format!("cannot listen on {}", self.listen), &error)
-        })?;
-        let address = listener.local_addr();
-        let address = address.map_err(|error| Failure::local("no local address", &error))?;
-        if session.screen.is_json() {
-            let service = self.service.as_str();
-            let told = json!({"service": service, "address": address.to_string()});
-            session.screen.json_line(&told.to_string());
-        } else {
-            session.screen.line(&format!("{} on {address}", self.service));
+        self.check_use()?;
+        let all: Vec<_> = self.services.iter().map(|named| (named, self.address(named))).collect();
+        for (_, address) in &all {
+            self.check_address(&session, *address)?;
         }
-        let (events, heard) = mpsc::unbounded_channel();
-        let (service, open) = (self.service, JoinSet::new());
-        let mut endpoint = Endpoint { session, service, gate, events, sign_in: None, open };
-        let ended = endpoint.serve(listener, heard).await;
-        // First the connections: it is us who leave, and not the sign-in that ends.
-        endpoint.open.shutdown().await;
-        endpoint.sign_out().await;
-        ended.map(|()| ExitCode::SUCCESS)
+        let mut wanted = Vec::new();
+        for (named, listen) in all {
+            let service = look(&mut session, named).await?;
+            wanted.push(Wanted { service, instance: self.instance.clone(), listen });
+        }
+        self.check_operations(&wanted)?;
+        for one in &wanted {
+            self.get_access(&mut session, &one.service).await?;
+        }
+        let gate = self.gate.clone().or_else(|| session.profile.gate.clone());
+        let terms = Terms {
+            wait: self.wait,
+            passes_authorization: self.pass_authorization,
+            names: self.hosts.clone(),
+        };
+        let screen = session.screen;
+        let mut endpoints =
+            Endpoints::new(session, Asking::new(Manner::Person, self.reason.clone()));
+        for one in &wanted {
+            let address = endpoints.open(one, gate.as_ref(), &terms).await?;
+            announce(&endpoints.session, &one.service, address);
+        }
+        let stopped = endpoints.serve(stopped()).await;
+        if matches!(stopped, Ok(Stop::Key)) && screen.is_interactive() {
+            // The terminal shows the key that was pressed, and no end of its line.
+            screen.note("");
+        }
+        endpoints.close().await;
+        stopped.map(|_| ExitCode::SUCCESS)
+    }
+
+    fn check_use(&self) -> Result<(), Failure> {
+        if self.services.len() > 1 && (self.listen.is_some() || self.instance.is_some()) {
+            return Err(Failure::WrongUse(
+                "--listen and --instance are for a single service; say `payments=8081` where each listens"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
+    fn address(&self, named: &Named) -> SocketAddr {
+        named.listen.or(self.listen).unwrap_or(ANY)
     }
 
     /// Whoever reaches the address is let in as its owner.
-    fn check_address(&self, session: &Session<'_>) -> Result<(), Failure> {
-        if self.listen.ip().is_loopback() {
+    fn check_address(&self, session: &Session<'_>, address: SocketAddr) -> Result<(), Failure> {
+        if address.ip().is_loopback() {
             return Ok(());
         }
-        let address = self.listen;
         if !self.expose {
             return Err(Failure::WrongUse(format!(
                 "others can connect to {address}, and whoever does is you; if that is what you want, say --expose"
@@ -107,14 +134,44 @@ impl Connect {
         Ok(())
     }
 
-    /// Asks for what has to be asked for, if a reason is given or somebody is there to give one.
+    fn check_operations(&self, wanted: &[Wanted]) -> Result<(), Failure> {
+        let known = |name: &OperationName| {
+            let mut all = wanted.iter().flat_map(|one| &one.service.operations);
+            all.any(|operation| operation.name == name.as_str())
+        };
+        match self.operations.iter().find(|name| !known(name)) {
+            None => Ok(()),
+            Some(name) => Err(Failure::WrongUse(format!(
+                "--ask {name}: that is no operation of the services that you connect to; \
+                 `portcullis services NAME` lists them"
+            ))),
+        }
+    }
+
+    /// Asks for what has to be asked for: what was named, and to connect where there is nothing else.
     async fn get_access(
         &self,
         session: &mut Session<'_>,
-        connect: &OperationBody,
+        service: &ServiceBody,
     ) -> Result<(), Failure> {
-        let name = &connect.name;
-        match connect.reach {
+        let is_tcp = local::is_tcp(service);
+        for operation in &service.operations {
+            let is_named = self.operations.iter().any(|name| name.as_str() == operation.name);
+            if is_tcp || is_named {
+                self.get(session, operation).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for `operation` if a reason is given or somebody is there to give one.
+    async fn get(
+        &self,
+        session: &mut Session<'_>,
+        operation: &OperationBody,
+    ) -> Result<(), Failure> {
+        let name = &operation.name;
+        match operation.reach {
             ReachBody::Open | ReachBody::Conditional => Ok(()),
             ReachBody::Closed => {
                 Err(Failure::Refused(format!("{name} is not permitted, and cannot be asked for")))
@@ -125,7 +182,7 @@ impl Connect {
             ReachBody::Requestable => {
                 let screen = session.screen;
                 screen.note(&format!("{name} needs a grant: you can get this"));
-                for line in way_table::lines(&connect.ways) {
+                for line in way_table::lines(&operation.ways) {
                     screen.note(&line);
                 }
                 screen.note(&format!("  {}", session.command(&format!("ask {name}"))));
@@ -135,126 +192,39 @@ impl Connect {
     }
 }
 
-/// What it is to connect to `service`.
-fn connect_of(service: &ServiceBody) -> Result<&OperationBody, Failure> {
-    let name = format!("{}.connect", service.name);
-    let only = service.operations.as_slice();
-    match only {
-        [connect] if connect.name == name => Ok(connect),
-        _ => Err(Failure::WrongUse(format!(
-            "{} speaks HTTP; use `portcullis curl`, or `portcullis token {0}` with a tool of yours",
-            service.name
-        ))),
+async fn look(session: &mut Session<'_>, named: &Named) -> Result<ServiceBody, Failure> {
+    let service = session.get(&format!("/v1/services/{}", named.service)).await;
+    let hint = "`portcullis services` lists those that you can see";
+    service.map_err(|failure| failure.or_try(hint))?.read()
+}
+
+/// Says where `service` is.
+fn announce(session: &Session<'_>, service: &ServiceBody, address: SocketAddr) {
+    let (screen, name) = (session.screen, &service.name);
+    let url = (!local::is_tcp(service)).then(|| format!("http://{address}"));
+    if screen.is_json() {
+        let mut told = json!({"service": name, "address": address.to_string()});
+        if let (Some(url), Some(told)) = (url, told.as_object_mut()) {
+            told.insert("url".to_owned(), url.into());
+        }
+        screen.json_line(&told.to_string());
+    } else {
+        screen.line(&format!("{name} on {}", url.unwrap_or_else(|| address.to_string())));
     }
 }
 
-/// The local address, and everything that connections there share.
-struct Endpoint<'a> {
-    session: Session<'a>,
-    service: ServiceName,
-    gate: Gate,
-    events: mpsc::UnboundedSender<Event>,
-    sign_in: Option<NewSignInBody>,
-    open: JoinSet<()>,
+/// Who ended it.
+enum Stop {
+    Key,
+    Manager,
 }
 
-impl Endpoint<'_> {
-    /// Serves until it is told to stop.
-    async fn serve(
-        &mut self,
-        listener: TcpListener,
-        mut heard: mpsc::UnboundedReceiver<Event>,
-    ) -> Result<(), Failure> {
-        let failed = |error: std::io::Error| Failure::local("signals cannot be waited for", &error);
-        let mut terminated = signal(SignalKind::terminate()).map_err(failed)?;
-        let mut interrupted = signal(SignalKind::interrupt()).map_err(failed)?;
-        let mut grants = Grants::default();
-        loop {
-            let next_end = grants.until_next(self.session.now());
-            tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => self.connect(stream).await,
-                    Err(error) => {
-                        self.session.screen.note(&format!("a connection was lost: {error}"));
-                        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-                    }
-                },
-                Some(_) = self.open.join_next() => {}
-                Some(event) = heard.recv() => self.tell(event, &mut grants).await,
-                () = tokio::time::sleep(next_end) => grants.announce(&mut self.session).await,
-                _ = interrupted.recv() => {
-                    if self.session.screen.is_interactive() {
-                        // The terminal shows the key that was pressed, and no end of its line.
-                        self.session.screen.note("");
-                    }
-                    return Ok(());
-                }
-                _ = terminated.recv() => return Ok(()),
-            }
-        }
+async fn stopped() -> Result<Stop, Failure> {
+    let failed = |error: std::io::Error| Failure::local("signals cannot be waited for", &error);
+    let mut terminated = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupted = signal(SignalKind::interrupt()).map_err(failed)?;
+    tokio::select! {
+        _ = interrupted.recv() => Ok(Stop::Key),
+        _ = terminated.recv() => Ok(Stop::Manager),
     }
-
-    /// Takes `stream` to the gate. Without a sign-in for it that one is lost, and no other.
-    async fn connect(&mut self, stream: TcpStream) {
-        let token = match self.token().await {
-            Ok(token) => token,
-            Err(failure) => {
-                gate::reset(&stream);
-                let what = "a connection was refused, as no sign-in could be made for it";
-                return self.session.screen.note(&format!("{what}: {failure}"));
-            }
-        };
-        let (gate, events) = (self.gate.clone(), self.events.clone());
-        self.open.spawn(async move { gate.serve(stream, token, events).await });
-    }
-
-    /// Of a sign-in that is good for a while yet.
-    async fn token(&mut self) -> Result<Secret, Failure> {
-        let now = self.session.now();
-        if let Some(made) = &self.sign_in
-            && is_good(made.sign_in.expires_at, now)
-        {
-            return Ok(made.token.clone());
-        }
-        let body = json!({"audience": "gate", "service": self.service, "lasting": true});
-        let made: NewSignInBody = self.session.post("/v1/sign-ins", Some(body)).await?.read()?;
-        let token = made.token.clone();
-        self.sign_in = Some(made);
-        Ok(token)
-    }
-
-    async fn tell(&mut self, event: Event, grants: &mut Grants) {
-        match event {
-            Event::Opened(None) => {}
-            Event::Opened(Some(grant)) => grants.used(&mut self.session, grant).await,
-            Event::Refused(problem) => {
-                if refusal::say(&self.session, &problem).is_none() {
-                    let what = problem.detail.as_deref().unwrap_or(&problem.title);
-                    let status = problem.status;
-                    self.session.screen.note(&format!("connection refused: {what} ({status})"));
-                }
-                if problem.status == 401 {
-                    // The next one is made with another.
-                    self.sign_in = None;
-                }
-            }
-            Event::Unreachable(why) => self.session.screen.note(&why),
-            Event::Cut(why) => self.session.screen.note(&format!("connection closed: {why}")),
-        }
-    }
-
-    /// What was made for here is of no use afterwards. If it cannot be ended, it ends with its parent.
-    async fn sign_out(&mut self) {
-        if let Some(made) = self.sign_in.take() {
-            let path = format!("/v1/sign-ins/{}", made.sign_in.id);
-            if let Err(failure) = self.session.send(Method::DELETE, &path, None).await {
-                let what = "the sign-in at the gate ends with yours only";
-                self.session.screen.note(&format!("{what}: {failure}"));
-            }
-        }
-    }
-}
-
-fn is_good(ends: Timestamp, now: Timestamp) -> bool {
-    ends.duration_since(now) > NEARLY_OVER
 }

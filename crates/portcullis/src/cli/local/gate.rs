@@ -9,27 +9,14 @@ use reqwest::{Client, StatusCode, header, redirect};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, lookup_host},
-    sync::mpsc,
 };
 use url::Url;
 
+use super::{Event, Teller};
 use crate::cli::failure::Failure;
 
 /// The gate answers once it is connected to the service, and has written down that it is.
 const ANSWER: Duration = Duration::from_secs(30);
-
-/// What there is to tell of a connection.
-#[derive(Debug)]
-pub(super) enum Event {
-    /// It is open, by this grant if by one.
-    Opened(Option<String>),
-    /// The gate said no.
-    Refused(Box<Problem>),
-    /// There was no answer, or none of a gate.
-    Unreachable(String),
-    /// It was cut, and why.
-    Cut(String),
-}
 
 /// Where a service is reached.
 #[derive(Debug, Clone)]
@@ -74,16 +61,12 @@ impl Gate {
     }
 
     /// Carries what comes on `local` to its end, and says what is to be said about it.
-    pub(super) async fn serve(
-        self,
-        local: TcpStream,
-        token: Secret,
-        events: mpsc::UnboundedSender<Event>,
-    ) {
+    pub(super) async fn serve(self, local: TcpStream, teller: Teller) {
         let _ = local.set_nodelay(true);
+        let Some(Ok(token)) = teller.token().await else { return reset(&local) };
         let event = match self.open(&token).await {
             Ok((wire, grant)) => {
-                let _ = events.send(Event::Opened(grant));
+                teller.tell(Event::Opened(grant));
                 carry(local, wire).await.map(Event::Cut)
             }
             Err(event) => {
@@ -92,8 +75,7 @@ impl Gate {
             }
         };
         if let Some(event) = event {
-            // Nobody hears it where everything is over.
-            let _ = events.send(event);
+            teller.tell(event);
         }
     }
 
@@ -201,7 +183,7 @@ fn why(broken: Broken) -> Option<String> {
 }
 
 /// What comes of it now is cut short: nobody takes it for an end.
-pub(super) fn reset(local: &TcpStream) {
+fn reset(local: &TcpStream) {
     let _ = local.set_zero_linger();
 }
 

@@ -1,0 +1,222 @@
+//! Asks for what a tool turned out to need: with the reason that was given, or by asking for one.
+//!
+//! A tool tries again when it likes; it is told that it may. An emergency is never taken here.
+
+use std::time::Duration;
+
+use portcullis_api::{
+    access_requests::{AccessRequestBody, AskBody},
+    way::WayBody,
+};
+use portcullis_model::{Problem, RefusalId};
+use tokio::sync::mpsc;
+
+use super::grants::Grants;
+use crate::cli::{
+    ask, curl::refusal, failure::Failure, requests, screen::Screen, session::Session, short_id,
+    way_table,
+};
+
+/// How often it is looked whether it was answered.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Nothing is asked for.
+const NOTHING: Duration = Duration::from_hours(1);
+
+/// What is said of a refusal, and done about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cli) enum Manner {
+    /// Asked for, or said how to.
+    Person,
+    /// A job names beforehand what it needs.
+    Job,
+}
+
+/// What is asked for at the moment.
+#[derive(Debug)]
+pub(in crate::cli) struct Asking {
+    manner: Manner,
+    reason: Option<String>,
+    pending: Vec<Pending>,
+    /// A question that somebody is about to answer.
+    question: Option<Question>,
+    answers: (mpsc::Sender<String>, mpsc::Receiver<String>),
+}
+
+#[derive(Debug)]
+struct Pending {
+    operation: String,
+    id: String,
+    /// Reviews that have come.
+    given: usize,
+}
+
+#[derive(Debug)]
+struct Question {
+    code: RefusalId,
+    operation: String,
+}
+
+impl Asking {
+    pub(in crate::cli) fn new(manner: Manner, reason: Option<String>) -> Self {
+        Self { manner, reason, pending: Vec::new(), question: None, answers: mpsc::channel(1) }
+    }
+
+    /// How long until it is to be looked at.
+    pub(super) fn until_next(&self) -> Duration {
+        if self.pending.is_empty() { NOTHING } else { LOOK_EVERY }
+    }
+
+    /// The reason that somebody gave.
+    pub(super) async fn answered(&mut self) -> String {
+        match self.answers.1.recv().await {
+            Some(reason) => reason,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Whether `problem` can be asked about; then it is, or it is said how.
+    pub(super) async fn refused(
+        &mut self,
+        session: &mut Session<'_>,
+        grants: &mut Grants,
+        problem: &Problem,
+    ) -> bool {
+        let code = problem.refusal.as_deref().and_then(|code| code.parse::<RefusalId>().ok());
+        let Some(code) = code.filter(|_| problem.kind.ends_with("/problems/requestable")) else {
+            return false;
+        };
+        let operation = problem.operation.clone().unwrap_or_else(|| code.to_string());
+        let asked = self.pending.iter().map(|pending| &pending.operation);
+        let mut known = asked.chain(self.question.iter().map(|question| &question.operation));
+        if known.any(|known| *known == operation) {
+            return true;
+        }
+        if self.manner == Manner::Job {
+            say_to_job(session.screen, problem, &operation);
+            return true;
+        }
+        refusal::say(session, problem);
+        // A connection asked for what it needs when it was opened.
+        if operation.ends_with(".connect") {
+            return true;
+        }
+        if let Some(reason) = self.reason.clone() {
+            self.ask(session, grants, Question { code, operation }, reason).await;
+        } else if session.screen.is_interactive() && self.question.is_none() {
+            self.question = Some(Question { code, operation });
+            put(self.answers.0.clone());
+        }
+        true
+    }
+
+    /// Somebody said why, or nothing.
+    pub(super) async fn go_on(
+        &mut self,
+        session: &mut Session<'_>,
+        grants: &mut Grants,
+        reason: String,
+    ) {
+        let Some(question) = self.question.take() else { return };
+        if !reason.is_empty() {
+            self.ask(session, grants, question, reason).await;
+        }
+    }
+
+    async fn ask(
+        &mut self,
+        session: &mut Session<'_>,
+        grants: &mut Grants,
+        question: Question,
+        reason: String,
+    ) {
+        let Question { code, operation } = question;
+        let body = AskBody { refusal: Some(code), reason, ..AskBody::default() };
+        let asked = match serde_json::to_value(body) {
+            Ok(body) => session.post("/v1/access-requests", Some(body)).await,
+            Err(error) => Err(Failure::local("the access request cannot be written", &error)),
+        };
+        let request: Result<AccessRequestBody, Failure> = asked.and_then(|asked| asked.read());
+        match request {
+            Ok(request) => {
+                let pending = Pending { operation, id: request.id.clone(), given: usize::MAX };
+                self.pending.extend(follow(session, grants, pending, &request).await);
+            }
+            Err(failure) => {
+                session.screen.note(&format!("{operation} was not asked for: {failure}"))
+            }
+        }
+    }
+
+    /// Looks whether what is pending was answered.
+    pub(super) async fn look(&mut self, session: &mut Session<'_>, grants: &mut Grants) {
+        for pending in std::mem::take(&mut self.pending) {
+            let path = format!("/v1/access-requests/{}", pending.id);
+            let fetched = session.get(&path).await.and_then(|fetched| fetched.read());
+            match fetched {
+                Ok(request) => {
+                    self.pending.extend(follow(session, grants, pending, &request).await);
+                }
+                Err(failure) => {
+                    session.screen.note(&format!("{} is not known: {failure}", pending.operation));
+                    self.pending.extend(
+                        // It is there still, and heard of again when control is.
+                        matches!(failure, Failure::Unreachable(_)).then_some(pending),
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Says how an access request stands; what is left to wait for.
+async fn follow(
+    session: &mut Session<'_>,
+    grants: &mut Grants,
+    pending: Pending,
+    request: &AccessRequestBody,
+) -> Option<Pending> {
+    let (screen, operation) = (session.screen, &pending.operation);
+    let short = short_id::shown(&request.id);
+    match request.state.as_str() {
+        "pending" => {
+            let given = request.reviews.len();
+            if pending.given != given {
+                screen.note(&ask::waiting(request, session.now()));
+            }
+            return Some(Pending { given, ..pending });
+        }
+        "approved" => {
+            for grant in &request.grants {
+                grants.used(session, grant.clone()).await;
+            }
+            for condition in requests::to_be_checked(request) {
+                screen.note(&format!("still to be checked: {condition}"));
+            }
+            screen.note(&format!("{operation}: now send the same request again"));
+        }
+        state => {
+            let why = request.why.as_deref().unwrap_or("no reason given");
+            screen.note(&format!("{operation}: access request {short} is {state}: {why}"));
+        }
+    }
+    None
+}
+
+/// Asks on the terminal, while everything else goes on.
+fn put(answers: mpsc::Sender<String>) {
+    std::thread::spawn(move || {
+        let screen = Screen::new(false);
+        let answer = screen.question("ask for it now? say why, or press return for later:");
+        let _ = answers.blocking_send(answer.unwrap_or_default());
+    });
+}
+
+fn say_to_job(screen: &Screen, problem: &Problem, operation: &str) {
+    let what = problem.detail.as_deref().unwrap_or(&problem.title);
+    screen.note(&format!("portcullis: {what} ({}); these would open it:", problem.status));
+    let ways: Vec<_> = problem.ways.iter().cloned().map(WayBody::from).collect();
+    for line in way_table::lines(&ways) {
+        screen.note(&line);
+    }
+    screen.note(&format!("  name it beforehand: portcullis run {operation} -- …"));
+}
