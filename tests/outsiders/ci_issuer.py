@@ -2,6 +2,11 @@
 
     ci_issuer.py PORT
 
+It is also a double of GitHub's token endpoint, as "OpenID Connect reference" has it ("Methods for requesting the
+OIDC token"): what POST /actions registers, {"bearer": …, "claims": {…}, "fail": N}, is answered at
+GET /actions/idtoken?api-version=2.0&audience=… for whoever presents the bearer, as {"value": …}, after N
+answers of 503. Without an audience a token is for the owner's URL; another bearer gets 401.
+
 Serves one issuer for each path (/github, /gitlab, /buildkite), all with one RSA key, and mints
 whatever is asked for at POST /mint: {"claims": {…}, "header": {…}, "alg": "RS256"|"HS256"|"none",
 "key": "own"|"stranger"}.
@@ -10,6 +15,8 @@ whatever is asked for at POST /mint: {"claims": {…}, "header": {…}, "alg": "
 import base64
 import json
 import sys
+import urllib.parse
+import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import jwt
@@ -42,18 +49,38 @@ def mint(wanted):
     return jwt.PyJWS().encode(json.dumps(wanted["claims"]).encode(), key, algorithm, headers=header)
 
 
+JOBS = {}
+
+
 class Issuer(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def answer(self, body):
+    def answer(self, body, status=200):
         text = body if isinstance(body, str) else json.dumps(body)
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         self.wfile.write(text.encode())
 
+    def id_token(self, query):
+        scheme, _, bearer = self.headers.get("Authorization", "").partition(" ")
+        job = JOBS.get(bearer)
+        if scheme.lower() != "bearer" or job is None:
+            return self.answer({"message": "unauthorized"}, 401)
+        if query.get("api-version") != ["2.0"] or "api-version=2.0" not in self.headers.get("Accept", ""):
+            return self.answer({"message": "no such version"}, 400)
+        if job["fail"] > 0:
+            job["fail"] -= 1
+            return self.answer({"message": "later"}, 503)
+        audience = query.get("audience", ["https://github.com/" + job["claims"]["repository_owner"]])
+        claims = {**job["claims"], "aud": audience[0], "jti": uuid.uuid4().hex}
+        return self.answer({"count": 1, "value": mint({"claims": claims})})
+
     def do_GET(self):
+        asked = urllib.parse.urlsplit(self.path)
+        if asked.path == "/actions/idtoken":
+            return self.id_token(urllib.parse.parse_qs(asked.query))
         system = self.path.split("/")[1]
         base = f"http://{self.headers['Host']}"
         if self.path.endswith("/.well-known/openid-configuration"):
@@ -69,6 +96,9 @@ class Issuer(BaseHTTPRequestHandler):
 
     def do_POST(self):
         wanted = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path == "/actions":
+            JOBS[wanted["bearer"]] = wanted
+            return self.answer({})
         self.answer(mint(wanted))
 
     def log_message(self, *_):

@@ -1,6 +1,7 @@
 """A grpcio server, and a grpcio client that talks to it through the gate.
 
     grpc_peer.py serve PORT
+    grpc_peer.py local ADDRESS                           the same at a local endpoint, with no token and no other host
     grpc_peer.py check GATE_ADDRESS AUTHORITY TOKEN      exits 0 and prints `ok` if everything held
     grpc_peer.py unary GATE_ADDRESS AUTHORITY TOKEN SECONDS   prints how one call ended; a line `cancel` on the
                                                               standard input cancels it, `again` makes another
@@ -59,6 +60,23 @@ def serve(port: str) -> None:
 
 
 def check(channel: grpc.Channel, metadata: list) -> None:
+    calls(channel, metadata)
+    call = channel.unary_unary(SERVICE + "Unary")
+    expect(lambda: call(b"hello", timeout=10), grpc.StatusCode.UNAUTHENTICATED)
+    expect(lambda: channel.unary_unary("/echo.Echo/Forbidden")(b"", metadata=metadata, timeout=10), grpc.StatusCode.PERMISSION_DENIED)
+    expect(lambda: channel.unary_unary("/none.None/Here")(b"", metadata=metadata, timeout=10), grpc.StatusCode.PERMISSION_DENIED)
+    print("ok")
+
+
+def local(address: str) -> None:
+    """Through a local endpoint: no credentials, no host but the address."""
+    with grpc.insecure_channel(address) as channel:
+        calls(channel, [])
+        expect(lambda: channel.unary_unary("/echo.Echo/Forbidden")(b"", timeout=10), grpc.StatusCode.PERMISSION_DENIED)
+    print("ok")
+
+
+def calls(channel: grpc.Channel, metadata: list) -> None:
     call = channel.unary_unary(SERVICE + "Unary")
     answer, done = call.with_call(b"hello", metadata=metadata, timeout=10)
     assert answer == b"echo:hello", answer
@@ -93,11 +111,6 @@ def check(channel: grpc.Channel, metadata: list) -> None:
     endless = channel.unary_stream(SERVICE + "ServerStream")(b"0", metadata=metadata)
     next(endless)
     endless.cancel()
-
-    expect(lambda: call(b"hello", timeout=10), grpc.StatusCode.UNAUTHENTICATED)
-    expect(lambda: channel.unary_unary("/echo.Echo/Forbidden")(b"", metadata=metadata, timeout=10), grpc.StatusCode.PERMISSION_DENIED)
-    expect(lambda: channel.unary_unary("/none.None/Here")(b"", metadata=metadata, timeout=10), grpc.StatusCode.PERMISSION_DENIED)
-    print("ok")
 
 
 def expect(call, code: grpc.StatusCode, details: str | None = None) -> None:
@@ -142,6 +155,8 @@ def tell(call: grpc.Future) -> None:
 def main() -> None:
     if sys.argv[1] == "serve":
         return serve(sys.argv[2])
+    if sys.argv[1] == "local":
+        return local(sys.argv[2])
     _, action, address, authority, token, *more = sys.argv
     options = [("grpc.default_authority", authority), ("grpc.enable_http_proxy", 0),
                ("grpc.max_receive_message_length", 8_000_000)]

@@ -2,6 +2,7 @@
 
     websocket_peer.py serve PORT
     websocket_peer.py check GATE_ADDRESS HOST TOKEN      exits 0 and prints `ok` if everything held
+    websocket_peer.py local ADDRESS                      the same at a local endpoint, with no token and no other host
     websocket_peer.py stream GATE_ADDRESS HOST TOKEN     an idle connection: prints `open`, then how it was closed
     websocket_peer.py ticks GATE_ADDRESS HOST TOKEN      one with a message every 20 ms: the same
 """
@@ -39,14 +40,7 @@ def through(gate: str, host: str, token: str | None, path: str):
 
 
 async def check(gate: str, host: str, token: str) -> None:
-    async with through(gate, host, token, "/echo") as socket:
-        assert await socket.recv() == "no credentials"
-        for message in ["hello", "", "ä" * 1000, os.urandom(70_000), "x" * 1_000_000]:
-            await socket.send(message)
-            assert await socket.recv() == message
-        waiter = await socket.ping()
-        await asyncio.wait_for(waiter, 5)
-    assert socket.close_code == 1000, socket.close_code
+    await echoes(through(gate, host, token, "/echo"))
     for other, status in [(None, 401), ("nonsense", 401)]:
         try:
             async with through(gate, host, other, "/echo"):
@@ -54,6 +48,28 @@ async def check(gate: str, host: str, token: str) -> None:
         except InvalidStatus as refused:
             assert refused.response.status_code == status, refused.response.status_code
     print("ok")
+
+
+async def local(address: str) -> None:
+    """Through a local endpoint; a page of elsewhere may not."""
+    await echoes(connect(f"ws://{address}/echo", max_size=None, proxy=None))
+    try:
+        async with connect(f"ws://{address}/echo", origin="https://evil.example.com", proxy=None):
+            raise AssertionError("it opened")
+    except InvalidStatus as refused:
+        assert refused.response.status_code == 403, refused.response.status_code
+    print("ok")
+
+
+async def echoes(connecting) -> None:
+    async with connecting as socket:
+        assert await socket.recv() == "no credentials"
+        for message in ["hello", "", "ä" * 1000, os.urandom(70_000), "x" * 1_000_000]:
+            await socket.send(message)
+            assert await socket.recv() == message
+        waiter = await socket.ping()
+        await asyncio.wait_for(waiter, 5)
+    assert socket.close_code == 1000, socket.close_code
 
 
 async def stream(gate: str, host: str, token: str, path: str) -> None:
@@ -72,6 +88,8 @@ async def stream(gate: str, host: str, token: str, path: str) -> None:
 def main() -> None:
     if sys.argv[1] == "serve":
         asyncio.run(serve(sys.argv[2]))
+    elif sys.argv[1] == "local":
+        asyncio.run(local(sys.argv[2]))
     elif sys.argv[1] == "check":
         asyncio.run(check(*sys.argv[2:5]))
     else:

@@ -10,10 +10,12 @@ use cedar_policy::{
     Effect, Entities, Entity, PartialEntities, PartialEntityUid, PartialRequest, PolicySet,
     pst::{self, Clause, EntityType, EntityUID, Expr, Literal, Name, SmolStr, UnaryOp},
 };
+use jiff::Timestamp;
 use portcullis_model::{Incident, OperationName, PolicyId, PrincipalKind, Way};
 
 use crate::{
     Bundle, Snapshot,
+    clocks::Clocks,
     decide::{Answer, Query, Verdict, permit},
     entities::TYPES,
     evaluate::Findings,
@@ -107,6 +109,8 @@ struct Ahead<'a> {
     request: PartialRequest,
     entities: PartialEntities,
     seen_in: Option<&'a OperationName>,
+    /// A workload asks for now, so it is known what clocks show; a person may ask for later.
+    clocks: Option<(&'a Clocks, Timestamp)>,
 }
 
 impl<'a> Ahead<'a> {
@@ -130,7 +134,9 @@ impl<'a> Ahead<'a> {
         let concrete = declared(bundle, slice, wanted)?;
         let entities = PartialEntities::from_concrete(concrete, schema)?;
         let seen_in = query.context.seen_in.as_ref();
-        Ok(Self { snapshot, bundle, slice, incidents, request, entities, seen_in })
+        let is_workload = query.subject.principal().id.kind == PrincipalKind::Workload;
+        let clocks = is_workload.then_some((&**bundle.clocks(), query.context.now));
+        Ok(Self { snapshot, bundle, slice, incidents, request, entities, seen_in, clocks })
     }
 
     fn decide(&self, query: &Query<'_>) -> Result<Result<Verdict, Findings>, Failed> {
@@ -235,7 +241,7 @@ impl<'a> Ahead<'a> {
             let policy = self.bundle.policies().at(candidate.at).filter(|policy| wanted(policy));
             let cedar = if is_known { Some(&candidate.cedar) } else { candidate.unread.as_ref() };
             if let (Some(_), Some(cedar)) = (policy, cedar) {
-                set.add(under(cedar, Told { grant, seen_in: self.seen_in })?)?;
+                set.add(under(cedar, Told { grant, seen_in: self.seen_in, clocks: self.clocks })?)?;
             }
         }
         let response = set.tpe(&self.request, &self.entities, self.bundle.schema())?;
@@ -328,6 +334,8 @@ struct Told<'a> {
     grant: Option<GrantFacts<'a>>,
     /// What data is to be seen in, if that was said.
     seen_in: Option<&'a OperationName>,
+    /// What clocks show, and when.
+    clocks: Option<(&'a Clocks, Timestamp)>,
 }
 
 /// `policy` with everything it says about what is known replaced by what is so.
@@ -351,7 +359,14 @@ fn under(policy: &cedar_policy::Policy, told: Told<'_>) -> Result<cedar_policy::
 }
 
 fn replace(expr: &Arc<Expr>, told: Told<'_>) -> Arc<Expr> {
-    let Told { grant, seen_in } = told;
+    let Told { grant, seen_in, clocks } = told;
+    if let (Some(path), Some((clocks, now))) = (context_path(expr), clocks)
+        && let [part, clock, field] = path.as_slice()
+        && *part == "clock"
+        && let Some(value) = clocks.shown(clock, now).and_then(|shown| shown.field(field))
+    {
+        return literal(Literal::Long(value));
+    }
     if let (Some(path), Some(name)) = (context_path(expr), seen_in)
         && let [part] = path.as_slice()
         && *part == "operation"

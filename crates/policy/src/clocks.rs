@@ -23,6 +23,17 @@ pub(crate) struct Shown {
     minute: i16,
 }
 
+impl Shown {
+    /// What policies call `weekday` or `minute`.
+    pub(crate) fn field(self, name: &str) -> Option<i64> {
+        match name {
+            "weekday" => Some(self.weekday.into()),
+            "minute" => Some(self.minute.into()),
+            _ => None,
+        }
+    }
+}
+
 impl Clocks {
     /// From names and the names of their zones, or what is wrong with them.
     pub(crate) fn read(source: &BTreeMap<String, String>) -> Result<Self, Vec<String>> {
@@ -70,10 +81,10 @@ impl Clocks {
             return Ok(None);
         }
         let clock = |name: &String| {
-            let Shown { weekday, minute } = self.shown(name, now)?;
-            let fields = [("weekday", i64::from(weekday)), ("minute", i64::from(minute))];
-            let fields = fields
-                .map(|(name, value)| (name.to_owned(), RestrictedExpression::new_long(value)));
+            let shown = self.shown(name, now)?;
+            let fields = ["weekday", "minute"].into_iter().filter_map(|field| {
+                Some((field.to_owned(), RestrictedExpression::new_long(shown.field(field)?)))
+            });
             Some((name.clone(), RestrictedExpression::new_record(fields)))
         };
         let clocks = self.names().filter_map(clock);

@@ -12,6 +12,7 @@ use crate::{
 };
 
 const GUIDE: &str = include_str!("../../../docs/policy-guide.md");
+const PIPELINES: &str = include_str!("../../../docs/pipelines.md");
 
 const OPENAPI: &str = r#"
 openapi: 3.1.0
@@ -44,11 +45,11 @@ paths:
       responses: {"200": {description: ok}}
 "#;
 
-/// The blocks of the guide in `language`, with their lines.
-fn blocks(language: &str) -> Vec<(usize, String)> {
+/// The blocks of `page` in `language`, with their lines.
+fn blocks(page: &str, language: &str) -> Vec<(usize, String)> {
     let mut blocks: Vec<(usize, String)> = Vec::new();
     let mut inside = None;
-    for (number, line) in (1..).zip(GUIDE.lines()) {
+    for (number, line) in (1..).zip(page.lines()) {
         match (line.strip_prefix("```"), inside) {
             (Some(found), None) => {
                 inside = Some(found == language);
@@ -141,7 +142,7 @@ fn ledger() -> ServiceSource {
 
 #[test]
 fn the_policies_of_the_guide_load_together_and_its_tests_pass() {
-    let policies = blocks("cedar")
+    let policies = blocks(GUIDE, "cedar")
         .into_iter()
         .map(|(line, text)| PolicySource { path: format!("policy-guide.md:{line}"), text });
     let policies: Vec<_> = policies.collect();
@@ -157,9 +158,32 @@ fn the_policies_of_the_guide_load_together_and_its_tests_pass() {
         rotations: BTreeMap::new(),
     };
     let bundle = Arc::new(Bundle::load(&source).unwrap_or_else(|errors| panic!("{errors:#?}")));
-    let tests = blocks("yaml").into_iter().filter(|(_, text)| text.contains("expect:"));
+    let tests = blocks(GUIDE, "yaml").into_iter().filter(|(_, text)| text.contains("expect:"));
     let tests: Vec<_> =
         tests.map(|(line, text)| (format!("policy-guide.md:{line}"), text)).collect();
     let report = policy_test::run(&bundle, &tests);
     assert!(report.is_ok() && report.cases >= 4, "{report:#?}");
+}
+
+#[test]
+fn the_policies_of_the_page_about_pipelines_load() {
+    let policies = blocks(PIPELINES, "cedar").into_iter().map(|(line, text)| PolicySource {
+        path: format!("pipelines.md:{line}"),
+        // The page's service has an operation that this one has not.
+        text: text.replace("payments.migrate\"", "payments.createRefund\""),
+    });
+    let policies: Vec<_> = policies.collect();
+    assert_eq!(policies.len(), 1);
+    let claims = ["ref", "environment", "workflow_ref"];
+    let source = BundleSource {
+        geo: false,
+        policies,
+        services: vec![payments()],
+        labels: BTreeMap::new(),
+        claims: claims.map(|name| (name.to_owned(), "String".to_owned())).into(),
+        user_claims: BTreeMap::new(),
+        clocks: BTreeMap::from([("deploys".to_owned(), "Europe/Lisbon".to_owned())]),
+        rotations: BTreeMap::new(),
+    };
+    Bundle::load(&source).unwrap_or_else(|errors| panic!("{errors:#?}"));
 }

@@ -127,7 +127,7 @@ pub(crate) enum ClientCommand {
     Close(close::Close),
     /// Runs curl with my identity
     Curl(curl::Curl),
-    /// Opens a local address that leads to a TCP service, with my identity
+    /// Opens local addresses that lead to services, with my identity, for any tool
     Connect(connect::Connect),
     /// Prints a token for the gate, good for one service and ten minutes; or a one-time token for one
     /// of my grants, good for a minute
@@ -199,7 +199,7 @@ async fn dispatch(
         ClientCommand::Completion(completion) => completion.run(whole),
         ClientCommand::Logout => logout::run(session()?).await?,
         ClientCommand::Whoami(whoami) => whoami.run(session()?).await?,
-        ClientCommand::Run(run) => return run.run(screen).await,
+        ClientCommand::Run(run) => return run.run(screen, clock).await,
         ClientCommand::Services(services) => services.run(session()?).await?,
         ClientCommand::Ask(ask) => return ask.run(session()?).await,
         ClientCommand::Emergency(emergency) if emergency.is_sealed() => {

@@ -54,6 +54,11 @@ impl Place {
         Ok(Self { name: name.to_owned(), path })
     }
 
+    /// Of what is kept nowhere.
+    pub(crate) fn nowhere() -> Self {
+        Self { name: DEFAULT.to_owned(), path: PathBuf::new() }
+    }
+
     /// What is kept there, if anything.
     pub(crate) fn read(&self) -> Result<Option<Profile>, Failure> {
         let metadata = match fs::metadata(&self.path) {

@@ -1,187 +1,225 @@
 //! `portcullis run OP… -- COMMAND`: access for exactly this command, in a CI job.
 //!
-//! Exchanges the job's token for a run, asks for the operations, runs the command with the run's
-//! tokens in its environment and keeps the run alive meanwhile. The run, and every grant of it, ends
-//! with the command; if this process is killed, heartbeats stop and the run ends by itself.
+//! Exchanges the job's token for a run, asks for the operations, and runs the command with the services at local
+//! endpoints and the run's tokens in its environment. The run, and every grant of it, ends with the command,
+//! however that ends; if this process is killed, heartbeats stop and the run ends by itself. Everything that it
+//! says itself goes to standard error: standard output is the command's.
+
+mod access;
+mod command;
+mod job_token;
+mod whereabouts;
 
 use std::{
-    process::{ExitCode, ExitStatus},
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    process::ExitCode,
     time::Duration,
 };
 
 use clap::Args;
-use portcullis_api::{
-    access_requests::{AccessRequestBody, AskBody, AskQueryBody},
-    runs::NewRunBody,
-    sign_ins::NewSignInBody,
-};
-use portcullis_model::{OperationName, Secret, Window};
+use portcullis_api::{runs::NewRunBody, services::ServiceBody, sign_ins::NewSignInBody};
+use portcullis_model::{Clock, InvalidName, OperationName, Secret, ServiceName, Window};
 use reqwest::Method;
 use serde_json::json;
-use tokio::{
-    process::{Child, Command},
-    signal::unix::{SignalKind, signal},
-};
+use tokio::process::Command;
+use url::Url;
 
+use self::command::{Running, Signals};
 use super::{
     client::{CallError, Client},
-    failure::{Failure, WRAPPER},
+    failure::Failure,
+    local::{self, Asking, Endpoints, Manner, Terms, Wanted},
     profile,
     screen::Screen,
+    session::Session,
 };
 
-/// Where the job's token is.
-const JOB_TOKEN: &str = "PORTCULLIS_JOB_TOKEN";
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     /// Operations to ask for, like payments.createRefund; none if policy opens what is needed
     #[arg(value_name = "OPERATION")]
     operations: Vec<OperationName>,
-    /// Why
+    /// Why; what the job is, its commit and its log are added where the environment tells them
     #[arg(long, default_value = "a CI job")]
     reason: String,
     /// For how long, like 30m; the way's longest if absent
     #[arg(long = "for", value_name = "DURATION")]
     duration: Option<Window>,
-    /// The command; its tokens are in `PORTCULLIS_TOKEN` (control) and `PORTCULLIS_GATE_TOKEN`
+    /// How long to wait for reviewers, like 15m; as long as the access requests live if absent
+    #[arg(long, value_name = "DURATION")]
+    wait: Option<Window>,
+    /// A local endpoint for this service too, beside those of the operations
+    #[arg(long = "connect", value_name = "SERVICE")]
+    services: Vec<ServiceName>,
+    /// What the job's token is made for, where it is made now
+    #[arg(long, env = "PORTCULLIS_AUDIENCE", default_value = "portcullis")]
+    audience: String,
+    /// Where the gate is, as a URL, if the services' hosts are not in DNS
+    #[arg(long, env = "PORTCULLIS_GATE", value_parser = profile::server)]
+    gate: Option<Url>,
+    /// How long the command may take to end when the job is cancelled
+    #[arg(long, value_name = "DURATION", default_value = "5s")]
+    grace: Window,
+    /// Send the command's own Authorization header on to the services; it is left out otherwise
+    #[arg(long)]
+    pass_authorization: bool,
+    /// The command; services are at `PORTCULLIS_<SERVICE>_URL` and `_ADDR`, its tokens in
+    /// `PORTCULLIS_TOKEN` (control) and `PORTCULLIS_GATE_TOKEN`
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
 
 impl Run {
-    pub(crate) async fn run(self, screen: &Screen) -> Result<ExitCode, Failure> {
-        let url = given("PORTCULLIS_URL", "the control server's address")?;
+    pub(crate) async fn run(self, screen: &Screen, clock: &dyn Clock) -> Result<ExitCode, Failure> {
+        let url = std::env::var("PORTCULLIS_URL").ok().filter(|url| !url.is_empty());
+        let url = url.ok_or_else(|| {
+            Failure::WrongUse("set PORTCULLIS_URL to the control server's address".to_owned())
+        })?;
         let url = profile::server(&url)
             .map_err(|error| Failure::WrongUse(format!("PORTCULLIS_URL: {error}")))?;
-        let token = Secret::new(given(JOB_TOKEN, "the job's OpenID Connect token")?);
-        let client = Client::new(url)?;
-        let made = client.call(Some(&token), Method::POST, "/v1/runs", None).await?;
-        let run: NewRunBody = made.read()?;
-        let ran = self.within(&client, &run, screen).await;
+        let mut signals = Signals::listen()?;
+        let token = tokio::select! {
+            token = job_token::find(&self.audience) => token?,
+            signal = signals.next() => return Ok(command::code_of_signal(signal)),
+        };
+        let client = Client::new(url.clone())?;
+        // Once it is made it is given back, whatever comes.
+        let made = client.call(Some(&token), Method::POST, "/v1/runs", None).await;
+        let run: NewRunBody = made.map_err(|error| self.not_started(error))?.read()?;
+        let session = Session::of_run(url, run.token.clone(), screen, clock)?;
+        let ran = self.within(session, &client, &run, &mut signals).await;
         let path = format!("/v1/runs/{}", run.id);
-        if let Err(error) = client.call(Some(&run.token), Method::DELETE, &path, None).await {
-            let failure = Failure::from(error);
-            screen.note(&format!("portcullis: the run ends by itself only: {failure}"));
+        match client.call(Some(&run.token), Method::DELETE, &path, None).await {
+            Ok(_) => {}
+            // It has ended by itself.
+            Err(CallError::Problem(problem)) if [401, 404].contains(&problem.status) => {}
+            Err(error) => {
+                let failure = Failure::from(error);
+                screen.note(&format!("portcullis: the run ends by itself only: {failure}"));
+            }
         }
         ran
+    }
+
+    /// Why there is no run. A job's log has no `portcullis login`.
+    fn not_started(&self, error: CallError) -> Failure {
+        match error {
+            CallError::Problem(problem) if problem.status == 401 => {
+                let what = problem.detail.as_deref().unwrap_or(&problem.title);
+                Failure::Refused(format!(
+                    "the job's token is not accepted: {what} (audience `{}`; the server's configuration says which \
+                     jobs may come)",
+                    self.audience
+                ))
+            }
+            error => error.into(),
+        }
     }
 
     /// What happens while the run lives. A command that outlives its run is ended.
     async fn within(
         &self,
+        session: Session<'_>,
         client: &Client,
         run: &NewRunBody,
-        screen: &Screen,
+        signals: &mut Signals,
     ) -> Result<ExitCode, Failure> {
-        let working = async {
-            self.ask(client, run, screen).await?;
-            let gate = json!({"audience": "gate"});
-            let made = client.call(Some(&run.token), Method::POST, "/v1/sign-ins", Some(&gate));
-            let gate: NewSignInBody = made.await?.read()?;
-            wait(self.spawn(client, run, &gate.token)?).await
+        let screen = session.screen;
+        let over = || Err(Failure::Refused("the run has ended before the command".to_owned()));
+        let mut beats = std::pin::pin!(heartbeats(client, run, screen));
+        let (mut endpoints, command) = tokio::select! {
+            ready = self.prepare(session, client, run) => ready?,
+            () = &mut beats => return over(),
+            signal = signals.next() => {
+                screen.note("portcullis: cancelled before the command began");
+                return Ok(command::code_of_signal(signal));
+            }
         };
-        tokio::select! {
-            done = working => done.map(exit_code),
-            () = heartbeats(client, run, screen) => {
-                Err(Failure::Refused("the run has ended before the command".to_owned()))
+        let mut running = Running::start(command, self.grace.get())?;
+        let serving = async {
+            tokio::select! {
+                status = running.wait(signals, screen) => status.map(command::code_of),
+                () = &mut beats => over(),
             }
+        };
+        let done = endpoints.serve(serving).await;
+        if done.is_err() {
+            running.end().await;
         }
+        // What was signed in for the endpoints ends with the run.
+        done
     }
 
-    /// Asks for each operation, and waits for the answer.
-    async fn ask(&self, client: &Client, run: &NewRunBody, screen: &Screen) -> Result<(), Failure> {
-        for operation in &self.operations {
-            let query = AskQueryBody {
-                operation: operation.clone(),
-                instance: None,
-                reveal: None,
-                rule: None,
-            };
-            let body = AskBody {
-                refusal: None,
-                queries: Some(vec![query]),
-                rule: None,
-                incident: None,
-                reason: self.reason.clone(),
-                duration: self.duration,
-            };
-            let body = serde_json::to_value(body)
-                .map_err(|error| Failure::local("the access request cannot be written", &error))?;
-            let path = "/v1/access-requests";
-            match client.call(Some(&run.token), Method::POST, path, Some(&body)).await {
-                Ok(answer) => answered(client, run, answer.read()?, screen).await?,
-                // It is open without asking.
-                Err(CallError::Problem(problem)) if problem.status == 409 => {}
-                Err(error) => return Err(error.into()),
+    /// Access, endpoints, and the command as it is to be started.
+    async fn prepare<'a>(
+        &self,
+        mut session: Session<'a>,
+        client: &Client,
+        run: &NewRunBody,
+    ) -> Result<(Endpoints<'a>, Command), Failure> {
+        access::get(self, &mut session, client, run).await?;
+        let gate = json!({"audience": "gate"});
+        let gate: NewSignInBody = session.post("/v1/sign-ins", Some(gate)).await?.read()?;
+        let mut command = self.bare_command()?;
+        command
+            .env("PORTCULLIS_URL", client.url().as_str())
+            .env("PORTCULLIS_TOKEN", run.token.expose())
+            .env("PORTCULLIS_GATE_TOKEN", gate.token.expose());
+        let mut endpoints = Endpoints::new(session, Asking::new(Manner::Job, None));
+        let terms = Terms { passes_authorization: self.pass_authorization, ..Terms::default() };
+        for name in self.services()? {
+            let path = format!("/v1/services/{name}");
+            let service: ServiceBody = endpoints.session.get(&path).await?.read()?;
+            let is_tcp = local::is_tcp(&service);
+            let wanted = Wanted { service, instance: None, listen: ANY };
+            let address = endpoints.open(&wanted, self.gate.as_ref(), &terms).await?;
+            let prefix = variable(&name);
+            command.env(format!("{prefix}_ADDR"), address.to_string());
+            if !is_tcp {
+                command.env(format!("{prefix}_URL"), format!("http://{address}"));
             }
         }
-        Ok(())
+        Ok((endpoints, command))
     }
 
-    fn spawn(&self, client: &Client, run: &NewRunBody, gate: &Secret) -> Result<Child, Failure> {
+    fn bare_command(&self) -> Result<Command, Failure> {
         let (program, arguments) = self
             .command
             .split_first()
             .ok_or_else(|| Failure::WrongUse("name a command after `--`".to_owned()))?;
-        Command::new(program)
-            .args(arguments)
-            // It has been spent, and is nobody's business any more.
-            .env_remove(JOB_TOKEN)
-            .env("PORTCULLIS_URL", client.url().as_str())
-            .env("PORTCULLIS_TOKEN", run.token.expose())
-            .env("PORTCULLIS_GATE_TOKEN", gate.expose())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| Failure::local(&format!("`{program}` cannot be run"), &error))
+        let mut command = Command::new(program);
+        // It has been spent, and is nobody's business any more.
+        command.args(arguments).env_remove(job_token::VARIABLE).env_remove(job_token::FILE);
+        Ok(command)
+    }
+
+    /// Those of the operations, and those that were named.
+    fn services(&self) -> Result<BTreeSet<ServiceName>, Failure> {
+        let of = |operation: &OperationName| {
+            let service = operation.service().parse();
+            service.map_err(|error: InvalidName| Failure::WrongUse(error.to_string()))
+        };
+        let named = self.services.iter().cloned().map(Ok);
+        self.operations.iter().map(of).chain(named).collect()
     }
 }
 
-fn given(name: &str, what: &str) -> Result<String, Failure> {
-    let value = std::env::var(name).ok().filter(|value| !value.is_empty());
-    value.ok_or_else(|| Failure::WrongUse(format!("set {name} to {what}")))
-}
-
-async fn answered(
-    client: &Client,
-    run: &NewRunBody,
-    mut request: AccessRequestBody,
-    screen: &Screen,
-) -> Result<(), Failure> {
-    if request.state == "pending" {
-        screen.note(&format!(
-            "portcullis: access request {} waits for a review by {}",
-            request.id,
-            if request.reviewers.is_empty() {
-                "somebody".to_owned()
-            } else {
-                request.reviewers.join(", ")
-            }
-        ));
-    }
-    let path = format!("/v1/access-requests/{}", request.id);
-    while request.state == "pending" {
-        tokio::time::sleep(LOOK_EVERY).await;
-        request = client.call(Some(&run.token), Method::GET, &path, None).await?.read()?;
-    }
-    match request.state.as_str() {
-        "approved" => Ok(()),
-        "expired" => Err(Failure::TimedOut("nobody reviewed the access request in time".into())),
-        state => {
-            let why = request.why.as_deref().unwrap_or("no reason given");
-            Err(Failure::Refused(format!("the access request is {state}: {why}")))
-        }
-    }
+/// `PORTCULLIS_ORDERS_DB` for `orders-db`.
+fn variable(service: &ServiceName) -> String {
+    format!("PORTCULLIS_{}", service.as_str().replace('-', "_").to_ascii_uppercase())
 }
 
 /// Says that the run goes on, three times in each interval; returns when it does not.
 async fn heartbeats(client: &Client, run: &NewRunBody, screen: &Screen) {
     let every = Duration::from_millis(u64::from(run.heartbeat) * 1000 / 3);
     let path = format!("/v1/runs/{}/heartbeat", run.id);
+    let token: &Secret = &run.token;
     loop {
         tokio::time::sleep(every).await;
-        match client.call(Some(&run.token), Method::POST, &path, None).await {
+        match client.call(Some(token), Method::POST, &path, None).await {
             Ok(_) => {}
             Err(CallError::Problem(problem)) if [401, 404].contains(&problem.status) => return,
             Err(error) => {
@@ -190,31 +228,4 @@ async fn heartbeats(client: &Client, run: &NewRunBody, screen: &Screen) {
             }
         }
     }
-}
-
-/// Waits for the command. Signals are the command's to answer: it gets those that are for us.
-async fn wait(mut child: Child) -> Result<ExitStatus, Failure> {
-    let failed = |error: std::io::Error| Failure::local("the command cannot be waited for", &error);
-    let mut terminated = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupted = signal(SignalKind::interrupt()).map_err(failed)?;
-    loop {
-        tokio::select! {
-            status = child.wait() => return status.map_err(failed),
-            // A terminal sends it to the command as well.
-            _ = interrupted.recv() => {}
-            _ = terminated.recv() => {
-                if let Some(id) = child.id() {
-                    let sent = Command::new("kill").arg(id.to_string()).status().await;
-                    sent.map_err(failed)?;
-                }
-            }
-        }
-    }
-}
-
-/// The child's own code; 128 and the signal's number where it had none, as shells say it.
-fn exit_code(status: ExitStatus) -> ExitCode {
-    use std::os::unix::process::ExitStatusExt;
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
-    ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(WRAPPER))
 }

@@ -6,6 +6,7 @@ use portcullis_model::{Clock, Secret};
 use reqwest::Method;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use url::Url;
 
 use super::{
     client::{self, CallError, Client, Fetched},
@@ -58,6 +59,18 @@ impl<'a> Session<'a> {
         let session = Self { screen, profile, place, client, clock, given };
         session.refused().forget_old(session.now());
         Ok(session)
+    }
+
+    /// A run's: by its token alone, without anything of a profile, and nothing is kept.
+    pub(crate) fn of_run(
+        url: Url,
+        token: Secret,
+        screen: &'a Screen,
+        clock: &'a dyn Clock,
+    ) -> Result<Self, Failure> {
+        let client = Client::new(url.clone())?;
+        let profile = Profile { url, gate: None, token: None, expires_at: None };
+        Ok(Self { screen, profile, place: Place::nowhere(), client, clock, given: Some(token) })
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -52,6 +52,8 @@ fn commands_are_said_as_promised() {
         "portcullis audit tail -n 5 -f",
         "portcullis audit show 41",
         "portcullis bundle rollback",
+        "portcullis connect payments ledger-db=5433 --ask payments.a --reason x --wait 2m",
+        "portcullis run payments.a --reason x --wait 15m --grace 10s --connect ledger-db -- ./migrate.sh -v",
         "portcullis completion bash",
         "portcullis curl -sS -H a:b http://payments.test/",
         "portcullis curl --gate http://127.0.0.1:8080 -i http://payments.test/ --output x",

@@ -14,7 +14,7 @@ use portcullis_testkit::{
 use serde_json::{Value, json};
 
 use crate::{
-    house::House,
+    house::{House, Plan},
     people::Person,
     shop::{HOST, Shop},
     streams::{Peer, python},
@@ -64,12 +64,17 @@ impl Yard {
     }
 
     pub(crate) fn with_heartbeat(heartbeat: &str) -> Self {
+        Self::furnished(heartbeat, |plan| plan)
+    }
+
+    /// With whatever `furnish` adds.
+    pub(crate) fn furnished(heartbeat: &str, furnish: impl FnOnce(Plan) -> Plan) -> Self {
         let issuers = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let peer = python("ci_issuer.py", &[&issuers.port().to_string()], Stdio::null());
         assert!(wait_for_port(issuers, Duration::from_secs(30)));
         let upstream = Upstream::start();
         let shop = Shop::furnished(&upstream.url(), |plan| {
-            plan.policy("jobs.cedar", POLICIES)
+            furnish(plan).policy("jobs.cedar", POLICIES)
                 .workload(&format!(
                     "{{name: github, jwt: {{ci: {{system: github, heartbeat: {heartbeat}}}, \
                      issuer: \"http://{issuers}/github\", audience: portcullis, \
@@ -86,6 +91,11 @@ impl Yard {
                     "{{name: buildkite, jwt: {{ci: buildkite, issuer: \"http://{issuers}/buildkite\", \
                      audience: portcullis, require: {{organization_slug: shop, pipeline_slug: cart}}, \
                      groups: {{\"build_branch=main\": [readers]}}}}}}"
+                ))
+                .workload(&format!(
+                    "{{name: cluster, jwt: {{ci: generic, issuer: \"http://{issuers}/cluster\", audience: portcullis, \
+                     subject: \"{{sub}}\", require: {{sub: \"system:serviceaccount:shop:migrate\"}}, \
+                     groups: {{\"sub=system:serviceaccount:shop:migrate\": [deployers]}}}}}}"
                 ))
         });
         Self { shop, upstream, issuers, _issuers: peer }
@@ -131,6 +141,32 @@ impl Yard {
     /// A token that no other is the same as.
     pub(crate) fn sound(&self, system: &str) -> String {
         self.mint(&self.claims(system), json!({}))
+    }
+
+    /// A job of GitHub's that may ask for its token, after `fail` answers of 503: the variables that it has.
+    pub(crate) fn github_job(&self, fail: u32) -> Vec<(String, String)> {
+        let bearer = format!("request-{}", unique());
+        let body =
+            json!({"bearer": bearer, "claims": self.claims("github"), "fail": fail}).to_string();
+        let head = format!(
+            "POST /actions HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            self.issuers,
+            body.len()
+        );
+        assert_eq!(exchange(self.issuers, format!("{head}{body}")).status, 200);
+        let url = format!("http://{}/actions/idtoken?api-version=2.0", self.issuers);
+        let named = [
+            ("GITHUB_ACTIONS", "true"),
+            ("CI", "true"),
+            ("GITHUB_REPOSITORY", "shop/cart"),
+            ("GITHUB_REF_NAME", "main"),
+            ("GITHUB_SHA", "4cf2d1a0b7c1e9d2f3a4b5c6d7e8f90123456789"),
+            ("GITHUB_SERVER_URL", "https://github.com"),
+            ("GITHUB_RUN_ID", "5432"),
+            ("ACTIONS_ID_TOKEN_REQUEST_URL", &url),
+            ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", &bearer),
+        ];
+        named.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
     }
 
     pub(crate) fn exchange(&self, token: &str) -> Response {
@@ -197,6 +233,10 @@ fn shape(system: &str) -> Value {
             "ref_protected": "true", "environment": "production", "environment_protected": "true",
             "deployment_tier": "production", "runner_id": 1, "runner_environment": "self-hosted",
             "groups_direct": ["shop"], "sha": "714a62",
+        }),
+        "cluster" => json!({
+            "jti": id, "sub": "system:serviceaccount:shop:migrate",
+            "kubernetes.io": {"namespace": "shop", "serviceaccount": {"name": "migrate"}},
         }),
         // It has no `jti`.
         _ => json!({

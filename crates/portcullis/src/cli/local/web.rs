@@ -33,7 +33,7 @@ use hyper_util::{
 };
 use percent_encoding::percent_decode_str;
 use portcullis_model::{
-    InstanceName, Problem, Secret, ServiceName, Window, problem::PROBLEM_JSON,
+    InstanceName, OperationName, Problem, Secret, ServiceName, Window, problem::PROBLEM_JSON,
 };
 use tokio::{io::copy_bidirectional, net::TcpStream, time::sleep};
 
@@ -282,15 +282,18 @@ fn is_refusal(answer: &Response<Incoming>) -> bool {
         && answer.body().size_hint().upper().is_some_and(|most| most <= MOST_REFUSAL)
 }
 
-/// A refusal as gRPC says it.
+/// A refusal as gRPC says it: what needs a grant, and then how to ask, which is said anyway.
 fn of_call(refusal: String, message: Option<String>) -> Problem {
     let message = message.map(|text| percent_decode_str(&text).decode_utf8_lossy().into_owned());
+    let what = message.as_deref().and_then(|text| text.split("; ").next());
+    let operation = what.and_then(|what| what.split(' ').next());
+    let operation = operation.filter(|name| name.parse::<OperationName>().is_ok());
     Problem {
         kind: "/problems/requestable".to_owned(),
         title: "access has to be asked for".to_owned(),
         status: StatusCode::FORBIDDEN.as_u16(),
-        // What follows is how to ask, which is said anyway.
-        detail: message.map(|text| text.split("; ").next().unwrap_or_default().to_owned()),
+        operation: operation.map(str::to_owned),
+        detail: what.map(str::to_owned),
         refusal: Some(refusal),
         ..Problem::default()
     }
@@ -332,4 +335,20 @@ fn innermost(error: &dyn Error) -> String {
         cause = deeper;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_of_a_call_names_what_can_be_asked_for() {
+        let message = "payments.Refund on payments needs a grant; portcullis ask 7K2M";
+        let problem = of_call("7K2M".to_owned(), Some(message.to_owned()));
+        assert_eq!(problem.operation.as_deref(), Some("payments.Refund"));
+        assert_eq!(problem.detail.as_deref(), Some("payments.Refund on payments needs a grant"));
+        let problem = of_call("7K2M".to_owned(), Some("%E2%80%AE on payments".to_owned()));
+        assert_eq!(problem.operation, None);
+        assert_eq!(of_call("7K2M".to_owned(), None).detail, None);
+    }
 }

@@ -1,96 +1,23 @@
 //! `portcullis connect`: a tool that knows nothing of us, at an address of its own machine.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, channel},
     },
-    time::Duration,
 };
 
 use portcullis_testkit::{net::free_port, upstream::TcpUpstream};
 use serde_json::{Value, json};
 
 use super::database::{Database, ana, ben, lea};
-use crate::{house::binary, mesh::eventually, pki::Pki};
+use crate::{connect::Connect, mesh::eventually, pki::Pki};
 
-/// A running `portcullis connect`. Killed when dropped.
-struct Connect {
-    child: Child,
-    /// Where it listens.
-    address: String,
-    notes: Receiver<String>,
-}
-
-impl Connect {
-    /// Starts it in the CLI's `home`, and waits until it says where it listens.
-    fn start(database: &Database, home: &str, more: &[&str], environment: &[(&str, &str)]) -> Self {
-        let gate = format!("http://{}", database.house.gate);
-        let mut child = Command::new(binary())
-            .args(["connect", "ledger-db"])
-            .args(more)
-            .env("PORTCULLIS_HOME", database.house.dir().join("homes").join(home))
-            .env("PORTCULLIS_GATE", gate)
-            .envs(environment.iter().copied())
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (told, notes) = channel();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        std::thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                let _ = told.send(line);
-            }
-        });
-        let stdout = child.stdout.take().unwrap();
-        // From here on it ends with the test, whatever happens.
-        let mut connect = Self { child, address: String::new(), notes };
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("ledger-db on ").map(str::to_owned);
-        connect.address = address.unwrap_or_else(|| {
-            panic!("{line:?}; {:?}", connect.notes.try_iter().collect::<Vec<_>>())
-        });
-        connect
-    }
-
-    fn dial(&self) -> TcpStream {
-        let stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
-        stream
-    }
-
-    /// Waits until it has said something with `words` in it; all that was said until then.
-    fn until_said(&self, words: &str) -> String {
-        let mut said = String::new();
-        while !said.contains(words) {
-            let line = self.notes.recv_timeout(Duration::from_mins(1));
-            let line = line.unwrap_or_else(|error| panic!("{error}: no `{words}` in {said:?}"));
-            said.extend([line.as_str(), "\n"]);
-        }
-        said
-    }
-
-    /// Stops it as a service manager would; its exit code.
-    fn stop(mut self) -> Option<i32> {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-        self.child.wait().unwrap().code()
-    }
-}
-
-impl Drop for Connect {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Starts it in the CLI's `home`.
+fn start(database: &Database, home: &str, more: &[&str], environment: &[(&str, &str)]) -> Connect {
+    Connect::start(&database.house, home, &[&["ledger-db"], more].concat(), environment)
 }
 
 fn echo(stream: &mut TcpStream, bytes: &[u8]) {
@@ -111,7 +38,7 @@ fn a_tool_speaks_to_the_database_at_an_address_of_its_own_machine() {
     let database = Database::furnished(b"ready ", "", |plan| plan);
     let control = database.house.sign_in(&ana());
     database.house.profile("ana", &control);
-    let connect = Connect::start(&database, "ana", &[], &[]);
+    let connect = start(&database, "ana", &[], &[]);
     assert!(connect.address.starts_with("127.0.0.1:"), "{}", connect.address);
     let mut first = connect.dial();
     let mut greeting = [0; 6];
@@ -153,7 +80,7 @@ fn a_refusal_says_what_would_open_it_and_a_cut_says_why() {
     let database = Database::open();
     let control = database.house.sign_in(&ben());
     database.house.profile("ben", &control);
-    let connect = Connect::start(&database, "ben", &[], &[]);
+    let connect = start(&database, "ben", &[], &[]);
     let said = connect.until_said("portcullis ask ledger-db.connect");
     assert!(said.contains("ledger-db.connect needs a grant"), "{said}");
     assert!(is_reset(&mut connect.dial()), "a refusal is no end");
@@ -184,7 +111,7 @@ when { context has grant };"#;
     let database = Database::furnished(b"", "", |plan| plan.policy("brief.cedar", brief));
     let control = database.house.sign_in(&crate::people::Person::new("bo", &["briefly"]));
     database.house.profile("bo", &control);
-    let connect = Connect::start(&database, "bo", &["--reason", "the ledger is stuck"], &[]);
+    let connect = start(&database, "bo", &["--reason", "the ledger is stuck"], &[]);
     let mut stream = connect.dial();
     echo(&mut stream, b"ping");
     let said = connect.until_said("extend");
@@ -212,7 +139,7 @@ fn a_cut_behind_the_end_of_the_service_is_no_hang() {
     let database = Database::before(TcpUpstream::start(b""), &yaml, "", |plan| plan);
     let control = database.house.sign_in(&ben());
     database.house.profile("ben", &control);
-    let connect = Connect::start(&database, "ben", &["--reason", "the ledger is stuck"], &[]);
+    let connect = start(&database, "ben", &["--reason", "the ledger is stuck"], &[]);
     let mut stream = connect.dial();
     let mut all = Vec::new();
     stream.read_to_end(&mut all).unwrap();
@@ -278,7 +205,7 @@ fn control_that_does_not_answer_costs_one_connection_and_not_all() {
     let relay = Relay::before(database.house.control);
     let url = format!("http://{}", relay.address);
     let environment = [("PORTCULLIS_URL", url.as_str()), ("PORTCULLIS_TOKEN", control.as_str())];
-    let connect = Connect::start(&database, "ana", &[], &environment);
+    let connect = start(&database, "ana", &[], &environment);
     relay.set_open(false);
     assert!(is_reset(&mut connect.dial()), "a connection that cannot be made is no empty one");
     connect.until_said("a connection was refused, as no sign-in could be made for it");
@@ -300,7 +227,9 @@ fn wrong_use_and_no_way_have_their_exit_codes() {
     database.house.profile("ana", &control);
     for (arguments, code, words) in [
         (&["connect", "ledger-bd"][..], 2, "portcullis services"),
-        (&["connect", "web"], 2, "web speaks HTTP"),
+        (&["connect", "ledger-db", "web", "--listen", "127.0.0.1:0"], 2, "single service"),
+        (&["connect", "ledger-db=0.0.0.0:0"], 2, "--expose"),
+        (&["connect", "ledger-db", "--ask", "web.GET"], 2, "no operation of the services"),
         (&["connect", "ledger-db", "--listen", "0.0.0.0:0"], 2, "--expose"),
         (&["connect", "ledger-db", "--gate", "http://gate.example.com"], 2, "in clear"),
     ] {
@@ -330,14 +259,13 @@ fn it_goes_through_tls_and_says_what_is_unreachable() {
     let roots = ca.certificate.to_str().unwrap();
     let gate = format!("https://127.0.0.1:{port}");
     let arguments = ["--gate", &gate, "--instance", "db-1"];
-    let connect = Connect::start(&database, "ana", &arguments, &[("SSL_CERT_FILE", roots)]);
+    let connect = start(&database, "ana", &arguments, &[("SSL_CERT_FILE", roots)]);
     echo(&mut connect.dial(), &vec![1; 300_000]);
     let attempt = database.event("attempt", |event| event["operation"] == "ledger-db.connect");
     assert_eq!(attempt["instance"], Value::from("db-1"), "{attempt:#}");
 
     let closed = format!("https://127.0.0.1:{}", free_port());
-    let connect =
-        Connect::start(&database, "ana", &["--gate", &closed], &[("SSL_CERT_FILE", roots)]);
+    let connect = start(&database, "ana", &["--gate", &closed], &[("SSL_CERT_FILE", roots)]);
     assert!(is_reset(&mut connect.dial()));
     connect.until_said("cannot reach");
     eventually("both ends are on record", || database.upstream.seen()[0].end.is_some());

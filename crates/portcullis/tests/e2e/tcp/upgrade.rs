@@ -203,7 +203,7 @@ fn whoever_leaves_is_named_and_the_other_side_is_not_told_that_it_was_all() {
 }
 
 #[test]
-fn a_lasting_sign_in_is_for_one_tcp_service_and_ends_with_its_parent() {
+fn a_lasting_sign_in_is_for_one_service_and_ends_with_its_parent() {
     let database = Database::open();
     let (control, _) = database.enter(&ana());
     let lasting = |service: serde_json::Value| {
@@ -214,7 +214,7 @@ fn a_lasting_sign_in_is_for_one_tcp_service_and_ends_with_its_parent() {
     let parent = &own["sign_ins"].as_array().unwrap().iter().find(|s| s["audience"] == "control");
     let made = lasting("ledger-db".into()).json();
     assert_eq!(made["sign_in"]["expires_at"], parent.unwrap()["expires_at"]);
-    assert_eq!(lasting("web".into()).status, 400);
+    assert_eq!(lasting("web".into()).status, 201);
     assert_eq!(lasting(serde_json::Value::Null).status, 400);
     assert_eq!(lasting("nothing".into()).status, 404);
     let token = made["token"].as_str().unwrap();

@@ -1,0 +1,85 @@
+//! Access that tools turn out to need: asked for, waited for, granted, and announced before it ends.
+
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use super::{Tools, curl};
+use crate::{connect::Connect, people::Person};
+
+/// The only access request that there is.
+fn asked(tools: &Tools) -> Value {
+    let all = tools.house.api("GET", "/v1/access-requests", Some(&tools.control), None).json();
+    all["access_requests"][0].clone()
+}
+
+fn approve(tools: &Tools) {
+    let lead = tools.house.sign_in(&Person::new("lea", &["leads"]));
+    let asked = asked(tools);
+    assert_eq!(asked["reason"], "the shop is stuck", "{asked:#}");
+    let path = format!("/v1/access-requests/{}/reviews", asked["id"].as_str().unwrap());
+    let body = json!({"decision": "approve"});
+    let answer = tools.house.api("POST", &path, Some(&lead), Some(body));
+    assert!(answer.status < 300, "{}", answer.text());
+}
+
+#[test]
+fn what_a_tool_needs_is_asked_for_with_the_reason_that_was_given() {
+    let tools = Tools::open();
+    let connect =
+        Connect::start(&tools.house, "ana", &["shop", "--reason", "the shop is stuck"], &[]);
+    let url = format!("http://{}/", connect.at("shop"));
+    let put = || curl(&["-X", "PUT", "-o", "/dev/null", "-w", "%{http_code}", &url]);
+    assert_eq!(put(), "403");
+    let said = connect.until_said("0 of 1 reviews");
+    assert!(said.contains("you can get this") && said.contains("portcullis ask "), "{said}");
+    // Again meanwhile: it is not asked for twice.
+    assert_eq!(put(), "403");
+    approve(&tools);
+    let said = connect.until_said("now send the same request again");
+    assert!(said.contains("granted shop.PUT: "), "{said}");
+    assert_eq!(put(), "200");
+    let all = tools.house.api("GET", "/v1/access-requests", Some(&tools.control), None).json();
+    assert_eq!(all["access_requests"].as_array().unwrap().len(), 1, "{all:#}");
+}
+
+#[test]
+fn e34_what_was_named_is_asked_for_first_and_its_end_is_announced() {
+    let tools = Tools::open();
+    let arguments = ["shop", "--ask", "shop.DELETE", "--reason", "clean up"];
+    let mut connect = Command::new(crate::house::binary())
+        .args(["connect", "shop", "--output", "json"])
+        .env("PORTCULLIS_HOME", tools.house.dir().join("homes/ana"))
+        .env("PORTCULLIS_GATE", format!("http://{}", tools.house.gate))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut told = std::io::BufReader::new(connect.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut told, &mut line).unwrap();
+    connect.kill().unwrap();
+    connect.wait().unwrap();
+    let told: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(told["url"], format!("http://{}", told["address"].as_str().unwrap()), "{told}");
+    let connect = Connect::start(&tools.house, "ana", &arguments, &[]);
+    let url = format!("http://{}/", connect.at("shop"));
+    assert_eq!(curl(&["-X", "DELETE", &url]), "upstream");
+    let said = connect.until_said("extend");
+    assert!(said.contains("ends soon") && said.contains("--for 30m"), "{said}");
+}
+
+#[test]
+fn a_request_may_wait_at_the_gate_for_its_approval() {
+    let tools = Tools::open();
+    let connect = Connect::start(&tools.house, "ana", &["shop", "--wait", "1m"], &[]);
+    let url = format!("http://{}/", connect.at("shop"));
+    let waiting = std::thread::spawn(move || curl(&["--max-time", "60", "-X", "PUT", &url]));
+    connect.until_said("the request waits for an approval");
+    let lead = tools.house.sign_in(&Person::new("lea", &["leads"]));
+    let path = format!("/v1/access-requests/{}/reviews", asked(&tools)["id"].as_str().unwrap());
+    let body = json!({"decision": "approve"});
+    let answer = tools.house.api("POST", &path, Some(&lead), Some(body));
+    assert!(answer.status < 300, "{}", answer.text());
+    assert_eq!(waiting.join().unwrap(), "upstream");
+}

@@ -1,0 +1,88 @@
+//! curl, grpcio and Python's websockets, each by the address alone.
+
+use std::process::Command;
+
+use super::{Tools, curl};
+use crate::{connect::Connect, mesh::eventually, streams::script};
+
+#[test]
+fn curl_speaks_both_versions_at_one_port_and_the_service_sees_its_own_host() {
+    let tools = Tools::open();
+    let connect = Connect::start(&tools.house, "ana", &["shop"], &[]);
+    let at = connect.at("shop");
+    for (option, version) in [("--http1.1", "1.1"), ("--http2-prior-knowledge", "2")] {
+        let url = format!("http://{at}/a/b%20c?x=1&y=%2F");
+        let said = curl(&[option, "-w", " %{http_code} %{http_version}", &url]);
+        assert_eq!(said, format!("upstream 200 {version}"));
+        let seen = tools.upstream.take().remove(0);
+        assert_eq!(seen.target(), "GET /a/b%20c?x=1&y=%2F");
+        let host = format!("shop.example.com:{}", tools.house.gate.port());
+        assert_eq!(seen.headers("x-forwarded-host"), [host.as_str()], "{}", seen.head);
+        let said = curl(&[option, "-d", "what=ever", &url]);
+        assert_eq!(said, "upstream");
+        let seen = tools.upstream.take().remove(0);
+        assert_eq!((seen.target(), &seen.body[..]), ("POST /a/b%20c?x=1&y=%2F", &b"what=ever"[..]));
+        assert_eq!(seen.headers("accept"), ["*/*"], "as the tool sent it");
+        assert!(seen.head.contains("portcullis-principal: corp:ana"), "{}", seen.head);
+    }
+    // What the gate says is answered as it is.
+    let said = curl(&["-X", "PATCH", "-w", " %{http_code}", &format!("http://{at}/")]);
+    assert!(said.ends_with(" 403") && said.contains("/problems/denied"), "{said}");
+    connect.until_said("shop.PATCH refused");
+    assert_eq!(tools.sign_ins(), 1, "one sign-in for all requests");
+    assert_eq!(connect.stop(), Some(0));
+    assert_eq!(tools.sign_ins(), 0, "what was made for it is gone with it");
+}
+
+#[test]
+fn n01_a_tools_own_credentials_are_left_out_and_said_to_be() {
+    let tools = Tools::open();
+    let own = ["-H", "Authorization: Bearer canary", "-H", "Portcullis-Authorization: Bearer x"];
+    let connect = Connect::start(&tools.house, "ana", &["shop"], &[]);
+    let url = format!("http://{}/", connect.at("shop"));
+    for option in ["--http1.1", "--http2-prior-knowledge"] {
+        assert_eq!(curl(&[&[option][..], &own, &[&url]].concat()), "upstream");
+        let seen = tools.upstream.take().remove(0);
+        assert!(seen.headers("authorization").is_empty(), "{}", seen.head);
+    }
+    let said = connect.until_said("--pass-authorization");
+    assert!(!said.contains("canary"), "{said}");
+    drop(connect);
+    let connect = Connect::start(&tools.house, "ana", &["shop", "--pass-authorization"], &[]);
+    let url = format!("http://{}/", connect.at("shop"));
+    assert_eq!(curl(&[&own[..], &[&url]].concat()), "upstream");
+    let seen = tools.upstream.take().remove(0);
+    assert_eq!(seen.headers("authorization"), ["Bearer canary"]);
+}
+
+#[test]
+fn grpcio_and_websockets_pass_at_addresses_of_one_command() {
+    let tools = Tools::open();
+    let connect = Connect::start(&tools.house, "ana", &["grpc", "ws", "shop"], &[]);
+    for (name, service) in [("grpc_peer.py", "grpc"), ("websocket_peer.py", "ws")] {
+        let (python, path) = script(name);
+        let at = connect.at(service).to_string();
+        let output = Command::new(python).arg(path).args(["local", &at]).output().unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_eq!(said.trim(), "ok", "{name}");
+    }
+    let said = connect.until_said("portcullis ask ");
+    assert!(said.contains("you can get this"), "a refusal of a call is told, too: {said}");
+    assert_eq!(curl(&[&format!("http://{}/", connect.at("shop"))]), "upstream");
+    assert_eq!(tools.sign_ins(), 3, "each opens one service");
+}
+
+#[test]
+fn a_sign_in_that_has_ended_costs_one_request_and_another_is_made() {
+    let tools = Tools::open();
+    let connect = Connect::start(&tools.house, "ana", &["shop"], &[]);
+    let url = format!("http://{}/", connect.at("shop"));
+    assert_eq!(curl(&[&url]), "upstream");
+    let own = tools.house.api("GET", "/v1/sign-ins", Some(&tools.control), None).json();
+    let all = own["sign_ins"].as_array().unwrap();
+    let made = all.iter().find(|one| one["service"] == "shop").unwrap()["id"].as_str().unwrap();
+    let path = format!("/v1/sign-ins/{made}");
+    assert_eq!(tools.house.api("DELETE", &path, Some(&tools.control), None).status, 204);
+    eventually("another sign-in is used", || curl(&[&url]) == "upstream");
+    assert_eq!(tools.sign_ins(), 1);
+}

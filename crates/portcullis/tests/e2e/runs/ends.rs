@@ -1,0 +1,148 @@
+//! However a job ends, what it had is given back.
+
+use std::{
+    fs,
+    os::unix::process::ExitStatusExt,
+    process::{Child, Command},
+};
+
+use serde_json::Value;
+
+use super::{asked, ended, lead, review, run, told, with_token, yard};
+use crate::{mesh::eventually, yard::Yard};
+
+/// Starts it, and waits until its command says that it is there.
+fn begun(yard: &Yard, arguments: &[&str], script: &str) -> Child {
+    let script = format!("echo $PORTCULLIS_GATE_TOKEN > gate; touch ready; {script}");
+    let token = yard.sound("github");
+    let arguments = [arguments, &["--", "sh", "-c", &script]].concat();
+    let mut child = run(yard, &with_token(&token), &arguments).spawn().unwrap();
+    eventually("the command runs", || {
+        assert!(child.try_wait().unwrap().is_none(), "it has ended: {:?}", yard.house().log());
+        yard.house().dir().join("ready").exists()
+    });
+    child
+}
+
+fn kill(child: &Child, signal: &str) {
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+}
+
+/// What the command had at the gate.
+fn gate_token(yard: &Yard) -> String {
+    fs::read_to_string(yard.house().dir().join("gate")).unwrap().trim().to_owned()
+}
+
+fn ended_grant(yard: &Yard) -> Value {
+    let auditor = yard.auditor();
+    let is_end = |event: &&Value| event["type"] == "grant_ended";
+    let events = yard.house().record(&auditor, |events| events.iter().any(|event| is_end(&event)));
+    events.iter().find(is_end).unwrap().clone()
+}
+
+#[test]
+fn a_cancelled_job_tells_its_command_and_all_that_it_started() {
+    let yard = yard("1m");
+    for signal in ["-TERM", "-INT"] {
+        let _ = fs::remove_file(yard.house().dir().join("ready"));
+        let child = begun(
+            &yard,
+            &["shop.DELETE"],
+            "trap 'echo told; exit 9' TERM INT; sleep 600 & echo $! > child; wait",
+        );
+        let inner = || fs::read_to_string(yard.house().dir().join("child")).unwrap_or_default();
+        eventually("it has a child", || !inner().trim().is_empty());
+        kill(&child, signal);
+        let (code, out, err) = told(child.wait_with_output().unwrap());
+        assert_eq!((code, out.as_str()), (Some(9), "told\n"), "{signal}: {err}");
+        assert!(err.contains("cancelled"), "{err}");
+        assert_eq!(yard.gate("DELETE", &gate_token(&yard)), 401, "it was given back");
+        if signal == "-TERM" {
+            let inner = inner().trim().to_owned();
+            eventually("its child is told, too", || {
+                !fs::exists(format!("/proc/{inner}/exe")).unwrap_or(false)
+                    || fs::read_to_string(format!("/proc/{inner}/stat"))
+                        .unwrap_or_default()
+                        .contains(") Z ")
+            });
+        }
+    }
+    assert_eq!(ended_grant(&yard)["decision"], "holder_gone");
+}
+
+#[test]
+fn a_command_that_does_not_listen_is_ended_after_its_grace() {
+    let yard = yard("1m");
+    let child = begun(&yard, &["--grace", "1s"], "trap '' TERM; while :; do sleep 1; done");
+    kill(&child, "-TERM");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.signal(), None);
+    let (code, _, err) = told(output);
+    assert_eq!(code, Some(137), "{err}");
+    assert_eq!(yard.gate("GET", &gate_token(&yard)), 401);
+}
+
+#[test]
+fn a_lost_runner_gives_back_by_its_silence() {
+    let yard = yard("10s");
+    let script = "echo $PORTCULLIS_SHOP_ADDR > address; echo $$ > child; exec sleep 600";
+    let mut child = begun(&yard, &["shop.DELETE"], script);
+    let read = |name: &str| fs::read_to_string(yard.house().dir().join(name)).unwrap_or_default();
+    eventually("it has written all", || !read("child").trim().is_empty());
+    assert_eq!(yard.gate("DELETE", &gate_token(&yard)), 200);
+    // As the kernel does it to what takes too much memory, or a provider to a machine.
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let address = read("address");
+    assert!(std::net::TcpStream::connect(address.trim()).is_err(), "the address is gone at once");
+    eventually("the run has ended", || yard.gate("DELETE", &gate_token(&yard)) == 401);
+    assert_eq!(ended_grant(&yard)["decision"], "holder_gone");
+    let _ = Command::new("kill").arg(read("child").trim()).status();
+}
+
+#[test]
+fn a_job_that_is_cancelled_while_it_waits_withdraws_what_it_asked_for() {
+    let yard = yard("1m");
+    let lead = lead(&yard);
+    let arguments = ["shop.POST", "--reason", "deploy", "--", "echo", "ran"];
+    let child = run(&yard, &with_token(&yard.sound("github")), &arguments).spawn().unwrap();
+    eventually("it has asked", || !asked(&yard, &lead).is_empty());
+    kill(&child, "-INT");
+    let (code, out, err) = told(child.wait_with_output().unwrap());
+    assert_eq!((code, out.as_str()), (Some(130), ""), "{err}");
+    assert!(
+        err.contains("0 of 1 reviews") && err.contains("cancelled before the command began"),
+        "{err}"
+    );
+    eventually("it is withdrawn", || {
+        asked(&yard, &lead).iter().all(|one| one["state"] != "pending")
+    });
+}
+
+#[test]
+fn a_job_waits_for_reviewers_no_longer_than_it_says() {
+    let yard = yard("1m");
+    let lead = lead(&yard);
+    let arguments = ["shop.POST", "--wait", "1s", "--", "echo", "ran"];
+    let (code, out, err) = ended(run(&yard, &with_token(&yard.sound("github")), &arguments));
+    assert_eq!((code, out.as_str()), (Some(125), ""), "{err}");
+    assert!(err.contains("nobody has decided") && err.contains("--wait"), "{err}");
+    eventually("it is withdrawn", || {
+        asked(&yard, &lead).iter().all(|one| one["state"] != "pending")
+    });
+}
+
+#[test]
+fn what_is_declined_is_said_with_the_reviewers_note() {
+    let yard = yard("1m");
+    let lead = lead(&yard);
+    let arguments = ["shop.POST", "--", "echo", "ran"];
+    let child = run(&yard, &with_token(&yard.sound("github")), &arguments).spawn().unwrap();
+    let pending = || asked(&yard, &lead).into_iter().find(|one| one["state"] == "pending");
+    eventually("it has asked", || pending().is_some());
+    review(&yard, &lead, &pending().unwrap(), "decline");
+    let (code, out, err) = told(child.wait_with_output().unwrap());
+    assert_eq!((code, out.as_str()), (Some(125), ""), "{err}");
+    assert!(err.contains("is declined") && err.contains("not today"), "{err}");
+}
