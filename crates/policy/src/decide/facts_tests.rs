@@ -391,6 +391,28 @@ fn what_a_clock_opens_is_valid_to_the_end_of_the_minute_and_unknown_ahead() {
 }
 
 #[test]
+fn m08_a_workload_that_asks_outside_a_window_has_no_way_and_a_person_may_ask_for_later() {
+    let rule = r#"@id("night") @reviews("0") permit (principal, action, resource in Service::"payments")
+        when { context has grant && (context.clock.office.minute >= 1320 || context.clock.office.minute < 360) };"#;
+    let snapshot = snapshot(rule);
+    let build = Subject::new(Arc::new(crate::fixture::workload(&[])));
+    let ahead = |time: &str| Context { now: time.parse().unwrap(), ..ahead() };
+    let (day, night) = (ahead("2026-01-10T12:00:00Z"), ahead("2026-01-10T23:00:00Z"));
+    let ask = |who: &Subject, when: &Context| {
+        ask(&snapshot, who, REFUND, when, &mut DecisionCache::disabled())
+    };
+    assert_eq!(tell(&ask(&build, &day)), "deny: ByPolicy");
+    let within = ask(&build, &night);
+    assert_eq!(tell(&within), "requestable: night/automatic/0");
+    assert!(within.to_be_checked.is_empty(), "{within:?}");
+    for when in [&day, &night] {
+        let asked = ask(&subject("ana", &[]), when);
+        assert_eq!(tell(&asked), "requestable: night/automatic/0");
+        assert_eq!(asked.to_be_checked.len(), 1, "{asked:?}");
+    }
+}
+
+#[test]
 fn people_of_a_rotation_are_on_call_when_it_is_their_turn() {
     let policy = r#"@id("read") permit (principal, action, resource in Service::"payments")
         when { principal is User && principal has onCall && principal.onCall.contains(Schedule::"primary") };"#;

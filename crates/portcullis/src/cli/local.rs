@@ -152,9 +152,10 @@ impl<'a> Endpoints<'a> {
         let name = name.map_err(|error| Failure::local("the server's service", &error))?;
         let teller = Teller { number: self.all.len(), told: self.told.clone() };
         // Nothing is listened to before it is clear where it leads.
-        let tcp = match is_tcp(service) {
-            true => Some(Gate::find(service, wanted.instance.as_ref(), gate).await?),
-            false => None,
+        let tcp = if is_tcp(service) {
+            Some(Gate::find(service, wanted.instance.as_ref(), gate).await?)
+        } else {
+            None
         };
         let failed = |error| Failure::local(&format!("cannot listen on {}", wanted.listen), &error);
         let listener = TcpListener::bind(wanted.listen).await.map_err(failed)?;

@@ -61,6 +61,10 @@ fn ana() -> Person {
 
 impl Tools {
     fn open() -> Self {
+        Self::furnished(|plan| plan)
+    }
+
+    fn furnished(furnish: impl FnOnce(Plan) -> Plan) -> Self {
         let (grpc, ws) = (free_port(), free_port());
         let servers = vec![
             python("grpc_peer.py", &["serve", &grpc.to_string()], Stdio::null()),
@@ -81,7 +85,7 @@ impl Tools {
             .service(&service("ws", format!("http://127.0.0.1:{ws}"), ""))
             .service(&service("shop", upstream.url(), ""))
             .policy("tools.cedar", POLICIES);
-        let house = plan.start();
+        let house = furnish(plan).start();
         let control = house.sign_in(&ana());
         house.profile("ana", &control);
         Self { house, upstream, control, _servers: servers }

@@ -9,7 +9,7 @@ use portcullis_api::{
     way::WayBody,
 };
 use portcullis_model::{Problem, RefusalId};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::grants::Grants;
 use crate::cli::{
@@ -37,6 +37,8 @@ pub(in crate::cli) struct Asking {
     manner: Manner,
     reason: Option<String>,
     pending: Vec<Pending>,
+    /// When it was last looked whether they were answered.
+    looked: Instant,
     /// A question that somebody is about to answer.
     question: Option<Question>,
     answers: (mpsc::Sender<String>, mpsc::Receiver<String>),
@@ -58,12 +60,14 @@ struct Question {
 
 impl Asking {
     pub(in crate::cli) fn new(manner: Manner, reason: Option<String>) -> Self {
-        Self { manner, reason, pending: Vec::new(), question: None, answers: mpsc::channel(1) }
+        let (pending, answers, looked) = (Vec::new(), mpsc::channel(1), Instant::now());
+        Self { manner, reason, pending, looked, question: None, answers }
     }
 
     /// How long until it is to be looked at.
     pub(super) fn until_next(&self) -> Duration {
-        if self.pending.is_empty() { NOTHING } else { LOOK_EVERY }
+        let due = || LOOK_EVERY.saturating_sub(self.looked.elapsed());
+        if self.pending.is_empty() { NOTHING } else { due() }
     }
 
     /// The reason that somebody gave.
@@ -149,6 +153,10 @@ impl Asking {
 
     /// Looks whether what is pending was answered.
     pub(super) async fn look(&mut self, session: &mut Session<'_>, grants: &mut Grants) {
+        if !self.until_next().is_zero() {
+            return;
+        }
+        self.looked = Instant::now();
         for pending in std::mem::take(&mut self.pending) {
             let path = format!("/v1/access-requests/{}", pending.id);
             let fetched = session.get(&path).await.and_then(|fetched| fetched.read());

@@ -2,8 +2,10 @@
 
 use std::process::Command;
 
+use portcullis_testkit::net::free_port;
+
 use super::{Tools, curl};
-use crate::{connect::Connect, mesh::eventually, streams::script};
+use crate::{connect::Connect, mesh::eventually, pki::Pki, streams::script};
 
 #[test]
 fn curl_speaks_both_versions_at_one_port_and_the_service_sees_its_own_host() {
@@ -85,4 +87,47 @@ fn a_sign_in_that_has_ended_costs_one_request_and_another_is_made() {
     assert_eq!(tools.house.api("DELETE", &path, Some(&tools.control), None).status, 204);
     eventually("another sign-in is used", || curl(&[&url]) == "upstream");
     assert_eq!(tools.sign_ins(), 1);
+}
+
+#[test]
+fn f16_the_gate_is_verified_by_the_services_host_in_both_versions_and_nothing_falls_back() {
+    let (pki, port, other) = (Pki::new(), free_port(), free_port());
+    let ca = pki.authority("web");
+    let leaf = |name: &str, host: &str| {
+        let names = format!("basicConstraints=critical,CA:FALSE\nsubjectAltName=DNS:{host}\n");
+        pki.leaf(name, &ca, &names)
+    };
+    let (own, foreign) = (leaf("own", "shop.example.com"), leaf("foreign", "other.example.com"));
+    let listener = |name: &str, port: u16| {
+        format!(
+            "{{name: {name}, address: \"127.0.0.1:{port}\", tls: {{certificate: {name}.crt, key: {name}.key}}}}"
+        )
+    };
+    let tools = Tools::furnished(|plan| {
+        plan.file("own.crt", &own.pem())
+            .file("own.key", &own.key_pem())
+            .file("foreign.crt", &foreign.pem())
+            .file("foreign.key", &foreign.key_pem())
+            .listener(&listener("own", port))
+            .listener(&listener("foreign", other))
+    });
+    let roots = ca.certificate.to_str().unwrap();
+    for (port, said) in [(port, "upstream 200"), (other, " 502")] {
+        let gate = format!("https://127.0.0.1:{port}");
+        let connect = Connect::start(
+            &tools.house,
+            "ana",
+            &["shop", "--gate", &gate],
+            &[("SSL_CERT_FILE", roots)],
+        );
+        let url = format!("http://{}/", connect.at("shop"));
+        for option in ["--http1.1", "--http2-prior-knowledge"] {
+            let answer = curl(&[option, "-w", " %{http_code}", &url]);
+            assert!(answer.ends_with(said), "{option}: {answer}");
+            if port == other {
+                connect.until_said("cannot reach shop.example.com");
+            }
+        }
+    }
+    assert_eq!(tools.upstream.take().len(), 2);
 }
