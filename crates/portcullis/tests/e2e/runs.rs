@@ -37,11 +37,11 @@ fn bare(yard: &Yard, program: &str) -> Command {
     command
         .env_clear()
         .env("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", tools.display()))
-        .env("HOME", yard.house().dir().join("homes"))
+        .env("HOME", folder(yard))
         .env("PORTCULLIS_URL", format!("http://{}", yard.house().control))
         .env("PORTCULLIS_GATE", format!("http://{}", yard.house().gate))
         .env("NO_COLOR", "1")
-        .current_dir(yard.house().dir())
+        .current_dir(folder(yard))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -55,9 +55,16 @@ fn run(yard: &Yard, environment: &[(String, String)], arguments: &[&str]) -> Com
     command
 }
 
+/// Where jobs work, with their tokens: as those of the command line, they belong there.
+fn folder(yard: &Yard) -> PathBuf {
+    let folder = yard.house().dir().join("homes/job");
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
 /// The folder of tools that jobs find first, with `portcullis` in it.
 fn tools(yard: &Yard) -> PathBuf {
-    let folder = yard.house().dir().join("tools");
+    let folder = folder(yard).join("tools");
     fs::create_dir_all(&folder).unwrap();
     let link = folder.join("portcullis");
     if !link.exists() {

@@ -100,7 +100,13 @@ impl Running {
         let mut end = None;
         loop {
             tokio::select! {
-                status = self.child.wait() => return ended(status),
+                status = self.child.wait() => {
+                    // What it left behind has nothing to do any more.
+                    if end.is_some() && self.group.is_some() {
+                        self.tell(Signal::KILL);
+                    }
+                    return ended(status);
+                }
                 signal = signals.next() => {
                     if self.group.is_some() || signal != Signal::INT {
                         self.tell(signal);

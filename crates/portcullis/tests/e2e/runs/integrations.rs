@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
 
 use serde_json::Value;
 
-use super::{DELETE, asked, bare, ended, lead, run, told, tool, yard};
+use super::{DELETE, asked, bare, ended, folder, lead, run, told, tool, yard};
 use crate::{upstream::Upstream, yard::Yard};
 
 /// A file of `integrations/`.
@@ -53,12 +53,12 @@ fn github(yard: &Yard, given: &[(&str, &str)]) -> Vec<Command> {
         let script = step["run"].as_str().unwrap();
         // What somebody named something must not become a part of the script.
         assert!(!script.contains("${{"), "{script}");
-        let file = yard.house().dir().join(format!("step-{number}.sh"));
+        let file = folder(yard).join(format!("step-{number}.sh"));
         fs::write(&file, script).unwrap();
         let mut command = bare(yard, "bash");
         command.args(["--noprofile", "--norc", "-e", "-o", "pipefail"]).arg(file);
-        command.env("RUNNER_TEMP", yard.house().dir().join("runner"));
-        command.env("GITHUB_PATH", yard.house().dir().join("github-path"));
+        command.env("RUNNER_TEMP", folder(yard).join("runner"));
+        command.env("GITHUB_PATH", folder(yard).join("github-path"));
         command.envs(yard.github_job(0));
         for (name, value) in step["env"].as_object().unwrap() {
             let marks = ("${{ ", " }}");
@@ -91,7 +91,7 @@ fn the_github_action_runs_its_command_with_access_and_nothing_else() {
     assert_eq!(steps.len(), 1);
     let (code, out, err) = ended(steps.remove(0));
     assert_eq!((code, out.as_str()), (Some(0), "upstream 200"), "{err}");
-    assert!(!yard.house().dir().join("pwned").exists());
+    assert!(!folder(&yard).join("pwned").exists());
     assert!(err.contains("granted shop.DELETE: "), "{err}");
     // The gate's address is from the environment, where the input says none.
     let given = [("url", url.as_str()), ("run", "echo ran; false; echo on")];
@@ -117,9 +117,9 @@ fn the_github_action_runs_no_binary_but_the_one_that_was_named() {
     let (code, out, err) = get(digest);
     assert_eq!(code, Some(1), "{out}{err}");
     assert!(out.contains("::error::"), "{out}");
-    let paths = yard.house().dir().join("github-path");
+    let paths = folder(&yard).join("github-path");
     assert!(!paths.exists());
-    let fetched = yard.house().dir().join("runner/portcullis-bin/portcullis");
+    let fetched = folder(&yard).join("runner/portcullis-bin/portcullis");
     let sum = Command::new("sha256sum").arg(&fetched).output().unwrap().stdout;
     let sum = String::from_utf8(sum).unwrap();
     let (code, out, err) = get(sum.split(' ').next().unwrap());
@@ -190,10 +190,10 @@ fn the_argo_cd_hook_has_the_identity_of_its_pod() {
     let container = &pod["containers"][0];
     let token = &pod["volumes"][0]["projected"]["sources"][0]["serviceAccountToken"];
     assert_eq!(token["audience"], "portcullis");
-    let file = yard.house().dir().join("pod-token");
+    let file = folder(&yard).join("pod-token");
     fs::write(&file, yard.sound("cluster")).unwrap();
     tool(&yard, "migrate", DELETE);
-    std::os::unix::fs::symlink("tools/migrate", yard.house().dir().join("migrate.sh")).unwrap();
+    std::os::unix::fs::symlink("tools/migrate", folder(&yard).join("migrate.sh")).unwrap();
     let words = |name: &str| {
         let list = container[name].as_array().unwrap().iter();
         list.map(|word| word.as_str().unwrap().to_owned()).collect::<Vec<_>>()
@@ -229,7 +229,7 @@ fn the_jenkins_stage_binds_its_id_token_and_nothing_of_groovy_is_in_the_shell() 
     let (_, script) = text.split_once("sh '''").unwrap();
     let (script, _) = script.split_once("'''").unwrap();
     tool(&yard, "migrate", DELETE);
-    std::os::unix::fs::symlink("tools/migrate", yard.house().dir().join("migrate.sh")).unwrap();
+    std::os::unix::fs::symlink("tools/migrate", folder(&yard).join("migrate.sh")).unwrap();
     // As the step `sh` runs it.
     let mut command = bare(&yard, "sh");
     command.args(["-xe", "-c", script]).envs([

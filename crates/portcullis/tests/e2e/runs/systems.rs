@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{DELETE, ended, run, tool, yard};
+use super::{DELETE, ended, folder, run, tool, yard};
 
 #[test]
 fn github_is_asked_for_a_token_and_the_reason_says_what_the_job_is() {
@@ -75,7 +75,7 @@ fn buildkite_circleci_and_files_give_theirs() {
     let token = yard.sound("cluster");
     tool(&yard, "circleci", &prints(&token, r#"run oidc get --claims {"aud":"portcullis"}"#));
     ran(&variable("CIRCLECI", "true"));
-    let file = yard.house().dir().join("token");
+    let file = folder(&yard).join("token");
     fs::write(&file, format!("{}\n", yard.sound("cluster"))).unwrap();
     ran(&variable("PORTCULLIS_JOB_TOKEN_FILE", file.to_str().unwrap()));
 }
@@ -83,7 +83,7 @@ fn buildkite_circleci_and_files_give_theirs() {
 #[test]
 fn where_there_is_no_token_it_is_said_what_to_set() {
     let yard = yard("1m");
-    let empty = yard.house().dir().join("empty");
+    let empty = folder(&yard).join("empty");
     fs::write(&empty, " \n").unwrap();
     tool(&yard, "buildkite-agent", "echo 'no such job' >&2; exit 1");
     for (name, value, words) in [
