@@ -59,6 +59,7 @@ impl Connect {
             stdout.read_line(&mut line).unwrap();
             let address = line.trim().strip_prefix(&format!("{service} on "));
             let address = address.unwrap_or_else(|| {
+                let _ = connect.child.kill();
                 let notes: Vec<_> = connect.notes.iter().collect();
                 panic!("{line:?}; {notes:?}")
             });

@@ -11,7 +11,7 @@
 //! - All others put it into a variable or a file: Jenkins by its OpenID Connect Provider plugin, Kubernetes by a
 //!   projected service account token.
 
-use std::{ffi::OsStr, path::Path, process::Stdio, time::Duration};
+use std::{path::Path, process::Stdio, time::Duration};
 
 use portcullis_model::Secret;
 use reqwest::{Client, StatusCode, header, redirect};
@@ -84,7 +84,7 @@ async fn of_file(path: &Path) -> Result<Secret, Failure> {
 
 async fn of_command(program: &str, arguments: &[&str]) -> Result<Secret, Failure> {
     let output = Command::new(program)
-        .args(arguments.iter().map(OsStr::new))
+        .args(arguments)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output();
