@@ -95,10 +95,24 @@ fn with_token(token: &str) -> Vec<(String, String)> {
     vec![("PORTCULLIS_JOB_TOKEN".to_owned(), token.to_owned())]
 }
 
-/// The access requests of all, as a lead sees them.
+/// The access requests that wait for a review by `lead`.
 fn asked(yard: &Yard, lead: &str) -> Vec<Value> {
-    let all = yard.house().api("GET", "/v1/access-requests", Some(lead), None).json();
+    let path = "/v1/access-requests?filter=to-review";
+    let all = yard.house().api("GET", path, Some(lead), None).json();
     all["access_requests"].as_array().unwrap().clone()
+}
+
+/// How the only access request that there was ended, and why.
+fn end_of_request(yard: &Yard) -> (String, String) {
+    let auditor = yard.auditor();
+    let is_request = |event: &&Value| event["type"] == "access_requested";
+    let events =
+        yard.house().record(&auditor, |events| events.iter().any(|event| is_request(&event)));
+    let event = events.iter().find(is_request).unwrap();
+    let path = format!("/v1/access-requests/{}", event["access_request"].as_str().unwrap());
+    let request = yard.house().api("GET", &path, Some(&auditor), None).json();
+    let text = |name: &str| request[name].as_str().unwrap_or_default().to_owned();
+    (text("state"), text("why"))
 }
 
 fn lead(yard: &Yard) -> String {

@@ -83,14 +83,15 @@ async fn of_file(path: &Path) -> Result<Secret, Failure> {
 }
 
 async fn of_command(program: &str, arguments: &[&str]) -> Result<Secret, Failure> {
-    let output = Command::new(program)
+    let failed = |error| Failure::local(&format!("`{program}` cannot be run"), &error);
+    // What it complains about goes to the job's log.
+    let child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output();
-    let output = output.await;
-    let output =
-        output.map_err(|error| Failure::local(&format!("`{program}` cannot be run"), &error))?;
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    let output = child.wait_with_output().await.map_err(failed)?;
     let printed = String::from_utf8(output.stdout).ok().filter(|_| output.status.success());
     printed.as_deref().and_then(token).ok_or_else(|| {
         Failure::Unreachable(format!("`{program} {}` gave no token", arguments.join(" ")))

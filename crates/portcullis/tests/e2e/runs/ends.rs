@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{asked, ended, folder, lead, review, run, told, with_token, yard};
+use super::{asked, end_of_request, ended, folder, lead, review, run, told, with_token, yard};
 use crate::{mesh::eventually, yard::Yard};
 
 /// Starts it, and waits until its command says that it is there, where the script has READY.
@@ -105,26 +105,20 @@ fn a_job_that_is_cancelled_while_it_waits_withdraws_what_it_asked_for() {
     kill(&child, "-INT");
     let (code, out, err) = told(child.wait_with_output().unwrap());
     assert_eq!((code, out.as_str()), (Some(130), ""), "{err}");
-    assert!(
-        err.contains("0 of 1 reviews") && err.contains("cancelled before the command began"),
-        "{err}"
-    );
-    eventually("it is withdrawn", || {
-        asked(&yard, &lead).iter().all(|one| one["state"] != "pending")
-    });
+    assert!(err.contains("cancelled before the command began"), "{err}");
+    let end = ("withdrawn".to_owned(), "the run that asked has ended".to_owned());
+    assert_eq!(end_of_request(&yard), end);
 }
 
 #[test]
 fn a_job_waits_for_reviewers_no_longer_than_it_says() {
     let yard = yard("1m");
-    let lead = lead(&yard);
     let arguments = ["shop.POST", "--wait", "1s", "--", "echo", "ran"];
     let (code, out, err) = ended(run(&yard, &with_token(&yard.sound("github")), &arguments));
     assert_eq!((code, out.as_str()), (Some(125), ""), "{err}");
     assert!(err.contains("nobody has decided") && err.contains("--wait"), "{err}");
-    eventually("it is withdrawn", || {
-        asked(&yard, &lead).iter().all(|one| one["state"] != "pending")
-    });
+    let end = ("withdrawn".to_owned(), "the run that asked has ended".to_owned());
+    assert_eq!(end_of_request(&yard), end);
 }
 
 #[test]
@@ -138,5 +132,6 @@ fn what_is_declined_is_said_with_the_reviewers_note() {
     review(&yard, &lead, &pending().unwrap(), "decline");
     let (code, out, err) = told(child.wait_with_output().unwrap());
     assert_eq!((code, out.as_str()), (Some(125), ""), "{err}");
+    assert!(err.contains("0 of 1 reviews") && err.contains("/requests/"), "{err}");
     assert!(err.contains("is declined") && err.contains("not today"), "{err}");
 }
