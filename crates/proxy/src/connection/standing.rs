@@ -194,9 +194,8 @@ impl Standing {
         }
     }
 
-    /// No more data is carried down: what let it be shown, and the rules by which it was masked, may change.
+    /// No more data is carried down: the rules by which it was masked may change.
     pub(crate) fn shown_all(&mut self) {
-        self.shows = None;
         self.data = match std::mem::replace(&mut self.data, Data::NotYet) {
             Data::NotYet | Data::Plain => Data::NotYet,
             Data::Masked(rules, met) | Data::Over(rules, met) => Data::Over(rules, met),
