@@ -246,16 +246,22 @@ fn nothing_of_a_stream_goes_up_when_its_window_opens_after_it_was_cut() {
     // Of the first message there is room for a part, and the second waits behind it.
     let stage = Stage::open(POLICIES, 6);
     let (near, far) = (&stage.near, &stage.far);
-    near.call(1, &stage.token, false);
-    let (one, two) = (refund("a1", 1), refund("a2", 2));
-    near.send(DATA, 0, 1, &[one.clone(), two].concat());
+    // Another call before it, by whose end the gate knows how little room there is.
+    near.call(1, &stage.token, true);
     far.answer(1);
-    eventually("as much as there is room for", || far.body(1).len() == 6);
-    near.until("a head", |(kind, _, of, _)| (*kind, *of) == (HEADERS, 1));
-    stage.put_in_force(only_auditors());
+    far.finish(1);
     near.until_ended(1);
-    far.send(WINDOW, 0, 1, &1000_u32.to_be_bytes());
-    far.until_reset(1);
-    assert_eq!(far.body(1), one[..6], "and no more");
+    far.until("what room there is, is known", |(kind, flags, ..)| (*kind, *flags) == (SETTINGS, 1));
+    near.call(3, &stage.token, false);
+    let (one, two) = (refund("a1", 1), refund("a2", 2));
+    near.send(DATA, 0, 3, &[one.clone(), two].concat());
+    far.answer(3);
+    eventually("as much as there is room for", || far.body(3).len() == 6);
+    near.until("a head", |(kind, _, of, _)| (*kind, *of) == (HEADERS, 3));
+    stage.put_in_force(only_auditors());
+    near.until_ended(3);
+    far.send(WINDOW, 0, 3, &1000_u32.to_be_bytes());
+    far.until_reset(3);
+    assert_eq!(far.body(3), one[..6], "and no more");
     assert_eq!(ended_in(&stage.house, "policy_changed").len(), 1);
 }
