@@ -87,7 +87,7 @@ fn the_attempt_of_an_answer_that_goes_on_does_not_wait_for_its_end() {
 }
 
 /// What somebody sends bit by bit, until others see it as a connection: what is left of it is sent with the end.
-fn seen<'v>(orders: &Orders, ana: &Visitor<'v>, path: &str) -> BufReader<TcpStream> {
+fn seen(orders: &Orders, ana: &Visitor<'_>, path: &str) -> BufReader<TcpStream> {
     let lea = orders.enter("lea", &["leads"]);
     let mut stream = TcpStream::connect(ana.house.gate).unwrap();
     write!(
