@@ -156,6 +156,14 @@ fn compare_text(text: &str, other: &str) {
         }
         // These others refuse, and we do not.
         Some(Err(error)) if error.contains("out of range") || error.contains("recursion") => {}
+        // Where others give up, they have read so much of it.
+        Some(Err(_)) if text != other => {
+            let (values, others) = (begun(text), begun(other));
+            assert_eq!(values.len(), others.len(), "{text:?} became {other:?}");
+            for (value, other) in values.iter().zip(&others) {
+                compare(value, other, false);
+            }
+        }
         _ => {
             assert_eq!(text, other, "what holds no document stays");
             hides_nothing(text);
@@ -195,6 +203,12 @@ fn documents(text: &str) -> Option<Result<Vec<Value>, String>> {
     text.starts_with(['{', '[', '"']).then(read)
 }
 
+/// The documents that a text begins with.
+fn begun(text: &str) -> Vec<Value> {
+    let text = text.trim_start_matches(BLANKS);
+    serde_json::Deserializer::from_str(text).into_iter().map_while(Result::ok).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -206,6 +220,7 @@ mod tests {
                 "{", "}", "[", "]", ",", ":", "\"pin\":", "\"PIN\":", "\"\\u0070in\":", "\"a\":", "\"4111\"", "4111", "-1.5e3", "true", "null",
                 " ", "\n", "\"{\\\"pin\\\":1}\"", "\"eyJwaW4iOjF9\"", "\"\\ud83d\\ude00\"", "\"\\ud83d\"", "{\"pin\":[1,{\"x\":\"4111\"}]}",
                 "\"[{\\\"a\\\":\\\"{}\\\"},{\\\"pin\\\":\\\"4111\\\"}]\"", "\"{\\\"a\\\":NaN,\\\"pin\\\":1}\"", "\"IHsicGluIjoxfQ==\"", "\"W3sicGluIjoxfV0=.e30\"",
+                "\"{\\\"pin\\\":2}3{\\\"pin\\\":3}007e3\"",
             ][..]), 0..20),
             cut in any::<u8>(),
         ) {
