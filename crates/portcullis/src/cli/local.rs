@@ -161,14 +161,13 @@ impl<'a> Endpoints<'a> {
         let listener = TcpListener::bind(wanted.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let number = teller.number;
-        let behind = match tcp {
-            Some(gate) => Behind::Tcp(gate),
-            None => {
-                let door = Door::new(address, &terms.names);
-                let place = Place::of(service, gate)?;
-                let web = Web::new(teller, place, wanted.instance.as_ref(), terms, door)?;
-                Behind::Web(Arc::new(web))
-            }
+        let behind = if let Some(gate) = tcp {
+            Behind::Tcp(gate)
+        } else {
+            let door = Door::new(address, &terms.names);
+            let place = Place::of(service, gate)?;
+            let web = Web::new(teller, place, wanted.instance.as_ref(), terms, door)?;
+            Behind::Web(Arc::new(web))
         };
         self.all.insert(number, Endpoint { service: name, behind, sign_in: None, refused: None });
         self.open.spawn(accept(number, listener, self.accepting.clone()));

@@ -146,7 +146,7 @@ impl Asking {
                 self.pending.extend(follow(session, grants, pending, &request).await);
             }
             Err(failure) => {
-                session.screen.note(&format!("{operation} was not asked for: {failure}"))
+                session.screen.note(&format!("{operation} was not asked for: {failure}"));
             }
         }
     }

@@ -44,13 +44,13 @@ pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
 
 /// Puts our credentials in. Whether the tool had some of its own, which are not passed on.
 pub(super) fn authorize(headers: &mut HeaderMap, token: &Secret, passes: bool) -> bool {
-    let taken = !passes && headers.remove(header::AUTHORIZATION).is_some();
+    let is_withheld = !passes && headers.remove(header::AUTHORIZATION).is_some();
     headers.remove(OURS);
     if let Ok(mut value) = HeaderValue::try_from(format!("Bearer {}", token.expose())) {
         value.set_sensitive(true);
         headers.insert(OURS, value);
     }
-    taken
+    is_withheld
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! answered.
 //!
 //! HTTP/1.1 and HTTP/2 without TLS at the same port; each goes to the gate as what it came as, so that streams,
-//! trailers and WebSockets are what they were. Answers pass untouched. What of a refusal can be asked about is
+//! trailers and each WebSocket are what they were. Answers pass untouched. What of a refusal can be asked about is
 //! told beside it.
 
 use std::{
