@@ -22,11 +22,15 @@ use tokio::sync::watch;
 
 use crate::{
     directory::{Concerned, Directory},
+    usecase::principals,
     views::KnownAs,
 };
 
 /// Changes that may wait are announced together after so long.
 const COALESCE: Duration = Duration::from_millis(10);
+
+/// Versions of grants that are kept without asking which are over.
+const FEW_VERSIONS: usize = 1_024;
 
 /// One change of what gates see.
 #[derive(Debug, Clone)]
@@ -89,6 +93,8 @@ pub(crate) struct Publisher {
 struct Live {
     /// The newest version published of each grant, until its window closes.
     grant_versions: HashMap<GrantId, (u32, Timestamp)>,
+    /// So many of them there may be before those that are over are looked for.
+    most_versions: usize,
     grants: HashMap<GrantId, Arc<Grant>>,
     sign_ins: HashMap<SignInId, Arc<SignIn>>,
     /// Ended before they came: they must not come any more.
@@ -172,6 +178,19 @@ impl Publisher {
         let mut own: Vec<_> = own.cloned().collect();
         own.sort_by_key(|sign_in| std::cmp::Reverse(sign_in.id));
         own
+    }
+
+    /// The sign-ins for which `is_wanted` holds.
+    pub(crate) fn sign_ins_where(&self, is_wanted: impl Fn(&SignIn) -> bool) -> Vec<Arc<SignIn>> {
+        self.live().sign_ins.values().filter(|sign_in| is_wanted(sign_in)).cloned().collect()
+    }
+
+    /// Those with `name`, in lower case, in their name or id; `None` if they are more than `most`.
+    pub(crate) fn called(&self, name: &str, most: usize) -> Option<Vec<PrincipalId>> {
+        let live = self.live();
+        let called = live.principals.values().filter(|known| principals::is_called(known, name));
+        let ids: Vec<_> = called.take(most + 1).map(|known| known.id.clone()).collect();
+        (ids.len() <= most).then_some(ids)
     }
 
     pub(crate) fn children_of(&self, parent: SignInId) -> Vec<Arc<SignIn>> {
@@ -296,7 +315,11 @@ impl Live {
         if known.is_some_and(|(version, _)| *version >= grant.version) {
             return snapshot;
         }
-        self.grant_versions.retain(|_, (_, expires_at)| *expires_at > now);
+        // Not each time: one change must not cost more, the more grants there are.
+        if self.grant_versions.len() >= self.most_versions {
+            self.grant_versions.retain(|_, (_, expires_at)| *expires_at > now);
+            self.most_versions = (self.grant_versions.len() * 2).max(FEW_VERSIONS);
+        }
         self.grant_versions.insert(grant.id, (grant.version, grant.expires_at));
         let grant = Arc::new(grant);
         if grant.is_over(now) {

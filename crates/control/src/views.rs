@@ -312,6 +312,8 @@ pub struct AccessRequestView {
 pub enum AccessRequestFilter {
     /// The caller's own.
     Mine,
+    /// The caller's own that somebody is yet to answer; they come in one part.
+    MineWaiting,
     /// Those that the caller could review now.
     ToReview,
     /// All that the caller may see.

@@ -65,7 +65,7 @@ impl EmergenciesPage {
         let mut to_review = control.access_requests(op, AccessRequestFilter::ToReview).await?;
         to_review.retain(is_open);
         to_review.truncate(SHOWN);
-        let mut mine = control.access_requests(op, AccessRequestFilter::Mine).await?;
+        let mut mine = control.access_requests(op, AccessRequestFilter::MineWaiting).await?;
         mine.retain(is_open);
         mine.truncate(SHOWN);
         let mut offered: Vec<Offer> = Vec::new();

@@ -29,6 +29,7 @@ pub(crate) mod notices;
 pub(crate) mod once;
 pub(crate) mod origins;
 pub(crate) mod overview;
+pub(crate) mod part;
 pub(crate) mod parting;
 pub(crate) mod passkeys;
 pub(crate) mod powers;

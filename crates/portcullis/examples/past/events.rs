@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
-use portcullis_log::{CoreJournal, Log, LogOptions};
+use portcullis_log::{CoreJournal, HealthState, Log, LogHandle, LogOptions};
 use portcullis_model::{
     Attempt, BundleDigest, BundleStamp, ClassName, Clock, Entropy, GrantId, InstanceName,
     InvalidName, OperationName, Outcome, PolicyId, PrincipalId, PrincipalKind, RecordLevel,
@@ -20,6 +20,9 @@ pub(crate) const OPERATIONS: [&str; 4] = [
     "payments.createRefund",
     "payments.createPayout",
 ];
+
+/// Events after which one is waited for.
+const TOGETHER: u64 = 256;
 
 /// A record that is to be written.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +67,9 @@ impl Past {
             let mut stored = stored.iter().peekable();
             for n in 0..self.count {
                 let now = self.at(n);
+                if n.is_multiple_of(TOGETHER) {
+                    caught_up(&handle).await;
+                }
                 while let Some(one) = stored.next_if(|one| one.event.time <= now) {
                     waiting.push((one.seq, handle.append(&one.event)));
                 }
@@ -78,7 +84,7 @@ impl Past {
         })
     }
 
-    /// Writes attempt `n`; every 256th waits until it and those before are written.
+    /// Writes attempt `n`; the first of each [`TOGETHER`] waits until it and those before are written.
     async fn attempt(&self, journal: &CoreJournal, words: &Words, n: u64) -> Result<(), Fault> {
         let drawn = mixed(n);
         let principal =
@@ -129,13 +135,20 @@ impl Past {
             revealed: if drawn.is_multiple_of(4999) { &revealed } else { &[] },
             ..Outcome::default()
         };
-        if n.is_multiple_of(256) {
+        if n.is_multiple_of(TOGETHER) {
             journal.intent(&attempt, RecordLevel::Standard)?.await?;
             journal.outcome(attempt.request, &outcome);
         } else {
             journal.refused(&attempt, &outcome)?;
         }
         Ok(())
+    }
+}
+
+/// Until the log takes more: what writes faster than it is sequenced is refused.
+async fn caught_up(log: &LogHandle) {
+    while log.health().state() == HealthState::Behind {
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

@@ -71,7 +71,7 @@ pub(crate) async fn the_same_is_asked_once_while_it_waits(store: Shared) {
     let moved = Change::MoveAccessRequest { request: withdrawn, seen_reviews: 0 };
     store.commit(vec![moved]).await.unwrap();
     store.commit(vec![add(again)]).await.unwrap();
-    let own = store.access_requests(AccessRequests::Of(made::id("ana")), 10).await.unwrap();
+    let own = store.access_requests(AccessRequests::Of(made::id("ana"), None), 10).await.unwrap();
     assert_eq!(own.len(), 3);
 }
 
@@ -165,7 +165,7 @@ pub(crate) async fn an_ended_grant_stays_ended(store: Shared) {
         let back = Change::MoveGrant { grant: grant.clone(), seen_version };
         assert!(is_conflict(&store.commit(vec![back]).await));
     }
-    assert_eq!(store.grants(Grants::Of(made::id("ana")), 10).await.unwrap().len(), 1);
+    assert_eq!(store.grants(Grants::Of(made::id("ana"), None), 10).await.unwrap().len(), 1);
 }
 
 pub(crate) async fn a_sign_in_takes_its_children_with_it(store: Shared) {
