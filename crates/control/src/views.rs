@@ -24,7 +24,7 @@ use portcullis_model::{
 };
 
 pub use self::content::{ContentState, ContentView, ErasureView};
-pub use policies::{BundleText, BundleView, Explain, Explanation};
+pub use policies::{BundleText, BundleView, CaseFailure, Explain, Explanation, PolicyTests};
 pub use portcullis_model::EventFilter;
 pub use portcullis_store::{StoredEmail, StoredGroup, StoredName, StoredUser};
 

@@ -32,6 +32,7 @@ pub(crate) mod overview;
 pub(crate) mod part;
 pub(crate) mod parting;
 pub(crate) mod passkeys;
+pub(crate) mod policy_tests;
 pub(crate) mod powers;
 pub(crate) mod principals;
 pub(crate) mod proofs;

@@ -130,7 +130,7 @@ impl Past {
         let revealed = [Revealed { class: &words.class, grant: Some(grant(n)) }];
         let outcome = Outcome {
             status: if denied { 403 } else { 200 },
-            latency_us: 300 + drawn % 1_500,
+            latency_us: 200 + (drawn % 1_000 << (drawn / 1_000 % 10)),
             answered_by: Some(answered_by),
             revealed: if drawn.is_multiple_of(4999) { &revealed } else { &[] },
             ..Outcome::default()

@@ -383,7 +383,8 @@ fn a_review_on_the_console_is_signed_with_a_passkey_registered_there() {
     payments.house.people.browsers().seat(&lea());
     let at = |path: &str| json!({"do": "goto", "url": format!("{}{path}", origin(&payments))});
     let page = format!("/requests/{}", id(&request));
-    let press = |button: &str, until: &str| json!({"do": "press", "button": button, "until": until});
+    let press =
+        |button: &str, until: &str| json!({"do": "press", "button": button, "until": until});
     let pictures = Path::new(env!("CARGO_TARGET_TMPDIR")).join("console");
     std::fs::create_dir_all(&pictures).unwrap();
     let picture = |name: &str, width: u32| {
@@ -418,7 +419,8 @@ fn a_review_on_the_console_is_signed_with_a_passkey_registered_there() {
     says(approved, &["approved by", "fine by me"]);
     assert_eq!(ben.refund(1).status, 200);
     let event = payments.event("reviewed", |event| event["access_request"] == request["id"]);
-    let said = Authenticator::software(&payments).command(json!({"do": "audit", "proof": event["passkey"]}));
+    let said = Authenticator::software(&payments)
+        .command(json!({"do": "audit", "proof": event["passkey"]}));
     assert_eq!(said["statement"]["decision"], "approve", "{said:#}");
     assert_eq!(said["statement"]["note"], "fine by me", "{said:#}");
 }
