@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use portcullis_model::{
     DirectoryId, Grant, GrantId, GrantToken, Incident, IncidentId, Principal, PrincipalId,
-    Schedule, SealedId, SignIn, SignInId, TokenHash,
+    PrincipalKind, Schedule, SealedId, SignIn, SignInId, TokenHash,
 };
 use portcullis_policy::{Bundle, Snapshot};
 use portcullis_store::{StoredGroup, StoredUser};
@@ -183,6 +183,12 @@ impl Publisher {
     /// The sign-ins for which `is_wanted` holds.
     pub(crate) fn sign_ins_where(&self, is_wanted: impl Fn(&SignIn) -> bool) -> Vec<Arc<SignIn>> {
         self.live().sign_ins.values().filter(|sign_in| is_wanted(sign_in)).cloned().collect()
+    }
+
+    /// How many workloads were seen.
+    pub(crate) fn workloads(&self) -> usize {
+        let live = self.live();
+        live.principals.keys().filter(|id| id.kind == PrincipalKind::Workload).count()
     }
 
     /// Those with `name`, in lower case, in their name or id; `None` if they are more than `most`.

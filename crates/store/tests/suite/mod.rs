@@ -75,6 +75,31 @@ pub(crate) async fn the_same_is_asked_once_while_it_waits(store: Shared) {
     assert_eq!(own.len(), 3);
 }
 
+pub(crate) async fn lists_go_on_after_what_was_seen(store: Shared) {
+    for n in 1..=5 {
+        let request = made::request(n, "ana", &format!("payments.op{n}"));
+        let granted = Change::AddGrant(made::grant(n, n, None));
+        store.commit(vec![add(request), granted]).await.unwrap();
+    }
+    let ids = |grants: Vec<portcullis_model::Grant>| {
+        grants.iter().map(|grant| grant.id.to_bits()).collect::<Vec<_>>()
+    };
+    let fourth = GrantId::from_bits(4);
+    let own = Grants::Of(made::id("ana"), Some(fourth));
+    assert_eq!(ids(store.grants(own, 2).await.unwrap()), [3, 2]);
+    assert_eq!(ids(store.grants(Grants::Newest(Some(fourth)), 9).await.unwrap()), [3, 2, 1]);
+    assert_eq!(ids(store.grants(Grants::InForceOf(made::id("ana")), 2).await.unwrap()), [5, 4]);
+    let ended = made::grant(5, 5, None).end(now(), GrantEnd::Revoked, None).unwrap();
+    store.commit(vec![Change::MoveGrant { grant: ended, seen_version: 0 }]).await.unwrap();
+    assert_eq!(ids(store.grants(Grants::InForceOf(made::id("ana")), 2).await.unwrap()), [4, 3]);
+    assert_eq!(ids(store.grants(Grants::InForceOf(made::id("ben")), 2).await.unwrap()), []);
+    let third = Some(AccessRequestId::from_bits(3));
+    for which in [AccessRequests::Of(made::id("ana"), third), AccessRequests::Newest(third)] {
+        let found = store.access_requests(which, 9).await.unwrap();
+        assert_eq!(found.iter().map(|one| one.id.to_bits()).collect::<Vec<_>>(), [2, 1]);
+    }
+}
+
 pub(crate) async fn no_more_wait_than_may(store: Shared) {
     for n in 0..3 {
         let request = made::request(n, "ana", &format!("payments.op{n}"));
