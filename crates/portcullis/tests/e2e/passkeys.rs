@@ -385,7 +385,7 @@ fn a_review_on_the_console_is_signed_with_a_passkey_registered_there() {
     let page = format!("/requests/{}", id(&request));
     let press =
         |button: &str, until: &str| json!({"do": "press", "button": button, "until": until});
-    let pictures = Path::new(env!("CARGO_TARGET_TMPDIR")).join("console");
+    let pictures = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../screenshots");
     std::fs::create_dir_all(&pictures).unwrap();
     let picture = |name: &str, width: u32| {
         let file = pictures.join(format!("{name}-{width}.png"));
