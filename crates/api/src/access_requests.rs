@@ -29,7 +29,7 @@ use crate::{
     error::Answer,
     extract::{Body, Search, named},
     idempotency::IDEMPOTENCY_KEY,
-    page::{self, PageQuery},
+    page,
     parts::Shared,
 };
 

@@ -316,6 +316,8 @@ pub enum AccessRequestFilter {
     MineWaiting,
     /// Those that the caller could review now.
     ToReview,
+    /// Of these, the emergencies that nobody has looked at since.
+    ToReviewAfterwards,
     /// All that the caller may see.
     All,
 }

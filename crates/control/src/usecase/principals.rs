@@ -134,7 +134,7 @@ fn whole(core: &Core, op: &OpContext, seen: &[SeenPrincipal]) -> Vec<PrincipalVi
     seen.iter().map(view).collect()
 }
 
-fn allowed(core: &Core, op: &OpContext) -> Result<(), ControlError> {
+fn allowed(core: &Core, op: &OpContext) -> Result<()> {
     rights::caller(op)?;
     if !rights::may_view_audit(&core.snapshot(), op) && !rights::may_review_anything(core, op) {
         let why = "seeing who there is takes `viewAudit`, or the right to review something";

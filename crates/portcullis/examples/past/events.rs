@@ -67,13 +67,10 @@ impl Past {
             let mut stored = stored.iter().peekable();
             for n in 0..self.count {
                 let now = self.at(n);
-                if n.is_multiple_of(TOGETHER) {
-                    caught_up(&handle).await;
-                }
                 while let Some(one) = stored.next_if(|one| one.event.time <= now) {
                     waiting.push((one.seq, handle.append(&one.event)));
                 }
-                self.attempt(&journal, &words, n).await?;
+                self.attempt((&handle, &journal), &words, n).await?;
             }
             waiting.extend(stored.map(|one| (one.seq, handle.append(&one.event))));
             let mut marks = Vec::new();
@@ -84,8 +81,14 @@ impl Past {
         })
     }
 
-    /// Writes attempt `n`; the first of each [`TOGETHER`] waits until it and those before are written.
-    async fn attempt(&self, journal: &CoreJournal, words: &Words, n: u64) -> Result<(), Fault> {
+    /// Writes attempt `n`, as soon as the log takes it; the first of each [`TOGETHER`] waits until it and those
+    /// before are written.
+    async fn attempt(
+        &self,
+        (log, journal): (&LogHandle, &CoreJournal),
+        words: &Words,
+        n: u64,
+    ) -> Result<(), Fault> {
         let drawn = mixed(n);
         let principal =
             PrincipalId::new(PrincipalKind::User, "corp", &format!("u{}", drawn % PEOPLE));
@@ -135,13 +138,26 @@ impl Past {
             revealed: if drawn.is_multiple_of(4999) { &revealed } else { &[] },
             ..Outcome::default()
         };
-        if n.is_multiple_of(TOGETHER) {
-            journal.intent(&attempt, RecordLevel::Standard)?.await?;
-            journal.outcome(attempt.request, &outcome);
-        } else {
-            journal.refused(&attempt, &outcome)?;
+        loop {
+            caught_up(log).await;
+            let written = if n.is_multiple_of(TOGETHER) {
+                match journal.intent(&attempt, RecordLevel::Standard) {
+                    Ok(recorded) => recorded.await,
+                    Err(broken) => Err(broken),
+                }
+            } else {
+                journal.refused(&attempt, &outcome)
+            };
+            match (written, log.health().state()) {
+                (Ok(()), _) if n.is_multiple_of(TOGETHER) => {
+                    journal.outcome(attempt.request, &outcome);
+                    return Ok(());
+                }
+                (Ok(()), _) => return Ok(()),
+                (Err(_), HealthState::Behind | HealthState::Working) => {}
+                (Err(broken), state) => return Err(format!("{broken}: {state:?}").into()),
+            }
         }
-        Ok(())
     }
 }
 

@@ -150,7 +150,7 @@ fn what_the_tests_beside_the_policies_found_is_on_their_page() {
     console.desk.house.write_policy("desk.test.yaml", TESTS);
     let page = until(&mut console, "1 of 2 tests fail");
     assert!(page.contains("strangers do, &lt;b&gt;too&lt;/b&gt;"), "{page}");
-    assert!(page.contains("desk.test.yaml:7"), "{page}");
+    assert!(page.contains("desk.test.yaml</bdi>:7"), "{page}");
     let right = TESTS.replace(
         "eve, operation: desk.GET, expect: permit",
         "eve, operation: desk.GET, expect: deny",

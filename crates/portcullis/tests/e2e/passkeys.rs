@@ -416,7 +416,7 @@ fn a_review_on_the_console_is_signed_with_a_passkey_registered_there() {
     assert_eq!(ben.refund(1).status, 403);
     chromium.command(json!({"do": "verify", "user": true}));
     let approved = chromium.command(press("Sign with my passkey", "Your answer is on record"));
-    says(approved, &["approved by", "fine by me"]);
+    says(approved, &["signed with a passkey", "fine by me"]);
     assert_eq!(ben.refund(1).status, 200);
     let event = payments.event("reviewed", |event| event["access_request"] == request["id"]);
     let said = Authenticator::software(&payments)

@@ -26,7 +26,13 @@ pub(crate) async fn part(
     let (found, next) = match filter {
         AccessRequestFilter::Mine => mine(core, op, before, limit).await?,
         AccessRequestFilter::MineWaiting => (mine_waiting(core, op).await?, None),
-        AccessRequestFilter::ToReview => to_review(core, op, before, limit).await?,
+        AccessRequestFilter::ToReview => {
+            let which = vec![AccessRequests::Pending, AccessRequests::ToReviewAfterwards];
+            to_review(core, op, which, before, limit).await?
+        }
+        AccessRequestFilter::ToReviewAfterwards => {
+            to_review(core, op, vec![AccessRequests::ToReviewAfterwards], before, limit).await?
+        }
         AccessRequestFilter::All => all(core, op, before, limit).await?,
     };
     let waiting = found.iter().filter(|request| waits(request)).count();
@@ -43,7 +49,8 @@ pub(crate) async fn part(
 
 /// How many wait for the caller's answer; no more than `most` are counted.
 pub(crate) async fn count_to_review(core: &Core, op: &OpContext, most: usize) -> Result<usize> {
-    Ok(to_review(core, op, None, most).await?.0.len())
+    let which = vec![AccessRequests::Pending, AccessRequests::ToReviewAfterwards];
+    Ok(to_review(core, op, which, None, most).await?.0.len())
 }
 
 fn id(request: &AccessRequest) -> AccessRequestId {
@@ -78,12 +85,15 @@ async fn mine_waiting(core: &Core, op: &OpContext) -> Result<Vec<AccessRequest>>
 async fn to_review(
     core: &Core,
     op: &OpContext,
+    which: Vec<AccessRequests>,
     before: Option<AccessRequestId>,
     limit: usize,
 ) -> Result<Part<AccessRequest, AccessRequestId>> {
     rights::caller(op)?;
-    let mut waiting = core.store.access_requests(AccessRequests::Pending, LISTED).await?;
-    waiting.extend(core.store.access_requests(AccessRequests::ToReviewAfterwards, LISTED).await?);
+    let mut waiting = Vec::new();
+    for which in which {
+        waiting.extend(core.store.access_requests(which, LISTED).await?);
+    }
     waiting.sort_by_key(|request| std::cmp::Reverse(request.id));
     let snapshot = core.snapshot();
     let wanted = |request: &AccessRequest| {
