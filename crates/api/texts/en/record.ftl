@@ -132,6 +132,7 @@ record-field-met = Masked in the answer
 record-field-incident = Incident
 record-field-access_request = Access request
 record-field-sign_in = Sign-in
+record-field-content = Commitment to what was kept
 record-field-connection = Connection
 record-field-request = Request id
 record-field-source = From address

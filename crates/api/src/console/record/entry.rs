@@ -151,6 +151,7 @@ fn named(key: &str, value: &Value) -> Option<Named> {
             let (digest, generation) = (bundle.get("digest")?.as_str()?, bundle.get("generation")?);
             format!("{generation} · {digest}")
         }
+        ("content", Value::Object(kept)) => kept.get("commitment")?.as_str()?.to_owned(),
         ("revealed", Value::Object(seen)) => seen.get("class")?.as_str()?.to_owned(),
         (_, Value::String(text)) => text.clone(),
         (_, other) => other.to_string(),
