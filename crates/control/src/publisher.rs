@@ -5,7 +5,7 @@
 //! than what was published already is left out.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -28,9 +28,6 @@ use crate::{
 
 /// Changes that may wait are announced together after so long.
 const COALESCE: Duration = Duration::from_millis(10);
-
-/// Versions of grants that are kept without asking which are over.
-const FEW_VERSIONS: usize = 1_024;
 
 /// One change of what gates see.
 #[derive(Debug, Clone)]
@@ -93,8 +90,8 @@ pub(crate) struct Publisher {
 struct Live {
     /// The newest version published of each grant, until its window closes.
     grant_versions: HashMap<GrantId, (u32, Timestamp)>,
-    /// So many of them there may be before those that are over are looked for.
-    most_versions: usize,
+    /// The same by when their windows close: one change must not cost more, the more grants there are.
+    grant_ends: BTreeSet<(Timestamp, GrantId)>,
     grants: HashMap<GrantId, Arc<Grant>>,
     sign_ins: HashMap<SignInId, Arc<SignIn>>,
     /// Ended before they came: they must not come any more.
@@ -321,12 +318,15 @@ impl Live {
         if known.is_some_and(|(version, _)| *version >= grant.version) {
             return snapshot;
         }
-        // Not each time: one change must not cost more, the more grants there are.
-        if self.grant_versions.len() >= self.most_versions {
-            self.grant_versions.retain(|_, (_, expires_at)| *expires_at > now);
-            self.most_versions = (self.grant_versions.len() * 2).max(FEW_VERSIONS);
+        while let Some(over) = self.grant_ends.first().copied().filter(|(at, _)| *at <= now) {
+            self.grant_ends.remove(&over);
+            self.grant_versions.remove(&over.1);
         }
-        self.grant_versions.insert(grant.id, (grant.version, grant.expires_at));
+        let before = self.grant_versions.insert(grant.id, (grant.version, grant.expires_at));
+        if let Some((_, expires_at)) = before {
+            self.grant_ends.remove(&(expires_at, grant.id));
+        }
+        self.grant_ends.insert((grant.expires_at, grant.id));
         let grant = Arc::new(grant);
         if grant.is_over(now) {
             self.grants.remove(&grant.id);
