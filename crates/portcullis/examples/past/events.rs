@@ -133,32 +133,43 @@ impl Past {
         let revealed = [Revealed { class: &words.class, grant: Some(grant(n)) }];
         let outcome = Outcome {
             status: if denied { 403 } else { 200 },
-            latency_us: 200 + (drawn % 1_000 << (drawn / 1_000 % 10)),
+            latency_us: 200 + ((drawn % 1_000) << (drawn / 1_000 % 10)),
             answered_by: Some(answered_by),
             revealed: if drawn.is_multiple_of(4999) { &revealed } else { &[] },
             ..Outcome::default()
         };
-        loop {
-            caught_up(log).await;
-            let written = if n.is_multiple_of(TOGETHER) {
-                match journal.intent(&attempt, RecordLevel::Standard) {
-                    Ok(recorded) => recorded.await,
-                    Err(broken) => Err(broken),
-                }
-            } else {
-                journal.refused(&attempt, &outcome)
-            };
-            match (written, log.health().state()) {
-                (Ok(()), _) if n.is_multiple_of(TOGETHER) => {
-                    journal.outcome(attempt.request, &outcome);
-                    return Ok(());
-                }
-                (Ok(()), _) => return Ok(()),
-                (Err(_), HealthState::Behind | HealthState::Working) => {}
-                (Err(broken), state) => return Err(format!("{broken}: {state:?}").into()),
+        put(log, journal, &attempt, &outcome, n.is_multiple_of(TOGETHER)).await
+    }
+}
+
+/// Writes one attempt, as soon as the log takes it; waits until it is written if it `is_last` of some.
+async fn put(
+    log: &LogHandle,
+    journal: &CoreJournal,
+    attempt: &Attempt<'_>,
+    outcome: &Outcome<'_>,
+    is_last: bool,
+) -> Result<(), Fault> {
+    loop {
+        caught_up(log).await;
+        let written = if is_last {
+            match journal.intent(attempt, RecordLevel::Standard) {
+                Ok(recorded) => recorded.await,
+                Err(broken) => Err(broken),
             }
+        } else {
+            journal.refused(attempt, outcome)
+        };
+        match (written, log.health().state()) {
+            (Ok(()), _) => break,
+            (Err(_), HealthState::Behind | HealthState::Working) => {}
+            (Err(broken), state) => return Err(format!("{broken}: {state:?}").into()),
         }
     }
+    if is_last {
+        journal.outcome(attempt.request, outcome);
+    }
+    Ok(())
 }
 
 /// Until the log takes more: what writes faster than it is sequenced is refused.

@@ -117,8 +117,8 @@ impl Grants {
         let mut changes =
             vec![Change::AddAccessRequest { request: request.clone(), at_most: 1_000 }];
         if n < self.count {
-            let grant = self.grant(words, &request, in_force);
-            changes.extend(approved(words, request, grant, n));
+            let grant = Self::grant(words, &request, in_force);
+            changes.extend(approved(words, request, &grant, n));
         }
         changes
     }
@@ -162,7 +162,7 @@ impl Grants {
         }
     }
 
-    fn grant(&self, words: &Words, request: &AccessRequest, in_force: bool) -> Grant {
+    fn grant(words: &Words, request: &AccessRequest, in_force: bool) -> Grant {
         let starts_at = request.created_at + SignedDuration::from_mins(3);
         let lives = if in_force { 24 * 60 } else { 30 };
         let expires_at = starts_at + SignedDuration::from_mins(lives);
@@ -190,7 +190,7 @@ impl Grants {
 }
 
 /// The review of one, its grant, and the events of both.
-fn approved(words: &Words, request: AccessRequest, grant: Grant, n: u64) -> Vec<Change> {
+fn approved(words: &Words, request: AccessRequest, grant: &Grant, n: u64) -> Vec<Change> {
     let lead = REVIEWERS - 1;
     let review = Review {
         id: ReviewId::from_bits(request.id.to_bits()),
