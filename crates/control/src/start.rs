@@ -69,6 +69,8 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
         exports: parts.exports,
         alerts: parts.alerts,
         activating: tokio::sync::Mutex::new(()),
+        started: std::sync::OnceLock::new(),
+        caught_up: tokio::sync::watch::Sender::new(false),
         index: arc_swap::ArcSwapOption::empty(),
     });
     bundles::remember_who_brought(&core).await?;
@@ -85,7 +87,9 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
     bring_back(&core, recorded).await?;
     bundles::end_orphans(&core, &op, &bundle).await;
     hold::end_abandoned(&core, &op).await?;
-    let changes = vec![Change::Record(core.event(&op, EventType::Started))];
+    let started = core.event(&op, EventType::Started);
+    let _first = core.started.set(started.id);
+    let changes = vec![Change::Record(started)];
     core.settle(Settlement { changes, ..Settlement::default() }).await?;
     begin_reading(&core).await;
     content::say_what_cannot_be_read(&core).await?;
@@ -193,6 +197,7 @@ pub(crate) fn background(core: &Arc<Core>) -> JoinSet<()> {
     tasks.spawn(crate::usecase::sightings::run(Arc::clone(core)));
     tasks.spawn(crate::usecase::sealed_log::run(Arc::clone(core)));
     tasks.spawn(crate::settle::run(Arc::clone(core)));
+    tasks.spawn(crate::usecase::set_back::run(Arc::clone(core)));
     tasks.spawn(crate::usecase::retention::run(Arc::clone(core)));
     tasks.spawn(alerts::run(Arc::clone(core)));
     for export in core.exports.each() {

@@ -55,6 +55,7 @@ suite! {
     k13_what_is_erased_is_gone_and_stays_erased,
     k13_a_hold_that_is_placed_meanwhile_keeps_what_would_be_erased,
     k13_only_what_nothing_commits_to_is_swept,
+    a_legal_hold_is_known_again_from_the_record,
     a_legal_hold_is_released_once_and_so_many_are_in_force,
     nothing_is_removed_that_was_held_since_it_was_looked_at,
     events_of_what_was_removed_are_forgotten_and_no_others,

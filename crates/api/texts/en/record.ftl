@@ -29,6 +29,7 @@ record-older = Older
 record-clear = Everything
 record-csv = All of it as CSV
 record-json-lines = All of it as JSON lines
+record-parquet = All of it as Parquet
 record-on-record = That you read this is on record too.
 record-back = The record
 record-place = entry { $seq }

@@ -47,6 +47,7 @@ pub(crate) mod schedules;
 pub(crate) mod sealed;
 pub(crate) mod sealed_log;
 pub(crate) mod services;
+pub(crate) mod set_back;
 pub(crate) mod sightings;
 pub(crate) mod sign_in;
 pub(crate) mod text;
