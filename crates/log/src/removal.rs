@@ -141,9 +141,9 @@ impl Reader {
         };
         // INVARIANT: the newest record speaks for all that is gone; an older one would leave a gap that
         // nothing explains.
-        let sound = known.as_ref().is_none_or(|known| match known.seq > seq {
-            true => speaks_for(known, &next),
-            false => speaks_for(&next, known),
+        let sound = known.as_ref().is_none_or(|known| {
+            let (newer, older) = if known.seq > seq { (known, &next) } else { (&next, known) };
+            speaks_for(newer, older)
         });
         if !sound {
             let what = format!("record {seq} does not speak of all that is removed already");

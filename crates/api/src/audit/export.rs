@@ -112,9 +112,9 @@ impl File {
             Format::Json => Self::Lines,
             Format::Csv => Self::Csv { begun: false },
             Format::Parquet => {
-                let _turn = making.table()?;
+                let turn = making.table()?;
                 let table = parquet::Table::new().map_err(internal)?;
-                Self::Parquet { table: Some(Box::new(table)), _turn }
+                Self::Parquet { table: Some(Box::new(table)), _turn: turn }
             }
         })
     }

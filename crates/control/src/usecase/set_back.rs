@@ -33,7 +33,7 @@ const SOON: Duration = Duration::from_millis(100);
 const AGAIN: Duration = Duration::from_secs(5);
 const FOLLOW_EVERY: Duration = Duration::from_mins(1);
 /// How long somebody who asks for something is kept waiting.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 const NOT_YET: &str =
     "the record is still being looked through for what the store may lack; try again in a moment";

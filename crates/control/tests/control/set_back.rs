@@ -38,7 +38,8 @@ async fn legal_holds_are_placed_and_released_again_as_the_record_says() {
     let before = holds(&world).await;
     world.set_back(&copy).await;
     assert_eq!(holds(&world).await, before);
-    assert_eq!(before, [brief, since, released, stays]);
+    assert_eq!(before.len(), 4);
+    assert!([brief, since, released, stays].iter().all(|hold| before.contains(hold)), "{before:?}");
     // It stays so, and is not on record twice.
     world.crash().await;
     assert_eq!(holds(&world).await, before);
@@ -92,7 +93,10 @@ async fn nothing_is_erased_before_the_record_was_looked_through() {
     let held = world.control().holding(seq..seq + 1).await;
     assert!(matches!(held, Err(ControlError::Unavailable(_))), "{held:?}");
     world.log.broken.store(false, std::sync::atomic::Ordering::SeqCst);
-    world.until(|world| world.log.count(EventType::Started) > 1).await;
+    let begun = std::time::Instant::now();
+    while world.control().holding(seq..seq + 1).await.is_err() {
+        assert!(begun.elapsed().as_secs() < 30, "it is never looked through");
+    }
     assert!(is_there(&world, &note).await);
 }
 
