@@ -273,6 +273,8 @@ fn only_what_was_signed_is_judged(home: &Path) {
     assert_eq!(reader(left.path()).entries(SEGMENT, 1).unwrap().len(), 1, "nobody else looks");
     let error = reader(left.path()).entries_as_signed(SEGMENT, 256, &keys(home)).unwrap_err();
     assert!(error.to_string().contains("not what was signed"), "{error}");
+    let is_as_signed = |seq: &u64| reader(left.path()).entry_as_signed(*seq, &keys(home)).is_ok();
+    assert_eq!((SEGMENT..SEGMENT + 256).filter(is_as_signed).count(), 255, "one was overwritten");
     // With hashes to match.
     for tile in ["log/tile/0/256", "log/tile/1/001"] {
         let left = copied(home);
