@@ -87,13 +87,17 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
     bring_back(&core, recorded).await?;
     bundles::end_orphans(&core, &op, &bundle).await;
     hold::end_abandoned(&core, &op).await?;
-    let started = core.event(&op, EventType::Started);
-    let _first = core.started.set(started.id);
-    let changes = vec![Change::Record(started)];
-    core.settle(Settlement { changes, ..Settlement::default() }).await?;
+    say_started(&core, &op).await?;
     begin_reading(&core).await;
     content::say_what_cannot_be_read(&core).await?;
     Ok(core)
+}
+
+async fn say_started(core: &Arc<Core>, op: &OpContext) -> Result<()> {
+    let started = core.event(op, EventType::Started);
+    let _first = core.started.set(started.id);
+    let changes = vec![Change::Record(started)];
+    Ok(core.settle(Settlement { changes, ..Settlement::default() }).await?)
 }
 
 /// Those who read the record from now on begin before anybody can do anything that they would miss.
