@@ -10,7 +10,7 @@ use jiff::SignedDuration;
 use portcullis_control::{
     ControlError, OpContext,
     keeping::{KeptSegment, NotRemoved, RecordKeeper, Retention},
-    ports::{EventLog, LogEntry, LogUnavailable},
+    ports::{LogEntry, LogUnavailable},
 };
 use portcullis_model::{EventType, HoldScope, RemovalNote, RemovedRange, RequestId};
 use portcullis_store::{Change, ContentChange, Store, StoredContent};
