@@ -171,7 +171,9 @@ async fn rows(
         let Some(lines) = export.part().await? else {
             return Ok(Some(packed(move || filling.end()).await?.into()));
         };
-        lines.into_iter().for_each(|line| filling.add(line.json));
+        for line in lines {
+            filling.add(line.json);
+        }
     }
     let (filled, group) = packed(move || {
         let group = filling.group()?;
