@@ -294,7 +294,7 @@ impl Shipper {
             return Ok(());
         }
         let there = String::from_utf8_lossy(&there);
-        let shown = there.chars().filter(|c| c.is_ascii_graphic()).take(SHOWN).collect();
+        let shown = there.chars().filter(char::is_ascii_graphic).take(SHOWN).collect();
         Err(ShipError::Taken(shown))
     }
 

@@ -174,14 +174,16 @@ fn old_segments_go_when_nobody_holds_them_and_the_rest_proves_itself() {
     let said = "entries 0 to 131071 were removed by retention of 400d at ";
     old.verified(&old.log(), said);
     old.verified(old.copy.path(), said);
-    // Nobody depends on the beginning: neither a start, nor an index that is made anew. And what was put back from
-    // before is read from the record again.
-    let mut old = old;
+    nobody_depends_on_the_beginning(old, &older, said);
+}
+
+/// Neither a start, nor an index that is made anew. And what was put back from before is read from the record again.
+fn nobody_depends_on_the_beginning(mut old: Old, older: &[u8], said: &str) {
     old.payments.house.kill();
     fs::remove_file(old.payments.house.dir().join("audit/index.db")).unwrap();
     fs::remove_file(old.payments.house.dir().join("audit/shipped")).unwrap();
     let newest = fs::read(old.log().join("removed")).unwrap();
-    fs::write(old.log().join("removed"), &older).unwrap();
+    fs::write(old.log().join("removed"), older).unwrap();
     let old = old.restarted();
     old.verified(&old.log(), said);
     old.verified(old.copy.path(), said);
