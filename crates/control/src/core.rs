@@ -212,6 +212,8 @@ pub(crate) struct Core {
     /// Whether the store knows what the record says must stay.
     pub(crate) caught_up: tokio::sync::watch::Sender<bool>,
     /// Absent while there is none that can be trusted.
+    /// What the tests beside the policies found.
+    pub(crate) policy_tests: arc_swap::ArcSwapOption<crate::views::PolicyTests>,
     pub(crate) index: ArcSwapOption<Index>,
 }
 

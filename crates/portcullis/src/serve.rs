@@ -41,6 +41,7 @@ mod keys;
 mod memory;
 mod observe;
 mod passed_on;
+mod policy_tests;
 mod record_metrics;
 mod reload;
 mod sealed;
@@ -145,6 +146,7 @@ impl Running {
     pub(crate) fn start(path: &Path, checked: Checked, cores: Cores) -> Result<Self> {
         let runtime = threads()?;
         let Checked { loaded, bundle } = checked;
+        let digest = bundle.digest().clone();
         let settings = &loaded.config;
         let mut handed = handed::Handed::take(settings)?;
         let drain = settings.shutdown.drain.get();
@@ -187,7 +189,7 @@ impl Running {
             geo.keep_fresh();
             let bundles = reload::start(
                 path.to_owned(),
-                &loaded,
+                (&loaded, digest),
                 Arc::clone(&house.control),
                 (Arc::clone(certificates.upstreams()), Arc::clone(&geo)),
             )?;
