@@ -69,12 +69,9 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
         exports: parts.exports,
         alerts: parts.alerts,
         activating: tokio::sync::Mutex::new(()),
-<<<<<<< HEAD
         started: std::sync::OnceLock::new(),
         caught_up: tokio::sync::watch::Sender::new(false),
-=======
         policy_tests: arc_swap::ArcSwapOption::empty(),
->>>>>>> main
         index: arc_swap::ArcSwapOption::empty(),
     });
     bundles::remember_who_brought(&core).await?;
