@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use portcullis_model::{EventType, SealedState, SignIn};
-use portcullis_store::{AccessRequests, Change, Grants, Incidents};
+use portcullis_store::{AccessRequests, Change, Grants, Incidents, StoredBundle};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -79,11 +79,8 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
     let op = OpContext::system("start", core.now());
     if is_new {
         let source = &parts.bundle_source;
-        let by = "start";
-        let stored = bundles::stored(&bundle, source, generation, by, None, op.now())?;
-        let mut changes = bundles::activated(&core, &op, &stored);
-        changes.insert(0, Change::AddBundle(stored));
-        core.settle(Settlement { changes, ..Settlement::default() }).await?;
+        let stored = bundles::stored(&bundle, source, generation, "start", None, op.now())?;
+        activate(&core, &op, stored).await?;
     }
     bring_back(&core, recorded).await?;
     bundles::end_orphans(&core, &op, &bundle).await;
@@ -92,6 +89,14 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
     begin_reading(&core).await;
     content::say_what_cannot_be_read(&core).await?;
     Ok(core)
+}
+
+/// Brings the bundle that came with the start into the store and the record.
+async fn activate(core: &Arc<Core>, op: &OpContext, stored: StoredBundle) -> Result<()> {
+    let mut changes = bundles::activated(core, op, &stored);
+    changes.insert(0, Change::AddBundle(stored));
+    core.settle(Settlement { changes, ..Settlement::default() }).await?;
+    Ok(())
 }
 
 async fn say_started(core: &Arc<Core>, op: &OpContext) -> Result<()> {
