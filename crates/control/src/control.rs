@@ -4,6 +4,7 @@ mod closer;
 mod directory;
 mod eyes;
 mod facts;
+mod outside;
 mod policies;
 mod proofs;
 mod reading;
