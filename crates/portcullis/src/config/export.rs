@@ -219,6 +219,12 @@ pub(super) fn is_name(text: &str) -> bool {
 pub(super) fn posted_to(field: &Field<'_>) -> Option<Url> {
     match format!("webhook:{}", field.text()?).parse::<NoticeTarget>() {
         Ok(NoticeTarget::Webhook(url)) => Some(url),
+        // A name, which leads somewhere in policies alone.
+        Ok(_) => {
+            field.hide();
+            field.error("this is not a URL".into(), None);
+            None
+        }
         Err(error) => {
             field.hide();
             field.error(error.to_string().replace("webhook:", ""), None);

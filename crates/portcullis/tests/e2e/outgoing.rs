@@ -133,7 +133,8 @@ fn a_mail_is_signed_in_for_encrypted_and_says_the_same_in_both_parts() {
             "connectors: {{email: {{smtp: \"localhost:{}\", tls: {kind}, from: portcullis@corp.example, username: portcullis, password: {{file: mail}}, ca: ca.pem}}}}",
             peer.port
         );
-        let more = [("mail", PASSWORD), ("ca.pem", &ca.pem())];
+        let pem = ca.pem();
+        let more = [("mail", PASSWORD), ("ca.pem", pem.as_str())];
         let payments = tells(&setting, "email:oncall@corp.example", &more);
         let ben = payments.enter(&ben());
         let asked = asks(&ben, "<b>now</b> refunds\u{200b} stuck");
@@ -178,8 +179,8 @@ fn a_mail_that_comes_again_is_known_by_its_id_and_what_is_refused_is_set_aside()
         "connectors: {{email: {{smtp: \"localhost:{}\", from: portcullis@corp.example, username: portcullis, password: {{file: mail}}, ca: ca.pem}}}}",
         peer.port
     );
-    // A requester whose name would be a header of its own.
-    let more = [("mail", PASSWORD), ("ca.pem", &authority.pem())];
+    let pem = authority.pem();
+    let more = [("mail", PASSWORD), ("ca.pem", pem.as_str())];
     let payments = tells(&setting, "email:oncall@corp.example", &more);
     let ben = payments.enter(&ben());
     peer.now("answer 451");
