@@ -53,7 +53,7 @@ impl Decider {
 /// One system counts once, as one person does, also after a restart and under a new secret.
 fn counts_as(name: &str) -> PersonId {
     let hash = Sha256::digest(format!("{DECISIONS}:{name}"));
-    let bits = hash.iter().take(16).fold(0u128, |bits, byte| bits << 8 | u128::from(*byte));
+    let bits = hash.iter().take(16).fold(0u128, |bits, byte| (bits << 8) | u128::from(*byte));
     PersonId::from_bits(bits)
 }
 

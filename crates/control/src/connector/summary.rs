@@ -3,6 +3,8 @@
 //! Nothing of what a request carries is in it: not its path, its parameters or its body, which may hold
 //! secrets, and whoever reads a channel need not be a reviewer. The digest says which request it is.
 
+use std::fmt::Write;
+
 use portcullis_model::AccessRequest;
 
 use super::text::visible;
@@ -98,7 +100,7 @@ fn listed(all: impl Iterator<Item = String>) -> String {
     let shown = different.iter().take(LISTED).map(|one| visible(one, SHORT));
     let mut text = shown.collect::<Vec<_>>().join(", ");
     if more > 0 {
-        text.push_str(&format!(" … (truncated: {more} more)"));
+        let _infallible = write!(text, " … (truncated: {more} more)");
     }
     text
 }

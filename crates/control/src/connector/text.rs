@@ -1,5 +1,7 @@
 //! Text that somebody else wrote, as it may stand in a message.
 
+use std::fmt::Write;
+
 use portcullis_model::misleads;
 
 /// `text` on one line, with what misleads made visible: `a⟨U+000A⟩b`. What is longer than `most` characters is
@@ -9,14 +11,14 @@ pub fn visible(text: &str, most: usize) -> String {
     let mut characters = text.chars();
     for c in characters.by_ref().take(most) {
         if misleads(c) {
-            shown.push_str(&format!("⟨U+{:04X}⟩", u32::from(c)));
+            let _infallible = write!(shown, "⟨U+{:04X}⟩", u32::from(c));
         } else {
             shown.push(c);
         }
     }
     let left = characters.count();
     if left > 0 {
-        shown.push_str(&format!(" … (truncated: {left} more characters)"));
+        let _infallible = write!(shown, " … (truncated: {left} more characters)");
     }
     shown
 }

@@ -225,7 +225,7 @@ impl Reader {
         if !is_old && self.tries.1 < MOST_REFUSALS {
             return Err(Trouble::Sink(why, rest.unwrap_or_default()));
         }
-        self.set_aside(message, next, why.clone()).await?;
+        self.set_aside(message, next, &why).await?;
         // One that is down is asked for each of them, further and further apart.
         if again { Err(Trouble::Sink(why, rest.unwrap_or_default())) } else { Ok(()) }
     }
@@ -235,14 +235,14 @@ impl Reader {
         &mut self,
         message: &Outgoing,
         next: u64,
-        why: String,
+        why: &str,
     ) -> std::result::Result<(), Trouble> {
         let op = OpContext::system("export", self.core.now());
         let receiver = self.export.spec.reader();
         let mut event = self.core.event(&op, EventType::DeliverySetAside);
         event.detail = Some(format!("{receiver}: {} {}: {why}", message.kind, message.id));
         let aside =
-            undelivered::event(&self.core, &op, receiver, message, self.tries.0, why.clone());
+            undelivered::event(&self.core, &op, receiver, message, self.tries.0, why.to_owned());
         let cursor = ExportCursor { next, ..self.cursor.clone() };
         let advance = ExportChange::Advance { cursor: cursor.clone(), seen: self.stored };
         let changes = vec![Change::Export(Box::new(advance)), aside, Change::Record(event)];

@@ -85,11 +85,11 @@ async fn tell(core: &Arc<Core>, id: NoticeId) -> Result<()> {
             return settled(core, vec![Change::Notice(NoticeChange::End(id))]).await;
         }
         let why = "it did not answer as long as the access request waited";
-        return failed(core, &op, notice, &request, why.to_owned()).await;
+        return failed(core, &op, &notice, &request, why.to_owned()).await;
     }
     let target = match notice.target.parse::<NoticeTarget>() {
         Ok(target) => target,
-        Err(error) => return failed(core, &op, notice, &request, error.to_string()).await,
+        Err(error) => return failed(core, &op, &notice, &request, error.to_string()).await,
     };
     let receiver = target.in_short();
     if let Err(free) = core.paces.turn(&receiver, op.now()) {
@@ -107,7 +107,7 @@ async fn tell(core: &Arc<Core>, id: NoticeId) -> Result<()> {
         Err(NotDelivered { why, again, rest }) => {
             let next = core.paces.failed(&receiver, rest, op.now());
             if !again || op.now().duration_since(begun(id)) >= LONGEST_TELLING {
-                return failed(core, &op, notice, &request, why).await;
+                return failed(core, &op, &notice, &request, why).await;
             }
             tracing::warn!(target = receiver, %why, "somebody is not told yet");
             later(core, notice, next).await
@@ -138,7 +138,7 @@ async fn arrived(
 async fn failed(
     core: &Arc<Core>,
     op: &OpContext,
-    notice: StoredNotice,
+    notice: &StoredNotice,
     request: &AccessRequest,
     why: String,
 ) -> Result<()> {
@@ -148,7 +148,7 @@ async fn failed(
     access_requests::describe(&mut event, request);
     event.detail = Some(format!("{receiver}: {why}"));
     let ended = vec![Change::Notice(NoticeChange::End(notice.id)), Change::Record(event)];
-    let aside = undelivered::notice(core, op, &notice, receiver, why);
+    let aside = undelivered::notice(core, op, notice, receiver, why);
     let changes = ended.iter().cloned().chain([aside]).collect();
     match core.settle(Settlement { changes, ..Settlement::default() }).await {
         // The list is full of what nobody looks at: the record says it, and it is not kept beside.

@@ -60,7 +60,9 @@ pub(super) fn digest(source: &BundleSource) -> BundleDigest {
     // What has neither keeps the name that it had before there were such.
     if !receivers.is_empty() {
         hash.list(receivers.len());
-        receivers.iter().for_each(|receiver| hash.text(receiver));
+        for receiver in receivers {
+            hash.text(receiver);
+        }
     }
     if *decisions {
         hash.flag(true);
