@@ -8,7 +8,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
-use portcullis_identity::{AuthMethod, RelyingParty};
+use portcullis_identity::{AuthMethod, Deciders, RelyingParty};
 use portcullis_model::{
     Clock, Entropy, Event, EventId, EventType, GrantId, PrincipalId, Secret, SignInId, TokenHash,
     Window,
@@ -29,6 +29,7 @@ use crate::{
     holds::Holds,
     keeping::Retention,
     outbox::Outbox,
+    paces::Paces,
     ports::{EventLog, Notifier, PeopleProvider, WorkloadVerifier},
     publisher::Publisher,
     rate::RateLimits,
@@ -74,6 +75,10 @@ pub struct Settings {
     pub index: Option<PathBuf>,
     /// How long the record is kept, and by what it is removed; for ever without.
     pub retention: Option<Retention>,
+    /// What links to pages of control begin with.
+    pub base_url: String,
+    /// The systems whose decisions are accepted.
+    pub deciders: Deciders,
 }
 
 /// Who vouches for people, as `whoami --explain` says it.
@@ -134,6 +139,8 @@ impl Default for Settings {
             content_keys: ContentKeys::default(),
             index: None,
             retention: None,
+            base_url: String::new(),
+            deciders: Deciders::default(),
             relying_party: None,
         }
     }
@@ -203,6 +210,10 @@ pub(crate) struct Core {
     pub(crate) rechecks: tokio::sync::Semaphore,
     /// How many people are told at one time.
     pub(crate) telling: tokio::sync::Semaphore,
+    /// How fast each of them is.
+    pub(crate) paces: Paces,
+    /// Keeps those who cannot prove who they are from filling the record.
+    pub(crate) decision_rates: RateLimits,
     pub(crate) exports: Exports,
     pub(crate) alerts: Alerts,
     /// Held while a bundle is activated: generations have one order.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use portcullis_model::{EventType, SealedState, SignIn};
-use portcullis_store::{AccessRequests, Change, Grants, Incidents, StoredBundle};
+use portcullis_model::{EventType, Principal, SealedState, SignIn};
+use portcullis_store::{AccessRequests, Change, Grants, Incidents, Person, StoredBundle};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -25,6 +25,8 @@ const REFUSALS_PER_SECOND: u32 = 10;
 const RECHECKS: usize = 8;
 /// People who are told of access requests at one time.
 const TOLD: usize = 8;
+/// So many decisions of one system that are not taken go on record.
+const DECISIONS_REFUSED_PER_MINUTE: u32 = 60;
 /// Access requests of one requester that begin to wait. More than may wait, so that it is felt only by
 /// who takes back and asks again.
 const ASKS_PER_MINUTE: u32 = 40;
@@ -65,6 +67,8 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
         provider_tokens: crate::usecase::recheck::ProviderTokens::default(),
         rechecks: tokio::sync::Semaphore::new(RECHECKS),
         telling: tokio::sync::Semaphore::new(TOLD),
+        paces: crate::paces::Paces::default(),
+        decision_rates: RateLimits::new(DECISIONS_REFUSED_PER_MINUTE, 60),
         notifier: parts.notifier,
         exports: parts.exports,
         alerts: parts.alerts,
@@ -75,6 +79,7 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
         index: arc_swap::ArcSwapOption::empty(),
     });
     bundles::remember_who_brought(&core).await?;
+    know_deciders(&core).await?;
     let recorded = replay(&core).await?;
     let op = OpContext::system("start", core.now());
     if is_new {
@@ -96,6 +101,16 @@ async fn activate(core: &Arc<Core>, op: &OpContext, stored: StoredBundle) -> Res
     let mut changes = bundles::activated(core, op, &stored);
     changes.insert(0, Change::AddBundle(stored));
     core.settle(Settlement { changes, ..Settlement::default() }).await?;
+    Ok(())
+}
+
+/// A system that reviews counts as one, like a person: the store wants to know of it.
+async fn know_deciders(core: &Core) -> Result<()> {
+    let counted = core.settings.deciders.each().filter_map(|decider| decider.principal().person);
+    let known = counted.map(|id| Change::AddPerson(Person { id, email: None })).collect::<Vec<_>>();
+    if !known.is_empty() {
+        core.store.commit(known).await?;
+    }
     Ok(())
 }
 
@@ -140,6 +155,9 @@ async fn bring_back(core: &Arc<Core>, recorded: bool) -> Result<()> {
     core.publisher.publish(users.chain(groups).chain(revoked).collect(), core.now());
     for principal in core.store.principals().await? {
         effects.push(Effect::Principal(principal));
+    }
+    for decider in core.settings.deciders.each() {
+        effects.push(Effect::Principal(Principal::clone(decider.principal())));
     }
     let mut sign_ins = core.store.sign_ins().await?;
     // Parents first: a child without its parent is not published.

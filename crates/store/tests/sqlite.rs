@@ -54,6 +54,7 @@ suite! {
     e35_what_was_opened_comes_in_once,
     a_reader_of_the_record_goes_on_from_where_it_was,
     habits_and_firings_are_kept_until_they_are_forgotten,
+    what_was_not_taken_is_kept_once_and_up_to_a_bound,
     k13_what_is_erased_is_gone_and_stays_erased,
     k13_a_hold_that_is_placed_meanwhile_keeps_what_would_be_erased,
     k13_only_what_nothing_commits_to_is_swept,
