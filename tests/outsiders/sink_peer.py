@@ -7,7 +7,7 @@
 Prints its port (PORT 0: one that is free), then a JSON object for each thing that came. Posts are verified by the
 library of the Standard Webhooks specification, which also judges their time; syslog is taken apart by RFC 5424
 and the octet counts of RFC 5425. Lines on standard input change what it does from then on: `answer 503`,
-`answer 302` (with a Location of its own), `answer 200`; `close` ends connections at their end as RFC 5425
+`answer 302` (with a Location of its own), `answer 200`, `rest 2` (429 with Retry-After: 2); `close` ends connections at their end as RFC 5425
 says, `keep` does not, and `drop` closes them at once, without reading, until the next line.
 """
 
@@ -20,7 +20,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 LOCK = threading.Lock()
-STATE = {"answer": 200, "close": True, "drop": False}
+STATE = {"answer": 200, "rest": None, "close": True, "drop": False}
 SYSLOG = re.compile(
     r"<(\d{1,3})>1 (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z) ([!-~]{1,255}) ([!-~]{1,48}) (-|[!-~]{1,128}) "
     r"([!-~]{1,32}) (-|(?:\[[!-~]{1,32}(?: [!-~]{1,32}=\"(?:[^\"\\\]]|\\[\"\\\]])*\")*\])+) (.*)",
@@ -37,11 +37,28 @@ def listen():
     for line in sys.stdin:
         word, _, rest = line.strip().partition(" ")
         if word == "answer":
+            STATE["rest"] = None
             STATE["answer"] = int(rest)
+        elif word == "rest":
+            STATE.update(answer=429, rest=rest)
         elif word in ("close", "keep"):
             STATE["close"] = word == "close"
         STATE["drop"] = word == "drop"
         print("now " + line.strip(), flush=True)
+
+
+def cloud_event(headers, body):
+    """What the SDK of CloudEvents makes of it; nothing where it says that it is none."""
+    if not headers.get("content-type", "").startswith("application/cloudevents+json"):
+        return None
+    from cloudevents.core.bindings.http import HTTPMessage, from_http_event
+
+    try:
+        event = from_http_event(HTTPMessage(headers=headers, body=body))
+        return {"type": event.get_type(), "id": event.get_id(), "source": event.get_source(),
+                "subject": event.get_subject(), "data": event.get_data()}
+    except Exception as error:  # whatever it is, the event is none
+        return {"wrong": f"{type(error).__name__}: {error}"}
 
 
 class Posts(BaseHTTPRequestHandler):
@@ -66,8 +83,11 @@ class Posts(BaseHTTPRequestHandler):
             authorization=headers.get("authorization"),
             path=self.path,
             body=json.loads(body),
+            cloud=cloud_event(headers, body),
         )
         self.send_response(answer)
+        if STATE["rest"]:
+            self.send_header("Retry-After", STATE["rest"])
         if answer == 302:
             self.send_header("Location", f"http://127.0.0.1:{self.server.server_address[1]}/elsewhere")
         self.send_header("Content-Length", "0")

@@ -7,6 +7,7 @@ use axum::{
 };
 use jiff::Timestamp;
 use portcullis_control::{
+    ControlError,
     alerts::RuleView,
     export::{Form, SinkView},
 };
@@ -22,7 +23,7 @@ use crate::{caller::Caller, error::Answer, parts::Shared};
 pub struct SinkBody {
     /// Its name in configuration.
     pub name: String,
-    /// `export` or `webhook`.
+    /// `export`, `webhook` (for alerts) or `lifecycle`.
     pub kind: String,
     /// Where it leads, without anything secret.
     pub place: String,
@@ -154,7 +155,13 @@ pub(crate) async fn test_export(
     State(api): State<Shared>,
     Path(name): Path<String>,
 ) -> Answer<StatusCode> {
-    api.control.test_sink(&op, Form::Ocsf, &name).await?;
+    // A webhook under `connectors` never has the name of a sink.
+    let sink = api.control.test_sink(&op, Form::Ocsf, &name).await;
+    if let Err(ControlError::NotFound(_)) = sink {
+        api.control.test_sink(&op, Form::Standard, &name).await?;
+    } else {
+        sink?;
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 

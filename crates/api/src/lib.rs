@@ -15,6 +15,8 @@ pub mod bundle;
 pub(crate) mod caller;
 pub mod connections;
 mod console;
+pub mod decisions;
+pub mod deliveries;
 pub mod device;
 pub(crate) mod edge;
 pub(crate) mod error;
@@ -26,6 +28,7 @@ pub mod grants;
 mod idempotency;
 pub mod incidents;
 pub mod legal_holds;
+pub mod making;
 mod openapi;
 pub mod operations;
 pub mod page;
@@ -113,6 +116,8 @@ fn documented() -> OpenApiRouter<Shared> {
         .merge(proofs::routes())
         .merge(evidence::routes())
         .merge(exports::routes())
+        .merge(deliveries::routes())
+        .merge(decisions::routes())
         .merge(bundle::routes())
         .merge(policy::routes())
         .merge(events::routes())

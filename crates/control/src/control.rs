@@ -5,6 +5,7 @@ mod directory;
 mod eyes;
 mod facts;
 mod lists;
+mod outside;
 mod policies;
 mod proofs;
 mod reading;

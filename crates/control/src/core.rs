@@ -1,10 +1,14 @@
 //! What every use case works with.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
-use portcullis_identity::{AuthMethod, RelyingParty};
+use portcullis_identity::{AuthMethod, Deciders, RelyingParty};
 use portcullis_model::{
     Clock, Entropy, Event, EventId, EventType, GrantId, PrincipalId, Secret, SignInId, TokenHash,
     Window,
@@ -25,6 +29,7 @@ use crate::{
     holds::Holds,
     keeping::Retention,
     outbox::Outbox,
+    paces::Paces,
     ports::{EventLog, Notifier, PeopleProvider, WorkloadVerifier},
     publisher::Publisher,
     rate::RateLimits,
@@ -70,6 +75,10 @@ pub struct Settings {
     pub index: Option<PathBuf>,
     /// How long the record is kept, and by what it is removed; for ever without.
     pub retention: Option<Retention>,
+    /// What links to pages of control begin with.
+    pub base_url: String,
+    /// The systems whose decisions are accepted.
+    pub deciders: Deciders,
 }
 
 /// Who vouches for people, as `whoami --explain` says it.
@@ -130,6 +139,8 @@ impl Default for Settings {
             content_keys: ContentKeys::default(),
             index: None,
             retention: None,
+            base_url: String::new(),
+            deciders: Deciders::default(),
             relying_party: None,
         }
     }
@@ -199,10 +210,18 @@ pub(crate) struct Core {
     pub(crate) rechecks: tokio::sync::Semaphore,
     /// How many people are told at one time.
     pub(crate) telling: tokio::sync::Semaphore,
+    /// How fast each of them is.
+    pub(crate) paces: Paces,
+    /// Keeps those who cannot prove who they are from filling the record.
+    pub(crate) decision_rates: RateLimits,
     pub(crate) exports: Exports,
     pub(crate) alerts: Alerts,
     /// Held while a bundle is activated: generations have one order.
     pub(crate) activating: tokio::sync::Mutex<()>,
+    /// The event that says that this process started.
+    pub(crate) started: OnceLock<EventId>,
+    /// Whether the store knows what the record says must stay.
+    pub(crate) caught_up: tokio::sync::watch::Sender<bool>,
     /// Absent while there is none that can be trusted.
     /// What the tests beside the policies found.
     pub(crate) policy_tests: arc_swap::ArcSwapOption<crate::views::PolicyTests>,

@@ -7,10 +7,10 @@
 //! alert is an event.
 
 pub(crate) mod form;
+pub mod lifecycle;
 pub mod ocsf;
 pub mod port;
 mod reader;
-pub mod standard_webhooks;
 pub(crate) mod standing;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -18,6 +18,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use portcullis_model::Window;
 
 pub use port::{Outgoing, Sink};
+pub use portcullis_identity::standard_webhooks;
 pub(crate) use reader::{cursor, run};
 pub use standing::{SinkView, Standing};
 
@@ -40,6 +41,11 @@ pub struct SinkSpec {
     pub failing_after: Window,
     /// What brings events there.
     pub sink: Arc<dyn Sink>,
+    /// Who says so, where messages name it: the address of control.
+    pub source: String,
+    /// A message that is refused for good, or that is this old and still not taken, is set aside, so that what
+    /// comes after it goes on. Without it, nothing is ever passed over.
+    pub sets_aside: Option<Window>,
 }
 
 /// In which form a sink gets events.
@@ -49,6 +55,10 @@ pub enum Form {
     Ocsf,
     /// Alerts only, as people read them.
     Alert,
+    /// What happens to access requests and grants, as Standard Webhooks has it.
+    Standard,
+    /// The same as events of CloudEvents 1.0, in structured mode.
+    CloudEvents,
 }
 
 /// Which events a sink gets; a list that is empty names all of them.
@@ -76,7 +86,8 @@ pub(crate) struct Export {
 impl Exports {
     /// The sink or webhook that its cursor is kept under this name of.
     pub(crate) fn named(&self, form: Form, name: &str) -> Option<&Export> {
-        self.0.iter().find(|export| export.spec.form == form && export.spec.name == name)
+        let is_it = |spec: &SinkSpec| spec.form.word() == form.word() && spec.name == name;
+        self.0.iter().find(|export| is_it(&export.spec))
     }
 
     /// Of `sinks`.
@@ -96,11 +107,15 @@ impl Exports {
 }
 
 impl Form {
+    /// What webhooks for the lifecycle are called.
+    pub const LIFECYCLE: &str = "lifecycle";
+
     /// What sinks that get it are called.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Ocsf => "export",
             Self::Alert => "webhook",
+            Self::Standard | Self::CloudEvents => Self::LIFECYCLE,
         }
     }
 }

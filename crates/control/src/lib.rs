@@ -8,6 +8,7 @@ pub mod alerts;
 mod brought;
 pub mod browser;
 mod connections;
+pub mod connector;
 mod content_keys;
 mod control;
 mod core;
@@ -22,6 +23,7 @@ mod indexing;
 pub mod keeping;
 pub mod op_context;
 mod outbox;
+mod paces;
 mod people;
 pub mod ports;
 mod publisher;
@@ -45,8 +47,10 @@ pub use op_context::OpContext;
 pub use publisher::Snapshots;
 pub use usecase::{
     cuts::{Cut, Cuts},
+    decisions::Taken,
     directory::{GroupAttributes, UserAttributes},
     evidence::{DecidingPolicy, Evidence, EvidenceProof, EvidenceSubject},
     hold::Waiting,
     record::{Export, Following},
+    undelivered::Undelivered,
 };

@@ -50,6 +50,11 @@ impl OpContext {
         Self { actor: Actor::System("redemption"), source: Some(source), now }
     }
 
+    /// For a system that says what it decided, before it is known to be it.
+    pub(crate) fn deciding(source: IpAddr, now: Timestamp) -> Self {
+        Self { actor: Actor::System("decision"), source: Some(source), now }
+    }
+
     /// For the identity provider that keeps the directory.
     pub(crate) fn provisioning(source: IpAddr, now: Timestamp) -> Self {
         Self { actor: Actor::System("scim"), source: Some(source), now }

@@ -8,13 +8,15 @@ use std::{
 };
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use portcullis_identity::{AuthError, Authenticated, Job};
 use portcullis_model::{
     AttributeValue, ConnectionId, Event, GrantId, Group, InstanceName, NoticeId, OperationName,
     PolicyId, PrincipalId, RequestId, Resource, Secret, ServiceName, ShownBody, SignInId, Way,
 };
 use portcullis_policy::notice::NoticeTarget;
+
+use crate::connector::Summary;
 
 /// The log cannot be written or read at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -251,6 +253,8 @@ pub struct Notice {
     pub id: NoticeId,
     /// A JSON document.
     pub body: String,
+    /// The same for people.
+    pub summary: Summary,
 }
 
 /// Why somebody was not told.
@@ -261,6 +265,20 @@ pub struct NotDelivered {
     pub why: String,
     /// Whether it may work later.
     pub again: bool,
+    /// How long the receiver wants to be left alone, if it says so.
+    pub rest: Option<SignedDuration>,
+}
+
+impl NotDelivered {
+    /// It may work later.
+    pub fn yet(why: impl Into<String>) -> Self {
+        Self { why: why.into(), again: true, rest: None }
+    }
+
+    /// It will be refused again.
+    pub fn ever(why: impl Into<String>) -> Self {
+        Self { why: why.into(), again: false, rest: None }
+    }
 }
 
 /// Brings messages to those whom policies name.

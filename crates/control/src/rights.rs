@@ -7,6 +7,7 @@ use std::{
 };
 
 use jiff::SignedDuration;
+use portcullis_identity::AuthMethod;
 use portcullis_model::{
     AccessQuery, AccessRequest, AccessRequestId, AccessRequestState, Grant, GrantKind,
     OperationName, PolicyId, Principal, PrincipalId, PrincipalKind, Review, ServiceName, Way,
@@ -110,9 +111,8 @@ pub(crate) fn may_review_by(
     passkey: bool,
 ) -> bool {
     let caller = op.caller().map(portcullis_identity::Authenticated::principal);
-    let person =
-        |caller: &&Arc<Principal>| caller.id.kind == PrincipalKind::User && caller.person.is_some();
-    let Some(caller) = caller.filter(person) else { return false };
+    let one = |caller: &&Arc<Principal>| reviews(caller, request) && caller.person.is_some();
+    let Some(caller) = caller.filter(one) else { return false };
     let waited = op.now().duration_since(request.created_at);
     let on = ControlResource::AccessRequest { request, waited };
     let reviewer = reviewer(caller, passkey);
@@ -120,6 +120,12 @@ pub(crate) fn may_review_by(
     !is_own(snapshot, op, request)
         && allows(snapshot)
         && core.brought.also_before(snapshot, request, allows)
+}
+
+/// Whether reviewing `request` is for somebody of this kind: people, and systems whose decisions the
+/// configuration accepts. What happened in an emergency is looked at by a person.
+pub(crate) fn reviews(principal: &Principal, request: &AccessRequest) -> bool {
+    principal.id.kind == PrincipalKind::User || principal.id.is_decider() && !request.is_emergency()
 }
 
 /// `principal` as policies on reviewing see them.
@@ -202,10 +208,13 @@ fn could_review(
     passkey: bool,
     op: &OpContext,
 ) -> bool {
-    if principal.id.kind != PrincipalKind::User || asked(snapshot, principal, request) {
+    if !reviews(principal, request) || asked(snapshot, principal, request) {
         return false;
     }
-    let at = ControlContext { now: op.now(), source, auth_method: "sign_in", auth_age };
+    let auth_method =
+        if principal.id.is_decider() { AuthMethod::Signed } else { AuthMethod::SignIn };
+    let auth_method = auth_method.as_str();
+    let at = ControlContext { now: op.now(), source, auth_method, auth_age };
     let waited = op.now().duration_since(request.created_at);
     let on = ControlResource::AccessRequest { request, waited };
     let subject = Subject::new(reviewer(principal, passkey));

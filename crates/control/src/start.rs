@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use portcullis_model::{EventType, SealedState, SignIn};
-use portcullis_store::{AccessRequests, Change, Grants, Incidents};
+use portcullis_model::{EventType, Principal, SealedState, SignIn};
+use portcullis_store::{AccessRequests, Change, Grants, Incidents, Person, StoredBundle};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -25,6 +25,8 @@ const REFUSALS_PER_SECOND: u32 = 10;
 const RECHECKS: usize = 8;
 /// People who are told of access requests at one time.
 const TOLD: usize = 8;
+/// So many decisions of one system that are not taken go on record.
+const DECISIONS_REFUSED_PER_MINUTE: u32 = 60;
 /// Access requests of one requester that begin to wait. More than may wait, so that it is felt only by
 /// who takes back and asks again.
 const ASKS_PER_MINUTE: u32 = 40;
@@ -65,32 +67,58 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
         provider_tokens: crate::usecase::recheck::ProviderTokens::default(),
         rechecks: tokio::sync::Semaphore::new(RECHECKS),
         telling: tokio::sync::Semaphore::new(TOLD),
+        paces: crate::paces::Paces::default(),
+        decision_rates: RateLimits::new(DECISIONS_REFUSED_PER_MINUTE, 60),
         notifier: parts.notifier,
         exports: parts.exports,
         alerts: parts.alerts,
         activating: tokio::sync::Mutex::new(()),
+        started: std::sync::OnceLock::new(),
+        caught_up: tokio::sync::watch::Sender::new(false),
         policy_tests: arc_swap::ArcSwapOption::empty(),
         index: arc_swap::ArcSwapOption::empty(),
     });
     bundles::remember_who_brought(&core).await?;
+    know_deciders(&core).await?;
     let recorded = replay(&core).await?;
     let op = OpContext::system("start", core.now());
     if is_new {
         let source = &parts.bundle_source;
-        let by = "start";
-        let stored = bundles::stored(&bundle, source, generation, by, None, op.now())?;
-        let mut changes = bundles::activated(&core, &op, &stored);
-        changes.insert(0, Change::AddBundle(stored));
-        core.settle(Settlement { changes, ..Settlement::default() }).await?;
+        let stored = bundles::stored(&bundle, source, generation, "start", None, op.now())?;
+        activate(&core, &op, stored).await?;
     }
     bring_back(&core, recorded).await?;
     bundles::end_orphans(&core, &op, &bundle).await;
     hold::end_abandoned(&core, &op).await?;
-    let changes = vec![Change::Record(core.event(&op, EventType::Started))];
-    core.settle(Settlement { changes, ..Settlement::default() }).await?;
+    say_started(&core, &op).await?;
     begin_reading(&core).await;
     content::say_what_cannot_be_read(&core).await?;
     Ok(core)
+}
+
+/// Brings the bundle that came with the start into the store and the record.
+async fn activate(core: &Arc<Core>, op: &OpContext, stored: StoredBundle) -> Result<()> {
+    let mut changes = bundles::activated(core, op, &stored);
+    changes.insert(0, Change::AddBundle(stored));
+    core.settle(Settlement { changes, ..Settlement::default() }).await?;
+    Ok(())
+}
+
+/// A system that reviews counts as one, like a person: the store wants to know of it.
+async fn know_deciders(core: &Core) -> Result<()> {
+    let counted = core.settings.deciders.each().filter_map(|decider| decider.principal().person);
+    let known = counted.map(|id| Change::AddPerson(Person { id, email: None })).collect::<Vec<_>>();
+    if !known.is_empty() {
+        core.store.commit(known).await?;
+    }
+    Ok(())
+}
+
+async fn say_started(core: &Arc<Core>, op: &OpContext) -> Result<()> {
+    let started = core.event(op, EventType::Started);
+    let _first = core.started.set(started.id);
+    let changes = vec![Change::Record(started)];
+    Ok(core.settle(Settlement { changes, ..Settlement::default() }).await?)
 }
 
 /// Those who read the record from now on begin before anybody can do anything that they would miss.
@@ -127,6 +155,9 @@ async fn bring_back(core: &Arc<Core>, recorded: bool) -> Result<()> {
     core.publisher.publish(users.chain(groups).chain(revoked).collect(), core.now());
     for principal in core.store.principals().await? {
         effects.push(Effect::Principal(principal));
+    }
+    for decider in core.settings.deciders.each() {
+        effects.push(Effect::Principal(Principal::clone(decider.principal())));
     }
     let mut sign_ins = core.store.sign_ins().await?;
     // Parents first: a child without its parent is not published.
@@ -194,6 +225,7 @@ pub(crate) fn background(core: &Arc<Core>) -> JoinSet<()> {
     tasks.spawn(crate::usecase::sightings::run(Arc::clone(core)));
     tasks.spawn(crate::usecase::sealed_log::run(Arc::clone(core)));
     tasks.spawn(crate::settle::run(Arc::clone(core)));
+    tasks.spawn(crate::usecase::set_back::run(Arc::clone(core)));
     tasks.spawn(crate::usecase::retention::run(Arc::clone(core)));
     tasks.spawn(alerts::run(Arc::clone(core)));
     for export in core.exports.each() {

@@ -26,6 +26,8 @@ pub enum AuthMethod {
     GrantToken,
     /// A sealed credential that somebody opened.
     Sealed,
+    /// A message that another system signed.
+    Signed,
     /// Nothing was proven: only where a service lets strangers in.
     Anonymous,
 }
@@ -41,6 +43,7 @@ impl AuthMethod {
             Self::Mtls => "mtls",
             Self::GrantToken => "grant_token",
             Self::Sealed => "sealed",
+            Self::Signed => "signed",
             Self::Anonymous => "anonymous",
         }
     }
@@ -140,6 +143,11 @@ impl Authenticated {
             service: Some(opened.terms.service.clone()),
             ..Self::without_sign_in(method, holder, at, opened.grant.expires_at)
         }
+    }
+
+    /// For one message alone.
+    pub(crate) fn by_signature(principal: Arc<Principal>, now: Timestamp) -> Self {
+        Self::without_sign_in(AuthMethod::Signed, principal, now, now)
     }
 
     /// A caller of whom nothing is known, which is no proof of anything.

@@ -23,7 +23,9 @@ pub mod provider;
 pub mod rules;
 pub mod sealed;
 pub mod sign_ins;
+pub mod signed_message;
 pub mod spiffe;
+pub mod standard_webhooks;
 pub mod template;
 pub mod token_cache;
 pub mod workloads;
@@ -43,6 +45,7 @@ pub use people::{
 pub use provider::{ProviderClient, ProviderError};
 pub use rules::{Pattern, Requirement, Rule};
 pub use sign_ins::SignIns;
+pub use signed_message::{Decider, Deciders, SignedMessage};
 pub use template::Template;
 pub use token_cache::TokenCache;
 pub use workloads::{Unverified, Workloads};

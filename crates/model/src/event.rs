@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AccessRequestId, AlertNote, BundleDigest, ClassName, ConnectionId, ErasedNote, EventId,
-    GrantId, IncidentId, InstanceName, OperationName, PasskeyProof, PolicyId, PrincipalId,
-    RemovalNote, RequestId, ServiceName, SignInId,
+    GrantId, IncidentId, InstanceName, LegalHold, OperationName, PasskeyProof, PolicyId,
+    PrincipalId, RemovalNote, RequestId, ServiceName, SignInId,
 };
 
 /// What happened.
@@ -61,6 +61,14 @@ pub enum EventType {
     NoticeDelivered,
     /// Somebody could not be told of an access request, and why.
     NoticeFailed,
+    /// What a receiver does not take was set aside.
+    DeliverySetAside,
+    /// What had been set aside arrived after all.
+    DeliveryRedelivered,
+    /// Somebody dropped what had been set aside.
+    DeliveryDropped,
+    /// A decision of another system that was not taken, and why.
+    DecisionRefused,
     /// A bundle came into force.
     BundleActivated,
     /// A bundle was refused; the old one stayed.
@@ -136,6 +144,7 @@ impl EventType {
             | Self::AccessRequested
             | Self::Reviewed
             | Self::ReviewRefused
+            | Self::DecisionRefused
             | Self::EmergencyReviewed
             | Self::AccessReviewed
             | Self::AccessRequestEnded => 3004,
@@ -164,7 +173,10 @@ impl EventType {
             | Self::LegalHoldReleased
             | Self::ExportTested
             | Self::NoticeDelivered
-            | Self::NoticeFailed => 6003,
+            | Self::NoticeFailed
+            | Self::DeliverySetAside
+            | Self::DeliveryRedelivered
+            | Self::DeliveryDropped => 6003,
             Self::AlertFired => 2004,
             Self::BundleActivated
             | Self::BundleRefused
@@ -263,6 +275,9 @@ pub struct Event {
     /// What is removed from the record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removal: Option<Box<RemovalNote>>,
+    /// The legal hold that was placed or released, as it is then: all that there is to know of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub legal_hold: Option<Box<LegalHold>>,
 }
 
 impl Event {
@@ -294,6 +309,7 @@ impl Event {
             alert: None,
             erased: None,
             removal: None,
+            legal_hold: None,
         }
     }
 }

@@ -72,6 +72,8 @@ ids! {
     AccessRequestId,
     /// One message to somebody about an access request.
     NoticeId,
+    /// One message that a receiver did not take.
+    DeliveryId,
     /// One review of an access request.
     ReviewId,
     /// One grant.

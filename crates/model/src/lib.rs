@@ -17,6 +17,7 @@ pub mod grant;
 pub mod grant_token;
 pub mod id;
 pub mod legal_hold;
+pub mod misleading;
 pub mod origin;
 pub mod passkey;
 pub mod principal;
@@ -50,13 +51,14 @@ pub use fact::{
 pub use grant::{Grant, GrantEnd, GrantKind, GrantState};
 pub use grant_token::{BoundTo, GrantToken, OneTimeToken};
 pub use id::{
-    AccessRequestId, ConnectionId, DirectoryId, EventId, GrantId, LegalHoldId, NoticeId, PasskeyId,
-    PersonId, RefusalId, RequestId, ReviewId, SealedId, SignInId,
+    AccessRequestId, ConnectionId, DeliveryId, DirectoryId, EventId, GrantId, LegalHoldId,
+    NoticeId, PasskeyId, PersonId, RefusalId, RequestId, ReviewId, SealedId, SignInId,
 };
 pub use legal_hold::{HoldRelease, HoldScope, LegalHold};
+pub use misleading::misleads;
 pub use origin::{Origin, Run};
 pub use passkey::{Passkey, PasskeyProof};
-pub use principal::{AttributeValue, Group, Principal, PrincipalId, PrincipalKind};
+pub use principal::{AttributeValue, DECISIONS, Group, Principal, PrincipalId, PrincipalKind};
 pub use problem::Problem;
 pub use refusal::Refusal;
 pub use removal::{RemovalNote, RemovedRange};

@@ -46,6 +46,8 @@ pub struct PrincipalId {
 
 /// The id of callers without credentials. Nobody else has it: all others' have a colon.
 const ANONYMOUS: &str = "anonymous";
+/// The issuer of systems that decide access requests; no issuer in configuration may be called so.
+pub const DECISIONS: &str = "decisions";
 
 impl PrincipalId {
     /// The principal that `issuer` (its name in configuration) calls `subject`.
@@ -61,6 +63,11 @@ impl PrincipalId {
     /// The name of the issuer in configuration, which has no colon.
     pub fn issuer(&self) -> &str {
         self.id.split_once(':').map_or(&self.id, |(issuer, _)| issuer)
+    }
+
+    /// Whether it is a system that the configuration accepts decisions of.
+    pub fn is_decider(&self) -> bool {
+        self.kind == PrincipalKind::Workload && self.issuer() == DECISIONS
     }
 
     /// What the issuer calls it.

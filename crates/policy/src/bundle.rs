@@ -1,6 +1,9 @@
 //! Bundles: policies, schema, services and settings, loaded whole or not at all.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use cedar_policy::{Authorizer, Entities, Schema};
 use indexmap::IndexMap;
@@ -199,6 +202,12 @@ pub struct BundleSource {
     /// Schedules of people who take turns.
     #[serde(default)]
     pub rotations: BTreeMap<ScheduleName, RotationSource>,
+    /// Who can be told by a name in configuration: `teams:payments`, `email`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub receivers: BTreeSet<String>,
+    /// Whether other systems may decide access requests: policies on `review` may name workloads.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub decisions: bool,
 }
 
 /// People who take turns being on call.

@@ -1,7 +1,7 @@
 //! The control plane's own actions, decided by the same policies as everything else.
 //!
-//! Allowed or not, never requestable. Two things no policy can change: a workload never reviews, and
-//! nobody reviews their own access request.
+//! Allowed or not, never requestable. Two things no policy can change: a workload never reviews, unless it is
+//! a system whose decisions the configuration accepts, and nobody reviews their own access request.
 
 mod heads;
 
@@ -252,7 +252,8 @@ fn is_excluded(subject: &Subject, action: ControlAction, on: ControlResource<'_>
             false
         }
     };
-    if people_only && principal.id.kind != PrincipalKind::User {
+    let decides = action == ControlAction::Review && principal.id.is_decider();
+    if people_only && principal.id.kind != PrincipalKind::User && !decides {
         return true;
     }
     match on {

@@ -31,7 +31,10 @@ pub(crate) fn generate(catalog: &Catalog, source: &BundleSource) -> String {
         claims(&source.user_claims)
     );
     let clock = clock(source);
-    text.push_str(&ENTITIES.replace("auth: Auth }", &format!("auth: Auth{clock} }}")));
+    // A policy that was written for people need not say so where nobody else can review.
+    let reviewers = if source.decisions { "User, Workload" } else { "User" };
+    let entities = ENTITIES.replace("REVIEWERS", reviewers);
+    text.push_str(&entities.replace("auth: Auth }", &format!("auth: Auth{clock} }}")));
     // Where addresses are is known of requests at the gate alone.
     let place = if source.geo { "Place" } else { "Source" };
     text.push_str(&reveal(catalog, (place, &clock)));
@@ -75,7 +78,7 @@ entity AccessRequest = {
 };
 entity System;
 action review appliesTo {
-  principal: [User], resource: [AccessRequest],
+  principal: [REVIEWERS], resource: [AccessRequest],
   context: { now: datetime, source: Source, auth: Auth },
 };
 action revoke, viewConnections, sealCredential appliesTo {

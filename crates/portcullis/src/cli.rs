@@ -16,6 +16,7 @@ mod completion;
 mod connect;
 mod connections;
 mod curl;
+mod deliveries;
 mod emergency;
 mod evidence;
 mod explain;
@@ -141,6 +142,8 @@ pub(crate) enum ClientCommand {
     Alerts(alerts::Alerts),
     /// Lists where the record is passed on to, and how far
     Exports(exports::Exports),
+    /// What receivers did not take in the end: show, send again, drop
+    Deliveries(deliveries::Deliveries),
     /// Says who had access to what
     #[command(subcommand)]
     Access(access::Access),
@@ -228,6 +231,7 @@ async fn dispatch(
         ClientCommand::Token(token) => token.run(session()?).await?,
         ClientCommand::Alerts(alerts) => alerts.run(session()?).await?,
         ClientCommand::Exports(exports) => exports.run(session()?).await?,
+        ClientCommand::Deliveries(deliveries) => deliveries.run(session()?).await?,
         ClientCommand::Access(access) => access.run(session()?).await?,
         ClientCommand::Audit(audit) => audit.run(session, screen, clock.now()).await?,
         ClientCommand::Evidence(evidence) => evidence.run(session()?).await?,

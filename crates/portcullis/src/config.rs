@@ -19,6 +19,7 @@ pub(crate) mod alerts;
 mod audit;
 mod bundle_source;
 mod ci;
+pub(crate) mod connectors;
 mod control;
 mod cors;
 mod direct;
@@ -118,6 +119,8 @@ pub(crate) struct Config {
     /// What somebody is called for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) alerts: Option<alerts::Alerts>,
+    /// Other systems that are told, and that decide.
+    pub(crate) connectors: connectors::Connectors,
     /// Named clocks that policies read, and their time zones: `{office: Europe/Lisbon}`.
     pub(crate) clocks: BTreeMap<String, String>,
     /// Schedules of people who take turns being on call.
@@ -241,6 +244,7 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
     let clocks = section.field("clocks").map(|field| facts::clocks(&field));
     let schedules = section.field("schedules").map(|field| facts::schedules(&field));
     let exported = section.field("export");
+    let connectors = section.field("connectors");
     let alerts = section.field("alerts");
     let alerts = alerts.map(|f| alerts::Alerts::read(&f, plain, geo.is_some()));
     let own = section.field("services").map(|field| field.sections()).unwrap_or_default();
@@ -250,6 +254,8 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
         services.extend(included(include, base, problems));
     }
     let export = exported.map(|field| export::read(&field, plain, &services));
+    let sinks = export.as_deref().unwrap_or_default();
+    let connectors = usual(connectors, |field| connectors::Connectors::read(field, plain, sinks));
     check(&services, limited.as_ref().zip(limits.as_ref()), base, document, problems);
     direct::check(listeners.as_deref().unwrap_or_default(), &services, document, problems);
     if let (Some(field), Some(identity), Some(listeners)) = (&given, &identity, &listeners) {
@@ -273,6 +279,7 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
         telemetry: telemetry.map_or(Some(None), |read| read.map(Some))?,
         zone: zone.map_or(Some(None), |read| read.map(Some))?,
         identity: identity?,
+        connectors: connectors?,
         export: export.unwrap_or_default(),
         alerts: alerts.map_or(Some(None), |read| read.map(Some))?,
         clocks: clocks.unwrap_or_default(),

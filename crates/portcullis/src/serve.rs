@@ -8,7 +8,7 @@ use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use portcullis_api::ApiParts;
+use portcullis_api::{ApiParts, making::Making};
 use portcullis_control::Control;
 use portcullis_log::Log;
 use portcullis_proxy::{GateHandle, Metrics};
@@ -175,6 +175,7 @@ impl Running {
             assertion_keys: serde_json::json!({ "keys": [signer.jwk()] }),
             log_keys: house.log.keys().all().iter().map(ToString::to_string).collect(),
             base_url: gate::base_url(&settings.control.url),
+            making: Making::default(),
             clock: Arc::clone(&house.clock),
             entropy: Arc::clone(&house.entropy),
         });

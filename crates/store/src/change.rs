@@ -10,7 +10,7 @@ use portcullis_model::{
 use crate::{
     ContentChange, ExportChange, Person, RetentionChange, SealedMark, StoredAnswer, StoredBundle,
     StoredChallenge, StoredCode, StoredDevice, StoredGroup, StoredNotice, StoredProviderToken,
-    StoredRefusal, StoredSignIn, StoredUser,
+    StoredRefusal, StoredSignIn, StoredUser, UndeliveredChange,
 };
 
 /// One guarded change. If its guard does not hold, the whole transaction is a conflict.
@@ -105,6 +105,8 @@ pub enum Change {
     },
     /// Who is to be told of an access request.
     Notice(NoticeChange),
+    /// What a receiver did not take.
+    Undelivered(Box<UndeliveredChange>),
     /// One use spent. Guard: not by this request already.
     SpendUse {
         /// Of which grant.

@@ -14,6 +14,7 @@ pub mod records;
 pub mod retention;
 pub mod sqlite;
 mod store;
+pub mod undelivered;
 
 pub use change::{Change, NoticeChange, SealedChange, TokenChange};
 pub use contents::{ContentChange, ContentsUnderKey, StoredContent, StoredErasure};
@@ -28,3 +29,4 @@ pub use records::{
 pub use retention::RetentionChange;
 pub use sqlite::SqliteStore;
 pub use store::Store;
+pub use undelivered::{StoredDelivery, UndeliveredChange, Unsent};

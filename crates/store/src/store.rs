@@ -5,17 +5,17 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, AccessRequestId, BundleDigest, Event, EventId, Grant, GrantId, Incident,
-    IncidentId, LegalHold, LegalHoldId, NoticeId, Passkey, PersonId, Principal, PrincipalId,
-    RefusalId, Schedule, SealedCredential, SealedId, TokenHash,
+    AccessRequest, AccessRequestId, BundleDigest, DeliveryId, Event, EventId, Grant, GrantId,
+    Incident, IncidentId, LegalHold, LegalHoldId, NoticeId, Passkey, PersonId, Principal,
+    PrincipalId, RefusalId, Schedule, SealedCredential, SealedId, TokenHash,
 };
 
 use crate::{
     AccessRequests, Change, ContentsUnderKey, ExportCursor, Grants, Incidents, LogMark, SealedMark,
     SeenPlace, SeenPrincipal, StoreError, StoredAnswer, StoredBundle, StoredChallenge, StoredCode,
-    StoredContent, StoredDevice, StoredErasure, StoredEvent, StoredFiring, StoredGrantToken,
-    StoredGroup, StoredHabit, StoredNotice, StoredOneTimeToken, StoredProviderToken, StoredRefusal,
-    StoredSignIn, StoredUser,
+    StoredContent, StoredDelivery, StoredDevice, StoredErasure, StoredEvent, StoredFiring,
+    StoredGrantToken, StoredGroup, StoredHabit, StoredNotice, StoredOneTimeToken,
+    StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -152,6 +152,15 @@ pub trait Store: Debug + Send + Sync {
 
     /// How far the sealed log is read.
     async fn sealed_mark(&self) -> Result<Option<SealedMark>>;
+
+    /// What was set aside, newest first, at most `limit`.
+    async fn undelivered(&self, limit: u32) -> Result<Vec<StoredDelivery>>;
+
+    /// One of them.
+    async fn one_undelivered(&self, id: DeliveryId) -> Result<Option<StoredDelivery>>;
+
+    /// Whether what may be seen once was seen.
+    async fn is_seen(&self, hash: &TokenHash) -> Result<bool>;
 
     /// How far a reader of the record has come; `None` if it has not begun.
     async fn export_cursor(&self, reader: &str) -> Result<Option<ExportCursor>>;

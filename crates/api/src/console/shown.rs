@@ -3,7 +3,9 @@
 
 use std::fmt::{self, Write as _};
 
-use crate::pages::{entity, misleads};
+use portcullis_model::misleads;
+
+use crate::pages::entity;
 
 /// A text of somebody else's. Writes markup: characters that change how the rest is read (controls,
 /// direction marks, what has no width) are written out, a new line is a visible mark, and nothing of it

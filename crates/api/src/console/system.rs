@@ -7,7 +7,7 @@ use axum::{
     routing::{get, post},
 };
 use portcullis_control::{
-    ControlError,
+    ControlError, Undelivered,
     alerts::RuleView,
     export::{Form, SinkView},
 };
@@ -21,8 +21,15 @@ use super::{
 };
 use crate::parts::{Ready, Shared};
 
+/// Messages that were set aside; `portcullis deliveries` lists them all.
+const SHOWN: usize = 50;
+
 pub(super) fn routes() -> Router<Shared> {
-    Router::new().route("/system", get(system)).route("/system/test", post(test))
+    Router::new()
+        .route("/system", get(system))
+        .route("/system/test", post(test))
+        .route("/system/redeliver", post(redeliver))
+        .route("/system/drop", post(drop_one))
 }
 
 #[derive(Debug, Template)]
@@ -33,6 +40,7 @@ struct SystemPage {
     checkpoint: Option<Checkpoint>,
     keys: Vec<String>,
     sinks: Vec<SinkView>,
+    undelivered: Vec<Undelivered>,
     rules: Vec<RuleView>,
     version: &'static str,
 }
@@ -73,10 +81,12 @@ async fn system(State(api): State<Shared>, visitor: Visitor) -> Outcome {
     };
     let checkpoint = checkpoint.and_then(|note| Checkpoint::read(&note));
     let sinks = allowed(api.control.exports(op).await)?.unwrap_or_default();
+    let mut undelivered = allowed(api.control.undelivered(op).await)?.unwrap_or_default();
+    undelivered.truncate(SHOWN);
     let rules = allowed(api.control.alerts(op).await)?.unwrap_or_default();
     let keys = api.log_keys.clone();
     let version = env!("CARGO_PKG_VERSION");
-    page(&SystemPage { frame, ready, checkpoint, keys, sinks, rules, version })
+    page(&SystemPage { frame, ready, checkpoint, keys, sinks, undelivered, rules, version })
 }
 
 /// What there is no right to see, or nothing of yet, is left out of the page.
@@ -95,11 +105,28 @@ struct Tested {
 }
 
 async fn test(State(api): State<Shared>, Filled(visitor, form): Filled<Tested>) -> Outcome {
-    let forms = [Form::Ocsf, Form::Alert];
+    let forms = [Form::Ocsf, Form::Alert, Form::Standard];
     let kind = forms.into_iter().find(|known| known.word() == form.kind);
     let kind = kind.ok_or_else(|| Failure::unreadable("there is no such kind of delivery"))?;
     api.control.test_sink(&visitor.op, kind, &form.name).await?;
     done("/system", "sink-tested")
+}
+
+#[derive(Debug, Deserialize)]
+struct SetAside {
+    id: String,
+}
+
+async fn redeliver(State(api): State<Shared>, Filled(visitor, form): Filled<SetAside>) -> Outcome {
+    let id = form.id.parse().map_err(|_| Failure::unreadable("this is no message"))?;
+    api.control.redeliver(&visitor.op, id).await?;
+    done("/system", "sink-redelivered")
+}
+
+async fn drop_one(State(api): State<Shared>, Filled(visitor, form): Filled<SetAside>) -> Outcome {
+    let id = form.id.parse().map_err(|_| Failure::unreadable("this is no message"))?;
+    api.control.drop_undelivered(&visitor.op, id).await?;
+    done("/system", "sink-dropped")
 }
 
 #[cfg(test)]

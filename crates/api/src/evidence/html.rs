@@ -9,7 +9,9 @@ use super::{
     body::{EvidenceBody, RecordBody, SectionBody},
     contents::KeptState,
 };
-use crate::pages::{self, misleads};
+use portcullis_model::misleads;
+
+use crate::pages;
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--line:#d5d9e0;--soft:#5b6472;--good:#0a6b3d;--bad:#a3222a;--code:#f4f5f7}\

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Form, Outgoing, SinkSpec, ocsf};
+use super::{Form, Outgoing, SinkSpec, lifecycle, ocsf};
 use crate::ports::LogEntry;
 
 /// What `spec` gets of `entry`, if anything.
@@ -22,6 +22,9 @@ pub(crate) fn outgoing(spec: &SinkSpec, entry: &LogEntry) -> Option<Outgoing> {
     let json = match spec.form {
         Form::Ocsf => ocsf::event(&leaf, entry.position).to_string(),
         Form::Alert => alert(&leaf, &spec.name)?,
+        Form::Standard | Form::CloudEvents => {
+            lifecycle::event(spec.form, &leaf, entry.position, &spec.source)?
+        }
     };
     let text = |name: &str| leaf.get(name).and_then(Value::as_str).map(str::to_owned);
     Some(Outgoing {

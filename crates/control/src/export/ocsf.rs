@@ -267,6 +267,8 @@ fn failed(kind: Option<EventType>, leaf: &Value) -> bool {
             EventType::ReviewRefused
                 | EventType::TokenRefused
                 | EventType::NoticeFailed
+                | EventType::DeliverySetAside
+                | EventType::DecisionRefused
                 | EventType::BundleRefused
                 | EventType::RefusalsCounted
                 | EventType::SignInRefused
@@ -290,6 +292,7 @@ fn severity(kind: Option<EventType>, leaf: &Value) -> u8 {
             EventType::ExportFailing
             | EventType::BundleRefused
             | EventType::NoticeFailed
+            | EventType::DeliverySetAside
             | EventType::ContentErased,
         ) => MEDIUM,
         _ if failed(kind, leaf) => LOW,
@@ -313,6 +316,7 @@ fn activity(kind: EventType, leaf: &Value) -> u8 {
         | EventType::SignInRefused
         | EventType::NoticeDelivered
         | EventType::NoticeFailed
+        | EventType::DeliveryRedelivered
         | EventType::LegalHoldPlaced
         | EventType::ExportTested => 1,
         EventType::ConnectionEnded
@@ -324,7 +328,10 @@ fn activity(kind: EventType, leaf: &Value) -> u8 {
         | EventType::IncidentChanged
         | EventType::ScheduleChanged
         | EventType::Started => 3,
-        EventType::Stopped | EventType::ContentErased | EventType::LegalHoldReleased => 4,
+        EventType::Stopped
+        | EventType::ContentErased
+        | EventType::LegalHoldReleased
+        | EventType::DeliveryDropped => 4,
         EventType::BundleActivated => 8,
         EventType::PasskeyRegistered => 10,
         EventType::AccessRequestEnded | EventType::IncidentClosed | EventType::PasskeyRemoved => 11,

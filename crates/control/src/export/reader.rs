@@ -9,8 +9,11 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{Export, Outgoing, form};
 use crate::{
-    ControlError, OpContext, core::Core, ports::NotDelivered, settle::Settlement,
-    usecase::record::scan,
+    ControlError, OpContext,
+    core::Core,
+    ports::NotDelivered,
+    settle::{Settlement, Unsettled},
+    usecase::{record::scan, undelivered},
 };
 
 /// Entries that are looked at in one go, one bundle of the log.
@@ -23,6 +26,10 @@ const STEP: u64 = 4096;
 const WRITE: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// However long a receiver says that it wants to be left alone.
+const LONGEST_REST: Duration = Duration::from_hours(1);
+/// A message that is refused for good is sent so often: whoever changes a receiver has a moment.
+const MOST_REFUSALS: u32 = 3;
 /// However long a sink says that it takes.
 const LONGEST_DELIVERY: Duration = Duration::from_mins(1);
 
@@ -30,8 +37,8 @@ type Result<T> = std::result::Result<T, ControlError>;
 
 /// Why a page did not arrive.
 enum Trouble {
-    /// The sink's own.
-    Sink(String),
+    /// The sink's own, and how long it wants to be left alone.
+    Sink(String, SignedDuration),
     /// Ours: it is no failure of the sink.
     Own(ControlError),
 }
@@ -51,6 +58,8 @@ struct Reader {
     written: Instant,
     /// What was to be on record may be there or not.
     unsure: bool,
+    /// How often the message at the head was not taken, and how often of these for good.
+    tries: (u32, u32),
 }
 
 /// Reads for one sink until aborted.
@@ -71,8 +80,12 @@ pub(crate) async fn run(core: Arc<Core>, export: Export) {
                 sleep(waits).await;
             }
             Err(trouble) => {
+                let rest = match &trouble {
+                    Trouble::Sink(_, rest) => Duration::try_from(*rest).unwrap_or_default(),
+                    Trouble::Own(_) => Duration::ZERO,
+                };
                 reader.failed(trouble).await;
-                sleep(jittered(&core, pause)).await;
+                sleep(jittered(&core, pause).max(rest.min(LONGEST_REST))).await;
                 pause = longer(pause);
             }
         }
@@ -118,7 +131,8 @@ impl Reader {
         export.standing.state().next = cursor.next;
         let stored = cursor.next;
         let (core, export) = (Arc::clone(core), export.clone());
-        Ok(Self { core, export, cursor, stored, written: Instant::now(), unsure: false })
+        let written = Instant::now();
+        Ok(Self { core, export, cursor, stored, written, unsure: false, tries: (0, 0) })
     }
 
     /// Brings what is in the next page of the log; says how long to wait before the one after it.
@@ -131,7 +145,7 @@ impl Reader {
                 "the record has {size} entries, and {} were passed on: it was cut or set back; `portcullis audit verify` says more",
                 self.cursor.next
             );
-            return Err(Trouble::Sink(why));
+            return Err(Trouble::Sink(why, SignedDuration::ZERO));
         }
         if self.cursor.next == size {
             self.is_well();
@@ -179,9 +193,12 @@ impl Reader {
         let delivered = timeout(LONGEST_DELIVERY, self.export.spec.sink.deliver(batch)).await;
         match delivered {
             Ok(Ok(())) => {}
-            Ok(Err(NotDelivered { why, .. })) => return Err(Trouble::Sink(why)),
-            Err(_) => return Err(Trouble::Sink("it does not answer".to_owned())),
+            Ok(Err(trouble)) => return self.not_taken(batch, next, trouble).await,
+            Err(_) => {
+                return self.not_taken(batch, next, NotDelivered::yet("it does not answer")).await;
+            }
         }
+        self.tries = (0, 0);
         self.came_to(next);
         {
             let mut state = self.export.standing.state();
@@ -189,6 +206,70 @@ impl Reader {
             state.delivered_at = Some(self.core.now());
         }
         Ok(self.write_down(true).await?)
+    }
+
+    /// What is not taken waits at the head, unless this receiver's messages are set aside and this one's time is
+    /// over.
+    async fn not_taken(
+        &mut self,
+        batch: &[Outgoing],
+        next: u64,
+        NotDelivered { why, again, rest }: NotDelivered,
+    ) -> std::result::Result<(), Trouble> {
+        self.tries = (self.tries.0.saturating_add(1), self.tries.1 + u32::from(!again));
+        let (Some(keeps_trying), [message]) = (self.export.spec.sets_aside, batch) else {
+            return Err(Trouble::Sink(why, rest.unwrap_or_default()));
+        };
+        let now = self.core.now();
+        let is_old = lasted(message.time, now, keeps_trying.signed());
+        if !is_old && self.tries.1 < MOST_REFUSALS {
+            return Err(Trouble::Sink(why, rest.unwrap_or_default()));
+        }
+        self.set_aside(message, next, &why).await?;
+        // One that is down is asked for each of them, further and further apart.
+        if again { Err(Trouble::Sink(why, rest.unwrap_or_default())) } else { Ok(()) }
+    }
+
+    /// Sets `message` aside and goes on behind it: both, or neither.
+    async fn set_aside(
+        &mut self,
+        message: &Outgoing,
+        next: u64,
+        why: &str,
+    ) -> std::result::Result<(), Trouble> {
+        let op = OpContext::system("export", self.core.now());
+        let receiver = self.export.spec.reader();
+        let mut event = self.core.event(&op, EventType::DeliverySetAside);
+        event.detail = Some(format!("{receiver}: {} {}: {why}", message.kind, message.id));
+        let aside =
+            undelivered::event(&self.core, &op, receiver, message, self.tries.0, why.to_owned());
+        let cursor = ExportCursor { next, ..self.cursor.clone() };
+        let advance = ExportChange::Advance { cursor: cursor.clone(), seen: self.stored };
+        let changes = vec![Change::Export(Box::new(advance)), aside, Change::Record(event)];
+        match self.core.settle(Settlement { changes, ..Settlement::default() }).await {
+            Ok(()) => {}
+            Err(Unsettled::Conflict) => {
+                self.unsure = true;
+                let full = format!(
+                    "{why}; and {} of its messages are set aside already: send them again or drop them, and it goes on",
+                    undelivered::MOST_OF_ONE
+                );
+                return Err(Trouble::Sink(full, SignedDuration::ZERO));
+            }
+            Err(error) => {
+                self.unsure = true;
+                return Err(Trouble::Own(error.into()));
+            }
+        }
+        self.tries = (0, 0);
+        self.cursor = cursor;
+        self.stored = next;
+        self.written = Instant::now();
+        // It is not well for that: what is said of it stays.
+        let mut state = self.export.standing.state();
+        state.behind = state.behind.saturating_sub(next.saturating_sub(state.next));
+        state.next = next;
+        Ok(())
     }
 
     fn came_to(&mut self, next: u64) {
@@ -238,7 +319,7 @@ impl Reader {
     async fn failed(&mut self, trouble: Trouble) {
         let name = self.export.spec.name.clone();
         let why = match trouble {
-            Trouble::Sink(why) => why,
+            Trouble::Sink(why, _) => why,
             Trouble::Own(error) => {
                 tracing::error!(sink = name, %error, "a sink waits for the store or the record");
                 self.look_again().await;

@@ -87,8 +87,18 @@ pub(crate) async fn text(core: &Core, op: &OpContext, generation: u64) -> Result
     }
     let found = core.store.bundle_at(generation).await?;
     let found = found.ok_or(ControlError::NotFound("the bundle"))?;
-    let BundleSource { policies, services, labels, claims, user_claims, clocks, geo, rotations } =
-        source(&found)?;
+    let BundleSource {
+        policies,
+        services,
+        labels,
+        claims,
+        user_claims,
+        clocks,
+        geo,
+        rotations,
+        receivers,
+        decisions,
+    } = source(&found)?;
     let written = |value: serde_json::Value| format!("{value:#}\n");
     let mut documents: BTreeMap<String, String> =
         policies.into_iter().map(|policy| (policy.path, policy.text)).collect();
@@ -104,7 +114,7 @@ pub(crate) async fn text(core: &Core, op: &OpContext, generation: u64) -> Result
     }
     let settings = serde_json::json!({
         "labels": labels, "claims": claims, "user_claims": user_claims, "clocks": clocks,
-        "geo": geo, "rotations": rotations,
+        "geo": geo, "rotations": rotations, "receivers": receivers, "decisions": decisions,
     });
     documents.insert("settings".to_owned(), written(settings));
     let in_force = snapshot.stamp().generation;

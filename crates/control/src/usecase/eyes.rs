@@ -11,7 +11,7 @@ use crate::{
     ControlError, OpContext,
     alerts::{FiringView, RuleView},
     core::Core,
-    export::{Form, Outgoing, SinkView, ocsf},
+    export::{Form, Outgoing, SinkSpec, SinkView, lifecycle, ocsf},
     rights,
     settle::Settlement,
 };
@@ -59,7 +59,7 @@ pub(crate) async fn test(core: &Arc<Core>, op: &OpContext, form: Form, name: &st
     let spec = Arc::clone(&found.ok_or(ControlError::NotFound("a sink of this name"))?.spec);
     let mut event = core.event(op, EventType::ExportTested);
     event.detail = Some(format!("{} at {}", spec.reader(), spec.place));
-    let message = message(&event, form, op.now(), &caller);
+    let message = message(&event, &spec, op.now(), &caller);
     let changes = vec![Change::Record(event)];
     core.settle(Settlement { changes, ..Settlement::default() }).await?;
     let delivered = spec.sink.deliver(&[message]).await;
@@ -72,9 +72,9 @@ pub(crate) async fn test(core: &Arc<Core>, op: &OpContext, form: Form, name: &st
 }
 
 /// It has an id of its own, and no place in the record.
-fn message(event: &Event, form: Form, now: Timestamp, caller: &str) -> Outgoing {
+fn message(event: &Event, spec: &SinkSpec, now: Timestamp, caller: &str) -> Outgoing {
     let id = format!("test-{}", event.id);
-    let json = match form {
+    let json = match spec.form {
         Form::Ocsf => {
             let leaf = serde_json::to_value(event).unwrap_or_default();
             let mut json = ocsf::event(&leaf, 0);
@@ -83,6 +83,10 @@ fn message(event: &Event, form: Form, now: Timestamp, caller: &str) -> Outgoing 
                 metadata.remove("sequence");
             }
             json
+        }
+        form @ (Form::Standard | Form::CloudEvents) => {
+            let data = serde_json::json!({"principal": caller});
+            lifecycle::message(form, (&id, "test", now, None), data, &spec.source)
         }
         Form::Alert => serde_json::json!({
             "type": "alert.test",

@@ -2,19 +2,21 @@
 //! Of an emergency everybody is told, at once.
 //!
 //! Whom to tell is stored with the access request, in one transaction. Each is told at least once, or
-//! it is on record that they could not be; the message's id lets them see that it came twice. A
-//! message carries no right: whoever reads it signs in to answer.
+//! it is on record that they could not be, and set aside for somebody to look at; the message's id lets them
+//! see that it came twice. A receiver that is down costs nothing but attempts further and further apart, as
+//! long as the access request waits. A message carries no right: whoever reads it signs in to answer.
 
 use std::sync::Arc;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use portcullis_model::{AccessRequest, AccessRequestState, EventType, NoticeId, Window};
 use portcullis_policy::notice::NoticeTarget;
 use portcullis_store::{Change, NoticeChange, StoredNotice};
 
-use super::access_requests;
+use super::{access_requests, undelivered};
 use crate::{
     ControlError, OpContext,
+    connector::Summary,
     core::Core,
     expiry::Ending,
     ports::{NotDelivered, Notice},
@@ -22,9 +24,9 @@ use crate::{
     settle::{Settlement, Unsettled},
 };
 
-/// After so many attempts somebody cannot be told.
-const MOST_ATTEMPTS: u32 = 8;
-const LONGEST_PAUSE: SignedDuration = SignedDuration::from_secs(60);
+/// An emergency is told for so long. Everything else as long as it waits for an answer.
+const LONGEST_TELLING: SignedDuration = SignedDuration::from_hours(24);
+/// After trouble of our own.
 const RETRY: SignedDuration = SignedDuration::from_secs(5);
 
 type Result<T> = std::result::Result<T, ControlError>;
@@ -70,57 +72,95 @@ pub(crate) fn due(core: &Arc<Core>, id: NoticeId) {
 async fn tell(core: &Arc<Core>, id: NoticeId) -> Result<()> {
     let Some(notice) = core.store.notice(id).await? else { return Ok(()) };
     let op = OpContext::system("notify", core.now());
-    let request = core.store.access_request(notice.access_request).await?;
-    let concerns = |request: &AccessRequest| {
-        let waits = request.state == AccessRequestState::Pending && op.now() < request.expires_at;
-        waits || request.is_emergency()
-    };
-    let Some(request) = request.filter(concerns) else {
+    let Some(request) = core.store.access_request(notice.access_request).await? else {
         return settled(core, vec![Change::Notice(NoticeChange::End(id))]).await;
     };
-    let (target, told) = match notice.target.parse::<NoticeTarget>() {
-        Ok(target) => {
-            let told = core.notifier.deliver(&target, &message(core, &op, id, &request)).await;
-            (target.in_short(), told)
+    let waits = request.state == AccessRequestState::Pending && op.now() < request.expires_at;
+    if !waits && !request.is_emergency() {
+        let unanswered = matches!(
+            request.state,
+            AccessRequestState::Pending | AccessRequestState::Expired { .. }
+        );
+        if notice.attempts == 0 || !unanswered {
+            return settled(core, vec![Change::Notice(NoticeChange::End(id))]).await;
         }
-        Err(error) => (String::new(), Err(NotDelivered { why: error.to_string(), again: false })),
+        let why = "it did not answer as long as the access request waited";
+        return failed(core, &op, &notice, &request, why.to_owned()).await;
+    }
+    let target = match notice.target.parse::<NoticeTarget>() {
+        Ok(target) => target,
+        Err(error) => return failed(core, &op, &notice, &request, error.to_string()).await,
     };
+    let receiver = target.in_short();
+    if let Err(free) = core.paces.turn(&receiver, op.now()) {
+        core.deadlines.add([(free, Ending::Notice(id))]);
+        return Ok(());
+    }
+    let told = core.notifier.deliver(&target, &message(core, &op, id, &request)).await;
     // The answer may have taken its time.
     let op = OpContext::system("notify", core.now());
     match told {
-        Ok(()) => ended(core, &op, id, &request, EventType::NoticeDelivered, target).await,
-        Err(NotDelivered { why, again }) if !again || notice.attempts + 1 >= MOST_ATTEMPTS => {
-            let detail = format!("{target}: {why}");
-            ended(core, &op, id, &request, EventType::NoticeFailed, detail).await
+        Ok(()) => {
+            core.paces.told(&receiver);
+            arrived(core, &op, id, &request, receiver).await
         }
-        Err(NotDelivered { why, .. }) => {
-            tracing::warn!(%target, %why, "somebody is not told yet");
-            later(core, &op, notice).await
+        Err(NotDelivered { why, again, rest }) => {
+            let next = core.paces.failed(&receiver, rest, op.now());
+            if !again || op.now().duration_since(begun(id)) >= LONGEST_TELLING {
+                return failed(core, &op, &notice, &request, why).await;
+            }
+            tracing::warn!(target = receiver, %why, "somebody is not told yet");
+            later(core, notice, next).await
         }
     }
 }
 
-async fn ended(
+/// When it was first to be told.
+fn begun(id: NoticeId) -> Timestamp {
+    let millis = i64::try_from(id.to_bits() >> 80).unwrap_or(i64::MAX);
+    Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX)
+}
+
+async fn arrived(
     core: &Arc<Core>,
     op: &OpContext,
     id: NoticeId,
     request: &AccessRequest,
-    kind: EventType,
-    detail: String,
+    receiver: String,
 ) -> Result<()> {
-    let mut event = core.event(op, kind);
+    let mut event = core.event(op, EventType::NoticeDelivered);
     access_requests::describe(&mut event, request);
-    event.detail = Some(detail);
+    event.detail = Some(receiver);
     settled(core, vec![Change::Notice(NoticeChange::End(id)), Change::Record(event)]).await
 }
 
+/// Nobody is told any more: that goes on record, and what was to be told is set aside.
+async fn failed(
+    core: &Arc<Core>,
+    op: &OpContext,
+    notice: &StoredNotice,
+    request: &AccessRequest,
+    why: String,
+) -> Result<()> {
+    let receiver = notice.target.parse::<NoticeTarget>().map(|target| target.in_short());
+    let receiver = receiver.unwrap_or_default();
+    let mut event = core.event(op, EventType::NoticeFailed);
+    access_requests::describe(&mut event, request);
+    event.detail = Some(format!("{receiver}: {why}"));
+    let ended = vec![Change::Notice(NoticeChange::End(notice.id)), Change::Record(event)];
+    let aside = undelivered::notice(core, op, notice, receiver, why);
+    let changes = ended.iter().cloned().chain([aside]).collect();
+    match core.settle(Settlement { changes, ..Settlement::default() }).await {
+        // The list is full of what nobody looks at: the record says it, and it is not kept beside.
+        Err(Unsettled::Conflict) => settled(core, ended).await,
+        settled => settled.map_err(Into::into),
+    }
+}
+
 /// Tries again, less and less often.
-async fn later(core: &Arc<Core>, op: &OpContext, notice: StoredNotice) -> Result<()> {
-    let seen_attempts = notice.attempts;
-    let pause = SignedDuration::from_secs(1 << seen_attempts.min(6)).min(LONGEST_PAUSE);
-    let due_at = op.now() + pause;
-    let id = notice.id;
-    let notice = StoredNotice { due_at, attempts: seen_attempts + 1, ..notice };
+async fn later(core: &Arc<Core>, notice: StoredNotice, due_at: Timestamp) -> Result<()> {
+    let (id, seen_attempts) = (notice.id, notice.attempts);
+    let notice = StoredNotice { due_at, attempts: seen_attempts.saturating_add(1), ..notice };
     settled(core, vec![Change::Notice(NoticeChange::Move { notice, seen_attempts })]).await?;
     core.deadlines.add([(due_at, Ending::Notice(id))]);
     Ok(())
@@ -134,7 +174,13 @@ async fn settled(core: &Arc<Core>, changes: Vec<Change>) -> Result<()> {
     }
 }
 
-fn message(core: &Core, op: &OpContext, id: NoticeId, request: &AccessRequest) -> Notice {
+/// What is said of `request`, as it is now.
+pub(super) fn message(
+    core: &Core,
+    op: &OpContext,
+    id: NoticeId,
+    request: &AccessRequest,
+) -> Notice {
     let queries = request.queries.iter().map(|query| {
         serde_json::json!({
             "operation": query.operation,
@@ -143,6 +189,8 @@ fn message(core: &Core, op: &OpContext, id: NoticeId, request: &AccessRequest) -
             "to_be_checked": query.way.to_be_checked,
         })
     });
+    let reviewers = rights::reviewers_of(core, op, request);
+    let summary = Summary::new(request, &reviewers, &core.settings.base_url);
     let kind = if request.is_emergency() { "emergency" } else { "access_request" };
     let body = serde_json::json!({
         "id": id,
@@ -161,8 +209,8 @@ fn message(core: &Core, op: &OpContext, id: NoticeId, request: &AccessRequest) -
             "expires_at": request.expires_at,
             "reviews_needed": request.reviews_needed(),
             "reviews": request.approvals(),
-            "reviewers": rights::reviewers_of(core, op, request),
+            "reviewers": reviewers,
         },
     });
-    Notice { id, body: body.to_string() }
+    Notice { id, body: body.to_string(), summary }
 }

@@ -24,9 +24,10 @@ pub(crate) fn of_caller(core: &Core, op: &OpContext) -> Result<Origins, ControlE
         }
         AuthMethod::Mtls => Ok(said("a certificate", principal, by_certificate(principal))),
         // Neither is ever let in at control.
-        AuthMethod::GrantToken | AuthMethod::Sealed | AuthMethod::Anonymous => {
-            Err(AuthError::Missing.into())
-        }
+        AuthMethod::GrantToken
+        | AuthMethod::Sealed
+        | AuthMethod::Signed
+        | AuthMethod::Anonymous => Err(AuthError::Missing.into()),
         AuthMethod::Run => {
             let run = caller.sign_in().and_then(|id| core.publisher.sign_in(id));
             let origin = run.and_then(|run| run.run.as_ref().map(|run| run.origin.clone()));

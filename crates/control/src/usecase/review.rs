@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use portcullis_identity::passkey::AuthenticationResponse;
+use portcullis_identity::{Authenticated, passkey::AuthenticationResponse};
 use portcullis_model::{
     AccessQuery, AccessRequest, AccessRequestId, Decision, Event, EventType, Grant, Principal,
-    PrincipalKind, Resource, Review, ReviewId, Scope, Way, Window,
-    access_request::InvalidTransition,
+    Resource, Review, ReviewId, Scope, Way, Window, access_request::InvalidTransition,
 };
 use portcullis_policy::Snapshot;
 use portcullis_store::Change;
@@ -38,6 +37,17 @@ pub(crate) async fn review(
     id: AccessRequestId,
     input: ReviewInput,
 ) -> Result<AccessRequestView> {
+    review_with(core, op, id, input, &[]).await
+}
+
+/// The same; `beside` happens with it, or neither does.
+pub(crate) async fn review_with(
+    core: &Arc<Core>,
+    op: &OpContext,
+    id: AccessRequestId,
+    input: ReviewInput,
+    beside: &[Change],
+) -> Result<AccessRequestView> {
     // Two people who answer at the same moment both saw the state before: the second looks again.
     // It ends, because each round adds somebody's review, ends the access request or moves a grant of
     // the requester; a conflict that changed none of these is another.
@@ -66,7 +76,7 @@ pub(crate) async fn review(
         let settled = if reviewed.is_emergency() {
             review_afterwards::settle(core, op, reviewed, &review, signed).await
         } else {
-            settle(core, op, reviewed, &review, signed, seen).await
+            settle(core, op, reviewed, &review, signed, (seen, beside)).await
         };
         match settled {
             Ok(request) => return Ok(access_requests::view(core, op, request)),
@@ -120,8 +130,11 @@ async fn signature(
 
 /// Why the caller must not review this, if they must not.
 fn refused(core: &Core, op: &OpContext, request: &AccessRequest) -> Option<&'static str> {
-    let caller = op.caller().map(|caller| caller.principal().id.kind);
-    if caller != Some(PrincipalKind::User) {
+    let caller = op.caller().map(Authenticated::principal);
+    if caller.is_some_and(|caller| caller.id.is_decider()) && request.is_emergency() {
+        return Some("an emergency is looked at by a person");
+    }
+    if !caller.is_some_and(|caller| rights::reviews(caller, request)) {
         return Some("a workload never reviews");
     }
     // INVARIANT: never one's own, whatever policies say of administrators.
@@ -254,7 +267,7 @@ async fn settle(
     reviewed: AccessRequest,
     review: &Review,
     signed: Option<Signed>,
-    seen_reviews: usize,
+    (seen_reviews, beside): (usize, &[Change]),
 ) -> std::result::Result<AccessRequest, Unsettled> {
     let mut settlement = Settlement::default();
     let event = core.event(op, EventType::Reviewed);
@@ -264,6 +277,7 @@ async fn settle(
     let moved = Change::MoveAccessRequest { request: request.clone(), seen_reviews };
     let mut changes = vec![moved];
     changes.extend(recorded);
+    changes.extend(beside.iter().cloned());
     if request.state.as_str() != "pending" {
         changes.push(Change::Record(access_requests::ended_event(core, op, &request)));
     }

@@ -9,16 +9,16 @@ use std::sync::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, AccessRequestId, BundleDigest, Event, EventId, Grant, GrantId, Incident,
-    IncidentId, LegalHold, LegalHoldId, NoticeId, Passkey, PersonId, Principal, PrincipalId,
-    RefusalId, Schedule, SealedCredential, SealedId, TokenHash,
+    AccessRequest, AccessRequestId, BundleDigest, DeliveryId, Event, EventId, Grant, GrantId,
+    Incident, IncidentId, LegalHold, LegalHoldId, NoticeId, Passkey, PersonId, Principal,
+    PrincipalId, RefusalId, Schedule, SealedCredential, SealedId, TokenHash,
 };
 use portcullis_store::{
     AccessRequests, Change, ContentChange, ContentsUnderKey, ExportCursor, Grants, Incidents,
     LogMark, SealedMark, SeenPlace, SeenPrincipal, SqliteStore, Store, StoreError, StoredAnswer,
-    StoredBundle, StoredChallenge, StoredCode, StoredContent, StoredDevice, StoredErasure,
-    StoredEvent, StoredFiring, StoredGrantToken, StoredGroup, StoredHabit, StoredNotice,
-    StoredOneTimeToken, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
+    StoredBundle, StoredChallenge, StoredCode, StoredContent, StoredDelivery, StoredDevice,
+    StoredErasure, StoredEvent, StoredFiring, StoredGrantToken, StoredGroup, StoredHabit,
+    StoredNotice, StoredOneTimeToken, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -239,6 +239,18 @@ impl Store for FaultyStore {
 
     async fn sealed_mark(&self) -> Result<Option<SealedMark>> {
         self.store.sealed_mark().await
+    }
+
+    async fn undelivered(&self, limit: u32) -> Result<Vec<StoredDelivery>> {
+        self.store.undelivered(limit).await
+    }
+
+    async fn one_undelivered(&self, id: DeliveryId) -> Result<Option<StoredDelivery>> {
+        self.store.one_undelivered(id).await
+    }
+
+    async fn is_seen(&self, hash: &TokenHash) -> Result<bool> {
+        self.store.is_seen(hash).await
     }
 
     async fn export_cursor(&self, reader: &str) -> Result<Option<ExportCursor>> {

@@ -25,7 +25,7 @@ pub(crate) struct Told {
 impl Notifier for Told {
     async fn deliver(&self, target: &NoticeTarget, notice: &Notice) -> Result<(), NotDelivered> {
         if self.broken.load(Ordering::SeqCst) {
-            return Err(NotDelivered { why: "it does not answer".into(), again: true });
+            return Err(NotDelivered::yet("it does not answer"));
         }
         let body = serde_json::from_str(&notice.body).unwrap();
         self.messages.lock().unwrap().push((target.to_string(), body));
@@ -114,8 +114,12 @@ async fn who_cannot_be_told_is_tried_again_and_in_the_end_it_is_on_record() {
         if world.log.count(EventType::NoticeFailed) == 2 {
             break;
         }
-        world.wait(SignedDuration::from_secs(10));
+        world.wait(SignedDuration::from_secs(60));
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     assert_eq!(world.log.count(EventType::NoticeFailed), 2, "each of the two, once");
+    let sam = world.sign_in("sam", &["auditors"]).await;
+    let aside = world.control().undelivered(&sam).await.unwrap();
+    assert_eq!(aside.len(), 2, "{aside:#?}");
+    assert!(aside.iter().all(|one| one.kind == "notice" && one.attempts > 1), "{aside:#?}");
 }

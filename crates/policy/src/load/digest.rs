@@ -14,8 +14,18 @@ use crate::{
 /// The digest of `source`. Places are not content; the order of files and of services is not either.
 pub(super) fn digest(source: &BundleSource) -> BundleDigest {
     // INVARIANT: every pattern below is exhaustive, so that a new field cannot be forgotten here.
-    let BundleSource { policies, services, labels, claims, user_claims, clocks, geo, rotations } =
-        source;
+    let BundleSource {
+        policies,
+        services,
+        labels,
+        claims,
+        user_claims,
+        clocks,
+        geo,
+        rotations,
+        receivers,
+        decisions,
+    } = source;
     let mut hash = Fields::default();
     let mut policies: Vec<&PolicySource> = policies.iter().collect();
     policies.sort_by(|a, b| a.path.cmp(&b.path));
@@ -46,6 +56,16 @@ pub(super) fn digest(source: &BundleSource) -> BundleDigest {
     hash.list(rotations.len());
     for (name, rotation) in rotations {
         hash.rotation(name, rotation);
+    }
+    // What has neither keeps the name that it had before there were such.
+    if !receivers.is_empty() {
+        hash.list(receivers.len());
+        for receiver in receivers {
+            hash.text(receiver);
+        }
+    }
+    if *decisions {
+        hash.flag(true);
     }
     hash.finish()
 }

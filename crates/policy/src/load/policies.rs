@@ -1,6 +1,6 @@
 //! Policy files into checked policies.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use cedar_policy::{Effect, PolicySet, Schema, ValidationMode, Validator, pst};
 
@@ -130,11 +130,12 @@ pub(super) fn check_all(
     for Parsed { file, start, end, policy } in parsed {
         let Some(PolicySource { path, text }) = source.policies.get(file) else { continue };
         let place = Place { file: File { path, text }, start, end };
-        let loaded = place.check(&policy, catalog, &mut ids).and_then(|loaded| {
-            let added = set.add(loaded.cedar.clone());
-            added.map_err(|error| vec![place.file.error(start, error.to_string())])?;
-            Ok(loaded)
-        });
+        let loaded =
+            place.check(&policy, (catalog, &source.receivers), &mut ids).and_then(|loaded| {
+                let added = set.add(loaded.cedar.clone());
+                added.map_err(|error| vec![place.file.error(start, error.to_string())])?;
+                Ok(loaded)
+            });
         match loaded {
             Ok(loaded) => {
                 places.insert(loaded.cedar.id().clone(), place);
@@ -163,7 +164,7 @@ impl Place<'_> {
     fn check(
         &self,
         policy: &cedar_policy::Policy,
-        catalog: &Catalog,
+        (catalog, receivers): (&Catalog, &BTreeSet<String>),
         ids: &mut HashSet<String>,
     ) -> Result<Policy, Vec<LoadError>> {
         let (annotations, mistakes) = annotations::annotations(policy);
@@ -198,6 +199,8 @@ impl Place<'_> {
             resource: policy.resource_constraint(),
         };
         errors.extend(self.checks(policy, &body, &head, &annotations, catalog));
+        let lost = annotations.notices.targets.iter().filter_map(|one| one.missing(receivers));
+        errors.extend(lost.map(|message| self.error("@notify", message)));
         let Some(id) = annotations.id else { return Err(errors) };
         if !ids.insert(id.to_string()) {
             errors.push(self.error("@id", format!("the policy id `{id}` is taken already")));

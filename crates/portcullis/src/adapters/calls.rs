@@ -40,6 +40,8 @@ pub(super) fn webhooks(
             rate: RATE,
             failing_after: webhook.failing_after,
             sink: Arc::new(sink),
+            source: String::new(),
+            sets_aside: None,
         })
     });
     webhooks.collect()

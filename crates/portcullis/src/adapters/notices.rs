@@ -1,55 +1,131 @@
-//! Webhooks: a JSON document is posted, and any 2xx means that it arrived.
+//! Brings notices to those whom policies name: one file for each kind of receiver.
 //!
-//! Never follows a redirect and never reads an answer: whoever receives it can do nothing with it here.
+//! To a webhook a JSON document is posted, and any 2xx means that it arrived. Never follows a redirect and
+//! never reads an answer: whoever receives it can do nothing with it here.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Result;
 use async_trait::async_trait;
-use portcullis_control::ports::{NotDelivered, Notice, Notifier};
+use jiff::{SignedDuration, Timestamp};
+use portcullis_control::{
+    export::{Form, lifecycle::notice as as_message},
+    ports::{NotDelivered, Notice, Notifier},
+};
+use portcullis_model::Clock;
 use portcullis_policy::notice::NoticeTarget;
-use reqwest::{Client, StatusCode, header::CONTENT_TYPE, redirect::Policy};
+use reqwest::{
+    Client, Response, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+    redirect::Policy,
+};
+use url::Url;
+
+use super::{lifecycle, mail::Mailer, sinks::Posted, teams::Channel};
+use crate::config::Config;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The same message twice has the same id.
 const ID: &str = "Portcullis-Notice";
 
-/// Posts to webhooks.
+/// Everybody who can be told.
 #[derive(Debug)]
-pub(crate) struct Webhooks(Client);
+pub(crate) struct Receivers {
+    client: Client,
+    clock: Arc<dyn Clock>,
+    named: BTreeMap<String, (Form, Posted)>,
+    teams: BTreeMap<String, Channel>,
+    mailer: Option<Mailer>,
+    /// What messages say that they come from.
+    source: String,
+}
 
-impl Webhooks {
-    pub(crate) fn new() -> Result<Self> {
+impl Receivers {
+    /// Those of `config`; secrets are resolved now.
+    pub(crate) fn new(
+        config: &Config,
+        base: &Path,
+        clock: &Arc<dyn Clock>,
+        source: String,
+    ) -> Result<Self> {
         let client = Client::builder()
             .redirect(Policy::none())
             .timeout(TIMEOUT)
             .no_proxy()
             .user_agent("portcullis")
             .build()?;
-        Ok(Self(client))
+        let connectors = &config.connectors;
+        let teams = connectors.teams.iter().map(|(name, team)| {
+            let channel = Channel::new((name, team), base, &client, clock)?;
+            Ok((name.clone(), channel))
+        });
+        let teams = teams.collect::<Result<_>>()?;
+        let mailer = connectors.email.as_ref().map(|email| Mailer::new(email, base)).transpose()?;
+        let named = lifecycle::posts(config, base, clock)?;
+        Ok(Self { client, clock: Arc::clone(clock), named, teams, mailer, source })
+    }
+
+    async fn post(&self, url: &Url, notice: &Notice) -> Result<(), NotDelivered> {
+        let request = self.client.post(url.clone()).header(CONTENT_TYPE, "application/json");
+        let request = request.header(ID, notice.id.to_string()).body(notice.body.clone());
+        answered(request.send().await, self.clock.now())
     }
 }
 
 #[async_trait]
-impl Notifier for Webhooks {
+impl Notifier for Receivers {
     async fn deliver(&self, target: &NoticeTarget, notice: &Notice) -> Result<(), NotDelivered> {
-        let NoticeTarget::Webhook(url) = target;
-        let request = self.0.post(url.clone()).header(CONTENT_TYPE, "application/json");
-        let request = request.header(ID, notice.id.to_string()).body(notice.body.clone());
-        match request.send().await {
-            Ok(answer) if answer.status().is_success() => Ok(()),
-            Ok(answer) => Err(not_taken(answer.status())),
-            // The error names the URL, whose path may be the receiver's secret.
-            Err(error) => Err(NotDelivered { why: cause(&error.without_url()), again: true }),
+        // A bundle may have outlived the configuration that had it.
+        let gone = || NotDelivered::ever("the configuration has no such receiver any more");
+        match target {
+            NoticeTarget::Webhook(url) => self.post(url, notice).await,
+            NoticeTarget::Named(name) => {
+                let (form, posted) = self.named.get(name).ok_or_else(gone)?;
+                let id = notice.id.to_string();
+                let body = as_message(*form, &id, &notice.body, &self.source);
+                let body = body.ok_or_else(|| NotDelivered::ever("the notice cannot be read"))?;
+                posted.post(&id, body).await
+            }
+            NoticeTarget::Teams(name) => {
+                self.teams.get(name).ok_or_else(gone)?.post(&notice.summary).await
+            }
+            NoticeTarget::Email(address) => {
+                self.mailer.as_ref().ok_or_else(gone)?.send(address, notice).await
+            }
         }
     }
 }
 
+/// Whether what was posted arrived.
+pub(super) fn answered(
+    answer: reqwest::Result<Response>,
+    now: Timestamp,
+) -> Result<(), NotDelivered> {
+    match answer {
+        Ok(answer) if answer.status().is_success() => Ok(()),
+        Ok(answer) => Err(not_taken(&answer, now)),
+        // The error names the URL, whose path may be the receiver's secret.
+        Err(error) => Err(NotDelivered::yet(cause(&error.without_url()))),
+    }
+}
+
 /// What will be refused again is not sent again; too many at once and the receiver's own trouble pass.
-fn not_taken(status: StatusCode) -> NotDelivered {
+pub(super) fn not_taken(answer: &Response, now: Timestamp) -> NotDelivered {
+    let status = answer.status();
     let again = status.is_server_error()
         || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT].contains(&status);
-    NotDelivered { why: format!("it answered {}", status.as_u16()), again }
+    let rest = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let rest = rest.filter(|_| again).and_then(|text| retry_after(text, now));
+    NotDelivered { why: format!("it answered {}", status.as_u16()), again, rest }
+}
+
+/// Seconds, or a date (RFC 9110, 10.2.3).
+fn retry_after(text: &str, now: Timestamp) -> Option<SignedDuration> {
+    if let Ok(seconds) = text.trim().parse::<u32>() {
+        return Some(SignedDuration::from_secs(i64::from(seconds)));
+    }
+    let date = jiff::fmt::rfc2822::parse(text.trim()).ok()?.timestamp();
+    Some(date.duration_since(now)).filter(|rest| rest.is_positive())
 }
 
 /// What went wrong, without what was around it.
@@ -59,4 +135,20 @@ pub(super) fn cause(error: &reqwest::Error) -> String {
         innermost = source;
     }
     format!("it does not answer: {innermost}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receiver_says_in_seconds_or_by_a_date_how_long_it_rests() {
+        let now: Timestamp = "1994-11-06T08:49:00Z".parse().expect("a time");
+        assert_eq!(retry_after("120", now), Some(SignedDuration::from_mins(2)));
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+        assert_eq!(retry_after(date, now), Some(SignedDuration::from_secs(37)));
+        for text in ["", "soon", "-1", "Sun, 06 Nov 1994 08:48:37 GMT"] {
+            assert_eq!(retry_after(text, now), None, "{text}");
+        }
+    }
 }

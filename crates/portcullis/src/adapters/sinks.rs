@@ -14,7 +14,7 @@ use portcullis_control::{
 use portcullis_model::Clock;
 use reqwest::{Certificate, Client, redirect::Policy};
 
-use super::calls;
+use super::{calls, lifecycle};
 use crate::config::{
     Config,
     export::{DELIVERY, Export, From, To},
@@ -40,10 +40,13 @@ pub(crate) fn exports(config: &Config, base: &Path, clock: &Arc<dyn Clock>) -> R
             rate: u32::try_from(export.rate).unwrap_or(u32::MAX),
             failing_after: export.failing_after,
             sink,
+            source: String::new(),
+            sets_aside: None,
         })
     });
     let mut all = sinks.collect::<Result<Vec<_>>>()?;
     all.extend(calls::webhooks(config, base, clock)?);
+    all.extend(lifecycle::webhooks(config, base, clock)?);
     Ok(Exports::new(all))
 }
 
@@ -80,5 +83,5 @@ pub(crate) fn client(ca: Option<&Path>) -> Result<Client> {
 }
 
 fn not_delivered(why: impl std::fmt::Display) -> NotDelivered {
-    NotDelivered { why: why.to_string(), again: true }
+    NotDelivered::yet(why.to_string())
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use comfy_table::{ContentArrangement, Table, presets};
-use portcullis_api::pages::misleads;
+use portcullis_model::misleads;
 use serde_json::Value;
 
 use super::failure::Failure;

@@ -43,6 +43,8 @@ pub(super) fn read(
         user_claims: config.identity.user_claims(),
         clocks: config.clocks.clone(),
         geo: config.geo.is_some(),
+        receivers: config.connectors.receivers(),
+        decisions: !config.connectors.decisions.is_empty(),
         rotations: config
             .schedules
             .iter()

@@ -201,8 +201,7 @@ fn one(mut section: Section<'_>, demo: bool, services: &[Service]) -> Option<Exp
 /// A name that goes into metrics and on the command line.
 pub(super) fn named(field: &Field<'_>) -> Option<String> {
     let name = field.text()?;
-    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
-    if name.len() > 64 || !name.chars().all(fits) {
+    if !is_name(name) {
         let help = Some("lower-case letters, digits, `-` and `.`, 64 at most".into());
         field.error(format!("`{name}` is no name"), help);
         return None;
@@ -210,10 +209,22 @@ pub(super) fn named(field: &Field<'_>) -> Option<String> {
     Some(name.to_owned())
 }
 
+/// Whether `text` is such a name.
+pub(super) fn is_name(text: &str) -> bool {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+    (1..=64).contains(&text.len()) && text.chars().all(fits)
+}
+
 /// Where something may be posted to: the same rules as for notices.
 pub(super) fn posted_to(field: &Field<'_>) -> Option<Url> {
     match format!("webhook:{}", field.text()?).parse::<NoticeTarget>() {
         Ok(NoticeTarget::Webhook(url)) => Some(url),
+        // A name, which leads somewhere in policies alone.
+        Ok(_) => {
+            field.hide();
+            field.error("this is not a URL".into(), None);
+            None
+        }
         Err(error) => {
             field.hide();
             field.error(error.to_string().replace("webhook:", ""), None);

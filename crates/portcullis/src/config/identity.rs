@@ -13,7 +13,7 @@ use portcullis_identity::{
     ci::CiPreset,
     spiffe::{Mesh, SvidTokens, TrustDomain},
 };
-use portcullis_model::{PrincipalId, PrincipalKind, Window};
+use portcullis_model::{DECISIONS, PrincipalId, PrincipalKind, Window};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -246,6 +246,14 @@ pub(super) fn provider_name(
     if !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
         let help = Some("use letters, digits, `-`, `_` and `.`".into());
         field.error(format!("`{name}` cannot name a provider"), help);
+        return None;
+    }
+    if name == DECISIONS {
+        let help = Some("choose another".into());
+        field.error(
+            format!("`{name}` is what systems under `connectors.decisions` are known by"),
+            help,
+        );
         return None;
     }
     if !names.insert(name.clone()) {

@@ -24,7 +24,7 @@ use super::{
     keys, sealed,
 };
 use crate::{
-    adapters::{self, Around, KeptRecord, LogEvents, ProvidedPeople, TokenVerifier, Webhooks},
+    adapters::{self, Around, KeptRecord, LogEvents, ProvidedPeople, Receivers, TokenVerifier},
     ambient::{SystemClock, SystemEntropy},
     config::{Config, Loaded, Size},
     content_keys,
@@ -96,7 +96,12 @@ impl House {
             },
             people: people(loaded, &client, &clock, runtime)?,
             workloads: Arc::new(TokenVerifier(Arc::clone(&workloads))),
-            notifier: Arc::new(Webhooks::new()?),
+            notifier: Arc::new(Receivers::new(
+                config,
+                base,
+                &clock,
+                gate::base_url(&config.control.url),
+            )?),
             exports: adapters::exports(config, base, &clock)?,
             alerts: adapters::alerts(
                 config,
@@ -136,6 +141,8 @@ fn settings(loaded: &Loaded, entropy: &Arc<dyn Entropy>) -> Result<Settings> {
         sources: config.identity.sources(),
         methods: config.identity.methods(),
         sealing: sealed::sealing(loaded, entropy.as_ref())?,
+        base_url: gate::base_url(&config.control.url),
+        deciders: config.connectors.deciders(base)?,
         provisioning: scim.map(|scim| scim.provisioning(base)).transpose()?,
         content_keys: content_keys::open(
             &base.join(config.audit.content_keys()),

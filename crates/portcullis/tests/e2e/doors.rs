@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Open to everybody, and nothing else is.
-const PUBLIC: [&str; 8] = [
+const PUBLIC: [&str; 9] = [
     "GET /healthz",
     "GET /readyz",
     "GET /metrics",
@@ -24,6 +24,8 @@ const PUBLIC: [&str; 8] = [
     "POST /v1/device/token",
     // The one-time token in its body is the credential.
     "POST /v1/tokens/redeem",
+    // The signature over its body is the credential; `decisions` deals with it.
+    "POST /v1/decisions/{system}",
 ];
 
 /// Not safe by method, and yet no change of anything that lasts.
@@ -268,11 +270,14 @@ fn all_doors_are_known(payments: &Payments, mut walked: BTreeSet<String>) {
 }
 
 /// Doors with credentials of their own, whose events `jobs` and `directory` look for; and those to what
-/// is not configured here, with which `sealed`, `exports` and `alerts` deal, `reports` and `erasure`.
-const ELSEWHERE: [&str; 17] = [
+/// is not configured here, with which `sealed`, `exports`, `outgoing`, `decisions` and `alerts` deal, `reports` and `erasure`.
+const ELSEWHERE: [&str; 20] = [
     "POST /v1/audit/contents/{seq}/erase",
     "POST /v1/exports/{name}/test",
     "POST /v1/alerts/{webhook}/test",
+    "POST /v1/deliveries/{id}/redeliver",
+    "POST /v1/deliveries/{id}/drop",
+    "POST /v1/decisions/{system}",
     "POST /v1/reports/access/sign-offs",
     "POST /v1/sealed-credentials",
     "POST /v1/sealed-credentials/{id}/agree",

@@ -15,6 +15,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub(crate) struct SinkPeer {
     process: Process,
+    script: &'static str,
     arguments: Vec<String>,
     pub(crate) port: u16,
     /// All that came so far.
@@ -24,18 +25,19 @@ pub(crate) struct SinkPeer {
 impl SinkPeer {
     /// Receives posts.
     pub(crate) fn http() -> Self {
-        Self::start(&["http", "0", SECRET])
+        Self::of("sink_peer.py", &["http", "0", SECRET])
     }
 
     /// Collects syslog.
     pub(crate) fn syslog(arguments: &[&str]) -> Self {
-        Self::start(arguments)
+        Self::of("sink_peer.py", arguments)
     }
 
-    fn start(arguments: &[&str]) -> Self {
+    /// Another one, whose second argument is its port.
+    pub(crate) fn of(script: &'static str, arguments: &[&str]) -> Self {
         let arguments: Vec<String> = arguments.iter().map(|one| (*one).to_owned()).collect();
-        let (process, port) = run(&arguments);
-        Self { process, arguments, port, got: Vec::new() }
+        let (process, port) = run(script, &arguments);
+        Self { process, script, arguments, port, got: Vec::new() }
     }
 
     /// Ends it at once.
@@ -46,7 +48,7 @@ impl SinkPeer {
     /// Starts it again where it was.
     pub(crate) fn again(&mut self) {
         self.arguments[1] = self.port.to_string();
-        (self.process, self.port) = run(&self.arguments);
+        (self.process, self.port) = run(self.script, &self.arguments);
     }
 
     /// What it does from now on: `answer 503`.
@@ -90,6 +92,14 @@ impl SinkPeer {
         }
     }
 
+    /// The same for what may have come before.
+    pub(crate) fn until_any(&mut self, which: impl Fn(&Value) -> bool) -> Value {
+        match self.got.iter().find(|got| which(got)).cloned() {
+            Some(got) => got,
+            None => self.until(which),
+        }
+    }
+
     /// All events that were taken, lists of them taken apart.
     pub(crate) fn taken(&self) -> Vec<Value> {
         let taken = self.got.iter().filter(|got| got["answer"] == 200);
@@ -121,8 +131,8 @@ impl SinkPeer {
     }
 }
 
-fn run(arguments: &[String]) -> (Process, u16) {
-    let mut command = python("sink_peer.py");
+fn run(script: &str, arguments: &[String]) -> (Process, u16) {
+    let mut command = python(script);
     command.args(arguments);
     let process = Process::start(&mut command);
     let port = process.wait_for_line("port ", PATIENCE).parse().unwrap();

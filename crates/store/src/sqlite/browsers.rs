@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use portcullis_model::{SignInId, TokenHash};
-use sqlx::SqliteConnection;
+use sqlx::{SqliteConnection, SqlitePool};
 
 use super::{
     Result,
@@ -41,6 +41,11 @@ pub(super) async fn see_once(
     let sql =
         "INSERT INTO seen_once (hash, expires_at) VALUES (?, ?) ON CONFLICT (hash) DO NOTHING";
     guarded(tx, sqlx::query(sql).bind(hash.to_string()).bind(micros(until))).await
+}
+
+pub(super) async fn is_seen(pool: &SqlitePool, hash: &TokenHash) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM seen_once WHERE hash = ?)";
+    Ok(sqlx::query_scalar(sql).bind(hash.to_string()).fetch_one(pool).await?)
 }
 
 pub(super) async fn keep_provider_token(

@@ -16,6 +16,7 @@ mod read;
 mod retention;
 mod rows;
 mod sealed;
+mod undelivered;
 mod write;
 
 use std::{
@@ -27,17 +28,17 @@ use std::{
 use async_trait::async_trait;
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequest, AccessRequestId, BundleDigest, Event, EventId, Grant, GrantId, Incident,
-    IncidentId, LegalHold, LegalHoldId, NoticeId, Passkey, PersonId, Principal, PrincipalId,
-    RefusalId, Schedule, SealedCredential, SealedId, TokenHash,
+    AccessRequest, AccessRequestId, BundleDigest, DeliveryId, Event, EventId, Grant, GrantId,
+    Incident, IncidentId, LegalHold, LegalHoldId, NoticeId, Passkey, PersonId, Principal,
+    PrincipalId, RefusalId, Schedule, SealedCredential, SealedId, TokenHash,
 };
 use sqlx::SqlitePool;
 
 use crate::{
     AccessRequests, Change, ContentsUnderKey, ExportCursor, Grants, Incidents, LogMark, SealedMark,
     SeenPlace, SeenPrincipal, Store, StoreError, StoredAnswer, StoredBundle, StoredChallenge,
-    StoredCode, StoredContent, StoredDevice, StoredErasure, StoredEvent, StoredFiring,
-    StoredGrantToken, StoredGroup, StoredHabit, StoredNotice, StoredOneTimeToken,
+    StoredCode, StoredContent, StoredDelivery, StoredDevice, StoredErasure, StoredEvent,
+    StoredFiring, StoredGrantToken, StoredGroup, StoredHabit, StoredNotice, StoredOneTimeToken,
     StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
 };
 
@@ -232,6 +233,18 @@ impl Store for SqliteStore {
 
     async fn sealed_mark(&self) -> Result<Option<SealedMark>> {
         sealed::mark(&self.readers).await
+    }
+
+    async fn undelivered(&self, limit: u32) -> Result<Vec<StoredDelivery>> {
+        undelivered::all(&self.readers, limit).await
+    }
+
+    async fn one_undelivered(&self, id: DeliveryId) -> Result<Option<StoredDelivery>> {
+        undelivered::one(&self.readers, id).await
+    }
+
+    async fn is_seen(&self, hash: &TokenHash) -> Result<bool> {
+        browsers::is_seen(&self.readers, hash).await
     }
 
     async fn export_cursor(&self, reader: &str) -> Result<Option<ExportCursor>> {

@@ -10,7 +10,7 @@ use super::{
     Result, browsers, contents, directory, exports, facts, grant_tokens, lifecycle, passkeys,
     retention,
     rows::{json, micros, unreadable},
-    sealed,
+    sealed, undelivered,
 };
 use crate::{
     Change, LogMark, Person, StoreError, StoredAnswer, StoredBundle, StoredDevice, StoredRefusal,
@@ -50,6 +50,7 @@ pub(super) async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<
         }
         Change::Token(change) => grant_tokens::apply(tx, change).await,
         Change::SeeGrant { id, at } => lifecycle::see_grant(tx, *id, *at).await,
+        Change::Undelivered(change) => undelivered::apply(tx, change).await,
         Change::Notice(change) => lifecycle::notice_change(tx, change).await,
         Change::KeepRefusal { refusal, at_most } => keep_refusal(tx, refusal, *at_most).await,
         Change::KeepAnswer { answer, forget_until } => {

@@ -9,6 +9,7 @@ mod lifecycle;
 pub(crate) mod made;
 mod retention;
 mod sealed;
+mod undelivered;
 
 use std::sync::Arc;
 
@@ -37,6 +38,7 @@ pub(crate) use lifecycle::{
 };
 pub(crate) use retention::*;
 pub(crate) use sealed::*;
+pub(crate) use undelivered::*;
 
 type Shared = Arc<dyn Store>;
 

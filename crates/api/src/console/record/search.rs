@@ -27,7 +27,7 @@ const FIRST: usize = 5;
 const MOST: usize = 500;
 
 /// The types that an entry can have, as they stand in the record, in the order of a life.
-const TYPES: [&str; 52] = [
+const TYPES: [&str; 56] = [
     "attempt",
     "refusals_counted",
     "connection_ended",
@@ -38,6 +38,10 @@ const TYPES: [&str; 52] = [
     "access_request_ended",
     "notice_delivered",
     "notice_failed",
+    "delivery_set_aside",
+    "delivery_redelivered",
+    "delivery_dropped",
+    "decision_refused",
     "grant_started",
     "grant_used",
     "grant_extended",
@@ -133,7 +137,7 @@ impl Asked {
     }
 
     #[expect(clippy::unused_self, reason = "templates reach functions through what they show")]
-    pub(super) fn types(&self) -> [&'static str; 52] {
+    pub(super) fn types(&self) -> [&'static str; 56] {
         TYPES
     }
 

@@ -18,6 +18,7 @@ use crate::adapters::notices;
 
 /// Events in one post.
 const MOST: usize = 100;
+const JSON: &str = "application/json";
 
 /// Posts to one URL.
 #[derive(Debug)]
@@ -28,6 +29,7 @@ pub(crate) struct Posted {
     bearer: Option<Secret>,
     clock: Arc<dyn Clock>,
     most: usize,
+    content_type: &'static str,
 }
 
 impl Posted {
@@ -39,19 +41,26 @@ impl Posted {
         bearer: Option<Secret>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { client, url, sign, bearer, clock, most: MOST }
+        Self { client, url, sign, bearer, clock, most: MOST, content_type: JSON }
     }
 
     /// One message at a time, signed.
     pub(crate) fn messages(client: Client, url: Url, sign: Signer, clock: Arc<dyn Clock>) -> Self {
-        Self { client, url, sign: Some(sign), bearer: None, clock, most: 1 }
+        let (sign, content_type) = (Some(sign), JSON);
+        Self { client, url, sign, bearer: None, clock, most: 1, content_type }
     }
 
-    async fn post(&self, id: &str, body: String) -> Result<(), NotDelivered> {
+    /// The same, of this media type.
+    pub(crate) fn of_type(self, content_type: &'static str) -> Self {
+        Self { content_type, ..self }
+    }
+
+    /// Posts one message.
+    pub(crate) async fn post(&self, id: &str, body: String) -> Result<(), NotDelivered> {
         let second = self.clock.now().as_second();
         let request = self.client.post(self.url.clone());
         let mut request = request
-            .header(CONTENT_TYPE, "application/json")
+            .header(CONTENT_TYPE, self.content_type)
             .header("webhook-id", id)
             .header("webhook-timestamp", second);
         if let Some(sign) = &self.sign {
@@ -62,9 +71,7 @@ impl Posted {
         }
         match request.body(body).send().await {
             Ok(answer) if answer.status().is_success() => Ok(()),
-            Ok(answer) => {
-                Err(not_delivered(format_args!("it answered {}", answer.status().as_u16())))
-            }
+            Ok(answer) => Err(notices::not_taken(&answer, self.clock.now())),
             // The error names the URL, whose path may be the receiver's secret.
             Err(error) => Err(not_delivered(notices::cause(&error.without_url()))),
         }

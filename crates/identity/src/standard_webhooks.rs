@@ -8,7 +8,10 @@ const PREFIX: &str = "whsec_";
 /// What the specification asks for: 192 to 512 bits.
 const LENGTHS: std::ops::RangeInclusive<usize> = 24..=64;
 
-/// Signs messages.
+/// A sender that changes its secret signs with both; more are guesses.
+const MOST_SIGNATURES: usize = 8;
+
+/// Signs messages, and knows its own signatures.
 #[derive(Clone)]
 pub struct Signer(hmac::Key);
 
@@ -43,6 +46,15 @@ impl Signer {
             context.update(part.as_bytes());
         }
         format!("v1,{}", STANDARD.encode(context.sign()))
+    }
+
+    /// Whether one of `signatures`, the header of a message that came, is this signer's.
+    pub fn has_signed(&self, id: &str, timestamp: &str, signatures: &str, body: &[u8]) -> bool {
+        let mut signed = format!("{id}.{timestamp}.").into_bytes();
+        signed.extend_from_slice(body);
+        let given = signatures.split(' ').take(MOST_SIGNATURES);
+        let mut given = given.filter_map(|one| STANDARD.decode(one.strip_prefix("v1,")?).ok());
+        given.any(|signature| hmac::verify(&self.0, &signed, &signature).is_ok())
     }
 }
 

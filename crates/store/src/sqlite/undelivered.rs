@@ -1,0 +1,54 @@
+//! What receivers did not take in the end.
+
+use portcullis_model::DeliveryId;
+use sqlx::{SqliteConnection, SqlitePool};
+
+use super::{
+    Result,
+    rows::{json, parsed, readable},
+    write::guarded,
+};
+use crate::{StoredDelivery, UndeliveredChange};
+
+pub(super) async fn apply(tx: &mut SqliteConnection, change: &UndeliveredChange) -> Result<()> {
+    match change {
+        UndeliveredChange::SetAside { delivery, at_most } => {
+            let sql = "INSERT INTO undelivered (id, receiver, message, attempts, body) \
+                       SELECT ?1, ?2, ?3, ?4, ?5 \
+                       WHERE (SELECT count(*) FROM undelivered WHERE receiver = ?2) < ?6 \
+                       ON CONFLICT DO NOTHING";
+            let query = sqlx::query(sql)
+                .bind(delivery.id.to_string())
+                .bind(delivery.receiver.clone())
+                .bind(delivery.unsent.message())
+                .bind(delivery.attempts)
+                .bind(json("undelivered", delivery)?);
+            guarded(tx, query.bind(*at_most)).await
+        }
+        UndeliveredChange::Tried { delivery, seen_attempts } => {
+            let sql = "UPDATE undelivered SET attempts = ?, body = ? WHERE id = ? AND attempts = ?";
+            let query = sqlx::query(sql)
+                .bind(delivery.attempts)
+                .bind(json("undelivered", delivery)?)
+                .bind(delivery.id.to_string());
+            guarded(tx, query.bind(*seen_attempts)).await
+        }
+        UndeliveredChange::End(id) => {
+            let sql = "DELETE FROM undelivered WHERE id = ?";
+            guarded(tx, sqlx::query(sql).bind(id.to_string())).await
+        }
+    }
+}
+
+pub(super) async fn all(pool: &SqlitePool, limit: u32) -> Result<Vec<StoredDelivery>> {
+    let sql = "SELECT body FROM undelivered ORDER BY id DESC LIMIT ?";
+    let bodies: Vec<String> = sqlx::query_scalar(sql).bind(limit).fetch_all(pool).await?;
+    Ok(readable("undelivered", &bodies))
+}
+
+pub(super) async fn one(pool: &SqlitePool, id: DeliveryId) -> Result<Option<StoredDelivery>> {
+    let sql = "SELECT body FROM undelivered WHERE id = ?";
+    let query = sqlx::query_scalar(sql).bind(id.to_string());
+    let body: Option<String> = query.fetch_optional(pool).await?;
+    body.map(|body| parsed("undelivered", &body)).transpose()
+}
