@@ -17,6 +17,7 @@ use crate::{
     alerts::Alerts,
     brought::BroughtBundles,
     connections::Connections,
+    connector::slack::{Slack, SlackParts},
     content_keys::ContentKeys,
     expiry::Deadlines,
     export::Exports,
@@ -158,6 +159,8 @@ pub struct ControlParts {
     pub workloads: Arc<dyn WorkloadVerifier>,
     /// Who tells people of access requests.
     pub notifier: Arc<dyn Notifier>,
+    /// Where people talk, if it is connected.
+    pub slack: Option<SlackParts>,
     /// Where the record is passed on to.
     pub exports: Exports,
     /// What somebody is called for.
@@ -199,6 +202,7 @@ pub(crate) struct Core {
     pub(crate) rechecks: tokio::sync::Semaphore,
     /// How many people are told at one time.
     pub(crate) telling: tokio::sync::Semaphore,
+    pub(crate) slack: Option<Arc<Slack>>,
     pub(crate) exports: Exports,
     pub(crate) alerts: Alerts,
     /// Held while a bundle is activated: generations have one order.

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use crate::{
     ControlError, ControlParts, OpContext, alerts, connections,
     connections::Connections,
+    connector,
     core::Core,
     expiry::{self, Deadlines, Ending},
     export,
@@ -66,6 +67,7 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
         rechecks: tokio::sync::Semaphore::new(RECHECKS),
         telling: tokio::sync::Semaphore::new(TOLD),
         notifier: parts.notifier,
+        slack: parts.slack.map(|parts| Arc::new(Slack::new(parts))),
         exports: parts.exports,
         alerts: parts.alerts,
         activating: tokio::sync::Mutex::new(()),
@@ -195,6 +197,7 @@ pub(crate) fn background(core: &Arc<Core>) -> JoinSet<()> {
     tasks.spawn(crate::settle::run(Arc::clone(core)));
     tasks.spawn(crate::usecase::retention::run(Arc::clone(core)));
     tasks.spawn(alerts::run(Arc::clone(core)));
+    tasks.spawn(connector::slack::run(Arc::clone(core)));
     for export in core.exports.each() {
         tasks.spawn(export::run(Arc::clone(core), export.clone()));
     }

@@ -1,13 +1,13 @@
 //! The proof that somebody authenticated.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
 use portcullis_model::{
     BoundTo, Grant, GrantId, GrantToken, Origin, Principal, ServiceName, SignIn, SignInId,
 };
 
-use crate::{introspection::Again, sealed::Opened};
+use crate::{chat::FromChat, introspection::Again, sealed::Opened};
 
 /// How a caller proved who they are. Policies read it as `context.auth.method`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,6 +26,8 @@ pub enum AuthMethod {
     GrantToken,
     /// A sealed credential that somebody opened.
     Sealed,
+    /// A chat's server said so, of somebody whom their identity provider links to that account.
+    Chat,
     /// Nothing was proven: only where a service lets strangers in.
     Anonymous,
 }
@@ -41,6 +43,7 @@ impl AuthMethod {
             Self::Mtls => "mtls",
             Self::GrantToken => "grant_token",
             Self::Sealed => "sealed",
+            Self::Chat => "chat",
             Self::Anonymous => "anonymous",
         }
     }
@@ -140,6 +143,14 @@ impl Authenticated {
             service: Some(opened.terms.service.clone()),
             ..Self::without_sign_in(method, holder, at, opened.grant.expires_at)
         }
+    }
+
+    /// Somebody who acts by chat, at `now`. How they signed in there, and when, nobody says: they have no
+    /// `amr` and have authenticated at no time that a policy would call recent.
+    pub fn by_chat(_vouched: &FromChat, principal: &Principal, now: Timestamp) -> Self {
+        let principal = Principal { amr: BTreeSet::new(), ..principal.clone() };
+        let method = AuthMethod::Chat;
+        Self::without_sign_in(method, Arc::new(principal), Timestamp::UNIX_EPOCH, now)
     }
 
     /// A caller of whom nothing is known, which is no proof of anything.

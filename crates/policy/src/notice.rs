@@ -1,9 +1,13 @@
 //! Who hears of an access request, and in which order: `@notify` and `@escalate` of a rule.
 
+mod slack;
+
 use std::{fmt, str::FromStr, sync::Arc};
 
 use portcullis_model::Window;
 use url::{Host, Url};
+
+pub use self::slack::SlackPlace;
 
 /// The most that one rule tells.
 pub(crate) const MOST_TARGETS: usize = 8;
@@ -13,13 +17,17 @@ pub(crate) const MOST_TARGETS: usize = 8;
 pub enum NoticeTarget {
     /// A JSON document is posted to this URL.
     Webhook(Url),
+    /// A message in Slack, which becomes the record of what came of it.
+    Slack(SlackPlace),
 }
 
 /// A text that is no target.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTarget {
     /// Not `scheme:rest`, or of a scheme that nobody here delivers to.
-    #[error("`{0}` is nowhere that this version delivers to; write webhook:https://…")]
+    #[error(
+        "`{0}` is nowhere that this version delivers to; write webhook:https://… or slack:#channel"
+    )]
     Scheme(String),
     /// Not a URL.
     #[error("`{0}` is not a URL")]
@@ -27,6 +35,11 @@ pub enum InvalidTarget {
     /// It would be readable on its way.
     #[error("`{0}` must begin with https://, or lead to this machine")]
     Cleartext(String),
+    /// No place in Slack.
+    #[error(
+        "`{0}` is no place in Slack; write #channel, @ its member's id, @provider:subject or reviewers"
+    )]
+    Slack(String),
     /// Whatever stands in a policy is read by many.
     #[error("`{0}` has a user name or password in it; a policy is no place for one")]
     Secret(String),
@@ -36,8 +49,10 @@ impl FromStr for NoticeTarget {
     type Err = InvalidTarget;
 
     fn from_str(text: &str) -> Result<Self, InvalidTarget> {
-        let Some(("webhook", address)) = text.split_once(':') else {
-            return Err(InvalidTarget::Scheme(text.to_owned()));
+        let address = match text.split_once(':') {
+            Some(("webhook", address)) => address,
+            Some(("slack", place)) => return place.parse().map(Self::Slack),
+            _ => return Err(InvalidTarget::Scheme(text.to_owned())),
         };
         let url: Url = address.parse().map_err(|_| InvalidTarget::Url(address.to_owned()))?;
         if !url.username().is_empty() || url.password().is_some() {
@@ -55,6 +70,7 @@ impl fmt::Display for NoticeTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Webhook(url) => write!(f, "webhook:{url}"),
+            Self::Slack(place) => write!(f, "slack:{place}"),
         }
     }
 }
@@ -64,6 +80,7 @@ impl NoticeTarget {
     pub fn in_short(&self) -> String {
         match self {
             Self::Webhook(url) => format!("webhook:{}", host(url)),
+            Self::Slack(_) => self.to_string(),
         }
     }
 }
@@ -103,7 +120,7 @@ mod tests {
         let target: NoticeTarget = "webhook:https://chat.example.com/hooks/1".parse().unwrap();
         assert_eq!(target.in_short(), "webhook:chat.example.com");
         for text in [
-            "slack:#payments",
+            "slack:payments",
             "https://chat.example.com",
             "webhook:",
             "webhook:chat",

@@ -74,7 +74,7 @@ entity AccessRequest = {
   incident?: Incident,
 };
 entity System;
-action review appliesTo {
+action review, reviewByChat appliesTo {
   principal: [User], resource: [AccessRequest],
   context: { now: datetime, source: Source, auth: Auth },
 };

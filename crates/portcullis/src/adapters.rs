@@ -15,6 +15,7 @@ mod keeping;
 mod notices;
 mod sealed;
 mod sinks;
+pub(crate) mod slack;
 mod surroundings;
 
 pub(crate) use calls::alerts;

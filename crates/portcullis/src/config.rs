@@ -19,6 +19,7 @@ pub(crate) mod alerts;
 mod audit;
 mod bundle_source;
 mod ci;
+pub(crate) mod connectors;
 mod control;
 mod cors;
 mod direct;
@@ -118,6 +119,9 @@ pub(crate) struct Config {
     /// What somebody is called for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) alerts: Option<alerts::Alerts>,
+    /// Other systems that people work in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) connectors: Option<connectors::Connectors>,
     /// Named clocks that policies read, and their time zones: `{office: Europe/Lisbon}`.
     pub(crate) clocks: BTreeMap<String, String>,
     /// Schedules of people who take turns being on call.
@@ -243,6 +247,7 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
     let exported = section.field("export");
     let alerts = section.field("alerts");
     let alerts = alerts.map(|f| alerts::Alerts::read(&f, plain, geo.is_some()));
+    let connected = section.field("connectors");
     let own = section.field("services").map(|field| field.sections()).unwrap_or_default();
     let mut services: Vec<_> = own.into_iter().filter_map(Service::read).collect();
     section.finish();
@@ -250,6 +255,8 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
         services.extend(included(include, base, problems));
     }
     let export = exported.map(|field| export::read(&field, plain, &services));
+    let connectors = connected
+        .map(|field| connectors::Connectors::read(&field, plain, identity.as_ref(), &services));
     check(&services, limited.as_ref().zip(limits.as_ref()), base, document, problems);
     direct::check(listeners.as_deref().unwrap_or_default(), &services, document, problems);
     if let (Some(field), Some(identity), Some(listeners)) = (&given, &identity, &listeners) {
@@ -275,6 +282,7 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
         identity: identity?,
         export: export.unwrap_or_default(),
         alerts: alerts.map_or(Some(None), |read| read.map(Some))?,
+        connectors: connectors.map_or(Some(None), |read| read.map(Some))?,
         clocks: clocks.unwrap_or_default(),
         schedules: schedules.unwrap_or_default(),
         policies: policies?,

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use portcullis_model::{AccessRequest, AccessRequestState, EventType, NoticeId, Window};
 use portcullis_policy::notice::NoticeTarget;
 use portcullis_store::{Change, NoticeChange, StoredNotice};
@@ -15,6 +15,7 @@ use portcullis_store::{Change, NoticeChange, StoredNotice};
 use super::access_requests;
 use crate::{
     ControlError, OpContext,
+    connector::slack,
     core::Core,
     expiry::Ending,
     ports::{NotDelivered, Notice},
@@ -44,15 +45,31 @@ pub(crate) fn plan(core: &Core, op: &OpContext, request: &AccessRequest, into: &
         // The most impatient of the rules says when to go on.
         escalate = escalate.into_iter().chain(notices.escalate).min();
     }
+    let also = core.slack.as_ref().map(|slack| slack.also(request, &targets));
     let step = escalate.map_or(SignedDuration::ZERO, Window::signed);
     let mut due_at = op.now();
+    for target in also.into_iter().flatten() {
+        if targets.contains(&target) {
+            continue;
+        }
+        add(core, op, (request, target, due_at), into);
+    }
     for target in targets {
-        let id = NoticeId::new(op.now(), core.entropy.as_ref());
-        let notice = StoredNotice { id, access_request: request.id, target, due_at, attempts: 0 };
-        into.changes.push(Change::Notice(NoticeChange::Add(notice)));
-        into.deadlines.push((due_at, Ending::Notice(id)));
+        add(core, op, (request, target, due_at), into);
         due_at += step;
     }
+}
+
+fn add(
+    core: &Core,
+    op: &OpContext,
+    (request, target, due_at): (&AccessRequest, String, Timestamp),
+    into: &mut Settlement,
+) {
+    let id = NoticeId::new(op.now(), core.entropy.as_ref());
+    let notice = StoredNotice { id, access_request: request.id, target, due_at, attempts: 0 };
+    into.changes.push(Change::Notice(NoticeChange::Add(notice)));
+    into.deadlines.push((due_at, Ending::Notice(id)));
 }
 
 /// Somebody is to be told now.
@@ -79,6 +96,9 @@ async fn tell(core: &Arc<Core>, id: NoticeId) -> Result<()> {
         return settled(core, vec![Change::Notice(NoticeChange::End(id))]).await;
     };
     let (target, told) = match notice.target.parse::<NoticeTarget>() {
+        Ok(NoticeTarget::Slack(place)) => {
+            return slack::begin(core, &op, id, &request, &place).await;
+        }
         Ok(target) => {
             let told = core.notifier.deliver(&target, &message(core, &op, id, &request)).await;
             (target.in_short(), told)

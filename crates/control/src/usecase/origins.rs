@@ -23,8 +23,8 @@ pub(crate) fn of_caller(core: &Core, op: &OpContext) -> Result<Origins, ControlE
             Ok(said("an opaque token", principal, origin.unwrap_or_default()))
         }
         AuthMethod::Mtls => Ok(said("a certificate", principal, by_certificate(principal))),
-        // Neither is ever let in at control.
-        AuthMethod::GrantToken | AuthMethod::Sealed | AuthMethod::Anonymous => {
+        // None of them ever asks this at control.
+        AuthMethod::GrantToken | AuthMethod::Sealed | AuthMethod::Chat | AuthMethod::Anonymous => {
             Err(AuthError::Missing.into())
         }
         AuthMethod::Run => {

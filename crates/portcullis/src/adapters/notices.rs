@@ -33,7 +33,14 @@ impl Webhooks {
 #[async_trait]
 impl Notifier for Webhooks {
     async fn deliver(&self, target: &NoticeTarget, notice: &Notice) -> Result<(), NotDelivered> {
-        let NoticeTarget::Webhook(url) = target;
+        let url = match target {
+            NoticeTarget::Webhook(url) => url,
+            // Control brings these itself.
+            NoticeTarget::Slack(_) => {
+                let why = "a message in Slack is no webhook".to_owned();
+                return Err(NotDelivered { why, again: false });
+            }
+        };
         let request = self.0.post(url.clone()).header(CONTENT_TYPE, "application/json");
         let request = request.header(ID, notice.id.to_string()).body(notice.body.clone());
         match request.send().await {

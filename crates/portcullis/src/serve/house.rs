@@ -97,6 +97,7 @@ impl House {
             people: people(loaded, &client, &clock, runtime)?,
             workloads: Arc::new(TokenVerifier(Arc::clone(&workloads))),
             notifier: Arc::new(Webhooks::new()?),
+            slack: adapters::slack::parts(config, base)?,
             exports: adapters::exports(config, base, &clock)?,
             alerts: adapters::alerts(
                 config,

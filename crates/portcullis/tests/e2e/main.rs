@@ -91,6 +91,7 @@ mod served_record;
 mod sessions;
 mod shop;
 mod sink_peer;
+mod slack;
 mod smuggling;
 mod strangers;
 mod streams;
