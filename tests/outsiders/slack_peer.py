@@ -30,7 +30,7 @@ CHANNELS = {"#payments": "C024BE91L", "#access": "C024BE92M", "#incident-7": "C0
 MEMBERS = {
     name: {"id": f"U{name.upper():0<8}", "team_id": WORKSPACE, "name": name, "deleted": False, "is_bot": False,
            "is_email_confirmed": True, "profile": {"email": f"{name}@example.com", "real_name": name.title()}}
-    for name in ("ana", "ben", "lea", "leo", "sam", "mia")
+    for name in ("ana", "ben", "eve", "lea", "leo", "mia", "sam")
 }
 WRITE = {"chat.postMessage", "chat.update"}
 READ = {"auth.test", "users.info", "users.lookupByEmail", "apps.connections.open"}

@@ -143,11 +143,8 @@ fn refused(core: &Core, op: &OpContext, request: &AccessRequest) -> Option<&'sta
         return Some("nobody reviews their own access request");
     }
     let may = rights::may_review(core, &core.snapshot(), op, request);
-    match rights::is_by_chat(op) {
-        _ if may => None,
-        true => Some(NOT_BY_CHAT),
-        false => Some(NO_RIGHT),
-    }
+    let why = if rights::is_by_chat(op) { NOT_BY_CHAT } else { NO_RIGHT };
+    (!may).then_some(why)
 }
 
 /// A review that may not count is on record too: it may be somebody trying.

@@ -141,12 +141,12 @@ async fn taken(
 
 /// Where a callback says that it comes from.
 #[derive(Debug)]
-pub(super) struct From<'a> {
+pub(super) struct Whence<'a> {
     pub(super) workspaces: [Option<&'a str>; 2],
     pub(super) app: Option<&'a str>,
 }
 
-impl From<'_> {
+impl Whence<'_> {
     fn foreign(&self, slack: &Slack) -> Option<String> {
         let ours = slack.parts.workspace.as_str();
         let [workspace, members] = self.workspaces;

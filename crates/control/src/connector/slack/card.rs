@@ -3,6 +3,7 @@
 //! Whatever people or programs wrote stands in rich text as text, which Slack does not read; everything
 //! is shorter than Slack's limits, and says so where it was cut.
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use portcullis_model::{
     AccessRequest, AccessRequestState, Grant, GrantState, Secret, ShownBody, Window,
 };
@@ -61,9 +62,9 @@ impl Card {
 
     /// The digest of what a message with it says.
     pub(super) fn digest(&self, pressable: bool) -> String {
-        let hash = Sha256::digest(self.message(pressable.then_some(&[])).to_string());
-        let bits = hash.iter().take(16);
-        bits.map(|byte| format!("{byte:02x}")).collect()
+        let nothing: &[(ButtonAct, Secret)] = &[];
+        let said = self.message(pressable.then_some(nothing)).to_string();
+        URL_SAFE_NO_PAD.encode(Sha256::digest(said))
     }
 
     /// The message; `buttons` is what each carries, absent if nothing can be pressed.
@@ -145,7 +146,7 @@ impl Card {
         let mut lines: Vec<String> = Vec::new();
         lines.extend(self.summary.as_ref().map(|summary| line(summary, SUMMARY)));
         let held = self.request.held.as_ref();
-        let parameters = held.iter().flat_map(|held| &held.parameters);
+        let parameters = held.into_iter().flat_map(|held| &held.parameters);
         let shown = parameters.clone().take(PARAMETERS);
         lines.extend(
             shown.map(|(name, value)| format!("{}: {}", line(name, NAME), line(value, PARAMETER))),

@@ -10,7 +10,7 @@ use url::form_urlencoded;
 
 use super::{
     Slack,
-    callback::{From, refused},
+    callback::{Whence, refused},
     card::labelled,
     people,
     plain::{escaped, line, plain},
@@ -68,8 +68,8 @@ impl Command {
         serde_json::from_value(fields.into()).ok()
     }
 
-    pub(super) fn from(&self) -> From<'_> {
-        From { workspaces: [self.team_id.as_deref(), None], app: self.api_app_id.as_deref() }
+    pub(super) fn from(&self) -> Whence<'_> {
+        Whence { workspaces: [self.team_id.as_deref(), None], app: self.api_app_id.as_deref() }
     }
 
     /// Does it, and says what came of it to whoever typed it.
@@ -308,7 +308,7 @@ fn operation_of(
 fn fitting<'a>(view: &'a ServiceView, wanted: &str) -> Vec<&'a OperationName> {
     let own = |name: &OperationName| {
         let text = name.to_string();
-        text.split_once('.').map(|(_, own)| own.to_owned()).unwrap_or(text)
+        text.split_once('.').map_or_else(|| text.clone(), |(_, own)| own.to_owned())
     };
     let exact = view.operations.iter().map(|operation| &operation.name);
     let exact: Vec<_> =

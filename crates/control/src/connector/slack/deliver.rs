@@ -326,9 +326,10 @@ impl Bringer {
         let pressable = is_pressable(&message, by_chat);
         let digest = card.digest(pressable);
         if message.shown.as_ref() == Some(&digest) {
-            return match card.is_final() {
-                true => Ok(self.end(message.id, Vec::new()).await?),
-                false => Ok(()),
+            return if card.is_final() {
+                Ok(self.end(message.id, Vec::new()).await?)
+            } else {
+                Ok(())
             };
         }
         let paused = if message.posted.is_some() { &self.updates } else { &self.posts };
@@ -336,7 +337,7 @@ impl Bringer {
             return Err(Later::At(at));
         }
         let buttons = if pressable { self.draw(card, &message).await? } else { Vec::new() };
-        let text = card.message(pressable.then_some(&buttons));
+        let text = card.message(pressable.then_some(buttons.as_slice()));
         let sent = match &message.posted {
             Some(posted) => {
                 let updated = self.slack.parts.api.update(posted, &text).await;

@@ -14,7 +14,7 @@ use url::form_urlencoded;
 
 use super::{
     Slack,
-    callback::{From, refused},
+    callback::{Whence, refused},
     card::{APPROVE, APPROVE_FOR, DECLINE, NOTE_INPUT, labelled},
     people,
     plain::{escaped, line},
@@ -90,10 +90,10 @@ impl Interaction {
         serde_json::from_str(&payload).ok()
     }
 
-    pub(super) fn from(&self) -> From<'_> {
+    pub(super) fn from(&self) -> Whence<'_> {
         let workspace = self.team.as_ref().map(|team| team.id.as_str());
         let members = self.user.team_id.as_deref();
-        From { workspaces: [workspace, members], app: self.api_app_id.as_deref() }
+        Whence { workspaces: [workspace, members], app: self.api_app_id.as_deref() }
     }
 
     /// Does it, and says so where it did not.

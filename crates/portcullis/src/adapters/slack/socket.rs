@@ -89,6 +89,10 @@ impl Listener {
                     let (leaving, mut left) = watch::channel(false);
                     tokio::spawn(serve(socket, Weak::clone(&self.control), leaving));
                     let _either = left.changed().await;
+                    if !*left.borrow() {
+                        // It broke: whoever comes back at once may find it broken again.
+                        sleep(FIRST_PAUSE).await;
+                    }
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut failing, true) {

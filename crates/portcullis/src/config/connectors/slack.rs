@@ -207,7 +207,8 @@ mod tests {
     fn a_workspace_is_read_with_what_is_usual() {
         let loaded = loaded(&with(
             "{workspace: T024BE7LD, bot_token: {env: BOT}, app_token: {env: APP}, people: {provider: corp, email: verified}, channel: \"#access\"}",
-        ));
+        ))
+        .expect("loads");
         let slack = loaded.config.connectors.unwrap().slack.unwrap();
         assert!(slack.direct_messages && slack.signing_secret.is_none());
         assert_eq!(slack.api.as_str(), "https://slack.com/api");
