@@ -9,6 +9,7 @@ mod callback;
 mod card;
 mod command;
 mod deliver;
+mod desk;
 mod people;
 mod plain;
 mod port;
@@ -20,12 +21,12 @@ use portcullis_identity::chat::SlackSigning;
 use portcullis_model::{AccessRequest, PrincipalId, ServiceName};
 use portcullis_policy::notice::{NoticeTarget, SlackPlace};
 
+use self::desk::Desk;
 pub use self::port::{Member, MemberKey, NotTaken, SlackApi};
 pub(crate) use self::{
     callback::{over_http, over_socket},
     deliver::{begin, run},
 };
-use self::{deliver::Desk, plain::plain};
 use crate::rate::RateLimits;
 
 /// Refused callbacks that go on record in a minute; others are counted in the log of the process.

@@ -5,11 +5,7 @@
 //! Slack each message is sent once, as things are then, and what is over by then and was never posted
 //! is not. A message may come twice if the process ends between the two; it never stays behind.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use portcullis_model::{
     AccessRequest, AccessRequestId, AccessRequestState, EventType, NoticeId, PrincipalId,
@@ -19,12 +15,9 @@ use portcullis_policy::notice::{NoticeTarget, SlackPlace};
 use portcullis_store::{
     ButtonAct, Change, ChatChange, NoticeChange, Posted, StoredButton, StoredMessage,
 };
-use tokio::{
-    sync::Notify,
-    time::{Instant, sleep_until},
-};
+use tokio::time::Instant;
 
-use super::{NotTaken, Slack, card::Card, people};
+use super::{NotTaken, Slack, card::Card, desk::Pause, people};
 use crate::{
     ControlError, OpContext,
     core::Core,
@@ -36,8 +29,6 @@ use crate::{
 
 /// What changes together is said together.
 const SETTLES: Duration = Duration::from_millis(150);
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 const STORE_PAUSE: Duration = Duration::from_secs(5);
 /// Reviewers who are told of one access request by direct message.
 const MOST_DIRECT: usize = 8;
@@ -45,51 +36,6 @@ const MOST_DIRECT: usize = 8;
 const LOOKED_AT: usize = 64;
 
 type Result<T> = std::result::Result<T, ControlError>;
-
-/// Which access requests have to be looked at, and from when on.
-#[derive(Debug, Default)]
-pub(super) struct Desk {
-    due: Mutex<BTreeMap<AccessRequestId, Instant>>,
-    changed: Notify,
-}
-
-impl Desk {
-    /// Not before `at`; earlier if that was said before.
-    fn look_at(&self, id: AccessRequestId, at: Instant) {
-        let mut due = self.due();
-        let entry = due.entry(id).or_insert(at);
-        *entry = at.min(*entry);
-        drop(due);
-        self.changed.notify_one();
-    }
-
-    fn take_due(&self, now: Instant) -> Option<AccessRequestId> {
-        let mut due = self.due();
-        let (id, _) = due.iter().filter(|(_, at)| **at <= now).min_by_key(|(_, at)| **at)?;
-        let id = *id;
-        due.remove(&id);
-        Some(id)
-    }
-
-    /// Returns when something is due.
-    async fn wait(&self) {
-        loop {
-            let next = self.due().values().min().copied();
-            match next {
-                None => self.changed.notified().await,
-                Some(at) if at <= Instant::now() => return,
-                Some(at) => tokio::select! {
-                    () = sleep_until(at) => return,
-                    () = self.changed.notified() => {}
-                },
-            }
-        }
-    }
-
-    fn due(&self) -> MutexGuard<'_, BTreeMap<AccessRequestId, Instant>> {
-        self.due.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// Somebody is to be told in Slack: what has to be posted is written down instead of the notice.
 pub(crate) async fn begin(
@@ -160,30 +106,6 @@ pub(crate) async fn run(core: Arc<Core>) {
             heard = listener.next() => bringer.heard(heard).await,
             () = slack.desk.wait() => bringer.bring_next().await,
         }
-    }
-}
-
-/// Until when something is not done, and for how long the next time.
-#[derive(Debug, Default)]
-struct Pause {
-    until: Option<Instant>,
-    length: Duration,
-}
-
-impl Pause {
-    fn until(&self) -> Option<Instant> {
-        self.until.filter(|until| *until > Instant::now())
-    }
-
-    fn for_so_long(&mut self, length: Duration) -> Instant {
-        let until = Instant::now() + length;
-        self.until = Some(until);
-        until
-    }
-
-    fn longer(&mut self) -> Instant {
-        self.length = (self.length * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
-        self.for_so_long(self.length)
     }
 }
 

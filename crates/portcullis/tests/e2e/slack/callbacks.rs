@@ -41,11 +41,11 @@ fn e06_a_callback_that_comes_twice_does_something_once() {
     let (mut office, asked, message, ben) = waiting(Mode::Http);
     // The first does nothing either, and would if it were looked at again.
     office.press("lea", &message, "decline", json!({}));
+    office.slack.until("answered", |got| got["to"] == "lea");
     let done = office.press("lea", &message, "decline", json!({"as_before": true}));
     assert_eq!(done["status"], 200);
     office.is_refused("it came before");
-    let told = office.slack.count(|got| got["what"] == "answered");
-    assert!(told <= 1, "{told}");
+    assert_eq!(office.slack.count(|got| got["what"] == "answered"), 1);
     office.press("lea", &message, "approve", json!({}));
     office.becomes(&message, "Access is granted: payments");
     let done = office.press("lea", &message, "approve", json!({"as_before": true}));
@@ -126,7 +126,6 @@ fn e10_a_get_changes_nothing() {
     let page = format!("/requests/{}", asked["id"].as_str().unwrap());
     let house = &office.payments.house;
     assert_eq!(house.api("GET", &page, None, None).status, 303);
-    assert_eq!(house.api("GET", &format!("{page}/review"), None, None).status, 303);
     assert_eq!(office.get(&ben, &asked)["state"], "pending");
 }
 

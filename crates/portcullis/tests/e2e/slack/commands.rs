@@ -45,7 +45,7 @@ fn errors_of_a_command_say_what_would_do() {
         ("payments", "write `/access SERVICE OPERATION"),
         ("payment refund why", "you see payments"),
         ("payments teleport why", "has no `teleport`; it has payments."),
-        ("payments refund 10m why", "may be one of"),
+        ("payments e 10m why", "may be one of"),
         ("payments events", "say why, at the end"),
         ("payments events 9h why", "at most 15m"),
         ("refusal 7F3K why", "the refusal was not found"),
@@ -55,8 +55,8 @@ fn errors_of_a_command_say_what_would_do() {
         assert!(told.contains(said), "{words}: {told}");
     }
     // Nobody's account asks for nobody.
-    let told = typed(&mut office, "sam", "payments events why");
-    assert!(told.contains("signed in"), "{told}");
+    let told = typed(&mut office, "leo", "payments events why");
+    assert!(told.contains("sign in here once"), "{told}");
 }
 
 #[test]

@@ -17,7 +17,7 @@ fn after_an_outage_and_a_crash_each_message_says_once_how_things_are() {
     let mut office = Office::open(Mode::Http);
     let (lea, ben) = (office.token(&lea()), office.token(&ben()));
     let mia = office.token(&Person::new("mia", &["engineering"]));
-    let leo = office.token(&leo());
+    office.token(&leo());
     let seen = office.ask(&ben, "seen before it went");
     let message = office.in_channel(&seen);
     office.slack.order(json!({"do": "down", "down": true}));
@@ -41,7 +41,6 @@ fn after_an_outage_and_a_crash_each_message_says_once_how_things_are() {
     // The button of a message from before a crash is good, and so is one from after it.
     office.press("leo", &posted, "approve", json!({}));
     office.becomes(&posted, "Access is granted: payments");
-    let _ = leo;
     let count = |what: &str, part: &str| {
         office.slack.count(|got| {
             got["what"] == what && got["place"] == "#payments" && got.to_string().contains(part)
@@ -88,7 +87,7 @@ fn what_slack_takes_no_more_of_waits_as_long_as_it_says_and_is_said_once() {
 fn a_place_that_slack_refuses_is_on_record_and_holds_no_other_up() {
     let rule = r#"
 @id("payments.notified")
-@reviews("1") @max_duration("12m") @notify("slack:#archived") @notify("slack:@ULEO00000")
+@reviews("1") @max_duration("12m") @notify("slack:#archived, slack:@ULEO00000")
 permit (principal is User in Group::"engineering", action == Action::"payments.getRefund", resource in Service::"payments")
 when { context has grant };
 "#;
