@@ -192,7 +192,10 @@ impl Bringer {
         // One that has to wait does not hold the others up.
         for message in messages {
             if let Err(error) = self.bring_one(&card, &by_chat, message).await {
-                later = Err(error);
+                later = Err(match (later, error) {
+                    (Err(Later::At(one)), Later::At(other)) => Later::At(one.min(other)),
+                    (_, error) => error,
+                });
             }
         }
         later
