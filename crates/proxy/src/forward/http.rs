@@ -95,14 +95,17 @@ pub(crate) async fn forward(
         Some(opening) if opening.protocol == "sse" => (Some(opening.open()), None),
         opening => (watch, opening),
     };
-    let connection = watch.as_ref().filter(|watch| watch.is_long_lived()).map(|watch| watch.id);
+    let known = watch.clone();
     let download = Download::new(incoming, Some(lane), watch, opening);
     let mut body = match masking {
         None => DownBody::Streaming(download),
         Some(masking) => masking.begin(download, &question, deadline.left(begun)).await?,
     };
-    if is_young(&mut body) {
-        record::outcome_late(exchange, head.status, &instance);
+    let late = masked_on(&mut body);
+    let seen = late.as_ref().or(known.as_ref()).filter(|watch| watch.is_seen());
+    let connection = seen.map(|watch| watch.id);
+    if late.is_some_and(|watch| !watch.is_long_lived()) {
+        record::outcome_late(exchange, head.status, &instance, connection);
     } else {
         record::outcome(exchange, head.status, &instance, connection);
     }
@@ -120,17 +123,18 @@ fn watched_up(
         opening.standing = opening.standing.read();
     }
     if is_begun || exchange.body.as_ref().is_some_and(|body| !body.is_end_stream()) {
+        let opening = Opening { uploads: true, ..opening };
         (Some(Watched::new(opening.open())), None)
     } else {
         (None, Some(opening))
     }
 }
 
-/// Whether `body` is masked as it comes and no connection that others see: most of those end before they would be, and
-/// then nothing but the outcome says what was met.
-fn is_young(body: &mut DownBody) -> bool {
-    let DownBody::Masked(masked) = body else { return false };
-    masked.watched().is_some_and(|watch| !watch.registered.get())
+/// What watches `body`, if it is masked as it comes: most of those end before others see them as connections, and then
+/// nothing but the outcome says what was met.
+fn masked_on(body: &mut DownBody) -> Option<Rc<Watch>> {
+    let DownBody::Masked(masked) = body else { return None };
+    masked.watched()
 }
 
 /// What the response head tells about the exchange: its kind, and who answers.
