@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use portcullis_identity::AuthMethod;
 use portcullis_model::{
     AccessQuery, AccessRequest, AccessRequestId, AccessRequestState, Grant, GrantKind,

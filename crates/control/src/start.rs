@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use crate::{
     ControlError, ControlParts, OpContext, alerts, connections,
     connections::Connections,
-    connector,
+    connector::{self, slack::Slack},
     core::Core,
     expiry::{self, Deadlines, Ending},
     export,
