@@ -86,7 +86,8 @@ fn e15_a_body_is_quoted_with_its_digest_and_says_where_it_is_cut() {
     let answer = wire.response().unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(office.payments.upstream.take().len(), 1);
-    office.becomes(&posted, "Access is granted: payments");
+    let last = office.becomes(&posted, "Access has ended: payments");
+    assert!(text(&last).contains("is used up at"), "{}", text(&last));
 }
 
 #[test]
