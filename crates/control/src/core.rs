@@ -208,6 +208,8 @@ pub(crate) struct Core {
     /// Held while a bundle is activated: generations have one order.
     pub(crate) activating: tokio::sync::Mutex<()>,
     /// Absent while there is none that can be trusted.
+    /// What the tests beside the policies found.
+    pub(crate) policy_tests: arc_swap::ArcSwapOption<crate::views::PolicyTests>,
     pub(crate) index: ArcSwapOption<Index>,
 }
 

@@ -285,7 +285,14 @@ pub(crate) fn who_could(
 ) -> Vec<Arc<Principal>> {
     let snapshot = core.snapshot();
     let (_, principals) = core.publisher.principals();
+    let waited = op.now().duration_since(request.created_at);
+    let on = ControlResource::AccessRequest { request, waited };
+    let admitting = snapshot.admitting(ControlAction::Review, on);
     let could = |principal: &Arc<Principal>| {
+        // Of thousands of people, few have to be asked about.
+        if !admitting.may_admit(principal) {
+            return false;
+        }
         // Nobody knows from where they would review.
         let by = |how: &How| By { source: None, since: op.now(), how: *how };
         hows.iter().any(|how| could_review(core, &snapshot, op, principal, request, &by(how)))

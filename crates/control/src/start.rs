@@ -71,6 +71,7 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
         exports: parts.exports,
         alerts: parts.alerts,
         activating: tokio::sync::Mutex::new(()),
+        policy_tests: arc_swap::ArcSwapOption::empty(),
         index: arc_swap::ArcSwapOption::empty(),
     });
     bundles::remember_who_brought(&core).await?;

@@ -42,6 +42,7 @@ mod keys;
 mod memory;
 mod observe;
 mod passed_on;
+mod policy_tests;
 mod record_metrics;
 mod reload;
 mod sealed;
@@ -147,6 +148,7 @@ impl Running {
     pub(crate) fn start(path: &Path, checked: Checked, cores: Cores) -> Result<Self> {
         let runtime = threads()?;
         let Checked { loaded, bundle } = checked;
+        let digest = bundle.digest().clone();
         let settings = &loaded.config;
         let mut handed = handed::Handed::take(settings)?;
         let drain = settings.shutdown.drain.get();
@@ -189,7 +191,7 @@ impl Running {
             let slack = adapters::slack::listen(settings, &loaded.base, &house.control)?;
             let bundles = reload::start(
                 path.to_owned(),
-                &loaded,
+                (&loaded, digest),
                 Arc::clone(&house.control),
                 (Arc::clone(certificates.upstreams()), Arc::clone(&geo)),
             )?;

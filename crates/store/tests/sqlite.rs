@@ -36,6 +36,8 @@ macro_rules! suite {
 suite! {
     a_transaction_happens_whole_or_not_at_all,
     the_same_is_asked_once_while_it_waits,
+    lists_go_on_after_what_was_seen,
+    those_seen_are_listed_in_parts_and_found_by_name,
     no_more_wait_than_may,
     m02_one_person_is_counted_once_by_the_store_too,
     e25_of_many_transitions_at_once_exactly_one_wins,

@@ -49,12 +49,9 @@ pub(crate) async fn forward(
     // What is spent is not sent twice: a pooled connection may have been closed since it was used.
     let kind = if once { Kind::Once } else { Kind::Any };
     let mut destination = connect(exchange, &question, kind).await?;
-    let pass = if once {
-        // Rare, and decides once more: boxed.
-        Box::pin(consume::consume(exchange, &question, pass)).await?
-    } else {
-        pass
-    };
+    // Rare, and decides once more: boxed.
+    let pass =
+        if once { Box::pin(consume::consume(exchange, &question, pass)).await? } else { pass };
     let protocol = if canonical.speaks == Speaks::Grpc { "grpc" } else { "http" };
     let opening = opening(exchange, &pass, &question, &destination.instance, protocol);
     let (watched, mut opening) = watched_up(exchange, &payload, opening);
@@ -104,11 +101,9 @@ pub(crate) async fn forward(
     let late = masked_on(&mut body);
     let seen = late.as_ref().or(known.as_ref()).filter(|watch| watch.is_seen());
     let connection = seen.map(|watch| watch.id);
-    if late.is_some_and(|watch| !watch.is_long_lived()) {
-        record::outcome_late(exchange, head.status, &instance, connection);
-    } else {
-        record::outcome(exchange, head.status, &instance, connection);
-    }
+    let is_late = late.is_some_and(|watch| !watch.is_long_lived());
+    let outcome = if is_late { record::outcome_late } else { record::outcome };
+    outcome(exchange, head.status, &instance, connection);
     Ok(Response::from_parts(head, body))
 }
 
