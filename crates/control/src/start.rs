@@ -33,6 +33,7 @@ const ASKS_PER_MINUTE: u32 = 40;
 type Result<T> = std::result::Result<T, ControlError>;
 
 /// Builds the core and brings back what was in force.
+#[expect(clippy::too_many_lines, reason = "one line for each part of the core")]
 pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
     let newest = parts.store.bundles(1).await?.into_iter().next();
     let (bundle, generation, is_new) = bundles::first(newest.as_ref(), parts.bundle)?;
@@ -67,7 +68,7 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
         rechecks: tokio::sync::Semaphore::new(RECHECKS),
         telling: tokio::sync::Semaphore::new(TOLD),
         notifier: parts.notifier,
-        slack: parts.slack.map(|parts| Arc::new(Slack::new(parts))),
+        slack: parts.slack.map(Slack::new).map(Arc::new),
         exports: parts.exports,
         alerts: parts.alerts,
         activating: tokio::sync::Mutex::new(()),

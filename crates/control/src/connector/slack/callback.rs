@@ -35,7 +35,8 @@ type Result<T> = std::result::Result<T, ControlError>;
 struct Envelope {
     #[serde(rename = "type")]
     kind: String,
-    envelope_id: String,
+    #[serde(rename = "envelope_id")]
+    id: String,
     payload: serde_json::Value,
 }
 
@@ -80,7 +81,7 @@ pub(crate) async fn over_socket(core: &Arc<Core>, vouched: FromChat, text: &str)
         refused(core, slack, None, "an envelope cannot be read").await;
         return Ok(());
     };
-    let name = format!("slack envelope {}", envelope.envelope_id);
+    let name = format!("slack envelope {}", envelope.id);
     if !is_new(core, &name, core.now() + ENVELOPE_LIVES).await? {
         refused(core, slack, None, "it came before").await;
         return Ok(());

@@ -117,12 +117,12 @@ impl Command {
     ) -> Result<Option<Told>, ControlError> {
         let (what, duration, why) = match words {
             Words::Help => return Ok(None),
-            Words::Card(code) => {
-                let refusal = refusals::view(core, op, &code_of(code)?).await?;
+            Words::Card(named) => {
+                let refusal = refusals::view(core, op, &code_of(named)?).await?;
                 return Ok(self.show(slack, op, &refusal).await);
             }
-            Words::Refusal { code, duration, why } => {
-                (AskFor::Refusal(code_of(code)?), duration, why)
+            Words::Refusal { code: named, duration, why } => {
+                (AskFor::Refusal(code_of(named)?), duration, why)
             }
             Words::Operation { service, operation, duration, why } => {
                 let operation = operation_of(core, op, service, operation)?;

@@ -137,7 +137,9 @@ impl Bringer {
         match self.core.store.chat_messages().await {
             Ok(all) => {
                 let now = Instant::now();
-                all.iter().for_each(|one| self.slack.desk.look_at(one.access_request, now));
+                for one in &all {
+                    self.slack.desk.look_at(one.access_request, now);
+                }
             }
             Err(error) => tracing::error!(%error, "messages in Slack cannot be read"),
         }

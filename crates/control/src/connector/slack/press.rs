@@ -61,7 +61,8 @@ struct Container {
 
 #[derive(Debug, Deserialize)]
 struct Action {
-    action_id: String,
+    #[serde(rename = "action_id")]
+    name: String,
     value: Option<String>,
     selected_option: Option<Chosen>,
 }
@@ -99,7 +100,7 @@ impl Interaction {
     /// Does it, and says so where it did not.
     pub(super) async fn answer(self, core: &Arc<Core>, slack: &Slack, vouched: &FromChat) {
         let of_ours =
-            |action: &&Action| [APPROVE, APPROVE_FOR, DECLINE].contains(&action.action_id.as_str());
+            |action: &&Action| [APPROVE, APPROVE_FOR, DECLINE].contains(&action.name.as_str());
         let pressed = self.actions.iter().find(of_ours).filter(|_| self.kind == "block_actions");
         let Some(pressed) = pressed else { return };
         let chosen = pressed.selected_option.as_ref().map(|chosen| chosen.value.as_str());
