@@ -189,7 +189,8 @@ async fn connect(url: &Url) -> Result<Socket> {
         Host::Domain(name) => *name == "localhost",
     };
     let is_secure = url.scheme() == "wss";
-    if !is_secure && !(here && url.scheme() == "ws") {
+    let is_here = here && url.scheme() == "ws";
+    if !(is_secure || is_here) {
         bail!("Slack names a URL that others could read");
     }
     let name = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
