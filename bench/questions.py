@@ -7,7 +7,7 @@ import ssl
 import subprocess
 import time
 
-from . import asking, crowds, holding, instructions, masking, measure, others, pages, revocation, subjects, wire
+from . import asking, chatting, crowds, holding, instructions, masking, measure, others, pages, revocation, subjects, wire
 
 BUSY = 0.97
 
@@ -149,5 +149,6 @@ def spread(folder, rounds, _seconds):
 
 
 ALL = {"everything": everything, "policies": policies, "latency": latency, "memory": memory, "spread": spread,
-       "revocation": revocation.revocation, "holding": holding.holding, "asking": asking.asking,
+       "revocation": revocation.revocation, "holding": holding.holding, "chatting": chatting.chatting,
+       "asking": asking.asking,
        "instructions": instructions.instructions, "masking": masking.masking, "pages": pages.pages, **wire.ALL, **crowds.ALL}

@@ -172,8 +172,9 @@ def upstream(folder: pathlib.Path):
 
 @contextlib.contextmanager
 def portcullis(folder: pathlib.Path, behind: Behind, issuer: Issuer, policies: int = 100,
-               decision_cache: bool = True, stream_port: int = 9, cores: int = 1, options: tuple[str, ...] = ()):
-    """Portcullis with JWT identity, policies, assertion and record; one core."""
+               decision_cache: bool = True, stream_port: int = 9, cores: int = 1, options: tuple[str, ...] = (),
+               settings: str = "", rules: str = ""):
+    """Portcullis with JWT identity, policies, assertion and record; one core. `settings` and `rules` are added."""
     home = folder / "portcullis"
     shutil.rmtree(home, ignore_errors=True)
     (home / "policies").mkdir(parents=True)
@@ -181,7 +182,8 @@ def portcullis(folder: pathlib.Path, behind: Behind, issuer: Issuer, policies: i
     certificate(home)
     text = filled("portcullis.yaml", home, GATE=gate, CONTROL=control, TLS=tls, UPSTREAM=behind.http, RPC=behind.rpc,
                   ECHO=behind.echo, ISSUER=issuer.url, STREAM=stream_port)
-    (home / "policies/bench.cedar").write_text("\n".join(policy(n) for n in range(policies)) + STREAM_RULE + HOLD_RULES + WIRE_RULES)
+    text.write_text(text.read_text() + settings)
+    (home / "policies/bench.cedar").write_text("\n".join(policy(n) for n in range(policies)) + STREAM_RULE + HOLD_RULES + WIRE_RULES + rules)
     command = [str(BINARY), "serve", "--config", str(text), "--cores", str(cores), *options]
     if not decision_cache:
         command.append("--no-decision-cache")

@@ -48,6 +48,7 @@ mod scim;
 pub mod sealed_credentials;
 pub mod services;
 pub mod sign_ins;
+mod slack;
 pub mod tokens;
 mod trace;
 pub mod way;
@@ -81,6 +82,7 @@ pub fn router(parts: ApiParts) -> Router {
         .merge(pages::routes())
         .merge(browser::routes())
         .merge(console::routes())
+        .merge(slack::routes())
         .route("/scim/v2/{*path}", any(scim::nothing))
         .route("/v1/openapi.json", get(async move || axum::Json(document)))
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)

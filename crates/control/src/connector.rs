@@ -4,6 +4,7 @@
 //! after that. No message carries a right: a link leads to a page where whoever opens it signs in.
 
 pub mod email;
+pub mod slack;
 pub mod summary;
 pub mod teams;
 pub mod text;

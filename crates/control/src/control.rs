@@ -1,5 +1,6 @@
 //! The one door to every use case.
 
+mod chat;
 mod closer;
 mod directory;
 mod eyes;

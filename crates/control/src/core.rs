@@ -21,6 +21,7 @@ use crate::{
     alerts::Alerts,
     brought::BroughtBundles,
     connections::Connections,
+    connector::slack::{Slack, SlackParts},
     content_keys::ContentKeys,
     expiry::Deadlines,
     export::Exports,
@@ -169,6 +170,8 @@ pub struct ControlParts {
     pub workloads: Arc<dyn WorkloadVerifier>,
     /// Who tells people of access requests.
     pub notifier: Arc<dyn Notifier>,
+    /// Where people talk, if it is connected.
+    pub slack: Option<SlackParts>,
     /// Where the record is passed on to.
     pub exports: Exports,
     /// What somebody is called for.
@@ -214,6 +217,7 @@ pub(crate) struct Core {
     pub(crate) paces: Paces,
     /// Keeps those who cannot prove who they are from filling the record.
     pub(crate) decision_rates: RateLimits,
+    pub(crate) slack: Option<Arc<Slack>>,
     pub(crate) exports: Exports,
     pub(crate) alerts: Alerts,
     /// Held while a bundle is activated: generations have one order.

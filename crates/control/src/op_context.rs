@@ -25,6 +25,16 @@ impl OpContext {
         Self { actor: Actor::Caller(Box::new(caller)), source: Some(source), now }
     }
 
+    /// For somebody who acts by chat: from where, only the chat's server knows.
+    pub(crate) fn by_chat(caller: Authenticated, now: Timestamp) -> Self {
+        Self { actor: Actor::Caller(Box::new(caller)), source: None, now }
+    }
+
+    /// For a message that says that it is a chat's.
+    pub(crate) fn called_back(source: Option<IpAddr>, now: Timestamp) -> Self {
+        Self { actor: Actor::System("slack"), source, now }
+    }
+
     /// For what control does by itself: `expiry`, `reload`.
     pub(crate) fn system(cause: &'static str, now: Timestamp) -> Self {
         Self { actor: Actor::System(cause), source: None, now }

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use jiff::SignedDuration;
+use jiff::Timestamp;
 use portcullis_identity::AuthMethod;
 use portcullis_model::{
     AccessQuery, AccessRequest, AccessRequestId, AccessRequestState, Grant, GrantKind,
@@ -65,6 +65,50 @@ pub(crate) fn may_view_audit(snapshot: &Snapshot, op: &OpContext) -> bool {
     may(snapshot, op, ControlAction::ViewAudit, ControlResource::System)
 }
 
+/// How a review is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    /// By somebody who is signed in.
+    Plain,
+    /// By somebody who is signed in, and signed by their passkey.
+    WithPasskey,
+    /// By chat: by somebody of whom nothing is proven but that the account there is theirs.
+    Chat,
+}
+
+impl How {
+    /// How `review` was given.
+    fn of(review: &Review) -> Self {
+        match review.passkey {
+            _ if review.chat => Self::Chat,
+            Some(_) => Self::WithPasskey,
+            None => Self::Plain,
+        }
+    }
+
+    /// What policies must allow. A review by chat needs whatever any other needs, and that policy
+    /// accepts chat.
+    fn actions(self) -> &'static [ControlAction] {
+        match self {
+            Self::Plain | Self::WithPasskey => &[ControlAction::Review],
+            Self::Chat => &[ControlAction::Review, ControlAction::ReviewByChat],
+        }
+    }
+
+    /// What `context.auth.method` is.
+    fn method(self) -> &'static str {
+        match self {
+            Self::Plain | Self::WithPasskey => AuthMethod::SignIn.as_str(),
+            Self::Chat => AuthMethod::Chat.as_str(),
+        }
+    }
+}
+
+/// Whether what `op` does comes by chat.
+pub(crate) fn is_by_chat(op: &OpContext) -> bool {
+    op.caller().is_some_and(|caller| caller.method() == AuthMethod::Chat)
+}
+
 /// Whether somebody may review, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Right {
@@ -113,10 +157,19 @@ pub(crate) fn may_review_by(
     let caller = op.caller().map(portcullis_identity::Authenticated::principal);
     let one = |caller: &&Arc<Principal>| reviews(caller, request) && caller.person.is_some();
     let Some(caller) = caller.filter(one) else { return false };
+    let how = match (is_by_chat(op), passkey) {
+        // INVARIANT: no passkey signs in a chat, whatever comes with a review from there.
+        (true, true) => return false,
+        (true, false) => How::Chat,
+        (false, true) => How::WithPasskey,
+        (false, false) => How::Plain,
+    };
     let waited = op.now().duration_since(request.created_at);
     let on = ControlResource::AccessRequest { request, waited };
-    let reviewer = reviewer(caller, passkey);
-    let allows = |snapshot: &Snapshot| may_as(snapshot, op, &reviewer, ControlAction::Review, on);
+    let reviewer = reviewer(caller, how);
+    let allows = |snapshot: &Snapshot| {
+        how.actions().iter().all(|action| may_as(snapshot, op, &reviewer, *action, on))
+    };
     !is_own(snapshot, op, request)
         && allows(snapshot)
         && core.brought.also_before(snapshot, request, allows)
@@ -129,7 +182,11 @@ pub(crate) fn reviews(principal: &Principal, request: &AccessRequest) -> bool {
 }
 
 /// `principal` as policies on reviewing see them.
-fn reviewer(principal: &Arc<Principal>, passkey: bool) -> Arc<Principal> {
+fn reviewer(principal: &Arc<Principal>, how: How) -> Arc<Principal> {
+    if how == How::Chat {
+        return Arc::new(Principal { amr: BTreeSet::new(), ..Principal::clone(principal) });
+    }
+    let passkey = how == How::WithPasskey;
     if principal.amr.contains(PASSKEY) == passkey {
         return Arc::clone(principal);
     }
@@ -184,72 +241,79 @@ pub(crate) fn still_may_review(
 ) -> bool {
     let Some(reviewer) = snapshot.principal(&review.reviewer) else { return false };
     let since = core.authenticated_at(&review.reviewer).unwrap_or(review.at);
+    let by = By { source: review.source, since, how: How::of(review) };
     reviewer.person == Some(review.person)
-        && could_review(
-            core,
-            snapshot,
-            reviewer,
-            request,
-            op.now().duration_since(since),
-            review.source,
-            review.passkey.is_some(),
-            op,
-        )
+        && could_review(core, snapshot, op, reviewer, request, &by)
 }
 
-#[expect(clippy::too_many_arguments, reason = "each is one thing that a right depends on")]
+/// What else a right to review depends on.
+#[derive(Debug, Clone, Copy)]
+struct By {
+    source: Option<IpAddr>,
+    /// When they authenticated.
+    since: Timestamp,
+    how: How,
+}
+
 fn could_review(
     core: &Core,
     snapshot: &Snapshot,
+    op: &OpContext,
     principal: &Arc<Principal>,
     request: &AccessRequest,
-    auth_age: SignedDuration,
-    source: Option<IpAddr>,
-    passkey: bool,
-    op: &OpContext,
+    by: &By,
 ) -> bool {
     if !reviews(principal, request) || asked(snapshot, principal, request) {
         return false;
     }
-    let auth_method =
-        if principal.id.is_decider() { AuthMethod::Signed } else { AuthMethod::SignIn };
-    let auth_method = auth_method.as_str();
+    let By { source, since, how } = *by;
+    let is_system = principal.id.is_decider();
+    if is_system && how == How::Chat {
+        return false;
+    }
+    // Whoever acts by chat has authenticated at no known time.
+    let since = if how == How::Chat { Timestamp::UNIX_EPOCH } else { since };
+    let auth_age = op.now().duration_since(since);
+    let auth_method = if is_system { AuthMethod::Signed.as_str() } else { how.method() };
     let at = ControlContext { now: op.now(), source, auth_method, auth_age };
     let waited = op.now().duration_since(request.created_at);
     let on = ControlResource::AccessRequest { request, waited };
-    let subject = Subject::new(reviewer(principal, passkey));
-    let allows =
-        |snapshot: &Snapshot| snapshot.allows(&subject, ControlAction::Review, on, &at).allowed;
+    let subject = Subject::new(reviewer(principal, how));
+    let allows = |snapshot: &Snapshot| {
+        how.actions().iter().all(|action| snapshot.allows(&subject, *action, on, &at).allowed)
+    };
     allows(snapshot) && core.brought.also_before(snapshot, request, allows)
 }
 
-/// Names of people who could review `request` now, and whether they are on call: `lea (on call)`.
-pub(crate) fn reviewers_of(core: &Core, op: &OpContext, request: &AccessRequest) -> Vec<String> {
+/// People who could review `request` now in one of these ways, at most so many.
+pub(crate) fn who_could(
+    core: &Core,
+    op: &OpContext,
+    request: &AccessRequest,
+    hows: &[How],
+    at_most: usize,
+) -> Vec<Arc<Principal>> {
     let snapshot = core.snapshot();
     let (_, principals) = core.publisher.principals();
     let waited = op.now().duration_since(request.created_at);
     let on = ControlResource::AccessRequest { request, waited };
     let admitting = snapshot.admitting(ControlAction::Review, on);
-    let could = |principal: &&Arc<Principal>| {
+    let could = |principal: &Arc<Principal>| {
         // Of thousands of people, few have to be asked about.
         if !admitting.may_admit(principal) {
             return false;
         }
-        // Nobody knows from where they would review, nor how.
-        let by = |passkey| {
-            could_review(
-                core,
-                &snapshot,
-                principal,
-                request,
-                SignedDuration::ZERO,
-                None,
-                passkey,
-                op,
-            )
-        };
-        by(false) || by(true)
+        // Nobody knows from where they would review.
+        let by = |how: &How| By { source: None, since: op.now(), how: *how };
+        hows.iter().any(|how| could_review(core, &snapshot, op, principal, request, &by(how)))
     };
+    principals.into_iter().filter(could).take(at_most).collect()
+}
+
+/// Names of people who could review `request` now, and whether they are on call: `lea (on call)`.
+pub(crate) fn reviewers_of(core: &Core, op: &OpContext, request: &AccessRequest) -> Vec<String> {
+    let principals = who_could(core, op, request, &[How::Plain, How::WithPasskey], NAMES);
+    let snapshot = core.snapshot();
     let schedules = snapshot.schedules_at(op.now()).into_iter();
     let known = schedules.filter(|schedule| schedule.is_known(op.now()));
     let on_call: BTreeSet<PrincipalId> = known.flat_map(|schedule| schedule.people).collect();
@@ -257,7 +321,7 @@ pub(crate) fn reviewers_of(core: &Core, op: &OpContext, request: &AccessRequest)
         let note = if on_call.contains(&principal.id) { " (on call)" } else { "" };
         format!("{}{note}", principal.name)
     };
-    let mut names: Vec<String> = principals.iter().filter(could).map(name).take(NAMES).collect();
+    let mut names: Vec<String> = principals.iter().map(name).collect();
     names.sort();
     names.dedup();
     names

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use crate::{
     ControlError, ControlParts, OpContext, alerts, connections,
     connections::Connections,
+    connector::{self, slack::Slack},
     core::Core,
     expiry::{self, Deadlines, Ending},
     export,
@@ -34,6 +35,7 @@ const ASKS_PER_MINUTE: u32 = 40;
 type Result<T> = std::result::Result<T, ControlError>;
 
 /// Builds the core and brings back what was in force.
+#[expect(clippy::too_many_lines, reason = "one line for each part of the core")]
 pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
     let newest = parts.store.bundles(1).await?.into_iter().next();
     let (bundle, generation, is_new) = bundles::first(newest.as_ref(), parts.bundle)?;
@@ -70,6 +72,7 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
         paces: crate::paces::Paces::default(),
         decision_rates: RateLimits::new(DECISIONS_REFUSED_PER_MINUTE, 60),
         notifier: parts.notifier,
+        slack: parts.slack.map(Slack::new).map(Arc::new),
         exports: parts.exports,
         alerts: parts.alerts,
         activating: tokio::sync::Mutex::new(()),
@@ -228,6 +231,7 @@ pub(crate) fn background(core: &Arc<Core>) -> JoinSet<()> {
     tasks.spawn(crate::usecase::set_back::run(Arc::clone(core)));
     tasks.spawn(crate::usecase::retention::run(Arc::clone(core)));
     tasks.spawn(alerts::run(Arc::clone(core)));
+    tasks.spawn(connector::slack::run(Arc::clone(core)));
     for export in core.exports.each() {
         tasks.spawn(export::run(Arc::clone(core), export.clone()));
     }

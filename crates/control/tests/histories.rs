@@ -150,6 +150,7 @@ fn apply(request: AccessRequest, step: &Step, n: usize, now: Timestamp) -> Optio
                 at: now,
                 source: None,
                 passkey: None,
+                chat: false,
             })
             .ok(),
         Step::Approve => request.approve(now, vec![GrantId::from_bits(1)]).ok(),

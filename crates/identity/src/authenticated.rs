@@ -1,13 +1,13 @@
 //! The proof that somebody authenticated.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
 use portcullis_model::{
     BoundTo, Grant, GrantId, GrantToken, Origin, Principal, ServiceName, SignIn, SignInId,
 };
 
-use crate::{introspection::Again, sealed::Opened};
+use crate::{chat::FromChat, introspection::Again, sealed::Opened};
 
 /// How a caller proved who they are. Policies read it as `context.auth.method`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,6 +28,8 @@ pub enum AuthMethod {
     Sealed,
     /// A message that another system signed.
     Signed,
+    /// A chat's server said so, of somebody whom their identity provider links to that account.
+    Chat,
     /// Nothing was proven: only where a service lets strangers in.
     Anonymous,
 }
@@ -44,6 +46,7 @@ impl AuthMethod {
             Self::GrantToken => "grant_token",
             Self::Sealed => "sealed",
             Self::Signed => "signed",
+            Self::Chat => "chat",
             Self::Anonymous => "anonymous",
         }
     }
@@ -148,6 +151,14 @@ impl Authenticated {
     /// For one message alone.
     pub(crate) fn by_signature(principal: Arc<Principal>, now: Timestamp) -> Self {
         Self::without_sign_in(AuthMethod::Signed, principal, now, now)
+    }
+
+    /// Somebody who acts by chat, at `now`. How they signed in there, and when, nobody says: they have no
+    /// `amr` and have authenticated at no time that a policy would call recent.
+    pub fn by_chat(_vouched: &FromChat, principal: &Principal, now: Timestamp) -> Self {
+        let principal = Principal { amr: BTreeSet::new(), ..principal.clone() };
+        let method = AuthMethod::Chat;
+        Self::without_sign_in(method, Arc::new(principal), Timestamp::UNIX_EPOCH, now)
     }
 
     /// A caller of whom nothing is known, which is no proof of anything.

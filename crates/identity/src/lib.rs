@@ -7,6 +7,7 @@
 
 pub mod authenticated;
 pub mod browser;
+pub mod chat;
 pub mod ci;
 mod claims;
 pub mod dpop;

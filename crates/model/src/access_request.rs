@@ -122,6 +122,9 @@ pub struct Review {
     /// The passkey that signed it, if one did; the signature is in the record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passkey: Option<PasskeyId>,
+    /// Whether it came by chat: who gave it was vouched for by nobody but the chat's server.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub chat: bool,
 }
 
 /// Where an access request is in its life.

@@ -48,6 +48,8 @@ pub enum TokenKind {
     Grant,
     /// What was said when a sealed credential was opened.
     Sealed,
+    /// What a button in a chat carries, once.
+    Button,
 }
 
 impl TokenKind {
@@ -61,6 +63,7 @@ impl TokenKind {
             Self::Once => "pc_once_",
             Self::Grant => "pc_grant_",
             Self::Sealed => "pc_sealed_",
+            Self::Button => "pc_button_",
         }
     }
 

@@ -68,6 +68,7 @@ fn review(person: u128, alias: bool, decision: Decision, at: Timestamp) -> Revie
         at,
         source: None,
         passkey: None,
+        chat: false,
     }
 }
 

@@ -35,6 +35,8 @@ pub use heads::Admitting;
 pub enum ControlAction {
     /// Answer somebody's access request.
     Review,
+    /// Answer somebody's access request by chat, beside the right to review it.
+    ReviewByChat,
     /// End somebody's grant.
     Revoke,
     /// See who is connected.
@@ -54,6 +56,7 @@ impl ControlAction {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Review => "review",
+            Self::ReviewByChat => "reviewByChat",
             Self::Revoke => "revoke",
             Self::ViewConnections => "viewConnections",
             Self::SealCredential => "sealCredential",
@@ -240,11 +243,16 @@ impl ControlContext {
     }
 }
 
+fn is_review(action: ControlAction) -> bool {
+    matches!(action, ControlAction::Review | ControlAction::ReviewByChat)
+}
+
 /// What no policy can allow.
 fn is_excluded(subject: &Subject, action: ControlAction, on: ControlResource<'_>) -> bool {
     let principal = subject.principal();
     let people_only = match action {
         ControlAction::Review
+        | ControlAction::ReviewByChat
         | ControlAction::Revoke
         | ControlAction::ViewConnections
         | ControlAction::SealCredential => true,
@@ -258,9 +266,9 @@ fn is_excluded(subject: &Subject, action: ControlAction, on: ControlResource<'_>
     }
     match on {
         ControlResource::AccessRequest { request, .. } => {
-            action != ControlAction::Review || principal.same_as(&request.requester, request.person)
+            !is_review(action) || principal.same_as(&request.requester, request.person)
         }
-        ControlResource::Service(_) => action == ControlAction::Review,
+        ControlResource::Service(_) => is_review(action),
         ControlResource::System => !matches!(
             action,
             ControlAction::ManageIncident | ControlAction::ViewAudit | ControlAction::Administer

@@ -1,9 +1,13 @@
 //! Who hears of an access request, and in which order: `@notify` and `@escalate` of a rule.
 
+mod slack;
+
 use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc};
 
 use portcullis_model::Window;
 use url::{Host, Url};
+
+pub use self::slack::SlackPlace;
 
 /// The most that one rule tells.
 pub(crate) const MOST_TARGETS: usize = 8;
@@ -22,6 +26,8 @@ pub enum NoticeTarget {
     Teams(String),
     /// A mail to this address.
     Email(String),
+    /// A message in Slack, which becomes the record of what came of it.
+    Slack(SlackPlace),
 }
 
 /// A text that is no target.
@@ -29,8 +35,8 @@ pub enum NoticeTarget {
 pub enum InvalidTarget {
     /// Not `scheme:rest`, or of a scheme that nobody here delivers to.
     #[error(
-        "`{0}` is nowhere that this version delivers to; write webhook:https://…, or webhook:NAME, teams:NAME or \
-         email:ADDRESS with what `connectors` names"
+        "`{0}` is nowhere that this version delivers to; write webhook:https://…, or slack:#channel, webhook:NAME, \
+         teams:NAME or email:ADDRESS with what `connectors` names"
     )]
     Scheme(String),
     /// Not a name that configuration can have.
@@ -45,6 +51,11 @@ pub enum InvalidTarget {
     /// It would be readable on its way.
     #[error("`{0}` must begin with https://, or lead to this machine")]
     Cleartext(String),
+    /// No place in Slack.
+    #[error(
+        "`{0}` is no place in Slack; write #channel, @ its member's id, @provider:subject or reviewers"
+    )]
+    Slack(String),
     /// Whatever stands in a policy is read by many.
     #[error("`{0}` has a user name or password in it; a policy is no place for one")]
     Secret(String),
@@ -59,6 +70,7 @@ impl FromStr for NoticeTarget {
             Some(("email", address)) => return mailbox(address).map(Self::Email),
             Some(("webhook", name)) if !name.contains(':') => return named(name).map(Self::Named),
             Some(("webhook", address)) => address,
+            Some(("slack", place)) => return place.parse().map(Self::Slack),
             _ => return Err(InvalidTarget::Scheme(text.to_owned())),
         };
         let url: Url = address.parse().map_err(|_| InvalidTarget::Url(address.to_owned()))?;
@@ -80,6 +92,7 @@ impl fmt::Display for NoticeTarget {
             Self::Named(name) => write!(f, "webhook:{name}"),
             Self::Teams(name) => write!(f, "teams:{name}"),
             Self::Email(address) => write!(f, "email:{address}"),
+            Self::Slack(place) => write!(f, "slack:{place}"),
         }
     }
 }
@@ -89,7 +102,7 @@ impl NoticeTarget {
     pub fn in_short(&self) -> String {
         match self {
             Self::Webhook(url) => format!("webhook:{}", host(url)),
-            Self::Named(_) | Self::Teams(_) | Self::Email(_) => self.to_string(),
+            Self::Named(_) | Self::Teams(_) | Self::Email(_) | Self::Slack(_) => self.to_string(),
         }
     }
 
@@ -99,6 +112,7 @@ impl NoticeTarget {
             Self::Webhook(_) => None,
             Self::Named(_) | Self::Teams(_) => Some(self.to_string()),
             Self::Email(_) => Some("email".to_owned()),
+            Self::Slack(_) => Some("slack".to_owned()),
         }
     }
 
@@ -109,6 +123,7 @@ impl NoticeTarget {
             Self::Webhook(_) | Self::Named(_) => "connectors.webhooks",
             Self::Teams(_) => "connectors.teams",
             Self::Email(_) => "connectors.email",
+            Self::Slack(_) => "connectors.slack",
         };
         Some(format!("`{self}` leads nowhere: the configuration has no `{needs}` under `{place}`"))
     }
@@ -190,7 +205,7 @@ mod tests {
         let target: NoticeTarget = "webhook:https://chat.example.com/hooks/1".parse().unwrap();
         assert_eq!(target.in_short(), "webhook:chat.example.com");
         for text in [
-            "slack:#payments",
+            "slack:payments",
             "https://chat.example.com",
             "webhook:",
             "webhook:Chat",

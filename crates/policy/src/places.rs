@@ -78,6 +78,7 @@ impl Places {
     pub(crate) fn new(loaded: &Loaded) -> Self {
         let control = [
             ControlAction::Review,
+            ControlAction::ReviewByChat,
             ControlAction::Revoke,
             ControlAction::ViewConnections,
             ControlAction::SealCredential,

@@ -81,6 +81,10 @@ action review appliesTo {
   principal: [REVIEWERS], resource: [AccessRequest],
   context: { now: datetime, source: Source, auth: Auth },
 };
+action reviewByChat appliesTo {
+  principal: [User], resource: [AccessRequest],
+  context: { now: datetime, source: Source, auth: Auth },
+};
 action revoke, viewConnections, sealCredential appliesTo {
   principal: [User], resource: [Service],
   context: { now: datetime, source: Source, auth: Auth },

@@ -17,6 +17,7 @@ mod mail;
 mod notices;
 mod sealed;
 mod sinks;
+pub(crate) mod slack;
 mod surroundings;
 mod teams;
 

@@ -119,7 +119,7 @@ pub(crate) struct Config {
     /// What somebody is called for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) alerts: Option<alerts::Alerts>,
-    /// Other systems that are told, and that decide.
+    /// Other systems that are told, that decide, and that people work in.
     pub(crate) connectors: connectors::Connectors,
     /// Named clocks that policies read, and their time zones: `{office: Europe/Lisbon}`.
     pub(crate) clocks: BTreeMap<String, String>,
@@ -255,7 +255,9 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
     }
     let export = exported.map(|field| export::read(&field, plain, &services));
     let sinks = export.as_deref().unwrap_or_default();
-    let connectors = usual(connectors, |field| connectors::Connectors::read(field, plain, sinks));
+    let connectors = usual(connectors, |field| {
+        connectors::Connectors::read(field, plain, sinks, identity.as_ref(), &services)
+    });
     check(&services, limited.as_ref().zip(limits.as_ref()), base, document, problems);
     direct::check(listeners.as_deref().unwrap_or_default(), &services, document, problems);
     if let (Some(field), Some(identity), Some(listeners)) = (&given, &identity, &listeners) {

@@ -23,6 +23,7 @@ use tokio::{
 
 use self::certificates::Certificates;
 use crate::{
+    adapters,
     check::{self, Checked},
     command::{ConfigPath, REFUSED},
     config, diagnostics,
@@ -133,7 +134,8 @@ pub(crate) struct Running {
     control: Arc<Control>,
     api: JoinHandle<std::io::Result<()>>,
     stopping: watch::Sender<bool>,
-    reloading: [JoinHandle<()>; 2],
+    /// What runs beside it all.
+    beside: Vec<JoinHandle<()>>,
     /// What is under way may take so long to finish.
     drain: Duration,
     exporter: Option<Exporter>,
@@ -184,16 +186,17 @@ impl Running {
         let gate = gate::open(&loaded, &house, &certificates, runtime.handle(), given)?;
         let tls = certificates.control();
         // Before anybody is told that it is ready: until then, SIGHUP ends the process.
-        let reloading = {
+        let beside = {
             let _entered = runtime.enter();
             geo.keep_fresh();
+            let slack = adapters::slack::listen(settings, &loaded.base, &house.control)?;
             let bundles = reload::start(
                 path.to_owned(),
                 (&loaded, digest),
                 Arc::clone(&house.control),
                 (Arc::clone(certificates.upstreams()), Arc::clone(&geo)),
             )?;
-            [bundles, certificates.keep_fresh()?]
+            [bundles, certificates.keep_fresh()?].into_iter().chain(slack).collect()
         };
         let api = runtime.spawn(api::serve(listener, tls, router, stopped));
         for (listener, address) in settings.listeners.iter().zip(gate.addresses()) {
@@ -201,7 +204,7 @@ impl Running {
         }
         tracing::info!(address = %settings.control.address, "control answers");
         let house::House { control, log, .. } = house;
-        Ok(Self { runtime, gate, control, api, stopping, reloading, drain, exporter, log })
+        Ok(Self { runtime, gate, control, api, stopping, beside, drain, exporter, log })
     }
 
     /// Waits for SIGTERM or Ctrl-C.
@@ -217,8 +220,8 @@ impl Running {
 
     /// Stops in good order: what is under way first, the record last.
     pub(crate) fn stop(self) {
-        let Self { runtime, gate, control, api, stopping, reloading, drain, exporter, log } = self;
-        reloading.iter().for_each(JoinHandle::abort);
+        let Self { runtime, gate, control, api, stopping, beside, drain, exporter, log } = self;
+        beside.iter().for_each(JoinHandle::abort);
         gate.shutdown(drain);
         stopping.send_replace(true);
         runtime.block_on(async {

@@ -8,9 +8,9 @@ use portcullis_model::{
 };
 
 use crate::{
-    ContentChange, ExportChange, Person, RetentionChange, SealedMark, StoredAnswer, StoredBundle,
-    StoredChallenge, StoredCode, StoredDevice, StoredGroup, StoredNotice, StoredProviderToken,
-    StoredRefusal, StoredSignIn, StoredUser, UndeliveredChange,
+    ChatChange, ContentChange, ExportChange, Person, RetentionChange, SealedMark, StoredAnswer,
+    StoredBundle, StoredChallenge, StoredCode, StoredDevice, StoredGroup, StoredNotice,
+    StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser, UndeliveredChange,
 };
 
 /// One guarded change. If its guard does not hold, the whole transaction is a conflict.
@@ -210,6 +210,8 @@ pub enum Change {
     Export(Box<ExportChange>),
     /// Something about what is kept of requests.
     Content(Box<ContentChange>),
+    /// Something about messages in a chat.
+    Chat(Box<ChatChange>),
     /// Something about what stays on record.
     Retention(Box<RetentionChange>),
     /// An event, to be moved to the log.

@@ -5,6 +5,7 @@
 //! the caller saw is [`StoreError::Conflict`]. Nothing here knows why something changes.
 
 pub mod change;
+pub mod chat;
 pub mod contents;
 pub mod directory;
 pub mod error;
@@ -17,6 +18,7 @@ mod store;
 pub mod undelivered;
 
 pub use change::{Change, NoticeChange, SealedChange, TokenChange};
+pub use chat::{ButtonAct, ChatChange, Posted, StoredButton, StoredMessage};
 pub use contents::{ContentChange, ContentsUnderKey, StoredContent, StoredErasure};
 pub use directory::{SeenPlace, SeenPrincipal, StoredEmail, StoredGroup, StoredName, StoredUser};
 pub use error::StoreError;

@@ -12,10 +12,10 @@ use portcullis_model::{
 
 use crate::{
     AccessRequests, Change, ContentsUnderKey, ExportCursor, Grants, Incidents, LogMark, SealedMark,
-    SeenPlace, SeenPrincipal, StoreError, StoredAnswer, StoredBundle, StoredChallenge, StoredCode,
-    StoredContent, StoredDelivery, StoredDevice, StoredErasure, StoredEvent, StoredFiring,
-    StoredGrantToken, StoredGroup, StoredHabit, StoredNotice, StoredOneTimeToken,
-    StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
+    SeenPlace, SeenPrincipal, StoreError, StoredAnswer, StoredBundle, StoredButton,
+    StoredChallenge, StoredCode, StoredContent, StoredDelivery, StoredDevice, StoredErasure,
+    StoredEvent, StoredFiring, StoredGrantToken, StoredGroup, StoredHabit, StoredMessage,
+    StoredNotice, StoredOneTimeToken, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -170,6 +170,15 @@ pub trait Store: Debug + Send + Sync {
 
     /// When alert rules last fired, newest first.
     async fn firings(&self) -> Result<Vec<StoredFiring>>;
+
+    /// All messages in a chat that are yet to be posted or changed.
+    async fn chat_messages(&self) -> Result<Vec<StoredMessage>>;
+
+    /// The same about one access request.
+    async fn chat_messages_about(&self, id: AccessRequestId) -> Result<Vec<StoredMessage>>;
+
+    /// A button of a message, by the hash of what is in it; `None` if it is spent.
+    async fn chat_button(&self, hash: &TokenHash) -> Result<Option<StoredButton>>;
 
     /// What is kept under this commitment.
     async fn content(&self, commitment: &str) -> Result<Option<StoredContent>>;

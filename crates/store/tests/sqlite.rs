@@ -52,6 +52,8 @@ suite! {
     e34_an_emergency_is_open_until_one_has_reviewed_it,
     e35_a_sealed_credential_takes_two_people_by_the_store_too,
     e35_what_was_opened_comes_in_once,
+    e08_a_button_is_good_once_and_while_it_is_shown,
+    one_place_has_one_message_about_the_same,
     a_reader_of_the_record_goes_on_from_where_it_was,
     habits_and_firings_are_kept_until_they_are_forgotten,
     what_was_not_taken_is_kept_once_and_up_to_a_bound,

@@ -79,7 +79,7 @@ pub(crate) async fn earlier(
 }
 
 /// The body of the request that it is about: of the one that waits, or of the refused one.
-async fn body(core: &Core, request: &AccessRequest) -> Result<Option<ShownBody>> {
+pub(crate) async fn body(core: &Core, request: &AccessRequest) -> Result<Option<ShownBody>> {
     if let Some(sealed) = core.holds.body(request.id) {
         return Ok(refusals::opened(core, &request.id.to_string(), &sealed));
     }

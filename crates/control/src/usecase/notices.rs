@@ -16,7 +16,7 @@ use portcullis_store::{Change, NoticeChange, StoredNotice};
 use super::{access_requests, undelivered};
 use crate::{
     ControlError, OpContext,
-    connector::Summary,
+    connector::{Summary, slack},
     core::Core,
     expiry::Ending,
     ports::{NotDelivered, Notice},
@@ -46,15 +46,31 @@ pub(crate) fn plan(core: &Core, op: &OpContext, request: &AccessRequest, into: &
         // The most impatient of the rules says when to go on.
         escalate = escalate.into_iter().chain(notices.escalate).min();
     }
+    let also = core.slack.as_ref().map(|slack| slack.also(request, &targets));
     let step = escalate.map_or(SignedDuration::ZERO, Window::signed);
     let mut due_at = op.now();
+    for target in also.into_iter().flatten() {
+        if targets.contains(&target) {
+            continue;
+        }
+        add(core, op, (request, target, due_at), into);
+    }
     for target in targets {
-        let id = NoticeId::new(op.now(), core.entropy.as_ref());
-        let notice = StoredNotice { id, access_request: request.id, target, due_at, attempts: 0 };
-        into.changes.push(Change::Notice(NoticeChange::Add(notice)));
-        into.deadlines.push((due_at, Ending::Notice(id)));
+        add(core, op, (request, target, due_at), into);
         due_at += step;
     }
+}
+
+fn add(
+    core: &Core,
+    op: &OpContext,
+    (request, target, due_at): (&AccessRequest, String, Timestamp),
+    into: &mut Settlement,
+) {
+    let id = NoticeId::new(op.now(), core.entropy.as_ref());
+    let notice = StoredNotice { id, access_request: request.id, target, due_at, attempts: 0 };
+    into.changes.push(Change::Notice(NoticeChange::Add(notice)));
+    into.deadlines.push((due_at, Ending::Notice(id)));
 }
 
 /// Somebody is to be told now.
@@ -88,6 +104,9 @@ async fn tell(core: &Arc<Core>, id: NoticeId) -> Result<()> {
         return failed(core, &op, &notice, &request, why.to_owned()).await;
     }
     let target = match notice.target.parse::<NoticeTarget>() {
+        Ok(NoticeTarget::Slack(place)) => {
+            return slack::begin(core, &op, id, &request, &place).await;
+        }
         Ok(target) => target,
         Err(error) => return failed(core, &op, &notice, &request, error.to_string()).await,
     };

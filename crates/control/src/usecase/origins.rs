@@ -23,10 +23,11 @@ pub(crate) fn of_caller(core: &Core, op: &OpContext) -> Result<Origins, ControlE
             Ok(said("an opaque token", principal, origin.unwrap_or_default()))
         }
         AuthMethod::Mtls => Ok(said("a certificate", principal, by_certificate(principal))),
-        // Neither is ever let in at control.
+        // None of them ever asks this at control.
         AuthMethod::GrantToken
         | AuthMethod::Sealed
         | AuthMethod::Signed
+        | AuthMethod::Chat
         | AuthMethod::Anonymous => Err(AuthError::Missing.into()),
         AuthMethod::Run => {
             let run = caller.sign_in().and_then(|id| core.publisher.sign_in(id));

@@ -29,6 +29,9 @@ use crate::{
 
 const NO_RIGHT: &str = "no policy lets you review this access request";
 
+/// What may be done elsewhere is said by the page of the access request.
+pub(crate) const NOT_BY_CHAT: &str = "no policy lets you review this access request by chat";
+
 type Result<T> = std::result::Result<T, ControlError>;
 
 pub(crate) async fn review(
@@ -40,13 +43,13 @@ pub(crate) async fn review(
     review_with(core, op, id, input, &[]).await
 }
 
-/// The same; `beside` happens with it, or neither does.
+/// The same, in one transaction with `also`.
 pub(crate) async fn review_with(
     core: &Arc<Core>,
     op: &OpContext,
     id: AccessRequestId,
     input: ReviewInput,
-    beside: &[Change],
+    also: &[Change],
 ) -> Result<AccessRequestView> {
     // Two people who answer at the same moment both saw the state before: the second looks again.
     // It ends, because each round adds somebody's review, ends the access request or moves a grant of
@@ -76,7 +79,7 @@ pub(crate) async fn review_with(
         let settled = if reviewed.is_emergency() {
             review_afterwards::settle(core, op, reviewed, &review, signed).await
         } else {
-            settle(core, op, reviewed, &review, signed, (seen, beside)).await
+            settle(core, op, reviewed, &review, Beside { signed, also, seen }).await
         };
         match settled {
             Ok(request) => return Ok(access_requests::view(core, op, request)),
@@ -142,7 +145,8 @@ fn refused(core: &Core, op: &OpContext, request: &AccessRequest) -> Option<&'sta
         return Some("nobody reviews their own access request");
     }
     let may = rights::may_review(core, &core.snapshot(), op, request);
-    (!may).then_some(NO_RIGHT)
+    let why = if rights::is_by_chat(op) { NOT_BY_CHAT } else { NO_RIGHT };
+    (!may).then_some(why)
 }
 
 /// A review that may not count is on record too: it may be somebody trying.
@@ -174,7 +178,7 @@ async fn not_counted<T>(
     })
 }
 
-async fn record_refused(
+pub(crate) async fn record_refused(
     core: &Arc<Core>,
     op: &OpContext,
     request: &AccessRequest,
@@ -219,6 +223,7 @@ fn answer(
         at: op.now(),
         source: op.source(),
         passkey: None,
+        chat: rights::is_by_chat(op),
     })
 }
 
@@ -261,14 +266,23 @@ fn narrower(core: &Core, request: &AccessRequest, decision: Decision, scope: &Sc
     }
 }
 
+/// What comes with a review.
+struct Beside<'a> {
+    signed: Option<Signed>,
+    /// What changes with it.
+    also: &'a [Change],
+    /// The reviews that were there before.
+    seen: usize,
+}
+
 async fn settle(
     core: &Arc<Core>,
     op: &OpContext,
     reviewed: AccessRequest,
     review: &Review,
-    signed: Option<Signed>,
-    (seen_reviews, beside): (usize, &[Change]),
+    beside: Beside<'_>,
 ) -> std::result::Result<AccessRequest, Unsettled> {
+    let Beside { signed, also, seen: seen_reviews } = beside;
     let mut settlement = Settlement::default();
     let event = core.event(op, EventType::Reviewed);
     let recorded = on_record(event, &reviewed, review, signed);
@@ -276,8 +290,8 @@ async fn settle(
         .map_err(|error| Unsettled::Failed(ControlError::Conflict(error.to_string())))?;
     let moved = Change::MoveAccessRequest { request: request.clone(), seen_reviews };
     let mut changes = vec![moved];
+    changes.extend_from_slice(also);
     changes.extend(recorded);
-    changes.extend(beside.iter().cloned());
     if request.state.as_str() != "pending" {
         changes.push(Change::Record(access_requests::ended_event(core, op, &request)));
     }
@@ -299,7 +313,11 @@ pub(super) fn on_record(
         Decision::Approve => "approve".into(),
         Decision::Decline => "decline".into(),
     });
-    event.detail.clone_from(&review.note);
+    event.detail = match &review.note {
+        Some(note) if review.chat => Some(format!("by chat: {note}")),
+        None if review.chat => Some("by chat".to_owned()),
+        note => note.clone(),
+    };
     let (proof, spent) = signed.map(|signed| (signed.proof, signed.changes)).unzip();
     event.passkey = proof.map(Box::new);
     std::iter::once(Change::Record(event)).chain(spent.into_iter().flatten())

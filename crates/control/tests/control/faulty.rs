@@ -16,9 +16,10 @@ use portcullis_model::{
 use portcullis_store::{
     AccessRequests, Change, ContentChange, ContentsUnderKey, ExportCursor, Grants, Incidents,
     LogMark, SealedMark, SeenPlace, SeenPrincipal, SqliteStore, Store, StoreError, StoredAnswer,
-    StoredBundle, StoredChallenge, StoredCode, StoredContent, StoredDelivery, StoredDevice,
-    StoredErasure, StoredEvent, StoredFiring, StoredGrantToken, StoredGroup, StoredHabit,
-    StoredNotice, StoredOneTimeToken, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
+    StoredBundle, StoredButton, StoredChallenge, StoredCode, StoredContent, StoredDelivery,
+    StoredDevice, StoredErasure, StoredEvent, StoredFiring, StoredGrantToken, StoredGroup,
+    StoredHabit, StoredMessage, StoredNotice, StoredOneTimeToken, StoredProviderToken,
+    StoredRefusal, StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -279,6 +280,18 @@ impl Store for FaultyStore {
 
     async fn firings(&self) -> Result<Vec<StoredFiring>> {
         self.store.firings().await
+    }
+
+    async fn chat_messages(&self) -> Result<Vec<StoredMessage>> {
+        self.store.chat_messages().await
+    }
+
+    async fn chat_messages_about(&self, id: AccessRequestId) -> Result<Vec<StoredMessage>> {
+        self.store.chat_messages_about(id).await
+    }
+
+    async fn chat_button(&self, hash: &TokenHash) -> Result<Option<StoredButton>> {
+        self.store.chat_button(hash).await
     }
 
     async fn content(&self, commitment: &str) -> Result<Option<StoredContent>> {

@@ -250,6 +250,7 @@ impl World {
             workloads: Arc::new(NoWorkloads),
             notifier: Arc::clone(&self.notices) as Arc<dyn Notifier>,
             exports: portcullis_control::export::Exports::default(),
+            slack: None,
             alerts: portcullis_control::alerts::Alerts::default(),
         });
         let control = started.await.unwrap();

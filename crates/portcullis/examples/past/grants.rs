@@ -204,6 +204,7 @@ fn approved(words: &Words, request: AccessRequest, grant: &Grant, n: u64) -> Vec
         at: grant.starts_at,
         source: None,
         passkey: None,
+        chat: false,
     };
     let state = AccessRequestState::Approved { at: grant.starts_at, grants: vec![grant.id] };
     let moved = AccessRequest { reviews: vec![review], state, ..request };

@@ -89,6 +89,8 @@ impl Notifier for Receivers {
             NoticeTarget::Teams(name) => {
                 self.teams.get(name).ok_or_else(gone)?.post(&notice.summary).await
             }
+            // Control brings these itself.
+            NoticeTarget::Slack(_) => Err(NotDelivered::ever("a message in Slack is no notice")),
             NoticeTarget::Email(address) => {
                 self.mailer.as_ref().ok_or_else(gone)?.send(address, notice).await
             }

@@ -1,7 +1,8 @@
-//! `connectors`: other systems that are told, and that decide.
+//! `connectors`: other systems that are told, that decide, and that people work in.
 
 mod decisions;
 mod email;
+mod slack;
 mod teams;
 mod webhooks;
 
@@ -13,10 +14,12 @@ use serde::Serialize;
 
 pub(crate) use decisions::DecidingSystem;
 pub(crate) use email::{Email, MailTls};
+pub(crate) use slack::{LinkBy, Slack};
 pub(crate) use teams::{Team, workflow_url};
 pub(crate) use webhooks::Hook;
 
 use super::{
+    Identity, Service,
     export::{Export, is_name},
     section::Field,
 };
@@ -33,6 +36,9 @@ pub(crate) struct Connectors {
     /// How mails are sent: `@notify("email:oncall@example.com")`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) email: Option<Email>,
+    /// A workspace of Slack: `@notify("slack:#payments")`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) slack: Option<Slack>,
     /// Who is told what happens to access requests and grants, also by `@notify("webhook:NAME")`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) webhooks: BTreeMap<String, Hook>,
@@ -43,7 +49,13 @@ pub(crate) struct Connectors {
 
 impl Connectors {
     /// `exports`: the sinks whose names are taken.
-    pub(super) fn read(field: &Field<'_>, demo: bool, exports: &[Export]) -> Option<Self> {
+    pub(super) fn read(
+        field: &Field<'_>,
+        demo: bool,
+        exports: &[Export],
+        identity: Option<&Identity>,
+        services: &[Service],
+    ) -> Option<Self> {
         let mut section = field.section()?;
         let teams = section.field("teams");
         let teams = teams.map(|field| each(&field, |_, field| Team::read(field, demo)));
@@ -60,10 +72,13 @@ impl Connectors {
         let decisions = section.field("decisions");
         let decisions =
             decisions.map(|field| each(&field, |_, field| DecidingSystem::read(field, demo)));
+        let slack = section.field("slack");
+        let slack = slack.map(|field| Slack::read(&field, demo, identity, services));
         section.finish();
+        let slack = slack.map_or(Some(None), |read| read.map(Some))?;
         let email = email.map_or(Some(None), |read| read.map(Some))?;
         let (teams, webhooks) = (teams.unwrap_or_default(), webhooks.unwrap_or_default());
-        Some(Self { teams, email, webhooks, decisions: decisions.unwrap_or_default() })
+        Some(Self { teams, email, slack, webhooks, decisions: decisions.unwrap_or_default() })
     }
 
     /// Who can be told, as policies name them.
@@ -71,7 +86,8 @@ impl Connectors {
         let teams = self.teams.keys().map(|name| format!("teams:{name}"));
         let webhooks = self.webhooks.keys().map(|name| format!("webhook:{name}"));
         let email = self.email.iter().map(|_| "email".to_owned());
-        teams.chain(webhooks).chain(email).collect()
+        let slack = self.slack.iter().map(|_| "slack".to_owned());
+        teams.chain(webhooks).chain(email).chain(slack).collect()
     }
 
     /// The systems whose decisions are accepted; secrets are resolved now.

@@ -102,6 +102,7 @@ impl House {
                 &clock,
                 gate::base_url(&config.control.url),
             )?),
+            slack: adapters::slack::parts(config, base)?,
             exports: adapters::exports(config, base, &clock)?,
             alerts: adapters::alerts(
                 config,

@@ -96,6 +96,7 @@ mod served_record;
 mod sessions;
 mod shop;
 mod sink_peer;
+mod slack;
 mod smuggling;
 mod strangers;
 mod streams;

@@ -4,6 +4,7 @@
 //! survives a power cut. A few others read. One process owns the file; a second is refused.
 
 mod browsers;
+mod chat;
 mod contents;
 mod directory;
 mod exports;
@@ -36,10 +37,10 @@ use sqlx::SqlitePool;
 
 use crate::{
     AccessRequests, Change, ContentsUnderKey, ExportCursor, Grants, Incidents, LogMark, SealedMark,
-    SeenPlace, SeenPrincipal, Store, StoreError, StoredAnswer, StoredBundle, StoredChallenge,
-    StoredCode, StoredContent, StoredDelivery, StoredDevice, StoredErasure, StoredEvent,
-    StoredFiring, StoredGrantToken, StoredGroup, StoredHabit, StoredNotice, StoredOneTimeToken,
-    StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
+    SeenPlace, SeenPrincipal, Store, StoreError, StoredAnswer, StoredBundle, StoredButton,
+    StoredChallenge, StoredCode, StoredContent, StoredDelivery, StoredDevice, StoredErasure,
+    StoredEvent, StoredFiring, StoredGrantToken, StoredGroup, StoredHabit, StoredMessage,
+    StoredNotice, StoredOneTimeToken, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -257,6 +258,18 @@ impl Store for SqliteStore {
 
     async fn firings(&self) -> Result<Vec<StoredFiring>> {
         exports::firings(&self.readers).await
+    }
+
+    async fn chat_messages(&self) -> Result<Vec<StoredMessage>> {
+        chat::messages(&self.readers).await
+    }
+
+    async fn chat_messages_about(&self, id: AccessRequestId) -> Result<Vec<StoredMessage>> {
+        chat::messages_about(&self.readers, id).await
+    }
+
+    async fn chat_button(&self, hash: &TokenHash) -> Result<Option<StoredButton>> {
+        chat::button(&self.readers, hash).await
     }
 
     async fn content(&self, commitment: &str) -> Result<Option<StoredContent>> {

@@ -58,6 +58,7 @@ fn migrations() -> Migrator {
         (16, "places_of_grants", include_str!("../../migrations/0016_places_of_grants.sql")),
         (17, "contents", include_str!("../../migrations/0017_contents.sql")),
         (18, "retention", include_str!("../../migrations/0018_retention.sql")),
+        (19, "chat", include_str!("../../migrations/0019_chat.sql")),
         (22, "long_lists", include_str!("../../migrations/0022_long_lists.sql")),
         (23, "undelivered", include_str!("../../migrations/0023_undelivered.sql")),
     ];

@@ -7,7 +7,7 @@ use portcullis_model::{
 use sqlx::{Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
 
 use super::{
-    Result, browsers, contents, directory, exports, facts, grant_tokens, lifecycle, passkeys,
+    Result, browsers, chat, contents, directory, exports, facts, grant_tokens, lifecycle, passkeys,
     retention,
     rows::{json, micros, unreadable},
     sealed, undelivered,
@@ -83,6 +83,7 @@ pub(super) async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<
         Change::Sealed(change) => sealed::apply(tx, change).await,
         Change::Export(change) => exports::apply(tx, change).await,
         Change::Content(change) => contents::apply(tx, change).await,
+        Change::Chat(change) => chat::apply(tx, change).await,
         Change::Retention(change) => retention::apply(tx, change).await,
         Change::Record(event) => record(tx, event).await,
     }

@@ -86,6 +86,7 @@ pub(crate) fn review(n: u128, person: u128, decision: Decision) -> Review {
         at: now(),
         source: None,
         passkey: None,
+        chat: false,
     }
 }
 

@@ -1,5 +1,6 @@
 //! What every store promises, whatever is behind it. Each check gets an empty store.
 
+mod chat;
 mod contents;
 mod directory;
 mod exports;
@@ -25,6 +26,7 @@ use portcullis_store::{
     StoredProviderToken,
 };
 
+pub(crate) use chat::*;
 pub(crate) use contents::*;
 pub(crate) use directory::*;
 pub(crate) use exports::*;
