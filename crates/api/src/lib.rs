@@ -14,6 +14,7 @@ mod browser;
 pub mod bundle;
 pub(crate) mod caller;
 pub mod connections;
+mod connectors;
 mod console;
 pub mod device;
 pub(crate) mod edge;
@@ -98,6 +99,7 @@ fn documented() -> OpenApiRouter<Shared> {
         .merge(sealed_credentials::routes())
         .merge(incidents::routes())
         .merge(schedules::routes())
+        .merge(connectors::routes())
         .merge(tokens::routes())
         .merge(sign_ins::routes())
         .merge(reports::routes())

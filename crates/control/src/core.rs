@@ -17,6 +17,7 @@ use crate::{
     alerts::Alerts,
     brought::BroughtBundles,
     connections::Connections,
+    connector::Connectors,
     content_keys::ContentKeys,
     expiry::Deadlines,
     export::Exports,
@@ -32,7 +33,7 @@ use crate::{
     rights::ReviewerNames,
     sealing::Sealing,
     settle::HeldBack,
-    usecase::{device::Polls, idle::Seen, recheck::ProviderTokens, sightings::Sightings},
+    usecase::{device::Polls, idle::Seen, notices, recheck::ProviderTokens, sightings::Sightings},
 };
 
 /// How long things live.
@@ -162,6 +163,8 @@ pub struct ControlParts {
     pub exports: Exports,
     /// What somebody is called for.
     pub alerts: Alerts,
+    /// Other systems that know of incidents.
+    pub connectors: Connectors,
 }
 
 /// Shared by all use cases and background tasks.
@@ -199,8 +202,11 @@ pub(crate) struct Core {
     pub(crate) rechecks: tokio::sync::Semaphore,
     /// How many people are told at one time.
     pub(crate) telling: tokio::sync::Semaphore,
+    /// What was told and has to be taken back.
+    pub(crate) told: notices::Told,
     pub(crate) exports: Exports,
     pub(crate) alerts: Alerts,
+    pub(crate) connectors: Connectors,
     /// Held while a bundle is activated: generations have one order.
     pub(crate) activating: tokio::sync::Mutex<()>,
     /// Absent while there is none that can be trusted.

@@ -8,6 +8,7 @@ pub mod alerts;
 mod brought;
 pub mod browser;
 mod connections;
+pub mod connector;
 mod content_keys;
 mod control;
 mod core;

@@ -83,11 +83,13 @@ impl Core {
         }
         changes.iter_mut().for_each(bound);
         let ended = holds::ended(&changes);
+        let over = self.told.over(&changes);
         match self.store.commit(changes).await {
             Ok(()) => {}
             Err(StoreError::Conflict) => return Err(Unsettled::Conflict),
             Err(error) => return Err(Unsettled::Failed(error.into())),
         }
+        self.deadlines.add(over.into_iter().map(|id| (self.now(), Ending::Notice(id))));
         if !at_once.is_empty() {
             self.publisher.publish(at_once, self.now());
         }

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use crate::{
     ControlError, ControlParts, OpContext, alerts, connections,
     connections::Connections,
+    connector,
     core::Core,
     expiry::{self, Deadlines, Ending},
     export,
@@ -36,6 +37,7 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
     let newest = parts.store.bundles(1).await?.into_iter().next();
     let (bundle, generation, is_new) = bundles::first(newest.as_ref(), parts.bundle)?;
     let feed = Feed::default();
+    let exports = parts.exports.and(parts.connectors.notes(&parts.store));
     let core = Arc::new(Core {
         outbox: Outbox::new(Arc::clone(&parts.store), Arc::clone(&parts.log), feed.clone()),
         feed,
@@ -66,7 +68,9 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
         rechecks: tokio::sync::Semaphore::new(RECHECKS),
         telling: tokio::sync::Semaphore::new(TOLD),
         notifier: parts.notifier,
-        exports: parts.exports,
+        told: crate::usecase::notices::Told::default(),
+        exports,
+        connectors: parts.connectors,
         alerts: parts.alerts,
         activating: tokio::sync::Mutex::new(()),
         index: arc_swap::ArcSwapOption::empty(),
@@ -197,6 +201,9 @@ pub(crate) fn background(core: &Arc<Core>) -> JoinSet<()> {
     tasks.spawn(alerts::run(Arc::clone(core)));
     for export in core.exports.each() {
         tasks.spawn(export::run(Arc::clone(core), export.clone()));
+    }
+    for connector in core.connectors.each() {
+        tasks.spawn(connector::run(Arc::clone(core), Arc::clone(connector)));
     }
     tasks
 }

@@ -220,6 +220,7 @@ pub(crate) fn incident(id: &str, services: &[&str]) -> Incident {
         opened_at: now(),
         updated_at: now(),
         fresh_until: None,
+        elsewhere: None,
         state: IncidentState::Open,
     }
 }

@@ -13,14 +13,21 @@ pub(crate) const MOST_TARGETS: usize = 8;
 pub enum NoticeTarget {
     /// A JSON document is posted to this URL.
     Webhook(Url),
+    /// Somebody is woken by PagerDuty: the name of a key under `connectors.pagerduty.urgent`.
+    PagerDuty(String),
 }
 
 /// A text that is no target.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTarget {
     /// Not `scheme:rest`, or of a scheme that nobody here delivers to.
-    #[error("`{0}` is nowhere that this version delivers to; write webhook:https://…")]
+    #[error(
+        "`{0}` is nowhere that this version delivers to; write webhook:https://… or pagerduty:NAME"
+    )]
     Scheme(String),
+    /// Not a name of a key.
+    #[error("`{0}` is no name: lower-case letters, digits, `-` and `.`, 64 at most")]
+    Name(String),
     /// Not a URL.
     #[error("`{0}` is not a URL")]
     Url(String),
@@ -36,8 +43,10 @@ impl FromStr for NoticeTarget {
     type Err = InvalidTarget;
 
     fn from_str(text: &str) -> Result<Self, InvalidTarget> {
-        let Some(("webhook", address)) = text.split_once(':') else {
-            return Err(InvalidTarget::Scheme(text.to_owned()));
+        let address = match text.split_once(':') {
+            Some(("webhook", address)) => address,
+            Some(("pagerduty", name)) => return name_of(name).map(Self::PagerDuty),
+            _ => return Err(InvalidTarget::Scheme(text.to_owned())),
         };
         let url: Url = address.parse().map_err(|_| InvalidTarget::Url(address.to_owned()))?;
         if !url.username().is_empty() || url.password().is_some() {
@@ -55,6 +64,7 @@ impl fmt::Display for NoticeTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Webhook(url) => write!(f, "webhook:{url}"),
+            Self::PagerDuty(name) => write!(f, "pagerduty:{name}"),
         }
     }
 }
@@ -64,8 +74,23 @@ impl NoticeTarget {
     pub fn in_short(&self) -> String {
         match self {
             Self::Webhook(url) => format!("webhook:{}", host(url)),
+            Self::PagerDuty(_) => self.to_string(),
         }
     }
+
+    /// Whether what was told stands there until it is taken back: somebody is awake for it.
+    pub fn stands(&self) -> bool {
+        match self {
+            Self::Webhook(_) => false,
+            Self::PagerDuty(_) => true,
+        }
+    }
+}
+
+fn name_of(text: &str) -> Result<String, InvalidTarget> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+    let named = (1..=64).contains(&text.len()) && text.chars().all(fits);
+    named.then(|| text.to_owned()).ok_or_else(|| InvalidTarget::Name(text.to_owned()))
 }
 
 fn host(url: &Url) -> &str {
@@ -102,8 +127,12 @@ mod tests {
         }
         let target: NoticeTarget = "webhook:https://chat.example.com/hooks/1".parse().unwrap();
         assert_eq!(target.in_short(), "webhook:chat.example.com");
+        let page: NoticeTarget = "pagerduty:urgent".parse().unwrap();
+        assert_eq!((page.to_string().as_str(), page.stands()), ("pagerduty:urgent", true));
         for text in [
             "slack:#payments",
+            "pagerduty:",
+            "pagerduty:Urgent One",
             "https://chat.example.com",
             "webhook:",
             "webhook:chat",

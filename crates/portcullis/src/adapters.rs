@@ -6,6 +6,7 @@
 mod approvals;
 mod browsers;
 mod calls;
+mod connectors;
 mod contents;
 mod events;
 mod gate;
@@ -18,12 +19,13 @@ mod sinks;
 mod surroundings;
 
 pub(crate) use calls::alerts;
+pub(crate) use connectors::connectors;
 pub(crate) use events::LogEvents;
 pub(crate) use gate::{ControlFeed, ControlPorts};
 pub(crate) use identity::{ProvidedPeople, TokenVerifier};
 pub(crate) use journals::LogJournals;
 pub(crate) use keeping::KeptRecord;
-pub(crate) use notices::Webhooks;
+pub(crate) use notices::Notices;
 pub(crate) use sealed::{SealedDesk, SealedReader};
 pub(crate) use sinks::exports;
 pub(crate) use surroundings::Around;

@@ -3,7 +3,9 @@
 use std::{path::Path, process::ExitCode, sync::Arc};
 
 use portcullis_model::Clock;
-use portcullis_policy::{Bundle, LoadError, catalog::leading_nowhere, policy_test};
+use portcullis_policy::{
+    Bundle, LoadError, catalog::leading_nowhere, notice::NoticeTarget, policy_test,
+};
 
 use crate::{
     ambient::SystemClock,
@@ -120,7 +122,7 @@ pub(crate) fn checked(path: &Path) -> Result<Checked, Vec<LoadError>> {
 
 /// The bundle of `loaded`. Mistakes in policies are reported below the policy folder.
 pub(crate) fn load_bundle(loaded: &Loaded) -> Result<Bundle, Vec<LoadError>> {
-    Bundle::load(&loaded.bundle).map_err(|errors| {
+    let bundle = Bundle::load(&loaded.bundle).map_err(|errors| {
         let policies = &loaded.bundle.policies;
         let placed = errors.into_iter().map(|mut error| {
             if policies.iter().any(|policy| policy.path == error.file) {
@@ -129,6 +131,34 @@ pub(crate) fn load_bundle(loaded: &Loaded) -> Result<Bundle, Vec<LoadError>> {
             }
             error
         });
-        placed.collect()
-    })
+        placed.collect::<Vec<_>>()
+    })?;
+    let unknown = unknown_targets(loaded, &bundle);
+    if unknown.is_empty() { Ok(bundle) } else { Err(unknown) }
+}
+
+/// Those whom policies name and nobody here can reach.
+fn unknown_targets(loaded: &Loaded, bundle: &Bundle) -> Vec<LoadError> {
+    let known: Vec<&str> = loaded.config.connectors.urgent().collect();
+    let mut errors = Vec::new();
+    for rule in bundle.policy_ids() {
+        let targets = bundle.notices(rule).map(|notices| &notices.targets);
+        for target in targets.into_iter().flat_map(|targets| targets.iter()) {
+            let NoticeTarget::PagerDuty(name) = target else { continue };
+            if known.contains(&name.as_str()) {
+                continue;
+            }
+            errors.push(LoadError {
+                file: loaded.config.policies.to_string_lossy().into_owned(),
+                line: None,
+                column: None,
+                snippet: None,
+                message: format!(
+                    "policy `{rule}` names `{target}` in @notify, and nobody is called that"
+                ),
+                help: Some(format!("write `connectors: {{pagerduty: {{urgent: {{{name}: …}}}}}}`")),
+            });
+        }
+    }
+    errors
 }

@@ -19,6 +19,7 @@ pub(crate) mod alerts;
 mod audit;
 mod bundle_source;
 mod ci;
+pub(crate) mod connectors;
 mod control;
 mod cors;
 mod direct;
@@ -43,7 +44,7 @@ mod people;
 mod proxy_protocol;
 mod scim;
 mod sealed;
-mod secret;
+pub(crate) mod secret;
 mod section;
 mod sensitive;
 mod service;
@@ -118,6 +119,8 @@ pub(crate) struct Config {
     /// What somebody is called for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) alerts: Option<alerts::Alerts>,
+    /// Other systems that know which incidents are open and who is on call.
+    pub(crate) connectors: connectors::Connectors,
     /// Named clocks that policies read, and their time zones: `{office: Europe/Lisbon}`.
     pub(crate) clocks: BTreeMap<String, String>,
     /// Schedules of people who take turns being on call.
@@ -241,6 +244,7 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
     let clocks = section.field("clocks").map(|field| facts::clocks(&field));
     let schedules = section.field("schedules").map(|field| facts::schedules(&field));
     let exported = section.field("export");
+    let connected = section.field("connectors");
     let alerts = section.field("alerts");
     let alerts = alerts.map(|f| alerts::Alerts::read(&f, plain, geo.is_some()));
     let own = section.field("services").map(|field| field.sections()).unwrap_or_default();
@@ -249,6 +253,12 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
     if let Some(include) = &include {
         services.extend(included(include, base, problems));
     }
+    let kept = schedules.iter().flatten().map(|(name, _)| name.clone()).collect();
+    let connectors = usual(connected, |field| {
+        let (services, identity) = (services.as_slice(), identity.as_ref());
+        let beside = connectors::Beside { demo: plain, services, identity, kept: &kept };
+        connectors::Connectors::read(field, beside)
+    });
     let export = exported.map(|field| export::read(&field, plain, &services));
     check(&services, limited.as_ref().zip(limits.as_ref()), base, document, problems);
     direct::check(listeners.as_deref().unwrap_or_default(), &services, document, problems);
@@ -275,6 +285,7 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
         identity: identity?,
         export: export.unwrap_or_default(),
         alerts: alerts.map_or(Some(None), |read| read.map(Some))?,
+        connectors: connectors?,
         clocks: clocks.unwrap_or_default(),
         schedules: schedules.unwrap_or_default(),
         policies: policies?,

@@ -22,6 +22,7 @@ pub(crate) fn outgoing(spec: &SinkSpec, entry: &LogEntry) -> Option<Outgoing> {
     let json = match spec.form {
         Form::Ocsf => ocsf::event(&leaf, entry.position).to_string(),
         Form::Alert => alert(&leaf, &spec.name)?,
+        Form::Note => leaf.to_string(),
     };
     let text = |name: &str| leaf.get(name).and_then(Value::as_str).map(str::to_owned);
     Some(Outgoing {

@@ -3,12 +3,18 @@
 //!
 //! Whom to tell is stored with the access request, in one transaction. Each is told at least once, or
 //! it is on record that they could not be; the message's id lets them see that it came twice. A
-//! message carries no right: whoever reads it signs in to answer.
+//! message carries no right: whoever reads it signs in to answer. Who was woken is let go again once
+//! somebody has answered: what was told of them stays stored until that has arrived, too.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use jiff::SignedDuration;
-use portcullis_model::{AccessRequest, AccessRequestState, EventType, NoticeId, Window};
+use portcullis_model::{
+    AccessRequest, AccessRequestId, AccessRequestState, EventType, NoticeId, Window,
+};
 use portcullis_policy::notice::NoticeTarget;
 use portcullis_store::{Change, NoticeChange, StoredNotice};
 
@@ -26,6 +32,41 @@ use crate::{
 const MOST_ATTEMPTS: u32 = 8;
 const LONGEST_PAUSE: SignedDuration = SignedDuration::from_secs(60);
 const RETRY: SignedDuration = SignedDuration::from_secs(5);
+/// What a stored notice's target begins with when it was told, and is to be taken back.
+const TAKE_BACK: &str = "taken back ";
+/// An emergency waits for its review as long as it takes; it is looked at this often, beside that.
+const LOOK: SignedDuration = SignedDuration::from_hours(1);
+
+/// What was told and stands until it is taken back, by what it is about.
+#[derive(Debug, Default)]
+pub(crate) struct Told(Mutex<HashMap<AccessRequestId, BTreeSet<NoticeId>>>);
+
+impl Told {
+    fn stands(&self, about: AccessRequestId, id: NoticeId) {
+        self.told().entry(about).or_default().insert(id);
+    }
+
+    /// What there is to take back now that `changes` are made.
+    pub(crate) fn over(&self, changes: &[Change]) -> Vec<NoticeId> {
+        let ended = changes.iter().filter_map(|change| match change {
+            Change::MoveAccessRequest { request, .. } | Change::ReviewAfterwards(request) => {
+                (!waits(request)).then_some(request.id)
+            }
+            _ => None,
+        });
+        let mut told = self.told();
+        ended.filter_map(|id| told.remove(&id)).flatten().collect()
+    }
+
+    fn told(&self) -> MutexGuard<'_, HashMap<AccessRequestId, BTreeSet<NoticeId>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether somebody is still to look at it.
+fn waits(request: &AccessRequest) -> bool {
+    request.state == AccessRequestState::Pending || request.waits_for_review_afterwards()
+}
 
 type Result<T> = std::result::Result<T, ControlError>;
 
@@ -69,6 +110,10 @@ pub(crate) fn due(core: &Arc<Core>, id: NoticeId) {
 
 async fn tell(core: &Arc<Core>, id: NoticeId) -> Result<()> {
     let Some(notice) = core.store.notice(id).await? else { return Ok(()) };
+    if let Some(target) = notice.target.strip_prefix(TAKE_BACK) {
+        let target = target.to_owned();
+        return take_back(core, notice, &target).await;
+    }
     let op = OpContext::system("notify", core.now());
     let request = core.store.access_request(notice.access_request).await?;
     let concerns = |request: &AccessRequest| {
@@ -78,16 +123,19 @@ async fn tell(core: &Arc<Core>, id: NoticeId) -> Result<()> {
     let Some(request) = request.filter(concerns) else {
         return settled(core, vec![Change::Notice(NoticeChange::End(id))]).await;
     };
-    let (target, told) = match notice.target.parse::<NoticeTarget>() {
-        Ok(target) => {
-            let told = core.notifier.deliver(&target, &message(core, &op, id, &request)).await;
-            (target.in_short(), told)
+    let to = match notice.target.parse::<NoticeTarget>() {
+        Ok(to) => to,
+        Err(error) => {
+            return ended(core, &op, id, &request, EventType::NoticeFailed, error.to_string())
+                .await;
         }
-        Err(error) => (String::new(), Err(NotDelivered { why: error.to_string(), again: false })),
     };
+    let told = core.notifier.deliver(&to, &message(core, &op, id, &request)).await;
+    let target = to.in_short();
     // The answer may have taken its time.
     let op = OpContext::system("notify", core.now());
     match told {
+        Ok(()) if to.stands() => stands(core, &op, notice, &request, target).await,
         Ok(()) => ended(core, &op, id, &request, EventType::NoticeDelivered, target).await,
         Err(NotDelivered { why, again }) if !again || notice.attempts + 1 >= MOST_ATTEMPTS => {
             let detail = format!("{target}: {why}");
@@ -96,6 +144,57 @@ async fn tell(core: &Arc<Core>, id: NoticeId) -> Result<()> {
         Err(NotDelivered { why, .. }) => {
             tracing::warn!(%target, %why, "somebody is not told yet");
             later(core, &op, notice).await
+        }
+    }
+}
+
+/// Somebody was told, and it stands there until it is taken back.
+async fn stands(
+    core: &Arc<Core>,
+    op: &OpContext,
+    notice: StoredNotice,
+    request: &AccessRequest,
+    detail: String,
+) -> Result<()> {
+    let (id, seen_attempts) = (notice.id, notice.attempts);
+    let mut event = core.event(op, EventType::NoticeDelivered);
+    access_requests::describe(&mut event, request);
+    event.detail = Some(detail);
+    let target = format!("{TAKE_BACK}{}", notice.target);
+    let notice = StoredNotice { target, due_at: op.now(), attempts: 0, ..notice };
+    let moved = Change::Notice(NoticeChange::Move { notice, seen_attempts });
+    settled(core, vec![moved, Change::Record(event)]).await?;
+    // Somebody may have answered meanwhile.
+    core.deadlines.add([(op.now(), Ending::Notice(id))]);
+    Ok(())
+}
+
+/// Takes back what stands, unless it still waits for somebody.
+async fn take_back(core: &Arc<Core>, notice: StoredNotice, target: &str) -> Result<()> {
+    let (id, about) = (notice.id, notice.access_request);
+    // Before it is looked at: whoever answers from here on finds it.
+    core.told.stands(about, id);
+    let request = core.store.access_request(about).await?;
+    if let Some(request) = request.filter(waits) {
+        let look = request.expires_at.max(core.now() + LOOK);
+        core.deadlines.add([(look, Ending::Notice(id))]);
+        return Ok(());
+    }
+    let taken = match target.parse::<NoticeTarget>() {
+        Ok(to) => core.notifier.take_back(&to, about).await,
+        Err(error) => Err(NotDelivered { why: error.to_string(), again: false }),
+    };
+    let op = OpContext::system("notify", core.now());
+    match taken {
+        Err(NotDelivered { again: true, why }) if notice.attempts + 1 < MOST_ATTEMPTS => {
+            tracing::warn!(target, %why, "somebody is not let go yet");
+            later(core, &op, notice).await
+        }
+        taken => {
+            if let Err(NotDelivered { why, .. }) = taken {
+                tracing::error!(target, access_request = %about, %why, "somebody is not let go");
+            }
+            settled(core, vec![Change::Notice(NoticeChange::End(id))]).await
         }
     }
 }
@@ -164,5 +263,5 @@ fn message(core: &Core, op: &OpContext, id: NoticeId, request: &AccessRequest) -
             "reviewers": rights::reviewers_of(core, op, request),
         },
     });
-    Notice { id, body: body.to_string() }
+    Notice { id, about: request.id, body: body.to_string() }
 }

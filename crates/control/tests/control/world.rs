@@ -245,6 +245,7 @@ impl World {
             notifier: Arc::clone(&self.notices) as Arc<dyn Notifier>,
             exports: portcullis_control::export::Exports::default(),
             alerts: portcullis_control::alerts::Alerts::default(),
+            connectors: portcullis_control::connector::Connectors::default(),
         });
         self.running = Some(started.await.unwrap());
     }

@@ -214,6 +214,8 @@ pub(super) fn named(field: &Field<'_>) -> Option<String> {
 pub(super) fn posted_to(field: &Field<'_>) -> Option<Url> {
     match format!("webhook:{}", field.text()?).parse::<NoticeTarget>() {
         Ok(NoticeTarget::Webhook(url)) => Some(url),
+        // What begins with `webhook:` is a webhook.
+        Ok(NoticeTarget::PagerDuty(_)) => None,
         Err(error) => {
             field.hide();
             field.error(error.to_string().replace("webhook:", ""), None);

@@ -24,7 +24,7 @@ use super::{
     keys, sealed,
 };
 use crate::{
-    adapters::{self, Around, KeptRecord, LogEvents, ProvidedPeople, TokenVerifier, Webhooks},
+    adapters::{self, Around, KeptRecord, LogEvents, Notices, ProvidedPeople, TokenVerifier},
     ambient::{SystemClock, SystemEntropy},
     config::{Config, Loaded, Size},
     content_keys,
@@ -83,6 +83,7 @@ impl House {
                 .with_opaque(config.identity.opaque_issuers(base)?, &client, &clock, runtime)?;
         workloads.keep_fresh();
         let workloads = Arc::new(workloads);
+        let base_url = gate::base_url(&config.control.url);
         let control = Control::start(ControlParts {
             store: Arc::clone(&store),
             log: Arc::new(LogEvents::new(log.handle(), Reader::open(log.directory())?)),
@@ -96,13 +97,14 @@ impl House {
             },
             people: people(loaded, &client, &clock, runtime)?,
             workloads: Arc::new(TokenVerifier(Arc::clone(&workloads))),
-            notifier: Arc::new(Webhooks::new()?),
+            notifier: Arc::new(Notices::new(config, base, base_url.clone())?),
             exports: adapters::exports(config, base, &clock)?,
             alerts: adapters::alerts(
                 config,
                 || Arc::new(Around::new(config, base, &log, Arc::clone(geo) as _)),
-                gate::base_url(&config.control.url),
+                base_url.clone(),
             ),
+            connectors: adapters::connectors(config, base, &base_url)?,
         });
         let control = control.await.context("control cannot start")?;
         let anchors = Anchors::start(loaded, &log, runtime)?;

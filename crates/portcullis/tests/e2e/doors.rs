@@ -13,13 +13,15 @@ use crate::{
 };
 
 /// Open to everybody, and nothing else is.
-const PUBLIC: [&str; 8] = [
+const PUBLIC: [&str; 9] = [
     "GET /healthz",
     "GET /readyz",
     "GET /metrics",
     "GET /.well-known/jwks.json",
     // Nothing secret: what auditors verify the record with.
     "GET /v1/audit/key",
+    // Each message proves by its signature whose it is.
+    "POST /v1/connectors/{name}/events",
     "POST /v1/device",
     "POST /v1/device/token",
     // The one-time token in its body is the credential.
@@ -28,6 +30,8 @@ const PUBLIC: [&str; 8] = [
 
 /// Not safe by method, and yet no change of anything that lasts.
 const CHANGES_NOTHING: [&str; 7] = [
+    // Each message proves by its signature whose it is.
+    "POST /v1/connectors/{name}/events",
     "POST /v1/device",
     "POST /v1/passkeys/options",
     "POST /v1/policy/explain",
