@@ -32,6 +32,7 @@ mod retaining;
 mod reviewing;
 mod signing_in;
 mod simulator;
+mod telling;
 mod together;
 mod tokens;
 mod world;
