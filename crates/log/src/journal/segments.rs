@@ -13,6 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::fs::FallocateFlags;
+
 use crate::LogError;
 
 /// How files of frames are called: the position of their first byte, twenty digits.
@@ -21,8 +23,9 @@ const SUFFIX: &str = ".frames";
 pub(super) const SEGMENT_BYTES: u64 = 8 << 20;
 /// Files that are kept to be written again.
 const MOST_SPARES: usize = 2;
-/// A file is worth writing again while its pages are in memory: later, each would be read first.
-const SPARE_FOR: Duration = Duration::from_secs(5);
+/// A file is worth writing again while its pages are in memory: later, each would be read first. At some
+/// thousand requests a second a file lasts for several seconds.
+const SPARE_FOR: Duration = Duration::from_secs(30);
 
 /// One file.
 #[derive(Debug, Clone)]
@@ -121,13 +124,13 @@ impl Segments {
                     return Err(error);
                 }
             },
-            None => OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create_new(true)
-                .open(&path)
-                .map(Arc::new)
-                .map_err(|source| LogError::io("create", &path, source))?,
+            None => {
+                let created =
+                    OpenOptions::new().read(true).write(true).create_new(true).open(&path);
+                let file = created.map_err(|source| LogError::io("create", &path, source))?;
+                reserve(&file);
+                Arc::new(file)
+            }
         };
         self.lock().push(Segment { base, file: Arc::clone(&file), path, named: false });
         Ok(file)
@@ -299,6 +302,14 @@ impl Segments {
     fn lock(&self) -> MutexGuard<'_, Vec<Segment>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Takes the blocks of a whole file from the file system at once. A file that grows while it is synced makes
+/// its writer wait for the file system's own journal: some milliseconds, at every sync.
+///
+/// Behind its frames such a file has zeros, which are no frames. Where blocks cannot be reserved, it grows.
+pub(super) fn reserve(file: &File) {
+    let _grows = rustix::fs::fallocate(file, FallocateFlags::empty(), 0, SEGMENT_BYTES);
 }
 
 fn base_of(path: &Path) -> Option<u64> {

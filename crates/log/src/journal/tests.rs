@@ -74,6 +74,24 @@ fn an_outcome_without_company_is_written_all_the_same() {
     });
 }
 
+/// Its writer would wait for the file system's own journal otherwise, at each sync.
+#[test]
+fn a_file_does_not_grow_while_it_is_written_to() {
+    let home = tempfile::tempdir().unwrap();
+    let directory = home.path().join("core-0");
+    on_core(async {
+        let core = fixture(&directory);
+        let length = || {
+            let file = std::fs::read_dir(&directory).unwrap().next().unwrap().unwrap();
+            file.metadata().unwrap().len()
+        };
+        let before = length();
+        core.journal.intent(&attempt(1, "/"), RecordLevel::Strict).unwrap().await.unwrap();
+        assert!((1..before).contains(&core.segments.written()));
+        assert_eq!(length(), before);
+    });
+}
+
 #[test]
 fn l10_a_failed_sync_refuses_everybody_who_waits_and_is_never_tried_again() {
     let home = tempfile::tempdir().unwrap();

@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 
 use super::{
     frame::{self, Found, Kind},
-    segments::{SEGMENT_BYTES, Segments},
+    segments::{self, SEGMENT_BYTES, Segments},
     sync::SyncHandle,
     text::{self, Writer},
 };
@@ -310,6 +310,7 @@ impl Inner {
             let length = self.written.get() - self.base.get();
             let cut = self.file.borrow().set_len(length);
             cut.map_err(|error| LogError::io("cut", "the journal", error))?;
+            segments::reserve(&self.file.borrow());
             self.torn.set(false);
         }
         Ok(())
