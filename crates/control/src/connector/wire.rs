@@ -170,5 +170,5 @@ pub(crate) fn time(value: &Value, pointer: &str) -> Option<jiff::Timestamp> {
 
 /// A list of a document; empty where there is none.
 pub(crate) fn list<'v>(value: &'v Value, pointer: &str) -> &'v [Value] {
-    value.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    value.pointer(pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }

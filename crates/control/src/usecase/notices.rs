@@ -46,21 +46,26 @@ impl Told {
         self.told().entry(about).or_default().insert(id);
     }
 
-    /// What there is to take back now that `changes` are made.
-    pub(crate) fn over(&self, changes: &[Change]) -> Vec<NoticeId> {
-        let ended = changes.iter().filter_map(|change| match change {
-            Change::MoveAccessRequest { request, .. } | Change::ReviewAfterwards(request) => {
-                (!waits(request)).then_some(request.id)
-            }
-            _ => None,
-        });
+    /// What there is to take back of these, which are over.
+    pub(crate) fn take(&self, over: &[AccessRequestId]) -> Vec<NoticeId> {
         let mut told = self.told();
-        ended.filter_map(|id| told.remove(&id)).flatten().collect()
+        over.iter().filter_map(|id| told.remove(id)).flatten().collect()
     }
 
     fn told(&self) -> MutexGuard<'_, HashMap<AccessRequestId, BTreeSet<NoticeId>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The access requests that nobody has to look at any more once `changes` are made.
+pub(crate) fn over(changes: &[Change]) -> Vec<AccessRequestId> {
+    let ended = changes.iter().filter_map(|change| match change {
+        Change::MoveAccessRequest { request, .. } | Change::ReviewAfterwards(request) => {
+            (!waits(request)).then_some(request.id)
+        }
+        _ => None,
+    });
+    ended.collect()
 }
 
 /// Whether somebody is still to look at it.

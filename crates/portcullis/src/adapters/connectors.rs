@@ -172,7 +172,7 @@ impl Wire for HttpWire {
         if let Ok(mut segments) = url.path_segments_mut() {
             // An id that is a dot or two would lead elsewhere.
             let dots = call.path.iter().any(|segment| matches!(segment.as_str(), "." | ".."));
-            let ids = call.path.split_last().map_or(&[][..], |(_, before)| before);
+            let ids = call.path.split_last().map(|(_, before)| before).unwrap_or_default();
             if dots || ids.iter().any(String::is_empty) {
                 return Err(Trouble::Silent("it named something that is no id".to_owned()));
             }
