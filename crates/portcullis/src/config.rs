@@ -5,7 +5,7 @@
 //! policies: the process does the first when it starts, the policy crate the second.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -253,7 +253,7 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
     if let Some(include) = &include {
         services.extend(included(include, base, problems));
     }
-    let kept = schedules.iter().flatten().map(|(name, _)| name.clone()).collect();
+    let kept: BTreeSet<String> = schedules.iter().flatten().map(|(name, _)| name.clone()).collect();
     let connectors = usual(connected, |field| {
         let (services, identity) = (services.as_slice(), identity.as_ref());
         let beside = connectors::Beside { demo: plain, services, identity, kept: &kept };

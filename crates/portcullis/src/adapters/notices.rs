@@ -47,7 +47,7 @@ impl Notices {
             .no_proxy()
             .user_agent("portcullis")
             .build()?;
-        let pagers = config.connectors.pagerduty.as_ref().map(|pagerduty| {
+        let pagers = config.connectors.pagerduty.as_ref().map(|pagerduty| -> Result<Pagers> {
             let keys = pagerduty.urgent.iter().map(|(name, secret)| {
                 let secret = secret.resolve(base);
                 Ok((name.clone(), secret.context("`connectors.pagerduty.urgent`")?))

@@ -30,8 +30,6 @@ const PUBLIC: [&str; 9] = [
 
 /// Not safe by method, and yet no change of anything that lasts.
 const CHANGES_NOTHING: [&str; 7] = [
-    // Each message proves by its signature whose it is.
-    "POST /v1/connectors/{name}/events",
     "POST /v1/device",
     "POST /v1/passkeys/options",
     "POST /v1/policy/explain",
@@ -272,8 +270,10 @@ fn all_doors_are_known(payments: &Payments, mut walked: BTreeSet<String>) {
 }
 
 /// Doors with credentials of their own, whose events `jobs` and `directory` look for; and those to what
-/// is not configured here, with which `sealed`, `exports` and `alerts` deal, `reports` and `erasure`.
-const ELSEWHERE: [&str; 17] = [
+/// is not configured here, with which `sealed`, `exports`, `alerts` and `connectors` deal, `reports` and
+/// `erasure`.
+const ELSEWHERE: [&str; 18] = [
+    "POST /v1/connectors/{name}/events",
     "POST /v1/audit/contents/{seq}/erase",
     "POST /v1/exports/{name}/test",
     "POST /v1/alerts/{webhook}/test",

@@ -27,7 +27,7 @@ const FIRST: usize = 5;
 const MOST: usize = 500;
 
 /// The types that an entry can have, as they stand in the record, in the order of a life.
-const TYPES: [&str; 52] = [
+const TYPES: [&str; 55] = [
     "attempt",
     "refusals_counted",
     "connection_ended",
@@ -136,7 +136,7 @@ impl Asked {
     }
 
     #[expect(clippy::unused_self, reason = "templates reach functions through what they show")]
-    pub(super) fn types(&self) -> [&'static str; 52] {
+    pub(super) fn types(&self) -> [&'static str; 55] {
         TYPES
     }
 
