@@ -257,7 +257,7 @@ fn somebody_is_woken_once_and_let_go_when_somebody_has_answered() {
     assert!(page["payload"]["summary"].as_str().unwrap().contains("payments: refunds stuck"));
     assert!(page["links"][0]["href"].as_str().unwrap().ends_with(id(&asked)), "{page:#}");
     told.payments.event("notice_delivered", |event| event["detail"] == "pagerduty:urgent");
-    assert_eq!(lea.decline(&asked, "not now").status, 200);
+    assert_eq!(lea.decline(&asked, "not now").status, 201);
     let pages = told.written(|it| it["pages"].as_array().is_some_and(|all| all.len() > 1));
     let last = &pages["pages"][1];
     assert_eq!((&last["event_action"], &last["dedup_key"]), (&json!("resolve"), &json!(key)));
