@@ -14,7 +14,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.contextmanager
-def running(command: list[str], core: str, port: int, log: pathlib.Path, **env: str):
+def running(command: list[str], core: str, port: int, log: pathlib.Path, patience: float = 30, **env: str):
     """Runs `command` on `core` until the block ends; waits until `port` answers."""
     with log.open("ab") as sink:
         process = subprocess.Popen(
@@ -22,7 +22,7 @@ def running(command: list[str], core: str, port: int, log: pathlib.Path, **env: 
             stdout=sink, stderr=sink, start_new_session=True, env={**os.environ, **env},
         )
     try:
-        wait_for(port, process, log)
+        wait_for(port, process, log, patience)
         yield process
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -34,9 +34,9 @@ def running(command: list[str], core: str, port: int, log: pathlib.Path, **env: 
             process.wait()
 
 
-def wait_for(port: int, process: subprocess.Popen, log: pathlib.Path) -> None:
+def wait_for(port: int, process: subprocess.Popen, log: pathlib.Path, patience: float = 30) -> None:
     """Waits until something listens on `port`."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise SystemExit(f"{process.args} ended early:\n{log.read_text()[-4000:]}")

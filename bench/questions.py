@@ -7,7 +7,7 @@ import ssl
 import subprocess
 import time
 
-from . import asking, crowds, holding, instructions, masking, measure, others, revocation, subjects, wire
+from . import asking, crowds, holding, instructions, masking, measure, others, pages, revocation, subjects, wire
 
 BUSY = 0.97
 
@@ -150,4 +150,4 @@ def spread(folder, rounds, _seconds):
 
 ALL = {"everything": everything, "policies": policies, "latency": latency, "memory": memory, "spread": spread,
        "revocation": revocation.revocation, "holding": holding.holding, "asking": asking.asking,
-       "instructions": instructions.instructions, "masking": masking.masking, **wire.ALL, **crowds.ALL}
+       "instructions": instructions.instructions, "masking": masking.masking, "pages": pages.pages, **wire.ALL, **crowds.ALL}

@@ -9,6 +9,7 @@ import shutil
 import socket
 import threading
 import typing
+import urllib.parse
 
 import jwt
 from cryptography import x509
@@ -78,6 +79,7 @@ class Issuer:
         jwk = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(self.key.public_key()))
         self.jwks = {"keys": [{**jwk, "kid": "bench", "use": "sig", "alg": "ES256"}]}
         self.tokens = folder / "tokens"
+        self.groups, self.nonces = ["engineering"], {}
         self.write_tokens()
         (folder / "jwks.json").write_text(json.dumps(self.jwks))
         self._serve()
@@ -92,12 +94,18 @@ class Issuer:
                   "iat": now, "exp": now + datetime.timedelta(hours=4)}
         return jwt.encode(claims, self.key, algorithm="ES256", headers={"kid": "bench"})
 
-    def id_token(self) -> str:
+    def id_token(self, **more: str) -> str:
         """The one person of this provider, who has confirmed already."""
         now = datetime.datetime.now(datetime.UTC)
         claims = {"iss": self.url, "aud": "bench", "sub": "eve", "email": "eve@example.com", "email_verified": True,
-                  "groups": ["engineering"], "iat": now, "exp": now + datetime.timedelta(minutes=5)}
+                  "groups": self.groups, "iat": now, "exp": now + datetime.timedelta(minutes=5), **more}
         return jwt.encode(claims, self.key, algorithm="ES256", headers={"kid": "bench"})
+
+    def lead(self, asked: dict) -> str:
+        """Where a browser goes on to whom we know already."""
+        code = f"code-{len(self.nonces)}"
+        self.nonces[code] = {"nonce": asked["nonce"]}
+        return asked["redirect_uri"] + "?" + urllib.parse.urlencode({"code": code, "state": asked["state"]})
 
     def _serve(self) -> None:
         documents = {
@@ -109,18 +117,27 @@ class Issuer:
             "/jwks": self.jwks,
         }
         answers = {
-            "/device": lambda: {"device_code": "code", "user_code": "CODE", "interval": 1, "expires_in": 600,
-                                "verification_uri": f"{self.url}/device"},
-            "/token": lambda: {"access_token": "unused", "token_type": "Bearer", "id_token": self.id_token()},
+            "/device": lambda _: {"device_code": "code", "user_code": "CODE", "interval": 1, "expires_in": 600,
+                                  "verification_uri": f"{self.url}/device"},
+            "/token": lambda asked: {"access_token": "unused", "token_type": "Bearer", "id_token": self.id_token(
+                **self.nonces.get(asked.get("code", ""), {}))},
         }
+        leads = self.lead
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):  # noqa: N802 (the base class names it)
-                self.answer(documents.get(self.path))
+                path, _, query = self.path.partition("?")
+                if path == "/authorize":
+                    self.send_response(303)
+                    self.send_header("Location", leads(dict(urllib.parse.parse_qsl(query))))
+                    self.end_headers()
+                else:
+                    self.answer(documents.get(self.path))
 
             def do_POST(self):  # noqa: N802
-                self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                self.answer(answers[self.path]() if self.path in answers else None)
+                text = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+                asked = dict(urllib.parse.parse_qsl(text))
+                self.answer(answers[self.path](asked) if self.path in answers else None)
 
             def answer(self, document):
                 self.send_response(200 if document else 404)

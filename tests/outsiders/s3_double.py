@@ -11,10 +11,13 @@ import hmac
 import http.server
 import pathlib
 import sys
+import threading
 import urllib.parse
 
 FOLDER, BUCKET, ACCESS, SECRET, REGION = sys.argv[1:]
 FOLDER = pathlib.Path(FOLDER)
+# Conditions hold while something is written.
+ONE = threading.Lock()
 
 
 def derived(*parts):
@@ -78,9 +81,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         file = FOLDER.joinpath(*parts[1:])
         if self.command == "PUT":
             file.parent.mkdir(parents=True, exist_ok=True)
-            scratch = file.with_name(file.name + ".part")
-            scratch.write_bytes(body)
-            scratch.rename(file)
+            with ONE:
+                if self.headers.get("if-none-match") == "*" and file.exists():
+                    return self.answer(412)
+                scratch = file.with_name(file.name + ".part")
+                scratch.write_bytes(body)
+                scratch.rename(file)
             return self.answer(200)
         if self.command == "DELETE":
             file.unlink(missing_ok=True)

@@ -29,7 +29,7 @@ use crate::{
     error::Answer,
     extract::{Body, Search, named},
     idempotency::IDEMPOTENCY_KEY,
-    page::{self, PageQuery},
+    page,
     parts::Shared,
 };
 
@@ -241,10 +241,10 @@ pub(crate) async fn list(
         FilterBody::ToReview => AccessRequestFilter::ToReview,
         FilterBody::All => AccessRequestFilter::All,
     };
-    let all = api.control.access_requests(&op, filter).await?;
-    let query = PageQuery { cursor: query.cursor, limit: query.limit };
-    let part = page::cut(&query, all, |view| view.request.id, AccessRequestBody::from)?;
-    Ok(Json(AccessRequestsBody { access_requests: part.items, next: part.next }))
+    let (limit, before) = (page::limit(query.limit)?, page::cursor(query.cursor.as_deref())?);
+    let (found, next) = api.control.access_requests_after(&op, filter, before, limit).await?;
+    let access_requests = found.into_iter().map(AccessRequestBody::from).collect();
+    Ok(Json(AccessRequestsBody { access_requests, next: next.map(|id| id.to_string()) }))
 }
 
 /// One access request

@@ -1,8 +1,10 @@
 //! `/v1/audit`: the record, its files and its key. Reading it is on record itself.
 
+mod columns;
 pub mod content;
 pub mod csv;
 mod export;
+mod parquet;
 
 use axum::{
     Json,

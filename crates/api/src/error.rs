@@ -119,37 +119,50 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// The kind of problem that an error of control's is, and by it the status: for calls, for pages, and for signing in.
+pub(crate) fn kind(error: &ControlError) -> ProblemKind {
+    match error {
+        ControlError::Unauthenticated(AuthError::Missing) => ProblemKind::Unauthenticated,
+        ControlError::Unauthenticated(AuthError::Bad(_)) => ProblemKind::BadCredentials,
+        ControlError::Unauthenticated(AuthError::IssuerUnavailable(_))
+        | ControlError::Unavailable(_) => ProblemKind::Unavailable,
+        ControlError::Unauthenticated(AuthError::Busy(_)) | ControlError::Limited { .. } => {
+            ProblemKind::Limited
+        }
+        ControlError::NotFound(_) | ControlError::NoSuchClass { .. } => ProblemKind::NotFound,
+        ControlError::Denied(_) => ProblemKind::Denied,
+        ControlError::Invalid { .. } => ProblemKind::Invalid,
+        ControlError::Conflict(_) => ProblemKind::Conflict,
+        ControlError::NoWay { .. } => ProblemKind::NoWay,
+        ControlError::PasskeyNeeded(_) => ProblemKind::PasskeyNeeded,
+        ControlError::Internal(_) => ProblemKind::Internal,
+    }
+}
+
 type Header = Option<(http::HeaderName, HeaderValue)>;
 
 fn control(error: ControlError) -> (Unfinished, Header) {
+    let said = plain(kind(&error), error.to_string());
     match error {
-        ControlError::Unauthenticated(error) => unauthenticated(&error),
-        ControlError::NotFound(_) | ControlError::NoSuchClass { .. } => {
-            (plain(ProblemKind::NotFound, error.to_string()), None)
-        }
-        ControlError::Denied(detail) => (plain(ProblemKind::Denied, detail), None),
-        ControlError::Invalid { field, message } => {
-            let detail = format!("{field}: {message}");
-            (Unfinished { field: Some(field), ..plain(ProblemKind::Invalid, detail) }, None)
-        }
-        ControlError::Conflict(detail) => (plain(ProblemKind::Conflict, detail), None),
-        ControlError::NoWay { reason, ways } => {
-            (Unfinished { ways, ..plain(ProblemKind::NoWay, reason) }, None)
-        }
-        ControlError::PasskeyNeeded(ref challenge) => {
-            let detail = error.to_string();
-            let passkey = challenge.as_deref().map(|challenge| PasskeyBody {
-                public_key: challenge.options.clone(),
-                statement: challenge.statement.clone(),
+        ControlError::Unauthenticated(error) => (said, challenge(&error)),
+        ControlError::NotFound(_)
+        | ControlError::NoSuchClass { .. }
+        | ControlError::Denied(_)
+        | ControlError::Conflict(_)
+        | ControlError::Unavailable(_) => (said, None),
+        ControlError::Invalid { field, .. } => (Unfinished { field: Some(field), ..said }, None),
+        ControlError::NoWay { ways, .. } => (Unfinished { ways, ..said }, None),
+        ControlError::PasskeyNeeded(challenge) => {
+            let passkey = challenge.map(|challenge| PasskeyBody {
+                public_key: challenge.options,
+                statement: challenge.statement,
                 expires_at: challenge.expires_at,
             });
-            (Unfinished { passkey, ..plain(ProblemKind::PasskeyNeeded, detail) }, None)
+            (Unfinished { passkey, ..said }, None)
         }
-        ControlError::Limited { message, retry_after } => {
-            let header = (RETRY_AFTER, HeaderValue::from(retry_after));
-            (plain(ProblemKind::Limited, message), Some(header))
+        ControlError::Limited { retry_after, .. } => {
+            (said, Some((RETRY_AFTER, HeaderValue::from(retry_after))))
         }
-        ControlError::Unavailable(detail) => (plain(ProblemKind::Unavailable, detail), None),
         ControlError::Internal(source) => {
             tracing::error!(error = %source, "api.failed");
             (internal(), None)
@@ -157,25 +170,14 @@ fn control(error: ControlError) -> (Unfinished, Header) {
     }
 }
 
-fn unauthenticated(error: &AuthError) -> (Unfinished, Header) {
-    // RFC 6750, section 3.1: an error code only where credentials were presented.
+/// RFC 6750, section 3.1: an error code only where credentials were presented.
+fn challenge(error: &AuthError) -> Header {
     let challenge = |value| Some((WWW_AUTHENTICATE, HeaderValue::from_static(value)));
     match error {
-        AuthError::Missing => (
-            plain(ProblemKind::Unauthenticated, error.to_string()),
-            challenge(r#"Bearer realm="portcullis""#),
-        ),
-        AuthError::Bad(_) => (
-            plain(ProblemKind::BadCredentials, error.to_string()),
-            challenge(r#"Bearer realm="portcullis", error="invalid_token""#),
-        ),
-        AuthError::IssuerUnavailable(_) => {
-            (plain(ProblemKind::Unavailable, error.to_string()), None)
-        }
-        AuthError::Busy(_) => (
-            plain(ProblemKind::Limited, error.to_string()),
-            Some((RETRY_AFTER, HeaderValue::from_static("1"))),
-        ),
+        AuthError::Missing => challenge(r#"Bearer realm="portcullis""#),
+        AuthError::Bad(_) => challenge(r#"Bearer realm="portcullis", error="invalid_token""#),
+        AuthError::IssuerUnavailable(_) => None,
+        AuthError::Busy(_) => Some((RETRY_AFTER, HeaderValue::from_static("1"))),
     }
 }
 

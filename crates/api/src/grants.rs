@@ -165,9 +165,10 @@ pub(crate) async fn list(
     State(api): State<Shared>,
     Search(query): Search<PageQuery>,
 ) -> Answer<Json<GrantsBody>> {
-    let all = api.control.grants(&op).await?;
-    let part = page::cut(&query, all, |grant| grant.id, GrantBody::seen_by(&api.control, &op))?;
-    Ok(Json(GrantsBody { grants: part.items, next: part.next }))
+    let (limit, before) = (page::limit(query.limit)?, page::cursor(query.cursor.as_deref())?);
+    let (grants, next) = api.control.grants_after(&op, before, limit).await?;
+    let grants = grants.into_iter().map(GrantBody::seen_by(&api.control, &op)).collect();
+    Ok(Json(GrantsBody { grants, next: next.map(|id| id.to_string()) }))
 }
 
 /// One grant

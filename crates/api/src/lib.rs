@@ -27,6 +27,7 @@ pub mod grants;
 mod idempotency;
 pub mod incidents;
 pub mod legal_holds;
+pub mod making;
 mod openapi;
 pub mod operations;
 pub mod page;

@@ -40,6 +40,13 @@ pub(crate) fn limit(wanted: Option<usize>) -> Answer<usize> {
     }
 }
 
+/// The id that a cursor stands for.
+pub(crate) fn cursor<Id: std::str::FromStr>(text: Option<&str>) -> Answer<Option<Id>> {
+    let message = "this is not a cursor that a list returned as `next`";
+    let wrong = |_| ControlError::Invalid { field: "cursor", message: message.to_owned() };
+    Ok(text.map(str::parse::<Id>).transpose().map_err(wrong)?)
+}
+
 /// Cuts a part out of `all`. Ids sort by time, so a cursor stays good when items come or go.
 pub(crate) fn cut<T, Id, B>(
     query: &PageQuery,
@@ -51,10 +58,7 @@ where
     Id: Ord + ToString + std::str::FromStr,
 {
     let limit = limit(query.limit)?;
-    let after = query.cursor.as_deref().map(str::parse::<Id>).transpose().map_err(|_| {
-        let message = "this is not a cursor that a list returned as `next`".to_owned();
-        ControlError::Invalid { field: "cursor", message }
-    })?;
+    let after = cursor::<Id>(query.cursor.as_deref())?;
     all.sort_by_key(|item| std::cmp::Reverse(id(item)));
     if let Some(after) = after {
         all.retain(|item| id(item) < after);

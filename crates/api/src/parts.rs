@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use portcullis_control::Control;
 use portcullis_model::{Clock, Entropy, ServiceName, Traces};
 
-use crate::services::InstanceBody;
+use crate::{making::Making, services::InstanceBody};
 
 /// How metrics are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub struct ApiParts {
     pub log_keys: Vec<String>,
     /// What people and upstreams call this server, without a slash at the end.
     pub base_url: String,
+    /// How many files may be made in memory at one time.
+    pub making: Making,
     /// For request ids.
     pub clock: Arc<dyn Clock>,
     /// For request ids.

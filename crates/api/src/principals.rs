@@ -70,14 +70,10 @@ pub(crate) async fn list(
     State(api): State<Shared>,
     Search(query): Search<PageQuery>,
 ) -> Answer<Json<SeenPrincipalsBody>> {
-    let all = api.control.principals(&op).await?;
-    let part = page::cut(&query, all, key, |seen| body(&api.control, &op, seen))?;
-    Ok(Json(SeenPrincipalsBody { principals: part.items, next: part.next }))
-}
-
-/// Sorts by time, then by name.
-fn key(seen: &PrincipalView) -> String {
-    format!("{:020}-{}", seen.last_sign_in.as_microsecond(), seen.principal.id)
+    let limit = page::limit(query.limit)?;
+    let (seen, next) = api.control.people(&op, "", query.cursor.as_deref(), limit).await?;
+    let principals = seen.into_iter().map(|seen| body(&api.control, &op, seen)).collect();
+    Ok(Json(SeenPrincipalsBody { principals, next }))
 }
 
 fn body(control: &Control, op: &OpContext, seen: PrincipalView) -> SeenPrincipalBody {

@@ -4,6 +4,7 @@ mod closer;
 mod directory;
 mod eyes;
 mod facts;
+mod lists;
 mod policies;
 mod proofs;
 mod reading;
@@ -44,9 +45,9 @@ use crate::{
         sightings, sign_in,
     },
     views::{
-        AccessRequestFilter, AccessRequestView, Ask, Beat, ConnectionView, DevicePoll,
-        DeviceSignIn, GateSignIn, NewGrantToken, NewOneTimeToken, NewRun, Origins, Powers,
-        RefusalView, ReviewInput, ServiceView, ToolKey, WhoAmI,
+        AccessRequestView, Ask, Beat, ConnectionView, DevicePoll, DeviceSignIn, GateSignIn,
+        NewGrantToken, NewOneTimeToken, NewRun, Origins, Powers, RefusalView, ReviewInput,
+        ServiceView, ToolKey, WhoAmI,
     },
 };
 
@@ -364,15 +365,6 @@ impl Control {
         once::ask_once(&self.core, op, key, ask).await
     }
 
-    /// Lists access requests, newest first.
-    pub async fn access_requests(
-        &self,
-        op: &OpContext,
-        filter: AccessRequestFilter,
-    ) -> Result<Vec<AccessRequestView>> {
-        access_requests::list(&self.core, op, filter).await
-    }
-
     /// One access request, for its requester and its possible reviewers.
     pub async fn access_request(
         &self,
@@ -420,11 +412,6 @@ impl Control {
     /// Takes one's own access request back.
     pub async fn withdraw(&self, op: &OpContext, id: AccessRequestId) -> Result<AccessRequestView> {
         access_requests::withdraw(&self.core, op, id).await
-    }
-
-    /// Grants that the caller may see: their own, and of services where they may `revoke`.
-    pub async fn grants(&self, op: &OpContext) -> Result<Vec<Grant>> {
-        grants::list(&self.core, op).await
     }
 
     /// One grant.

@@ -1,6 +1,10 @@
 //! What every use case works with.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
@@ -209,7 +213,13 @@ pub(crate) struct Core {
     pub(crate) connectors: Connectors,
     /// Held while a bundle is activated: generations have one order.
     pub(crate) activating: tokio::sync::Mutex<()>,
+    /// The event that says that this process started.
+    pub(crate) started: OnceLock<EventId>,
+    /// Whether the store knows what the record says must stay.
+    pub(crate) caught_up: tokio::sync::watch::Sender<bool>,
     /// Absent while there is none that can be trusted.
+    /// What the tests beside the policies found.
+    pub(crate) policy_tests: arc_swap::ArcSwapOption<crate::views::PolicyTests>,
     pub(crate) index: ArcSwapOption<Index>,
 }
 

@@ -45,6 +45,9 @@ pub trait RecordKeeper: Debug + Send + Sync {
     /// there may be anybody's. None is passed over.
     async fn entries(&self, from: u64, count: u64) -> Result<Vec<LogEntry>, LogUnavailable>;
 
+    /// The entry at `position`, if it is what was signed there.
+    async fn entry(&self, position: u64) -> Result<LogEntry, LogUnavailable>;
+
     /// What is removed already, in its order, if the log's key signed that and nothing else is missing.
     async fn removed(&self) -> Result<Vec<RemovedRange>, LogUnavailable>;
 

@@ -5,7 +5,7 @@
 //! than what was published already is left out.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use portcullis_model::{
     DirectoryId, Grant, GrantId, GrantToken, Incident, IncidentId, Principal, PrincipalId,
-    Schedule, SealedId, SignIn, SignInId, TokenHash,
+    PrincipalKind, Schedule, SealedId, SignIn, SignInId, TokenHash,
 };
 use portcullis_policy::{Bundle, Snapshot};
 use portcullis_store::{StoredGroup, StoredUser};
@@ -22,6 +22,7 @@ use tokio::sync::watch;
 
 use crate::{
     directory::{Concerned, Directory},
+    usecase::principals,
     views::KnownAs,
 };
 
@@ -89,6 +90,8 @@ pub(crate) struct Publisher {
 struct Live {
     /// The newest version published of each grant, until its window closes.
     grant_versions: HashMap<GrantId, (u32, Timestamp)>,
+    /// The same by when their windows close: one change must not cost more, the more grants there are.
+    grant_ends: BTreeSet<(Timestamp, GrantId)>,
     grants: HashMap<GrantId, Arc<Grant>>,
     sign_ins: HashMap<SignInId, Arc<SignIn>>,
     /// Ended before they came: they must not come any more.
@@ -172,6 +175,25 @@ impl Publisher {
         let mut own: Vec<_> = own.cloned().collect();
         own.sort_by_key(|sign_in| std::cmp::Reverse(sign_in.id));
         own
+    }
+
+    /// The sign-ins for which `is_wanted` holds.
+    pub(crate) fn sign_ins_where(&self, is_wanted: impl Fn(&SignIn) -> bool) -> Vec<Arc<SignIn>> {
+        self.live().sign_ins.values().filter(|sign_in| is_wanted(sign_in)).cloned().collect()
+    }
+
+    /// How many workloads were seen.
+    pub(crate) fn workloads(&self) -> usize {
+        let live = self.live();
+        live.principals.keys().filter(|id| id.kind == PrincipalKind::Workload).count()
+    }
+
+    /// Those with `name`, in lower case, in their name or id; `None` if they are more than `most`.
+    pub(crate) fn called(&self, name: &str, most: usize) -> Option<Vec<PrincipalId>> {
+        let live = self.live();
+        let called = live.principals.values().filter(|known| principals::is_called(known, name));
+        let ids: Vec<_> = called.take(most + 1).map(|known| known.id.clone()).collect();
+        (ids.len() <= most).then_some(ids)
     }
 
     pub(crate) fn children_of(&self, parent: SignInId) -> Vec<Arc<SignIn>> {
@@ -296,8 +318,15 @@ impl Live {
         if known.is_some_and(|(version, _)| *version >= grant.version) {
             return snapshot;
         }
-        self.grant_versions.retain(|_, (_, expires_at)| *expires_at > now);
-        self.grant_versions.insert(grant.id, (grant.version, grant.expires_at));
+        while let Some(over) = self.grant_ends.first().copied().filter(|(at, _)| *at <= now) {
+            self.grant_ends.remove(&over);
+            self.grant_versions.remove(&over.1);
+        }
+        let before = self.grant_versions.insert(grant.id, (grant.version, grant.expires_at));
+        if let Some((_, expires_at)) = before {
+            self.grant_ends.remove(&(expires_at, grant.id));
+        }
+        self.grant_ends.insert((grant.expires_at, grant.id));
         let grant = Arc::new(grant);
         if grant.is_over(now) {
             self.grants.remove(&grant.id);

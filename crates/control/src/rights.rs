@@ -218,7 +218,14 @@ fn could_review(
 pub(crate) fn reviewers_of(core: &Core, op: &OpContext, request: &AccessRequest) -> Vec<String> {
     let snapshot = core.snapshot();
     let (_, principals) = core.publisher.principals();
+    let waited = op.now().duration_since(request.created_at);
+    let on = ControlResource::AccessRequest { request, waited };
+    let admitting = snapshot.admitting(ControlAction::Review, on);
     let could = |principal: &&Arc<Principal>| {
+        // Of thousands of people, few have to be asked about.
+        if !admitting.may_admit(principal) {
+            return false;
+        }
         // Nobody knows from where they would review, nor how.
         let by = |passkey| {
             could_review(

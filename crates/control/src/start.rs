@@ -73,6 +73,9 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
         connectors: parts.connectors,
         alerts: parts.alerts,
         activating: tokio::sync::Mutex::new(()),
+        started: std::sync::OnceLock::new(),
+        caught_up: tokio::sync::watch::Sender::new(false),
+        policy_tests: arc_swap::ArcSwapOption::empty(),
         index: arc_swap::ArcSwapOption::empty(),
     });
     bundles::remember_who_brought(&core).await?;
@@ -89,11 +92,17 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
     bring_back(&core, recorded).await?;
     bundles::end_orphans(&core, &op, &bundle).await;
     hold::end_abandoned(&core, &op).await?;
-    let changes = vec![Change::Record(core.event(&op, EventType::Started))];
-    core.settle(Settlement { changes, ..Settlement::default() }).await?;
+    say_started(&core, &op).await?;
     begin_reading(&core).await;
     content::say_what_cannot_be_read(&core).await?;
     Ok(core)
+}
+
+async fn say_started(core: &Arc<Core>, op: &OpContext) -> Result<()> {
+    let started = core.event(op, EventType::Started);
+    let _first = core.started.set(started.id);
+    let changes = vec![Change::Record(started)];
+    Ok(core.settle(Settlement { changes, ..Settlement::default() }).await?)
 }
 
 /// Those who read the record from now on begin before anybody can do anything that they would miss.
@@ -197,6 +206,7 @@ pub(crate) fn background(core: &Arc<Core>) -> JoinSet<()> {
     tasks.spawn(crate::usecase::sightings::run(Arc::clone(core)));
     tasks.spawn(crate::usecase::sealed_log::run(Arc::clone(core)));
     tasks.spawn(crate::settle::run(Arc::clone(core)));
+    tasks.spawn(crate::usecase::set_back::run(Arc::clone(core)));
     tasks.spawn(crate::usecase::retention::run(Arc::clone(core)));
     tasks.spawn(alerts::run(Arc::clone(core)));
     for export in core.exports.each() {

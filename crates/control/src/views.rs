@@ -24,7 +24,7 @@ use portcullis_model::{
 };
 
 pub use self::content::{ContentState, ContentView, ErasureView};
-pub use policies::{BundleText, BundleView, Explain, Explanation};
+pub use policies::{BundleText, BundleView, CaseFailure, Explain, Explanation, PolicyTests};
 pub use portcullis_model::EventFilter;
 pub use portcullis_store::{StoredEmail, StoredGroup, StoredName, StoredUser};
 
@@ -312,8 +312,12 @@ pub struct AccessRequestView {
 pub enum AccessRequestFilter {
     /// The caller's own.
     Mine,
+    /// The caller's own that somebody is yet to answer; they come in one part.
+    MineWaiting,
     /// Those that the caller could review now.
     ToReview,
+    /// Of these, the emergencies that nobody has looked at since.
+    ToReviewAfterwards,
     /// All that the caller may see.
     All,
 }

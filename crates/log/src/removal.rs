@@ -126,26 +126,30 @@ impl Reader {
         (range.from / ENTRIES..range.to / ENTRIES).map(segment::name).chain(bundles)
     }
 
-    /// Removes what the signed record at `seq` says is removed. Again after a crash does the rest. Says how
-    /// many segments went.
+    /// Removes what the signed record at `seq` says is removed. Again after a crash does the rest, and so does one
+    /// that a newer one speaks for already: whoever remembers it was set back. Says how many segments went.
     pub fn remove(&self, seq: u64) -> Result<usize, LogError> {
         let path = self.directory().join(NAME);
         let no_record = || LogError::damaged(&path, format!("record {seq} says nothing of that"));
         let Entry { json, .. } = self.entry(seq)?.ok_or_else(no_record)?;
         let next = Removal::read(json.as_bytes()).ok_or_else(no_record)?;
         let known = self.removed()?;
-        let speaks_for = |range: &RemovedRange| {
-            next.note.removed.iter().any(|all| all.from <= range.from && range.to <= all.to)
+        let speaks_for = |by: &Removal, of: &Removal| {
+            of.note.removed.iter().all(|range| {
+                by.note.removed.iter().any(|all| all.from <= range.from && range.to <= all.to)
+            })
         };
         // INVARIANT: the newest record speaks for all that is gone; an older one would leave a gap that
         // nothing explains.
-        if let Some(known) = known.as_ref()
-            && (known.seq > seq || !known.note.removed.iter().all(speaks_for))
-        {
+        let sound = known.as_ref().is_none_or(|known| {
+            let (newer, older) = if known.seq > seq { (known, &next) } else { (&next, known) };
+            speaks_for(newer, older)
+        });
+        if !sound {
             let what = format!("record {seq} does not speak of all that is removed already");
             return Err(LogError::damaged(path, what));
         }
-        if known.is_none_or(|known| known.seq != seq) {
+        if known.is_none_or(|known| known.seq < seq) {
             replace_durably(&path, &path.with_added_extension("new"), json.as_bytes())?;
         }
         let mut count = 0;

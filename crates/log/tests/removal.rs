@@ -273,6 +273,8 @@ fn only_what_was_signed_is_judged(home: &Path) {
     assert_eq!(reader(left.path()).entries(SEGMENT, 1).unwrap().len(), 1, "nobody else looks");
     let error = reader(left.path()).entries_as_signed(SEGMENT, 256, &keys(home)).unwrap_err();
     assert!(error.to_string().contains("not what was signed"), "{error}");
+    let is_as_signed = |seq: &u64| reader(left.path()).entry_as_signed(*seq, &keys(home)).is_ok();
+    assert_eq!((SEGMENT..SEGMENT + 256).filter(is_as_signed).count(), 255, "one was overwritten");
     // With hashes to match.
     for tile in ["log/tile/0/256", "log/tile/1/001"] {
         let left = copied(home);
@@ -299,12 +301,14 @@ fn the_next_removal_speaks_for_all(home: &Path, before: u64) {
 
     let seq = announce(home, 2, &[first, third]);
     assert_eq!(reader(home).remove(seq).unwrap(), 1);
-    assert!(reader(home).remove(before).is_err(), "what was said before is not the last word");
+    assert_eq!(reader(home).remove(before).unwrap(), 0, "it is done, and stands in the newer one");
+    assert_eq!(reader(home).removed().unwrap().unwrap().seq, seq, "which is the last word still");
     let removed = verified(home, None).unwrap().removed.unwrap();
     assert_eq!(removed.entries, [(0, SEGMENT - 1), (2 * SEGMENT, 3 * SEGMENT - 1)]);
     spot(home).unwrap();
     let entries = reader(home).entries(2 * SEGMENT - 1, 2).unwrap();
     assert_eq!([entries[0].seq, entries[1].seq], [2 * SEGMENT - 1, 3 * SEGMENT]);
+    what_was_put_back_from_before_is_read_again(home, before);
     // Without any segment left, the log knows where it was.
     let seq = announce(home, 3, &[range(home, 0, 3)]);
     assert_eq!(reader(home).remove(seq).unwrap(), 1);
@@ -314,6 +318,36 @@ fn the_next_removal_speaks_for_all(home: &Path, before: u64) {
     let rotated = Log::rotate_key(&support::options_for_another_key(home)).unwrap();
     assert_eq!(rotated.keys.handover_records(), [rotated.seq]);
     verified(home, None).unwrap();
+}
+
+/// An older file explains less than what is gone; the record has the newer one.
+fn what_was_put_back_from_before_is_read_again(home: &Path, before: u64) {
+    let right = fs::read(home.join("log/removed")).unwrap();
+    let older = reader(home).entry(before).unwrap().unwrap().json;
+    let mend = |home: &Path| reader(home).removed_mended(&keys(home));
+    for put_back in [Some(older.as_str()), Some("{}"), None] {
+        let left = copied(home);
+        let file = left.path().join("log/removed");
+        match put_back {
+            Some(text) => fs::write(&file, text).unwrap(),
+            None => fs::remove_file(&file).unwrap(),
+        }
+        reader(left.path()).removed_as_signed(&keys(home)).unwrap_err();
+        assert!(mend(left.path()).unwrap().is_some());
+        assert_eq!(fs::read(&file).unwrap(), right);
+        assert!(reader(left.path()).entries(0, 1).is_ok());
+        // A start does so itself, and seals on where it was.
+        if put_back == Some(older.as_str()) {
+            fs::write(&file, &older).unwrap();
+            drop(open(left.path()));
+            assert_eq!(fs::read(&file).unwrap(), right);
+        }
+        // What no record speaks of stays a gap.
+        fs::remove_file(segment(left.path(), 1)).unwrap();
+        fs::write(&file, &older).unwrap();
+        mend(left.path()).unwrap_err();
+        assert_eq!(fs::read_to_string(&file).unwrap(), older);
+    }
 }
 
 fn said(ranges: &[(u64, u64)]) -> String {

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AccessRequestId, AlertNote, BundleDigest, ClassName, ConnectionId, ErasedNote, EventId,
-    GrantId, IncidentId, InstanceName, OperationName, PasskeyProof, PolicyId, PrincipalId,
-    RemovalNote, RequestId, ServiceName, SignInId,
+    GrantId, IncidentId, InstanceName, LegalHold, OperationName, PasskeyProof, PolicyId,
+    PrincipalId, RemovalNote, RequestId, ServiceName, SignInId,
 };
 
 /// What happened.
@@ -272,6 +272,9 @@ pub struct Event {
     /// What is removed from the record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removal: Option<Box<RemovalNote>>,
+    /// The legal hold that was placed or released, as it is then: all that there is to know of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub legal_hold: Option<Box<LegalHold>>,
 }
 
 impl Event {
@@ -303,6 +306,7 @@ impl Event {
             alert: None,
             erased: None,
             removal: None,
+            legal_hold: None,
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Allowed or not, never requestable. Two things no policy can change: a workload never reviews, and
 //! nobody reviews their own access request.
 
+mod heads;
+
 use std::{
     collections::{HashMap, HashSet},
     net::IpAddr,
@@ -20,9 +22,13 @@ use crate::{
     evaluate::{Findings, evaluate},
     facts::{NoContext, auth_record, datetime, duration, source_record, string},
     incidents::incident_entity,
+    places::Action,
     policy::Scoped,
     slice::{About, NoSlice, Slice, World},
+    subject::Prepared,
 };
+
+pub use heads::Admitting;
 
 /// What people do at the control plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -93,7 +99,7 @@ pub struct ControlContext {
 pub struct ControlVerdict {
     /// Yes or no.
     pub allowed: bool,
-    /// The policies that permit, or those that forbid.
+    /// The policies that permit, or those that forbid what others would permit.
     pub policies: Arc<[PolicyId]>,
 }
 
@@ -127,8 +133,13 @@ impl Snapshot {
         let bundle = self.bundle();
         let prepared = subject.prepared().ok_or("the principal cannot be prepared")?;
         let action = bundle.places().control(action).ok_or("the action is not in the schema")?;
-        let (resource, extra) = self.control_entities(on, at.now)?;
-        let about = About { action, resource: Scoped { uid: &resource, ancestors: &[] } };
+        let resource = control_uid(on);
+        let scoped = Scoped { uid: &resource, ancestors: &[] };
+        if !could_permit(bundle, prepared, action, scoped) {
+            return Ok(Findings::none());
+        }
+        let extra = self.control_entities(on, at.now)?;
+        let about = About { action, resource: scoped };
         let world = World {
             on_call: &self.schedules().on_call(&subject.principal().id, bundle.rotations(), at.now),
             request_incident_unknown: self.is_incident_unknown(on, at.now),
@@ -159,22 +170,20 @@ impl Snapshot {
         }
     }
 
-    /// The resource, and the entities that are not the bundle's own.
+    /// The resource, and the other entities that are not the bundle's own.
     fn control_entities(
         &self,
         on: ControlResource<'_>,
         now: Timestamp,
-    ) -> Result<(EntityUid, Vec<Entity>), NoSlice> {
+    ) -> Result<Vec<Entity>, NoSlice> {
         match on {
             ControlResource::System => {
-                let system = uid(&TYPES.system, "portcullis");
-                Ok((system.clone(), vec![Entity::new_no_attrs(system, HashSet::new())]))
+                Ok(vec![Entity::new_no_attrs(control_uid(on), HashSet::new())])
             }
-            ControlResource::Service(name) => {
-                let service = uid(&TYPES.service, name.as_str());
-                let known = self.bundle().entities().get(&service).cloned();
+            ControlResource::Service(_) => {
+                let known = self.bundle().entities().get(&control_uid(on)).cloned();
                 // A service that left the configuration still has grants and connections to look at.
-                Ok((service, known.into_iter().collect()))
+                Ok(known.into_iter().collect())
             }
             ControlResource::AccessRequest { request, waited } => {
                 let service = uid(&TYPES.service, request.service.as_str());
@@ -188,10 +197,33 @@ impl Snapshot {
                 if let Some(incident) = request.incident().and_then(|id| self.incident(id)) {
                     extra.push(incident_entity(incident)?);
                 }
-                Ok((uid(&TYPES.access_request, &request.id.to_string()), extra))
+                Ok(extra)
             }
         }
     }
+}
+
+/// The entity that stands for what something is done to.
+fn control_uid(on: ControlResource<'_>) -> EntityUid {
+    match on {
+        ControlResource::System => uid(&TYPES.system, "portcullis"),
+        ControlResource::Service(name) => uid(&TYPES.service, name.as_str()),
+        ControlResource::AccessRequest { request, .. } => {
+            uid(&TYPES.access_request, &request.id.to_string())
+        }
+    }
+}
+
+/// Whether a permit's head admits all three. Where none does, nothing needs to be built to say no.
+fn could_permit(
+    bundle: &Bundle,
+    subject: &Prepared,
+    action: &Action,
+    resource: Scoped<'_>,
+) -> bool {
+    let policies = bundle.policies();
+    let found = bundle.index().candidates(policies, subject.scoped(), action.scoped(), resource);
+    found.into_iter().filter_map(|at| policies.at(at)).any(|policy| !policy.is_forbid())
 }
 
 impl ControlContext {

@@ -53,7 +53,9 @@ mod words;
 pub use bundle::{Bundle, BundleSource, Demands, PolicySource, ServiceSource};
 pub use catalog::Catalog;
 pub use context::{Context, Country, Known, Record, Source, Subject, Value};
-pub use control_action::{ControlAction, ControlContext, ControlResource, ControlVerdict};
+pub use control_action::{
+    Admitting, ControlAction, ControlContext, ControlResource, ControlVerdict,
+};
 pub use counters::EvaluationErrors;
 pub use decide::{Answer, DecisionCache, Denial, Pass, Query, Verdict};
 pub use load_error::LoadError;

@@ -8,7 +8,7 @@ use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use portcullis_api::ApiParts;
+use portcullis_api::{ApiParts, making::Making};
 use portcullis_control::Control;
 use portcullis_log::Log;
 use portcullis_proxy::{GateHandle, Metrics};
@@ -41,6 +41,7 @@ mod keys;
 mod memory;
 mod observe;
 mod passed_on;
+mod policy_tests;
 mod record_metrics;
 mod reload;
 mod sealed;
@@ -145,6 +146,7 @@ impl Running {
     pub(crate) fn start(path: &Path, checked: Checked, cores: Cores) -> Result<Self> {
         let runtime = threads()?;
         let Checked { loaded, bundle } = checked;
+        let digest = bundle.digest().clone();
         let settings = &loaded.config;
         let mut handed = handed::Handed::take(settings)?;
         let drain = settings.shutdown.drain.get();
@@ -173,6 +175,7 @@ impl Running {
             assertion_keys: serde_json::json!({ "keys": [signer.jwk()] }),
             log_keys: house.log.keys().all().iter().map(ToString::to_string).collect(),
             base_url: gate::base_url(&settings.control.url),
+            making: Making::default(),
             clock: Arc::clone(&house.clock),
             entropy: Arc::clone(&house.entropy),
         });
@@ -186,7 +189,7 @@ impl Running {
             geo.keep_fresh();
             let bundles = reload::start(
                 path.to_owned(),
-                &loaded,
+                (&loaded, digest),
                 Arc::clone(&house.control),
                 (Arc::clone(certificates.upstreams()), Arc::clone(&geo)),
             )?;

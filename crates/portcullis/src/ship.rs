@@ -2,7 +2,8 @@
 //!
 //! At least once, from a durable place: what was copied and not noted down is copied again, which
 //! changes nothing. The gate does not wait for it. A place that holds a record which this one is not the
-//! continuation of is left alone.
+//! continuation of is left alone, and so is one that another record has claimed before: of two that begin in one
+//! empty place at once, the second says whose it is.
 
 pub(crate) mod target;
 
@@ -17,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context as _;
 use futures_util::{StreamExt, stream};
 use portcullis_log::{LogError, Reader, Shipment, Shipped};
 use serde::{Deserialize, Serialize};
@@ -25,6 +27,10 @@ use tokio::runtime::Handle;
 use self::target::{Target, TargetError};
 use crate::config::{Loaded, Ship};
 
+/// Says whose the place is, from before the first file of a copy on.
+const CLAIM: &str = "claim";
+/// Characters of somebody else's claim that are shown.
+const SHOWN: usize = 80;
 /// Files that are under way at the same time.
 const AT_ONCE: usize = 8;
 
@@ -158,6 +164,11 @@ enum ShipError {
     Cursor { path: PathBuf, source: io::Error },
     #[error("there is another record, or a later state of this one, which would be lost: {0}")]
     NotOurs(String),
+    #[error(
+        "the place belongs to the record `{0}`, as the file `claim` there says: ship this one to another place, or \
+         empty it if that record is gone"
+    )]
+    Taken(String),
     #[error("`{0}` is missing in the record itself: `portcullis audit verify` says more")]
     Missing(String),
     #[error("a thread of the shipping ended")]
@@ -187,6 +198,10 @@ struct Shipper {
     cursor: Cursor,
     every: Duration,
     state: Arc<Shipping>,
+    /// Who this record is: the first key that its log ever had.
+    name: String,
+    /// The place was ours when somebody last looked.
+    is_ours: bool,
     /// The checkpoint that was there when somebody last looked.
     last: Option<Vec<u8>>,
 }
@@ -207,7 +222,11 @@ impl Shipper {
         let state = Arc::new(Shipping::new(Arc::clone(&target)));
         state.reached(&cursor.shipped);
         let every = ship.every.get();
-        Ok(Self { reader, target, path, cursor, every, state, last: None })
+        let keys = log.with_file_name("log.pub");
+        let keys = fs::read_to_string(&keys)
+            .with_context(|| format!("cannot read `{}`", keys.display()))?;
+        let name = keys.split_whitespace().next().unwrap_or_default().to_owned();
+        Ok(Self { reader, target, path, cursor, every, state, name, is_ours: false, last: None })
     }
 
     /// Copies until it is aborted.
@@ -249,6 +268,9 @@ impl Shipper {
             self.state.signs(0);
             !self.has_landmark().await?
         };
+        if there.is_none() || !self.is_ours {
+            self.claim().await?;
+        }
         let same = there == self.last && !lost;
         if lost {
             self.cursor = Cursor { to: self.cursor.to.clone(), ..Cursor::default() };
@@ -256,6 +278,24 @@ impl Shipper {
         }
         self.last = there;
         Ok(same)
+    }
+
+    /// Takes the place if it is nobody's. Two that begin at once would not see each other's checkpoints, and write
+    /// over each other's files.
+    async fn claim(&mut self) -> Result<(), ShipError> {
+        self.is_ours = false;
+        if self.target.get(CLAIM).await?.is_none() {
+            self.target.create(CLAIM, self.name.clone().into_bytes()).await?;
+        }
+        // Also where it was created just now: not every store keeps to conditions.
+        let there = self.target.get(CLAIM).await?.unwrap_or_default();
+        self.is_ours = there == self.name.as_bytes();
+        if self.is_ours {
+            return Ok(());
+        }
+        let there = String::from_utf8_lossy(&there);
+        let shown = there.chars().filter(char::is_ascii_graphic).take(SHOWN).collect();
+        Err(ShipError::Taken(shown))
     }
 
     /// Whether a copy without a checkpoint is the one that was begun.

@@ -1,6 +1,7 @@
 //! Bodies on their way through: streamed frame by frame, with back-pressure, and cut when their
 //! connection is.
 
+mod coming;
 mod messages;
 mod upload;
 
@@ -15,7 +16,9 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use self::coming::Source;
 pub(crate) use self::{
+    coming::Coming,
     messages::{Begun, Framed, Messages},
     upload::UpBody,
 };
@@ -79,7 +82,7 @@ pub(crate) enum DownBody {
 /// A streaming response body. It becomes a watched connection when it outlives its head.
 #[derive(Debug)]
 pub(crate) struct Download {
-    incoming: Option<Incoming>,
+    incoming: Source,
     lane: Option<Lane>,
     watch: Option<Rc<Watch>>,
     opening: Option<Opening>,
@@ -97,7 +100,15 @@ impl Download {
         watch: Option<Rc<Watch>>,
         opening: Option<Opening>,
     ) -> Self {
-        let mut download = Self { incoming: Some(incoming), lane, watch, opening, unwatched: 0 };
+        let mut incoming = Source::Alone(incoming);
+        if let Some(watch) = watch.as_ref().filter(|watch| watch.is_uploading()) {
+            let (reached, coming) = incoming.reached();
+            incoming = reached;
+            if let Some(coming) = coming {
+                watch.answered_by(coming);
+            }
+        }
+        let mut download = Self { incoming, lane, watch, opening, unwatched: 0 };
         if download.is_end_stream() {
             download.finish(ConnectionEnd::Finished);
         }
@@ -119,16 +130,17 @@ impl Download {
     }
 
     pub(crate) fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+        self.incoming.is_end_stream()
     }
 
     pub(crate) fn finish(&mut self, why: ConnectionEnd) {
-        if self.incoming.take().is_none() {
+        if self.incoming.is_over() {
             return;
         }
+        self.incoming = Source::Over;
         self.opening = None;
         if let Some(watch) = self.watch.take() {
-            watch.over(why);
+            watch.answer_over(why);
         }
         let Some(mut lane) = self.lane.take() else { return };
         match why {
@@ -153,7 +165,9 @@ impl Download {
     /// Ends in the way of the protocol: trailers for gRPC, a truncation for everything else.
     fn end_cut(&mut self, end: ConnectionEnd) -> Option<Result<Frame<Bytes>, BodyError>> {
         let grpc = self.watch.as_ref().is_some_and(|watch| watch.is_grpc());
-        self.incoming.as_ref()?;
+        if self.incoming.is_over() {
+            return None;
+        }
         self.finish(end);
         if grpc {
             return Some(Ok(Frame::trailers(crate::refuse::grpc::cut_trailers(end))));
@@ -168,8 +182,11 @@ impl Download {
         if let Some(end) = self.watch.as_ref().and_then(|watch| watch.cut_as()) {
             return Poll::Ready(self.end_cut(end));
         }
-        let Some(incoming) = self.incoming.as_mut() else { return Poll::Ready(None) };
-        match Pin::new(incoming).poll_frame(cx) {
+        let Some(polled) = self.incoming.poll(cx) else {
+            // It has no end that could be told.
+            return Poll::Ready(self.end_cut(ConnectionEnd::UpstreamGone));
+        };
+        match polled {
             Poll::Pending => {
                 self.watch(cx);
                 Poll::Pending
@@ -254,8 +271,7 @@ impl Body for DownBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(whole) => whole.size_hint(),
-            Self::Streaming(Download { incoming: Some(incoming), .. }) => incoming.size_hint(),
-            Self::Streaming(Download { incoming: None, .. }) => SizeHint::with_exact(0),
+            Self::Streaming(download) => download.incoming.size_hint(),
             // Masks are shorter or longer than what they hide.
             Self::Masked(_) => SizeHint::default(),
         }

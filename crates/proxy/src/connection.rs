@@ -10,6 +10,6 @@ mod live;
 mod standing;
 mod watch;
 
-pub(crate) use live::{Live, TICK, cut_on_record, watch_all};
+pub(crate) use live::{Live, TICK, YOUNG, cut_on_record, watch_all};
 pub(crate) use standing::{Data, Standing};
 pub(crate) use watch::{Opening, Watch};

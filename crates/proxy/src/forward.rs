@@ -129,6 +129,7 @@ pub(crate) fn opening(
         instance: instance.clone(),
         protocol,
         bounds: None,
+        uploads: false,
         started: exchange.started,
         since: exchange.now,
     }

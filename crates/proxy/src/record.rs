@@ -1,7 +1,12 @@
 //! Every attempt is on record before a byte of it goes upstream, and every refusal before it is
 //! answered. If the record cannot be written, nothing is forwarded, emergencies by sealed credential aside.
 
-use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::Cell,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http::StatusCode;
 use jiff::Timestamp;
@@ -12,6 +17,7 @@ use portcullis_model::{
 use portcullis_policy::{ClassSet, Country, Pass, Sensitive};
 
 use crate::{
+    connection::YOUNG,
     core::Core,
     exchange::{Exchange, Recorded},
     metrics::Answered,
@@ -85,9 +91,16 @@ pub(crate) fn outcome(
 
 /// The same, once it is known what was met in the answer, or the answer goes on as a connection that others see: as
 /// much later as a connection is young.
-pub(crate) fn outcome_late(exchange: &Exchange, status: StatusCode, answered_by: &InstanceName) {
+///
+/// `connection` is what others see it as already.
+pub(crate) fn outcome_late(
+    exchange: &Exchange,
+    status: StatusCode,
+    answered_by: &InstanceName,
+    connection: Option<ConnectionId>,
+) {
     let Some(sight) = exchange.sight.as_deref() else {
-        return outcome(exchange, status, answered_by, None);
+        return outcome(exchange, status, answered_by, connection);
     };
     let answered = exchange.answered(exchange.service.as_ref(), "permit", status);
     let revealed = sight.revealed().into_iter().map(|seen| (seen.class.clone(), seen.grant));
@@ -100,6 +113,8 @@ pub(crate) fn outcome_late(exchange: &Exchange, status: StatusCode, answered_by:
         sensitive: Arc::clone(sight.sensitive()),
         masked: sight.masked().into_iter().cloned().collect(),
         revealed: revealed.collect(),
+        connection,
+        since: Instant::now(),
     };
     reveal::met(exchange).wait(late);
     told(exchange, answered_by, answered);
@@ -123,9 +138,16 @@ pub(crate) struct Late {
     sensitive: Arc<Sensitive>,
     masked: Vec<ClassName>,
     revealed: Vec<(ClassName, Option<GrantId>)>,
+    connection: Option<ConnectionId>,
+    since: Instant,
 }
 
 impl Late {
+    /// Whether it has waited, at `now`, for longer than a short answer takes.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) >= YOUNG
+    }
+
     /// Puts it on record with what was met, if that is all, or with the connection whose end will say it.
     pub(crate) fn tell(self, met: Option<ClassSet>, connection: Option<ConnectionId>) {
         let met: Option<Vec<&ClassName>> = met.map(|met| self.sensitive.names(met).collect());
@@ -135,7 +157,7 @@ impl Late {
             status: self.status.as_u16(),
             latency_us: self.latency_us,
             answered_by: Some(&self.answered_by),
-            connection,
+            connection: connection.or(self.connection),
             error: None,
             masked: &masked,
             met: met.as_deref(),

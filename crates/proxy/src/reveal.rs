@@ -7,6 +7,7 @@ use std::{
     cell::{Cell, RefCell},
     rc::Rc,
     sync::Arc,
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -73,6 +74,13 @@ impl Met {
     pub(crate) fn goes_on(&self, connection: ConnectionId) {
         if let Some(late) = self.waits.take() {
             late.tell(None, Some(connection));
+        }
+    }
+
+    /// The same, if others saw the connection before its answer came, which goes on for longer than what is short.
+    pub(crate) fn went_on(&self, connection: ConnectionId, now: Instant) {
+        if self.waits.borrow().as_ref().is_some_and(|late| late.is_due(now)) {
+            self.goes_on(connection);
         }
     }
 

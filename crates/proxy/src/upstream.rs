@@ -7,6 +7,7 @@
 
 mod address;
 mod balancer;
+pub(crate) mod carriers;
 mod conditions;
 mod connect;
 mod discovery;

@@ -97,6 +97,22 @@ pub struct SeenPrincipal {
     pub at: Timestamp,
 }
 
+impl SeenPrincipal {
+    /// Where it stands among all.
+    pub fn place(&self) -> SeenPlace {
+        SeenPlace { at: self.at, id: self.principal.id.to_string() }
+    }
+}
+
+/// A place in the list of those seen: by time, then by name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SeenPlace {
+    /// When.
+    pub at: Timestamp,
+    /// Who, as written.
+    pub id: String,
+}
+
 impl StoredUser {
     /// What to show people.
     pub fn shown_name(&self) -> Option<&str> {

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 /// How far a reader of the record has come: a sink, or the watch over alert rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExportCursor {
-    /// Whose: `export NAME`, `webhook NAME`, `alerts`.
+    /// Whose: `export NAME`, `webhook NAME`, `alerts`, and `store` for the store itself.
     pub reader: String,
     /// The position that it reads next; everything before it has arrived.
     pub next: u64,

@@ -17,7 +17,7 @@ mod store;
 
 pub use change::{Change, NoticeChange, SealedChange, TokenChange};
 pub use contents::{ContentChange, ContentsUnderKey, StoredContent, StoredErasure};
-pub use directory::{SeenPrincipal, StoredEmail, StoredGroup, StoredName, StoredUser};
+pub use directory::{SeenPlace, SeenPrincipal, StoredEmail, StoredGroup, StoredName, StoredUser};
 pub use error::StoreError;
 pub use exports::{ExportChange, ExportCursor, StoredFiring, StoredHabit};
 pub use records::{

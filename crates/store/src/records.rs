@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use portcullis_model::{
-    AccessRequestId, Audience, Base64Url, BundleDigest, GrantToken, IncidentId, NoticeId,
+    AccessRequestId, Audience, Base64Url, BundleDigest, GrantId, GrantToken, IncidentId, NoticeId,
     OneTimeToken, OperationName, PersonId, PrincipalId, RefusalId, RequestId, Resource, SignIn,
     SignInId, TokenHash, Way,
 };
@@ -223,10 +223,10 @@ pub enum AccessRequests {
     ToReviewAfterwards,
     /// One principal's that wait.
     PendingOf(PrincipalId),
-    /// One principal's.
-    Of(PrincipalId),
-    /// The newest of all.
-    Newest,
+    /// One principal's; only those before this one, if one is named.
+    Of(PrincipalId, Option<AccessRequestId>),
+    /// The newest of all; only those before this one, if one is named.
+    Newest(Option<AccessRequestId>),
 }
 
 /// How far the sealed log is read: its next entry, and the hash of the one before.
@@ -256,10 +256,12 @@ pub enum Grants {
     InForceFor(IncidentId),
     /// Those for one incident, ended or not.
     For(IncidentId),
-    /// One principal's.
-    Of(PrincipalId),
-    /// The newest of all.
-    Newest,
+    /// One principal's that have not ended.
+    InForceOf(PrincipalId),
+    /// One principal's; only those before this one, if one is named.
+    Of(PrincipalId, Option<GrantId>),
+    /// The newest of all; only those before this one, if one is named.
+    Newest(Option<GrantId>),
     /// Those that would end at this time or after it, unless they were ended before.
     After(Timestamp),
 }

@@ -14,6 +14,9 @@ pub enum RetentionChange {
     },
     /// A legal hold that is released. Guard: it was in force.
     Release(LegalHold),
+    /// A legal hold as the record has it: it is placed if it is not known here, and released if the record says
+    /// that it was.
+    Recorded(LegalHold),
     /// A removal begins. Guards: no other is under way, and no hold was placed since they were looked at.
     Begin {
         /// The event that says what is removed.

@@ -12,7 +12,7 @@ use portcullis_model::{
 
 use crate::{
     AccessRequests, Change, ContentsUnderKey, ExportCursor, Grants, Incidents, LogMark, SealedMark,
-    SeenPrincipal, StoreError, StoredAnswer, StoredBundle, StoredChallenge, StoredCode,
+    SeenPlace, SeenPrincipal, StoreError, StoredAnswer, StoredBundle, StoredChallenge, StoredCode,
     StoredContent, StoredDevice, StoredErasure, StoredEvent, StoredFiring, StoredGrantToken,
     StoredGroup, StoredHabit, StoredNotice, StoredOneTimeToken, StoredProviderToken, StoredRefusal,
     StoredSignIn, StoredUser,
@@ -69,6 +69,16 @@ pub trait Store: Debug + Send + Sync {
 
     /// The same, each with when it was last seen.
     async fn seen(&self) -> Result<Vec<SeenPrincipal>>;
+
+    /// The last seen first, at most `limit`, of those that come after this place of the list.
+    async fn seen_before(
+        &self,
+        before: Option<&SeenPlace>,
+        limit: u32,
+    ) -> Result<Vec<SeenPrincipal>>;
+
+    /// Those of `ids` that were seen, in no order.
+    async fn seen_of(&self, ids: &[PrincipalId]) -> Result<Vec<SeenPrincipal>>;
 
     /// All users of the directory, deleted ones included.
     async fn directory_users(&self) -> Result<Vec<StoredUser>>;

@@ -36,6 +36,8 @@ macro_rules! suite {
 suite! {
     a_transaction_happens_whole_or_not_at_all,
     the_same_is_asked_once_while_it_waits,
+    lists_go_on_after_what_was_seen,
+    those_seen_are_listed_in_parts_and_found_by_name,
     no_more_wait_than_may,
     m02_one_person_is_counted_once_by_the_store_too,
     e25_of_many_transitions_at_once_exactly_one_wins,
@@ -55,6 +57,7 @@ suite! {
     k13_what_is_erased_is_gone_and_stays_erased,
     k13_a_hold_that_is_placed_meanwhile_keeps_what_would_be_erased,
     k13_only_what_nothing_commits_to_is_swept,
+    a_legal_hold_is_known_again_from_the_record,
     a_legal_hold_is_released_once_and_so_many_are_in_force,
     nothing_is_removed_that_was_held_since_it_was_looked_at,
     events_of_what_was_removed_are_forgotten_and_no_others,

@@ -2,7 +2,10 @@
 // Reads one JSON command a line and prints one JSON answer for each:
 //   {"do": "create"|"get", "options": {...}}   navigator.credentials, as a page's own script calls it
 //   {"do": "verify", "user": bool}             whether PIN, finger or face will be right from now on
-//   {"do": "goto", "url": "..."}               go to another page
+//   {"do": "goto", "url": "..."}               go to another page; its text
+//   {"do": "fill", "field": "...", "text": "..."}
+//   {"do": "press", "button": "...", "until": "..."}   until that text is there; the page's text
+//   {"do": "picture", "file": "...", "width": 390}
 import {createInterface} from 'node:readline';
 import {chromium} from 'playwright-core';
 
@@ -26,11 +29,24 @@ const ceremony = ({name, options}) => {
   return navigator.credentials[name]({publicKey}).then((made) => made.toJSON());
 };
 
+const text = async () => ({url: page.url(), text: await page.locator('body').innerText()});
+
 const commands = {
   create: ({options}) => page.evaluate(ceremony, {name: 'create', options}),
   get: ({options}) => page.evaluate(ceremony, {name: 'get', options}),
   verify: ({user}) => devtools.send('WebAuthn.setUserVerified', {authenticatorId, isUserVerified: user}),
-  goto: ({url}) => page.goto(url).then(() => ({})),
+  goto: ({url}) => page.goto(url).then(text),
+  fill: ({field, text}) => page.locator(`[name=${field}]`).fill(text).then(() => ({})),
+  press: async ({button, until}) => {
+    await page.getByRole('button', {name: button, exact: true}).click();
+    await page.getByText(until).first().waitFor();
+    return text();
+  },
+  picture: async ({file, width}) => {
+    await page.setViewportSize({width, height: 900});
+    await page.screenshot({path: file, fullPage: true});
+    return {};
+  },
 };
 
 console.log('ready');

@@ -1,32 +1,7 @@
 //! Events as a table (RFC 4180). Spreadsheets take cells for formulas by their first character; no cell begins with
 //! one.
 
-use serde_json::{Map, Value};
-
-/// Members of events, by name; the last column is the whole event.
-const COLUMNS: [&str; 20] = [
-    "seq",
-    "time",
-    "type",
-    "principal",
-    "service",
-    "instance",
-    "operation",
-    "decision",
-    "refusal",
-    "status",
-    "grant",
-    "access_request",
-    "incident",
-    "revealed",
-    "masked",
-    "source",
-    "method",
-    "host",
-    "path",
-    "detail",
-];
-const WHOLE: &str = "event";
+use super::columns::{self, COLUMNS, WHOLE};
 
 /// What makes a formula of a cell, in ASCII and in full width (OWASP, "CSV Injection"), and what may be skipped
 /// before it.
@@ -38,29 +13,14 @@ pub(crate) fn header() -> String {
 
 /// The row of an event, with the end of its line.
 pub(crate) fn row(json: &str) -> serde_json::Result<String> {
-    let event: Map<String, Value> = serde_json::from_str(json)?;
     let mut row = String::new();
-    for column in COLUMNS {
-        let text = match (column, event.get(column)) {
-            (_, None | Some(Value::Null)) => String::new(),
-            ("principal", Some(who)) => text(who.get("id").unwrap_or(who)),
-            ("revealed", Some(Value::Array(seen))) => {
-                let classes = seen.iter().filter_map(|seen| seen.get("class"));
-                classes.map(text).collect::<Vec<_>>().join(" ")
-            }
-            (_, Some(Value::Array(all))) => all.iter().map(text).collect::<Vec<_>>().join(" "),
-            (_, Some(value)) => text(value),
-        };
-        cell(&mut row, &text);
+    for text in columns::of(json)? {
+        cell(&mut row, &text.unwrap_or_default());
         row.push(',');
     }
     cell(&mut row, json);
     row.push_str("\r\n");
     Ok(row)
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// Appends one cell; what would be a formula is text by the apostrophe before it.

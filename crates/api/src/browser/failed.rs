@@ -6,7 +6,10 @@ use axum::{
 };
 use portcullis_control::ControlError;
 
-use crate::pages::{document, escaped};
+use crate::{
+    error::kind,
+    pages::{document, escaped},
+};
 
 /// Why there is no other page.
 #[derive(Debug)]
@@ -52,22 +55,19 @@ impl Failed {
 
 impl From<ControlError> for Failed {
     fn from(error: ControlError) -> Self {
-        let (status, title) = match &error {
-            ControlError::Unauthenticated(_) => (401, "You are not signed in"),
-            ControlError::NotFound(_) | ControlError::NoSuchClass { .. } => {
-                (404, "There is nothing here for you")
-            }
-            ControlError::Denied(_)
-            | ControlError::NoWay { .. }
-            | ControlError::PasskeyNeeded(_) => (403, "Signing in was refused"),
-            ControlError::Invalid { .. } => (400, "This cannot be begun"),
-            ControlError::Conflict(_) => (409, "The state has changed meanwhile"),
-            ControlError::Limited { .. } => (429, "Too many for now"),
-            ControlError::Unavailable(_) => (503, "Nobody can sign in at the moment"),
-            ControlError::Internal(source) => {
-                tracing::error!(error = %source, "api.failed");
-                (500, "Something went wrong on the server")
-            }
+        if let ControlError::Internal(source) = &error {
+            tracing::error!(error = %source, "api.failed");
+        }
+        let status = kind(&error).facts().status;
+        let title = match status {
+            400 => "This cannot be begun",
+            401 => "You are not signed in",
+            403 => "Signing in was refused",
+            404 => "There is nothing here for you",
+            409 => "The state has changed meanwhile",
+            429 => "Too many for now",
+            503 => "Nobody can sign in at the moment",
+            _ => "Something went wrong on the server",
         };
         Self { status, title, detail: error.to_string() }
     }

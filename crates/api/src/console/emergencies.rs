@@ -62,10 +62,9 @@ impl EmergenciesPage {
         let (control, op) = (&api.control, &visitor.op);
         let frame = visitor.frame(api, Section::Emergencies, "emergencies-title").await?;
         let is_open = |view: &AccessRequestView| view.request.waits_for_review_afterwards();
-        let mut to_review = control.access_requests(op, AccessRequestFilter::ToReview).await?;
-        to_review.retain(is_open);
-        to_review.truncate(SHOWN);
-        let mut mine = control.access_requests(op, AccessRequestFilter::Mine).await?;
+        let afterwards = AccessRequestFilter::ToReviewAfterwards;
+        let (to_review, _) = control.access_requests_after(op, afterwards, None, SHOWN).await?;
+        let mut mine = control.access_requests(op, AccessRequestFilter::MineWaiting).await?;
         mine.retain(is_open);
         mine.truncate(SHOWN);
         let mut offered: Vec<Offer> = Vec::new();

@@ -9,7 +9,10 @@ use jiff::Timestamp;
 use portcullis_control::ControlError;
 
 use super::{frame::Frame, theme::Theme, visitor::framed};
-use crate::{browser::Failed, error::ApiError};
+use crate::{
+    browser::Failed,
+    error::{ApiError, kind},
+};
 
 /// How the keys of the texts begin that say what to do, before the status.
 const HINT: &str = "failure-hint-";
@@ -61,18 +64,18 @@ impl Failure {
 
 /// The status of what control says, and the key of the text that is its title.
 pub(super) fn of_control(error: &ControlError) -> (u16, &'static str) {
-    match error {
-        ControlError::Unauthenticated(_) => (401, "failure-signed-out"),
-        ControlError::NotFound(_) | ControlError::NoSuchClass { .. } => (404, "failure-not-found"),
-        ControlError::Denied(_) | ControlError::NoWay { .. } | ControlError::PasskeyNeeded(_) => {
-            (403, "failure-denied")
-        }
-        ControlError::Invalid { .. } => (400, "failure-unreadable"),
-        ControlError::Conflict(_) => (409, "failure-conflict"),
-        ControlError::Limited { .. } => (429, "failure-limited"),
-        ControlError::Unavailable(_) => (503, "failure-unavailable"),
-        ControlError::Internal(_) => (500, "failure-internal"),
-    }
+    let status = kind(error).facts().status;
+    let title = match status {
+        400 => "failure-unreadable",
+        401 => "failure-signed-out",
+        403 => "failure-denied",
+        404 => "failure-not-found",
+        409 => "failure-conflict",
+        429 => "failure-limited",
+        503 => "failure-unavailable",
+        _ => "failure-internal",
+    };
+    (status, title)
 }
 
 impl From<ControlError> for Failure {

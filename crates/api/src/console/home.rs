@@ -29,6 +29,8 @@ use crate::{
 
 /// Grants and access requests that the page shows; the rest is one link away.
 const SHOWN: usize = 20;
+/// Access requests to be answered that are counted.
+const COUNTED: usize = 99;
 
 pub(super) fn routes() -> Router<Shared> {
     Router::new()
@@ -42,6 +44,8 @@ pub(super) fn routes() -> Router<Shared> {
 struct HomePage {
     frame: Frame,
     grants: Vec<Grant>,
+    /// Grants that are not shown.
+    left_out: usize,
     waiting: Vec<AccessRequestView>,
     to_review: usize,
     services: Vec<Reachable>,
@@ -91,17 +95,16 @@ async fn home(
     };
     let frame = visitor.frame(&api, Section::Home, "home-title").await?;
     let op = &visitor.op;
-    let mut grants = api.control.grants(op).await?;
-    grants.retain(|grant| grant.in_force(op.now()) && grant.principal == frame.principal);
-    grants.sort_by_key(|grant| grant.expires_at);
+    let mut grants = api.control.own_grants(op).await?;
+    let left_out = grants.len().saturating_sub(SHOWN);
     grants.truncate(SHOWN);
-    let mine = api.control.access_requests(op, AccessRequestFilter::Mine).await?;
+    let mine = api.control.access_requests(op, AccessRequestFilter::MineWaiting).await?;
     let is_pending =
         |view: &AccessRequestView| matches!(view.request.state, AccessRequestState::Pending);
     let waiting = mine.into_iter().filter(is_pending).take(SHOWN).collect();
-    let to_review = api.control.access_requests(op, AccessRequestFilter::ToReview).await?.len();
+    let to_review = api.control.count_to_review(op, COUNTED).await?;
     let services = api.control.services(op).await?.iter().map(Reachable::of).collect();
-    page(&HomePage { frame, grants, waiting, to_review, services })
+    page(&HomePage { frame, grants, left_out, waiting, to_review, services })
 }
 
 /// Whoever is not signed in learns how to, and nothing else.

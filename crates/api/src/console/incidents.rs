@@ -67,9 +67,7 @@ async fn one(State(api): State<Shared>, visitor: Visitor, Path(id): Path<String>
     let mut frame = visitor.frame(&api, Section::Incidents, "incidents-title").await?;
     let incident = api.control.incident(&visitor.op, &id).await?;
     frame.title = frame.say_with("incidents-one", "id", incident.id.as_str());
-    let mut grants = api.control.grants(&visitor.op).await?;
-    let now = visitor.op.now();
-    grants.retain(|grant| grant.incident.as_ref() == Some(&id) && grant.in_force(now));
+    let grants = api.control.grants_for_incident(&visitor.op, &id).await?;
     page(&IncidentPage { frame, source: incident.source.to_string(), incident, grants })
 }
 

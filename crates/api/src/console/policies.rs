@@ -10,7 +10,7 @@ use axum::{
 };
 use portcullis_control::{
     ControlError,
-    views::{BundleText, BundleView, Explain, Explanation},
+    views::{BundleText, BundleView, Explain, Explanation, PolicyTests},
 };
 use portcullis_model::{PrincipalId, PrincipalKind};
 use serde::Deserialize;
@@ -52,6 +52,8 @@ struct ListPage {
     operations: Vec<String>,
     question: Question,
     answer: Option<Result<Explanation, String>>,
+    /// What the tests beside the policies found, for those who may read policies.
+    tests: Option<PolicyTests>,
 }
 
 async fn list(
@@ -84,7 +86,9 @@ async fn list(
             }
         },
     };
-    page(&ListPage { frame, bundles, operations, question, answer })
+    let reads = frame.powers.reads_record || frame.powers.administers;
+    let tests = if reads { api.control.policy_tests(op).await? } else { None };
+    page(&ListPage { frame, bundles, operations, question, answer, tests })
 }
 
 #[derive(Debug, Template)]

@@ -26,10 +26,12 @@ use super::{
 };
 use crate::{
     extract::named,
-    page::{PageQuery, cut},
+    page as lists,
     parts::{ApiParts, Shared},
 };
 
+/// One's own access requests on one page.
+const SHOWN: usize = 50;
 /// Grants of one access request that its page shows.
 const GRANTS: usize = 16;
 /// Earlier access requests that a reviewer is shown.
@@ -52,11 +54,12 @@ struct RequestsPage {
 
 async fn mine(State(api): State<Shared>, visitor: Visitor, RawQuery(query): RawQuery) -> Outcome {
     let fields = Fields::of_query(query.as_deref())?;
-    let cursor = Some(fields.text("cursor").to_owned()).filter(|cursor| !cursor.is_empty());
+    let before = lists::cursor(Some(fields.text("cursor")).filter(|text| !text.is_empty()))?;
     let frame = visitor.frame(&api, Section::Requests, "request-mine-title").await?;
-    let all = api.control.access_requests(&visitor.op, AccessRequestFilter::Mine).await?;
-    let part = cut(&PageQuery { cursor, limit: None }, all, |view| view.request.id, |view| view)?;
-    page(&RequestsPage { frame, requests: part.items, next: part.next })
+    let filter = AccessRequestFilter::Mine;
+    let found = api.control.access_requests_after(&visitor.op, filter, before, SHOWN).await?;
+    let (requests, next) = found;
+    page(&RequestsPage { frame, requests, next: next.map(|id| id.to_string()) })
 }
 
 /// One access request, as the visitor may see it.

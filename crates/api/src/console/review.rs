@@ -49,8 +49,8 @@ impl InboxPage {
 
 async fn inbox(State(api): State<Shared>, visitor: Visitor) -> Outcome {
     let frame = visitor.frame(&api, Section::Review, "review-title").await?;
-    let mut all = api.control.access_requests(&visitor.op, AccessRequestFilter::ToReview).await?;
-    all.truncate(SHOWN);
+    let filter = AccessRequestFilter::ToReview;
+    let (all, _) = api.control.access_requests_after(&visitor.op, filter, None, SHOWN).await?;
     let (emergencies, waiting) =
         all.into_iter().partition(|view: &AccessRequestView| view.request.is_emergency());
     page(&InboxPage { frame, waiting, emergencies })

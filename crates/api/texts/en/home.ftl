@@ -7,10 +7,12 @@ home-ask = Ask for access
 home-to-review =
     { $n ->
         [one] One access request waits for you
+        [99] 99 access requests or more wait for you
        *[other] { $n } access requests wait for you
     }
 home-grants = My grants
 home-no-grants = You hold no grant. Whatever is open to you below needs none; for the rest, ask, and it shows up here with its clock.
+home-left-out = { $n } more are not shown here.
 home-until = until
 home-uses = { $used } of { $of } uses
 home-incident = incident

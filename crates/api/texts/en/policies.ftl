@@ -13,6 +13,16 @@ policies-none-match = none
 policies-to-check = Still to be checked
 policies-ways = What would open it
 policies-method = Signed in by
+policies-tests = Tests of these policies
+policies-no-tests = No tests stand beside the policies. A file refunds.test.yaml says who asks for what and which answer is right; a policy that changes it is then found before it is shipped.
+policies-tests-pass = { $n ->
+    [one] one test passes
+   *[other] { $n } tests pass
+  }
+policies-tests-fail = { $n } of { $of } tests fail
+policies-case = Test
+policies-expected = Wanted
+policies-actual = Got
 policies-history = History
 policies-generation = Bundle
 policies-when = In force since

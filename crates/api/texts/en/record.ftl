@@ -29,10 +29,27 @@ record-older = Older
 record-clear = Everything
 record-csv = All of it as CSV
 record-json-lines = All of it as JSON lines
+record-parquet = All of it as Parquet
 record-on-record = That you read this is on record too.
 record-back = The record
 record-place = entry { $seq }
 record-same = more of the same
+record-content = What was kept of the request
+record-content-what = A policy had it kept beside the record, with sensitive data masked. The record has a commitment to it only. That you look at it is on record.
+record-content-show = Look at it
+record-content-missing = It is not here, and nobody erased it: the store or its keys were lost or set back.
+record-content-erased = It was erased:
+record-content-not-kept = not kept
+record-content-body = Body
+record-content-size = { $n ->
+    [one] one byte
+   *[other] { $n } bytes
+  }
+record-content-masked = masked:
+record-content-salt = Salt
+record-content-bytes = It is no text; these are its bytes in base64url.
+record-content-digest = It is too large to keep; its SHA-256:
+record-content-no-body = Its text was not kept: it is no text, too large, or could not be looked into.
 record-proof = Proof
 record-proof-what = Shows that this entry is in the log that the newest checkpoint signs. Anybody can check it with the log's public key, and without this server.
 record-proof-show = Look at it
@@ -116,6 +133,7 @@ record-field-met = Masked in the answer
 record-field-incident = Incident
 record-field-access_request = Access request
 record-field-sign_in = Sign-in
+record-field-content = Commitment to what was kept
 record-field-connection = Connection
 record-field-request = Request id
 record-field-source = From address

@@ -68,12 +68,8 @@ impl Control {
         directory::delete_group(&self.core, op, id).await
     }
 
-    /// Everybody seen, newest first; takes `viewAudit` or the right to review something.
-    pub async fn principals(&self, op: &OpContext) -> Result<Vec<PrincipalView>> {
-        principals::list(&self.core, op).await
-    }
-
-    /// A part of them, those with `name` in their name or id, and the cursor of the next part; takes the same.
+    /// A part of everybody seen, the last seen first: those with `name` in their name or id, and the cursor of the
+    /// next part. Takes `viewAudit` or the right to review something.
     pub async fn people(
         &self,
         op: &OpContext,

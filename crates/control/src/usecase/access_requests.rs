@@ -1,5 +1,7 @@
 //! Seeing, withdrawing and expiring access requests.
 
+pub(crate) mod list;
+
 use std::sync::Arc;
 
 use portcullis_model::{
@@ -15,60 +17,18 @@ use crate::{
     core::Core,
     rights::{self, Right},
     settle::{Settlement, Unsettled},
-    views::{AccessRequestFilter, AccessRequestView},
+    views::AccessRequestView,
 };
 
+/// Of those that wait, so many are looked at.
 const LISTED: u32 = 500;
 /// Of those that requests wait for, so many are looked at.
 const HELD: usize = 100;
 /// How many earlier ones are looked through for what a reviewer is shown.
 const EARLIER: u32 = 50;
-/// In lists with more that wait, who could review is said by operation.
-const EXACTLY_NAMED: usize = 10;
 const NOT_FOUND: ControlError = ControlError::NotFound("the access request");
 
 type Result<T> = std::result::Result<T, ControlError>;
-
-pub(crate) async fn list(
-    core: &Core,
-    op: &OpContext,
-    filter: AccessRequestFilter,
-) -> Result<Vec<AccessRequestView>> {
-    let caller = rights::caller(op)?;
-    let which = match filter {
-        AccessRequestFilter::Mine => AccessRequests::Of(caller.id.clone()),
-        AccessRequestFilter::ToReview => AccessRequests::Pending,
-        AccessRequestFilter::All => AccessRequests::Newest,
-    };
-    let snapshot = core.snapshot();
-    let wanted = |request: &AccessRequest| match filter {
-        AccessRequestFilter::Mine => true,
-        AccessRequestFilter::ToReview => can_review(core, &snapshot, op, request),
-        AccessRequestFilter::All => may_see(core, &snapshot, op, request),
-    };
-    let mut found = core.store.access_requests(which, LISTED).await?;
-    if filter == AccessRequestFilter::ToReview {
-        let afterwards = AccessRequests::ToReviewAfterwards;
-        found.extend(core.store.access_requests(afterwards, LISTED).await?);
-        found.sort_by_key(|request| std::cmp::Reverse(request.id));
-    }
-    found.retain(wanted);
-    let waiting = found.iter().filter(|request| waits(request)).count();
-    let named = |request: &AccessRequest| {
-        if waiting > EXACTLY_NAMED {
-            named_by_operation(core, request)
-        } else {
-            reviewers(core, op, request)
-        }
-    };
-    Ok(found
-        .into_iter()
-        .map(|request| {
-            let people = named(&request);
-            view_with(core, op, request, people)
-        })
-        .collect())
-}
 
 /// Whether somebody is yet to answer it.
 fn waits(request: &AccessRequest) -> bool {
@@ -78,14 +38,6 @@ fn waits(request: &AccessRequest) -> bool {
 /// Who could answer it, if it waits.
 fn reviewers(core: &Core, op: &OpContext, request: &AccessRequest) -> Vec<String> {
     if waits(request) { rights::reviewers_of(core, op, request) } else { Vec::new() }
-}
-
-/// Who could answer one for its first operation, whoever asks: remembered, so that a long list costs no decision
-/// for each of its requests and each person.
-fn named_by_operation(core: &Core, request: &AccessRequest) -> Vec<String> {
-    let first = request.queries.first().filter(|_| waits(request));
-    let names = first.map(|query| core.reviewers(&query.operation)).unwrap_or_default();
-    names.into_iter().filter(|name| *name != request.requester_name).collect()
 }
 
 /// Those that a request at the gate waits for now, as far as the caller may know of them, newest first.
@@ -120,9 +72,9 @@ pub(crate) async fn earlier(
 ) -> Result<Vec<AccessRequest>> {
     let request = visible(core, op, id).await?;
     let snapshot = core.snapshot();
-    let of = AccessRequests::Of(request.requester.clone());
+    let of = AccessRequests::Of(request.requester.clone(), Some(id));
     let all = core.store.access_requests(of, EARLIER).await?.into_iter();
-    let before = all.filter(|other| other.id < id && may_see(core, &snapshot, op, other));
+    let before = all.filter(|other| may_see(core, &snapshot, op, other));
     Ok(before.collect())
 }
 
@@ -168,16 +120,14 @@ fn view_with(
     reviewers: Vec<String>,
 ) -> AccessRequestView {
     let snapshot = core.snapshot();
-    let can_review = can_review(core, &snapshot, op, &request);
-    let needs_passkey =
-        can_review && rights::review(core, &snapshot, op, &request) == Right::WithPasskey;
+    let right = right_to_review(core, &snapshot, op, &request);
     let requester = principals::known_as(core, &request.requester);
     let incident = request.incident().and_then(|id| snapshot.incident(id)).cloned();
     AccessRequestView {
         request,
         requester,
-        can_review,
-        needs_passkey,
+        can_review: right != Right::None,
+        needs_passkey: right == Right::WithPasskey,
         reviewers,
         incident,
         body: None,
@@ -195,11 +145,24 @@ fn may_see(core: &Core, snapshot: &Snapshot, op: &OpContext, request: &AccessReq
 }
 
 fn can_review(core: &Core, snapshot: &Snapshot, op: &OpContext, request: &AccessRequest) -> bool {
+    right_to_review(core, snapshot, op, request) != Right::None
+}
+
+/// Whether the caller could answer it now, and how.
+fn right_to_review(
+    core: &Core,
+    snapshot: &Snapshot,
+    op: &OpContext,
+    request: &AccessRequest,
+) -> Right {
     let person = op.caller().and_then(|caller| caller.principal().person);
     let pending = request.state == AccessRequestState::Pending && op.now() < request.expires_at;
-    (pending || request.waits_for_review_afterwards())
-        && !request.reviews.iter().any(|review| Some(review.person) == person)
-        && rights::may_review(core, snapshot, op, request)
+    let is_open = pending || request.waits_for_review_afterwards();
+    if is_open && !request.reviews.iter().any(|review| Some(review.person) == person) {
+        rights::review(core, snapshot, op, request)
+    } else {
+        Right::None
+    }
 }
 
 pub(crate) async fn withdraw(

@@ -1,8 +1,8 @@
 //! Seeing live connections, and asking one to close.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use portcullis_model::{ConnectionId, EventType};
+use portcullis_model::{ConnectionId, EventType, ServiceName};
 use portcullis_policy::{ControlAction, Snapshot};
 use portcullis_store::Change;
 
@@ -16,11 +16,21 @@ const NOT_FOUND: ControlError = ControlError::NotFound("the connection");
 pub(crate) fn list(core: &Core, op: &OpContext) -> Result<Vec<ConnectionView>, ControlError> {
     rights::caller(op)?;
     let snapshot = core.snapshot();
-    let all = core.connections.all().into_iter();
-    let seen = all.filter(|info| sees(&snapshot, op, info));
-    Ok(seen
-        .map(|info| ConnectionView { may_close: may_close(&snapshot, op, &info), ..view(info) })
-        .collect())
+    // Decided once for each service, however many connections it has.
+    let mut of_services: HashMap<ServiceName, (bool, bool)> = HashMap::new();
+    let mut found = Vec::new();
+    for info in core.connections.all() {
+        let service = of_services.entry(info.service.clone());
+        let (sees, closes) = *service.or_insert_with_key(|service| {
+            let may = |action| rights::may_on_service(&snapshot, op, action, service);
+            (may(ControlAction::ViewConnections), may(ControlAction::Revoke))
+        });
+        let is_own = own(op, &info);
+        if is_own || sees {
+            found.push(ConnectionView { may_close: is_own || closes, ..view(info) });
+        }
+    }
+    Ok(found)
 }
 
 /// Asks a connection to close: one's own, or of a service where one may `revoke`. Who may only see

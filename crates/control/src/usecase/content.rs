@@ -305,7 +305,9 @@ pub(crate) async fn bind(core: &Core, entries: &[LogEntry]) -> bool {
 /// have been looked at. The record may take its time where its disk was full: nothing is swept for a while after
 /// a start, and nothing that was kept since. Whether it is done.
 pub(crate) async fn sweep(core: &Core, started: Timestamp) -> bool {
-    if core.now().duration_since(started) < SWEPT_AFTER || core.outbox.is_broken() {
+    let waits = core.now().duration_since(started) < SWEPT_AFTER || core.outbox.is_broken();
+    // A store that was set back may not know yet which records commit to what it has again.
+    if waits || !*core.caught_up.borrow() {
         return false;
     }
     let sweep = Change::Content(Box::new(ContentChange::Sweep { before: started }));

@@ -32,6 +32,8 @@ const MOST: usize = 50_000;
 /// Bundles that are looked through for the ones that decided.
 const BUNDLES: u32 = 1000;
 const PAGE: usize = 256;
+/// Bytes of records and of the sources of bundles in one pack: it is put together in memory, a few times over.
+const MOST_BYTES: usize = 32 << 20;
 /// Bytes of content in one pack: what does not fit is said to be absent.
 const MOST_CONTENT: usize = 32 << 20;
 
@@ -148,29 +150,28 @@ pub(crate) async fn gather(core: &Arc<Core>, op: &OpContext, id: &str) -> Result
     let removed = core.log.removed().await.map_err(unavailable)?;
     let removed = removed.into_iter().map(|(from, to)| (from, to - 1)).collect();
     let (subject, mut about) = subject(core, id).await?;
-    let mut records = BTreeMap::new();
+    let mut records = Records { lines: BTreeMap::new(), room: MOST_BYTES, subject: &subject };
     let mut asked = BTreeSet::new();
     // An incident leads to its access requests and grants, an access request to its grants.
     while let Some(next) = about.pop() {
         if !asked.insert(next.clone()) {
             continue;
         }
-        for line in found(core, next.filter()).await? {
-            // What else was asked for with a grant is not about the grant.
-            if subject.kind != "grant" {
-                about.extend(leads(&line.json));
-            }
-            records.insert(line.seq, line);
-            if records.len() > MOST {
-                let message = format!("more than {MOST} records are about it: read the log itself");
-                return Err(ControlError::Invalid { field: "id", message });
+        let mut parts = Parts::new(core, next.filter()).await?;
+        while let Some(part) = parts.next().await? {
+            for line in part {
+                // What else was asked for with a grant is not about the grant.
+                if subject.kind != "grant" {
+                    about.extend(leads(&line.json));
+                }
+                records.add(line)?;
             }
         }
     }
     let bundles = bundles(core, &mut records).await?;
     let contents = contents(core, &mut records).await?;
     let made_by = rights::caller(op)?.id.id.to_string();
-    let records = records.into_values().collect();
+    let records = records.lines.into_values().collect();
     let made_at = op.now();
     Ok(Evidence { subject, made_by, made_at, looked_through, removed, records, bundles, contents })
 }
@@ -262,44 +263,73 @@ async fn subject(core: &Core, id: &str) -> Result<(EvidenceSubject, Vec<About>)>
     Err(ControlError::NotFound("a grant, an access request or an incident with this id"))
 }
 
-/// All records that answer `filter`.
-async fn found(core: &Arc<Core>, filter: EventFilter) -> Result<Vec<EventLine>> {
-    let (mut parts, mut lines) = (Parts::new(core, filter).await?, Vec::new());
-    while let Some(part) = parts.next().await? {
-        lines.extend(part);
-        if lines.len() > MOST {
-            break;
+/// The records of a pack, as many as one can hold.
+struct Records<'a> {
+    lines: BTreeMap<u64, EventLine>,
+    room: usize,
+    subject: &'a EvidenceSubject,
+}
+
+impl Records<'_> {
+    fn add(&mut self, line: EventLine) -> Result<()> {
+        let bytes = line.json.len();
+        if self.lines.insert(line.seq, line).is_none() {
+            self.takes(bytes)?;
         }
+        if self.lines.len() > MOST {
+            return Err(self.too_much());
+        }
+        Ok(())
     }
-    Ok(lines)
+
+    fn takes(&mut self, bytes: usize) -> Result<()> {
+        self.room = self.room.checked_sub(bytes).ok_or_else(|| self.too_much())?;
+        Ok(())
+    }
+
+    fn too_much(&self) -> ControlError {
+        let EvidenceSubject { kind, id } = self.subject;
+        let instead = match *kind {
+            "grant" => "export the record with `--grant` and `--since` and `--until`",
+            "access_request" => "ask for one of its grants",
+            _ => "ask for its access requests or grants one by one",
+        };
+        let message = format!(
+            "a pack holds {MOST} records and {} MiB at most, and more is on record of {id}: {instead}",
+            MOST_BYTES >> 20
+        );
+        ControlError::Invalid { field: "id", message }
+    }
 }
 
 /// The bundles that the records name, and the records of their activation beside the others.
 async fn bundles(
     core: &Arc<Core>,
-    records: &mut BTreeMap<u64, EventLine>,
+    records: &mut Records<'_>,
 ) -> Result<BTreeMap<String, serde_json::Value>> {
     let digest = |line: &EventLine| bundle_of(&line.json);
-    let named: BTreeSet<String> = records.values().filter_map(digest).collect();
+    let named: BTreeSet<String> = records.lines.values().filter_map(digest).collect();
     let stored = core.store.bundles(BUNDLES).await?.into_iter();
     let text = |bundle: StoredBundle| (bundle.digest.to_string(), bundle.source);
-    let sources = stored.map(text).filter(|(digest, _)| named.contains(digest)).collect();
+    let sources: BTreeMap<_, _> =
+        stored.map(text).filter(|(digest, _)| named.contains(digest)).collect();
+    for source in sources.values() {
+        records.takes(source.to_string().len())?;
+    }
     let filter = EventFilter { kind: kind(EventType::BundleActivated), ..EventFilter::default() };
-    for line in found(core, filter).await? {
-        if digest(&line).is_some_and(|digest| named.contains(&digest)) {
-            records.insert(line.seq, line);
-        }
+    let mut parts = Parts::new(core, filter).await?;
+    while let Some(part) = parts.next().await? {
+        let is_named =
+            |line: &EventLine| digest(line).is_some_and(|digest| named.contains(&digest));
+        part.into_iter().filter(is_named).try_for_each(|line| records.add(line))?;
     }
     Ok(sources)
 }
 
 /// What was kept of the requests, and the records of its erasure beside the others.
-async fn contents(
-    core: &Arc<Core>,
-    records: &mut BTreeMap<u64, EventLine>,
-) -> Result<BTreeMap<u64, Opening>> {
+async fn contents(core: &Arc<Core>, records: &mut Records<'_>) -> Result<BTreeMap<u64, Opening>> {
     let (mut contents, mut room, mut is_erased) = (BTreeMap::new(), MOST_CONTENT, false);
-    for line in records.values() {
+    for line in records.lines.values() {
         match content::of(core, &line.json).await? {
             Some((_, ContentState::Kept(opening))) if opening.content.len() <= room => {
                 room -= opening.content.len();
@@ -311,10 +341,13 @@ async fn contents(
     }
     if is_erased {
         let filter = EventFilter { kind: kind(EventType::ContentErased), ..EventFilter::default() };
-        for line in found(core, filter).await? {
-            let erased = serde_json::from_str::<Erasing>(&line.json).ok();
-            if erased.is_some_and(|it| records.contains_key(&it.erased.seq)) {
-                records.insert(line.seq, line);
+        let mut parts = Parts::new(core, filter).await?;
+        while let Some(part) = parts.next().await? {
+            for line in part {
+                let erased = serde_json::from_str::<Erasing>(&line.json).ok();
+                if erased.is_some_and(|it| records.lines.contains_key(&it.erased.seq)) {
+                    records.add(line)?;
+                }
             }
         }
     }

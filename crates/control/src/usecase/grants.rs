@@ -1,13 +1,19 @@
 //! Seeing grants, and ending them.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
-use portcullis_model::{Event, EventType, Grant, GrantEnd, GrantId, GrantState};
+use portcullis_model::{
+    Event, EventType, Grant, GrantEnd, GrantId, GrantState, IncidentId, ServiceName,
+};
 use portcullis_policy::ControlAction;
 use portcullis_store::{Change, Grants};
 
-use super::{issue, principals, sealed};
+use super::{
+    issue,
+    part::{self, Part},
+    principals, sealed,
+};
 use crate::{
     ControlError, OpContext,
     core::Core,
@@ -18,20 +24,84 @@ use crate::{
     views::grant::GrantView,
 };
 
-const LISTED: u32 = 500;
+/// Of those for one incident, so many are looked at.
+const MOST_FOR_INCIDENT: u32 = 500;
 const NOT_FOUND: ControlError = ControlError::NotFound("the grant");
 
 type Result<T> = std::result::Result<T, ControlError>;
 
-pub(crate) async fn list(core: &Core, op: &OpContext) -> Result<Vec<Grant>> {
-    let caller = rights::caller(op)?;
-    let mut found = core.store.grants(Grants::Of(caller.id.clone()), LISTED).await?;
-    let others = core.store.grants(Grants::Newest, LISTED).await?;
-    found.extend(
-        others.into_iter().filter(|grant| !rights::holds(op, grant) && sees(core, op, grant)),
-    );
-    found.sort_by_key(|grant| std::cmp::Reverse(grant.id));
+/// A part of the grants that the caller may see, newest first, after `before`.
+pub(crate) async fn part(
+    core: &Core,
+    op: &OpContext,
+    before: Option<GrantId>,
+    limit: usize,
+) -> Result<Part<Grant, GrantId>> {
+    let holder = &rights::caller(op)?.id;
+    let id = |grant: &Grant| grant.id;
+    let read = |before, at_most| core.store.grants(Grants::Of(holder.clone(), before), at_most);
+    let own = part::walk(before, limit, id, |_| true, read).await?;
+    let sight = Sight::of(core, op);
+    if sight.sees_nothing() {
+        return Ok(own);
+    }
+    let seen = |grant: &Grant| !rights::holds(op, grant) && sight.sees(grant);
+    let read = |before, at_most| core.store.grants(Grants::Newest(before), at_most);
+    let others = part::walk(before, limit, id, seen, read).await?;
+    Ok(part::both(own, others, limit, id))
+}
+
+/// The caller's own that open something now, as gates know them; the first to end first.
+pub(crate) fn own(core: &Core, op: &OpContext) -> Result<Vec<Grant>> {
+    let (holder, now) = (&rights::caller(op)?.id, op.now());
+    let snapshot = core.snapshot();
+    let held = snapshot.grants_of(holder).filter(|grant| grant.in_force(now));
+    let mut own: Vec<Grant> = held.map(|grant| Grant::clone(grant)).collect();
+    own.sort_by_key(|grant| (grant.expires_at, grant.id));
+    Ok(own)
+}
+
+/// Those for one incident that open something now and that the caller may see, newest first.
+pub(crate) async fn for_incident(
+    core: &Core,
+    op: &OpContext,
+    incident: &IncidentId,
+) -> Result<Vec<Grant>> {
+    rights::caller(op)?;
+    let mut found =
+        core.store.grants(Grants::InForceFor(incident.clone()), MOST_FOR_INCIDENT).await?;
+    let sight = Sight::of(core, op);
+    found.retain(|grant| {
+        grant.in_force(op.now()) && (rights::holds(op, grant) || sight.sees(grant))
+    });
     Ok(found)
+}
+
+/// Whose grants a caller sees besides their own: decided once, however many grants there are.
+struct Sight {
+    audits: bool,
+    /// Where they may `revoke`.
+    services: BTreeSet<ServiceName>,
+}
+
+impl Sight {
+    fn of(core: &Core, op: &OpContext) -> Self {
+        let snapshot = core.snapshot();
+        let services = snapshot.bundle().catalog().services().map(|one| &one.source().name);
+        let revokes = |name: &&ServiceName| {
+            rights::may_on_service(&snapshot, op, ControlAction::Revoke, name)
+        };
+        let audits = rights::may_view_audit(&snapshot, op);
+        Self { audits, services: services.filter(revokes).cloned().collect() }
+    }
+
+    fn sees_nothing(&self) -> bool {
+        !self.audits && self.services.is_empty()
+    }
+
+    fn sees(&self, grant: &Grant) -> bool {
+        self.audits || self.services.contains(&grant.resource.service)
+    }
 }
 
 pub(crate) async fn one(core: &Core, op: &OpContext, id: GrantId) -> Result<Grant> {

@@ -9,9 +9,6 @@ use portcullis_store::Grants;
 
 use crate::{ControlError, core::Core, publisher::Effect, settle};
 
-/// The newest grants of one principal that are looked at.
-const LISTED: u32 = 500;
-
 /// For each query, a grant of `principal` in force that covers it.
 pub(crate) fn covering(
     snapshot: &Snapshot,
@@ -62,7 +59,7 @@ pub(crate) fn same(
 
 /// Publishes what the store has of somebody's grants and the snapshot may not have yet.
 pub(crate) async fn catch_up(core: &Core, principal: &PrincipalId) -> Result<(), ControlError> {
-    let grants = core.store.grants(Grants::Of(principal.clone()), LISTED).await?;
+    let grants = core.store.grants(Grants::InForceOf(principal.clone()), u32::MAX).await?;
     // INVARIANT: on record first. The start of each was committed before it could be read.
     core.outbox.drain().await.map_err(|_| settle::no_record())?;
     let now = core.now();

@@ -13,7 +13,7 @@ use portcullis_model::{
 use portcullis_policy::{ControlAction, ControlResource};
 use portcullis_store::{Change, Grants, RetentionChange};
 
-use super::{parting::ROUNDS, record::unavailable, text};
+use super::{parting::ROUNDS, record::unavailable, set_back, text};
 use crate::{
     ControlError, OpContext,
     core::Core,
@@ -82,6 +82,7 @@ pub(crate) async fn release(
 ) -> Result<LegalHold> {
     let by = placer(core, op)?;
     let reason = text::checked("reason", reason)?;
+    set_back::caught_up(core).await?;
     for _ in 0..ROUNDS {
         let hold = core.store.legal_hold(id).await?.ok_or(NOT_FOUND)?;
         let release = HoldRelease { by: by.clone(), at: op.now(), reason: reason.clone() };
@@ -109,6 +110,7 @@ pub(crate) async fn looked_for(
     core: &Core,
     entries: Range<u64>,
 ) -> Result<(Option<LegalHold>, u32)> {
+    set_back::caught_up(core).await?;
     let in_force = InForce::load(core).await?;
     let mut at = entries.start;
     while !in_force.is_empty() && at < entries.end {
@@ -225,5 +227,7 @@ fn event(core: &Core, op: &OpContext, kind: EventType, hold: &LegalHold, why: &s
     (event.service, event.grant) = (scope.service.clone(), scope.grant);
     event.incident.clone_from(&scope.incident);
     event.detail = Some(format!("legal hold {} on {}: {why}", hold.id, scope.filter()));
+    // All of it: a store that was set back has it from here again.
+    event.legal_hold = Some(Box::new(hold.clone()));
     Change::Record(event)
 }

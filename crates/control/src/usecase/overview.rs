@@ -56,7 +56,7 @@ async fn approvals(
     core: &Core,
     since: Timestamp,
 ) -> Result<(Vec<SignedDuration>, bool), ControlError> {
-    let newest = core.store.access_requests(AccessRequests::Newest, LOOKED_AT).await?;
+    let newest = core.store.access_requests(AccessRequests::Newest(None), LOOKED_AT).await?;
     let is_full = newest.len() >= usize::try_from(LOOKED_AT).unwrap_or(usize::MAX);
     let is_cut = is_full && newest.last().is_some_and(|request| request.created_at >= since);
     let waited = |request: &AccessRequest| match &request.state {

@@ -31,7 +31,7 @@ async fn end_grants(
     principal: &PrincipalId,
     into: &mut Settlement,
 ) -> Result<(), ControlError> {
-    let held = core.store.grants(Grants::Of(principal.clone()), LISTED).await?;
+    let held = core.store.grants(Grants::InForceOf(principal.clone()), u32::MAX).await?;
     for grant in held {
         let seen_version = grant.version;
         // One that has ended already has no end to be made.

@@ -1,9 +1,13 @@
 //! The people and workloads that were seen, for those who review and audit.
+//!
+//! Lists come in parts, and a part costs no more where there are many people: it reads whom it shows, and their
+//! grants as gates know them.
 
 use std::collections::{BTreeSet, HashMap};
 
+use jiff::Timestamp;
 use portcullis_model::{Principal, PrincipalId, PrincipalKind, SignIn, SignInId};
-use portcullis_store::{Grants, SeenPrincipal};
+use portcullis_store::{SeenPlace, SeenPrincipal};
 
 use crate::{
     ControlError, OpContext,
@@ -12,100 +16,131 @@ use crate::{
     views::{KnownAs, PrincipalView},
 };
 
-/// Everybody, newest first. Takes `viewAudit`, or the right to review something.
-pub(crate) async fn list(core: &Core, op: &OpContext) -> Result<Vec<PrincipalView>, ControlError> {
-    allowed(core, op)?;
-    let mut sign_ins = sign_ins(core).await?;
-    let mut grants: HashMap<PrincipalId, Vec<_>> = HashMap::new();
-    for grant in core.store.grants(Grants::InForce, u32::MAX).await? {
-        if grant.in_force(op.now()) {
-            grants.entry(workload_of(&grant.principal)).or_default().push(grant);
-        }
-    }
-    let seen = core.store.seen().await?;
-    let seen = seen.into_iter().filter(|seen| !is_run(&seen.principal.id));
-    let whole = |seen: SeenPrincipal| {
-        let sign_ins = sign_ins.remove(&seen.principal.id).unwrap_or_default();
-        let grants = grants.remove(&seen.principal.id).unwrap_or_default();
-        PrincipalView { sign_ins, grants, ..view(core, &seen) }
-    };
-    let mut all: Vec<_> = seen.map(whole).collect();
-    all.sort_by(|one, other| {
-        (other.last_sign_in, &one.principal.id).cmp(&(one.last_sign_in, &other.principal.id))
-    });
-    Ok(all)
-}
+/// People of one reading.
+const TOGETHER: u32 = 128;
+/// Readings of one part, at most; the next part goes on from there.
+const READINGS: usize = 64;
+/// If no more are called so, they are looked up one by one.
+const FEW: usize = 1_000;
 
-/// A part of them, the last seen first: of those with `name` in their name or id, and seen before `cursor`. With
-/// the cursor of the next part, if there is one. Looks at the grants of those only that it shows.
+type Result<T> = std::result::Result<T, ControlError>;
+
+/// A part of everybody, the last seen first: of those with `name` in their name or id, and after `cursor`. With the
+/// cursor of the next part, if there may be one. Takes `viewAudit`, or the right to review something.
 pub(crate) async fn part(
     core: &Core,
     op: &OpContext,
     name: &str,
     cursor: Option<&str>,
     limit: usize,
-) -> Result<(Vec<PrincipalView>, Option<String>), ControlError> {
+) -> Result<(Vec<PrincipalView>, Option<String>)> {
     allowed(core, op)?;
     let name = name.trim().to_lowercase();
-    let is_called = |principal: &Principal| {
-        name.is_empty()
-            || principal.name.to_lowercase().contains(&name)
-            || principal.id.id.to_lowercase().contains(&name)
+    let before = cursor.map(place).transpose()?;
+    let few = if name.is_empty() { None } else { core.publisher.called(&name, FEW) };
+    let (seen, next) = match few {
+        Some(ids) => few_of(core, &ids, before.as_ref(), limit).await?,
+        None => newest(core, &name, before, limit).await?,
     };
-    let seen = core.store.seen().await?.into_iter();
-    let mut seen: Vec<_> = seen
-        .filter(|seen| !is_run(&seen.principal.id) && is_called(&seen.principal))
-        .map(|seen| (place(&seen), seen))
-        .filter(|(place, _)| cursor.is_none_or(|cursor| place.as_str() < cursor))
-        .collect();
-    seen.sort_unstable_by(|one, other| other.0.cmp(&one.0));
+    let views = whole(core, op, &seen);
+    Ok((views, next.map(|place| format!("{:020}-{}", place.at.as_microsecond(), place.id))))
+}
+
+/// The one with this id; takes the same.
+pub(crate) async fn one(core: &Core, op: &OpContext, id: &str) -> Result<PrincipalView> {
+    allowed(core, op)?;
+    let kinds = [PrincipalKind::User, PrincipalKind::Workload];
+    let ids = kinds.map(|kind| PrincipalId { kind, id: id.into() });
+    let mut seen = core.store.seen_of(&ids).await?;
+    seen.retain(|seen| !is_run(&seen.principal.id));
+    seen.truncate(1);
+    whole(core, op, &seen).pop().ok_or(ControlError::NotFound("the person"))
+}
+
+/// A place, as a cursor has it.
+fn place(cursor: &str) -> Result<SeenPlace> {
+    let read = |(at, id): (&str, &str)| {
+        let at = Timestamp::from_microsecond(at.parse().ok()?).ok()?;
+        Some(SeenPlace { at, id: id.to_owned() })
+    };
+    let message = "this is not a cursor that a list returned as `next`";
+    let wrong = || ControlError::Invalid { field: "cursor", message: message.to_owned() };
+    cursor.split_once('-').and_then(read).ok_or_else(wrong)
+}
+
+type Seen = (Vec<SeenPrincipal>, Option<SeenPlace>);
+
+async fn few_of(
+    core: &Core,
+    ids: &[PrincipalId],
+    before: Option<&SeenPlace>,
+    limit: usize,
+) -> Result<Seen> {
+    let mut seen = core.store.seen_of(ids).await?;
+    seen.retain(|seen| before.is_none_or(|before| seen.place() < *before));
+    seen.sort_by_cached_key(|seen| std::cmp::Reverse(seen.place()));
+    Ok(cut(seen, limit))
+}
+
+async fn newest(
+    core: &Core,
+    name: &str,
+    mut before: Option<SeenPlace>,
+    limit: usize,
+) -> Result<Seen> {
+    let mut found = Vec::new();
+    for _ in 0..READINGS {
+        let read = core.store.seen_before(before.as_ref(), TOGETHER).await?;
+        let Some(last) = read.last() else { return Ok(cut(found, limit)) };
+        before = Some(last.place());
+        let wanted =
+            |seen: &SeenPrincipal| !is_run(&seen.principal.id) && is_called(&seen.principal, name);
+        found.extend(read.into_iter().filter(wanted));
+        if found.len() > limit {
+            return Ok(cut(found, limit));
+        }
+    }
+    Ok((found, before))
+}
+
+fn cut(mut seen: Vec<SeenPrincipal>, limit: usize) -> Seen {
     let more = seen.len() > limit;
     seen.truncate(limit);
-    let next = seen.last().filter(|_| more).map(|(place, _)| place.clone());
-    let mut sign_ins = sign_ins(core).await?;
-    let whole = |(_, seen): (String, SeenPrincipal)| {
-        let sign_ins = sign_ins.remove(&seen.principal.id).unwrap_or_default();
-        with_grants(core, op, view(core, &seen), sign_ins)
+    let next = seen.last().filter(|_| more).map(SeenPrincipal::place);
+    (seen, next)
+}
+
+/// Whether somebody's name or id has `name` in it, which is in lower case.
+pub(crate) fn is_called(principal: &Principal, name: &str) -> bool {
+    name.is_empty()
+        || principal.name.to_lowercase().contains(name)
+        || principal.id.id.to_lowercase().contains(name)
+}
+
+/// Each with sign-ins and grants.
+fn whole(core: &Core, op: &OpContext, seen: &[SeenPrincipal]) -> Vec<PrincipalView> {
+    let ids: BTreeSet<_> = seen.iter().map(|seen| &seen.principal.id).collect();
+    let mut sign_ins: HashMap<PrincipalId, Vec<SignIn>> = HashMap::new();
+    let theirs = |sign_in: &SignIn| ids.contains(&workload_of(&sign_in.principal));
+    for sign_in in core.publisher.sign_ins_where(theirs) {
+        let holder = workload_of(&sign_in.principal);
+        sign_ins.entry(holder).or_default().push(SignIn::clone(&sign_in));
+    }
+    let view = |seen: &SeenPrincipal| {
+        let mut sign_ins = sign_ins.remove(&seen.principal.id).unwrap_or_default();
+        sign_ins.sort_by_key(|sign_in| sign_in.id);
+        with_grants(core, op, view(core, seen), sign_ins)
     };
-    Ok((seen.into_iter().map(whole).collect(), next))
+    seen.iter().map(view).collect()
 }
 
-/// The one with this id.
-pub(crate) async fn one(
-    core: &Core,
-    op: &OpContext,
-    id: &str,
-) -> Result<PrincipalView, ControlError> {
-    allowed(core, op)?;
-    let seen = core.store.seen().await?.into_iter();
-    let found =
-        seen.filter(|seen| !is_run(&seen.principal.id)).find(|seen| *seen.principal.id.id == *id);
-    let seen = found.ok_or(ControlError::NotFound("the person"))?;
-    let sign_ins = sign_ins(core).await?.remove(&seen.principal.id).unwrap_or_default();
-    Ok(with_grants(core, op, view(core, &seen), sign_ins))
-}
-
-fn allowed(core: &Core, op: &OpContext) -> Result<(), ControlError> {
+fn allowed(core: &Core, op: &OpContext) -> Result<()> {
     rights::caller(op)?;
     if !rights::may_view_audit(&core.snapshot(), op) && !rights::may_review_anything(core, op) {
         let why = "seeing who there is takes `viewAudit`, or the right to review something";
         return Err(ControlError::Denied(why.into()));
     }
     Ok(())
-}
-
-/// Sorts by time, then by name.
-fn place(seen: &SeenPrincipal) -> String {
-    format!("{:020}-{}", seen.at.as_microsecond(), seen.principal.id)
-}
-
-async fn sign_ins(core: &Core) -> Result<HashMap<PrincipalId, Vec<SignIn>>, ControlError> {
-    let mut sign_ins: HashMap<PrincipalId, Vec<SignIn>> = HashMap::new();
-    for stored in core.store.sign_ins().await? {
-        let SignIn { principal, .. } = &stored.sign_in;
-        sign_ins.entry(workload_of(principal)).or_default().push(stored.sign_in);
-    }
-    Ok(sign_ins)
 }
 
 /// With the grants in force that gates know: theirs, and those of their runs.

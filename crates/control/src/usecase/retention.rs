@@ -50,6 +50,10 @@ pub(crate) async fn run(core: Arc<Core>) {
     let Some(retention) = core.settings.retention.clone() else { return };
     let mut looked = Looked::default();
     let mut said = String::new();
+    let mut caught_up = core.caught_up.subscribe();
+    if caught_up.wait_for(|done| *done).await.is_err() {
+        return;
+    }
     loop {
         let pause = match round(&core, &retention, &mut looked).await {
             Ok(pause) => {
@@ -332,8 +336,9 @@ fn words(ranges: &[(u64, u64)], policy: &str) -> String {
 async fn finish(core: &Arc<Core>, retention: &Retention, event: EventId) -> Result<()> {
     core.outbox.drain().await.map_err(|_| no_record())?;
     let position = core.store.place_of_event(event).await?.ok_or_else(no_record)?;
-    let removed = core.log.entries(position, 1).await.map_err(unavailable)?;
-    let removed = removed.first().and_then(|entry| serde_json::from_str::<Event>(&entry.json).ok());
+    // What lies there may be anybody's, and would say what is forgotten.
+    let signed = retention.keeper.entry(position).await.map_err(unavailable)?;
+    let removed = serde_json::from_str::<Event>(&signed.json).ok();
     let removal = removed.filter(|found| found.id == event).and_then(|found| found.removal);
     let removal = removal.ok_or_else(no_record)?;
     let gone = retention.keeper.remove(position).await;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use portcullis_model::{EventType, Principal, PrincipalId, PrincipalKind};
+use portcullis_model::{EventType, Principal, PrincipalId};
 use portcullis_store::Change;
 use tokio::sync::Notify;
 
@@ -71,9 +71,7 @@ async fn write(
     if worth.is_empty() {
         return Ok(());
     }
-    let known = core.store.principals().await?;
-    let workloads = known.iter().filter(|known| known.id.kind == PrincipalKind::Workload).count();
-    let room = MOST_KNOWN.saturating_sub(workloads);
+    let room = MOST_KNOWN.saturating_sub(core.publisher.workloads());
     let op = OpContext::system("seen at a gate", now);
     let mut settlement = Settlement::default();
     for seen in worth.iter().take(room) {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use portcullis_model::{BundleDigest, InstanceName, OperationName, PolicyId, PrincipalId, Way};
+pub use portcullis_policy::policy_test::CaseFailure;
 
 /// A bundle in the history of activations.
 #[derive(Debug, Clone)]
@@ -27,6 +28,21 @@ pub struct BundleText {
     pub bundle: BundleView,
     /// Policy files, services and settings, by name.
     pub documents: BTreeMap<String, String>,
+}
+
+/// What the tests beside the policies found.
+#[derive(Debug, Clone)]
+pub struct PolicyTests {
+    /// The bundle that answered.
+    pub bundle: BundleDigest,
+    /// The cases that could be run.
+    pub cases: usize,
+    /// Those that were answered otherwise.
+    pub failed: usize,
+    /// The first of them.
+    pub failures: Vec<CaseFailure>,
+    /// What is wrong with the files.
+    pub errors: Vec<String>,
 }
 
 /// A question to the PDP: what would happen if.

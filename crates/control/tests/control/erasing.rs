@@ -16,7 +16,7 @@ use crate::world::{World, moment, who};
 const TEXT: &str = "Jane Doe";
 const PARTS: ContentParts = ContentParts { headers: false, body: true };
 
-async fn keep(world: &World, request: u128) -> ContentNote {
+pub(crate) async fn keep(world: &World, request: u128) -> ContentNote {
     let body = KeptBody {
         size: 8,
         content_type: None,
@@ -31,7 +31,7 @@ async fn keep(world: &World, request: u128) -> ContentNote {
 }
 
 /// Puts on record what a gate would.
-fn record(world: &World, request: u128, note: &ContentNote) -> u64 {
+pub(crate) fn record(world: &World, request: u128, note: &ContentNote) -> u64 {
     let request = RequestId::from_bits(request);
     let note = serde_json::to_string(note).unwrap();
     let json = format!("{{\"type\":\"attempt\",\"request\":\"{request}\",\"content\":{note}}}");
@@ -42,7 +42,7 @@ async fn state(world: &World, op: &OpContext, seq: u64) -> ContentState {
     world.control().content(&world.later(op), seq).await.unwrap().state
 }
 
-async fn is_there(world: &World, note: &ContentNote) -> bool {
+pub(crate) async fn is_there(world: &World, note: &ContentNote) -> bool {
     world.kept().content(&note.commitment).await.unwrap().is_some()
 }
 
@@ -144,8 +144,7 @@ async fn k13_a_store_that_is_set_back_brings_nothing_back() {
     let kim = world.sign_in("kim", &["admins"]).await;
     let note = keep(&world, 1).await;
     let seq = record(&world, 1, &note);
-    world.kept().scrub().await.unwrap();
-    let copy = std::fs::read(world.folder.path().join("portcullis.db")).unwrap();
+    let copy = world.copy().await;
     world.control().erase_content(&kim, seq, "they asked").await.unwrap();
     world.set_back(&copy).await;
     let begun = std::time::Instant::now();

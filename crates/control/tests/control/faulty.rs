@@ -15,10 +15,10 @@ use portcullis_model::{
 };
 use portcullis_store::{
     AccessRequests, Change, ContentChange, ContentsUnderKey, ExportCursor, Grants, Incidents,
-    LogMark, SealedMark, SeenPrincipal, SqliteStore, Store, StoreError, StoredAnswer, StoredBundle,
-    StoredChallenge, StoredCode, StoredContent, StoredDevice, StoredErasure, StoredEvent,
-    StoredFiring, StoredGrantToken, StoredGroup, StoredHabit, StoredNotice, StoredOneTimeToken,
-    StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
+    LogMark, SealedMark, SeenPlace, SeenPrincipal, SqliteStore, Store, StoreError, StoredAnswer,
+    StoredBundle, StoredChallenge, StoredCode, StoredContent, StoredDevice, StoredErasure,
+    StoredEvent, StoredFiring, StoredGrantToken, StoredGroup, StoredHabit, StoredNotice,
+    StoredOneTimeToken, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -131,6 +131,18 @@ impl Store for FaultyStore {
 
     async fn seen(&self) -> Result<Vec<SeenPrincipal>> {
         self.store.seen().await
+    }
+
+    async fn seen_before(
+        &self,
+        before: Option<&SeenPlace>,
+        limit: u32,
+    ) -> Result<Vec<SeenPrincipal>> {
+        self.store.seen_before(before, limit).await
+    }
+
+    async fn seen_of(&self, ids: &[PrincipalId]) -> Result<Vec<SeenPrincipal>> {
+        self.store.seen_of(ids).await
     }
 
     async fn directory_users(&self) -> Result<Vec<StoredUser>> {

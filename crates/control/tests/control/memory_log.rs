@@ -19,6 +19,8 @@ pub(crate) struct MemoryLog {
     leaves: Mutex<Vec<Event>>,
     /// What stands at these positions instead.
     attempts: Mutex<BTreeMap<u64, String>>,
+    /// What lies at these positions for whoever reads, and was never signed.
+    overwritten: Mutex<BTreeMap<u64, String>>,
     pub(crate) broken: AtomicBool,
     /// Takes nothing more, and can still be read.
     pub(crate) full: AtomicBool,
@@ -41,6 +43,24 @@ impl MemoryLog {
         let position = leaves.len() as u64 - 1;
         self.attempts.lock().unwrap().insert(position, json);
         position
+    }
+
+    /// Somebody writes this over an entry.
+    pub(crate) fn overwrite(&self, position: u64, json: String) {
+        self.overwritten.lock().unwrap().insert(position, json);
+    }
+
+    /// The entries from `from` on as they were signed.
+    pub(crate) fn signed(&self, from: u64, limit: usize) -> Vec<LogEntry> {
+        let leaves = self.leaves.lock().unwrap();
+        let numbered = leaves.iter().zip(0_u64..).filter(|(_, position)| *position >= from);
+        let attempts = self.attempts.lock().unwrap();
+        let entry = |(event, position)| {
+            let attempt = attempts.get(&position).cloned();
+            let json = attempt.unwrap_or_else(|| serde_json::to_string(event).unwrap());
+            LogEntry { position, json }
+        };
+        numbered.take(limit).map(entry).collect()
     }
 
     fn check(&self) -> Result<(), LogUnavailable> {
@@ -71,15 +91,14 @@ impl EventLog for MemoryLog {
 
     async fn entries(&self, from: u64, limit: usize) -> Result<Vec<LogEntry>, LogUnavailable> {
         self.check()?;
-        let leaves = self.leaves.lock().unwrap();
-        let numbered = leaves.iter().zip(0_u64..).filter(|(_, position)| *position >= from);
-        let attempts = self.attempts.lock().unwrap();
-        let entry = |(event, position)| {
-            let attempt = attempts.get(&position).cloned();
-            let json = attempt.unwrap_or_else(|| serde_json::to_string(event).unwrap());
-            LogEntry { position, json }
-        };
-        Ok(numbered.take(limit).map(entry).collect())
+        let mut entries = self.signed(from, limit);
+        let overwritten = self.overwritten.lock().unwrap();
+        for entry in &mut entries {
+            if let Some(json) = overwritten.get(&entry.position) {
+                entry.json.clone_from(json);
+            }
+        }
+        Ok(entries)
     }
 
     async fn file(&self, path: &str) -> Result<Option<Vec<u8>>, LogUnavailable> {

@@ -10,7 +10,7 @@ use jiff::SignedDuration;
 use portcullis_control::{
     ControlError, OpContext,
     keeping::{KeptSegment, NotRemoved, RecordKeeper, Retention},
-    ports::{EventLog, LogEntry, LogUnavailable},
+    ports::{LogEntry, LogUnavailable},
 };
 use portcullis_model::{EventType, HoldScope, RemovalNote, RemovedRange, RequestId};
 use portcullis_store::{Change, ContentChange, Store, StoredContent};
@@ -21,19 +21,21 @@ use crate::{
 };
 
 /// Entries of a segment here.
-const SEGMENT: u64 = 8;
+pub(crate) const SEGMENT: u64 = 8;
 const DAYS: i64 = 400;
 
 #[derive(Debug)]
-struct Keeper {
+pub(crate) struct Keeper {
     log: Arc<MemoryLog>,
-    removed: Mutex<Vec<RemovedRange>>,
+    pub(crate) removed: Mutex<Vec<RemovedRange>>,
     /// The records that it was asked to do, in their order.
     asked: Mutex<Vec<u64>>,
     fails: AtomicBool,
     unshipped: AtomicBool,
     /// The first segment is not what was signed.
     overwritten: AtomicBool,
+    /// No single entry can be read.
+    unread: AtomicBool,
     /// Something is gone that no record speaks of.
     unexplained: AtomicBool,
     /// And it said so.
@@ -55,7 +57,13 @@ impl RecordKeeper for Keeper {
         if from < SEGMENT && self.overwritten.load(Ordering::SeqCst) {
             return Err(LogUnavailable);
         }
-        self.log.entries(from, usize::try_from(count).unwrap()).await
+        Ok(self.log.signed(from, usize::try_from(count).unwrap()))
+    }
+
+    async fn entry(&self, position: u64) -> Result<LogEntry, LogUnavailable> {
+        let unread = self.unread.load(Ordering::SeqCst);
+        let entry = self.log.signed(position, 1).pop();
+        entry.filter(|_| !unread).ok_or(LogUnavailable)
     }
 
     async fn removed(&self) -> Result<Vec<RemovedRange>, LogUnavailable> {
@@ -81,12 +89,8 @@ impl RecordKeeper for Keeper {
     }
 }
 
-/// A world whose record of today has two segments and more, and that keeps it for 400 days.
-async fn old_world() -> (World, Arc<Keeper>) {
-    let mut world = World::new().await;
-    while world.log.events().len() < 2 * usize::try_from(SEGMENT).unwrap() {
-        world.sign_in("ana", &["engineering"]).await;
-    }
+/// What keeps the record of `world` for 400 days, from its next start on.
+pub(crate) fn keeps(world: &mut World) -> Arc<Keeper> {
     let keeper = Arc::new(Keeper {
         log: Arc::clone(&world.log),
         removed: Mutex::default(),
@@ -94,6 +98,7 @@ async fn old_world() -> (World, Arc<Keeper>) {
         fails: AtomicBool::new(false),
         unshipped: AtomicBool::new(false),
         overwritten: AtomicBool::new(false),
+        unread: AtomicBool::new(false),
         unexplained: AtomicBool::new(false),
         refused: AtomicBool::new(false),
     });
@@ -102,7 +107,19 @@ async fn old_world() -> (World, Arc<Keeper>) {
         policy: "400d".into(),
         keeper: Arc::clone(&keeper) as Arc<dyn RecordKeeper>,
     });
+    keeper
+}
+
+/// A world whose record of today has two segments and more, and that keeps it for 400 days.
+async fn old_world() -> (World, Arc<Keeper>) {
+    let mut world = World::new().await;
+    while world.log.events().len() < 2 * usize::try_from(SEGMENT).unwrap() {
+        world.sign_in("ana", &["engineering"]).await;
+    }
+    let keeper = keeps(&mut world);
     world.restart(POLICIES).await;
+    // The store follows the record up to here: later starts read what comes behind it.
+    world.control().holding(0..0).await.unwrap();
     assert_eq!(world.log.count(EventType::RecordRemoved), 0, "it is of today");
     world.wait(SignedDuration::from_hours((DAYS + 1) * 24));
     (world, keeper)
@@ -256,4 +273,33 @@ async fn nothing_goes_while_a_gap_is_not_explained() {
     world.restart(POLICIES).await;
     settled(&world, &keeper).await;
     assert_eq!(world.log.count(EventType::RecordRemoved), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_forgotten_is_what_was_signed_and_not_what_lies_there() {
+    let (mut world, keeper) = old_world().await;
+    keeper.unread.store(true, Ordering::SeqCst);
+    world.restart(POLICIES).await;
+    world.until(|world| world.log.count(EventType::RecordRemoved) == 1).await;
+    let events = world.log.events();
+    let at = events.iter().position(|event| event.kind == EventType::RecordRemoved).unwrap();
+    let mut forged = events[at].clone();
+    let signed = forged.removal.as_ref().unwrap().now.last().unwrap().to;
+    let kept = events[usize::try_from(signed).unwrap()].id;
+    assert!(world.kept().place_of_event(kept).await.unwrap().is_some());
+    // Whoever can write files has all of it forgotten by what was to be removed.
+    for range in &mut forged.removal.as_mut().unwrap().now {
+        range.to = at as u64;
+    }
+    world.log.overwrite(at as u64, serde_json::to_string(&forged).unwrap());
+    keeper.unread.store(false, Ordering::SeqCst);
+    world.crash().await;
+    settled(&world, &keeper).await;
+    let begun = std::time::Instant::now();
+    while world.kept().removal_under_way().await.unwrap().is_some() {
+        assert!(begun.elapsed().as_secs() < 30, "it is not done");
+        moment().await;
+    }
+    assert_eq!(world.kept().place_of_event(events[0].id).await.unwrap(), None);
+    assert_eq!(world.kept().place_of_event(kept).await.unwrap(), Some(signed));
 }

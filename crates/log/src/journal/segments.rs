@@ -113,24 +113,22 @@ impl Segments {
     /// Starts a file at `base`, which the next bytes go to: a spare one, or a new one.
     pub(crate) fn add(&self, base: u64) -> Result<Arc<File>, LogError> {
         let path = self.directory.join(format!("{base:020}{SUFFIX}"));
-        let file = match self.take_spare() {
+        let file = if let Some(spare) = self.take_spare() {
             // Under its old name it would hold nothing that anybody reads: its frames are in the log,
             // and new ones are of other positions.
-            Some(spare) => match fs::rename(&spare.path, &path) {
+            match fs::rename(&spare.path, &path) {
                 Ok(()) => spare.file,
                 Err(source) => {
                     let error = LogError::io("rename", &spare.path, source);
                     self.spares.lock().unwrap_or_else(PoisonError::into_inner).push(spare);
                     return Err(error);
                 }
-            },
-            None => {
-                let created =
-                    OpenOptions::new().read(true).write(true).create_new(true).open(&path);
-                let file = created.map_err(|source| LogError::io("create", &path, source))?;
-                reserve(&file);
-                Arc::new(file)
             }
+        } else {
+            let created = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
+            let file = created.map_err(|source| LogError::io("create", &path, source))?;
+            reserve(&file);
+            Arc::new(file)
         };
         self.lock().push(Segment { base, file: Arc::clone(&file), path, named: false });
         Ok(file)

@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 
 pub use self::rotation::Rotated;
 use crate::{
-    CoreJournal, Health, Keys, LogError,
+    CoreJournal, Health, Keys, LogError, Reader,
     give_way::give_way,
     journal::{SyncHandle, SyncThread, segments::Segments},
     keeper::Keeper,
@@ -90,6 +90,10 @@ impl Log {
             sync: sync.handle(),
             journals: Arc::new(Journals { layout: layout.clone(), positions: positions.into() }),
         };
+        // The keeper goes on behind what is gone: by a note from before it would look for what is not there.
+        if let Err(error) = Reader::open(layout.log())?.removed_mended(&keys) {
+            tracing::error!(%error, "a part of the record is missing");
+        }
         let quota = Quota::new(&layout, options.most);
         let keeper = Keeper::start(&layout.log(), quota, handle.health())?;
         Ok(Self {

@@ -214,3 +214,47 @@ fn f04_an_erring_forbid_denies_control_actions_too() {
     assert!(allowed(0));
     assert!(!allowed(1));
 }
+
+#[test]
+fn whom_no_head_admits_is_not_allowed() {
+    let snapshot = snapshot(POLICIES);
+    let (service, request) = ("payments".parse().unwrap(), request(1));
+    let waited = SignedDuration::from_hours(1);
+    let on = [
+        (ControlAction::Review, ControlResource::AccessRequest { request: &request, waited }),
+        (ControlAction::Revoke, ControlResource::Service(&service)),
+        (ControlAction::ViewAudit, ControlResource::System),
+        (ControlAction::Administer, ControlResource::System),
+    ];
+    let at = ControlContext {
+        now: now(),
+        source: None,
+        auth_method: "sign_in",
+        auth_age: SignedDuration::ZERO,
+    };
+    let mut admitted = Vec::new();
+    for (action, on) in on {
+        let admitting = snapshot.admitting(action, on);
+        for group in ["leads", "managers", "auditors", "engineering"] {
+            let somebody = person("lea", &[group]);
+            let may = admitting.may_admit(&somebody);
+            if may {
+                admitted.push((action.as_str(), group));
+            }
+            let allowed =
+                snapshot.allows(&Subject::new(Arc::new(somebody)), action, on, &at).allowed;
+            assert!(may || !allowed, "{} {group}", action.as_str());
+        }
+    }
+    // A condition is not looked at: auditors stand in one.
+    let expected = [
+        ("review", "leads"),
+        ("review", "managers"),
+        ("revoke", "leads"),
+        ("viewAudit", "leads"),
+        ("viewAudit", "managers"),
+        ("viewAudit", "auditors"),
+        ("viewAudit", "engineering"),
+    ];
+    assert_eq!(admitted, expected);
+}

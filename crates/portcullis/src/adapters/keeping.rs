@@ -62,7 +62,7 @@ impl RecordKeeper for KeptRecord {
 
     async fn removed(&self) -> Result<Vec<RemovedRange>, LogUnavailable> {
         let keys = self.keys.clone();
-        let removed = self.read(move |reader| reader.removed_as_signed(&keys)).await;
+        let removed = self.read(move |reader| reader.removed_mended(&keys)).await;
         let removed = removed.map_err(|why| unavailable(&why))?;
         Ok(removed.map(|removed| removed.note.removed).unwrap_or_default())
     }
@@ -72,6 +72,13 @@ impl RecordKeeper for KeptRecord {
         let read = self.read(move |reader| reader.entries_as_signed(from, count, &keys)).await;
         let read = read.map_err(|why| unavailable(&why))?;
         Ok(read.into_iter().map(|Entry { seq, json }| LogEntry { position: seq, json }).collect())
+    }
+
+    async fn entry(&self, position: u64) -> Result<LogEntry, LogUnavailable> {
+        let keys = self.keys.clone();
+        let read = self.read(move |reader| reader.entry_as_signed(position, &keys)).await;
+        let Entry { seq, json } = read.map_err(|why| unavailable(&why))?;
+        Ok(LogEntry { position: seq, json })
     }
 
     async fn digest(&self, from: u64, to: u64) -> Result<String, LogUnavailable> {
@@ -86,6 +93,7 @@ impl RecordKeeper for KeptRecord {
         // Here first: whoever makes a copy anew goes by what is there.
         let keys = self.keys.clone();
         let removed = self.read(move |reader| {
+            reader.removed_mended(&keys)?;
             let removed = reader.removal_as_signed(position, &keys)?;
             reader.remove(position)?;
             Ok(removed)

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::Result;
 use portcullis_control::Control;
+use portcullis_model::BundleDigest;
 use portcullis_policy::LoadError;
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -15,6 +16,7 @@ use tokio::task::JoinHandle;
 use super::{
     certificates::Upstreams,
     geo::{Geo, Opened},
+    policy_tests,
     watch_files::{Cause, Sources, Watch},
 };
 use crate::{
@@ -22,16 +24,19 @@ use crate::{
     config::{self, Config, Loaded},
 };
 
-/// Starts to watch what `loaded` was read from, and reloads when it changes. Needs a runtime.
+/// Starts to watch what `loaded` was read from, and reloads when it changes; its bundle has the digest beside it.
+/// Needs a runtime.
 pub(super) fn start(
     path: PathBuf,
-    loaded: &Loaded,
+    (loaded, first): (&Loaded, BundleDigest),
     control: Arc<Control>,
     beside: (Arc<Upstreams>, Arc<Geo>),
 ) -> Result<JoinHandle<()>> {
     let mut watch = Watch::start(&sources(&path, loaded))?;
     let running = fixed(&loaded.config);
+    let tests = loaded.policy_tests.clone();
     Ok(tokio::spawn(async move {
+        policy_tests::run(&control, &first, tests).await;
         loop {
             let cause = watch.next().await;
             let (from, given) = (path.clone(), beside.clone());
@@ -49,7 +54,10 @@ pub(super) fn start(
                     if let Some(first) = opened.take_if(|_| !beside.1.is_there()) {
                         beside.1.commit(first);
                     }
+                    let tests = checked.loaded.policy_tests.clone();
+                    let digest = checked.bundle.digest().clone();
                     let in_force = activate(&control, checked, cause).await;
+                    policy_tests::run(&control, &digest, tests).await;
                     if let Some(opened) = opened.filter(|_| in_force) {
                         beside.1.commit(opened);
                     }

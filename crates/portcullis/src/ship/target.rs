@@ -10,16 +10,20 @@ use std::{
 
 use anyhow::{Context, Result};
 use object_store::{
-    ClientOptions, Error, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig,
+    ClientOptions, Error, ObjectStore, ObjectStoreExt, PutMode, PutPayload, RetryConfig,
     aws::AmazonS3Builder,
     client::{HttpError, HttpErrorKind},
     path::Path as Key,
 };
 
+use sha2::{Digest, Sha256};
+
 use crate::config::{S3, Ship, ShipTo};
 
 /// The most that one file may take on its way: a sealed segment is a few megabytes.
 const SLOWEST: Duration = Duration::from_mins(2);
+
+const NOT_IMPLEMENTED: &str = "501";
 
 /// One place.
 #[derive(Debug)]
@@ -45,9 +49,7 @@ pub(crate) enum TargetError {
 /// An error without what the other side wrote.
 fn reason(error: &Error) -> String {
     let text = error.to_string();
-    let status = text.split_once("status code: ").and_then(|(_, rest)| rest.get(..3));
-    let status = status.filter(|status| status.bytes().all(|byte| byte.is_ascii_digit()));
-    if let Some(status) = status {
+    if let Some(status) = status(&text) {
         return format!("the store answers {status}");
     }
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
@@ -70,6 +72,12 @@ fn reason(error: &Error) -> String {
         _ => "the request failed",
     }
     .to_owned()
+}
+
+/// What the store answered, as far as its client says.
+fn status(text: &str) -> Option<&str> {
+    let status = text.split_once("status code: ").and_then(|(_, rest)| rest.get(..3));
+    status.filter(|status| status.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 impl Target {
@@ -97,6 +105,29 @@ impl Target {
             Self::Bucket { store, prefix } => {
                 let put = store.put(&key(prefix, name), PutPayload::from(bytes)).await;
                 put.map(drop).map_err(|source| TargetError::Bucket { doing: "put", source })
+            }
+        }
+    }
+
+    /// Puts a file there if none has its name; of many who do so at once, one does. Whether this one did.
+    pub(crate) async fn create(&self, name: &str, bytes: Vec<u8>) -> Result<bool, TargetError> {
+        match self {
+            Self::Folder(folder) => {
+                on_disk(folder, name, move |root, path| create(root, path, &bytes)).await
+            }
+            Self::Bucket { store, prefix } => {
+                let (key, bytes) = (key(prefix, name), PutPayload::from(bytes));
+                match store.put_opts(&key, bytes.clone(), PutMode::Create.into()).await {
+                    Ok(_) => Ok(true),
+                    Err(Error::AlreadyExists { .. }) => Ok(false),
+                    // It knows of no conditions: whoever puts it last has it, and all of them look again.
+                    Err(error) if status(&error.to_string()) == Some(NOT_IMPLEMENTED) => {
+                        let put = store.put(&key, bytes).await;
+                        put.map(|_| true)
+                            .map_err(|source| TargetError::Bucket { doing: "put", source })
+                    }
+                    Err(source) => Err(TargetError::Bucket { doing: "put", source }),
+                }
             }
         }
     }
@@ -200,6 +231,26 @@ fn write(root: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::File::open(parent)?.sync_all()
 }
 
+/// A link to a whole file is made or not: nobody sees a part of it, and nobody's is replaced.
+fn create(root: &Path, path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    let parent = path.parent().unwrap_or(root);
+    make(root, parent)?;
+    // Another's is another file: each has its own content.
+    let digest = Sha256::digest(bytes);
+    let named = digest.iter().take(8).fold(String::new(), |name, byte| format!("{name}{byte:02x}"));
+    let scratch = path.with_added_extension(named);
+    let mut file = fs::File::create(&scratch)?;
+    file.write_all(bytes)?;
+    file.sync_data()?;
+    let linked = fs::hard_link(&scratch, path);
+    fs::remove_file(&scratch)?;
+    match linked {
+        Ok(()) => fs::File::open(parent)?.sync_all().map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Makes `folder` below `root`, each name on the way durable.
 fn make(root: &Path, folder: &Path) -> io::Result<()> {
     if folder == root || folder.is_dir() {
@@ -230,7 +281,29 @@ mod tests {
         let target = Target::Folder(root);
         target.put("tile/0/x001/002", vec![1]).await.unwrap();
         assert_eq!(target.get("tile/0/x001/002").await.unwrap(), Some(vec![1]));
+        assert!(!target.create("tile/0/x001/002", vec![2]).await.unwrap(), "it is there");
+        assert_eq!(target.get("tile/0/x001/002").await.unwrap(), Some(vec![1]));
         target.remove("tile/0/x001/002").await.unwrap();
         assert_eq!(target.get("tile/0/x001/002").await.unwrap(), None);
+    }
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn of_many_who_create_a_file_at_once_one_does() {
+        let home = tempfile::tempdir().unwrap();
+        for round in 0..20 {
+            let name = format!("copy/{round}");
+            let creating = (0..8_u8).map(|n| {
+                let target = Target::Folder(home.path().to_owned());
+                let name = name.clone();
+                tokio::spawn(async move { target.create(&name, vec![n; 64]).await.unwrap() })
+            });
+            let creating: Vec<_> = creating.collect();
+            let mut created = Vec::new();
+            for (n, one) in (0..8_u8).zip(creating) {
+                created.extend(one.await.unwrap().then_some(n));
+            }
+            let there = std::fs::read(home.path().join(&name)).unwrap();
+            assert_eq!((created.len(), there), (1, vec![created[0]; 64]));
+        }
+        assert_eq!(std::fs::read_dir(home.path().join("copy")).unwrap().count(), 20);
     }
 }

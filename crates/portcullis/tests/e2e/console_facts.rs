@@ -122,6 +122,47 @@ fn policies_explain_themselves_and_show_what_changed() {
     assert_eq!(console.page("/policies/99").status, 404);
 }
 
+/// One is right, and one is not.
+const TESTS: &str = r#"
+principals:
+  ana: {type: User, id: "corp:ana", groups: [staff]}
+  eve: {type: User, id: "corp:eve", groups: []}
+cases:
+  - {name: staff look at the desk, principal: ana, operation: desk.GET, expect: permit}
+  - {name: "strangers do, <b>too</b>", principal: eve, operation: desk.GET, expect: permit}
+"#;
+
+#[test]
+fn what_the_tests_beside_the_policies_found_is_on_their_page() {
+    let mut console = Console::open(RIGHTS);
+    let until = |console: &mut Console, word: &str| {
+        let begun = std::time::Instant::now();
+        loop {
+            let page = console.page("/policies").text();
+            if page.contains(word) {
+                return page;
+            }
+            assert!(begun.elapsed() < std::time::Duration::from_secs(30), "{word}: {page}");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    };
+    until(&mut console, "No tests stand beside the policies");
+    console.desk.house.write_policy("desk.test.yaml", TESTS);
+    let page = until(&mut console, "1 of 2 tests fail");
+    assert!(page.contains("strangers do, &lt;b&gt;too&lt;/b&gt;"), "{page}");
+    assert!(page.contains("desk.test.yaml</bdi>:7"), "{page}");
+    let right = TESTS.replace(
+        "eve, operation: desk.GET, expect: permit",
+        "eve, operation: desk.GET, expect: deny",
+    );
+    console.desk.house.write_policy("desk.test.yaml", &right);
+    until(&mut console, "2 tests pass");
+    console.desk.house.write_policy("desk.test.yaml", "cases: [{}]");
+    until(&mut console, "missing field");
+    let page = Console::open("").page("/policies").text();
+    assert!(!page.contains("Tests of these policies"), "for those who may read policies: {page}");
+}
+
 #[test]
 fn the_system_says_how_it_is_to_those_who_may_know() {
     let mut console = Console::open(RIGHTS);

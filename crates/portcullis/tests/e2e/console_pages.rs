@@ -13,7 +13,7 @@ use crate::{
     browser::{Browser, TYPED, form_token},
     chromium,
     desk::CONTROL,
-    payments::{Payments, ana, ben, grant, id, lea, sam},
+    payments::{self, Payments, ana, ben, grant, id, lea, sam},
     people::Person,
     streams::ticking_upstream,
     upstream::Upstream,
@@ -33,6 +33,16 @@ permit (principal is User in Group::"leads", action == Action::"manageIncident",
 
 @id("sse.revokers")
 permit (principal is User in Group::"leads", action in [Action::"revoke", Action::"viewConnections"], resource == Service::"sse");
+"#;
+
+/// Two tests of policies, of which one is wrong.
+const TESTS: &str = r#"
+principals:
+  ana: {type: User, id: "corp:ana", groups: [oncall, engineering]}
+  ben: {type: User, id: "corp:ben", groups: [engineering]}
+cases:
+  - {name: who is on call looks at refunds, principal: ana, operation: payments.listRefunds, expect: permit}
+  - {name: engineers look at refunds, principal: ben, operation: payments.listRefunds, expect: permit}
 "#;
 
 /// A house where something has happened, and a connection is open.
@@ -84,7 +94,12 @@ impl Busy {
                 "name: sse\nhosts: [sse.example.com]\nupstream: {{instances: {{i-1: \"http://{}\"}}}}",
                 ticking_upstream()
             );
-            plan.service(&service).policy("more.cedar", POLICIES)
+            let by_policy = "@reviews(\"0\") @max_duration(\"30m\")";
+            let kept = format!("@record(\"headers,body\") {by_policy}");
+            plan.service(&service)
+                .policy("more.cedar", POLICIES)
+                .policy("payments.cedar", &payments::POLICIES.replace(by_policy, &kept))
+                .policy("payments.test.yaml", TESTS)
         });
         let (ana, ben, lea) =
             (payments.enter(&ana()), payments.enter(&ben()), payments.enter(&lea()));
@@ -118,6 +133,7 @@ impl Busy {
         let named = vec![
             format!("/record/{seq}"),
             format!("/record/{seq}/proof"),
+            format!("/record/{seq}/content"),
             format!("/record?access_request={}", id(&pending)),
             format!("/live/connections/{connection}"),
             "/services/payments".to_owned(),

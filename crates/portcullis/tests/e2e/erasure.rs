@@ -11,6 +11,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
+    browser::Browser,
     payments::{POLICIES, Payments, Visitor, ana, grant, sam},
     people::Person,
     shop::Shop,
@@ -294,4 +295,37 @@ permit (principal is User in Group::"auditors", action == Action::"viewAudit", r
     assert_eq!(header("authorization"), None, "the one that was used is not sent on");
     assert!(content["body"]["text"].as_str().unwrap().contains("A-7"), "{content:#}");
     assert_eq!(content["body"]["masked"], json!(["pii"]));
+}
+
+#[test]
+fn what_was_kept_is_looked_at_on_the_page_of_its_entry_until_it_is_erased() {
+    let payments = open();
+    let (ana, max) = (payments.enter(&ana()), payments.enter(&max()));
+    let (_, event) = refund(&payments, &ana, PERSONAL);
+    let control = format!("http://{}", payments.house.control);
+    let look = |person: &Person, path: &str| {
+        payments.house.people.browsers().seat(person);
+        let mut browser = Browser::new(&payments.house);
+        browser.open(&format!("{control}/sign-in?page={path}"))
+    };
+    let seq = event["seq"].as_u64().unwrap();
+    let page = format!("/record/{seq}/content");
+    let entry = look(&sam(), &format!("/record/{seq}")).text();
+    assert!(entry.contains(&format!("href=\"{page}\"")) && !entry.contains(PERSONAL), "{entry}");
+    let kept = look(&sam(), &page);
+    assert_eq!(kept.status, 200, "{}", kept.text());
+    assert!(kept.text().contains(PERSONAL) && kept.text().contains("application/json"));
+    payments.event("record_read", |event| {
+        event["detail"].as_str().is_some_and(|what| what.contains("content"))
+            && event["principal"]["id"] == "corp:sam"
+    });
+    assert_eq!(look(&crate::payments::ana(), &page).status, 403);
+    let other = payments.event("grant_started", |_| true)["seq"].as_u64().unwrap();
+    assert_eq!(look(&sam(), &format!("/record/{other}/content")).status, 404);
+    let erase = format!("/v1/audit/contents/{seq}/erase");
+    let erased = max.call("POST", &erase, Some(json!({"reason": "she asked <b>us</b>"})));
+    assert_eq!(erased.status, 200, "{}", erased.text());
+    let gone = look(&sam(), &page).text();
+    assert!(gone.contains("It was erased") && gone.contains("she asked &lt;b&gt;us&lt;/b&gt;"));
+    assert!(!gone.contains(PERSONAL), "{gone}");
 }

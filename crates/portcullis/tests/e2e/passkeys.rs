@@ -1,7 +1,11 @@
 //! Passkeys for reviewing: by authenticators in software (Yubico's `fido2`) that lie on request, and by
 //! Chromium with its virtual one.
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use portcullis_testkit::Process;
 use serde_json::{Value, json};
@@ -368,4 +372,55 @@ fn chromium_registers_and_signs_on_a_page_of_control() {
     chromium.command(json!({"do": "goto", "url": elsewhere}));
     let other = chromium.does("get", "", &options, &json!({}));
     assert!(other["error"].as_str().unwrap().contains("SecurityError"), "{other:#}");
+}
+
+#[test]
+fn a_review_on_the_console_is_signed_with_a_passkey_registered_there() {
+    let payments = open();
+    let Some(mut chromium) = Authenticator::chromium(&payments) else { return };
+    let ben = payments.enter(&ben());
+    let request = asked(&ben, 1);
+    payments.house.people.browsers().seat(&lea());
+    let at = |path: &str| json!({"do": "goto", "url": format!("{}{path}", origin(&payments))});
+    let page = format!("/requests/{}", id(&request));
+    let press =
+        |button: &str, until: &str| json!({"do": "press", "button": button, "until": until});
+    let pictures = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../screenshots");
+    std::fs::create_dir_all(&pictures).unwrap();
+    let picture = |name: &str, width: u32| {
+        let file = pictures.join(format!("{name}-{width}.png"));
+        json!({"do": "picture", "file": file, "width": width})
+    };
+    let says = |answer: Value, words: &[&str]| {
+        let text = answer["text"].as_str().unwrap_or_else(|| panic!("{answer:#}"));
+        assert!(words.iter().all(|word| text.contains(word)), "{words:?}: {text}");
+    };
+    says(chromium.command(at("/sign-in?page=/review")), &["refunds stuck", "takes your passkey"]);
+    chromium.command(at(&page));
+    let none = chromium.command(press("Approve", "Nothing has been answered"));
+    says(none, &["you have none yet", "Register a passkey"]);
+    chromium.command(at("/me"));
+    chromium.command(json!({"do": "fill", "field": "name", "text": "lea's laptop"}));
+    let made = chromium.command(press("Register a passkey", "The passkey is registered"));
+    says(made, &["lea's laptop"]);
+    chromium.command(at(&page));
+    chromium.command(json!({"do": "fill", "field": "note", "text": "fine by me"}));
+    let signing = chromium.command(press("Approve", "What is signed, word for word"));
+    says(signing, &["You approve:", "payments.createRefund", "fine by me", id(&request)]);
+    for width in [390, 1440] {
+        chromium.command(picture("sign", width));
+    }
+    // Somebody else's finger: nothing is answered, and the page says so.
+    chromium.command(json!({"do": "verify", "user": false}));
+    chromium.command(press("Sign with my passkey", "The passkey did not sign"));
+    assert_eq!(ben.refund(1).status, 403);
+    chromium.command(json!({"do": "verify", "user": true}));
+    let approved = chromium.command(press("Sign with my passkey", "Your answer is on record"));
+    says(approved, &["signed with a passkey", "fine by me"]);
+    assert_eq!(ben.refund(1).status, 200);
+    let event = payments.event("reviewed", |event| event["access_request"] == request["id"]);
+    let said = Authenticator::software(&payments)
+        .command(json!({"do": "audit", "proof": event["passkey"]}));
+    assert_eq!(said["statement"]["decision"], "approve", "{said:#}");
+    assert_eq!(said["statement"]["note"], "fine by me", "{said:#}");
 }

@@ -29,7 +29,33 @@ struct Old {
     copy: tempfile::TempDir,
 }
 
+/// What makes up the store while nothing runs.
+const STORE: [&str; 3] = ["portcullis.db", "portcullis.db-wal", "portcullis.db-shm"];
+
 impl Old {
+    /// Copies the store while nothing runs, and goes on.
+    fn copied_store(mut self) -> (Self, tempfile::TempDir) {
+        self.payments.house.kill();
+        let kept = tempfile::tempdir().unwrap();
+        for name in STORE {
+            let file = self.payments.house.dir().join(name);
+            let _absent = fs::copy(file, kept.path().join(name));
+        }
+        self.payments.house.restart();
+        (self, kept)
+    }
+
+    /// Ends it and puts the store back.
+    fn set_back(mut self, kept: &Path) -> Self {
+        self.payments.house.kill();
+        for name in STORE {
+            let file = self.payments.house.dir().join(name);
+            let _absent = fs::remove_file(&file);
+            let _absent = fs::copy(kept.join(name), file);
+        }
+        self
+    }
+
     /// A house with a long past, which keeps it all so far.
     fn open() -> Self {
         let mut payments = Payments::furnished(Upstream::start(), |plan| {
@@ -91,7 +117,7 @@ impl Old {
 
 #[test]
 fn old_segments_go_when_nobody_holds_them_and_the_rest_proves_itself() {
-    let old = Old::open();
+    let (old, before) = Old::open().copied_store();
     let house = &old.payments.house;
     let admin = house.sign_in(&Person::new("adm", &["admins"]));
     for (home, token) in [("admin", &admin), ("ana", &house.sign_in(&ana()))] {
@@ -111,8 +137,11 @@ fn old_segments_go_when_nobody_holds_them_and_the_rest_proves_itself() {
     assert!(placed["detail"].as_str().unwrap().ends_with("case 7"), "{placed:#}");
     eventually("the copy has both segments", || old.has(0).1 && old.has(1).1);
 
-    let old = old.keeps("forever", "400d").restarted();
+    // The store goes back to before the hold was placed: what holds is on record.
+    let old = old.set_back(before.path()).keeps("forever", "400d").restarted();
     let house = &old.payments.house;
+    let admin = house.sign_in(&Person::new("adm", &["admins"]));
+    house.profile("admin", &admin);
     eventually("the hold keeps the old segment", || {
         house.log().contains("a legal hold keeps entries that are old enough to go")
     });
@@ -136,6 +165,8 @@ fn old_segments_go_when_nobody_holds_them_and_the_rest_proves_itself() {
     what_is_gone_is_not_found(&old);
     what_an_attacker_deletes_is_found(&old);
 
+    let older = fs::read(old.log().join("removed")).unwrap();
+
     // A year and more later the first goes, too, and the newest record speaks for both.
     house.set_clock("+401d");
     let old = old.restarted();
@@ -143,14 +174,22 @@ fn old_segments_go_when_nobody_holds_them_and_the_rest_proves_itself() {
     let said = "entries 0 to 131071 were removed by retention of 400d at ";
     old.verified(&old.log(), said);
     old.verified(old.copy.path(), said);
-    // Nobody depends on the beginning: neither a start, nor an index that is made anew.
-    let mut old = old;
+    nobody_depends_on_the_beginning(old, &older, said);
+}
+
+/// Neither a start, nor an index that is made anew. And what was put back from before is read from the record again.
+fn nobody_depends_on_the_beginning(mut old: Old, older: &[u8], said: &str) {
     old.payments.house.kill();
     fs::remove_file(old.payments.house.dir().join("audit/index.db")).unwrap();
     fs::remove_file(old.payments.house.dir().join("audit/shipped")).unwrap();
+    let newest = fs::read(old.log().join("removed")).unwrap();
+    fs::write(old.log().join("removed"), older).unwrap();
     let old = old.restarted();
     old.verified(&old.log(), said);
     old.verified(old.copy.path(), said);
+    eventually("the newest removal is known again", || {
+        older != newest && fs::read(old.log().join("removed")).unwrap() == newest
+    });
     eventually("it is indexed again", || old.payments.house.dir().join("audit/index.db").exists());
 }
 

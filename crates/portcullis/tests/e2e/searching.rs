@@ -205,15 +205,15 @@ fn the_command_line_searches_and_exports() {
         assert!(code == Some(2), "{wrong:?}: {said}");
     }
 
-    // Both exports have what a search finds; the export itself is not in it.
+    // All exports have what a search finds; the export itself is not in it.
     let dir = payments.house.dir();
     let expected = search(&sam, "principal=corp:ana");
-    for format in ["json", "csv"] {
+    for format in ["json", "csv", "parquet"] {
         let file = dir.join(format!("ana.{format}"));
         let to = file.to_str().unwrap();
         let (code, said) = say(&["export", "--who", "corp:ana", "--format", format, "--to", to]);
         assert!(code == Some(0) && said.contains("bytes are in"), "{said}");
-        let mut rows = read(format, to);
+        let mut rows = read(&[format, to]);
         for row in rows.as_array_mut().unwrap() {
             let cell = row.as_object_mut().unwrap().remove("cell");
             let is_ask = cell.is_some() && row["type"] == "access_requested";
@@ -223,6 +223,9 @@ fn the_command_line_searches_and_exports() {
         let detail = format!("export of events principal=corp:ana as {format}");
         payments.event("record_read", |event| event["detail"] == detail.as_str());
     }
+    let [table, other] = ["ana.parquet", "ana.csv"].map(|name| dir.join(name));
+    let same = read(&["same", table.to_str().unwrap(), other.to_str().unwrap()]);
+    assert_eq!(same, expected.len());
     let to = dir.join("refused.csv");
     let arguments = ["audit", "export", "--format", "csv", "--to", to.to_str().unwrap()];
     let (code, said) = payments.house.says("ana", &arguments);
@@ -233,9 +236,9 @@ fn the_command_line_searches_and_exports() {
 }
 
 /// What Python finds in an export.
-fn read(format: &str, file: &str) -> Value {
+fn read(arguments: &[&str]) -> Value {
     let (python, script) = script("exported_record.py");
-    let output = Command::new(python).arg(script).args([format, file]).output().unwrap();
+    let output = Command::new(python).arg(script).args(arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }

@@ -3,31 +3,22 @@
 //! `PORTCULLIS_EVENTS` says how long, 6,000 if absent; what was measured is printed (`--show-output`). At ten million
 //! it is the promise: 200 ms for 95 of 100 selective questions.
 
+#[path = "../../examples/past/events.rs"]
+mod events;
+
 use std::{
     fmt::Write as _,
     fs,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use jiff::{SignedDuration, Timestamp};
-use portcullis_log::{CoreJournal, Log, LogOptions};
-use portcullis_model::{
-    Attempt, BundleDigest, BundleStamp, ClassName, Clock, Entropy, GrantId, InstanceName,
-    OperationName, Outcome, PolicyId, PrincipalId, PrincipalKind, RecordLevel, RequestId, Revealed,
-    ServiceName,
-};
 use portcullis_store::index::Index;
 
 use crate::payments::{Payments, Visitor, sam};
+pub(crate) use events::grant;
+use events::{OPERATIONS, PEOPLE, Past, mixed};
 
-const PEOPLE: u64 = 5_000;
-const OPERATIONS: [&str; 4] = [
-    "payments.listRefunds",
-    "payments.getRefund",
-    "payments.createRefund",
-    "payments.createPayout",
-];
 /// Events of one second.
 const PACE: u64 = 200;
 
@@ -35,127 +26,27 @@ fn wanted() -> u64 {
     std::env::var("PORTCULLIS_EVENTS").ok().and_then(|n| n.parse().ok()).unwrap_or(6_000)
 }
 
-#[derive(Debug)]
-struct Fixed;
-
-impl Clock for Fixed {
-    fn now(&self) -> Timestamp {
-        at(0)
-    }
-}
-
-impl Entropy for Fixed {
-    fn fill(&self, bytes: &mut [u8]) {
-        bytes.fill(7);
-    }
+fn past(count: u64) -> Past {
+    let start = "2025-01-01T00:00:00Z".parse().unwrap();
+    Past { count, start, step: SignedDuration::from_millis(5) }
 }
 
 fn at(n: u64) -> Timestamp {
-    let start: Timestamp = "2025-01-01T00:00:00Z".parse().unwrap();
-    start + SignedDuration::from_millis(i64::try_from(n * 1000 / PACE).unwrap())
-}
-
-/// Spreads what follows each other.
-fn mixed(n: u64) -> u64 {
-    let n = n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    (n ^ (n >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 33
-}
-
-pub(crate) fn grant(n: u64) -> GrantId {
-    GrantId::from_bits((1 << 80) | u128::from(n / 2_000))
-}
-
-/// What every event has.
-struct Common {
-    service: ServiceName,
-    instances: [InstanceName; 3],
-    operations: [OperationName; 4],
-    policies: [PolicyId; 1],
-    bundle: BundleStamp,
-    class: ClassName,
-}
-
-fn common() -> Common {
-    Common {
-        service: "payments".parse().unwrap(),
-        instances: ["p-1", "p-2", "p-3"].map(|name| name.parse().unwrap()),
-        operations: OPERATIONS.map(|name| name.parse().unwrap()),
-        policies: ["payments.read".parse().unwrap()],
-        bundle: BundleStamp { digest: BundleDigest("sha256:5f".repeat(12).into()), generation: 1 },
-        class: "pci".parse().unwrap(),
-    }
-}
-
-/// Writes attempt `n`; every 256th waits until it and those before are written.
-async fn write(journal: &CoreJournal, common: &Common, n: u64) {
-    let drawn = mixed(n);
-    let principal = PrincipalId::new(PrincipalKind::User, "corp", &format!("u{}", drawn % PEOPLE));
-    let operation = &common.operations[usize::try_from(drawn / 7 % 4).unwrap()];
-    let path = format!("/v1/refunds/R-{n}");
-    let denied = drawn.is_multiple_of(997);
-    let attempt = Attempt {
-        request: RequestId::from_bits((1 << 100) | u128::from(n)),
-        time: at(n),
-        kind: "attempt",
-        class: 4002,
-        principal: Some(&principal),
-        auth_method: Some("sign_in"),
-        service: Some(&common.service),
-        instance: None,
-        operation: Some(operation),
-        decision: if denied { "deny" } else { "permit" },
-        refusal: denied.then_some("denied"),
-        policies: &common.policies,
-        bundle: Some(&common.bundle),
-        grant: (drawn % 100 == 3).then(|| grant(n)),
-        source: [10, 0, 0, 1].into(),
-        country: None,
-        method: "GET",
-        host: "payments.example.com",
-        path: &path,
-        trace: Some("0af7651916cd43dd8448eb211c80319c"),
-        content: None,
-    };
-    let revealed = [Revealed { class: &common.class, grant: Some(grant(n)) }];
-    let outcome = Outcome {
-        status: if denied { 403 } else { 200 },
-        latency_us: 900,
-        answered_by: Some(&common.instances[usize::try_from(drawn % 3).unwrap()]),
-        revealed: if drawn.is_multiple_of(4999) { &revealed } else { &[] },
-        ..Outcome::default()
-    };
-    if n.is_multiple_of(256) {
-        journal.intent(&attempt, RecordLevel::Standard).unwrap().await.unwrap();
-        journal.outcome(attempt.request, &outcome);
-    } else {
-        journal.refused(&attempt, &outcome).unwrap();
-    }
+    past(n).at(n)
 }
 
 /// A long past, written by the log itself.
 pub(crate) fn write_past(payments: &Payments, count: u64) {
-    let directory = payments.house.dir().join("audit");
-    let public = fs::read_to_string(directory.join("log.pub")).unwrap();
-    let name = public.split('+').next().unwrap().to_owned();
-    let options = LogOptions {
-        directory,
-        name,
-        entropy: Arc::new(Fixed),
-        clock: Arc::new(Fixed),
-        checkpoint_every: Duration::from_secs(1),
-        most: None,
-    };
-    let log = Log::open(&options).unwrap();
-    let handle = log.handle();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    tokio::task::LocalSet::new().block_on(&runtime, async {
-        let journal = handle.open_journal(0).unwrap();
-        let common = common();
-        for n in 0..count {
-            write(&journal, &common, n).await;
-        }
-    });
-    drop(log);
+    past(count).write(payments.house.dir().join("audit"), &[]).unwrap();
+}
+
+/// The past is older than what is kept if nothing is said.
+fn keeps_everything(payments: &Payments) {
+    let file = payments.house.dir().join("portcullis.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    let kept = text.replace("{directory: audit}", "{directory: audit, retention: forever}");
+    assert_ne!(kept, text);
+    fs::write(file, kept).unwrap();
 }
 
 /// Waits until the index has so many events, and says how long that took.
@@ -226,6 +117,7 @@ fn a_search_of_a_long_record_is_quick() {
     let count = wanted();
     let mut payments = Payments::open();
     payments.house.kill();
+    keeps_everything(&payments);
     let _ = fs::remove_file(payments.house.dir().join("audit/index.db"));
     let begun = Instant::now();
     write_past(&payments, count);

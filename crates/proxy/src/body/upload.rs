@@ -10,9 +10,12 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use portcullis_policy::catalog::HeaderParams;
+use tokio::task::AbortHandle;
 
 use super::{BodyError, Cut, Messages, Whole};
-use crate::{connection::Watch, filter::response::strip_request_trailers};
+use crate::{
+    connection::Watch, filter::response::strip_request_trailers, upstream::carriers::Carriers,
+};
 
 /// A request body on its way up.
 #[derive(Debug)]
@@ -32,6 +35,9 @@ pub(crate) struct Upload {
     declared: Option<HeaderParams>,
     /// If each of its messages is decided: what decides them. Rare: on the heap.
     messages: Option<Box<Messages>>,
+    /// What carries it, if its connection is shared.
+    carriers: Option<Carriers>,
+    begun: bool,
 }
 
 impl UpBody {
@@ -41,7 +47,8 @@ impl UpBody {
         watch: Option<Rc<Watch>>,
         declared: Option<HeaderParams>,
     ) -> Self {
-        Self::Streaming(Upload { incoming, watch, declared, messages: None })
+        let (messages, carriers, begun) = (None, None, false);
+        Self::Streaming(Upload { incoming, watch, declared, messages, carriers, begun })
     }
 
     /// The same, each message of which is decided by `messages` before it goes up.
@@ -52,9 +59,21 @@ impl UpBody {
         }
         decided
     }
-}
 
-impl UpBody {
+    /// A connection of its own carries it, whatever becomes of its exchange: a cut ends both.
+    pub(crate) fn carried_by(&self, connection: &AbortHandle) {
+        if let Self::Streaming(Upload { watch: Some(watch), .. }) = self {
+            watch.carried_by(connection.clone());
+        }
+    }
+
+    /// A connection carries it that carries others, too.
+    pub(crate) fn carried_among(&mut self, carriers: &Carriers) {
+        if let Self::Streaming(upload) = self {
+            upload.carriers = Some(carriers.clone());
+        }
+    }
+
     /// The same once more, if all of it is here.
     pub(crate) fn copy(&self) -> Option<Self> {
         match self {
@@ -109,6 +128,10 @@ impl Upload {
                 return Poll::Ready(Some(Err(Cut(end).into())));
             }
             watch.wake_up(cx.waker());
+            let is_first = !std::mem::replace(&mut self.begun, true);
+            if let Some(carriers) = self.carriers.as_ref().filter(|_| is_first) {
+                carriers.begin(watch);
+            }
         }
         let Some(mut messages) = self.messages.take() else {
             let frame = self.poll_bytes(cx);
@@ -182,6 +205,9 @@ impl Upload {
 impl Drop for Upload {
     /// Whoever sends it drops it once it says that it is over, and does not ask for an end that is known.
     fn drop(&mut self) {
+        if let Some(carriers) = self.carriers.as_ref().filter(|_| self.begun) {
+            carriers.forget();
+        }
         if let Some(watch) = &self.watch {
             watch.starve(false);
             watch.upload_finished();

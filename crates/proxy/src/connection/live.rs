@@ -15,7 +15,7 @@ use crate::{core::Core, ports::ConnectionEnd};
 /// How often time is looked at: half of the second within which everything must have ended.
 pub(crate) const TICK: Duration = Duration::from_millis(500);
 /// HTTP exchanges and gRPC calls younger than this are nobody's business.
-const YOUNG: Duration = Duration::from_secs(1);
+pub(crate) const YOUNG: Duration = Duration::from_secs(1);
 /// A client that takes nothing can hold an ending back for so long; then its connection breaks off.
 const PATIENCE: Duration = Duration::from_millis(400);
 
@@ -111,6 +111,7 @@ fn time_moved(core: &Rc<Core>) {
         watch.look();
         if instant.duration_since(watch.started) >= YOUNG {
             register(core, &watch);
+            watch.standing.borrow().tell_late(watch.id, instant);
         }
         if watch.lost_its_certificate(now) {
             watch.cut(ConnectionEnd::SignInEnded);

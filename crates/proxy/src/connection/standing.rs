@@ -72,6 +72,8 @@ pub(crate) enum Data {
     Plain,
     /// By these; and what was masked so far.
     Masked(Arc<Sensitive>, Rc<Met>),
+    /// No more is carried: by which rules it was masked, and what was.
+    Over(Arc<Sensitive>, Rc<Met>),
 }
 
 impl Data {
@@ -85,7 +87,7 @@ impl Data {
         let service = snapshot.bundle().catalog().service(&question.resource.service);
         let rules = service.and_then(Service::sensitive);
         match self {
-            Self::NotYet => false,
+            Self::NotYet | Self::Over(..) => false,
             Self::Plain => rules.is_some(),
             // Another bundle has them anew: it is what they say that counts.
             Self::Masked(known, _) => {
@@ -179,7 +181,9 @@ impl Standing {
     pub(crate) fn met(&self) -> Vec<ClassName> {
         match &self.data {
             Data::NotYet | Data::Plain => Vec::new(),
-            Data::Masked(rules, met) => met.names(rules).into_iter().cloned().collect(),
+            Data::Masked(rules, met) | Data::Over(rules, met) => {
+                met.names(rules).into_iter().cloned().collect()
+            }
         }
     }
 
@@ -187,6 +191,22 @@ impl Standing {
     pub(crate) fn told(&self, id: ConnectionId) {
         if let Data::Masked(_, met) = &self.data {
             met.goes_on(id);
+        }
+    }
+
+    /// No more data is carried down: the rules by which it was masked may change.
+    pub(crate) fn shown_all(&mut self) {
+        self.data = match std::mem::replace(&mut self.data, Data::NotYet) {
+            Data::NotYet | Data::Plain => Data::NotYet,
+            Data::Masked(rules, met) | Data::Over(rules, met) => Data::Over(rules, met),
+        };
+    }
+
+    /// An outcome that waits for the end of its answer has waited for as long as it may, at `now`: others see it as
+    /// this connection.
+    pub(crate) fn tell_late(&self, id: ConnectionId, now: Instant) {
+        if let Data::Masked(_, met) = &self.data {
+            met.went_on(id, now);
         }
     }
 

@@ -11,10 +11,11 @@ use std::{
 use jiff::Timestamp;
 use portcullis_model::{ConnectionId, InstanceName, PolicyId, RequestId};
 use portcullis_policy::{Snapshot, bundle::TcpLimits};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::AbortHandle};
 
 use super::{Data, Standing, bounds::Bounds};
 use crate::{
+    body::Coming,
     core::Core,
     listener::Peer,
     ports::{ConnectionEnd, ConnectionInfo},
@@ -32,6 +33,8 @@ pub(crate) struct Opening {
     pub(crate) protocol: &'static str,
     /// What it may carry, if that is bounded.
     pub(crate) bounds: Option<TcpLimits>,
+    /// Its request body is on its way up.
+    pub(crate) uploads: bool,
     pub(crate) started: Instant,
     pub(crate) since: Timestamp,
 }
@@ -58,7 +61,10 @@ impl Opening {
             down: RefCell::default(),
             bytes_up: Cell::new(0),
             bytes_down: Cell::new(0),
-            uploading: Cell::new(true),
+            uploading: Cell::new(self.uploads),
+            answered: Cell::new(None),
+            answer: RefCell::default(),
+            carrier: RefCell::default(),
             failed_up: Cell::new(false),
             starved: Cell::new(false),
             chatter: Cell::new(0),
@@ -92,6 +98,12 @@ pub(crate) struct Watch {
     bytes_up: Cell<u64>,
     bytes_down: Cell<u64>,
     uploading: Cell<bool>,
+    /// How its answer ended, if its request body did not end before.
+    answered: Cell<Option<ConnectionEnd>>,
+    /// What comes of its answer, for as long as its request body is on its way, too.
+    answer: RefCell<Option<Coming>>,
+    /// The connection that carries its request body, if it carries nothing else.
+    carrier: RefCell<Option<AbortHandle>>,
     failed_up: Cell<bool>,
     starved: Cell<bool>,
     /// Frames that carry nothing, less what there may be.
@@ -133,6 +145,13 @@ impl Watch {
         }
         self.cut.set(Some((end, Instant::now())));
         self.moved.notify_waiters();
+        // What still waits to go up goes up as long as anything of the exchange is held.
+        if let Some(carrier) = self.carrier.take() {
+            carrier.abort();
+        }
+        if let Some(answer) = self.answer.take() {
+            answer.give_up();
+        }
         for waker in [&self.up, &self.down] {
             if let Some(waker) = waker.borrow_mut().take() {
                 waker.wake();
@@ -163,6 +182,33 @@ impl Watch {
         }
     }
 
+    /// Its answer is over. What goes up is watched to its end all the same.
+    pub(crate) fn answer_over(&self, why: ConnectionEnd) {
+        self.answer.take();
+        if !self.is_uploading() {
+            return self.over(why);
+        }
+        self.standing.borrow_mut().shown_all();
+        if self.answered.get().is_none() {
+            self.answered.set(Some(why));
+        }
+    }
+
+    /// Its answer comes from here: a cut gives it up.
+    pub(crate) fn answered_by(&self, answer: Coming) {
+        if self.is_uploading() && self.cut_as().is_none() {
+            self.answer.replace(Some(answer));
+        }
+    }
+
+    /// What carries its request body up, and nothing else.
+    pub(crate) fn carried_by(&self, carrier: AbortHandle) {
+        if self.cut_as().is_some() {
+            return carrier.abort();
+        }
+        self.carrier.replace(Some(carrier));
+    }
+
     /// Somebody will say when it is over.
     pub(crate) fn handed_over(&self) {
         self.has_owner.set(true);
@@ -171,6 +217,9 @@ impl Watch {
     /// Nobody may be left who would: then it is over.
     pub(crate) fn abandoned(&self) {
         if !self.has_owner.get() {
+            if let Some(carrier) = self.carrier.take() {
+                carrier.abort();
+            }
             self.over(ConnectionEnd::ClientGone);
         }
     }
@@ -248,8 +297,13 @@ impl Watch {
         self.uploading.get()
     }
 
+    /// Nothing more of the request body goes up.
     pub(crate) fn upload_finished(&self) {
         self.uploading.set(false);
+        self.carrier.take();
+        if let Some(why) = self.answered.get() {
+            self.over(why);
+        }
     }
 
     /// The request body broke off on its way.
@@ -316,6 +370,11 @@ impl Watch {
     /// milliseconds, and how long one will live nobody knows: it is registered when it has lived.
     pub(crate) fn is_long_lived(&self) -> bool {
         !matches!(self.protocol.get(), "http" | "grpc")
+    }
+
+    /// Whether others see it, or will at once.
+    pub(crate) fn is_seen(&self) -> bool {
+        self.registered.get() || self.is_long_lived()
     }
 
     /// Whether it was opened by a certificate that is worth nothing at `now`.

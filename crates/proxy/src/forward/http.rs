@@ -49,12 +49,9 @@ pub(crate) async fn forward(
     // What is spent is not sent twice: a pooled connection may have been closed since it was used.
     let kind = if once { Kind::Once } else { Kind::Any };
     let mut destination = connect(exchange, &question, kind).await?;
-    let pass = if once {
-        // Rare, and decides once more: boxed.
-        Box::pin(consume::consume(exchange, &question, pass)).await?
-    } else {
-        pass
-    };
+    // Rare, and decides once more: boxed.
+    let pass =
+        if once { Box::pin(consume::consume(exchange, &question, pass)).await? } else { pass };
     let protocol = if canonical.speaks == Speaks::Grpc { "grpc" } else { "http" };
     let opening = opening(exchange, &pass, &question, &destination.instance, protocol);
     let (watched, mut opening) = watched_up(exchange, &payload, opening);
@@ -95,17 +92,18 @@ pub(crate) async fn forward(
         Some(opening) if opening.protocol == "sse" => (Some(opening.open()), None),
         opening => (watch, opening),
     };
-    let connection = watch.as_ref().filter(|watch| watch.is_long_lived()).map(|watch| watch.id);
+    let known = watch.clone();
     let download = Download::new(incoming, Some(lane), watch, opening);
     let mut body = match masking {
         None => DownBody::Streaming(download),
         Some(masking) => masking.begin(download, &question, deadline.left(begun)).await?,
     };
-    if is_young(&mut body) {
-        record::outcome_late(exchange, head.status, &instance);
-    } else {
-        record::outcome(exchange, head.status, &instance, connection);
-    }
+    let late = masked_on(&mut body);
+    let seen = late.as_ref().or(known.as_ref()).filter(|watch| watch.is_seen());
+    let connection = seen.map(|watch| watch.id);
+    let is_late = late.is_some_and(|watch| !watch.is_long_lived());
+    let outcome = if is_late { record::outcome_late } else { record::outcome };
+    outcome(exchange, head.status, &instance, connection);
     Ok(Response::from_parts(head, body))
 }
 
@@ -120,17 +118,18 @@ fn watched_up(
         opening.standing = opening.standing.read();
     }
     if is_begun || exchange.body.as_ref().is_some_and(|body| !body.is_end_stream()) {
+        let opening = Opening { uploads: true, ..opening };
         (Some(Watched::new(opening.open())), None)
     } else {
         (None, Some(opening))
     }
 }
 
-/// Whether `body` is masked as it comes and no connection that others see: most of those end before they would be, and
-/// then nothing but the outcome says what was met.
-fn is_young(body: &mut DownBody) -> bool {
-    let DownBody::Masked(masked) = body else { return false };
-    masked.watched().is_some_and(|watch| !watch.registered.get())
+/// What watches `body`, if it is masked as it comes: most of those end before others see them as connections, and then
+/// nothing but the outcome says what was met.
+fn masked_on(body: &mut DownBody) -> Option<Rc<Watch>> {
+    let DownBody::Masked(masked) = body else { return None };
+    masked.watched()
 }
 
 /// What the response head tells about the exchange: its kind, and who answers.

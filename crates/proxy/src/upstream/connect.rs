@@ -13,11 +13,12 @@ use tokio::{
 
 use super::{
     ClientTls, Duplex, Endpoint, Kind, address,
+    carriers::Carriers,
     endpoint::{Counted, Scheme},
-    lane::{Line, Sender},
+    lane::{Line, Sender, Shared},
     tls::{self, HangsOn},
 };
-use crate::{detect::LocalExecutor, ports::UpstreamCertificates, serve::strict::Strict};
+use crate::{ports::UpstreamCertificates, serve::strict::Strict};
 
 /// Heads of answers, as generous as those of requests.
 const MAX_HEADERS: usize = 200;
@@ -183,13 +184,13 @@ where
     let verdict = Arc::default();
     let strict = Strict::of_answers(stream, Arc::clone(&verdict));
     let (sender, connection) = builder.handshake(TokioIo::new(strict)).await?;
-    tokio::task::spawn_local(async move {
+    let carrier = tokio::task::spawn_local(async move {
         let _counted = counted;
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "upstream connection ended");
         }
     });
-    Ok(Sender::Http1(Line { sender, verdict, hangs_on }))
+    Ok(Sender::Http1(Line { sender, carrier: carrier.abort_handle(), verdict, hangs_on }))
 }
 
 async fn handshake2<S>(
@@ -200,7 +201,8 @@ async fn handshake2<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let mut builder = http2::Builder::new(LocalExecutor);
+    let carriers = Carriers::default();
+    let mut builder = http2::Builder::new(carriers.clone());
     builder
         .timer(TokioTimer::new())
         .keep_alive_interval(Duration::from_secs(30))
@@ -212,5 +214,5 @@ where
             tracing::debug!(%error, "upstream connection ended");
         }
     });
-    Ok(Sender::Http2(sender, hangs_on))
+    Ok(Sender::Http2(Shared { sender, carriers }, hangs_on))
 }

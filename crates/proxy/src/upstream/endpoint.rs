@@ -9,19 +9,17 @@ use std::{
 };
 
 use http::Uri;
-use hyper::client::conn::http2;
 use portcullis_model::{InstanceName, refusal::UpstreamTrouble};
 use portcullis_policy::edge::UpstreamTls;
 
 use super::{
     Channel, Connectors, Failure, Lane,
     connect::ConnectError,
-    lane::{Age, Line, Sender},
+    lane::{Age, Line, Sender, Shared},
     load::What,
     service::{Instance, Service},
     tls::HangsOn,
 };
-use crate::body::UpBody;
 
 /// A pooled connection that was idle for so long may have been closed meanwhile.
 const RESTED: Duration = Duration::from_secs(1);
@@ -97,7 +95,7 @@ pub(crate) struct Endpoint {
     at: usize,
     core: usize,
     idle: RefCell<Vec<(Line, Instant)>>,
-    shared: RefCell<Option<(http2::SendRequest<UpBody>, HangsOn)>>,
+    shared: RefCell<Option<(Shared, HangsOn)>>,
     /// When that was made.
     made: Cell<Option<Instant>>,
     /// Many requests that find no shared connection wait for one, and do not make many.
@@ -174,8 +172,8 @@ impl Turn {
             return Err(UpstreamTrouble::Unreachable);
         }
         let sender = endpoint.make(connectors, kind).await?;
-        if let Sender::Http2(sender, hangs_on) = &sender {
-            *endpoint.shared.borrow_mut() = Some((sender.clone(), hangs_on.clone()));
+        if let Sender::Http2(shared, hangs_on) = &sender {
+            *endpoint.shared.borrow_mut() = Some((shared.clone(), hangs_on.clone()));
             endpoint.made.set(Some(Instant::now()));
         }
         Ok(self.new_lane(sender))
@@ -184,7 +182,7 @@ impl Turn {
     pub(super) fn new_lane(self, sender: Sender) -> Lane {
         let channel = match sender {
             Sender::Http1(line) => Channel::Http1(line),
-            Sender::Http2(sender, _) => Channel::Http2(sender),
+            Sender::Http2(shared, _) => Channel::Http2(shared),
         };
         Lane::new(self, channel, Age::Fresh)
     }
@@ -367,8 +365,8 @@ impl Endpoint {
     fn shared(&self) -> Option<(Channel, Age)> {
         let mut shared = self.shared.borrow_mut();
         match shared.as_ref() {
-            Some((sender, hangs_on)) if !sender.is_closed() && hangs_on.holds() => {
-                return Some((Channel::Http2(sender.clone()), Age::Busy));
+            Some((known, hangs_on)) if !known.sender.is_closed() && hangs_on.holds() => {
+                return Some((Channel::Http2(known.clone()), Age::Busy));
             }
             Some(_) => *shared = None,
             None => {}

@@ -7,10 +7,10 @@ use hyper::{
     body::{Body as _, Incoming},
     client::conn::{TrySendError, http1, http2},
 };
-
 use portcullis_model::refusal::UpstreamTrouble;
+use tokio::task::AbortHandle;
 
-use super::{Endpoint, Turn, endpoint::Counted, load::What, tls::HangsOn};
+use super::{Endpoint, Turn, carriers::Carriers, endpoint::Counted, load::What, tls::HangsOn};
 use crate::{
     body::UpBody,
     serve::strict::{Asked, Verdict},
@@ -20,6 +20,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Line {
     pub(super) sender: http1::SendRequest<UpBody>,
+    /// What reads and writes it.
+    pub(super) carrier: AbortHandle,
     pub(super) verdict: Arc<Verdict>,
     pub(super) hangs_on: HangsOn,
 }
@@ -35,6 +37,13 @@ impl Line {
     }
 }
 
+/// An HTTP/2 connection: where requests go in, and what carries their bodies.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared {
+    pub(super) sender: http2::SendRequest<UpBody>,
+    pub(super) carriers: Carriers,
+}
+
 type Answer = Result<Response<Incoming>, TrySendError<Request<UpBody>>>;
 
 /// A fresh connection.
@@ -43,7 +52,7 @@ pub(super) enum Sender {
     /// HTTP/1.1.
     Http1(Line),
     /// HTTP/2.
-    Http2(http2::SendRequest<UpBody>, HangsOn),
+    Http2(Shared, HangsOn),
 }
 
 /// A connection that can carry one request.
@@ -52,7 +61,7 @@ pub(crate) enum Channel {
     /// Exclusive.
     Http1(Line),
     /// Shared.
-    Http2(http2::SendRequest<UpBody>),
+    Http2(Shared),
 }
 
 /// What a connection has been doing.
@@ -179,16 +188,21 @@ impl Lane {
     /// Hands `request` to the connection, and returns what waits for the head of its answer.
     ///
     /// Not an `async fn`: the request, which is large, moves on before there is a future to hold it.
-    pub(crate) fn send(&mut self, request: Request<UpBody>) -> Pin<Box<dyn Future<Output = Sent>>> {
+    pub(crate) fn send(
+        &mut self,
+        mut request: Request<UpBody>,
+    ) -> Pin<Box<dyn Future<Output = Sent>>> {
         match &mut self.channel {
             Channel::Http1(line) => {
                 line.ask(&request);
+                request.body().carried_by(&line.carrier);
                 let reused = self.age != Age::Fresh;
                 let sending = line.sender.try_send_request(request);
                 Box::pin(async move { sent(sending.await, reused) })
             }
-            Channel::Http2(sender) => {
-                let sending = sender.try_send_request(request);
+            Channel::Http2(shared) => {
+                request.body_mut().carried_among(&shared.carriers);
+                let sending = shared.sender.try_send_request(request);
                 Box::pin(async move { sent(sending.await, true) })
             }
         }

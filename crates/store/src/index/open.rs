@@ -18,7 +18,7 @@ const READER_CACHE: &str = "-16384";
 /// Bytes of a disk that are left to others.
 const ROOM: u64 = 128 << 20;
 /// Everything that has to do with requests goes first.
-const NICER: i32 = 10;
+const NICER: i32 = 19;
 
 /// Lets all other threads go before this one, and before those that it starts. Where the system does not allow
 /// it, all are alike.

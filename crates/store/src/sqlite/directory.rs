@@ -5,10 +5,10 @@ use sqlx::{SqliteConnection, SqlitePool};
 
 use super::{
     Result,
-    rows::{json, parsed, readable, time},
+    rows::{all_readable, json, micros, parsed, time},
     write::guarded,
 };
-use crate::{SeenPrincipal, StoredGroup, StoredUser};
+use crate::{SeenPlace, SeenPrincipal, StoredGroup, StoredUser};
 
 pub(super) async fn users(pool: &SqlitePool) -> Result<Vec<StoredUser>> {
     let sql = "SELECT body FROM directory_users ORDER BY id";
@@ -23,14 +23,44 @@ pub(super) async fn groups(pool: &SqlitePool) -> Result<Vec<StoredGroup>> {
     bodies.iter().map(|body| parsed("directory_groups", body)).collect()
 }
 
+type SeenRow = (i64, String);
+
 pub(super) async fn seen(pool: &SqlitePool) -> Result<Vec<SeenPrincipal>> {
     let sql = "SELECT seen_at, body FROM principals ORDER BY id";
-    let rows: Vec<(i64, String)> = sqlx::query_as(sql).fetch_all(pool).await?;
-    let read = |(at, body): (i64, String)| {
-        let principal: Principal = readable("principals", &[body]).pop()?;
-        Some(Ok(SeenPrincipal { principal, at: time("principals", at).ok()? }))
+    Ok(read_seen(&sqlx::query_as(sql).fetch_all(pool).await?))
+}
+
+pub(super) async fn seen_before(
+    pool: &SqlitePool,
+    before: Option<&SeenPlace>,
+    limit: u32,
+) -> Result<Vec<SeenPrincipal>> {
+    let query = match before {
+        Some(SeenPlace { at, id }) => sqlx::query_as(
+            "SELECT seen_at, body FROM principals WHERE (seen_at, id) < (?, ?) \
+             ORDER BY seen_at DESC, id DESC LIMIT ?",
+        )
+        .bind(micros(*at))
+        .bind(id.clone()),
+        None => sqlx::query_as(
+            "SELECT seen_at, body FROM principals ORDER BY seen_at DESC, id DESC LIMIT ?",
+        ),
     };
-    rows.into_iter().filter_map(read).collect()
+    Ok(read_seen(&query.bind(limit).fetch_all(pool).await?))
+}
+
+pub(super) async fn seen_of(pool: &SqlitePool, ids: &[PrincipalId]) -> Result<Vec<SeenPrincipal>> {
+    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    let sql = "SELECT seen_at, body FROM principals WHERE id IN (SELECT value FROM json_each(?))";
+    let rows = sqlx::query_as(sql).bind(json("principals", &ids)?).fetch_all(pool).await?;
+    Ok(read_seen(&rows))
+}
+
+fn read_seen(rows: &[SeenRow]) -> Vec<SeenPrincipal> {
+    all_readable("principals", rows, |(at, body)| {
+        let principal: Principal = parsed("principals", body)?;
+        Ok(SeenPrincipal { principal, at: time("principals", *at)? })
+    })
 }
 
 /// One user is as the store has it, or new; a deleted one of the same name gives way.

@@ -35,10 +35,10 @@ use sqlx::SqlitePool;
 
 use crate::{
     AccessRequests, Change, ContentsUnderKey, ExportCursor, Grants, Incidents, LogMark, SealedMark,
-    SeenPrincipal, Store, StoreError, StoredAnswer, StoredBundle, StoredChallenge, StoredCode,
-    StoredContent, StoredDevice, StoredErasure, StoredEvent, StoredFiring, StoredGrantToken,
-    StoredGroup, StoredHabit, StoredNotice, StoredOneTimeToken, StoredProviderToken, StoredRefusal,
-    StoredSignIn, StoredUser,
+    SeenPlace, SeenPrincipal, Store, StoreError, StoredAnswer, StoredBundle, StoredChallenge,
+    StoredCode, StoredContent, StoredDevice, StoredErasure, StoredEvent, StoredFiring,
+    StoredGrantToken, StoredGroup, StoredHabit, StoredNotice, StoredOneTimeToken,
+    StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -124,6 +124,18 @@ impl Store for SqliteStore {
 
     async fn seen(&self) -> Result<Vec<SeenPrincipal>> {
         directory::seen(&self.readers).await
+    }
+
+    async fn seen_before(
+        &self,
+        before: Option<&SeenPlace>,
+        limit: u32,
+    ) -> Result<Vec<SeenPrincipal>> {
+        directory::seen_before(&self.readers, before, limit).await
+    }
+
+    async fn seen_of(&self, ids: &[PrincipalId]) -> Result<Vec<SeenPrincipal>> {
+        directory::seen_of(&self.readers, ids).await
     }
 
     async fn directory_users(&self) -> Result<Vec<StoredUser>> {

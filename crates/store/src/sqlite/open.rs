@@ -58,6 +58,7 @@ fn migrations() -> Migrator {
         (16, "places_of_grants", include_str!("../../migrations/0016_places_of_grants.sql")),
         (17, "contents", include_str!("../../migrations/0017_contents.sql")),
         (18, "retention", include_str!("../../migrations/0018_retention.sql")),
+        (22, "long_lists", include_str!("../../migrations/0022_long_lists.sql")),
     ];
     let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)

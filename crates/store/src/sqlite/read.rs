@@ -42,16 +42,24 @@ pub(super) async fn access_requests(
              ORDER BY id DESC LIMIT ?",
         )
         .bind(principal.to_string()),
-        AccessRequests::Of(principal) => sqlx::query_scalar(
-            "SELECT body FROM access_requests WHERE principal = ? ORDER BY id DESC LIMIT ?",
+        AccessRequests::Of(principal, before) => sqlx::query_scalar(
+            "SELECT body FROM access_requests WHERE principal = ? AND id < ? \
+             ORDER BY id DESC LIMIT ?",
         )
-        .bind(principal.to_string()),
-        AccessRequests::Newest => {
-            sqlx::query_scalar("SELECT body FROM access_requests ORDER BY id DESC LIMIT ?")
-        }
+        .bind(principal.to_string())
+        .bind(end(before.as_ref())),
+        AccessRequests::Newest(before) => sqlx::query_scalar(
+            "SELECT body FROM access_requests WHERE id < ? ORDER BY id DESC LIMIT ?",
+        )
+        .bind(end(before.as_ref())),
     };
     let bodies: Vec<String> = query.bind(limit).fetch_all(pool).await?;
     Ok(readable("access_requests", &bodies))
+}
+
+/// The id that all wanted ones are below; no id is as high as the letter behind all of theirs.
+fn end(before: Option<&impl ToString>) -> String {
+    before.map_or_else(|| "~".to_owned(), ToString::to_string)
 }
 
 pub(super) async fn grant(pool: &SqlitePool, id: GrantId) -> Result<Option<Grant>> {
@@ -72,11 +80,20 @@ pub(super) async fn grants(pool: &SqlitePool, which: &Grants, limit: u32) -> Res
             "SELECT body FROM grants WHERE incident = ? ORDER BY id DESC LIMIT ?",
         )
         .bind(incident.to_string()),
-        Grants::Of(principal) => sqlx::query_scalar(
-            "SELECT body FROM grants WHERE principal = ? ORDER BY id DESC LIMIT ?",
+        Grants::InForceOf(principal) => sqlx::query_scalar(
+            "SELECT body FROM grants WHERE principal = ? AND state = 'in_force' \
+             ORDER BY id DESC LIMIT ?",
         )
         .bind(principal.to_string()),
-        Grants::Newest => sqlx::query_scalar("SELECT body FROM grants ORDER BY id DESC LIMIT ?"),
+        Grants::Of(principal, before) => sqlx::query_scalar(
+            "SELECT body FROM grants WHERE principal = ? AND id < ? ORDER BY id DESC LIMIT ?",
+        )
+        .bind(principal.to_string())
+        .bind(end(before.as_ref())),
+        Grants::Newest(before) => {
+            sqlx::query_scalar("SELECT body FROM grants WHERE id < ? ORDER BY id DESC LIMIT ?")
+                .bind(end(before.as_ref()))
+        }
         Grants::After(time) => sqlx::query_scalar(
             "SELECT body FROM grants WHERE expires_at >= ? ORDER BY id DESC LIMIT ?",
         )

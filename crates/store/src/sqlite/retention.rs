@@ -19,6 +19,7 @@ pub(super) async fn apply(tx: &mut SqliteConnection, change: &RetentionChange) -
             let query = sqlx::query(sql).bind(json("legal_holds", hold)?);
             guarded(tx, query.bind(hold.id.to_string())).await
         }
+        RetentionChange::Recorded(hold) => recorded(tx, hold).await,
         RetentionChange::Begin { event, seen_holds } => {
             // INVARIANT: nothing is removed that a hold keeps which was placed while it was looked at.
             let sql = "INSERT INTO removal_under_way (one, event) SELECT 1, ? \
@@ -49,6 +50,17 @@ async fn place(tx: &mut SqliteConnection, hold: &LegalHold, at_most: u32) -> Res
                WHERE (SELECT count(*) FROM legal_holds WHERE state = 'in_force') < ?";
     let query = sqlx::query(sql).bind(hold.id.to_string()).bind(json("legal_holds", hold)?);
     guarded(tx, query.bind(at_most)).await
+}
+
+async fn recorded(tx: &mut SqliteConnection, hold: &LegalHold) -> Result<()> {
+    let state = if hold.is_in_force() { "in_force" } else { "released" };
+    // INVARIANT: what is released stays so, whichever event is read again.
+    let sql = "INSERT INTO legal_holds (id, state, body) VALUES (?, ?, ?) ON CONFLICT (id) \
+               DO UPDATE SET state = excluded.state, body = excluded.body \
+               WHERE legal_holds.state = 'in_force'";
+    let query = sqlx::query(sql).bind(hold.id.to_string()).bind(state);
+    query.bind(json("legal_holds", hold)?).execute(tx).await?;
+    Ok(())
 }
 
 /// One that cannot be read is an error, and not one less: what it keeps would go.

@@ -135,3 +135,26 @@ pub(crate) async fn d25_whom_the_directory_bars_asks_for_nothing(store: Shared) 
     store.commit(vec![Change::PutUser(back)]).await.unwrap();
     store.commit(asks(4, "ana", 1)).await.unwrap();
 }
+
+pub(crate) async fn those_seen_are_listed_in_parts_and_found_by_name(store: Shared) {
+    let at = |n: i64| now() + SignedDuration::from_secs(n / 2);
+    let names: Vec<String> = (0..7).map(|n| format!("p{n}")).collect();
+    for (n, name) in (0..).zip(&names) {
+        let principal = made::principal(name, None);
+        store.commit(vec![Change::SeePrincipal { principal, at: at(n) }]).await.unwrap();
+    }
+    let (mut listed, mut before) = (Vec::new(), None);
+    loop {
+        let part = store.seen_before(before.as_ref(), 2).await.unwrap();
+        let Some(last) = part.last() else { break };
+        before = Some(last.place());
+        listed.extend(part.into_iter().map(|seen| seen.principal.id));
+    }
+    // Two were seen at each moment: then it goes by name.
+    let expected: Vec<_> = names.iter().rev().map(|name| made::id(name)).collect();
+    assert_eq!(listed, expected);
+    let mut found = store.seen_of(&[made::id("p3"), made::id("p1"), made::id("x")]).await.unwrap();
+    found.sort_by_key(|seen| seen.principal.id.clone());
+    let found: Vec<_> = found.into_iter().map(|seen| (seen.principal.id, seen.at)).collect();
+    assert_eq!(found, [(made::id("p1"), at(1)), (made::id("p3"), at(3))]);
+}

@@ -71,8 +71,33 @@ pub(crate) async fn the_same_is_asked_once_while_it_waits(store: Shared) {
     let moved = Change::MoveAccessRequest { request: withdrawn, seen_reviews: 0 };
     store.commit(vec![moved]).await.unwrap();
     store.commit(vec![add(again)]).await.unwrap();
-    let own = store.access_requests(AccessRequests::Of(made::id("ana")), 10).await.unwrap();
+    let own = store.access_requests(AccessRequests::Of(made::id("ana"), None), 10).await.unwrap();
     assert_eq!(own.len(), 3);
+}
+
+pub(crate) async fn lists_go_on_after_what_was_seen(store: Shared) {
+    for n in 1..=5 {
+        let request = made::request(n, "ana", &format!("payments.op{n}"));
+        let granted = Change::AddGrant(made::grant(n, n, None));
+        store.commit(vec![add(request), granted]).await.unwrap();
+    }
+    let ids = |grants: Vec<portcullis_model::Grant>| {
+        grants.iter().map(|grant| grant.id.to_bits()).collect::<Vec<_>>()
+    };
+    let fourth = GrantId::from_bits(4);
+    let own = Grants::Of(made::id("ana"), Some(fourth));
+    assert_eq!(ids(store.grants(own, 2).await.unwrap()), [3, 2]);
+    assert_eq!(ids(store.grants(Grants::Newest(Some(fourth)), 9).await.unwrap()), [3, 2, 1]);
+    assert_eq!(ids(store.grants(Grants::InForceOf(made::id("ana")), 2).await.unwrap()), [5, 4]);
+    let ended = made::grant(5, 5, None).end(now(), GrantEnd::Revoked, None).unwrap();
+    store.commit(vec![Change::MoveGrant { grant: ended, seen_version: 0 }]).await.unwrap();
+    assert_eq!(ids(store.grants(Grants::InForceOf(made::id("ana")), 2).await.unwrap()), [4, 3]);
+    assert_eq!(ids(store.grants(Grants::InForceOf(made::id("ben")), 2).await.unwrap()), []);
+    let third = Some(AccessRequestId::from_bits(3));
+    for which in [AccessRequests::Of(made::id("ana"), third), AccessRequests::Newest(third)] {
+        let found = store.access_requests(which, 9).await.unwrap();
+        assert_eq!(found.iter().map(|one| one.id.to_bits()).collect::<Vec<_>>(), [2, 1]);
+    }
 }
 
 pub(crate) async fn no_more_wait_than_may(store: Shared) {
@@ -165,7 +190,7 @@ pub(crate) async fn an_ended_grant_stays_ended(store: Shared) {
         let back = Change::MoveGrant { grant: grant.clone(), seen_version };
         assert!(is_conflict(&store.commit(vec![back]).await));
     }
-    assert_eq!(store.grants(Grants::Of(made::id("ana")), 10).await.unwrap().len(), 1);
+    assert_eq!(store.grants(Grants::Of(made::id("ana"), None), 10).await.unwrap().len(), 1);
 }
 
 pub(crate) async fn a_sign_in_takes_its_children_with_it(store: Shared) {

@@ -49,6 +49,19 @@ pub(crate) async fn a_legal_hold_is_released_once_and_so_many_are_in_force(store
     assert_eq!(store.legal_hold(LegalHoldId::from_bits(9)).await.unwrap(), None);
 }
 
+pub(crate) async fn a_legal_hold_is_known_again_from_the_record(store: Shared) {
+    let recorded = |hold: &LegalHold| retention(RetentionChange::Recorded(hold.clone()));
+    store.commit(recorded(&hold(1))).await.unwrap();
+    assert_eq!(store.legal_holds().await.unwrap(), [hold(1)]);
+    let release = HoldRelease { by: made::id("lea"), at: now(), reason: "over".into() };
+    let released = hold(1).release(release).unwrap();
+    store.commit(recorded(&released)).await.unwrap();
+    assert_eq!(store.legal_hold(released.id).await.unwrap().as_ref(), Some(&released));
+    // Its placing is older than its release, whenever it is read.
+    store.commit(recorded(&hold(1))).await.unwrap();
+    assert_eq!(store.legal_holds().await.unwrap(), [released]);
+}
+
 pub(crate) async fn nothing_is_removed_that_was_held_since_it_was_looked_at(store: Shared) {
     let (first, second) = (EventId::from_bits(7), EventId::from_bits(8));
     assert_eq!(store.removal_under_way().await.unwrap(), None);

@@ -108,6 +108,11 @@ impl Entry {
         keys.into_iter().map(|key| self.text(key)).find(|id| !id.is_empty())
     }
 
+    /// Whether something of its request was kept beside the record.
+    pub(crate) fn has_content(&self) -> bool {
+        self.event.get("content").is_some_and(Value::is_object)
+    }
+
     /// All fields, in their order.
     pub(crate) fn fields(&self) -> Vec<Field> {
         let rest = self.event.iter().filter(|(key, _)| !IN_HEAD.contains(&key.as_str()));
@@ -146,6 +151,7 @@ fn named(key: &str, value: &Value) -> Option<Named> {
             let (digest, generation) = (bundle.get("digest")?.as_str()?, bundle.get("generation")?);
             format!("{generation} · {digest}")
         }
+        ("content", Value::Object(kept)) => kept.get("commitment")?.as_str()?.to_owned(),
         ("revealed", Value::Object(seen)) => seen.get("class")?.as_str()?.to_owned(),
         (_, Value::String(text)) => text.clone(),
         (_, other) => other.to_string(),

@@ -1,4 +1,5 @@
-//! The page of one entry: its fields, its bytes as they were hashed, and the proof that it is on record.
+//! The page of one entry: its fields, its bytes as they were hashed, the proof that it is on record, and what was
+//! kept of its request.
 
 use askama::Template;
 use axum::{
@@ -10,8 +11,9 @@ use axum::{
 };
 use portcullis_control::{
     ControlError, OpContext,
-    views::{EventFilter, EventLine},
+    views::{ContentState, ErasureView, EventFilter, EventLine},
 };
+use portcullis_model::RequestContent;
 
 use super::{
     super::{
@@ -32,6 +34,7 @@ pub(super) fn routes() -> Router<Shared> {
     Router::new()
         .route("/record/{seq}", get(one))
         .route("/record/{seq}/json", get(json))
+        .route("/record/{seq}/content", get(content))
         .route("/record/{seq}/proof", get(proof))
         .route("/record/{seq}/proof/file", get(proof_file))
 }
@@ -44,17 +47,46 @@ struct EntryPage {
     json: String,
     /// The proof, where it was asked for: that is another reading.
     proof: Option<String>,
+    /// The same of what was kept of the request.
+    content: Option<Kept>,
+}
+
+/// What was kept of a request, and what became of it.
+#[derive(Debug)]
+enum Kept {
+    Here { content: RequestContent, salt: String },
+    Erased(ErasureView),
+    Missing,
+}
+
+impl Kept {
+    fn of(state: ContentState) -> Self {
+        match state {
+            ContentState::Kept(opening) => match serde_json::from_str(&opening.content) {
+                Ok(content) => Self::Here { content, salt: opening.salt.to_string() },
+                Err(_) => Self::Missing,
+            },
+            ContentState::Erased(erasure) => Self::Erased(erasure),
+            ContentState::Missing => Self::Missing,
+        }
+    }
 }
 
 async fn one(visitor: Visitor, State(api): State<Shared>, Path(seq): Path<String>) -> Outcome {
     let line = line(&api, &visitor.op, &seq).await?;
-    shown(&api, &visitor, line, None).await
+    shown(&api, &visitor, line, None, None).await
+}
+
+async fn content(visitor: Visitor, State(api): State<Shared>, Path(seq): Path<String>) -> Outcome {
+    let line = line(&api, &visitor.op, &seq).await?;
+    let kept = api.control.content(&visitor.op, line.seq).await?;
+    shown(&api, &visitor, line, None, Some(Kept::of(kept.state))).await
 }
 
 async fn proof(visitor: Visitor, State(api): State<Shared>, Path(seq): Path<String>) -> Outcome {
     let line = line(&api, &visitor.op, &seq).await?;
     let proof = api.control.prove(&visitor.op, line.seq).await?;
-    shown(&api, &visitor, line, Some(proof)).await
+    shown(&api, &visitor, line, Some(proof), None).await
 }
 
 async fn shown(
@@ -62,11 +94,12 @@ async fn shown(
     visitor: &Visitor,
     line: EventLine,
     proof: Option<String>,
+    content: Option<Kept>,
 ) -> Outcome {
     let mut frame = visitor.frame(api, Section::Record, "record-title").await?;
     let entry = Entry::of(&line);
     frame.title = entry.title();
-    page(&EntryPage { frame, entry, json: line.json, proof })
+    page(&EntryPage { frame, entry, json: line.json, proof, content })
 }
 
 /// The entry's bytes, as they were hashed.

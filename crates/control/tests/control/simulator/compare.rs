@@ -35,8 +35,8 @@ pub(super) struct Seen {
 impl Seen {
     pub(super) async fn of(real: &Real) -> Self {
         let store = real.world.kept();
-        let requests = store.access_requests(AccessRequests::Newest, ALL).await.unwrap();
-        let grants = store.grants(Grants::Newest, ALL).await.unwrap();
+        let requests = store.access_requests(AccessRequests::Newest(None), ALL).await.unwrap();
+        let grants = store.grants(Grants::Newest(None), ALL).await.unwrap();
         Self {
             requests: requests.into_iter().map(|request| (request.id, request)).collect(),
             grants: grants.into_iter().map(|grant| (grant.id, grant)).collect(),

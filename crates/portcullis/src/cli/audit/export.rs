@@ -29,6 +29,8 @@ enum Format {
     Json,
     /// A table with a header, without formulas
     Csv,
+    /// The same table as an Apache Parquet file
+    Parquet,
 }
 
 impl Export {
@@ -36,6 +38,7 @@ impl Export {
         let format = match self.format {
             Format::Json => "json",
             Format::Csv => "csv",
+            Format::Parquet => "parquet",
         };
         let query = self.asked.query(session.now())?;
         let path = format!("/v1/audit/export?format={format}&{query}");

@@ -196,3 +196,58 @@ fn a_copy_in_a_folder_goes_on_after_a_crash_and_is_never_overwritten_by_another_
     assert!(now == kept || proved(&shop, folder.path()).is_some());
     assert!(proved(&other, folder.path()).is_none());
 }
+
+#[test]
+fn of_two_that_begin_in_one_empty_place_at_once_the_second_says_whose_it_is() {
+    let (upstream, bucket) = (Upstream::start(), Bucket::open());
+    let folder = tempfile::tempdir().unwrap();
+    let place = format!("{{to: \"file://{}\", every: 1s}}", folder.path().display());
+    for (place, copy) in
+        [(bucket.setting("one"), bucket.copy("one")), (place, folder.path().into())]
+    {
+        let (one, other) = std::thread::scope(|scope| {
+            let begun = || scope.spawn(|| shipped(&upstream, &place));
+            let (one, other) = (begun(), begun());
+            (one.join().unwrap(), other.join().unwrap())
+        });
+        for shop in [&one, &other] {
+            assert_eq!(read(shop, "/page/1"), 200);
+        }
+        eventually("the place is somebody's", || copy.join("claim").exists());
+        let claim = fs::read_to_string(copy.join("claim")).unwrap();
+        let key = |shop: &Shop| {
+            let keys = fs::read_to_string(shop.house.dir().join("audit/log.pub")).unwrap();
+            keys.split_whitespace().next().unwrap().to_owned()
+        };
+        let (owner, second) = if claim == key(&one) { (one, other) } else { (other, one) };
+        assert_eq!((claim == key(&owner), claim == key(&second)), (true, false), "{claim}");
+        let all = caught_up(&owner, &copy);
+        eventually("the second is told", || {
+            let said = ready(&second).1;
+            said.contains("another record") || said.contains("belongs to the record")
+        });
+        // It has touched nothing, and the copy goes on.
+        assert!(proved(&second, &copy).is_none());
+        assert_eq!(read(&owner, "/page/2"), 200);
+        eventually("the copy goes on", || {
+            proved(&owner, &copy).is_some_and(|now| now.size > all.size)
+        });
+    }
+}
+
+#[test]
+fn a_place_that_is_claimed_and_empty_is_left_to_its_record() {
+    let upstream = Upstream::start();
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("claim"), "elsewhere+0a1b2c3d+Aabc\n").unwrap();
+    let place = format!("{{to: \"file://{}\", every: 1s}}", folder.path().display());
+    let shop = shipped(&upstream, &place);
+    eventually("whose it is is said", || {
+        ready(&shop).1.contains("belongs to the record `elsewhere+0a1b2c3d+Aabc`")
+    });
+    let names = fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name());
+    assert_eq!(names.collect::<Vec<_>>(), ["claim"]);
+    // Whoever runs that one says that it is gone.
+    fs::remove_file(folder.path().join("claim")).unwrap();
+    caught_up(&shop, folder.path());
+}

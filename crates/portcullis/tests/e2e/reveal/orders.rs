@@ -101,7 +101,7 @@ fn serve(stream: TcpStream, slow: &Slow) {
         if head.starts_with("GET /orders/slow") {
             slow.wait();
         }
-        if head.starts_with("GET /orders/parts") {
+        if head.contains(" /orders/parts") {
             in_parts(&mut writer, slow);
             continue;
         }

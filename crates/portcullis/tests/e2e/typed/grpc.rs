@@ -97,7 +97,7 @@ impl Refunds {
 }
 
 /// The descriptors of `tests/outsiders/refunds.proto`, made in `folder`.
-fn descriptors(folder: &Path) -> PathBuf {
+pub(super) fn descriptors(folder: &Path) -> PathBuf {
     let protos = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/outsiders");
     let set = protox::compile(["refunds.proto"], [protos]).unwrap();
     let path = folder.join("refunds.binpb");
@@ -105,7 +105,7 @@ fn descriptors(folder: &Path) -> PathBuf {
     path
 }
 
-fn plan(set: &Path, upstream: &str, policies: &str) -> Plan {
+pub(super) fn plan(set: &Path, upstream: &str, policies: &str) -> Plan {
     let service = format!(
         "name: refunds\nhosts: [{HOST}]\nupstream: {{instances: {{r-1: \"{upstream}\"}}}}\nmax_body: 64KiB\n\
          operations: {{protobuf: \"{}\", services: [shop.v1.Refunds]}}",

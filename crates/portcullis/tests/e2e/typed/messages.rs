@@ -5,9 +5,9 @@ use std::{io::BufRead, process::Stdio};
 use serde_json::Value;
 
 use super::grpc::{HOST, Refunds};
-use crate::{people::Person, streams::python};
+use crate::{house::House, people::Person, streams::python};
 
-const POLICIES: &str = r#"
+pub(super) const POLICIES: &str = r#"
 @id("trade.small")
 permit (principal is Workload in Group::"callers", action in [Action::"refunds.Upload", Action::"refunds.Trade"], resource in Service::"refunds")
 when { context has body && context.body.amount <= 50 };
@@ -24,16 +24,21 @@ permit (principal is User in Group::"auditors", action == Action::"viewAudit", r
 "#;
 
 /// Nobody reads what is sent.
-const UNREAD: &str = r#"
+pub(super) const UNREAD: &str = r#"
 @id("trade.open")
 permit (principal is Workload in Group::"traders", action == Action::"refunds.Trade", resource in Service::"refunds");
 "#;
 
 /// The events of connections that ended because of `why`.
 fn ended(refunds: &Refunds, why: &str) -> Vec<Value> {
-    let auditor = refunds.house.sign_in(&Person::new("ada", &["auditors"]));
+    ended_in(&refunds.house, why)
+}
+
+/// The same of any house.
+pub(super) fn ended_in(house: &House, why: &str) -> Vec<Value> {
+    let auditor = house.sign_in(&Person::new("ada", &["auditors"]));
     let is = |event: &Value| event["type"] == "connection_ended" && event["decision"] == why;
-    let events = refunds.house.record(&auditor, |events| events.iter().any(is));
+    let events = house.record(&auditor, |events| events.iter().any(is));
     events.into_iter().filter(is).collect()
 }
 
