@@ -14,6 +14,7 @@ mod browser;
 pub mod bundle;
 pub(crate) mod caller;
 pub mod connections;
+mod connectors;
 mod console;
 pub mod decisions;
 pub mod deliveries;
@@ -103,6 +104,7 @@ fn documented() -> OpenApiRouter<Shared> {
         .merge(sealed_credentials::routes())
         .merge(incidents::routes())
         .merge(schedules::routes())
+        .merge(connectors::routes())
         .merge(tokens::routes())
         .merge(sign_ins::routes())
         .merge(reports::routes())

@@ -21,7 +21,10 @@ use crate::{
     alerts::Alerts,
     brought::BroughtBundles,
     connections::Connections,
-    connector::slack::{Slack, SlackParts},
+    connector::{
+        Connectors,
+        slack::{Slack, SlackParts},
+    },
     content_keys::ContentKeys,
     expiry::Deadlines,
     export::Exports,
@@ -38,7 +41,7 @@ use crate::{
     rights::ReviewerNames,
     sealing::Sealing,
     settle::HeldBack,
-    usecase::{device::Polls, idle::Seen, recheck::ProviderTokens, sightings::Sightings},
+    usecase::{device::Polls, idle::Seen, notices, recheck::ProviderTokens, sightings::Sightings},
 };
 
 /// How long things live.
@@ -176,6 +179,8 @@ pub struct ControlParts {
     pub exports: Exports,
     /// What somebody is called for.
     pub alerts: Alerts,
+    /// Other systems that know of incidents.
+    pub connectors: Connectors,
 }
 
 /// Shared by all use cases and background tasks.
@@ -218,8 +223,11 @@ pub(crate) struct Core {
     /// Keeps those who cannot prove who they are from filling the record.
     pub(crate) decision_rates: RateLimits,
     pub(crate) slack: Option<Arc<Slack>>,
+    /// What was told and has to be taken back.
+    pub(crate) told: notices::Told,
     pub(crate) exports: Exports,
     pub(crate) alerts: Alerts,
+    pub(crate) connectors: Connectors,
     /// Held while a bundle is activated: generations have one order.
     pub(crate) activating: tokio::sync::Mutex<()>,
     /// The event that says that this process started.

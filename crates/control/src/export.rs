@@ -59,6 +59,8 @@ pub enum Form {
     Standard,
     /// The same as events of CloudEvents 1.0, in structured mode.
     CloudEvents,
+    /// Entries as they are, for what makes notes of them on another system's incidents.
+    Note,
 }
 
 /// Which events a sink gets; a list that is empty names all of them.
@@ -70,6 +72,8 @@ pub struct Filter {
     pub services: BTreeSet<String>,
     /// Decided like this.
     pub decisions: BTreeSet<String>,
+    /// About incidents whose ids begin like this.
+    pub incidents: Option<String>,
 }
 
 /// What passes the record on, and how far it has come.
@@ -96,6 +100,11 @@ impl Exports {
         Self(sinks.into_iter().map(export).collect())
     }
 
+    /// These, and then `sinks`.
+    pub(crate) fn and(self, sinks: Vec<SinkSpec>) -> Self {
+        Self(self.0.into_iter().chain(Self::new(sinks).0).collect())
+    }
+
     /// How they are doing, in the order of configuration.
     pub fn views(&self) -> Vec<SinkView> {
         self.0.iter().map(|export| export.standing.view(&export.spec)).collect()
@@ -116,6 +125,7 @@ impl Form {
             Self::Ocsf => "export",
             Self::Alert => "webhook",
             Self::Standard | Self::CloudEvents => Self::LIFECYCLE,
+            Self::Note => "notes",
         }
     }
 }
@@ -143,6 +153,10 @@ impl Filter {
         within(&self.types, "type")
             && within(&self.services, "service")
             && within(&self.decisions, "decision")
+            && self.incidents.as_ref().is_none_or(|begin| {
+                let id = leaf.get("incident").and_then(serde_json::Value::as_str);
+                id.is_some_and(|id| id.starts_with(begin))
+            })
     }
 }
 

@@ -70,6 +70,11 @@ impl OpContext {
         Self { actor: Actor::System("scim"), source: Some(source), now }
     }
 
+    /// For another system that tells something, or is asked: known by its signature, or its address.
+    pub(crate) fn connector(door: &'static str, source: Option<IpAddr>, now: Timestamp) -> Self {
+        Self { actor: Actor::System(door), source, now }
+    }
+
     /// The caller, unless control acts by itself.
     pub fn caller(&self) -> Option<&Authenticated> {
         match &self.actor {

@@ -11,8 +11,9 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_identity::{AuthError, Authenticated, Job};
 use portcullis_model::{
-    AttributeValue, ConnectionId, Event, GrantId, Group, InstanceName, NoticeId, OperationName,
-    PolicyId, PrincipalId, RequestId, Resource, Secret, ServiceName, ShownBody, SignInId, Way,
+    AccessRequestId, AttributeValue, ConnectionId, Event, GrantId, Group, InstanceName, NoticeId,
+    OperationName, PolicyId, PrincipalId, RequestId, Resource, Secret, ServiceName, ShownBody,
+    SignInId, Way,
 };
 use portcullis_policy::notice::NoticeTarget;
 
@@ -251,6 +252,8 @@ pub trait WorkloadVerifier: Debug + Send + Sync {
 pub struct Notice {
     /// Its id: one that comes twice has the same.
     pub id: NoticeId,
+    /// The access request.
+    pub about: AccessRequestId,
     /// A JSON document.
     pub body: String,
     /// The same for people.
@@ -286,6 +289,15 @@ impl NotDelivered {
 pub trait Notifier: Debug + Send + Sync {
     /// Brings one, once; a few seconds at most.
     async fn deliver(&self, target: &NoticeTarget, notice: &Notice) -> Result<(), NotDelivered>;
+
+    /// Nobody has to look at that access request any more: takes back what stands there of it.
+    async fn take_back(
+        &self,
+        _target: &NoticeTarget,
+        _about: AccessRequestId,
+    ) -> Result<(), NotDelivered> {
+        Ok(())
+    }
 }
 
 /// A requestable refusal, to be kept for an hour so that its principal can ask about it.

@@ -9,7 +9,12 @@ use portcullis_model::{Event, GrantId, GrantKind, PolicyId};
 use portcullis_store::{Change, StoreError};
 
 use crate::{
-    ControlError, OpContext, core::Core, expiry::Ending, holds, publisher::Effect, usecase::bundles,
+    ControlError, OpContext,
+    core::Core,
+    expiry::Ending,
+    holds,
+    publisher::Effect,
+    usecase::{bundles, notices},
 };
 
 /// Characters. Reasons and notes are shorter; what a compiler of policies says may be anything.
@@ -83,11 +88,14 @@ impl Core {
         }
         changes.iter_mut().for_each(bound);
         let ended = holds::ended(&changes);
+        let over = notices::over(&changes);
         match self.store.commit(changes).await {
             Ok(()) => {}
             Err(StoreError::Conflict) => return Err(Unsettled::Conflict),
             Err(error) => return Err(Unsettled::Failed(error.into())),
         }
+        let told = self.told.take(&over).into_iter();
+        self.deadlines.add(told.map(|id| (self.now(), Ending::Notice(id))));
         if !at_once.is_empty() {
             self.publisher.publish(at_once, self.now());
         }

@@ -40,6 +40,7 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
     let newest = parts.store.bundles(1).await?.into_iter().next();
     let (bundle, generation, is_new) = bundles::first(newest.as_ref(), parts.bundle)?;
     let feed = Feed::default();
+    let exports = parts.exports.and(parts.connectors.notes(&parts.store));
     let core = Arc::new(Core {
         outbox: Outbox::new(Arc::clone(&parts.store), Arc::clone(&parts.log), feed.clone()),
         feed,
@@ -73,7 +74,9 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
         decision_rates: RateLimits::new(DECISIONS_REFUSED_PER_MINUTE, 60),
         notifier: parts.notifier,
         slack: parts.slack.map(Slack::new).map(Arc::new),
-        exports: parts.exports,
+        told: crate::usecase::notices::Told::default(),
+        exports,
+        connectors: parts.connectors,
         alerts: parts.alerts,
         activating: tokio::sync::Mutex::new(()),
         started: std::sync::OnceLock::new(),
@@ -195,6 +198,19 @@ async fn bring_back(core: &Arc<Core>, recorded: bool) -> Result<()> {
     for stored in core.store.grant_tokens().await? {
         effects.push(Effect::GrantToken(stored.hash, stored.token));
     }
+    core.deadlines.add(deadlines);
+    what_waits(core).await?;
+    if recorded {
+        core.publisher.publish(effects, core.now());
+    } else {
+        core.held_back.add(effects);
+    }
+    Ok(())
+}
+
+/// What has an end and opens nothing.
+async fn what_waits(core: &Core) -> Result<()> {
+    let mut deadlines = Vec::new();
     for request in core.store.access_requests(AccessRequests::Pending, u32::MAX).await? {
         deadlines.push((request.expires_at, Ending::AccessRequest(request.id)));
     }
@@ -205,11 +221,6 @@ async fn bring_back(core: &Arc<Core>, recorded: bool) -> Result<()> {
     deadlines.extend(refusal.map(|time| expiry::leftover(expiry::refusal_end(time))));
     deadlines.extend(device.map(expiry::leftover));
     core.deadlines.add(deadlines);
-    if recorded {
-        core.publisher.publish(effects, core.now());
-    } else {
-        core.held_back.add(effects);
-    }
     Ok(())
 }
 
@@ -234,6 +245,9 @@ pub(crate) fn background(core: &Arc<Core>) -> JoinSet<()> {
     tasks.spawn(connector::slack::run(Arc::clone(core)));
     for export in core.exports.each() {
         tasks.spawn(export::run(Arc::clone(core), export.clone()));
+    }
+    for connector in core.connectors.each() {
+        tasks.spawn(connector::run(Arc::clone(core), Arc::clone(connector)));
     }
     tasks
 }

@@ -45,6 +45,12 @@ impl Window {
         Self(Duration::from_secs(minutes as u64 * 60))
     }
 
+    /// Whole seconds; for defaults written in code. Zero becomes one second.
+    pub const fn seconds(seconds: u32) -> Self {
+        let seconds = if seconds == 0 { 1 } else { seconds };
+        Self(Duration::from_secs(seconds as u64))
+    }
+
     /// The span.
     pub const fn get(self) -> Duration {
         self.0

@@ -117,6 +117,12 @@ pub enum EventType {
     ExportFailing,
     /// It takes events again.
     ExportRecovered,
+    /// A message in the name of an incident system that did nothing, and why.
+    HookRefused,
+    /// An incident system has told nothing for long: what it keeps is unknown.
+    ConnectorFailing,
+    /// It tells again.
+    ConnectorRecovered,
     /// Somebody had a message sent to a sink or a webhook, to see whether it arrives.
     ExportTested,
     /// An alert rule fired.
@@ -172,6 +178,7 @@ impl EventType {
             | Self::LegalHoldPlaced
             | Self::LegalHoldReleased
             | Self::ExportTested
+            | Self::HookRefused
             | Self::NoticeDelivered
             | Self::NoticeFailed
             | Self::DeliverySetAside
@@ -184,6 +191,8 @@ impl EventType {
             | Self::RecordRemoved
             | Self::ExportFailing
             | Self::ExportRecovered
+            | Self::ConnectorFailing
+            | Self::ConnectorRecovered
             | Self::Started
             | Self::Stopped => 6002,
         }

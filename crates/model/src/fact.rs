@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    PrincipalId, ServiceName,
+    PrincipalId, PrincipalKind, ServiceName,
     service::{InvalidName, names},
 };
 
@@ -38,10 +38,34 @@ pub struct IncidentSource {
 }
 
 impl fmt::Display for IncidentSource {
-    /// `api:corp:ana`: what policies read.
+    /// `api:corp:ana`, or `pagerduty`: what policies read.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self.door == *self.principal.id {
+            return f.write_str(&self.door);
+        }
         write!(f, "{}:{}", self.door, self.principal.id)
     }
+}
+
+impl IncidentSource {
+    /// Another system, which speaks for itself. No principal that signs in has such a name: theirs
+    /// have a colon.
+    pub fn system(door: &str) -> Self {
+        let principal = PrincipalId { kind: PrincipalKind::Workload, id: door.into() };
+        Self { door: door.to_owned(), principal }
+    }
+}
+
+/// What another system calls an incident that it keeps, and how far it has told of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptElsewhere {
+    /// Its id there.
+    pub key: String,
+    /// When, by the clock of that system, what is known of it became so: nothing older counts.
+    pub at: Timestamp,
+    /// The message that said so, if it was one: the same one again says nothing new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// Where an incident is in its life. It may be reopened, but what it opened stays shut.
@@ -99,6 +123,9 @@ pub struct Incident {
     /// Until when what is said of it is known; without it, until something else is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fresh_until: Option<Timestamp>,
+    /// What another system says of it, if one keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elsewhere: Option<KeptElsewhere>,
     /// Where it is in its life.
     #[serde(flatten)]
     pub state: IncidentState,
@@ -157,7 +184,7 @@ pub struct Schedule {
     /// Until when that is known; without it, until something else is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
-    /// Who said so: `config`, or `api:corp:ana`.
+    /// Who said so: `config`, `api:corp:ana`, or another system like `pagerduty`.
     pub source: String,
 }
 

@@ -46,7 +46,8 @@ pub use duration::Window;
 pub use event::{BundleStamp, Event, EventType};
 pub use event_filter::{EventFilter, Field, Leaf, NoWords, Words};
 pub use fact::{
-    Incident, IncidentId, IncidentSource, IncidentState, Schedule, ScheduleName, Severity,
+    Incident, IncidentId, IncidentSource, IncidentState, KeptElsewhere, Schedule, ScheduleName,
+    Severity,
 };
 pub use grant::{Grant, GrantEnd, GrantKind, GrantState};
 pub use grant_token::{BoundTo, GrantToken, OneTimeToken};

@@ -46,6 +46,8 @@ pub(crate) fn source(policies: &str) -> BundleSource {
         user_claims: BTreeMap::new(),
         clocks: BTreeMap::from([("office".to_owned(), "Europe/Lisbon".to_owned())]),
         rotations: BTreeMap::new(),
+        receivers: BTreeSet::new(),
+        decisions: false,
     }
 }
 
@@ -220,6 +222,7 @@ pub(crate) fn incident(id: &str, services: &[&str]) -> Incident {
         opened_at: now(),
         updated_at: now(),
         fresh_until: None,
+        elsewhere: None,
         state: IncidentState::Open,
     }
 }

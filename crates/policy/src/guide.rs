@@ -1,6 +1,9 @@
 //! Keeps the policy guide true: its policies load together, and its policy tests pass.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use indexmap::IndexMap;
 use portcullis_model::Window;
@@ -156,6 +159,8 @@ fn the_policies_of_the_guide_load_together_and_its_tests_pass() {
         user_claims: BTreeMap::new(),
         clocks: BTreeMap::from([("office".to_owned(), "Europe/Lisbon".to_owned())]),
         rotations: BTreeMap::new(),
+        receivers: BTreeSet::new(),
+        decisions: false,
     };
     let bundle = Arc::new(Bundle::load(&source).unwrap_or_else(|errors| panic!("{errors:#?}")));
     let tests = blocks(GUIDE, "yaml").into_iter().filter(|(_, text)| text.contains("expect:"));
@@ -184,6 +189,8 @@ fn the_policies_of_the_page_about_pipelines_load() {
         user_claims: BTreeMap::new(),
         clocks: BTreeMap::from([("deploys".to_owned(), "Europe/Lisbon".to_owned())]),
         rotations: BTreeMap::new(),
+        receivers: BTreeSet::new(),
+        decisions: false,
     };
     Bundle::load(&source).unwrap_or_else(|errors| panic!("{errors:#?}"));
 }

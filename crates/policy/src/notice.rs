@@ -28,6 +28,8 @@ pub enum NoticeTarget {
     Email(String),
     /// A message in Slack, which becomes the record of what came of it.
     Slack(SlackPlace),
+    /// Somebody is woken by PagerDuty: the name of a key under `connectors.pagerduty.urgent`.
+    PagerDuty(String),
 }
 
 /// A text that is no target.
@@ -36,7 +38,7 @@ pub enum InvalidTarget {
     /// Not `scheme:rest`, or of a scheme that nobody here delivers to.
     #[error(
         "`{0}` is nowhere that this version delivers to; write webhook:https://…, or slack:#channel, webhook:NAME, \
-         teams:NAME or email:ADDRESS with what `connectors` names"
+         teams:NAME, email:ADDRESS or pagerduty:NAME with what `connectors` names"
     )]
     Scheme(String),
     /// Not a name that configuration can have.
@@ -71,6 +73,7 @@ impl FromStr for NoticeTarget {
             Some(("webhook", name)) if !name.contains(':') => return named(name).map(Self::Named),
             Some(("webhook", address)) => address,
             Some(("slack", place)) => return place.parse().map(Self::Slack),
+            Some(("pagerduty", name)) => return named(name).map(Self::PagerDuty),
             _ => return Err(InvalidTarget::Scheme(text.to_owned())),
         };
         let url: Url = address.parse().map_err(|_| InvalidTarget::Url(address.to_owned()))?;
@@ -93,6 +96,7 @@ impl fmt::Display for NoticeTarget {
             Self::Teams(name) => write!(f, "teams:{name}"),
             Self::Email(address) => write!(f, "email:{address}"),
             Self::Slack(place) => write!(f, "slack:{place}"),
+            Self::PagerDuty(name) => write!(f, "pagerduty:{name}"),
         }
     }
 }
@@ -102,7 +106,11 @@ impl NoticeTarget {
     pub fn in_short(&self) -> String {
         match self {
             Self::Webhook(url) => format!("webhook:{}", host(url)),
-            Self::Named(_) | Self::Teams(_) | Self::Email(_) | Self::Slack(_) => self.to_string(),
+            Self::Named(_)
+            | Self::Teams(_)
+            | Self::Email(_)
+            | Self::Slack(_)
+            | Self::PagerDuty(_) => self.to_string(),
         }
     }
 
@@ -110,7 +118,7 @@ impl NoticeTarget {
     pub fn needs(&self) -> Option<String> {
         match self {
             Self::Webhook(_) => None,
-            Self::Named(_) | Self::Teams(_) => Some(self.to_string()),
+            Self::Named(_) | Self::Teams(_) | Self::PagerDuty(_) => Some(self.to_string()),
             Self::Email(_) => Some("email".to_owned()),
             Self::Slack(_) => Some("slack".to_owned()),
         }
@@ -124,8 +132,14 @@ impl NoticeTarget {
             Self::Teams(_) => "connectors.teams",
             Self::Email(_) => "connectors.email",
             Self::Slack(_) => "connectors.slack",
+            Self::PagerDuty(_) => "connectors.pagerduty.urgent",
         };
         Some(format!("`{self}` leads nowhere: the configuration has no `{needs}` under `{place}`"))
+    }
+
+    /// Whether what was told stands there until it is taken back: somebody is awake for it.
+    pub fn stands(&self) -> bool {
+        matches!(self, Self::PagerDuty(_))
     }
 }
 
@@ -189,7 +203,7 @@ mod tests {
             ("webhook:https://chat.example.com/", None),
         ] {
             let target: NoticeTarget = text.parse().unwrap();
-            assert_eq!((target.to_string(), target.in_short().contains("/")), (text.into(), false));
+            assert_eq!((target.to_string(), target.in_short().contains('/')), (text.into(), false));
             let said = target.missing(&known);
             assert_eq!(said.is_some(), missing.is_some(), "{said:?}");
             assert!(said.unwrap_or_default().contains(missing.unwrap_or_default()));
@@ -204,8 +218,12 @@ mod tests {
         }
         let target: NoticeTarget = "webhook:https://chat.example.com/hooks/1".parse().unwrap();
         assert_eq!(target.in_short(), "webhook:chat.example.com");
+        let page: NoticeTarget = "pagerduty:urgent".parse().unwrap();
+        assert_eq!((page.to_string().as_str(), page.stands()), ("pagerduty:urgent", true));
         for text in [
             "slack:payments",
+            "pagerduty:",
+            "pagerduty:Urgent One",
             "https://chat.example.com",
             "webhook:",
             "webhook:Chat",

@@ -6,6 +6,7 @@
 mod approvals;
 mod browsers;
 mod calls;
+mod connectors;
 mod contents;
 mod events;
 mod gate;
@@ -22,6 +23,7 @@ mod surroundings;
 mod teams;
 
 pub(crate) use calls::alerts;
+pub(crate) use connectors::connectors;
 pub(crate) use events::LogEvents;
 pub(crate) use gate::{ControlFeed, ControlPorts};
 pub(crate) use identity::{ProvidedPeople, TokenVerifier};

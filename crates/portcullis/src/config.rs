@@ -5,7 +5,7 @@
 //! policies: the process does the first when it starts, the policy crate the second.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -44,7 +44,7 @@ mod people;
 mod proxy_protocol;
 mod scim;
 mod sealed;
-mod secret;
+pub(crate) mod secret;
 mod section;
 mod sensitive;
 mod service;
@@ -119,7 +119,7 @@ pub(crate) struct Config {
     /// What somebody is called for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) alerts: Option<alerts::Alerts>,
-    /// Other systems that are told, that decide, and that people work in.
+    /// Other systems that are told, that decide, that people work in, and that know of incidents.
     pub(crate) connectors: connectors::Connectors,
     /// Named clocks that policies read, and their time zones: `{office: Europe/Lisbon}`.
     pub(crate) clocks: BTreeMap<String, String>,
@@ -244,7 +244,7 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
     let clocks = section.field("clocks").map(|field| facts::clocks(&field));
     let schedules = section.field("schedules").map(|field| facts::schedules(&field));
     let exported = section.field("export");
-    let connectors = section.field("connectors");
+    let connected = section.field("connectors");
     let alerts = section.field("alerts");
     let alerts = alerts.map(|f| alerts::Alerts::read(&f, plain, geo.is_some()));
     let own = section.field("services").map(|field| field.sections()).unwrap_or_default();
@@ -253,10 +253,13 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
     if let Some(include) = &include {
         services.extend(included(include, base, problems));
     }
+    let kept: BTreeSet<String> = schedules.iter().flatten().map(|(name, _)| name.clone()).collect();
     let export = exported.map(|field| export::read(&field, plain, &services));
-    let sinks = export.as_deref().unwrap_or_default();
-    let connectors = usual(connectors, |field| {
-        connectors::Connectors::read(field, plain, sinks, identity.as_ref(), &services)
+    let connectors = usual(connected, |field| {
+        let (services, identity) = (services.as_slice(), identity.as_ref());
+        let exports = export.as_deref().unwrap_or_default();
+        let beside = connectors::Beside { demo: plain, services, identity, exports, kept: &kept };
+        connectors::Connectors::read(field, beside)
     });
     check(&services, limited.as_ref().zip(limits.as_ref()), base, document, problems);
     direct::check(listeners.as_deref().unwrap_or_default(), &services, document, problems);
@@ -281,9 +284,9 @@ fn read(document: &Document, base: &Path, problems: &Problems) -> Option<Config>
         telemetry: telemetry.map_or(Some(None), |read| read.map(Some))?,
         zone: zone.map_or(Some(None), |read| read.map(Some))?,
         identity: identity?,
-        connectors: connectors?,
         export: export.unwrap_or_default(),
         alerts: alerts.map_or(Some(None), |read| read.map(Some))?,
+        connectors: connectors?,
         clocks: clocks.unwrap_or_default(),
         schedules: schedules.unwrap_or_default(),
         policies: policies?,

@@ -1,10 +1,12 @@
 //! What is said about the world: incidents, and who is on call.
 
+use std::{collections::BTreeMap, net::IpAddr};
+
 use portcullis_model::{Incident, IncidentId, Schedule, ScheduleName};
 
 use super::{Control, Result};
 use crate::{
-    OpContext,
+    OpContext, connector,
     usecase::{incidents, schedules},
     views::{IncidentChange, NewIncident, OnCallInput},
 };
@@ -44,6 +46,18 @@ impl Control {
     /// Opens a closed incident again; what it opened before stays shut.
     pub async fn reopen_incident(&self, op: &OpContext, id: &IncidentId) -> Result<Incident> {
         incidents::reopen(&self.core, op, id).await
+    }
+
+    /// Hears a message in the name of another system that knows of incidents, from its headers, by their
+    /// names in lower case, and its body as it came.
+    pub async fn hear(
+        &self,
+        system: &str,
+        headers: &BTreeMap<String, String>,
+        body: &[u8],
+        source: IpAddr,
+    ) -> Result<()> {
+        connector::hook(&self.core, system, headers, body, source).await
     }
 
     /// Who is on call, on all schedules.

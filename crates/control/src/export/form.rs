@@ -25,6 +25,7 @@ pub(crate) fn outgoing(spec: &SinkSpec, entry: &LogEntry) -> Option<Outgoing> {
         Form::Standard | Form::CloudEvents => {
             lifecycle::event(spec.form, &leaf, entry.position, &spec.source)?
         }
+        Form::Note => leaf.to_string(),
     };
     let text = |name: &str| leaf.get(name).and_then(Value::as_str).map(str::to_owned);
     Some(Outgoing {

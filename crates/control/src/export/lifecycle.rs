@@ -58,7 +58,7 @@ pub(super) fn event(form: Form, leaf: &Value, position: u64, source: &str) -> Op
     let subject = subject.iter().find_map(|name| leaf.get(*name).and_then(Value::as_str));
     let id = form::id(leaf, position);
     let about = (id.as_str(), kind, form::time(leaf), subject);
-    Some(message(form, about, data.into(), source).to_string())
+    Some(message(form, about, &data.into(), source).to_string())
 }
 
 /// A message about an access request for people, as a webhook that policy names gets it.
@@ -71,14 +71,14 @@ pub fn notice(form: Form, id: &str, body: &str, source: &str) -> Option<String> 
     };
     let subject = body.pointer("/access_request/id").and_then(Value::as_str);
     let about = (id, kind, time, subject);
-    Some(message(form, about, body.get("access_request")?.clone(), source).to_string())
+    Some(message(form, about, body.get("access_request")?, source).to_string())
 }
 
 /// A message of this id and type, at this time, about this.
 pub(crate) fn message(
     form: Form,
     (id, kind, time, subject): (&str, &str, Timestamp, Option<&str>),
-    data: Value,
+    data: &Value,
     source: &str,
 ) -> Value {
     if form != Form::CloudEvents {

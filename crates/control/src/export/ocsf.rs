@@ -274,6 +274,8 @@ fn failed(kind: Option<EventType>, leaf: &Value) -> bool {
                 | EventType::SignInRefused
                 | EventType::ControlRefused
                 | EventType::ExportFailing
+                | EventType::ConnectorFailing
+                | EventType::HookRefused
                 | EventType::SealedLogBroken
         )
     );
@@ -290,6 +292,7 @@ fn severity(kind: Option<EventType>, leaf: &Value) -> u8 {
         }
         Some(
             EventType::ExportFailing
+            | EventType::ConnectorFailing
             | EventType::BundleRefused
             | EventType::NoticeFailed
             | EventType::DeliverySetAside

@@ -75,6 +75,8 @@ pub(crate) async fn test(core: &Arc<Core>, op: &OpContext, form: Form, name: &st
 fn message(event: &Event, spec: &SinkSpec, now: Timestamp, caller: &str) -> Outgoing {
     let id = format!("test-{}", event.id);
     let json = match spec.form {
+        // What writes notes looks at what they are about, and finds nothing here.
+        Form::Note => serde_json::Value::Null,
         Form::Ocsf => {
             let leaf = serde_json::to_value(event).unwrap_or_default();
             let mut json = ocsf::event(&leaf, 0);

@@ -20,9 +20,9 @@ use crate::{
 };
 
 const NOT_FOUND: ControlError = ControlError::NotFound("the incident");
-const LISTED: u32 = 500;
+pub(crate) const LISTED: u32 = 500;
 /// More open incidents than this are a mistake of whatever opens them.
-const MOST_OPEN: usize = 1_000;
+pub(crate) const MOST_OPEN: usize = 1_000;
 const MOST_NAMED: usize = 100;
 /// By which door incidents come in that somebody opens at the API.
 const DOOR: &str = "api";
@@ -72,9 +72,15 @@ pub(crate) async fn open(core: &Arc<Core>, op: &OpContext, new: NewIncident) -> 
         opened_at: op.now(),
         updated_at: op.now(),
         fresh_until: fresh_for.map(|window| op.now() + window.signed()),
+        elsewhere: None,
         state: IncidentState::Open,
     };
     checked(core, op, &incident)?;
+    if let Some(connector) = core.connectors.of_incident(&incident.id) {
+        let (prefix, door) = (&connector.spec.prefix, connector.spec.door);
+        let message = format!("ids that begin with `{prefix}-` are those of `{door}`");
+        return Err(ControlError::Invalid { field: "id", message });
+    }
     if core.store.incidents(Incidents::Open, LISTED * 2).await?.len() >= MOST_OPEN {
         let message = format!("{MOST_OPEN} incidents are open already; close some");
         return Err(ControlError::Limited { message, retry_after: 60 });
@@ -156,19 +162,7 @@ pub(crate) async fn close(core: &Arc<Core>, op: &OpContext, id: &IncidentId) -> 
         let by = rights::caller(op)?.id.clone();
         let closed = before.close(op.now(), by);
         let closed = closed.map_err(|error| ControlError::Conflict(error.to_string()))?;
-        let mut settlement = Settlement::default();
-        for grant in core.store.grants(Grants::InForceFor(id.clone()), u32::MAX).await? {
-            let seen_version = grant.version;
-            let why = GrantEnd::IncidentResolved;
-            let Ok(ended) = grant.end(op.now(), why, None) else { continue };
-            settlement.changes.extend(grants::changes(core, op, &ended, seen_version, why));
-            settlement.at_once.push(Effect::Grant(ended));
-        }
-        // After the grants: the store refuses to close one that has some in force.
-        settlement.changes.push(Change::MoveIncident { incident: closed.clone(), seen_version });
-        settlement.changes.push(event(core, op, EventType::IncidentClosed, &closed));
-        settlement.at_once.push(Effect::Incident(closed.clone()));
-        match core.settle(settlement).await {
+        match core.settle(closing(core, op, &closed, seen_version).await?).await {
             Ok(()) => return Ok(closed),
             Err(Unsettled::Conflict) => {}
             Err(Unsettled::Failed(error)) => return Err(error),
@@ -177,11 +171,41 @@ pub(crate) async fn close(core: &Arc<Core>, op: &OpContext, id: &IncidentId) -> 
     Err(Unsettled::Conflict.into())
 }
 
+/// What it takes to close an incident: the end of all grants that are for it, too.
+pub(crate) async fn closing(
+    core: &Core,
+    op: &OpContext,
+    closed: &Incident,
+    seen_version: u32,
+) -> Result<Settlement> {
+    let mut settlement = Settlement::default();
+    for grant in core.store.grants(Grants::InForceFor(closed.id.clone()), u32::MAX).await? {
+        let seen_version = grant.version;
+        let why = GrantEnd::IncidentResolved;
+        let Ok(ended) = grant.end(op.now(), why, None) else { continue };
+        settlement.changes.extend(grants::changes(core, op, &ended, seen_version, why));
+        settlement.at_once.push(Effect::Grant(ended));
+    }
+    // After the grants: the store refuses to close one that has some in force.
+    settlement.changes.push(Change::MoveIncident { incident: closed.clone(), seen_version });
+    settlement.changes.push(event(core, op, EventType::IncidentClosed, closed));
+    settlement.at_once.push(Effect::Incident(closed.clone()));
+    Ok(settlement)
+}
+
 /// One that the caller may manage, as it is.
 async fn managed(core: &Core, op: &OpContext, id: &IncidentId) -> Result<Incident> {
     let incident = one(core, op, id).await?;
     may_manage(core, op, &incident)?;
-    Ok(incident)
+    // INVARIANT: what another system keeps, nobody changes here. One that is not asked any more keeps
+    // nothing.
+    match core.connectors.named(&incident.source.door) {
+        None => Ok(incident),
+        Some(_) => Err(ControlError::Conflict(format!(
+            "`{}` keeps incident `{id}`; change it there",
+            incident.source.door
+        ))),
+    }
 }
 
 /// INVARIANT: it takes the right for every service that the incident is about, and was about.
@@ -222,7 +246,7 @@ fn source(op: &OpContext) -> Result<IncidentSource> {
 }
 
 /// What may open something takes effect when it is on record.
-fn opened(
+pub(crate) fn opened(
     core: &Core,
     op: &OpContext,
     kind: EventType,
@@ -236,7 +260,7 @@ fn opened(
     }
 }
 
-fn event(core: &Core, op: &OpContext, kind: EventType, incident: &Incident) -> Change {
+pub(crate) fn event(core: &Core, op: &OpContext, kind: EventType, incident: &Incident) -> Change {
     let mut event = core.event(op, kind);
     event.incident = Some(incident.id.clone());
     if let (Some(only), 1) = (incident.services.first(), incident.services.len()) {

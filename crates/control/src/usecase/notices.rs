@@ -4,12 +4,18 @@
 //! Whom to tell is stored with the access request, in one transaction. Each is told at least once, or
 //! it is on record that they could not be, and set aside for somebody to look at; the message's id lets them
 //! see that it came twice. A receiver that is down costs nothing but attempts further and further apart, as
-//! long as the access request waits. A message carries no right: whoever reads it signs in to answer.
+//! long as the access request waits. A message carries no right: whoever reads it signs in to answer. Who was
+//! woken is let go again once somebody has answered: what was told of them stays stored until that has arrived, too.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use jiff::{SignedDuration, Timestamp};
-use portcullis_model::{AccessRequest, AccessRequestState, EventType, NoticeId, Window};
+use portcullis_model::{
+    AccessRequest, AccessRequestId, AccessRequestState, EventType, NoticeId, Window,
+};
 use portcullis_policy::notice::NoticeTarget;
 use portcullis_store::{Change, NoticeChange, StoredNotice};
 
@@ -28,6 +34,46 @@ use crate::{
 const LONGEST_TELLING: SignedDuration = SignedDuration::from_hours(24);
 /// After trouble of our own.
 const RETRY: SignedDuration = SignedDuration::from_secs(5);
+/// What a stored notice's target begins with when it was told, and is to be taken back.
+const TAKE_BACK: &str = "taken back ";
+/// An emergency waits for its review as long as it takes; it is looked at this often, beside that.
+const LOOK: SignedDuration = SignedDuration::from_hours(1);
+
+/// What was told and stands until it is taken back, by what it is about.
+#[derive(Debug, Default)]
+pub(crate) struct Told(Mutex<HashMap<AccessRequestId, BTreeSet<NoticeId>>>);
+
+impl Told {
+    fn stands(&self, about: AccessRequestId, id: NoticeId) {
+        self.told().entry(about).or_default().insert(id);
+    }
+
+    /// What there is to take back of these, which are over.
+    pub(crate) fn take(&self, over: &[AccessRequestId]) -> Vec<NoticeId> {
+        let mut told = self.told();
+        over.iter().filter_map(|id| told.remove(id)).flatten().collect()
+    }
+
+    fn told(&self) -> MutexGuard<'_, HashMap<AccessRequestId, BTreeSet<NoticeId>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The access requests that nobody has to look at any more once `changes` are made.
+pub(crate) fn over(changes: &[Change]) -> Vec<AccessRequestId> {
+    let ended = changes.iter().filter_map(|change| match change {
+        Change::MoveAccessRequest { request, .. } | Change::ReviewAfterwards(request) => {
+            (!waits(request)).then_some(request.id)
+        }
+        _ => None,
+    });
+    ended.collect()
+}
+
+/// Whether somebody is still to look at it.
+fn waits(request: &AccessRequest) -> bool {
+    request.state == AccessRequestState::Pending || request.waits_for_review_afterwards()
+}
 
 type Result<T> = std::result::Result<T, ControlError>;
 
@@ -87,6 +133,10 @@ pub(crate) fn due(core: &Arc<Core>, id: NoticeId) {
 
 async fn tell(core: &Arc<Core>, id: NoticeId) -> Result<()> {
     let Some(notice) = core.store.notice(id).await? else { return Ok(()) };
+    if let Some(target) = notice.target.strip_prefix(TAKE_BACK) {
+        let target = target.to_owned();
+        return take_back(core, notice, &target).await;
+    }
     let op = OpContext::system("notify", core.now());
     let Some(request) = core.store.access_request(notice.access_request).await? else {
         return settled(core, vec![Change::Notice(NoticeChange::End(id))]).await;
@@ -121,6 +171,9 @@ async fn tell(core: &Arc<Core>, id: NoticeId) -> Result<()> {
     match told {
         Ok(()) => {
             core.paces.told(&receiver);
+            if target.stands() {
+                return stands(core, &op, notice, &request, receiver).await;
+            }
             arrived(core, &op, id, &request, receiver).await
         }
         Err(NotDelivered { why, again, rest }) => {
@@ -138,6 +191,60 @@ async fn tell(core: &Arc<Core>, id: NoticeId) -> Result<()> {
 fn begun(id: NoticeId) -> Timestamp {
     let millis = i64::try_from(id.to_bits() >> 80).unwrap_or(i64::MAX);
     Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX)
+}
+
+/// Somebody was told, and it stands there until it is taken back.
+async fn stands(
+    core: &Arc<Core>,
+    op: &OpContext,
+    notice: StoredNotice,
+    request: &AccessRequest,
+    detail: String,
+) -> Result<()> {
+    let (id, seen_attempts) = (notice.id, notice.attempts);
+    let mut event = core.event(op, EventType::NoticeDelivered);
+    access_requests::describe(&mut event, request);
+    event.detail = Some(detail);
+    let target = format!("{TAKE_BACK}{}", notice.target);
+    let notice = StoredNotice { target, due_at: op.now(), attempts: 0, ..notice };
+    let moved = Change::Notice(NoticeChange::Move { notice, seen_attempts });
+    settled(core, vec![moved, Change::Record(event)]).await?;
+    // Somebody may have answered meanwhile.
+    core.deadlines.add([(op.now(), Ending::Notice(id))]);
+    Ok(())
+}
+
+/// Takes back what stands, unless it still waits for somebody.
+async fn take_back(core: &Arc<Core>, notice: StoredNotice, target: &str) -> Result<()> {
+    let (id, about) = (notice.id, notice.access_request);
+    // Before it is looked at: whoever answers from here on finds it.
+    core.told.stands(about, id);
+    let request = core.store.access_request(about).await?;
+    if let Some(request) = request.filter(waits) {
+        let look = request.expires_at.max(core.now() + LOOK);
+        core.deadlines.add([(look, Ending::Notice(id))]);
+        return Ok(());
+    }
+    let taken = match target.parse::<NoticeTarget>() {
+        Ok(to) => core.notifier.take_back(&to, about).await,
+        Err(error) => Err(NotDelivered::ever(error.to_string())),
+    };
+    let op = OpContext::system("notify", core.now());
+    match taken {
+        Err(NotDelivered { again: true, why, rest })
+            if op.now().duration_since(begun(id)) < LONGEST_TELLING =>
+        {
+            tracing::warn!(target, %why, "somebody is not let go yet");
+            let next = core.paces.failed(target, rest, op.now());
+            later(core, notice, next).await
+        }
+        taken => {
+            if let Err(NotDelivered { why, .. }) = taken {
+                tracing::error!(target, access_request = %about, %why, "somebody is not let go");
+            }
+            settled(core, vec![Change::Notice(NoticeChange::End(id))]).await
+        }
+    }
 }
 
 async fn arrived(
@@ -231,5 +338,5 @@ pub(super) fn message(
             "reviewers": reviewers,
         },
     });
-    Notice { id, body: body.to_string(), summary }
+    Notice { id, about: request.id, body: body.to_string(), summary }
 }

@@ -45,6 +45,10 @@ pub(crate) async fn put(
         let why = format!("configuration says who is on call for `{name}`");
         return Err(ControlError::Conflict(why));
     }
+    if let Some(connector) = core.connectors.of_schedule(name) {
+        let why = format!("`{}` says who is on call for `{name}`", connector.spec.door);
+        return Err(ControlError::Conflict(why));
+    }
     checked(op, &input)?;
     for _ in 0..ROUNDS {
         let known = core.store.schedules().await?;
@@ -70,7 +74,7 @@ pub(crate) async fn put(
     Err(Unsettled::Conflict.into())
 }
 
-fn said(core: &Core, op: &OpContext, schedule: &Schedule) -> Settlement {
+pub(crate) fn said(core: &Core, op: &OpContext, schedule: &Schedule) -> Settlement {
     let mut event = core.event(op, EventType::ScheduleChanged);
     let names = |people: &BTreeSet<PrincipalId>| {
         let names: Vec<_> = people.iter().map(|person| person.id.to_string()).collect();

@@ -34,6 +34,7 @@ mod reviewing;
 mod set_back;
 mod signing_in;
 mod simulator;
+mod telling;
 mod together;
 mod tokens;
 mod world;

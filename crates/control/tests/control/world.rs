@@ -15,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use portcullis_control::{
     ContentKeys, Control, ControlError, ControlParts, OpContext, Provisioning, ScimSubject,
     Settings,
+    connector::{ConnectorSpec, Connectors},
     keeping::Retention,
     ports::{DeviceOutcome, EventLog, Notifier, PeopleProvider, VerifiedPerson},
     views::{AccessRequestView, Ask, AskFor, AskOperation, DevicePoll, ReviewInput},
@@ -73,6 +74,7 @@ pub(crate) struct World {
     pub(crate) is_indexed: bool,
     /// From the next start on.
     pub(crate) retention: Option<Retention>,
+    connectors: Vec<ConnectorSpec>,
     seed: u64,
 }
 
@@ -169,6 +171,11 @@ impl World {
     }
 
     pub(crate) async fn with(policies: &str) -> Self {
+        Self::told_by(policies, Vec::new()).await
+    }
+
+    /// With other systems that tell of incidents.
+    pub(crate) async fn told_by(policies: &str, connectors: Vec<ConnectorSpec>) -> Self {
         let start = "2026-11-22T10:00:00Z".parse().unwrap();
         let clock = Arc::new(HandClock(Mutex::new(start)));
         let folder = tempfile::tempdir().unwrap();
@@ -186,6 +193,7 @@ impl World {
             folder,
             is_indexed: false,
             retention: None,
+            connectors,
             seed: 0,
         };
         world.start(policies).await;
@@ -252,6 +260,7 @@ impl World {
             exports: portcullis_control::export::Exports::default(),
             slack: None,
             alerts: portcullis_control::alerts::Alerts::default(),
+            connectors: Connectors::new(self.connectors.clone()),
         });
         let control = started.await.unwrap();
         let works =

@@ -54,6 +54,7 @@ fn incident(id: &portcullis_model::IncidentId, entry: &IncidentEntry) -> Inciden
         opened_at: Timestamp::UNIX_EPOCH,
         updated_at: Timestamp::UNIX_EPOCH,
         fresh_until: None,
+        elsewhere: None,
         state: IncidentState::Open,
     }
 }

@@ -5,20 +5,22 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_control::{
+    connector::pagerduty,
     export::{Form, lifecycle::notice as as_message},
     ports::{NotDelivered, Notice, Notifier},
 };
-use portcullis_model::Clock;
+use portcullis_model::{AccessRequestId, Clock, Secret};
 use portcullis_policy::notice::NoticeTarget;
 use reqwest::{
-    Client, Response, StatusCode,
+    Client, RequestBuilder, Response, StatusCode,
     header::{CONTENT_TYPE, RETRY_AFTER},
     redirect::Policy,
 };
+use serde_json::Value;
 use url::Url;
 
 use super::{lifecycle, mail::Mailer, sinks::Posted, teams::Channel};
@@ -36,8 +38,16 @@ pub(crate) struct Receivers {
     named: BTreeMap<String, (Form, Posted)>,
     teams: BTreeMap<String, Channel>,
     mailer: Option<Mailer>,
+    pagers: Option<Pagers>,
     /// What messages say that they come from.
     source: String,
+}
+
+/// Wakes people by the Events API v2.
+#[derive(Debug)]
+struct Pagers {
+    url: Url,
+    keys: BTreeMap<String, Secret>,
 }
 
 impl Receivers {
@@ -62,7 +72,8 @@ impl Receivers {
         let teams = teams.collect::<Result<_>>()?;
         let mailer = connectors.email.as_ref().map(|email| Mailer::new(email, base)).transpose()?;
         let named = lifecycle::posts(config, base, clock)?;
-        Ok(Self { client, clock: Arc::clone(clock), named, teams, mailer, source })
+        let pagers = pagers(config, base)?;
+        Ok(Self { client, clock: Arc::clone(clock), named, teams, mailer, pagers, source })
     }
 
     async fn post(&self, url: &Url, notice: &Notice) -> Result<(), NotDelivered> {
@@ -70,13 +81,23 @@ impl Receivers {
         let request = request.header(ID, notice.id.to_string()).body(notice.body.clone());
         answered(request.send().await, self.clock.now())
     }
+
+    /// An event of what `event` makes of the key that is called `name`.
+    fn page(
+        &self,
+        name: &str,
+        event: impl FnOnce(&Secret) -> Value,
+    ) -> Result<RequestBuilder, NotDelivered> {
+        let found = self.pagers.as_ref().and_then(|it| Some((&it.url, it.keys.get(name)?)));
+        let (url, key) = found.ok_or_else(gone)?;
+        let request = self.client.post(url.clone()).header(CONTENT_TYPE, "application/json");
+        Ok(request.body(event(key).to_string()))
+    }
 }
 
 #[async_trait]
 impl Notifier for Receivers {
     async fn deliver(&self, target: &NoticeTarget, notice: &Notice) -> Result<(), NotDelivered> {
-        // A bundle may have outlived the configuration that had it.
-        let gone = || NotDelivered::ever("the configuration has no such receiver any more");
         match target {
             NoticeTarget::Webhook(url) => self.post(url, notice).await,
             NoticeTarget::Named(name) => {
@@ -91,11 +112,55 @@ impl Notifier for Receivers {
             }
             // Control brings these itself.
             NoticeTarget::Slack(_) => Err(NotDelivered::ever("a message in Slack is no notice")),
+            NoticeTarget::PagerDuty(name) => {
+                let event = |key: &Secret| {
+                    let told = serde_json::from_str(&notice.body).unwrap_or_default();
+                    pagerduty::page(key, notice.about, &told, &self.source)
+                };
+                answered(self.page(name, event)?.send().await, self.clock.now())
+            }
             NoticeTarget::Email(address) => {
                 self.mailer.as_ref().ok_or_else(gone)?.send(address, notice).await
             }
         }
     }
+
+    async fn take_back(
+        &self,
+        target: &NoticeTarget,
+        about: AccessRequestId,
+    ) -> Result<(), NotDelivered> {
+        match target {
+            NoticeTarget::PagerDuty(name) => {
+                let request = self.page(name, |key| pagerduty::answered(key, about))?;
+                answered(request.send().await, self.clock.now())
+            }
+            NoticeTarget::Webhook(_)
+            | NoticeTarget::Named(_)
+            | NoticeTarget::Teams(_)
+            | NoticeTarget::Email(_)
+            | NoticeTarget::Slack(_) => {
+                // Nothing stands there.
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A bundle may have outlived the configuration that had it.
+fn gone() -> NotDelivered {
+    NotDelivered::ever("the configuration has no such receiver any more")
+}
+
+/// The keys that wake people.
+fn pagers(config: &Config, base: &Path) -> Result<Option<Pagers>> {
+    let Some(pagerduty) = &config.connectors.pagerduty else { return Ok(None) };
+    let keys = pagerduty.urgent.iter().map(|(name, secret)| {
+        let secret = secret.resolve(base);
+        Ok((name.clone(), secret.context("`connectors.pagerduty.urgent`")?))
+    });
+    let keys = keys.collect::<Result<_>>()?;
+    Ok(Some(Pagers { url: pagerduty.events_url.clone(), keys }))
 }
 
 /// Whether what was posted arrived.

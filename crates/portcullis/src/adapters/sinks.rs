@@ -35,6 +35,7 @@ pub(crate) fn exports(config: &Config, base: &Path, clock: &Arc<dyn Clock>) -> R
                 types: export.only.types.clone(),
                 services: export.only.services.clone(),
                 decisions: export.only.decisions.clone(),
+                incidents: None,
             },
             from_the_beginning: export.from == From::Beginning,
             rate: u32::try_from(export.rate).unwrap_or(u32::MAX),

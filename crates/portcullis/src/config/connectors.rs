@@ -1,7 +1,13 @@
-//! `connectors`: other systems that are told, that decide, and that people work in.
+//! `connectors`: other systems that are told, that decide, that people work in, and that know which incidents are open
+//! and who is on call; a file each.
 
+mod common;
 mod decisions;
 mod email;
+mod grafana;
+mod incident_io;
+mod jira;
+mod pagerduty;
 mod slack;
 mod teams;
 mod webhooks;
@@ -9,11 +15,17 @@ mod webhooks;
 use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_identity::{Decider, Deciders};
+use portcullis_model::ScheduleName;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub(crate) use common::{Api, Common};
 pub(crate) use decisions::DecidingSystem;
 pub(crate) use email::{Email, MailTls};
+pub(crate) use grafana::Grafana;
+pub(crate) use incident_io::IncidentIo;
+pub(crate) use jira::Jira;
+pub(crate) use pagerduty::PagerDuty;
 pub(crate) use slack::{LinkBy, Slack};
 pub(crate) use teams::{Team, workflow_url};
 pub(crate) use webhooks::Hook;
@@ -45,40 +57,92 @@ pub(crate) struct Connectors {
     /// Whose decisions on access requests are accepted, as far as policy lets them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) decisions: BTreeMap<String, DecidingSystem>,
+    /// PagerDuty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pagerduty: Option<PagerDuty>,
+    /// incident.io.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) incident_io: Option<IncidentIo>,
+    /// Jira Service Management, in the cloud.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) jira_service_management: Option<Jira>,
+    /// Grafana Cloud IRM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) grafana_irm: Option<Grafana>,
+}
+
+/// What the systems' sections are read beside.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Beside<'a> {
+    pub(super) demo: bool,
+    pub(super) services: &'a [Service],
+    pub(super) identity: Option<&'a Identity>,
+    /// The sinks whose names are taken.
+    pub(super) exports: &'a [Export],
+    /// Schedules that configuration keeps itself.
+    pub(super) kept: &'a BTreeSet<String>,
 }
 
 impl Connectors {
-    /// `exports`: the sinks whose names are taken.
-    pub(super) fn read(
-        field: &Field<'_>,
-        demo: bool,
-        exports: &[Export],
-        identity: Option<&Identity>,
-        services: &[Service],
-    ) -> Option<Self> {
+    pub(super) fn read(field: &Field<'_>, beside: Beside<'_>) -> Option<Self> {
+        let Beside { demo, services, identity, exports, kept: _ } = beside;
         let mut section = field.section()?;
         let teams = section.field("teams");
         let teams = teams.map(|field| each(&field, |_, field| Team::read(field, demo)));
         let email = section.field("email").map(|field| Email::read(&field, demo));
         let webhooks = section.field("webhooks");
-        let webhooks = webhooks.map(|field| {
-            each(&field, |name, field| {
-                if exports.iter().any(|export| export.name == name) {
-                    field.error(format!("a sink under `export` is called `{name}` already"), None);
-                }
-                Hook::read(field, demo)
-            })
-        });
+        let webhooks = webhooks.map(|field| webhooks_of(&field, demo, exports));
         let decisions = section.field("decisions");
         let decisions =
             decisions.map(|field| each(&field, |_, field| DecidingSystem::read(field, demo)));
         let slack = section.field("slack");
         let slack = slack.map(|field| Slack::read(&field, demo, identity, services));
+        let pagerduty = section.field("pagerduty").map(|field| PagerDuty::read(&field, beside));
+        let incident_io = section.field("incident_io").map(|it| IncidentIo::read(&it, beside));
+        let jira = section.field("jira_service_management").map(|it| Jira::read(&it, beside));
+        let grafana = section.field("grafana_irm").map(|it| Grafana::read(&it, beside));
         section.finish();
-        let slack = slack.map_or(Some(None), |read| read.map(Some))?;
-        let email = email.map_or(Some(None), |read| read.map(Some))?;
-        let (teams, webhooks) = (teams.unwrap_or_default(), webhooks.unwrap_or_default());
-        Some(Self { teams, email, slack, webhooks, decisions: decisions.unwrap_or_default() })
+        let all = Self {
+            teams: teams.unwrap_or_default(),
+            email: given(email)?,
+            slack: given(slack)?,
+            webhooks: webhooks.unwrap_or_default(),
+            decisions: decisions.unwrap_or_default(),
+            pagerduty: given(pagerduty)?,
+            incident_io: given(incident_io)?,
+            jira_service_management: given(jira)?,
+            grafana_irm: given(grafana)?,
+        };
+        all.check(field);
+        Some(all)
+    }
+
+    fn of_incidents(&self) -> impl Iterator<Item = (&'static str, &Common)> {
+        let all = [
+            self.pagerduty.as_ref().map(|it| ("pagerduty", &it.common)),
+            self.incident_io.as_ref().map(|it| ("incident_io", &it.common)),
+            self.jira_service_management.as_ref().map(|it| ("jira_service_management", &it.common)),
+            self.grafana_irm.as_ref().map(|it| ("grafana_irm", &it.common)),
+        ];
+        all.into_iter().flatten()
+    }
+
+    /// INVARIANT: an id and a schedule belong to one system.
+    fn check(&self, field: &Field<'_>) {
+        let mut prefixes: BTreeSet<&str> = BTreeSet::new();
+        let mut schedules: BTreeSet<&ScheduleName> = BTreeSet::new();
+        for (name, common) in self.of_incidents() {
+            if !prefixes.insert(&common.prefix) {
+                let help = Some("give each its own `prefix`".to_owned());
+                field.error(format!("two systems have the prefix `{}`", common.prefix), help);
+            }
+            for schedule in common.schedules.keys() {
+                if !schedules.insert(schedule) {
+                    let message = format!("`{name}` is not the only one that keeps `{schedule}`");
+                    field.error(message, None);
+                }
+            }
+        }
     }
 
     /// Who can be told, as policies name them.
@@ -87,7 +151,9 @@ impl Connectors {
         let webhooks = self.webhooks.keys().map(|name| format!("webhook:{name}"));
         let email = self.email.iter().map(|_| "email".to_owned());
         let slack = self.slack.iter().map(|_| "slack".to_owned());
-        teams.chain(webhooks).chain(email).chain(slack).collect()
+        let urgent = self.pagerduty.iter().flat_map(|one| one.urgent.keys());
+        let urgent = urgent.map(|name| format!("pagerduty:{name}"));
+        teams.chain(webhooks).chain(email).chain(slack).chain(urgent).collect()
     }
 
     /// The systems whose decisions are accepted; secrets are resolved now.
@@ -99,6 +165,21 @@ impl Connectors {
         let all = all.collect::<anyhow::Result<Vec<(String, Decider)>>>()?;
         Ok(Deciders::new(all))
     }
+}
+
+/// What may be absent, and must be right where it is not.
+fn given<T>(read: Option<Option<T>>) -> Option<Option<T>> {
+    read.map_or(Some(None), |read| read.map(Some))
+}
+
+/// Their cursors are kept by their names, like those of sinks.
+fn webhooks_of(field: &Field<'_>, demo: bool, exports: &[Export]) -> BTreeMap<String, Hook> {
+    each(field, |name, field| {
+        if exports.iter().any(|export| export.name == name) {
+            field.error(format!("a sink under `export` is called `{name}` already"), None);
+        }
+        Hook::read(field, demo)
+    })
 }
 
 /// Reads `{NAME: {…}, …}`.

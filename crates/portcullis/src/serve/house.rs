@@ -83,6 +83,7 @@ impl House {
                 .with_opaque(config.identity.opaque_issuers(base)?, &client, &clock, runtime)?;
         workloads.keep_fresh();
         let workloads = Arc::new(workloads);
+        let base_url = gate::base_url(&config.control.url);
         let control = Control::start(ControlParts {
             store: Arc::clone(&store),
             log: Arc::new(LogEvents::new(log.handle(), Reader::open(log.directory())?)),
@@ -96,19 +97,15 @@ impl House {
             },
             people: people(loaded, &client, &clock, runtime)?,
             workloads: Arc::new(TokenVerifier(Arc::clone(&workloads))),
-            notifier: Arc::new(Receivers::new(
-                config,
-                base,
-                &clock,
-                gate::base_url(&config.control.url),
-            )?),
+            notifier: Arc::new(Receivers::new(config, base, &clock, base_url.clone())?),
             slack: adapters::slack::parts(config, base)?,
             exports: adapters::exports(config, base, &clock)?,
             alerts: adapters::alerts(
                 config,
                 || Arc::new(Around::new(config, base, &log, Arc::clone(geo) as _)),
-                gate::base_url(&config.control.url),
+                base_url.clone(),
             ),
+            connectors: adapters::connectors(config, base, &base_url)?,
         });
         let control = control.await.context("control cannot start")?;
         let anchors = Anchors::start(loaded, &log, runtime)?;

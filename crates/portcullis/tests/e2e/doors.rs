@@ -20,6 +20,8 @@ const PUBLIC: [&str; 9] = [
     "GET /.well-known/jwks.json",
     // Nothing secret: what auditors verify the record with.
     "GET /v1/audit/key",
+    // Each message proves by its signature whose it is.
+    "POST /v1/connectors/{name}/events",
     "POST /v1/device",
     "POST /v1/device/token",
     // The one-time token in its body is the credential.
@@ -270,8 +272,10 @@ fn all_doors_are_known(payments: &Payments, mut walked: BTreeSet<String>) {
 }
 
 /// Doors with credentials of their own, whose events `jobs` and `directory` look for; and those to what
-/// is not configured here, with which `sealed`, `exports`, `outgoing`, `decisions` and `alerts` deal, `reports` and `erasure`.
-const ELSEWHERE: [&str; 20] = [
+/// is not configured here, with which `sealed`, `exports`, `outgoing`, `decisions`, `alerts` and `connectors` deal, `reports`
+/// and `erasure`.
+const ELSEWHERE: [&str; 21] = [
+    "POST /v1/connectors/{name}/events",
     "POST /v1/audit/contents/{seq}/erase",
     "POST /v1/exports/{name}/test",
     "POST /v1/alerts/{webhook}/test",

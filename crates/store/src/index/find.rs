@@ -3,7 +3,12 @@
 use portcullis_model::EventFilter;
 use sqlx::{Row, SqliteConnection, SqlitePool};
 
-use super::{BLOCK, Result, bits::Bits, streams::Stream, tables::position};
+use super::{
+    BLOCK, Result,
+    bits::Bits,
+    streams::{Span, Stream},
+    tables::position,
+};
 
 /// Blocks that one search looks at, at most; the next one goes on from there.
 const MOST_STEPS: usize = 8192;
@@ -53,10 +58,7 @@ async fn within_time(
     filter: &EventFilter,
     mut bounds: Bounds,
 ) -> Result<Option<Bounds>> {
-    if filter.since.is_some() || filter.until.is_some() {
-        // Cutting off what is finer moves no time past another, so nothing is missed.
-        let since = filter.since.map_or(i64::MIN, jiff::Timestamp::as_microsecond);
-        let until = filter.until.map_or(i64::MAX, jiff::Timestamp::as_microsecond);
+    if let Some(Span { since, until }) = span(filter) {
         let sql = "SELECT min(block), max(block) FROM block WHERE last >= ? AND first <= ?";
         let row = sqlx::query(sql).bind(since).bind(until).fetch_one(db).await?;
         let (Some(first), Some(last)) = (row.try_get(0)?, row.try_get(1)?) else { return Ok(None) };
@@ -67,9 +69,17 @@ async fn within_time(
     Ok((bounds.from < bounds.before).then_some(bounds))
 }
 
+fn span(filter: &EventFilter) -> Option<Span> {
+    // Cutting off what is finer moves no time past another, so nothing is missed.
+    let since = filter.since.map_or(i64::MIN, jiff::Timestamp::as_microsecond);
+    let until = filter.until.map_or(i64::MAX, jiff::Timestamp::as_microsecond);
+    (filter.since.is_some() || filter.until.is_some()).then_some(Span { since, until })
+}
+
 /// What the parts of the question are in; `None` if one of them is nowhere.
 async fn streams(db: &mut SqliteConnection, filter: &EventFilter) -> Result<Option<Vec<Stream>>> {
-    let mut streams = Vec::new();
+    let mut streams: Vec<_> =
+        span(filter).map(|span| Stream::of_time(span, filter.newest)).into_iter().collect();
     for (field, value) in filter.terms() {
         let sql = "SELECT id FROM term WHERE field = ? AND value = ?";
         let term = sqlx::query_scalar(sql).bind(field.as_str()).bind(value);
@@ -77,7 +87,7 @@ async fn streams(db: &mut SqliteConnection, filter: &EventFilter) -> Result<Opti
         streams.push(Stream::of_term(term, filter.newest));
     }
     if let Some(words) = &filter.words {
-        let guess = !streams.is_empty();
+        let guess = !filter.terms().is_empty();
         streams.push(Stream::of_words(words.phrases(), filter.newest, guess));
     }
     Ok(Some(streams))

@@ -15,6 +15,8 @@ const FIRST: i64 = 4;
 const MOST: i64 = 256;
 /// More than one block has: of so many the first block is whole.
 const WHOLE: i64 = 4097;
+/// Blocks that are guessed at one time, at most.
+const MOST_GUESSED: u64 = 64;
 
 /// The blocks that a term or a phrase is in.
 #[derive(Debug)]
@@ -25,16 +27,27 @@ pub(super) struct Stream {
     /// Nothing follows what is in the buffer.
     is_over: bool,
     ahead: i64,
+    /// How many blocks were guessed the last time.
+    guessed: u64,
+}
+
+/// A time, in microseconds since 1970, both ends included.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    pub(super) since: i64,
+    pub(super) until: i64,
 }
 
 #[derive(Debug)]
 enum Of {
     Term(i64),
+    /// Blocks with entries of this time: not all in between are, where clocks were set.
+    Time(Span),
     /// A question to the full-text table: phrases of letters and digits in quotes.
     Words {
         question: String,
-        /// Where many entries of a block have them, any of them may do: other parts of the question tell more,
-        /// and who reads the entries sees it.
+        /// Where many entries of a block have them, any of them may do, and of the blocks behind it, too: other
+        /// parts of the question tell more, and who reads the entries sees it.
         guess: bool,
     },
 }
@@ -44,6 +57,10 @@ impl Stream {
         Self::new(Of::Term(term), newest)
     }
 
+    pub(super) fn of_time(span: Span, newest: bool) -> Self {
+        Self::new(Of::Time(span), newest)
+    }
+
     pub(super) fn of_words(phrases: &[Vec<String>], newest: bool, guess: bool) -> Self {
         let quoted: Vec<_> =
             phrases.iter().map(|words| format!("\"{}\"", words.join(" "))).collect();
@@ -51,7 +68,7 @@ impl Stream {
     }
 
     fn new(of: Of, newest: bool) -> Self {
-        Self { of, newest, buffer: VecDeque::new(), is_over: false, ahead: FIRST }
+        Self { of, newest, buffer: VecDeque::new(), is_over: false, ahead: FIRST, guessed: 0 }
     }
 
     /// The first block at `target` or past it that has something, and what; `target` never goes back.
@@ -72,6 +89,10 @@ impl Stream {
                 Of::Term(term) => {
                     let term = *term;
                     self.terms(db, term, target).await?;
+                }
+                Of::Time(span) => {
+                    let span = *span;
+                    self.times(db, span, target).await?;
                 }
                 Of::Words { question, guess } => {
                     let (question, guess) = (question.clone(), *guess);
@@ -95,6 +116,23 @@ impl Stream {
         self.is_over = rows.len() < usize::try_from(self.ahead).unwrap_or(usize::MAX);
         for row in rows {
             self.buffer.push_back((position(row.try_get(0)?)?, Bits::read(row.try_get(1)?)?));
+        }
+        Ok(())
+    }
+
+    async fn times(&mut self, db: &mut SqliteConnection, span: Span, target: u64) -> Result<()> {
+        let sql = if self.newest {
+            "SELECT block FROM block WHERE block <= ? AND last >= ? AND first <= ? \
+             ORDER BY block DESC LIMIT ?"
+        } else {
+            "SELECT block FROM block WHERE block >= ? AND last >= ? AND first <= ? \
+             ORDER BY block LIMIT ?"
+        };
+        let query = sqlx::query_scalar(sql).bind(stored(target)).bind(span.since).bind(span.until);
+        let blocks: Vec<i64> = query.bind(MOST).fetch_all(db).await?;
+        self.is_over = blocks.len() < usize::try_from(MOST).unwrap_or(usize::MAX);
+        for block in blocks {
+            self.buffer.push_back((position(block)?, Bits::ALL));
         }
         Ok(())
     }
@@ -138,12 +176,20 @@ impl Stream {
                 self.buffer.pop_back();
                 break;
             }
-            if let Some((_, bits)) = self.buffer.back_mut().filter(|_| guess) {
-                *bits = Bits::ALL;
-                break;
+            if guess && let Some((block, _)) = self.buffer.pop_back() {
+                self.guess(block);
+                return Ok(());
             }
         }
+        self.guessed = 0;
         Ok(())
+    }
+
+    /// From `block` on, twice as many as the last time: asking costs as much for a block as for all of them.
+    fn guess(&mut self, block: u64) {
+        self.guessed = (self.guessed * 2).clamp(1, MOST_GUESSED);
+        let on = |step| if self.newest { block.checked_sub(step) } else { block.checked_add(step) };
+        self.buffer.extend((0..self.guessed).map_while(on).map(|block| (block, Bits::ALL)));
     }
 }
 

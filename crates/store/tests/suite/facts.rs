@@ -19,6 +19,7 @@ fn incident() -> Incident {
         opened_at: now(),
         updated_at: now(),
         fresh_until: None,
+        elsewhere: None,
         state: IncidentState::Open,
     }
 }

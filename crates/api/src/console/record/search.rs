@@ -27,7 +27,7 @@ const FIRST: usize = 5;
 const MOST: usize = 500;
 
 /// The types that an entry can have, as they stand in the record, in the order of a life.
-const TYPES: [&str; 56] = [
+const TYPES: [&str; 59] = [
     "attempt",
     "refusals_counted",
     "connection_ended",
@@ -77,6 +77,9 @@ const TYPES: [&str; 56] = [
     "export_failing",
     "export_recovered",
     "export_tested",
+    "connector_failing",
+    "connector_recovered",
+    "hook_refused",
     "alert_fired",
     "content_erased",
     "record_removed",
@@ -137,7 +140,7 @@ impl Asked {
     }
 
     #[expect(clippy::unused_self, reason = "templates reach functions through what they show")]
-    pub(super) fn types(&self) -> [&'static str; 56] {
+    pub(super) fn types(&self) -> [&'static str; 59] {
         TYPES
     }
 

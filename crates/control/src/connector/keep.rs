@@ -1,0 +1,208 @@
+//! Asks one system over and over: all incidents that are under way, those that were and are not among
+//! them, and who is on call.
+//!
+//! One that does not answer is asked less and less often, and one that wants rest gets it. When it has
+//! been silent for as long as what it said is known, that goes on record, once.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use portcullis_model::EventType;
+use portcullis_store::{Change, Incidents};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::{
+    Connector,
+    apply::{self, Learned},
+    people, shifts,
+    wire::Trouble,
+};
+use crate::{OpContext, core::Core, settle::Settlement};
+
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// However a system wishes it, it is asked again after so long.
+const LONGEST_REST: Duration = Duration::from_mins(15);
+/// One look at everything takes no longer.
+const LONGEST_LOOK: Duration = Duration::from_mins(2);
+/// Looks at single incidents do not follow one another faster.
+const APART: Duration = Duration::from_millis(100);
+
+/// How a system has been doing.
+struct Standing {
+    answered_at: Timestamp,
+    /// Whether it is on record that it is silent.
+    said: bool,
+    pause: Duration,
+}
+
+/// Asks until aborted.
+pub(crate) async fn run(core: Arc<Core>, connector: Arc<Connector>) {
+    let mut standing = Standing { answered_at: core.now(), said: false, pause: FIRST_PAUSE };
+    loop {
+        let begun = core.now();
+        let late = Err(Trouble::Silent("it takes too long".to_owned()));
+        let looked = timeout(LONGEST_LOOK, look(&core, &connector, begun)).await.unwrap_or(late);
+        let wait = match looked {
+            Ok(next) => {
+                standing.answered(&core, &connector, begun).await;
+                until_next(&core, &connector, next)
+            }
+            Err(trouble) => standing.failed(&core, &connector, &trouble).await,
+        };
+        let next = Instant::now() + wait;
+        loop {
+            tokio::select! {
+                () = sleep_until(next) => break,
+                () = connector.wake.notified() => {}
+            }
+            let keys = std::mem::take(&mut *connector.looks());
+            if keys.contains(ALL) {
+                break;
+            }
+            for key in &keys {
+                // What fails is found by the next look at all.
+                if let Err(trouble) = single(&core, &connector, key).await {
+                    tracing::warn!(system = connector.spec.door, %trouble, "an incident was not seen");
+                    break;
+                }
+            }
+            tokio::time::sleep(APART).await;
+        }
+    }
+}
+
+/// Stands for everything among the keys of incidents.
+pub(super) const ALL: &str = "";
+
+/// Until the next look, or the end of the first shift that is known to end before it.
+fn until_next(core: &Core, connector: &Connector, next: Option<Timestamp>) -> Duration {
+    let every = connector.spec.every.get();
+    let left = next.map(|at| at.duration_since(core.now()).max(SignedDuration::ZERO));
+    let left = left.and_then(|left| Duration::try_from(left).ok());
+    left.map_or(every, |left| every.min(left + APART))
+}
+
+/// Looks at everything; says when the first shift ends.
+async fn look(
+    core: &Arc<Core>,
+    connector: &Connector,
+    since: Timestamp,
+) -> Result<Option<Timestamp>, Trouble> {
+    let spec = &connector.spec;
+    let all = spec.vendor.open(&spec.line, since).await?;
+    let mut seen = BTreeSet::new();
+    for report in &all {
+        seen.extend(connector.id(&report.word));
+        learn(core, connector, report, since).await?;
+    }
+    let ours = core.store.incidents(Incidents::Open, u32::MAX).await?;
+    for incident in ours {
+        let theirs = incident.source.door == spec.door;
+        let Some(elsewhere) = incident.elsewhere.clone().filter(|_| theirs) else { continue };
+        if seen.contains(&incident.id) {
+            continue;
+        }
+        if let Some(report) = spec.vendor.one(&spec.line, &elsewhere.key, since).await? {
+            learn(core, connector, &report, since).await?;
+        } else {
+            let op = OpContext::connector(spec.door, None, core.now());
+            apply::gone(core, &op, incident).await?;
+        }
+    }
+    shifts_of(core, connector, since).await
+}
+
+/// One schedule that cannot be read keeps no other from being read.
+async fn shifts_of(
+    core: &Arc<Core>,
+    connector: &Connector,
+    since: Timestamp,
+) -> Result<Option<Timestamp>, Trouble> {
+    let spec = &connector.spec;
+    let (mut first, mut trouble) = (None, None);
+    for (ours, theirs) in &spec.schedules {
+        let learned = match spec.vendor.shift(&spec.line, theirs, since).await {
+            Ok(Some(shift)) => shifts::learn(core, connector, ours, &shift, since).await,
+            Ok(None) => Err(Trouble::Silent(format!("it has no schedule `{theirs}`"))),
+            Err(limited @ Trouble::Limited(_)) => return Err(limited),
+            Err(other) => Err(other),
+        };
+        match learned {
+            Ok(end) => first = first.into_iter().chain(end).min(),
+            Err(found) => trouble = trouble.or(Some(found)),
+        }
+    }
+    trouble.map_or(Ok(first), Err)
+}
+
+async fn learn(
+    core: &Arc<Core>,
+    connector: &Connector,
+    report: &super::vendor::Report,
+    since: Timestamp,
+) -> Result<(), Trouble> {
+    // Nobody is asked for of incidents that do not matter here.
+    if !connector.services(&report.services).is_empty() {
+        people::found(core, connector, &report.responders).await?;
+    }
+    let op = OpContext::connector(connector.spec.door, None, core.now());
+    apply::apply(core, connector, &op, report, Learned::Asked(since)).await?;
+    Ok(())
+}
+
+async fn single(core: &Arc<Core>, connector: &Connector, key: &str) -> Result<(), Trouble> {
+    let since = core.now();
+    match connector.spec.vendor.one(&connector.spec.line, key, since).await? {
+        Some(report) => learn(core, connector, &report, since).await,
+        // The next look at all ends it, if it was one of ours.
+        None => Ok(()),
+    }
+}
+
+impl Standing {
+    async fn answered(&mut self, core: &Arc<Core>, connector: &Connector, at: Timestamp) {
+        self.answered_at = at;
+        self.pause = FIRST_PAUSE;
+        if self.said
+            && put(core, connector, EventType::ConnectorRecovered, "it answers again").await
+        {
+            self.said = false;
+        }
+    }
+
+    /// Says how long to wait.
+    async fn failed(
+        &mut self,
+        core: &Arc<Core>,
+        connector: &Connector,
+        trouble: &Trouble,
+    ) -> Duration {
+        let spec = &connector.spec;
+        tracing::warn!(system = spec.door, place = spec.line.place(), %trouble, "it is asked again");
+        let silent = core.now().duration_since(self.answered_at) >= spec.fresh_for.signed();
+        if silent && !self.said {
+            let why = format!("{trouble}; what it keeps is unknown");
+            self.said = put(core, connector, EventType::ConnectorFailing, &why).await;
+        }
+        let pause = self.pause;
+        self.pause = (pause * 2).min(LONGEST_PAUSE);
+        let mut byte = [0];
+        core.entropy.fill(&mut byte);
+        let jittered = pause / 2 + pause * u32::from(byte[0]) / 512;
+        match trouble {
+            Trouble::Limited(rest) => (*rest).clamp(jittered, LONGEST_REST),
+            _ => jittered,
+        }
+    }
+}
+
+async fn put(core: &Arc<Core>, connector: &Connector, kind: EventType, why: &str) -> bool {
+    let op = OpContext::connector(connector.spec.door, None, core.now());
+    let mut event = core.event(&op, kind);
+    let spec = &connector.spec;
+    event.detail = Some(format!("{} at {}: {why}", spec.door, spec.line.place()));
+    let changes = vec![Change::Record(event)];
+    let put = core.settle(Settlement { changes, ..Settlement::default() }).await;
+    put.is_ok()
+}

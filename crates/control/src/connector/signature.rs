@@ -1,0 +1,69 @@
+//! Codes that prove who sent a message: HMAC-SHA256, over the bytes as they came.
+
+use aws_lc_rs::hmac;
+use portcullis_model::Secret;
+
+/// Keys that a message may be signed with: several while one takes another's place.
+#[derive(Clone)]
+pub(crate) struct Keys(Vec<hmac::Key>);
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Keys({})", self.0.len())
+    }
+}
+
+impl Keys {
+    /// The texts themselves, as bytes.
+    pub(crate) fn of_texts(secrets: &[Secret]) -> Self {
+        Self::of_bytes(secrets.iter().map(|secret| secret.expose().as_bytes().to_vec()))
+    }
+
+    pub(crate) fn of_bytes(all: impl Iterator<Item = Vec<u8>>) -> Self {
+        // An empty key would be everybody's.
+        let keys = all.filter(|bytes| !bytes.is_empty());
+        Self(keys.map(|bytes| hmac::Key::new(hmac::HMAC_SHA256, &bytes)).collect())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether one of `codes` is one of these keys' over `parts`, which are compared in constant time.
+    pub(crate) fn sign(&self, parts: &[&[u8]], codes: &[Vec<u8>]) -> bool {
+        let data = parts.concat();
+        let signs =
+            |key: &hmac::Key| codes.iter().any(|code| hmac::verify(key, &data, code).is_ok());
+        self.0.iter().any(signs)
+    }
+}
+
+/// Bytes of hexadecimal digits, small or big.
+pub(crate) fn hex(text: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u8>> =
+        text.chars().map(|c| u8::try_from(c.to_digit(16)?).ok()).collect();
+    let digits = digits.filter(|digits: &Vec<u8>| digits.len().is_multiple_of(2))?;
+    let byte = |pair: &[u8]| Some(pair.first()? * 16 + pair.get(1)?);
+    digits.chunks(2).map(byte).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_hexadecimal_digits_in_pairs_are_bytes() {
+        assert_eq!(hex("00fFa1"), Some(vec![0, 255, 161]));
+        for text in ["0", "0g", "é0", " 00"] {
+            assert_eq!(hex(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_nothing_signs_nothing() {
+        let keys = Keys::of_texts(&[Secret::new("")]);
+        assert!(keys.is_empty());
+        let code = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, b""), b"x").as_ref().to_vec();
+        assert!(!keys.sign(&[b"x"], &[code]));
+    }
+}

@@ -1,0 +1,174 @@
+//! How another system is asked: calls of its API, without knowing what carries them.
+
+use std::{fmt::Debug, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+/// However many pages there are, no more are read.
+const MOST_PAGES: usize = 100;
+
+/// One call.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Call {
+    /// The segments of its path, below where the API begins; each is encoded on its way. An empty one at
+    /// the end is a slash there.
+    pub path: Vec<String>,
+    /// Its query.
+    pub query: Vec<(String, String)>,
+    /// Further headers.
+    pub headers: Vec<(&'static str, String)>,
+    /// What is posted, as JSON; without it, it is a `GET`.
+    pub body: Option<String>,
+}
+
+/// What was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The status.
+    pub status: u16,
+    /// It shall not be asked before so long.
+    pub wait: Option<Duration>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// Why another system did not answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// It asks for a pause.
+    #[error("it is asked too often, and wants {} s of rest", .0.as_secs())]
+    Limited(Duration),
+    /// It does not answer, or something that makes no sense. In words, without secrets.
+    #[error("{0}")]
+    Silent(String),
+    /// It will not do that, however often it is asked.
+    #[error("it answered {0}")]
+    Refused(u16),
+    /// Our own: the store or the record.
+    #[error("{0}")]
+    Own(String),
+}
+
+impl From<crate::ControlError> for Trouble {
+    fn from(error: crate::ControlError) -> Self {
+        Self::Own(error.to_string())
+    }
+}
+
+impl From<portcullis_store::StoreError> for Trouble {
+    fn from(error: portcullis_store::StoreError) -> Self {
+        Self::Own(error.to_string())
+    }
+}
+
+/// Carries calls, with whatever proves who calls.
+#[async_trait]
+pub trait Wire: Debug + Send + Sync {
+    /// Makes one call; half a minute at most, and bounded in what it reads.
+    async fn call(&self, call: Call) -> Result<Reply, Trouble>;
+
+    /// Where it leads, for people: without anything secret.
+    fn place(&self) -> String;
+}
+
+/// A wire, and how answers are read.
+#[derive(Debug, Clone)]
+pub struct Line(Arc<dyn Wire>);
+
+/// Without better knowledge, who is asked too often rests for so long.
+const REST: Duration = Duration::from_secs(30);
+
+impl Call {
+    /// Of this path.
+    pub fn of<const N: usize>(path: [&str; N]) -> Self {
+        Self { path: path.map(str::to_owned).into(), ..Self::default() }
+    }
+
+    /// With one more in its query.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.query.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// With this header.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// Posting this.
+    #[must_use]
+    pub fn posting(self, body: &Value) -> Self {
+        Self { body: Some(body.to_string()), ..self }
+    }
+}
+
+impl Line {
+    /// Over `wire`.
+    pub fn new(wire: Arc<dyn Wire>) -> Self {
+        Self(wire)
+    }
+
+    pub(crate) fn place(&self) -> String {
+        self.0.place()
+    }
+
+    /// What is answered, which must be JSON.
+    pub async fn ask(&self, call: Call) -> Result<Value, Trouble> {
+        self.find(call).await?.ok_or(Trouble::Refused(404))
+    }
+
+    /// The same; `None` where there is nothing.
+    pub async fn find(&self, call: Call) -> Result<Option<Value>, Trouble> {
+        let reply = self.0.call(call).await?;
+        match reply.status {
+            200..=299 => {}
+            404 | 410 => return Ok(None),
+            429 => return Err(Trouble::Limited(reply.wait.unwrap_or(REST))),
+            503 if reply.wait.is_some() => {
+                return Err(Trouble::Limited(reply.wait.unwrap_or(REST)));
+            }
+            408 | 500.. => return Err(Trouble::Silent(format!("it answered {}", reply.status))),
+            status => return Err(Trouble::Refused(status)),
+        }
+        if reply.body.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Some(Value::Null));
+        }
+        let value = serde_json::from_slice(&reply.body);
+        value.map(Some).map_err(|_| Trouble::Silent("it answered something that is no JSON".into()))
+    }
+
+    /// All that `next` leads to, one page after the other: from the page before, or none, to the call for
+    /// the next one.
+    pub async fn pages(
+        &self,
+        next: impl Fn(Option<&Value>) -> Option<Call> + Send,
+    ) -> Result<Vec<Value>, Trouble> {
+        let mut pages: Vec<Value> = Vec::new();
+        while let Some(call) = next(pages.last()) {
+            if pages.len() == MOST_PAGES {
+                return Err(Trouble::Silent(format!("it has more than {MOST_PAGES} pages")));
+            }
+            pages.push(self.ask(call).await?);
+        }
+        Ok(pages)
+    }
+}
+
+/// A text of a document.
+pub(crate) fn text(value: &Value, pointer: &str) -> Option<String> {
+    value.pointer(pointer)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+/// A time of a document, as RFC 3339 has it, or as ISO 8601 without a colon in the offset.
+pub(crate) fn time(value: &Value, pointer: &str) -> Option<jiff::Timestamp> {
+    value.pointer(pointer)?.as_str()?.parse().ok()
+}
+
+/// A list of a document; empty where there is none.
+pub(crate) fn list<'v>(value: &'v Value, pointer: &str) -> &'v [Value] {
+    value.pointer(pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}

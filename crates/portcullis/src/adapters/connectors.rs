@@ -1,0 +1,218 @@
+//! Other systems that know of incidents, over HTTP: how each is called and proves who asks. What is said
+//! is control's.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result};
+use async_trait::async_trait;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use portcullis_control::connector::{
+    ConnectorSpec, Connectors, NotesTo, PeopleMap,
+    grafana::Grafana,
+    incident_io::IncidentIo,
+    jira::{Jira, JiraSite},
+    pagerduty::PagerDuty,
+    vendor::Vendor,
+    wire::{Call, Line, Reply, Trouble, Wire},
+};
+use portcullis_model::{Secret, Window};
+use reqwest::{
+    Client,
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+};
+use url::Url;
+
+use super::{notices, sinks::client};
+use crate::config::{
+    Config,
+    connectors::{self as config, Api, Common},
+    export::http_place,
+    secret::SecretRef,
+};
+
+/// The longest answer that is read.
+const LONGEST: usize = 16 * 1024 * 1024;
+/// It is on record when no note could be written for so long.
+const NOTES_FAILING: u32 = 5;
+
+/// The systems of `config`; secrets are resolved now.
+pub(crate) fn connectors(config: &Config, base: &Path, base_url: &str) -> Result<Connectors> {
+    let all = &config.connectors;
+    let specs = [
+        all.pagerduty.as_ref().map(|it| pagerduty(it, base, base_url)),
+        all.incident_io.as_ref().map(|it| incident_io(it, base)),
+        all.jira_service_management.as_ref().map(|it| jira(it, base, base_url)),
+        all.grafana_irm.as_ref().map(|it| grafana(it, base, base_url)),
+    ];
+    let specs: Vec<_> = specs.into_iter().flatten().collect::<Result<_>>()?;
+    Ok(Connectors::new(specs))
+}
+
+fn pagerduty(it: &config::PagerDuty, base: &Path, base_url: &str) -> Result<ConnectorSpec> {
+    let place = "`connectors.pagerduty`";
+    let secrets = secrets(&it.webhook, base).context(place)?;
+    let token = it.api.token.resolve(base).context(place)?;
+    let wire = HttpWire::new(&it.api, base)?
+        .authorized(&format!("Token token={}", token.expose()))
+        .context(place)?
+        .with("accept", "application/vnd.pagerduty+json;version=2")?;
+    let vendor = PagerDuty::new(&secrets, it.notes_from.clone());
+    let notes = it.notes_from.as_ref().map(|_| base_url);
+    Ok(spec("pagerduty", &it.common, Arc::new(vendor), wire, notes))
+}
+
+fn incident_io(it: &config::IncidentIo, base: &Path) -> Result<ConnectorSpec> {
+    let place = "`connectors.incident_io`";
+    let secrets = secrets(&it.webhook, base).context(place)?;
+    let token = it.api.token.resolve(base).context(place)?;
+    let wire = HttpWire::new(&it.api, base)?
+        .authorized(&format!("Bearer {}", token.expose()))
+        .context(place)?;
+    let vendor = IncidentIo::new(&secrets, it.service_field.clone()).context(place)?;
+    Ok(spec("incident_io", &it.common, Arc::new(vendor), wire, None))
+}
+
+fn jira(it: &config::Jira, base: &Path, base_url: &str) -> Result<ConnectorSpec> {
+    let place = "`connectors.jira_service_management`";
+    let secrets = secrets(&it.webhook, base).context(place)?;
+    let token = it.api.token.resolve(base).context(place)?;
+    let both = STANDARD.encode(format!("{}:{}", it.user, token.expose()));
+    let wire = HttpWire::new(&it.api, base)?
+        .authorized(&format!("Basic {both}"))
+        .context(place)?
+        .with("accept", "application/json")?;
+    let site = JiraSite {
+        cloud: it.cloud.clone(),
+        project: it.project.clone(),
+        issue_type: it.issue_type.clone(),
+        service_field: it.service_field.clone(),
+        responders_field: it.responders_field.clone(),
+    };
+    let notes = it.notes.then_some(base_url);
+    let vendor = Jira::new(&secrets, site);
+    Ok(spec("jira_service_management", &it.common, Arc::new(vendor), wire, notes))
+}
+
+fn grafana(it: &config::Grafana, base: &Path, base_url: &str) -> Result<ConnectorSpec> {
+    let place = "`connectors.grafana_irm`";
+    let secrets = secrets(&it.webhook, base).context(place)?;
+    let token = it.api.token.resolve(base).context(place)?;
+    let mut wire = HttpWire::new(&it.api, base)?.authorized(token.expose()).context(place)?;
+    if let Some(stack) = &it.stack {
+        wire = wire.with("x-grafana-url", stack.as_str().trim_end_matches('/'))?;
+    }
+    let vendor = Grafana::new(&secrets);
+    let notes = it.notes.then_some(base_url);
+    Ok(spec("grafana_irm", &it.common, Arc::new(vendor), wire, notes))
+}
+
+fn secrets(all: &[SecretRef], base: &Path) -> Result<Vec<Secret>> {
+    all.iter().map(|one| one.resolve(base)).collect()
+}
+
+fn spec(
+    door: &'static str,
+    common: &Common,
+    vendor: Arc<dyn Vendor>,
+    wire: HttpWire,
+    notes: Option<&str>,
+) -> ConnectorSpec {
+    ConnectorSpec {
+        door,
+        prefix: common.prefix.clone(),
+        services: common.theirs(),
+        severities: common.severities.clone(),
+        schedules: common.schedules.clone(),
+        people: PeopleMap { by_email: common.people.by_email.clone(), named: common.named() },
+        every: common.poll,
+        fresh_for: common.fresh_for,
+        notes: notes.map(|base_url| NotesTo {
+            base_url: base_url.to_owned(),
+            failing_after: Window::minutes(NOTES_FAILING),
+        }),
+        vendor,
+        line: Line::new(Arc::new(wire)),
+    }
+}
+
+/// Calls one API.
+#[derive(Debug)]
+struct HttpWire {
+    client: Client,
+    url: Url,
+    headers: HeaderMap,
+}
+
+impl HttpWire {
+    fn new(api: &Api, base: &Path) -> Result<Self> {
+        let client = client(api.ca.as_ref().map(|ca| base.join(ca)).as_deref())?;
+        Ok(Self { client, url: api.url.clone(), headers: HeaderMap::new() })
+    }
+
+    /// Who asks, in every call.
+    fn authorized(mut self, value: &str) -> Result<Self> {
+        let mut value = HeaderValue::from_str(value)
+            .map_err(|_| anyhow::anyhow!("the token has characters that no header may have"))?;
+        value.set_sensitive(true);
+        self.headers.insert(AUTHORIZATION, value);
+        Ok(self)
+    }
+
+    /// This as well.
+    fn with(mut self, name: &'static str, value: &str) -> Result<Self> {
+        self.headers.insert(HeaderName::from_static(name), HeaderValue::from_str(value)?);
+        Ok(self)
+    }
+}
+
+#[async_trait]
+impl Wire for HttpWire {
+    async fn call(&self, call: Call) -> Result<Reply, Trouble> {
+        let mut url = self.url.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            // An id that is a dot or two would lead elsewhere.
+            let dots = call.path.iter().any(|segment| matches!(segment.as_str(), "." | ".."));
+            let ids = call.path.split_last().map(|(_, before)| before).unwrap_or_default();
+            if dots || ids.iter().any(String::is_empty) {
+                return Err(Trouble::Silent("it named something that is no id".to_owned()));
+            }
+            segments.pop_if_empty().extend(&call.path);
+        }
+        if !call.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&call.query);
+        }
+        let mut request = match call.body {
+            Some(body) => self.client.post(url).header(CONTENT_TYPE, "application/json").body(body),
+            None => self.client.get(url),
+        };
+        request = request.headers(self.headers.clone());
+        for (name, value) in call.headers {
+            request = request.header(name, value);
+        }
+        let silent = |error: reqwest::Error| Trouble::Silent(notices::cause(&error.without_url()));
+        let mut answer = request.send().await.map_err(silent)?;
+        let status = answer.status().as_u16();
+        let wait = wait(answer.headers());
+        let mut body = Vec::new();
+        while let Some(part) = answer.chunk().await.map_err(silent)? {
+            if body.len() + part.len() > LONGEST {
+                return Err(Trouble::Silent(format!("its answer has more than {LONGEST} bytes")));
+            }
+            body.extend_from_slice(&part);
+        }
+        Ok(Reply { status, wait, body })
+    }
+
+    fn place(&self) -> String {
+        http_place(&self.url)
+    }
+}
+
+/// In how many seconds it may be asked again: `Retry-After` (RFC 9110, 10.2.3) in seconds, or what limits
+/// say of themselves.
+fn wait(headers: &HeaderMap) -> Option<Duration> {
+    let names = [RETRY_AFTER.as_str(), "ratelimit-reset"];
+    let seconds =
+        names.iter().find_map(|name| headers.get(*name)?.to_str().ok()?.trim().parse().ok());
+    seconds.map(Duration::from_secs)
+}
