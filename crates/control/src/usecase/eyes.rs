@@ -88,7 +88,7 @@ fn message(event: &Event, spec: &SinkSpec, now: Timestamp, caller: &str) -> Outg
         }
         form @ (Form::Standard | Form::CloudEvents) => {
             let data = serde_json::json!({"principal": caller});
-            lifecycle::message(form, (&id, "test", now, None), data, &spec.source)
+            lifecycle::message(form, (&id, "test", now, None), &data, &spec.source)
         }
         Form::Alert => serde_json::json!({
             "type": "alert.test",

@@ -60,6 +60,6 @@ fn posted(name: &str, hook: &Hook, base: &Path, clock: &Arc<dyn Clock>) -> Resul
     let posted = Posted::messages(client(None)?, hook.url.clone(), sign, Arc::clone(clock));
     Ok(match hook.form() {
         Form::CloudEvents => posted.of_type("application/cloudevents+json; charset=UTF-8"),
-        Form::Standard | Form::Alert | Form::Ocsf => posted,
+        Form::Standard | Form::Alert | Form::Ocsf | Form::Note => posted,
     })
 }

@@ -192,7 +192,7 @@ fn retry_after(text: &str, now: Timestamp) -> Option<SignedDuration> {
         return Some(SignedDuration::from_secs(i64::from(seconds)));
     }
     let date = jiff::fmt::rfc2822::parse(text.trim()).ok()?.timestamp();
-    Some(date.duration_since(now)).filter(|rest| rest.is_positive())
+    Some(date.duration_since(now)).filter(jiff::SignedDuration::is_positive)
 }
 
 /// What went wrong, without what was around it.

@@ -168,6 +168,7 @@ impl Connectors {
 }
 
 /// What may be absent, and must be right where it is not.
+#[expect(clippy::option_option, reason = "it was not there, it was wrong, or it was read")]
 fn given<T>(read: Option<Option<T>>) -> Option<Option<T>> {
     read.map_or(Some(None), |read| read.map(Some))
 }

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Open to everybody, and nothing else is.
-const PUBLIC: [&str; 9] = [
+const PUBLIC: [&str; 10] = [
     "GET /healthz",
     "GET /readyz",
     "GET /metrics",

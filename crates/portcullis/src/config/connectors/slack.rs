@@ -137,14 +137,13 @@ fn id(field: &Field<'_>, kind: char) -> Option<String> {
 
 fn channel(field: &Field<'_>) -> Option<String> {
     let text = field.text()?;
-    match format!("slack:{text}").parse::<NoticeTarget>() {
-        Ok(NoticeTarget::Slack(SlackPlace::Channel(name))) => Some(name.to_string()),
-        _ => {
-            let help = Some("write it like \"#payments\", or its id".into());
-            field.error(format!("`{text}` is no channel"), help);
-            None
-        }
+    let place = format!("slack:{text}").parse::<NoticeTarget>();
+    if let Ok(NoticeTarget::Slack(SlackPlace::Channel(name))) = place {
+        return Some(name.to_string());
     }
+    let help = Some("write it like \"#payments\", or its id".into());
+    field.error(format!("`{text}` is no channel"), help);
+    None
 }
 
 fn channels(field: &Field<'_>, services: &[Service]) -> BTreeMap<String, String> {
@@ -209,7 +208,7 @@ mod tests {
             "{workspace: T024BE7LD, bot_token: {env: BOT}, app_token: {env: APP}, people: {provider: corp, email: verified}, channel: \"#access\"}",
         ))
         .expect("loads");
-        let slack = loaded.config.connectors.unwrap().slack.unwrap();
+        let slack = loaded.config.connectors.slack.unwrap();
         assert!(slack.direct_messages && slack.signing_secret.is_none());
         assert_eq!(slack.api.as_str(), "https://slack.com/api");
         assert_eq!(slack.channel.as_deref(), Some("#access"));
