@@ -36,6 +36,8 @@ const LONGEST_TELLING: SignedDuration = SignedDuration::from_hours(24);
 const RETRY: SignedDuration = SignedDuration::from_secs(5);
 /// What a stored notice's target begins with when it was told, and is to be taken back.
 const TAKE_BACK: &str = "taken back ";
+/// Attempts to let somebody go: a day of them, about a minute apart.
+const MOST_TAKING_BACK: u32 = 1_440;
 /// An emergency waits for its review as long as it takes; it is looked at this often, beside that.
 const LOOK: SignedDuration = SignedDuration::from_hours(1);
 
@@ -46,6 +48,17 @@ pub(crate) struct Told(Mutex<HashMap<AccessRequestId, BTreeSet<NoticeId>>>);
 impl Told {
     fn stands(&self, about: AccessRequestId, id: NoticeId) {
         self.told().entry(about).or_default().insert(id);
+    }
+
+    /// It stands there no more.
+    fn forget(&self, about: AccessRequestId, id: NoticeId) {
+        let mut told = self.told();
+        if let Some(ids) = told.get_mut(&about) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                told.remove(&about);
+            }
+        }
     }
 
     /// What there is to take back of these, which are over.
@@ -71,7 +84,7 @@ pub(crate) fn over(changes: &[Change]) -> Vec<AccessRequestId> {
 }
 
 /// Whether somebody is still to look at it.
-fn waits(request: &AccessRequest) -> bool {
+pub(super) fn waits(request: &AccessRequest) -> bool {
     request.state == AccessRequestState::Pending || request.waits_for_review_afterwards()
 }
 
@@ -141,17 +154,10 @@ async fn tell(core: &Arc<Core>, id: NoticeId) -> Result<()> {
     let Some(request) = core.store.access_request(notice.access_request).await? else {
         return settled(core, vec![Change::Notice(NoticeChange::End(id))]).await;
     };
-    let waits = request.state == AccessRequestState::Pending && op.now() < request.expires_at;
-    if !waits && !request.is_emergency() {
-        let unanswered = matches!(
-            request.state,
-            AccessRequestState::Pending | AccessRequestState::Expired { .. }
-        );
-        if notice.attempts == 0 || !unanswered {
-            return settled(core, vec![Change::Notice(NoticeChange::End(id))]).await;
-        }
-        let why = "it did not answer as long as the access request waited";
-        return failed(core, &op, &notice, &request, why.to_owned()).await;
+    let stands_there = notice.target.parse::<NoticeTarget>().is_ok_and(|target| target.stands());
+    let is_pending = request.state == AccessRequestState::Pending && op.now() < request.expires_at;
+    if !is_pending && (!request.is_emergency() || stands_there && !waits(&request)) {
+        return too_late(core, &op, notice, &request, stands_there).await;
     }
     let target = match notice.target.parse::<NoticeTarget>() {
         Ok(NoticeTarget::Slack(place)) => {
@@ -187,6 +193,29 @@ async fn tell(core: &Arc<Core>, id: NoticeId) -> Result<()> {
     }
 }
 
+/// Nobody has to look at `request` any more.
+async fn too_late(
+    core: &Arc<Core>,
+    op: &OpContext,
+    notice: StoredNotice,
+    request: &AccessRequest,
+    stands_there: bool,
+) -> Result<()> {
+    if stands_there {
+        // Somebody may have been woken although the answer to it was lost.
+        let target = notice.target.clone();
+        return take_back(core, notice, &target).await;
+    }
+    let unanswered =
+        matches!(request.state, AccessRequestState::Pending | AccessRequestState::Expired { .. });
+    let was_due = notice.attempts > 0 || notice.due_at < request.expires_at;
+    if !was_due || !unanswered {
+        return settled(core, vec![Change::Notice(NoticeChange::End(notice.id))]).await;
+    }
+    let why = "it did not answer as long as the access request waited";
+    failed(core, op, &notice, request, why.to_owned()).await
+}
+
 /// When it was first to be told.
 fn begun(id: NoticeId) -> Timestamp {
     let millis = i64::try_from(id.to_bits() >> 80).unwrap_or(i64::MAX);
@@ -220,9 +249,13 @@ async fn take_back(core: &Arc<Core>, notice: StoredNotice, target: &str) -> Resu
     // Before it is looked at: whoever answers from here on finds it.
     core.told.stands(about, id);
     let request = core.store.access_request(about).await?;
-    if let Some(request) = request.filter(waits) {
+    if let Some(request) = request.as_ref().filter(|request| waits(request)) {
         let look = request.expires_at.max(core.now() + LOOK);
         core.deadlines.add([(look, Ending::Notice(id))]);
+        return Ok(());
+    }
+    if let Err(free) = core.paces.turn(target, core.now()) {
+        core.deadlines.add([(free, Ending::Notice(id))]);
         return Ok(());
     }
     let taken = match target.parse::<NoticeTarget>() {
@@ -230,21 +263,26 @@ async fn take_back(core: &Arc<Core>, notice: StoredNotice, target: &str) -> Resu
         Err(error) => Err(NotDelivered::ever(error.to_string())),
     };
     let op = OpContext::system("notify", core.now());
+    let mut changes = vec![Change::Notice(NoticeChange::End(id))];
     match taken {
-        Err(NotDelivered { again: true, why, rest })
-            if op.now().duration_since(begun(id)) < LONGEST_TELLING =>
-        {
-            tracing::warn!(target, %why, "somebody is not let go yet");
+        Ok(()) => core.paces.told(target),
+        Err(NotDelivered { why, again, rest }) => {
             let next = core.paces.failed(target, rest, op.now());
-            later(core, notice, next).await
-        }
-        taken => {
-            if let Err(NotDelivered { why, .. }) = taken {
-                tracing::error!(target, access_request = %about, %why, "somebody is not let go");
+            if again && notice.attempts < MOST_TAKING_BACK {
+                tracing::warn!(target, %why, "somebody is not let go yet");
+                return later(core, notice, next).await;
             }
-            settled(core, vec![Change::Notice(NoticeChange::End(id))]).await
+            let mut event = core.event(&op, EventType::NoticeFailed);
+            if let Some(request) = &request {
+                access_requests::describe(&mut event, request);
+            }
+            event.detail = Some(format!("{target}: who was woken is not let go: {why}"));
+            changes.push(Change::Record(event));
         }
     }
+    settled(core, changes).await?;
+    core.told.forget(about, id);
+    Ok(())
 }
 
 async fn arrived(

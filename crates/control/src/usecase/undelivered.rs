@@ -6,14 +6,17 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use portcullis_model::{DeliveryId, Event, EventType};
+use portcullis_model::{AccessRequestId, DeliveryId, Event, EventType, NoticeId};
 use portcullis_policy::{ControlAction, ControlResource, notice::NoticeTarget};
-use portcullis_store::{Change, StoredDelivery, StoredNotice, UndeliveredChange, Unsent};
+use portcullis_store::{
+    Change, NoticeChange, StoredDelivery, StoredNotice, UndeliveredChange, Unsent,
+};
 
 use super::notices;
 use crate::{
     ControlError, OpContext,
     core::Core,
+    expiry::Ending,
     export::{Form, Outgoing},
     ports::NotDelivered,
     rights,
@@ -146,6 +149,11 @@ pub(crate) async fn one(core: &Core, op: &OpContext, id: DeliveryId) -> Result<U
 pub(crate) async fn redeliver(core: &Arc<Core>, op: &OpContext, id: DeliveryId) -> Result<()> {
     may_change(core, op)?;
     let found = core.store.one_undelivered(id).await?.ok_or(NOT_FOUND)?;
+    if let Unsent::Notice { id, access_request, target } = &found.unsent
+        && target.parse::<NoticeTarget>().is_ok_and(|target| is_followed(&target))
+    {
+        return tell_anew(core, op, &found, (*id, *access_request, target)).await;
+    }
     match send(core, op, &found.unsent, &found.receiver).await? {
         Ok(()) => ended(core, op, &found, EventType::DeliveryRedelivered).await,
         Err(NotDelivered { why, .. }) => {
@@ -161,6 +169,39 @@ pub(crate) async fn redeliver(core: &Arc<Core>, op: &OpContext, id: DeliveryId) 
             core.store.commit(vec![Change::Undelivered(Box::new(change))]).await?;
             Err(ControlError::Unavailable(said))
         }
+    }
+}
+
+/// Whether what is told there changes with the access request.
+fn is_followed(target: &NoticeTarget) -> bool {
+    target.stands() || matches!(target, NoticeTarget::Slack(_))
+}
+
+/// As if it had just become due: what stands there is followed to the access request's end.
+async fn tell_anew(
+    core: &Arc<Core>,
+    op: &OpContext,
+    found: &StoredDelivery,
+    (id, about, target): (NoticeId, AccessRequestId, &str),
+) -> Result<()> {
+    let request = core.store.access_request(about).await?;
+    if !request.is_some_and(|request| notices::waits(&request)) {
+        let why = "the access request that it was about waits for nobody any more; drop it";
+        return Err(ControlError::Conflict(why.into()));
+    }
+    let (target, due_at) = (target.to_owned(), op.now());
+    let notice = StoredNotice { id, access_request: about, target, due_at, attempts: 0 };
+    let mut event = core.event(op, EventType::DeliveryRedelivered);
+    describe(&mut event, found);
+    let changes = vec![
+        Change::Undelivered(Box::new(UndeliveredChange::End(found.id))),
+        Change::Notice(NoticeChange::Add(notice)),
+        Change::Record(event),
+    ];
+    let deadlines = vec![(due_at, Ending::Notice(id))];
+    match core.settle(Settlement { changes, deadlines, ..Settlement::default() }).await {
+        Err(Unsettled::Conflict) => Err(NOT_FOUND),
+        settled => Ok(settled?),
     }
 }
 

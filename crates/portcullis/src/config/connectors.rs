@@ -163,7 +163,22 @@ impl Connectors {
             .iter()
             .map(|(name, system)| Ok((name.clone(), system.decider(name, base)?)));
         let all = all.collect::<anyhow::Result<Vec<(String, Decider)>>>()?;
+        self.check_secrets(base)?;
         Ok(Deciders::new(all))
+    }
+
+    /// A signature does not say to whom it goes: with one secret, what one system decided would count as the other's.
+    fn check_secrets(&self, base: &std::path::Path) -> anyhow::Result<()> {
+        let mut seen = BTreeMap::new();
+        for (name, system) in &self.decisions {
+            let secret = system.secret.resolve(base)?;
+            if let Some(other) = seen.insert(secret.expose().to_owned(), name) {
+                anyhow::bail!(
+                    "`{other}` and `{name}` under `connectors.decisions` have the same secret; give each its own"
+                );
+            }
+        }
+        Ok(())
     }
 }
 

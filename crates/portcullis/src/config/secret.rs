@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use portcullis_model::Secret;
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
@@ -61,12 +61,22 @@ impl SecretRef {
                 let value = value.with_context(|| {
                     format!("environment variable {name} holds a secret and is not set; set it")
                 })?;
+                // An empty key would be everybody's.
+                ensure!(
+                    !value.trim().is_empty(),
+                    "environment variable {name} holds a secret and is empty; set it"
+                );
                 Ok(Secret::new(value))
             }
             Self::File(path) => {
                 let path = base.join(path);
                 let text = std::fs::read_to_string(&path)
                     .with_context(|| format!("secret file {} cannot be read", path.display()))?;
+                ensure!(
+                    !text.trim().is_empty(),
+                    "secret file {} is empty; write the secret into it",
+                    path.display()
+                );
                 Ok(Secret::new(text.strip_suffix('\n').unwrap_or(&text)))
             }
             Self::Literal(secret) => Ok(secret.clone()),

@@ -124,10 +124,11 @@ fn place(error: &LoadError) -> String {
 }
 
 /// What a reload does not change: sections of the configuration.
-const FIXED: [&str; 15] = [
+const FIXED: [&str; 16] = [
     "access_requests",
     "alerts",
     "audit",
+    "connectors",
     "control",
     "demo",
     "export",
