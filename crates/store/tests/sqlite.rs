@@ -19,7 +19,8 @@ use std::{
     time::Duration,
 };
 
-use portcullis_store::{Change, SqliteStore, Store, StoreError};
+use portcullis_store::{Change, Grants, SqliteStore, Store, StoreError};
+use sqlx::{SqlitePool, sqlite::SqliteConnectOptions};
 use suite::made;
 
 macro_rules! suite {
@@ -146,6 +147,24 @@ async fn child() {
         store.commit(changes).await.unwrap();
         writeln!(std::io::stderr(), "acknowledged {n}").unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_grant_for_an_incident_that_cannot_be_read_is_an_error_and_not_one_less() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("p.db");
+    SqliteStore::open(&path).await.unwrap().close().await;
+    let options = SqliteConnectOptions::new().filename(&path).foreign_keys(false);
+    let pool = SqlitePool::connect_with(options).await.unwrap();
+    let damaged = "INSERT INTO grants (id, access_request, principal, service, state, version, expires_at, \
+                   incident, body) VALUES ('G', 'R', 'corp:ana', 'payments', 'in_force', 0, 0, 'PD-1', '{')";
+    sqlx::query(damaged).execute(&pool).await.unwrap();
+    pool.close().await;
+    let store = SqliteStore::open(&path).await.unwrap();
+    let held = store.grants(Grants::For("PD-1".parse().unwrap()), 10).await;
+    assert!(matches!(held, Err(StoreError::Unreadable { table: "grants", .. })), "{held:?}");
+    // Where others matter more than this one, it is left out.
+    assert!(store.grants(Grants::InForce, 10).await.unwrap().is_empty());
 }
 
 /// `PORTCULLIS_SOAK` says how many times.

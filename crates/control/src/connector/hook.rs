@@ -1,6 +1,7 @@
 //! A message in the name of another system comes in.
 //!
-//! Without the right signature it does nothing, and goes on record; so does one that is late. The sender
+//! Without the right signature it does nothing, and goes on record; so does one that is late. Strangers,
+//! however many messages they send, keep nothing off the record that is signed. The sender
 //! of a signed one is told that it was taken, whatever became of it: some systems stop sending to
 //! whoever refuses a few.
 
@@ -23,15 +24,22 @@ use crate::{ControlError, OpContext, core::Core, settle::Settlement};
 /// Refused messages that are put on record in a minute; the next one says how many were not.
 const LISTED: u32 = 10;
 
-/// How many were refused lately.
+/// How many were refused lately: what strangers send counts apart.
 #[derive(Debug, Default)]
 pub(crate) struct Refused {
+    strangers: Counted,
+    signed: Counted,
+}
+
+/// How many of one kind.
+#[derive(Debug, Default)]
+struct Counted {
     minute: i64,
     listed: u32,
     unlisted: u64,
 }
 
-impl Refused {
+impl Counted {
     /// Whether one more is put on record, and how many were not since the last.
     fn one_more(&mut self, now: Timestamp) -> Option<u64> {
         let minute = now.as_second().div_euclid(60);
@@ -61,7 +69,8 @@ pub(crate) async fn hook(
     match connector.spec.vendor.hear(&Hook { headers, body, now: op.now() }) {
         Ok(heard) => learn(core, connector, &op, heard).await,
         Err(unheard) => {
-            refuse(core, connector, &op, &unheard.to_string()).await;
+            let by = if unheard == Unheard::Forged { By::Stranger } else { By::Signer };
+            refuse(core, connector, &op, by, &unheard.to_string()).await;
             match unheard {
                 Unheard::Forged => {
                     Err(AuthError::Bad("the message's signature is not right").into())
@@ -103,27 +112,40 @@ async fn learn(
         }
         Applied::Older => {
             let why = format!("it says less about incident `{id}` than what came before it");
-            refuse(core, connector, op, &why).await;
+            refuse(core, connector, op, By::Signer, &why).await;
         }
         Applied::Late => {
             let why = format!("it is of {}, too old to open incident `{id}`", report.at);
-            refuse(core, connector, op, &why).await;
+            refuse(core, connector, op, By::Signer, &why).await;
             connector.look(report.key);
         }
         Applied::NotTheirs => {
             let why = format!("incident `{id}` was opened by another door");
-            refuse(core, connector, op, &why).await;
+            refuse(core, connector, op, By::Signer, &why).await;
         }
     }
     Ok(())
 }
 
+/// Who sent a message.
+#[derive(Debug, Clone, Copy)]
+enum By {
+    /// Anybody.
+    Stranger,
+    /// Whoever has the secret.
+    Signer,
+}
+
 /// Puts on record that a message did nothing. Whether that works changes nothing for the sender.
-async fn refuse(core: &Arc<Core>, connector: &Connector, op: &OpContext, why: &str) {
+async fn refuse(core: &Arc<Core>, connector: &Connector, op: &OpContext, by: By, why: &str) {
     let one_more = {
         let mut refused =
             connector.refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        refused.one_more(op.now())
+        let counted = match by {
+            By::Stranger => &mut refused.strangers,
+            By::Signer => &mut refused.signed,
+        };
+        counted.one_more(op.now())
     };
     let Some(unlisted) = one_more else { return };
     let mut event = core.event(op, EventType::HookRefused);
@@ -142,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_refused_messages_is_counted() {
-        let mut refused = Refused::default();
+        let mut refused = Counted::default();
         let now = Timestamp::UNIX_EPOCH;
         let listed = (0..100).filter(|_| refused.one_more(now).is_some()).count();
         assert_eq!(listed, 10);

@@ -12,7 +12,7 @@
 //! are internal comments: customers do not see them.
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use portcullis_model::Secret;
 use serde_json::{Value, json};
 
@@ -25,6 +25,9 @@ use super::{
 const PAGE: &str = "100";
 const TOLD: [&str; 2] = ["jira:issue_created", "jira:issue_updated"];
 const DELETED: &str = "jira:issue_deleted";
+/// Jira sends a message again for more than an hour. An older one asks for nothing: everything was
+/// looked at since.
+const OLDEST: SignedDuration = SignedDuration::from_hours(2);
 
 /// Jira Service Management.
 #[derive(Debug)]
@@ -111,16 +114,18 @@ impl Vendor for Jira {
         }
         let body: Value = serde_json::from_slice(hook.body).map_err(|_| Unheard::Senseless)?;
         let kind = text(&body, "/webhookEvent").ok_or(Unheard::Senseless)?;
-        if kind == DELETED {
-            return Ok(Heard::LookAtAll);
-        }
-        if !TOLD.contains(&kind.as_str()) {
+        if kind != DELETED && !TOLD.contains(&kind.as_str()) {
             return Ok(Heard::Nothing);
         }
         let sent = body.get("timestamp").and_then(Value::as_i64);
         let sent = sent.and_then(|sent| Timestamp::from_millisecond(sent).ok());
-        if sent.ok_or(Unheard::Senseless)? > hook.now + AHEAD {
+        let sent = sent.ok_or(Unheard::Senseless)?;
+        if sent > hook.now + AHEAD {
             return Err(Unheard::Late);
+        }
+        if kind == DELETED {
+            let is_old = sent < hook.now - OLDEST;
+            return if is_old { Err(Unheard::Late) } else { Ok(Heard::LookAtAll) };
         }
         let issue = body.get("issue").ok_or(Unheard::Senseless)?;
         let Some(report) = self.report(issue) else { return Ok(Heard::Nothing) };

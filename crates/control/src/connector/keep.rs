@@ -1,15 +1,16 @@
 //! Asks one system over and over: all incidents that are under way, those that were and are not among
 //! them, and who is on call.
 //!
-//! One that does not answer is asked less and less often, and one that wants rest gets it. When it has
-//! been silent for as long as what it said is known, that goes on record, once.
+//! One that does not answer is asked less and less often, and one that wants rest gets it, whatever its
+//! messages say meanwhile. What cannot be learned of one incident or schedule keeps no other from being
+//! learned. When it has been silent for as long as what it said is known, that goes on record, once.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis_model::EventType;
 use portcullis_store::{Change, Incidents};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{
     Connector,
@@ -27,6 +28,8 @@ const LONGEST_REST: Duration = Duration::from_mins(15);
 const LONGEST_LOOK: Duration = Duration::from_mins(2);
 /// Looks at single incidents do not follow one another faster.
 const APART: Duration = Duration::from_millis(100);
+/// Looks at everything that messages ask for do not begin faster one after another.
+const ALL_APART: Duration = Duration::from_secs(10);
 
 /// How a system has been doing.
 struct Standing {
@@ -40,40 +43,91 @@ struct Standing {
 pub(crate) async fn run(core: Arc<Core>, connector: Arc<Connector>) {
     let mut standing = Standing { answered_at: core.now(), said: false, pause: FIRST_PAUSE };
     loop {
-        let begun = core.now();
+        let (begun, since) = (core.now(), Instant::now());
+        connector.looks().remove(ALL);
         let late = Err(Trouble::Silent("it takes too long".to_owned()));
         let looked = timeout(LONGEST_LOOK, look(&core, &connector, begun)).await.unwrap_or(late);
-        let wait = match looked {
+        let (wait, rest) = match looked {
             Ok(next) => {
                 standing.answered(&core, &connector, begun).await;
-                until_next(&core, &connector, next)
+                (until_next(&core, &connector, next), Duration::ZERO)
             }
-            Err(trouble) => standing.failed(&core, &connector, &trouble).await,
+            Err(trouble) => {
+                let rest = standing.failed(&core, &connector, &trouble).await;
+                (rest, rest)
+            }
         };
-        let next = Instant::now() + wait;
-        loop {
-            tokio::select! {
-                () = sleep_until(next) => break,
-                () = connector.wake.notified() => {}
-            }
-            let keys = std::mem::take(&mut *connector.looks());
-            if keys.contains(ALL) {
-                break;
-            }
-            for key in &keys {
-                // What fails is found by the next look at all.
-                if let Err(trouble) = single(&core, &connector, key).await {
-                    tracing::warn!(system = connector.spec.door, %trouble, "an incident was not seen");
-                    break;
-                }
-            }
-            tokio::time::sleep(APART).await;
-        }
+        let now = Instant::now();
+        let mut turns = Turns { next: now + wait, early: since + ALL_APART, free: now + rest };
+        turns.until_all(&core, &connector).await;
     }
 }
 
 /// Stands for everything among the keys of incidents.
 pub(super) const ALL: &str = "";
+
+/// When a system is asked.
+struct Turns {
+    /// Everything, whatever happens. Never before it is left alone for long enough.
+    next: Instant,
+    /// Everything because of a message: not before.
+    early: Instant,
+    /// Anything: not before.
+    free: Instant,
+}
+
+impl Turns {
+    /// Returns when everything is to be looked at; looks at single incidents until then.
+    async fn until_all(&mut self, core: &Arc<Core>, connector: &Connector) {
+        loop {
+            let (due, is_all) = self.due(&connector.looks());
+            tokio::select! {
+                () = sleep_until(due) => {}
+                () = connector.wake.notified() => continue,
+            }
+            if is_all {
+                return;
+            }
+            self.singles(core, connector).await;
+            sleep(APART).await;
+        }
+    }
+
+    /// When something is to be looked at, and whether that is everything.
+    fn due(&self, looks: &BTreeSet<String>) -> (Instant, bool) {
+        let early = looks.contains(ALL).then(|| self.early.max(self.free));
+        let all = early.map_or(self.next, |early| early.min(self.next));
+        let has_singles = looks.iter().any(|key| key != ALL);
+        // However many single ones there are, they hold everything up no longer.
+        if has_singles && self.free < all && Instant::now() < all {
+            (self.free, false)
+        } else {
+            (all, true)
+        }
+    }
+
+    async fn singles(&mut self, core: &Arc<Core>, connector: &Connector) {
+        for key in &taken(connector) {
+            // What fails is found by the next look at all.
+            if let Err(trouble) = single(core, connector, key).await {
+                tracing::warn!(system = connector.spec.door, %trouble, "an incident was not seen");
+                if let Trouble::Limited(rest) = trouble {
+                    self.free = Instant::now() + rest.min(LONGEST_REST);
+                    self.next = self.next.max(self.free);
+                }
+                return;
+            }
+        }
+    }
+}
+
+/// The single incidents that are to be looked at. A look at everything stays to be done.
+fn taken(connector: &Connector) -> BTreeSet<String> {
+    let mut looks = connector.looks();
+    let mut keys = std::mem::take(&mut *looks);
+    looks.extend(keys.take(ALL));
+    keys
+}
 
 /// Until the next look, or the end of the first shift that is known to end before it.
 fn until_next(core: &Core, connector: &Connector, next: Option<Timestamp>) -> Duration {
@@ -83,7 +137,7 @@ fn until_next(core: &Core, connector: &Connector, next: Option<Timestamp>) -> Du
     left.map_or(every, |left| every.min(left + APART))
 }
 
-/// Looks at everything; says when the first shift ends.
+/// Looks at everything; says when the first shift ends. The first trouble is said when all was tried.
 async fn look(
     core: &Arc<Core>,
     connector: &Connector,
@@ -91,10 +145,10 @@ async fn look(
 ) -> Result<Option<Timestamp>, Trouble> {
     let spec = &connector.spec;
     let all = spec.vendor.open(&spec.line, since).await?;
-    let mut seen = BTreeSet::new();
+    let (mut seen, mut trouble) = (BTreeSet::new(), None);
     for report in &all {
         seen.extend(connector.id(&report.word));
-        learn(core, connector, report, since).await?;
+        past(&mut trouble, learn(core, connector, report, since).await)?;
     }
     let ours = core.store.incidents(Incidents::Open, u32::MAX).await?;
     for incident in ours {
@@ -103,14 +157,31 @@ async fn look(
         if seen.contains(&incident.id) {
             continue;
         }
-        if let Some(report) = spec.vendor.one(&spec.line, &elsewhere.key, since).await? {
-            learn(core, connector, &report, since).await?;
+        let found = spec.vendor.one(&spec.line, &elsewhere.key, since).await;
+        let Some(found) = past(&mut trouble, found)? else { continue };
+        let learned = if let Some(report) = found {
+            learn(core, connector, &report, since).await
         } else {
             let op = OpContext::connector(spec.door, None, core.now());
-            apply::gone(core, &op, incident).await?;
+            apply::gone(core, &op, incident).await.map_err(Trouble::from)
+        };
+        past(&mut trouble, learned)?;
+    }
+    let first = past(&mut trouble, shifts_of(core, connector, since).await)?.flatten();
+    trouble.map_or(Ok(first), Err)
+}
+
+/// What was done, or nothing if there was trouble: the first is kept, and the rest goes on. A system
+/// that wants rest gets it at once.
+fn past<T>(first: &mut Option<Trouble>, done: Result<T, Trouble>) -> Result<Option<T>, Trouble> {
+    match done {
+        Ok(done) => Ok(Some(done)),
+        Err(limited @ Trouble::Limited(_)) => Err(limited),
+        Err(other) => {
+            *first = first.take().or(Some(other));
+            Ok(None)
         }
     }
-    shifts_of(core, connector, since).await
 }
 
 /// One schedule that cannot be read keeps no other from being read.
@@ -125,13 +196,10 @@ async fn shifts_of(
         let learned = match spec.vendor.shift(&spec.line, theirs, since).await {
             Ok(Some(shift)) => shifts::learn(core, connector, ours, &shift, since).await,
             Ok(None) => Err(Trouble::Silent(format!("it has no schedule `{theirs}`"))),
-            Err(limited @ Trouble::Limited(_)) => return Err(limited),
             Err(other) => Err(other),
         };
-        match learned {
-            Ok(end) => first = first.into_iter().chain(end).min(),
-            Err(found) => trouble = trouble.or(Some(found)),
-        }
+        let end = past(&mut trouble, learned)?.flatten();
+        first = first.into_iter().chain(end).min();
     }
     trouble.map_or(Ok(first), Err)
 }
@@ -142,8 +210,8 @@ async fn learn(
     report: &super::vendor::Report,
     since: Timestamp,
 ) -> Result<(), Trouble> {
-    // Nobody is asked for of incidents that do not matter here.
-    if !connector.services(&report.services).is_empty() {
+    // Nobody is asked for of incidents that are over, or do not matter here.
+    if report.open && !connector.services(&report.services).is_empty() {
         people::found(core, connector, &report.responders).await?;
     }
     let op = OpContext::connector(connector.spec.door, None, core.now());

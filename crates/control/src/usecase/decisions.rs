@@ -1,7 +1,8 @@
 //! Decisions of other systems: a signed message is a review by the system that signed it, if policy lets it.
 //!
 //! Whatever is wrong with a message, it changes nothing and goes on record; so does one that comes twice.
-//! That it came is kept in the transaction that makes it count.
+//! Of that, so many in a minute: what nobody vouches for and what is signed count apart, and a system
+//! that signs is answered all the same. That it came is kept in the transaction that makes it count.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -63,7 +64,7 @@ pub(crate) async fn take(
     let caller = match decider.authenticate(message, core.now()) {
         Ok(caller) => caller,
         Err(error) => {
-            refused(core, decider, source, None, error.to_string()).await?;
+            forged(core, decider, source, error.to_string()).await?;
             return Err(error.into());
         }
     };
@@ -133,7 +134,20 @@ async fn repeated(
     Ok(Taken { access_request: id, state, repeated: true })
 }
 
-/// That something was not taken goes on record, unless there is too much of it.
+/// That something was not taken whose sender nobody knows goes on record; whoever sends too much of it
+/// is told to wait.
+async fn forged(core: &Arc<Core>, decider: &Decider, source: IpAddr, why: String) -> Result<()> {
+    let strangers = counted(decider, PrincipalKind::Anonymous);
+    if let Err(retry_after) = core.decision_rates.admit_or_wait(&strangers, core.now()) {
+        let message =
+            "too many decisions of this system were not taken; the record says why".into();
+        return Err(ControlError::Limited { message, retry_after });
+    }
+    noted(core, decider, source, None, why).await
+}
+
+/// That something signed was not taken goes on record, unless there is too much of it: that changes
+/// nothing for the answer.
 async fn refused(
     core: &Arc<Core>,
     decider: &Decider,
@@ -141,15 +155,26 @@ async fn refused(
     request: Option<AccessRequestId>,
     why: String,
 ) -> Result<()> {
-    let now = core.now();
-    let name = decider.principal().id.subject();
-    let counted = PrincipalId::new(PrincipalKind::Workload, DECISIONS, name);
-    if let Err(retry_after) = core.decision_rates.admit_or_wait(&counted, now) {
-        let message =
-            "too many decisions of this system were not taken; the record says why".into();
-        return Err(ControlError::Limited { message, retry_after });
+    if !core.decision_rates.admit(&counted(decider, PrincipalKind::Workload), core.now()) {
+        tracing::debug!(system = %decider.principal().id, %why, "a decision is not taken");
+        return Ok(());
     }
-    let op = OpContext::deciding(source, now);
+    noted(core, decider, source, request, why).await
+}
+
+/// Whose refusals are counted: the system's own, or those of anybody who takes its name.
+fn counted(decider: &Decider, kind: PrincipalKind) -> PrincipalId {
+    PrincipalId::new(kind, DECISIONS, decider.principal().id.subject())
+}
+
+async fn noted(
+    core: &Arc<Core>,
+    decider: &Decider,
+    source: IpAddr,
+    request: Option<AccessRequestId>,
+    why: String,
+) -> Result<()> {
+    let op = OpContext::deciding(source, core.now());
     let mut event = core.event(&op, EventType::DecisionRefused);
     event.access_request = request;
     event.detail = Some(format!("{}: {why}", decider.principal().id));

@@ -3,12 +3,20 @@
 //! A hold keeps what is on record, wherever it stands, from whatever would take it away: retention asks
 //! [`InForce`], and whoever else removes or erases something asks [`holding`] before. When in doubt, it is
 //! held.
+//!
+//! What belongs to a grant or an incident is known from grants and access requests, which nobody deletes. A store
+//! that was set back lacks some: what is on record of one that the store does not know may belong to whatever is
+//! held, and stays until the hold is released.
 
-use std::{collections::BTreeSet, ops::Range, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use portcullis_model::{
-    EventFilter, EventType, Field, HoldRelease, HoldScope, Leaf, LegalHold, LegalHoldId,
-    PrincipalId,
+    AccessRequestId, EventFilter, EventType, Field, GrantId, HoldRelease, HoldScope, IncidentId,
+    Leaf, LegalHold, LegalHoldId, PrincipalId,
 };
 use portcullis_policy::{ControlAction, ControlResource};
 use portcullis_store::{Change, Grants, RetentionChange};
@@ -26,6 +34,8 @@ const NOT_FOUND: ControlError = ControlError::NotFound("the legal hold");
 const MOST: u32 = 1_000;
 /// Entries that are in memory at one time.
 const PAGE: usize = 1024;
+/// Grants and access requests that are remembered while entries are looked at, at most.
+const MOST_KNOWN: usize = 65_536;
 
 type Result<T> = std::result::Result<T, ControlError>;
 
@@ -117,9 +127,13 @@ pub(crate) async fn looked_for(
         let page = core.log.entries(at, PAGE).await.map_err(unavailable)?;
         let Some(last) = page.last() else { break };
         let next = last.position + 1;
-        let mut meant = page.iter().filter(|entry| entries.contains(&entry.position));
-        if let Some(hold) = meant.find_map(|entry| in_force.holding(&entry.json)) {
-            return Ok((Some(hold.clone()), in_force.seen));
+        for entry in &page {
+            if !entries.contains(&entry.position) {
+                continue;
+            }
+            if let Some(hold) = in_force.holding(core, &entry.json).await? {
+                return Ok((Some(hold.clone()), in_force.seen));
+            }
         }
         at = next;
     }
@@ -132,6 +146,8 @@ pub(crate) struct InForce {
     holds: Vec<Keeps>,
     /// How many holds there are, released ones included: one more means that one was placed since.
     pub(crate) seen: u32,
+    /// The incidents of grants and access requests that the store knows and that were asked about.
+    known: Mutex<BTreeMap<(Field, String), Option<IncidentId>>>,
 }
 
 #[derive(Debug)]
@@ -141,6 +157,8 @@ struct Keeps {
     filter: EventFilter,
     /// One of these must stand in it, unless there are none.
     about: BTreeSet<(Field, String)>,
+    /// The store does not know the grant, and so not which access request it came of: it may be any.
+    is_cut: bool,
 }
 
 impl InForce {
@@ -149,11 +167,11 @@ impl InForce {
         let seen = u32::try_from(all.len()).unwrap_or(u32::MAX);
         let mut holds = Vec::new();
         for hold in all.into_iter().filter(LegalHold::is_in_force) {
-            let about = about(core, &hold.scope).await?;
+            let (about, is_cut) = about(core, &hold.scope).await?;
             let filter = EventFilter { grant: None, incident: None, ..hold.scope.filter() };
-            holds.push(Keeps { hold, filter, about });
+            holds.push(Keeps { hold, filter, about, is_cut });
         }
-        Ok(Self { holds, seen })
+        Ok(Self { holds, seen, known: Mutex::default() })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -166,13 +184,82 @@ impl InForce {
     }
 
     /// The hold that keeps an entry, if one does.
-    pub(crate) fn holding(&self, entry: &str) -> Option<&LegalHold> {
-        let keeps = match serde_json::from_str::<Leaf>(entry) {
-            Ok(leaf) => self.holds.iter().find(|keeps| keeps.has(&leaf)),
+    pub(crate) async fn holding(&self, core: &Core, entry: &str) -> Result<Option<&LegalHold>> {
+        let Ok(leaf) = serde_json::from_str::<Leaf>(entry) else {
             // Nobody can say what it is about.
-            Err(_) => self.holds.first(),
+            return Ok(self.holds.first().map(|keeps| &keeps.hold));
         };
-        keeps.map(|keeps| &keeps.hold)
+        if let Some(keeps) = self.holds.iter().find(|keeps| keeps.has(&leaf)) {
+            return Ok(Some(&keeps.hold));
+        }
+        for keeps in &self.holds {
+            if leaf.answers(&keeps.filter) && self.may_keep(core, keeps, &leaf).await? {
+                tracing::warn!(
+                    hold = %keeps.hold.id,
+                    "a legal hold keeps what may belong to it: the store does not know a grant or an access \
+                     request that is on record, as if it was set back; to let go of what does not belong to it, \
+                     place holds by time, principal or service on what has to stay, and release this one"
+                );
+                return Ok(Some(&keeps.hold));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether the store lacks what would tell that a hold does not keep this.
+    async fn may_keep(&self, core: &Core, keeps: &Keeps, leaf: &Leaf) -> Result<bool> {
+        let links: Vec<_> = leaf
+            .terms()
+            .filter(|(field, _)| matches!(field, Field::Grant | Field::AccessRequest))
+            .collect();
+        for (field, id) in links {
+            if keeps.is_cut && field == Field::AccessRequest {
+                return Ok(true);
+            }
+            if let Some(incident) = &keeps.hold.scope.incident
+                && !self.is_apart(core, incident, (field, id)).await?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether the store says that a grant or an access request is not for this incident.
+    async fn is_apart(
+        &self,
+        core: &Core,
+        incident: &IncidentId,
+        (field, id): (Field, &str),
+    ) -> Result<bool> {
+        let key = (field, id.to_owned());
+        if let Some(is_apart) = self.known_as_apart(incident, &key) {
+            return Ok(is_apart);
+        }
+        let found = if field == Field::Grant {
+            let Ok(id) = id.parse::<GrantId>() else { return Ok(false) };
+            core.store.grant(id).await?.map(|grant| grant.incident)
+        } else {
+            let Ok(id) = id.parse::<AccessRequestId>() else { return Ok(false) };
+            core.store.access_request(id).await?.map(|request| request.incident().cloned())
+        };
+        let Some(its) = found else { return Ok(false) };
+        let is_apart = its.as_ref() != Some(incident);
+        self.remember(key, its);
+        Ok(is_apart)
+    }
+
+    fn known_as_apart(&self, incident: &IncidentId, key: &(Field, String)) -> Option<bool> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(key).map(|its| its.as_ref() != Some(incident))
+    }
+
+    fn remember(&self, key: (Field, String), incident: Option<IncidentId>) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MOST_KNOWN {
+            known.clear();
+        }
+        known.insert(key, incident);
     }
 }
 
@@ -185,13 +272,15 @@ impl Keeps {
 }
 
 /// What leads to what is held: a grant with the access request that it came of, an incident with all that was
-/// asked for and granted for it.
-async fn about(core: &Core, scope: &HoldScope) -> Result<BTreeSet<(Field, String)>> {
+/// asked for and granted for it. And whether the store does not know the grant.
+async fn about(core: &Core, scope: &HoldScope) -> Result<(BTreeSet<(Field, String)>, bool)> {
     let mut about = BTreeSet::new();
-    let mut grants = Vec::new();
+    let (mut grants, mut is_cut) = (Vec::new(), false);
     if let Some(id) = scope.grant {
         about.insert((Field::Grant, id.to_string()));
-        grants.extend(core.store.grant(id).await?);
+        let grant = core.store.grant(id).await?;
+        is_cut = grant.is_none();
+        grants.extend(grant);
     }
     if let Some(incident) = &scope.incident {
         about.insert((Field::Incident, incident.to_string()));
@@ -201,7 +290,7 @@ async fn about(core: &Core, scope: &HoldScope) -> Result<BTreeSet<(Field, String
         about.insert((Field::Grant, grant.id.to_string()));
         about.insert((Field::AccessRequest, grant.access_request.to_string()));
     }
-    Ok(about)
+    Ok((about, is_cut))
 }
 
 fn may_place(core: &Core, op: &OpContext) -> bool {

@@ -154,8 +154,8 @@ async fn due(
                 }
                 continue;
             }
-            Err(_) => {
-                looked.unread(&segment, before);
+            Err(error) => {
+                looked.unread(&segment, before, &error);
                 continue;
             }
         }
@@ -171,7 +171,7 @@ async fn due(
             due.waits = true;
             continue;
         }
-        match stays(retention, &segment, before, in_force).await {
+        match stays(core, retention, &segment, before, in_force).await {
             Ok(Some(why)) => {
                 looked.stay.insert(segment.from, why);
             }
@@ -179,7 +179,7 @@ async fn due(
                 due.segments.push((segment.from, segment.to));
                 due.all = all;
             }
-            Err(_) => looked.unread(&segment, before),
+            Err(error) => looked.unread(&segment, before, &error),
         }
         if due.segments.len() >= TOGETHER {
             break;
@@ -198,12 +198,14 @@ impl Looked {
     }
 
     /// It stays, and the others do not wait for it.
-    fn unread(&mut self, segment: &KeptSegment, before: Timestamp) {
+    fn unread(&mut self, segment: &KeptSegment, before: Timestamp, error: &ControlError) {
         let (from, to) = (segment.from, segment.to - 1);
         tracing::warn!(
             from,
             to,
-            "entries that may be old enough to go cannot be read as they were signed: they stay"
+            %error,
+            "entries that may be old enough to go, or what holds them, cannot be read as they were signed or \
+             stored: they stay"
         );
         let again = before.checked_add(UNREAD).unwrap_or(Timestamp::MAX);
         self.stay.insert(segment.from, Stays::Until(again));
@@ -221,20 +223,22 @@ async fn newest(core: &Core, from: u64, count: usize) -> Result<Option<Timestamp
 /// Whether a segment stays all the same, by what was signed: age and holds are judged on the entries that are
 /// proved, and not on what is read a second time.
 async fn stays(
+    core: &Core,
     retention: &Retention,
     segment: &KeptSegment,
     before: Timestamp,
     in_force: &InForce,
-) -> std::result::Result<Option<Stays>, LogUnavailable> {
+) -> Result<Option<Stays>> {
     let mut at = segment.from;
     while at < segment.to {
-        let page = retention.keeper.entries(at, PAGE.min(segment.to - at)).await?;
+        let page = retention.keeper.entries(at, PAGE.min(segment.to - at)).await;
+        let page = page.map_err(unavailable)?;
         if page.is_empty() {
-            return Err(LogUnavailable);
+            return Err(unavailable(LogUnavailable));
         }
         for entry in page {
             if entry.position != at {
-                return Err(LogUnavailable);
+                return Err(unavailable(LogUnavailable));
             }
             at += 1;
             let leaf = serde_json::from_str::<Leaf>(&entry.json).ok();
@@ -244,7 +248,7 @@ async fn stays(
             if time >= before {
                 return Ok(Some(Stays::Until(time)));
             }
-            if let Some(hold) = in_force.holding(&entry.json) {
+            if let Some(hold) = in_force.holding(core, &entry.json).await? {
                 let (from, to) = (segment.from, segment.to - 1);
                 tracing::info!(hold = %hold.id, from, to, "a legal hold keeps entries that are old enough to go");
                 return Ok(Some(Stays::Held));

@@ -7,12 +7,15 @@
 //! whatever comes to the record comes from this very store.
 //!
 //! What cannot be read as it was signed is waited for: who could write files would otherwise only have to overwrite
-//! a hold. What the store alone knew (grants, sign-ins, people) is not brought back.
+//! a hold. So is what this version does not understand: only events of holds that earlier versions wrote, without
+//! the hold, are passed over, and said. What the store alone knew (grants, sign-ins, people) is not brought back.
 
 use std::{sync::Arc, time::Duration};
 
-use portcullis_model::{Event, EventType, LegalHold, RemovalNote, RemovedRange};
+use portcullis_model::{Event, EventType, LegalHold, LegalHoldId, RemovalNote, RemovedRange};
 use portcullis_store::{Change, ExportChange, ExportCursor, RetentionChange};
+use serde::Deserialize as _;
+use serde_json::{Map, Value};
 
 use super::{content, record::unavailable};
 use crate::{
@@ -39,6 +42,8 @@ const NOT_YET: &str =
     "the record is still being looked through for what the store may lack; try again in a moment";
 
 type Result<T> = std::result::Result<T, ControlError>;
+/// An entry, taken apart.
+type Members = Map<String, Value>;
 
 /// The background task.
 pub(crate) async fn run(core: Arc<Core>) {
@@ -142,17 +147,22 @@ async fn take_in(core: &Arc<Core>, page: &[LogEntry]) -> Result<()> {
         return Err(ControlError::Unavailable("the store cannot be written".into()));
     }
     for entry in page.iter().filter(|entry| may_matter(&entry.json)) {
-        let Ok(event) = serde_json::from_str::<Event>(&entry.json) else { continue };
-        match event.kind {
-            EventType::LegalHoldPlaced | EventType::LegalHoldReleased => {
-                if let Some(hold) = event.legal_hold {
+        let members: Members =
+            serde_json::from_str(&entry.json).map_err(|_| not_understood(entry))?;
+        let kind = members.get("type").and_then(|kind| EventType::deserialize(kind).ok());
+        match kind {
+            Some(EventType::LegalHoldPlaced | EventType::LegalHoldReleased) => {
+                // Earlier versions wrote none; one that is null was not written by any.
+                if members.contains_key("legal_hold") {
+                    let hold = event(entry)?.legal_hold.ok_or_else(|| not_understood(entry))?;
                     hold_again(core, *hold).await?;
+                } else {
+                    say_without_hold(core, entry, &members).await?;
                 }
             }
-            EventType::RecordRemoved => {
-                if let Some(removal) = event.removal {
-                    forget_again(core, &removal).await?;
-                }
+            Some(EventType::RecordRemoved) if members.contains_key("removal") => {
+                let removal = event(entry)?.removal.ok_or_else(|| not_understood(entry))?;
+                forget_again(core, &removal).await?;
             }
             _ => {}
         }
@@ -162,7 +172,40 @@ async fn take_in(core: &Arc<Core>, page: &[LogEntry]) -> Result<()> {
 
 /// Most entries are requests, and are not taken apart.
 fn may_matter(json: &str) -> bool {
-    ["\"legal_hold\":{", "\"removal\":{"].iter().any(|member| json.contains(member))
+    let kinds = ["\"legal_hold_placed\"", "\"legal_hold_released\"", "\"record_removed\""];
+    kinds.iter().any(|kind| json.contains(kind))
+}
+
+fn event(entry: &LogEntry) -> Result<Event> {
+    serde_json::from_str(&entry.json).map_err(|_| not_understood(entry))
+}
+
+fn not_understood(entry: &LogEntry) -> ControlError {
+    ControlError::Unavailable(format!(
+        "entry {} of the record may say what must stay, and this version cannot read it; run the version that \
+         wrote it, or a newer one",
+        entry.position
+    ))
+}
+
+/// An earlier version placed or released a hold, and the event does not have it: if the store lacks it, people
+/// have to place it again.
+async fn say_without_hold(core: &Core, entry: &LogEntry, members: &Members) -> Result<()> {
+    let detail = members.get("detail").and_then(Value::as_str).unwrap_or_default();
+    let id = detail.strip_prefix("legal hold ").and_then(|rest| rest.split(' ').next());
+    let known = match id.and_then(|id| id.parse::<LegalHoldId>().ok()) {
+        Some(id) => core.store.legal_hold(id).await?,
+        None => None,
+    };
+    if known.is_none() {
+        tracing::warn!(
+            position = entry.position,
+            hold = id.unwrap_or_default(),
+            "an earlier version put a legal hold on record without all of it, and the store does not know it; \
+             place it again if it shall be in force"
+        );
+    }
+    Ok(())
 }
 
 async fn hold_again(core: &Arc<Core>, hold: LegalHold) -> Result<()> {

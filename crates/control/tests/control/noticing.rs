@@ -8,7 +8,7 @@ use std::sync::{
 use async_trait::async_trait;
 use jiff::SignedDuration;
 use portcullis_control::ports::{NotDelivered, Notice, Notifier};
-use portcullis_model::EventType;
+use portcullis_model::{AccessRequestId, EventType};
 use portcullis_policy::notice::NoticeTarget;
 
 use crate::world::{POLICIES, World};
@@ -19,6 +19,9 @@ pub(crate) struct Told {
     pub(crate) messages: Mutex<Vec<(String, serde_json::Value)>>,
     /// Nobody can be reached.
     pub(crate) broken: AtomicBool,
+    /// What reaches somebody is not known to have.
+    deaf: AtomicBool,
+    taken_back: Mutex<Vec<(String, AccessRequestId)>>,
 }
 
 #[async_trait]
@@ -29,6 +32,21 @@ impl Notifier for Told {
         }
         let body = serde_json::from_str(&notice.body).unwrap();
         self.messages.lock().unwrap().push((target.to_string(), body));
+        if self.deaf.load(Ordering::SeqCst) {
+            return Err(NotDelivered::yet("its answer was lost"));
+        }
+        Ok(())
+    }
+
+    async fn take_back(
+        &self,
+        target: &NoticeTarget,
+        about: AccessRequestId,
+    ) -> Result<(), NotDelivered> {
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(NotDelivered::yet("it does not answer"));
+        }
+        self.taken_back.lock().unwrap().push((target.to_string(), about));
         Ok(())
     }
 }
@@ -122,4 +140,37 @@ async fn who_cannot_be_told_is_tried_again_and_in_the_end_it_is_on_record() {
     let aside = world.control().undelivered(&sam).await.unwrap();
     assert_eq!(aside.len(), 2, "{aside:#?}");
     assert!(aside.iter().all(|one| one.kind == "notice" && one.attempts > 1), "{aside:#?}");
+}
+
+fn paging() -> String {
+    POLICIES.replace("@reviews(\"2\")", "@reviews(\"2\") @notify(\"pagerduty:urgent\")")
+}
+
+/// Lets time pass until `done`, a second each time.
+async fn passes(world: &World, done: impl Fn() -> bool) {
+    for _ in 0..400 {
+        if done() {
+            return;
+        }
+        world.wait(SignedDuration::from_secs(1));
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("it did not happen");
+}
+
+#[tokio::test]
+async fn who_was_woken_without_our_knowing_is_let_go_all_the_same() {
+    let world = World::with(&paging()).await;
+    let ana = world.sign_in("ana", &["engineering"]).await;
+    world.notices.deaf.store(true, Ordering::SeqCst);
+    let asked = world.ask(&ana, "payments.deleteRefund").await.unwrap().request;
+    world.until(|world| told(world) == ["pagerduty:urgent"]).await;
+    // Nobody can be reached while it is withdrawn, and for some time after.
+    world.notices.broken.store(true, Ordering::SeqCst);
+    world.control().withdraw(&world.later(&ana), asked.id).await.unwrap();
+    world.wait(SignedDuration::from_mins(5));
+    world.notices.broken.store(false, Ordering::SeqCst);
+    let taken = || world.notices.taken_back.lock().unwrap().clone();
+    passes(&world, || !taken().is_empty()).await;
+    assert_eq!(taken(), [("pagerduty:urgent".to_owned(), asked.id)]);
 }

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use portcullis_control::ControlError;
-use portcullis_model::{EventType, HoldScope, LegalHold};
+use portcullis_model::{EventType, GrantId, HoldScope, LegalHold};
 use portcullis_store::index::Index;
 
 use crate::{
@@ -129,4 +129,80 @@ async fn what_a_record_commits_to_stays_where_the_store_was_set_back() {
         moment().await;
     }
     assert!(is_there(&world, &recorded).await);
+}
+
+/// The one grant of `name`, and the position of an attempt by it.
+async fn granted(world: &World, name: &str) -> (GrantId, u64) {
+    let holder = world.sign_in(name, &["engineering"]).await;
+    let lea = world.sign_in("lea", &["leads"]).await;
+    let id = world.ask(&holder, "payments.createRefund").await.unwrap().request.id;
+    world.approve(&lea, id).await.unwrap();
+    let grant = world.control().grants(&holder).await.unwrap()[0].id;
+    let attempt = format!("{{\"type\":\"attempt\",\"grant\":\"{grant}\"}}");
+    (grant, world.log.attempt(attempt))
+}
+
+async fn held_by(world: &World, seq: u64) -> Option<LegalHold> {
+    world.control().holding(seq..seq + 1).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_may_belong_to_a_held_incident_stays_where_the_store_lacks_its_grants() {
+    let mut world = World::new().await;
+    let kim = world.sign_in("kim", &["admins"]).await;
+    let (_, known) = granted(&world, "ana").await;
+    let incident = HoldScope { incident: Some("PD-1".parse().unwrap()), ..HoldScope::default() };
+    let op = world.later(&kim);
+    let hold = world.control().place_legal_hold(&op, incident, "case 7").await.unwrap();
+    let copy = world.copy().await;
+    let (_, lost) = granted(&world, "ben").await;
+    let other = world.log.attempt("{\"type\":\"attempt\"}".into());
+    assert_eq!(held_by(&world, lost).await, None, "the store says that it is for no incident");
+    world.set_back(&copy).await;
+    assert_eq!(held_by(&world, lost).await, Some(hold.clone()), "nobody can say so any more");
+    assert_eq!(held_by(&world, known).await, None);
+    assert_eq!(held_by(&world, other).await, None);
+    // It stays so at later starts, which read nothing of it again, and until the hold is released.
+    world.crash().await;
+    assert_eq!(held_by(&world, lost).await, Some(hold.clone()));
+    let kim = world.sign_in("kim", &["admins"]).await;
+    world.control().release_legal_hold(&kim, hold.id, "closed").await.unwrap();
+    assert_eq!(held_by(&world, lost).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_led_to_a_held_grant_stays_where_the_store_lacks_the_grant() {
+    let mut world = World::new().await;
+    let kim = world.sign_in("kim", &["admins"]).await;
+    let copy = world.copy().await;
+    let (grant, attempt) = granted(&world, "ana").await;
+    let scope = HoldScope { grant: Some(grant), ..HoldScope::default() };
+    let op = world.later(&kim);
+    let hold = world.control().place_legal_hold(&op, scope, "case 7").await.unwrap();
+    let events = world.log.events();
+    let at = |kind| events.iter().position(|event| event.kind == kind).unwrap() as u64;
+    let (asked, signed_in) = (at(EventType::AccessRequested), at(EventType::SignedIn));
+    for _ in 0..2 {
+        assert_eq!(held_by(&world, asked).await, Some(hold.clone()));
+        assert_eq!(held_by(&world, attempt).await, Some(hold.clone()));
+        assert_eq!(held_by(&world, signed_in).await, None);
+        world.set_back(&copy).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_on_record_that_cannot_be_understood_is_waited_for() {
+    let mut world = World::new().await;
+    // An earlier version wrote less: nobody waits for more.
+    world.log.attempt("{\"type\":\"legal_hold_placed\",\"detail\":\"legal hold 7\"}".into());
+    // Somebody asked for that, and nothing else.
+    world.log.attempt("{\"type\":\"attempt\",\"path\":\"legal_hold_placed\"}".into());
+    world.crash().await;
+    assert_eq!(held_by(&world, 0).await, None);
+    world.log.attempt("{\"type\":\"legal_hold_placed\",\"legal_hold\":null}".into());
+    // It does not wait for it at its start.
+    let _keeper = keeps(&mut world);
+    world.crash().await;
+    let held = world.control().holding(0..0).await;
+    assert!(matches!(held, Err(ControlError::Unavailable(_))), "{held:?}");
 }

@@ -155,6 +155,7 @@ pub(crate) fn source(policies: &str) -> BundleSource {
     BundleSource {
         policies: vec![file("payments/rules.cedar", rules), file("house.cedar", &house)],
         services: vec![service],
+        receivers: ["pagerduty:urgent".to_owned()].into(),
         ..BundleSource::default()
     }
 }

@@ -13,7 +13,9 @@ mod grants;
 mod head;
 mod web;
 
-use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap, convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis_api::{services::ServiceBody, sign_ins::NewSignInBody};
@@ -174,13 +176,21 @@ impl<'a> Endpoints<'a> {
         Ok(address)
     }
 
-    /// Serves them all until `until` comes to an end.
+    /// Serves them all until `until` comes to an end, whatever is under way then.
     pub(super) async fn serve<T>(&mut self, until: impl Future<Output = T>) -> T {
-        let mut until = std::pin::pin!(until);
+        // It must not have to wait for control, which may take its time.
+        tokio::select! {
+            biased;
+            ended = until => ended,
+            never = self.attend() => match never {},
+        }
+    }
+
+    /// Does what connections wish, one after the other.
+    async fn attend(&mut self) -> Infallible {
         loop {
             let next = self.grants.until_next(self.session.now()).min(self.asking.until_next());
             tokio::select! {
-                ended = &mut until => return ended,
                 Some((number, stream)) = self.accepted.recv() => self.connect(number, stream),
                 Some(_) = self.open.join_next() => {}
                 Some((number, wish)) = self.heard.recv() => self.grant(number, wish).await,

@@ -65,6 +65,11 @@ impl Tools {
     }
 
     fn furnished(furnish: impl FnOnce(Plan) -> Plan) -> Self {
+        Self::of(Upstream::start(), furnish)
+    }
+
+    /// With this shop.
+    fn of(upstream: Upstream, furnish: impl FnOnce(Plan) -> Plan) -> Self {
         let (grpc, ws) = (free_port(), free_port());
         let servers = vec![
             python("grpc_peer.py", &["serve", &grpc.to_string()], Stdio::null()),
@@ -74,7 +79,6 @@ impl Tools {
             let address = SocketAddr::from(([127, 0, 0, 1], port));
             assert!(wait_for_port(address, Duration::from_secs(20)));
         }
-        let upstream = Upstream::start();
         let service = |name: &str, url: String, more: &str| {
             format!(
                 "name: {name}\nhosts: [{name}.example.com]\nupstream: {{instances: {{i-1: \"{url}\"}}}}\n{more}"

@@ -1,7 +1,9 @@
 //! What comes back from Slack: genuine, of our workspace, and for the first time, or nothing.
 //!
-//! Whatever is refused goes on record, so many in a minute; the rest is counted. What is taken is
-//! worked on by itself: Slack is answered within its three seconds, however long that takes.
+//! Whatever is refused goes on record, so many in a minute; what strangers send counts apart from what
+//! Slack vouches for. What is taken is worked on by itself: Slack is answered within its three seconds,
+//! however long that takes. That an envelope with a press came is kept with what the press did: if the
+//! process ends before, Slack's second attempt counts.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -10,7 +12,7 @@ use portcullis_identity::{
     AuthError,
     chat::{FromChat, TOLERANCE},
 };
-use portcullis_model::{EventType, TokenHash};
+use portcullis_model::{EventType, PrincipalId, PrincipalKind, TokenHash};
 use portcullis_store::Change;
 use serde::Deserialize;
 
@@ -27,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Slack brings an envelope again that was not acknowledged, soon.
 const ENVELOPE_LIVES: SignedDuration = SignedDuration::from_hours(1);
 const LONGEST_REASON: usize = 300;
+/// Under what is counted what Slack vouches for.
+const VOUCHED: &str = "slack";
 
 type Result<T> = std::result::Result<T, ControlError>;
 
@@ -40,9 +44,27 @@ struct Envelope {
     payload: serde_json::Value,
 }
 
+/// By what something that comes again is known.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Once {
+    hash: TokenHash,
+    until: jiff::Timestamp,
+}
+
+impl Once {
+    fn of(name: &str, until: jiff::Timestamp) -> Self {
+        Self { hash: TokenHash::of(name), until }
+    }
+
+    /// That it came.
+    pub(super) fn seen(self) -> Change {
+        Change::SeeOnce { hash: self.hash, until: self.until }
+    }
+}
+
 /// What somebody did.
 enum Done {
-    Pressed(Interaction),
+    Pressed(Box<Interaction>),
     Typed(Command),
 }
 
@@ -55,19 +77,21 @@ pub(crate) async fn over_http(core: &Arc<Core>, call: SlackCall<'_>, source: IpA
     let vouched = match checked {
         Ok(vouched) => vouched,
         Err(why) => {
-            refused(core, slack, Some(source), &why.to_string()).await;
+            forged(core, slack, source, &why.to_string()).await;
             return Err(AuthError::Bad("this is not signed by Slack, for us and now").into());
         }
     };
     // INVARIANT: remembered for longer than its time can count.
     let until = core.now() + SignedDuration::from_secs(2 * TOLERANCE + 1);
     let name = format!("slack {}", call.signature.unwrap_or_default());
-    if !is_new(core, &name, until).await? {
+    if !is_new(core, Once::of(&name, until)).await? {
         refused(core, slack, Some(source), "it came before").await;
         return Ok(());
     }
     let done = match call.kind {
-        SlackCallKind::Interaction => Interaction::from_form(call.body).map(Done::Pressed),
+        SlackCallKind::Interaction => {
+            Interaction::from_form(call.body).map(Box::new).map(Done::Pressed)
+        }
         SlackCallKind::Command => Command::from_form(call.body).map(Done::Typed),
     };
     taken(core, slack, vouched, done, Some(source)).await;
@@ -82,12 +106,19 @@ pub(crate) async fn over_socket(core: &Arc<Core>, vouched: FromChat, text: &str)
         return Ok(());
     };
     let name = format!("slack envelope {}", envelope.id);
-    if !is_new(core, &name, core.now() + ENVELOPE_LIVES).await? {
+    let once = Once::of(&name, core.now() + ENVELOPE_LIVES);
+    let pressed = envelope.kind == "interactive";
+    let came_before =
+        if pressed { core.store.is_seen(&once.hash).await? } else { !is_new(core, once).await? };
+    if came_before {
         refused(core, slack, None, "it came before").await;
         return Ok(());
     }
     let done = match envelope.kind.as_str() {
-        "interactive" => Interaction::from_json(envelope.payload).map(Done::Pressed),
+        "interactive" => Interaction::from_json(envelope.payload).map(|mut interaction| {
+            interaction.once = Some(once);
+            Done::Pressed(Box::new(interaction))
+        }),
         "slash_commands" => Command::from_json(envelope.payload).map(Done::Typed),
         // Something that the app was not told to ask for.
         _ => return Ok(()),
@@ -96,17 +127,26 @@ pub(crate) async fn over_socket(core: &Arc<Core>, vouched: FromChat, text: &str)
     Ok(())
 }
 
-/// Whether `name` comes for the first time.
-async fn is_new(core: &Arc<Core>, name: &str, until: jiff::Timestamp) -> Result<bool> {
+/// Whether it comes for the first time.
+async fn is_new(core: &Arc<Core>, once: Once) -> Result<bool> {
     let settlement = Settlement {
-        changes: vec![Change::SeeOnce { hash: TokenHash::of(name), until }],
-        deadlines: vec![expiry::leftover(until)],
+        changes: vec![once.seen()],
+        deadlines: vec![expiry::leftover(once.until)],
         ..Settlement::default()
     };
     match core.settle(settlement).await {
         Ok(()) => Ok(true),
         Err(Unsettled::Conflict) => Ok(false),
         Err(Unsettled::Failed(error)) => Err(error),
+    }
+}
+
+/// Keeps that something came, if a review has not kept it already.
+async fn came(core: &Arc<Core>, once: Once) {
+    match is_new(core, once).await {
+        Ok(true) => {}
+        Ok(false) => core.deadlines.add([expiry::leftover(once.until)]),
+        Err(error) => tracing::error!(%error, "that a press came is not kept: it may come twice"),
     }
 }
 
@@ -132,7 +172,13 @@ async fn taken(
     let (core, slack) = (Arc::clone(core), Arc::clone(slack));
     let work = tokio::spawn(async move {
         match done {
-            Done::Pressed(interaction) => interaction.answer(&core, &slack, &vouched).await,
+            Done::Pressed(interaction) => {
+                let once = interaction.once;
+                interaction.answer(&core, &slack, &vouched).await;
+                if let Some(once) = once {
+                    came(&core, once).await;
+                }
+            }
             Done::Typed(command) => command.answer(&core, &slack, &vouched).await,
         }
     });
@@ -162,15 +208,35 @@ impl Whence<'_> {
     }
 }
 
-/// Puts on record that something that came from Slack, or says so, does nothing.
+/// Puts on record that something that says it came from Slack does nothing.
+async fn forged(core: &Arc<Core>, slack: &Slack, source: IpAddr, why: &str) {
+    let op = OpContext::called_back(Some(source), core.now());
+    let is_recorded = slack.is_recorded(op.now());
+    noted(core, &op, Some(source), is_recorded, why).await;
+}
+
+/// Puts on record that something that came from Slack does nothing.
 pub(super) async fn refused(core: &Arc<Core>, slack: &Slack, source: Option<IpAddr>, why: &str) {
-    let why = line(why, LONGEST_REASON);
-    tracing::warn!(?source, why, "a callback does nothing");
     let op = OpContext::called_back(source, core.now());
-    if !slack.is_recorded(op.now()) {
+    let vouched = PrincipalId::new(PrincipalKind::Workload, VOUCHED, &slack.parts.workspace);
+    let is_recorded = slack.refusals.admit(&vouched, op.now());
+    noted(core, &op, source, is_recorded, why).await;
+}
+
+async fn noted(
+    core: &Arc<Core>,
+    op: &OpContext,
+    source: Option<IpAddr>,
+    is_recorded: bool,
+    why: &str,
+) {
+    let why = line(why, LONGEST_REASON);
+    if !is_recorded {
+        tracing::debug!(?source, why, "a callback does nothing, like many");
         return;
     }
-    let mut event = core.event(&op, EventType::ControlRefused);
+    tracing::warn!(?source, why, "a callback does nothing");
+    let mut event = core.event(op, EventType::ControlRefused);
     event.detail = Some(format!("slack: {why}"));
     let changes = vec![Change::Record(event)];
     if let Err(error) = core.settle(Settlement { changes, ..Settlement::default() }).await {

@@ -3,7 +3,9 @@
 //! The store says which messages there are and what each shows; whatever differs from how things are
 //! is sent, and written down when Slack has taken it. So nothing is a queue: after an hour without
 //! Slack each message is sent once, as things are then, and what is over by then and was never posted
-//! is not. A message may come twice if the process ends between the two; it never stays behind.
+//! is not; where nobody answered in time, that goes on record. A message may come twice if the process
+//! ends between the two; it never stays behind. What Slack refuses is on record and not set aside: a
+//! message that follows its access request cannot be sent again by itself.
 
 use std::{sync::Arc, time::Duration};
 
@@ -183,6 +185,11 @@ impl Bringer {
             return Ok(());
         }
         let Some(request) = self.core.store.access_request(id).await? else { return Ok(()) };
+        // Also while Slack is not there.
+        let messages = self.without_late(&request, messages).await?;
+        if messages.is_empty() {
+            return Ok(());
+        }
         if let Some(at) = self.reached.until() {
             return Err(Later::At(at));
         }
@@ -201,6 +208,28 @@ impl Bringer {
             }
         }
         later
+    }
+
+    /// Those of `messages` that are kept true. What came and went without being posted ends: nobody
+    /// needs to hear of it, and nobody was told in time if nobody answered.
+    async fn without_late(
+        &self,
+        request: &AccessRequest,
+        messages: Vec<StoredMessage>,
+    ) -> Result<Vec<StoredMessage>> {
+        let over = request.state != AccessRequestState::Pending && !request.is_emergency();
+        let unanswered = matches!(request.state, AccessRequestState::Expired { .. });
+        let (late, kept): (Vec<_>, Vec<_>) =
+            messages.into_iter().partition(|message| over && message.posted.is_none());
+        for message in late {
+            let failed = unanswered.then(|| {
+                let why = "it did not answer as long as the access request waited";
+                let detail = format!("slack:{}: {why}", message.place);
+                self.noted(request, EventType::NoticeFailed, detail)
+            });
+            self.end(message.id, failed.into_iter().collect()).await?;
+        }
+        Ok(kept)
     }
 
     /// Principals who could answer it by chat.
@@ -245,11 +274,6 @@ impl Bringer {
         by_chat: &[PrincipalId],
         message: StoredMessage,
     ) -> std::result::Result<(), Later> {
-        let over = card.request.state != AccessRequestState::Pending;
-        if message.posted.is_none() && over && !card.request.is_emergency() {
-            // It came and went while Slack was not there: nobody needs to hear of it.
-            return Ok(self.end(message.id, Vec::new()).await?);
-        }
         let pressable = is_pressable(&message, by_chat);
         let digest = card.digest(pressable);
         if message.shown.as_ref() == Some(&digest) {
@@ -335,7 +359,8 @@ impl Bringer {
             StoredMessage { posted: Some(posted), shown: Some(digest), version, ..message };
         let buttons = buttons.iter().map(|(_, carried)| TokenHash::of(carried.expose())).collect();
         let mut changes = vec![chat(ChatChange::Show { message, buttons })];
-        changes.extend(first.then(|| self.noted(card, EventType::NoticeDelivered, place)));
+        let delivered = || self.noted(&card.request, EventType::NoticeDelivered, place);
+        changes.extend(first.then(delivered));
         settled(&self.core, changes).await?;
         if card.is_final() {
             self.end(id, Vec::new()).await?;
@@ -356,7 +381,7 @@ impl Bringer {
             NotTaken::Refused(_) => {
                 let detail = format!("slack:{}: {error}", message.place);
                 tracing::warn!(place = message.place, %error, "a message is not posted, or not changed");
-                let event = self.noted(card, EventType::NoticeFailed, detail);
+                let event = self.noted(&card.request, EventType::NoticeFailed, detail);
                 Ok(self.end(message.id, vec![event]).await?)
             }
         }
@@ -393,10 +418,10 @@ impl Bringer {
         }
     }
 
-    fn noted(&self, card: &Card, kind: EventType, detail: String) -> Change {
+    fn noted(&self, request: &AccessRequest, kind: EventType, detail: String) -> Change {
         let op = OpContext::system("slack", self.core.now());
         let mut event = self.core.event(&op, kind);
-        access_requests::describe(&mut event, &card.request);
+        access_requests::describe(&mut event, request);
         event.detail = Some(detail);
         Change::Record(event)
     }

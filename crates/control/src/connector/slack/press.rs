@@ -14,7 +14,7 @@ use url::form_urlencoded;
 
 use super::{
     Slack,
-    callback::{Whence, refused},
+    callback::{Once, Whence, refused},
     card::{APPROVE, APPROVE_FOR, DECLINE, NOTE_INPUT, labelled},
     people,
     plain::{escaped, line},
@@ -45,6 +45,9 @@ pub(super) struct Interaction {
     actions: Vec<Action>,
     #[serde(default)]
     state: Value,
+    /// By what it is known if it comes again, where that is kept with what it does.
+    #[serde(skip)]
+    pub(super) once: Option<Once>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -185,7 +188,8 @@ impl Interaction {
         };
         let input =
             ReviewInput { decision, note, duration, scope: Scope::default(), passkey: None };
-        let also = [Change::Chat(Box::new(ChatChange::Press(hash)))];
+        let mut also = vec![Change::Chat(Box::new(ChatChange::Press(hash)))];
+        also.extend(self.once.map(Once::seen));
         let reviewed = review::review_with(core, &op, request.id, input, &also).await;
         reviewed.map(drop).map_err(|error| said(&error))
     }

@@ -57,12 +57,14 @@ impl Door {
         let named = uri.authority().map(Authority::as_str);
         let host = hosts.next().map(HeaderValue::to_str).transpose().map_err(|_| Closed::Host)?;
         let is_ours = [named, host].into_iter().flatten().all(|name| self.is_own(name));
-        if (named.is_none() && host.is_none()) || hosts.next().is_some() || !is_ours {
+        let own = named.or(host).ok_or(Closed::Host)?;
+        if hosts.next().is_some() || !is_ours {
             return Err(Closed::Host);
         }
         let own_origin = |origin: &HeaderValue| {
             let origin = origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://"));
-            origin.is_some_and(|authority| self.is_own(authority))
+            // Other addresses that are let in may be other machines.
+            origin.is_some_and(|origin| self.is_own(origin) && is_same(origin, own))
         };
         // `same-site` is another port of this machine.
         let own_site = |site: &HeaderValue| matches!(site.as_bytes(), b"same-origin" | b"none");
@@ -90,6 +92,15 @@ impl Door {
         // What leads to an exposed address may have another port.
         here || ip.is_some()
     }
+}
+
+/// Whether two authorities are the same over HTTP, as origins are compared.
+fn is_same(one: &str, other: &str) -> bool {
+    let read = |authority: &str| {
+        let authority = authority.parse::<Authority>().ok()?;
+        Some((authority.host().to_ascii_lowercase(), authority.port_u16().unwrap_or(80)))
+    };
+    read(one).is_some_and(|one| read(other) == Some(one))
 }
 
 /// A host as names are compared.
@@ -172,6 +183,9 @@ mod tests {
         for (name, value) in [
             ("origin", "https://evil.example.com"),
             ("origin", "http://localhost:3000"),
+            ("origin", "http://localhost:8081"),
+            ("origin", "http://orders.localhost:8081"),
+            ("origin", "http://tools.example.com"),
             ("origin", "https://127.0.0.1:8081"),
             ("origin", "null"),
             ("sec-fetch-site", "cross-site"),
@@ -187,6 +201,33 @@ mod tests {
         ] {
             assert_eq!(of(name, value), Ok(()), "{name}: {value}");
         }
+    }
+
+    #[test]
+    fn n13_at_an_exposed_address_a_page_has_to_be_of_the_address_that_it_names() {
+        let exposed = door("0.0.0.0:8081");
+        let of =
+            |host: &str, origin: &str| check(&exposed, "/x", &[("host", host), ("origin", origin)]);
+        for (host, origin) in [
+            ("10.0.0.7:8081", "http://10.0.0.8:8081"),
+            ("10.0.0.7:8081", "http://10.0.0.7:3000"),
+            ("10.0.0.7:8081", "http://10.0.0.7"),
+            ("10.0.0.7:8081", "http://tools.example.com:8081"),
+            ("tools.example.com", "http://tools.example.com:3000"),
+            ("evil.localhost:8081", "http://localhost:8081"),
+        ] {
+            assert_eq!(of(host, origin), Err(Closed::CrossSite), "{host}: {origin}");
+        }
+        for (host, origin) in [
+            ("10.0.0.7:9000", "http://10.0.0.7:9000"),
+            ("10.0.0.7:80", "http://10.0.0.7"),
+            ("[2001:db8::1]:8081", "http://[2001:db8::1]:8081"),
+            ("Tools.example.com", "http://tools.example.com"),
+        ] {
+            assert_eq!(of(host, origin), Ok(()), "{host}: {origin}");
+        }
+        let two = check(&exposed, "http://10.0.0.7:8081/", &[("origin", "http://10.0.0.8:8081")]);
+        assert_eq!(two, Err(Closed::CrossSite), "HTTP/2");
     }
 
     #[test]

@@ -49,6 +49,7 @@ const INSTANCE: HeaderName = HeaderName::from_static("portcullis-instance");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const GRANT: HeaderName = HeaderName::from_static("portcullis-grant");
 const REFUSAL: HeaderName = HeaderName::from_static("portcullis-refusal");
+const REQUEST_ID: HeaderName = HeaderName::from_static("portcullis-request-id");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// A tool that has begun with a request ends its head.
@@ -255,15 +256,17 @@ impl Web {
         if let Some(refusal) = text(REFUSAL) {
             self.teller.tell(Event::Refused(Box::new(of_call(refusal, text(GRPC_MESSAGE)))));
         }
-        if !is_refusal(&answer) {
+        let Some(request) = text(REQUEST_ID).filter(|_| may_be_refusal(&answer)) else {
             return answer.map(Either::Left);
-        }
+        };
         let (parts, body) = answer.into_parts();
         let Ok(whole) = body.collect().await else {
             return refused(&Trouble::Unreachable("the gate broke off in its answer".to_owned()));
         };
         let bytes = whole.to_bytes();
-        if let Ok(problem) = serde_json::from_slice(&bytes) {
+        if let Ok(problem) = serde_json::from_slice::<Problem>(&bytes)
+            && is_of_gate(&problem, parts.status, &request)
+        {
             self.teller.tell(Event::Refused(Box::new(problem)));
         }
         Response::from_parts(parts, Either::Right(Full::new(bytes)))
@@ -273,13 +276,23 @@ impl Web {
 type Answered = Result<Response<Incoming>, legacy::Error>;
 
 /// Whether it is short, and may be what the gate says in place of the service.
-fn is_refusal(answer: &Response<Incoming>) -> bool {
+fn may_be_refusal(answer: &Response<Incoming>) -> bool {
     let headers: &HeaderMap = answer.headers();
     let kind = headers.get(header::CONTENT_TYPE);
     [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&answer.status())
         && kind.is_some_and(|kind| kind.as_bytes().starts_with(PROBLEM_JSON.as_bytes()))
         && !headers.contains_key(header::CONTENT_ENCODING)
         && answer.body().size_hint().upper().is_some_and(|most| most <= MOST_REFUSAL)
+}
+
+/// Whether the gate says it, and not the service: of this very request, whose id the gate puts beside every
+/// answer. A service that is given the id may say it, too, and gets no more by it than words on the terminal
+/// and another sign-in made.
+fn is_of_gate(problem: &Problem, status: StatusCode, request: &str) -> bool {
+    let place = problem.kind.rsplit_once('/').map(|(place, _)| place);
+    problem.request.as_deref() == Some(request)
+        && problem.status == status.as_u16()
+        && place.is_some_and(|place| place.ends_with("/problems"))
 }
 
 /// A refusal as gRPC says it: what needs a grant, and then how to ask, which is said anyway.
@@ -350,5 +363,27 @@ mod tests {
         let problem = of_call("7K2M".to_owned(), Some("%E2%80%AE on payments".to_owned()));
         assert_eq!(problem.operation, None);
         assert_eq!(of_call("7K2M".to_owned(), None).detail, None);
+    }
+
+    #[test]
+    fn a_problem_of_the_service_is_no_refusal_of_the_gate() {
+        let problem = |kind: &str, status: u16, request: Option<&str>| Problem {
+            kind: kind.to_owned(),
+            status,
+            request: request.map(str::to_owned),
+            ..Problem::default()
+        };
+        let of_gate = |problem: &Problem| is_of_gate(problem, StatusCode::UNAUTHORIZED, "R1");
+        let kind = "https://control.test/problems/unauthenticated";
+        assert!(of_gate(&problem(kind, 401, Some("R1"))));
+        for (kind, status, request) in [
+            (kind, 401, None),
+            (kind, 401, Some("R2")),
+            (kind, 403, Some("R1")),
+            ("about:blank", 401, Some("R1")),
+            ("https://service.test/unauthenticated", 401, Some("R1")),
+        ] {
+            assert!(!of_gate(&problem(kind, status, request)), "{kind} {status} {request:?}");
+        }
     }
 }

@@ -67,6 +67,10 @@ fn it_is_no_proxy_and_an_exposed_one_answers_to_addresses_and_given_names() {
     for (host, status) in [("tools.test", 200), ("10.0.0.7:9000", 200), ("evil.example.com", 421)] {
         assert_eq!(raw(at, "GET", &format!("Host: {host}\r\n")).status, status, "{host}");
     }
+    for (origin, status) in [("http://10.0.0.7:9000", 200), ("http://10.0.0.8:9000", 403)] {
+        let headers = format!("Host: 10.0.0.7:9000\r\nOrigin: {origin}\r\n");
+        assert_eq!(raw(at, "GET", &headers).status, status, "{origin}");
+    }
     let proxied = curl(&[
         "-w",
         "%{http_code}",

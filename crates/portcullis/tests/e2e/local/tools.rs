@@ -5,7 +5,7 @@ use std::process::Command;
 use portcullis_testkit::net::free_port;
 
 use super::{Tools, curl};
-use crate::{connect::Connect, mesh::eventually, pki::Pki, streams::script};
+use crate::{connect::Connect, mesh::eventually, pki::Pki, streams::script, upstream::Upstream};
 
 #[test]
 fn curl_speaks_both_versions_at_one_port_and_the_service_sees_its_own_host() {
@@ -87,6 +87,34 @@ fn a_sign_in_that_has_ended_costs_one_request_and_another_is_made() {
     assert_eq!(tools.house.api("DELETE", &path, Some(&tools.control), None).status, 204);
     eventually("another sign-in is used", || curl(&[&url]) == "upstream");
     assert_eq!(tools.sign_ins(), 1);
+}
+
+#[test]
+fn a_problem_of_the_service_is_passed_on_and_ends_no_sign_in() {
+    let body = r#"{"type":"http://127.0.0.1/problems/unauthenticated","title":"t","status":401,"detail":"theirs"}"#;
+    let length = body.len();
+    let head = format!(
+        "HTTP/1.1 401 Unauthorized\r\nContent-Type: application/problem+json\r\nContent-Length: {length}"
+    );
+    let upstream = Upstream::answering(format!("{head}\r\n\r\n{body}").leak());
+    let tools = Tools::of(upstream, |plan| plan);
+    let connect = Connect::start(&tools.house, "ana", &["shop"], &[]);
+    let url = format!("http://{}/", connect.at("shop"));
+    let made = || {
+        let own = tools.house.api("GET", "/v1/sign-ins", Some(&tools.control), None).json();
+        let all = own["sign_ins"].as_array().unwrap().iter();
+        let ids = all.filter(|one| one["service"] == "shop").map(|one| one["id"].to_string());
+        ids.collect::<Vec<_>>()
+    };
+    assert_eq!(curl(&[&url]), body);
+    let first = made();
+    assert_eq!(first.len(), 1);
+    assert_eq!(curl(&[&url]), body);
+    // What the gate says after that is told, so what came before it was heard.
+    curl(&["-X", "PATCH", &url]);
+    let said = connect.until_said("shop.PATCH refused");
+    assert!(!said.contains("theirs"), "{said}");
+    assert_eq!(made(), first, "it is the same sign-in still");
 }
 
 #[test]

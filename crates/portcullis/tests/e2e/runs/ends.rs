@@ -2,8 +2,14 @@
 
 use std::{
     fs,
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     os::unix::process::ExitStatusExt,
     process::{Child, Command},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use serde_json::Value;
@@ -13,10 +19,19 @@ use crate::{mesh::eventually, yard::Yard};
 
 /// Starts it, and waits until its command says that it is there, where the script has READY.
 fn begun(yard: &Yard, arguments: &[&str], script: &str) -> Child {
+    begun_with(yard, &[], arguments, script)
+}
+
+fn begun_with(
+    yard: &Yard,
+    environment: &[(String, String)],
+    arguments: &[&str],
+    script: &str,
+) -> Child {
     let script = script.replace("READY", "echo $PORTCULLIS_GATE_TOKEN > gate; touch ready");
-    let token = yard.sound("github");
+    let environment = [with_token(&yard.sound("github")).as_slice(), environment].concat();
     let arguments = [arguments, &["--", "sh", "-c", &script]].concat();
-    let mut child = run(yard, &with_token(&token), &arguments).spawn().unwrap();
+    let mut child = run(yard, &environment, &arguments).spawn().unwrap();
     eventually("the command runs", || {
         assert!(child.try_wait().unwrap().is_none(), "it has ended: {:?}", yard.house().log());
         folder(yard).join("ready").exists()
@@ -27,6 +42,40 @@ fn begun(yard: &Yard, arguments: &[&str], script: &str) -> Child {
 fn kill(child: &Child, signal: &str) {
     let id = child.id().to_string();
     assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+}
+
+/// A way to control that swallows what asks for a sign-in for one service, and whether it has.
+fn swallowing(control: SocketAddr) -> (SocketAddr, Arc<AtomicBool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let swallowed = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&swallowed);
+    std::thread::spawn(move || {
+        for near in listener.incoming().flatten() {
+            let far = TcpStream::connect(control).unwrap();
+            let (mut from, mut to) = (far.try_clone().unwrap(), near.try_clone().unwrap());
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut from, &mut to);
+                let _ = to.shutdown(Shutdown::Both);
+            });
+            let told = Arc::clone(&told);
+            std::thread::spawn(move || carry(near, far, &told));
+        }
+    });
+    (address, swallowed)
+}
+
+fn carry(mut near: TcpStream, mut far: TcpStream, swallowed: &AtomicBool) {
+    let (mut buffer, word) = (vec![0; 64 * 1024], b"\"lasting\"");
+    while let Ok(length @ 1..) = near.read(&mut buffer) {
+        let part = &buffer[..length];
+        if part.windows(word.len()).any(|window| window == word) {
+            swallowed.store(true, Ordering::SeqCst);
+        } else if far.write_all(part).is_err() {
+            break;
+        }
+    }
+    let _ = far.shutdown(Shutdown::Both);
 }
 
 /// What the command had at the gate.
@@ -64,6 +113,22 @@ fn a_cancelled_job_tells_its_command_and_all_that_it_started() {
         });
     }
     assert_eq!(ended_grant(&yard)["decision"], "holder_gone");
+}
+
+#[test]
+fn a_cancelled_job_tells_its_command_while_control_is_silent() {
+    let yard = yard("1m");
+    let (address, swallowed) = swallowing(yard.house().control);
+    let environment = [("PORTCULLIS_URL".to_owned(), format!("http://{address}"))];
+    let script =
+        "trap 'echo told; exit 9' TERM; curl -s \"$PORTCULLIS_SHOP_URL/page\" & READY; wait";
+    let child = begun_with(&yard, &environment, &["shop.DELETE"], script);
+    eventually("a sign-in is wanted", || swallowed.load(Ordering::SeqCst));
+    kill(&child, "-TERM");
+    let (code, out, err) = told(child.wait_with_output().unwrap());
+    assert_eq!((code, out.as_str()), (Some(9), "told\n"), "{err}");
+    assert!(!err.contains("no sign-in could be made"), "it did not wait for control: {err}");
+    assert_eq!(yard.gate("GET", &gate_token(&yard)), 401, "it was given back");
 }
 
 #[test]
