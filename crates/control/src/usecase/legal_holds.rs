@@ -30,6 +30,8 @@ use crate::{
 };
 
 const NOT_FOUND: ControlError = ControlError::NotFound("the legal hold");
+const NOT_ON_RECORD: &str = "the legal hold is in force, and not on record yet, as the record cannot be written: an older \
+                             store that is put back now would not know of it";
 /// More at one time are a mistake: each is asked about every entry.
 const MOST: u32 = 1_000;
 /// Entries that are in memory at one time.
@@ -74,7 +76,11 @@ pub(crate) async fn place(
     let place = RetentionChange::Place { hold: hold.clone(), at_most: MOST };
     let event = event(core, op, EventType::LegalHoldPlaced, &hold, &hold.reason);
     match core.settle(settlement(place, event)).await {
-        Ok(()) => Ok(hold),
+        // A store that is put back learns of it from the record alone.
+        Ok(()) => match core.outbox.drain().await {
+            Ok(()) => Ok(hold),
+            Err(_) => Err(ControlError::Unavailable(NOT_ON_RECORD.into())),
+        },
         Err(Unsettled::Conflict) => {
             let message = format!("{MOST} legal holds are in force already; release some");
             Err(ControlError::Limited { message, retry_after: 60 })
