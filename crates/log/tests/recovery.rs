@@ -26,7 +26,8 @@ use portcullis_log::{HealthState, Log};
 use portcullis_model::{EventId, RecordLevel, RequestId};
 use serde_json::Value;
 use support::{
-    attempt, checkpoint, copy, entries, event, on_core, open, options, outcome, small_log, verified,
+    attempt, checkpoint, copy, entries, event, frames, on_core, open, options, outcome, small_log,
+    verified,
 };
 
 /// Where a child process works; set by the test that starts it.
@@ -94,7 +95,7 @@ fn intents_without_an_outcome_become_entries_that_say_unknown() {
 fn a_torn_last_frame_loses_that_frame_only() {
     let home = killed_with_ten_attempts();
     let file = fs::OpenOptions::new().write(true).open(journal_file(home.path())).unwrap();
-    let length = file.metadata().unwrap().len();
+    let length = frames(&journal_file(home.path())).len() as u64;
     file.set_len(length - 5).unwrap();
     drop(open(home.path()));
     let requests: Vec<_> = entries(home.path()).iter().filter_map(request_of).collect();

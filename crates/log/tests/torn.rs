@@ -19,7 +19,8 @@ use std::{
 use portcullis_log::Log;
 use portcullis_model::{RecordLevel, RequestId};
 use support::{
-    attempt, copy, entries, error_of, files, on_core, open, options, outcome, small_log, verified,
+    attempt, copy, entries, error_of, files, frames, on_core, open, options, outcome, small_log,
+    verified,
 };
 use tempfile::TempDir;
 
@@ -84,7 +85,7 @@ fn recovered(home: &Path) -> Vec<u128> {
 fn k09_a_journal_torn_at_any_byte_loses_the_torn_frame_and_what_is_behind_it_only() {
     let left = left();
     let file = Path::new("journal/core-0/00000000000000000000.frames");
-    let bytes = fs::read(left.path().join(file)).unwrap();
+    let bytes = frames(&left.path().join(file));
     let whole: Vec<usize> = (0..7)
         .map(|n| {
             // The text of an intent ends its frame.

@@ -162,3 +162,10 @@ pub(crate) fn grow(home: &Path, ids: std::ops::RangeInclusive<u128>) {
         }
     });
 }
+
+/// What was written to a journal's file. Its blocks are there from the beginning: behind the frames are zeros.
+pub(crate) fn frames(file: &Path) -> Vec<u8> {
+    let mut bytes = fs::read(file).unwrap();
+    bytes.truncate(bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1));
+    bytes
+}
