@@ -127,14 +127,14 @@ impl NoticeTarget {
     /// What it leads to is not in `receivers`, in words.
     pub(crate) fn missing(&self, receivers: &BTreeSet<String>) -> Option<String> {
         let needs = self.needs().filter(|needs| !receivers.contains(needs))?;
-        let place = match self {
-            Self::Webhook(_) | Self::Named(_) => "connectors.webhooks",
-            Self::Teams(_) => "connectors.teams",
-            Self::Email(_) => "connectors.email",
-            Self::Slack(_) => "connectors.slack",
-            Self::PagerDuty(_) => "connectors.pagerduty.urgent",
+        let absent = match self {
+            Self::Email(_) => "`connectors.email`".to_owned(),
+            Self::Slack(_) => "`connectors.slack`".to_owned(),
+            Self::Webhook(_) | Self::Named(_) => format!("`{needs}` under `connectors.webhooks`"),
+            Self::Teams(_) => format!("`{needs}` under `connectors.teams`"),
+            Self::PagerDuty(_) => format!("`{needs}` under `connectors.pagerduty.urgent`"),
         };
-        Some(format!("`{self}` leads nowhere: the configuration has no `{needs}` under `{place}`"))
+        Some(format!("`{self}` leads nowhere: the configuration has no {absent}"))
     }
 
     /// Whether what was told stands there until it is taken back: somebody is awake for it.

@@ -203,8 +203,7 @@ fn who_is_told_and_what_lies_unused_is_said_rightly_or_does_not_load() {
         (
             "@notify(\"slack:#payments\")",
             rule,
-            "@notify: `slack:#payments` is nowhere that this version delivers to; write \
-             webhook:https://…",
+            "`slack:#payments` leads nowhere: the configuration has no `connectors.slack`",
         ),
         (
             "@notify(\"webhook:http://chat.example.com/\")",
