@@ -29,7 +29,6 @@ mod keep;
 mod notes;
 mod people;
 mod shifts;
-mod signature;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

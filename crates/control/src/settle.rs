@@ -77,6 +77,17 @@ impl Core {
         settled.await.map_err(ended)?
     }
 
+    /// The same with `changes` alone, which somebody else may have made already: then nothing is left to do.
+    pub(crate) async fn settle_unless_done(
+        self: &Arc<Self>,
+        changes: Vec<Change>,
+    ) -> Result<(), ControlError> {
+        match self.settle(Settlement { changes, ..Settlement::default() }).await {
+            Ok(()) | Err(Unsettled::Conflict) => Ok(()),
+            Err(Unsettled::Failed(error)) => Err(error),
+        }
+    }
+
     async fn settle_now(self: &Arc<Self>, what: Settlement) -> Result<(), Unsettled> {
         let Settlement { mut changes, once_recorded, at_once, quietly, deadlines } = what;
         // What needs the record to take effect is not even begun without it.

@@ -18,7 +18,7 @@ use crate::{
     publisher::{Effect, Publisher},
     rate::RateLimits,
     settle::Settlement,
-    usecase::{bundles, content, hold, idle, runs},
+    usecase::{bundles, content, hold, idle, record, runs},
 };
 
 const REFUSALS_PER_SECOND: u32 = 10;
@@ -123,8 +123,7 @@ async fn know_deciders(core: &Core) -> Result<()> {
 async fn say_started(core: &Arc<Core>, op: &OpContext) -> Result<()> {
     let started = core.event(op, EventType::Started);
     let _first = core.started.set(started.id);
-    let changes = vec![Change::Record(started)];
-    Ok(core.settle(Settlement { changes, ..Settlement::default() }).await?)
+    record::note(core, started).await
 }
 
 /// Those who read the record from now on begin before anybody can do anything that they would miss.

@@ -10,6 +10,8 @@ use aws_lc_rs::hmac;
 use jiff::Timestamp;
 use portcullis_model::Secret;
 
+use crate::codes::hex;
+
 /// How far the clocks of both sides may be apart, and how late a message may come: seconds.
 pub const TOLERANCE: i64 = 300;
 const VERSION: &str = "v0";
@@ -88,17 +90,9 @@ impl SlackSigning {
 
 /// What 64 hexadecimal digits stand for, as Slack writes them: one signature is written in one way, so
 /// that one that came before is known by its text.
-fn bytes(digits: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    if digits.len() != 64 || digits.bytes().any(|digit| digit.is_ascii_uppercase()) {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(digits.as_bytes().chunks(2)) {
-        let digit = |digit: Option<&u8>| char::from(*digit?).to_digit(16);
-        let value = digit(pair.first())? * 16 + digit(pair.get(1))?;
-        *byte = u8::try_from(value).ok()?;
-    }
-    Some(bytes)
+fn bytes(digits: &str) -> Option<Vec<u8>> {
+    let is_one = digits.len() == 64 && !digits.bytes().any(|digit| digit.is_ascii_uppercase());
+    hex(digits).filter(|_| is_one)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub mod browser;
 pub mod chat;
 pub mod ci;
 mod claims;
+pub mod codes;
 pub mod dpop;
 pub mod error;
 pub mod grant_tokens;

@@ -4,6 +4,8 @@ use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use portcullis_model::Secret;
 
+use crate::codes::has_made;
+
 const PREFIX: &str = "whsec_";
 /// What the specification asks for: 192 to 512 bits.
 const LENGTHS: std::ops::RangeInclusive<usize> = 24..=64;
@@ -42,20 +44,27 @@ impl Signer {
     /// The header `webhook-signature` of a message that is sent at `second`.
     pub fn sign(&self, id: &str, second: i64, body: &str) -> String {
         let mut context = hmac::Context::with_key(&self.0);
-        for part in [id, ".", &second.to_string(), ".", body] {
-            context.update(part.as_bytes());
+        for part in parts(id, &second.to_string(), body.as_bytes()) {
+            context.update(part);
         }
         format!("v1,{}", STANDARD.encode(context.sign()))
     }
 
     /// Whether one of `signatures`, the header of a message that came, is this signer's.
     pub fn has_signed(&self, id: &str, timestamp: &str, signatures: &str, body: &[u8]) -> bool {
-        let mut signed = format!("{id}.{timestamp}.").into_bytes();
-        signed.extend_from_slice(body);
-        let given = signatures.split(' ').take(MOST_SIGNATURES);
-        let mut given = given.filter_map(|one| STANDARD.decode(one.strip_prefix("v1,")?).ok());
-        given.any(|signature| hmac::verify(&self.0, &signed, &signature).is_ok())
+        let parts = parts(id, timestamp, body);
+        has_made(&self.0, &parts, &codes(signatures.split(' ').take(MOST_SIGNATURES)))
     }
+}
+
+/// What is signed of a message: its id, its time and its body.
+pub fn parts<'a>(id: &'a str, timestamp: &'a str, body: &'a [u8]) -> [&'a [u8]; 5] {
+    [id.as_bytes(), b".", timestamp.as_bytes(), b".", body]
+}
+
+/// Those of `signatures` that are of the version that is read here, as bytes.
+pub fn codes<'a>(signatures: impl Iterator<Item = &'a str>) -> Vec<Vec<u8>> {
+    signatures.filter_map(|one| STANDARD.decode(one.strip_prefix("v1,")?).ok()).collect()
 }
 
 #[cfg(test)]

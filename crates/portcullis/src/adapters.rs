@@ -31,5 +31,5 @@ pub(crate) use journals::LogJournals;
 pub(crate) use keeping::KeptRecord;
 pub(crate) use notices::Receivers;
 pub(crate) use sealed::{SealedDesk, SealedReader};
-pub(crate) use sinks::exports;
+pub(crate) use sinks::{client, exports};
 pub(crate) use surroundings::Around;

@@ -10,7 +10,6 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use jiff::Timestamp;
 use portcullis_identity::AuthError;
 use portcullis_model::EventType;
-use portcullis_store::Change;
 
 use super::{
     Connector,
@@ -19,7 +18,7 @@ use super::{
     people,
     vendor::{Heard, Hook, Report, Unheard},
 };
-use crate::{ControlError, OpContext, core::Core, settle::Settlement};
+use crate::{ControlError, OpContext, core::Core, usecase::record};
 
 /// Refused messages that are put on record in a minute; the next one says how many were not.
 const LISTED: u32 = 10;
@@ -151,9 +150,7 @@ async fn refuse(core: &Arc<Core>, connector: &Connector, op: &OpContext, by: By,
     let mut event = core.event(op, EventType::HookRefused);
     let more = if unlisted == 0 { String::new() } else { format!("; {unlisted} more before it") };
     event.detail = Some(format!("a message in the name of {}: {why}{more}", connector.spec.door));
-    let changes = vec![Change::Record(event)];
-    let put = core.settle(Settlement { changes, ..Settlement::default() }).await;
-    if put.is_err() {
+    if record::note(core, event).await.is_err() {
         tracing::error!(system = connector.spec.door, why, "a refused message is not on record");
     }
 }

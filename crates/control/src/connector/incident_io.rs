@@ -10,11 +10,11 @@
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::{SignedDuration, Timestamp};
+use portcullis_identity::{codes::Keys, standard_webhooks};
 use portcullis_model::Secret;
 use serde_json::Value;
 
 use super::{
-    signature::Keys,
     vendor::{AHEAD, Heard, Hook, Report, Shift, Them, Unheard, Vendor},
     wire::{Call, Line, Trouble, list, text, time},
 };
@@ -58,10 +58,9 @@ impl IncidentIo {
         let header = |name: &str| hook.headers.get(name).map(String::as_str);
         let id = header("webhook-id").ok_or(Unheard::Forged)?;
         let second = header("webhook-timestamp").ok_or(Unheard::Forged)?;
-        let codes = header("webhook-signature").unwrap_or_default().split(' ');
-        let codes = codes.filter_map(|one| STANDARD.decode(one.strip_prefix("v1,")?).ok());
-        let parts = [id.as_bytes(), b".", second.as_bytes(), b".", hook.body];
-        if !self.keys.sign(&parts, &codes.collect::<Vec<_>>()) {
+        let signatures = header("webhook-signature").unwrap_or_default();
+        let parts = standard_webhooks::parts(id, second, hook.body);
+        if !self.keys.sign(&parts, &standard_webhooks::codes(signatures.split(' '))) {
             return Err(Unheard::Forged);
         }
         let sent = second.parse().ok().and_then(|second| Timestamp::from_second(second).ok());

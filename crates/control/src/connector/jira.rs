@@ -13,11 +13,11 @@
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
+use portcullis_identity::codes::{Keys, hex};
 use portcullis_model::Secret;
 use serde_json::{Value, json};
 
 use super::{
-    signature::{Keys, hex},
     vendor::{AHEAD, Heard, Hook, Report, Shift, Them, Unheard, Vendor},
     wire::{Call, Line, Trouble, list, text},
 };

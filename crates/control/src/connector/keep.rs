@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis_model::EventType;
-use portcullis_store::{Change, Incidents};
+use portcullis_store::Incidents;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
     people, shifts,
     wire::Trouble,
 };
-use crate::{OpContext, core::Core, settle::Settlement};
+use crate::{OpContext, core::Core, usecase::record};
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
@@ -270,7 +270,5 @@ async fn put(core: &Arc<Core>, connector: &Connector, kind: EventType, why: &str
     let mut event = core.event(&op, kind);
     let spec = &connector.spec;
     event.detail = Some(format!("{} at {}: {why}", spec.door, spec.line.place()));
-    let changes = vec![Change::Record(event)];
-    let put = core.settle(Settlement { changes, ..Settlement::default() }).await;
-    put.is_ok()
+    record::note(core, event).await.is_ok()
 }

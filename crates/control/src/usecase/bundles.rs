@@ -6,7 +6,7 @@ use portcullis_model::{BundleDigest, BundleStamp, EventType, GrantEnd, GrantId};
 use portcullis_policy::{Bundle, BundleSource, ControlAction, ControlResource, LoadError};
 use portcullis_store::{Change, StoreError, StoredBundle};
 
-use super::grants;
+use super::{grants, record};
 use crate::{
     ControlError, OpContext,
     core::Core,
@@ -66,8 +66,7 @@ pub(crate) async fn refuse(core: &Arc<Core>, errors: &[LoadError], by: &str) -> 
     let more = errors.len().saturating_sub(SHOWN_ERRORS);
     let more = if more > 0 { format!("; and {more} more") } else { String::new() };
     event.detail = Some(format!("by {by}: {}{more}", shown.join("; ")));
-    let changes = vec![Change::Record(event)];
-    Ok(core.settle(Settlement { changes, ..Settlement::default() }).await?)
+    record::note(core, event).await
 }
 
 pub(crate) async fn list(core: &Core, op: &OpContext) -> Result<Vec<BundleView>> {

@@ -20,7 +20,7 @@ use serde::Deserialize;
 use super::{
     legal_holds,
     parting::ROUNDS,
-    record::{Parts, reading, unavailable},
+    record::{Parts, note, reading, unavailable},
     text,
 };
 use crate::{
@@ -200,8 +200,7 @@ async fn may_erase(core: &Arc<Core>, op: &OpContext, seq: u64) -> Result<()> {
     }
     let mut event = core.event(op, EventType::ControlRefused);
     event.detail = Some(format!("erasing the content of {seq}"));
-    let changes = vec![Change::Record(event)];
-    core.settle(Settlement { changes, ..Settlement::default() }).await?;
+    note(core, event).await?;
     Err(ControlError::Denied("erasing what is on record takes `administer`".into()))
 }
 

@@ -5,15 +5,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use portcullis_model::{AlertNote, Event, EventType, Urgency};
 use portcullis_policy::{ControlAction, ControlResource};
-use portcullis_store::Change;
 
+use super::record;
 use crate::{
     ControlError, OpContext,
     alerts::{FiringView, RuleView},
     core::Core,
     export::{Form, Outgoing, SinkSpec, SinkView, lifecycle, ocsf},
     rights,
-    settle::Settlement,
 };
 
 /// Firings that are shown of one rule.
@@ -60,8 +59,7 @@ pub(crate) async fn test(core: &Arc<Core>, op: &OpContext, form: Form, name: &st
     let mut event = core.event(op, EventType::ExportTested);
     event.detail = Some(format!("{} at {}", spec.reader(), spec.place));
     let message = message(&event, &spec, op.now(), &caller);
-    let changes = vec![Change::Record(event)];
-    core.settle(Settlement { changes, ..Settlement::default() }).await?;
+    record::note(core, event).await?;
     let delivered = spec.sink.deliver(&[message]).await;
     delivered.map_err(|error| {
         ControlError::Unavailable(format!(

@@ -152,14 +152,15 @@ async fn tell(core: &Arc<Core>, id: NoticeId) -> Result<()> {
     }
     let op = OpContext::system("notify", core.now());
     let Some(request) = core.store.access_request(notice.access_request).await? else {
-        return settled(core, vec![Change::Notice(NoticeChange::End(id))]).await;
+        return core.settle_unless_done(vec![Change::Notice(NoticeChange::End(id))]).await;
     };
-    let stands_there = notice.target.parse::<NoticeTarget>().is_ok_and(|target| target.stands());
+    let target = notice.target.parse::<NoticeTarget>();
+    let stands_there = target.as_ref().is_ok_and(NoticeTarget::stands);
     let is_pending = request.state == AccessRequestState::Pending && op.now() < request.expires_at;
     if !is_pending && (!request.is_emergency() || stands_there && !waits(&request)) {
         return too_late(core, &op, notice, &request, stands_there).await;
     }
-    let target = match notice.target.parse::<NoticeTarget>() {
+    let target = match target {
         Ok(NoticeTarget::Slack(place)) => {
             return slack::begin(core, &op, id, &request, &place).await;
         }
@@ -210,7 +211,7 @@ async fn too_late(
         matches!(request.state, AccessRequestState::Pending | AccessRequestState::Expired { .. });
     let was_due = notice.attempts > 0 || notice.due_at < request.expires_at;
     if !was_due || !unanswered {
-        return settled(core, vec![Change::Notice(NoticeChange::End(notice.id))]).await;
+        return core.settle_unless_done(vec![Change::Notice(NoticeChange::End(notice.id))]).await;
     }
     let why = "it did not answer as long as the access request waited";
     failed(core, op, &notice, request, why.to_owned()).await
@@ -237,7 +238,7 @@ async fn stands(
     let target = format!("{TAKE_BACK}{}", notice.target);
     let notice = StoredNotice { target, due_at: op.now(), attempts: 0, ..notice };
     let moved = Change::Notice(NoticeChange::Move { notice, seen_attempts });
-    settled(core, vec![moved, Change::Record(event)]).await?;
+    core.settle_unless_done(vec![moved, Change::Record(event)]).await?;
     // Somebody may have answered meanwhile.
     core.deadlines.add([(op.now(), Ending::Notice(id))]);
     Ok(())
@@ -280,7 +281,7 @@ async fn take_back(core: &Arc<Core>, notice: StoredNotice, target: &str) -> Resu
             changes.push(Change::Record(event));
         }
     }
-    settled(core, changes).await?;
+    core.settle_unless_done(changes).await?;
     core.told.forget(about, id);
     Ok(())
 }
@@ -295,7 +296,8 @@ async fn arrived(
     let mut event = core.event(op, EventType::NoticeDelivered);
     access_requests::describe(&mut event, request);
     event.detail = Some(receiver);
-    settled(core, vec![Change::Notice(NoticeChange::End(id)), Change::Record(event)]).await
+    core.settle_unless_done(vec![Change::Notice(NoticeChange::End(id)), Change::Record(event)])
+        .await
 }
 
 /// Nobody is told any more: that goes on record, and what was to be told is set aside.
@@ -316,7 +318,7 @@ async fn failed(
     let changes = ended.iter().cloned().chain([aside]).collect();
     match core.settle(Settlement { changes, ..Settlement::default() }).await {
         // The list is full of what nobody looks at: the record says it, and it is not kept beside.
-        Err(Unsettled::Conflict) => settled(core, ended).await,
+        Err(Unsettled::Conflict) => core.settle_unless_done(ended).await,
         settled => settled.map_err(Into::into),
     }
 }
@@ -325,17 +327,10 @@ async fn failed(
 async fn later(core: &Arc<Core>, notice: StoredNotice, due_at: Timestamp) -> Result<()> {
     let (id, seen_attempts) = (notice.id, notice.attempts);
     let notice = StoredNotice { due_at, attempts: seen_attempts.saturating_add(1), ..notice };
-    settled(core, vec![Change::Notice(NoticeChange::Move { notice, seen_attempts })]).await?;
+    core.settle_unless_done(vec![Change::Notice(NoticeChange::Move { notice, seen_attempts })])
+        .await?;
     core.deadlines.add([(due_at, Ending::Notice(id))]);
     Ok(())
-}
-
-async fn settled(core: &Arc<Core>, changes: Vec<Change>) -> Result<()> {
-    match core.settle(Settlement { changes, ..Settlement::default() }).await {
-        // Somebody else did it first.
-        Ok(()) | Err(Unsettled::Conflict) => Ok(()),
-        Err(Unsettled::Failed(error)) => Err(error),
-    }
 }
 
 /// What is said of `request`, as it is now.

@@ -143,8 +143,7 @@ pub(crate) async fn reading(core: &Arc<Core>, op: &OpContext, what: &str) -> Res
     let kind = if allowed { EventType::RecordRead } else { EventType::ControlRefused };
     let mut event = core.event(op, kind);
     event.detail = Some(what.chars().filter(|c| !c.is_control()).take(MOST_ASKED).collect());
-    let changes = vec![Change::Record(event)];
-    core.settle(Settlement { changes, ..Settlement::default() }).await?;
+    note(core, event).await?;
     if allowed { Ok(()) } else { Err(ControlError::Denied(NOT_ALLOWED.into())) }
 }
 

@@ -14,7 +14,7 @@ use portcullis_model::{
 };
 use portcullis_store::Change;
 
-use super::sign_in;
+use super::{record, sign_in};
 use crate::{
     ControlError, OpContext,
     core::Core,
@@ -99,8 +99,7 @@ async fn replayed<T>(core: &Arc<Core>, op: &OpContext, workload: &PrincipalId) -
     event.principal = Some(workload.clone());
     event.decision = Some("replayed".into());
     event.detail = Some(REPLAYED.into());
-    let changes = vec![Change::Record(event)];
-    core.settle(Settlement { changes, ..Settlement::default() }).await?;
+    record::note(core, event).await?;
     Err(AuthError::Bad(REPLAYED).into())
 }
 

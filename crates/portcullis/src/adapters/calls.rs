@@ -13,7 +13,7 @@ use super::sinks::{Posted, client, signer};
 use crate::config::{
     Config,
     alerts::{Alerts, By, LooksFor as Wanted, Memory as Habits},
-    export::http_place,
+    export::{DELIVERY, http_place},
 };
 
 /// Alerts in a second, at most.
@@ -30,7 +30,8 @@ pub(super) fn webhooks(
         let place = || format!("the webhook `{}` under `alerts`", webhook.name);
         let sign =
             signer(&webhook.secret.resolve(base).with_context(place)?).with_context(place)?;
-        let sink = Posted::messages(client(None)?, webhook.url.clone(), sign, Arc::clone(clock));
+        let sink =
+            Posted::messages(client(DELIVERY, None)?, webhook.url.clone(), sign, Arc::clone(clock));
         Ok(SinkSpec {
             name: webhook.name.clone(),
             place: http_place(&webhook.url),

@@ -26,7 +26,7 @@ use super::{notices, sinks::client};
 use crate::config::{
     Config,
     connectors::{self as config, Api, Common},
-    export::http_place,
+    export::{DELIVERY, http_place},
     secret::SecretRef,
 };
 
@@ -145,7 +145,7 @@ struct HttpWire {
 
 impl HttpWire {
     fn new(api: &Api, base: &Path) -> Result<Self> {
-        let client = client(api.ca.as_ref().map(|ca| base.join(ca)).as_deref())?;
+        let client = client(DELIVERY, api.ca.as_ref().map(|ca| base.join(ca)).as_deref())?;
         Ok(Self { client, url: api.url.clone(), headers: HeaderMap::new() })
     }
 

@@ -7,7 +7,11 @@ use portcullis_control::export::{Filter, Form, SinkSpec};
 use portcullis_model::Clock;
 
 use super::sinks::{Posted, client, signer};
-use crate::config::{Config, connectors::Hook, export::http_place};
+use crate::config::{
+    Config,
+    connectors::Hook,
+    export::{DELIVERY, http_place},
+};
 
 /// Messages in a second, at most: one that was down for an hour is not flooded.
 const RATE: u32 = 10;
@@ -57,7 +61,8 @@ fn source(config: &Config) -> String {
 fn posted(name: &str, hook: &Hook, base: &Path, clock: &Arc<dyn Clock>) -> Result<Posted> {
     let place = || format!("the webhook `{name}` under `connectors`");
     let sign = signer(&hook.secret.resolve(base).with_context(place)?).with_context(place)?;
-    let posted = Posted::messages(client(None)?, hook.url.clone(), sign, Arc::clone(clock));
+    let posted =
+        Posted::messages(client(DELIVERY, None)?, hook.url.clone(), sign, Arc::clone(clock));
     Ok(match hook.form() {
         Form::CloudEvents => posted.of_type("application/cloudevents+json; charset=UTF-8"),
         Form::Standard | Form::Alert | Form::Ocsf | Form::Note => posted,

@@ -18,12 +18,16 @@ use portcullis_policy::notice::NoticeTarget;
 use reqwest::{
     Client, RequestBuilder, Response, StatusCode,
     header::{CONTENT_TYPE, RETRY_AFTER},
-    redirect::Policy,
 };
 use serde_json::Value;
 use url::Url;
 
-use super::{lifecycle, mail::Mailer, sinks::Posted, teams::Channel};
+use super::{
+    lifecycle,
+    mail::Mailer,
+    sinks::{Posted, client},
+    teams::Channel,
+};
 use crate::config::Config;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -58,12 +62,7 @@ impl Receivers {
         clock: &Arc<dyn Clock>,
         source: String,
     ) -> Result<Self> {
-        let client = Client::builder()
-            .redirect(Policy::none())
-            .timeout(TIMEOUT)
-            .no_proxy()
-            .user_agent("portcullis")
-            .build()?;
+        let client = client(TIMEOUT, None)?;
         let connectors = &config.connectors;
         let teams = connectors.teams.iter().map(|(name, team)| {
             let channel = Channel::new((name, team), base, &client, clock)?;

@@ -4,7 +4,7 @@ mod http;
 mod lines;
 mod syslog;
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use portcullis_control::{
@@ -56,7 +56,7 @@ fn sink(export: &Export, base: &Path, clock: &Arc<dyn Clock>) -> Result<Arc<dyn 
         To::Http(to) => {
             let sign = to.sign.as_ref().map(|secret| signer(&secret.resolve(base)?)).transpose()?;
             let bearer = to.bearer.as_ref().map(|secret| secret.resolve(base)).transpose()?;
-            let client = client(to.ca.as_ref().map(|ca| base.join(ca)).as_deref())?;
+            let client = client(DELIVERY, to.ca.as_ref().map(|ca| base.join(ca)).as_deref())?;
             Arc::new(Posted::lists(client, to.url.clone(), sign, bearer, Arc::clone(clock)))
         }
         To::Syslog(to) => Arc::new(syslog::Collector::new(to, base)?),
@@ -69,11 +69,11 @@ pub(crate) fn signer(secret: &portcullis_model::Secret) -> Result<Signer> {
     Ok(Signer::new(secret)?)
 }
 
-/// What posts: never follows a redirect, never asks a proxy, believes `ca` alone if it is given.
-pub(crate) fn client(ca: Option<&Path>) -> Result<Client> {
+/// What posts: gives up after `timeout`, never follows a redirect, never asks a proxy, believes `ca` alone if it is given.
+pub(crate) fn client(timeout: Duration, ca: Option<&Path>) -> Result<Client> {
     let client = Client::builder()
         .redirect(Policy::none())
-        .timeout(DELIVERY)
+        .timeout(timeout)
         .no_proxy()
         .user_agent("portcullis");
     let Some(ca) = ca else { return Ok(client.build()?) };

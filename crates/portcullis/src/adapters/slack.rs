@@ -15,11 +15,12 @@ use portcullis_control::connector::slack::{
 use portcullis_identity::chat::SlackSigning;
 use portcullis_model::Secret;
 use portcullis_store::Posted;
-use reqwest::{Client, RequestBuilder, Response, StatusCode, header, redirect::Policy};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, header};
 use serde_json::Value;
 use url::Url;
 
 pub(crate) use self::socket::listen;
+use super::sinks::client;
 use crate::config::{
     Config,
     connectors::{LinkBy, Slack},
@@ -99,12 +100,7 @@ impl WebApi {
     }
 
     fn new(api: &Url, token: Secret) -> Result<Self> {
-        let client = Client::builder()
-            .redirect(Policy::none())
-            .timeout(TIMEOUT)
-            .no_proxy()
-            .user_agent("portcullis")
-            .build()?;
+        let client = client(TIMEOUT, None)?;
         Ok(Self { client, base: api.as_str().trim_end_matches('/').to_owned(), token })
     }
 

@@ -14,7 +14,7 @@ mod webhooks;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portcullis_identity::{Decider, Deciders};
+use portcullis_identity::Deciders;
 use portcullis_model::ScheduleName;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -158,27 +158,18 @@ impl Connectors {
 
     /// The systems whose decisions are accepted; secrets are resolved now.
     pub(crate) fn deciders(&self, base: &std::path::Path) -> anyhow::Result<Deciders> {
-        let all = self
-            .decisions
-            .iter()
-            .map(|(name, system)| Ok((name.clone(), system.decider(name, base)?)));
-        let all = all.collect::<anyhow::Result<Vec<(String, Decider)>>>()?;
-        self.check_secrets(base)?;
-        Ok(Deciders::new(all))
-    }
-
-    /// A signature does not say to whom it goes: with one secret, what one system decided would count as the other's.
-    fn check_secrets(&self, base: &std::path::Path) -> anyhow::Result<()> {
-        let mut seen = BTreeMap::new();
+        let (mut all, mut seen) = (Vec::new(), BTreeMap::new());
         for (name, system) in &self.decisions {
-            let secret = system.secret.resolve(base)?;
+            let secret = system.secret(name, base)?;
+            // A signature does not say to whom it goes: what one system decided would count as the other's.
             if let Some(other) = seen.insert(secret.expose().to_owned(), name) {
                 anyhow::bail!(
                     "`{other}` and `{name}` under `connectors.decisions` have the same secret; give each its own"
                 );
             }
+            all.push((name.clone(), system.decider(name, &secret)?));
         }
-        Ok(())
+        Ok(Deciders::new(all))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Finding candidates: the blocks that all parts of a question are in, and of those the places.
 
 use portcullis_model::EventFilter;
-use sqlx::{Row, SqliteConnection, SqlitePool};
+use sqlx::{SqliteConnection, SqlitePool};
 
 use super::{
     BLOCK, Result,
@@ -43,7 +43,7 @@ pub(super) async fn find(
         from: filter.from.unwrap_or(0),
         before: filter.before.map_or(covered, |before| before.min(covered)),
     };
-    if let Some(bounds) = within_time(&mut tx, filter, bounds).await?
+    if bounds.from < bounds.before
         && let Some(mut streams) = streams(&mut tx, filter).await?
     {
         walk(&mut tx, &mut streams, filter.newest, bounds, at_most, &mut found).await?;
@@ -51,24 +51,8 @@ pub(super) async fn find(
     Ok(found)
 }
 
-/// Without the blocks in front and at the end that have nothing of that time. Clocks are set, and blocks in
-/// between may be of other times: whoever reads the entries sees it.
-async fn within_time(
-    db: &mut SqliteConnection,
-    filter: &EventFilter,
-    mut bounds: Bounds,
-) -> Result<Option<Bounds>> {
-    if let Some(Span { since, until }) = span(filter) {
-        let sql = "SELECT min(block), max(block) FROM block WHERE last >= ? AND first <= ?";
-        let row = sqlx::query(sql).bind(since).bind(until).fetch_one(db).await?;
-        let (Some(first), Some(last)) = (row.try_get(0)?, row.try_get(1)?) else { return Ok(None) };
-        let (first, last) = (position(first)?, position(last)?);
-        bounds.from = bounds.from.max(first.saturating_mul(BLOCK));
-        bounds.before = bounds.before.min((last + 1).saturating_mul(BLOCK));
-    }
-    Ok((bounds.from < bounds.before).then_some(bounds))
-}
-
+/// The time that is asked for. Clocks are set, and blocks in between may be of other times: whoever reads the entries
+/// sees it.
 fn span(filter: &EventFilter) -> Option<Span> {
     // Cutting off what is finer moves no time past another, so nothing is missed.
     let since = filter.since.map_or(i64::MIN, jiff::Timestamp::as_microsecond);

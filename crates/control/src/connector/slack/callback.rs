@@ -22,6 +22,7 @@ use crate::{
     core::Core,
     expiry,
     settle::{Settlement, Unsettled},
+    usecase::record,
 };
 
 /// Slack waits for three seconds, the way included.
@@ -238,9 +239,7 @@ async fn noted(
     tracing::warn!(?source, why, "a callback does nothing");
     let mut event = core.event(op, EventType::ControlRefused);
     event.detail = Some(format!("slack: {why}"));
-    let changes = vec![Change::Record(event)];
-    if let Err(error) = core.settle(Settlement { changes, ..Settlement::default() }).await {
-        let error = ControlError::from(error);
+    if let Err(error) = record::note(core, event).await {
         tracing::error!(%error, "a callback that does nothing is not on record");
     }
 }

@@ -25,7 +25,6 @@ use crate::{
     core::Core,
     feed::{About, Heard, Listener},
     rights::{self, How},
-    settle::{Settlement, Unsettled},
     usecase::access_requests,
 };
 
@@ -53,7 +52,7 @@ pub(crate) async fn begin(
         access_requests::describe(&mut event, request);
         let target = NoticeTarget::Slack(place.clone());
         event.detail = Some(format!("{target}: there is no `slack` under `connectors`"));
-        return settled(core, vec![end, Change::Record(event)]).await;
+        return core.settle_unless_done(vec![end, Change::Record(event)]).await;
     };
     let places = match place {
         SlackPlace::Reviewers => reviewers(core, slack, op, request),
@@ -70,7 +69,7 @@ pub(crate) async fn begin(
         version: 0,
     };
     let added = places.into_iter().map(|place| chat(ChatChange::Add(message(place))));
-    settled(core, added.chain([end]).collect()).await?;
+    core.settle_unless_done(added.chain([end]).collect()).await?;
     slack.desk.look_at(request.id, Instant::now());
     Ok(())
 }
@@ -361,7 +360,7 @@ impl Bringer {
         let mut changes = vec![chat(ChatChange::Show { message, buttons })];
         let delivered = || self.noted(&card.request, EventType::NoticeDelivered, place);
         changes.extend(first.then(delivered));
-        settled(&self.core, changes).await?;
+        self.core.settle_unless_done(changes).await?;
         if card.is_final() {
             self.end(id, Vec::new()).await?;
         }
@@ -428,7 +427,7 @@ impl Bringer {
 
     async fn end(&self, id: NoticeId, mut also: Vec<Change>) -> Result<()> {
         also.push(chat(ChatChange::End(id)));
-        settled(&self.core, also).await
+        self.core.settle_unless_done(also).await
     }
 }
 
@@ -442,12 +441,4 @@ fn is_pressable(message: &StoredMessage, by_chat: &[PrincipalId]) -> bool {
 
 fn chat(change: ChatChange) -> Change {
     Change::Chat(Box::new(change))
-}
-
-async fn settled(core: &Arc<Core>, changes: Vec<Change>) -> Result<()> {
-    match core.settle(Settlement { changes, ..Settlement::default() }).await {
-        // Somebody else did it first.
-        Ok(()) | Err(Unsettled::Conflict) => Ok(()),
-        Err(Unsettled::Failed(error)) => Err(error),
-    }
 }

@@ -6,6 +6,8 @@
 
 use std::fmt::Write;
 
+use portcullis_model::misleads;
+
 /// `text`, at most `most` characters of it, and how many there were if it was cut.
 pub(super) fn plain(text: &str, most: usize) -> (String, Option<usize>) {
     let mut shown = String::new();
@@ -41,14 +43,12 @@ pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// What is obeyed, or not seen, by whoever shows text.
+/// What misleads, and what is there and not seen: fillers, and what chooses how others look.
 fn is_unseen(c: char) -> bool {
-    c.is_control()
+    misleads(c)
         || matches!(c,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
-            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
-            | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+            '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}' | '\u{e0080}'..='\u{e0fff}')
 }
 
 #[cfg(test)]

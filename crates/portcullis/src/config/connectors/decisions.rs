@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use portcullis_identity::Decider;
+use portcullis_model::Secret;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -29,10 +30,17 @@ impl DecidingSystem {
         Some(Self { secret: secret?, groups })
     }
 
-    pub(super) fn decider(&self, name: &str, base: &Path) -> Result<Decider> {
-        let place = || format!("the system `{name}` under `connectors.decisions`");
-        let secret = self.secret.resolve(base).with_context(place)?;
+    pub(super) fn decider(&self, name: &str, secret: &Secret) -> Result<Decider> {
         let groups = self.groups.iter().map(|group| group.as_str().into());
-        Decider::new(name, groups, &secret).with_context(place)
+        Decider::new(name, groups, secret).with_context(|| place(name))
     }
+
+    /// What it signs with, resolved now.
+    pub(super) fn secret(&self, name: &str, base: &Path) -> Result<Secret> {
+        self.secret.resolve(base).with_context(|| place(name))
+    }
+}
+
+fn place(name: &str) -> String {
+    format!("the system `{name}` under `connectors.decisions`")
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 use anyhow::Result;
 use portcullis_log::{Anchored, Keys, Reader};
 use portcullis_model::Secret;
-use reqwest::{Client, redirect::Policy};
+use reqwest::Client;
 use serde_json::json;
 use url::Url;
 
 use super::Trouble;
+use crate::adapters::client;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -25,12 +26,7 @@ pub(super) struct AnchorWebhook {
 
 impl AnchorWebhook {
     pub(super) fn new(url: Url, token: Option<Secret>) -> Result<Self> {
-        let client = Client::builder()
-            .redirect(Policy::none())
-            .timeout(TIMEOUT)
-            .no_proxy()
-            .user_agent("portcullis")
-            .build()?;
+        let client = client(TIMEOUT, None)?;
         Ok(Self { url, token, client, has: None })
     }
 

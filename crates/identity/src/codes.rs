@@ -8,7 +8,7 @@ const MOST_CODES: usize = 8;
 
 /// Keys that a message may be signed with: several while one takes another's place.
 #[derive(Clone)]
-pub(crate) struct Keys(Vec<hmac::Key>);
+pub struct Keys(Vec<hmac::Key>);
 
 impl std::fmt::Debug for Keys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -18,37 +18,43 @@ impl std::fmt::Debug for Keys {
 
 impl Keys {
     /// The texts themselves, as bytes.
-    pub(crate) fn of_texts(secrets: &[Secret]) -> Self {
+    pub fn of_texts(secrets: &[Secret]) -> Self {
         Self::of_bytes(secrets.iter().map(|secret| secret.expose().as_bytes().to_vec()))
     }
 
-    pub(crate) fn of_bytes(all: impl Iterator<Item = Vec<u8>>) -> Self {
+    /// These bytes.
+    pub fn of_bytes(all: impl Iterator<Item = Vec<u8>>) -> Self {
         // An empty key would be everybody's.
         let keys = all.filter(|bytes| !bytes.is_empty());
         Self(keys.map(|bytes| hmac::Key::new(hmac::HMAC_SHA256, &bytes)).collect())
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Whether one of the first few of `codes` is one of these keys' over `parts`, compared in constant time.
-    pub(crate) fn sign(&self, parts: &[&[u8]], codes: &[Vec<u8>]) -> bool {
-        let data = parts.concat();
-        // Once for a key, however many codes a stranger writes.
-        let signs = |key: &hmac::Key| {
-            let code = hmac::sign(key, &data);
-            let is_it = |given: &Vec<u8>| {
-                constant_time::verify_slices_are_equal(code.as_ref(), given).is_ok()
-            };
-            codes.iter().take(MOST_CODES).any(is_it)
-        };
-        self.0.iter().any(signs)
+    pub fn sign(&self, parts: &[&[u8]], codes: &[Vec<u8>]) -> bool {
+        self.0.iter().any(|key| has_made(key, parts, codes))
     }
 }
 
+/// Whether `key` has made one of the first few of `codes` over `parts`. The message is gone through once, however many
+/// codes a stranger writes.
+pub(crate) fn has_made(key: &hmac::Key, parts: &[&[u8]], codes: &[Vec<u8>]) -> bool {
+    let mut context = hmac::Context::with_key(key);
+    for part in parts {
+        context.update(part);
+    }
+    let code = context.sign();
+    let is_it =
+        |given: &Vec<u8>| constant_time::verify_slices_are_equal(code.as_ref(), given).is_ok();
+    codes.iter().take(MOST_CODES).any(is_it)
+}
+
 /// Bytes of hexadecimal digits, small or big.
-pub(crate) fn hex(text: &str) -> Option<Vec<u8>> {
+pub fn hex(text: &str) -> Option<Vec<u8>> {
     let digits: Option<Vec<u8>> =
         text.chars().map(|c| u8::try_from(c.to_digit(16)?).ok()).collect();
     let digits = digits.filter(|digits: &Vec<u8>| digits.len().is_multiple_of(2))?;
