@@ -1,10 +1,14 @@
 """Grafana Cloud IRM's alert groups and schedules, as far as public documents say what they do.
 
-Built from github.com/grafana/oncall of 2026-01-05: docs/sources/oncall-api-reference (_index: authentication,
+Built from github.com/grafana/oncall at 3666186a, of 2026-01-05: docs/sources/oncall-api-reference (_index: authentication,
 pagination, rate limits; alertgroups, schedules, users, resolution_notes) and docs/sources/configure/integrations/
-outgoing-webhooks. Checks: the token and the stack's URL of each call, the states that an alert group is filtered
-by, the dates of shifts, a note's text. Nothing is signed: a webhook has the `Authorization` header that it was
-given. Pages have two items, `next` says whether there is another.
+outgoing-webhooks. Of limits these say the status alone; the server of the same commit brings `Retry-After` and
+`RateLimit-Reset` along, and labels of alert groups as `[{key: {id, name}, value: {id, name}}]`.
+
+Checks of who calls: the token and the stack's URL of each call, the states that an alert group is filtered by, the dates
+of shifts, a note's text. Checks of who takes messages: an answer within 4 seconds. Nothing is signed: a webhook has the
+`Authorization` header that it was given, and no order is promised. Pages have two items, `next` says whether there is
+another. Incidents that are declared are another API's: grafana_incidents_peer.py.
 """
 
 import datetime
@@ -16,6 +20,8 @@ TOKEN, STACK, SECRET = sys.argv[1:4]
 
 
 class Grafana(Vendor):
+    PATIENCE = 4.0
+
     def __init__(self):
         super().__init__()
         self.groups, self.shifts, self.users, self.notes = {}, {}, {}, []
@@ -26,8 +32,8 @@ class Grafana(Vendor):
     def shift(self, schedule, users, ends_in=7200.0):
         self.shifts[schedule] = [(user, seconds(now(ends_in))) for user in users]
 
-    def fire(self, id, integration, **how):
-        self.groups[id] = {"integration": integration, "state": "new", "by": None}
+    def fire(self, id, integration, labels=None, **how):
+        self.groups[id] = {"integration": integration, "state": "new", "by": None, "labels": labels or {}}
         return self.become(id, "alert group created", **how)
 
     def acknowledge(self, id, user, **how):
@@ -48,7 +54,8 @@ class Grafana(Vendor):
         body = {
             "event": {"type": kind, "time": millis(now())},
             "user": {"id": "UVMX6YI9VY9PV", "username": "admin", "email": "admin@localhost"},
-            "alert_group": self.shown(id),
+            # Here labels are a mapping.
+            "alert_group": {**self.shown(id), "labels": it["labels"]},
             "alert_group_id": id,
             "integration": {"id": it["integration"], "type": "webhook", "name": "Payments"},
             "webhook": {"id": "WH9NSKXWPXSNY3", "name": "Portcullis", "labels": {}},
@@ -74,6 +81,10 @@ class Grafana(Vendor):
             "title": "Memory above 90% threshold",
             "permalinks": {"slack": None, "telegram": None},
             "silenced_at": None,
+            "labels": [
+                {"key": {"id": f"K-{key}", "name": key}, "value": {"id": f"V-{value}", "name": value}}
+                for key, value in it["labels"].items()
+            ],
         }
 
     def signed(self, message_id, body, sign):
@@ -85,7 +96,10 @@ class Grafana(Vendor):
     # What callers are answered.
 
     def limits(self):
-        return {}
+        return {"Retry-After": str(self.REST), "RateLimit-Reset": str(self.REST)}
+
+    def too_many(self):
+        return {"detail": "Request was throttled."}
 
     def answer(self, method, path, query, headers, body):
         if headers.get("authorization") != TOKEN:

@@ -3,7 +3,7 @@
 //! Follows the documents of Grafana `OnCall`, whose API Grafana Cloud IRM has (github.com/grafana/oncall,
 //! docs/sources/oncall-api-reference and configure/integrations/outgoing-webhooks, of 2026-01-05). What is
 //! an incident here is an alert group there, open while it is not resolved; incidents that people declare
-//! in IRM beside alert groups are not read. Who works on it is who acknowledged it. It does not say when
+//! in IRM are another API's: [`super::grafana_incidents`]. Who works on it is who acknowledged it. It does not say when
 //! it last changed: what was asked for last counts.
 //!
 //! Grafana signs none of these webhooks: all that it can send along is a header. So a message proves that
@@ -18,7 +18,7 @@ use portcullis_model::Secret;
 use serde_json::{Value, json};
 
 use super::{
-    vendor::{Heard, Hook, Report, Shift, Them, Unheard, Vendor},
+    vendor::{Heard, Hook, Note, Report, Shift, Them, Unheard, Vendor},
     wire::{Call, Line, Trouble, list, text, time},
 };
 
@@ -127,9 +127,9 @@ impl Vendor for Grafana {
         Ok(found.and_then(|found| text(&found, "/email")))
     }
 
-    async fn note(&self, line: &Line, key: &str, note: &str) -> Result<bool, Trouble> {
+    async fn note(&self, line: &Line, key: &str, note: &Note) -> Result<bool, Trouble> {
         let call = Call::of(["api", "v1", "resolution_notes", ""])
-            .posting(&json!({"alert_group_id": key, "text": note}));
+            .posting(&json!({"alert_group_id": key, "text": note.text()}));
         Ok(line.find(call).await?.is_some())
     }
 }

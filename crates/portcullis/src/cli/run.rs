@@ -212,14 +212,20 @@ fn variable(service: &ServiceName) -> String {
     format!("PORTCULLIS_{}", service.as_str().replace('-', "_").to_ascii_uppercase())
 }
 
-/// Says that the run goes on, three times in each interval; returns when it does not.
+/// Says that the run goes on, three times in each interval; returns when it does not. What control does not answer keeps
+/// the next one from nothing.
 async fn heartbeats(client: &Client, run: &NewRunBody, screen: &Screen) {
     let every = Duration::from_millis(u64::from(run.heartbeat) * 1000 / 3);
     let path = format!("/v1/runs/{}/heartbeat", run.id);
     let token: &Secret = &run.token;
     loop {
         tokio::time::sleep(every).await;
-        match client.call(Some(token), Method::POST, &path, None).await {
+        let beat = client.call(Some(token), Method::POST, &path, None);
+        let Ok(answer) = tokio::time::timeout(every, beat).await else {
+            screen.note("portcullis: a heartbeat was not answered, and the next one follows");
+            continue;
+        };
+        match answer {
             Ok(_) => {}
             Err(CallError::Problem(problem)) if [401, 404].contains(&problem.status) => return,
             Err(error) => {

@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
 };
 
@@ -44,12 +44,16 @@ fn kill(child: &Child, signal: &str) {
     assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
 }
 
-/// A way to control that swallows what asks for a sign-in for one service, and whether it has.
-fn swallowing(control: SocketAddr) -> (SocketAddr, Arc<AtomicBool>) {
+/// A way to control that swallows the first few of what has `word` in it, and how many there were.
+fn swallowing(
+    control: SocketAddr,
+    word: &'static str,
+    most: usize,
+) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let swallowed = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&swallowed);
+    let seen = Arc::new(AtomicUsize::new(0));
+    let told = Arc::clone(&seen);
     std::thread::spawn(move || {
         for near in listener.incoming().flatten() {
             let far = TcpStream::connect(control).unwrap();
@@ -59,19 +63,21 @@ fn swallowing(control: SocketAddr) -> (SocketAddr, Arc<AtomicBool>) {
                 let _ = to.shutdown(Shutdown::Both);
             });
             let told = Arc::clone(&told);
-            std::thread::spawn(move || carry(near, far, &told));
+            std::thread::spawn(move || carry(near, far, word, (&told, most)));
         }
     });
-    (address, swallowed)
+    (address, seen)
 }
 
-fn carry(mut near: TcpStream, mut far: TcpStream, swallowed: &AtomicBool) {
-    let (mut buffer, word) = (vec![0; 64 * 1024], b"\"lasting\"");
+fn carry(mut near: TcpStream, mut far: TcpStream, word: &str, (seen, most): (&AtomicUsize, usize)) {
+    let mut buffer = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = near.read(&mut buffer) {
         let part = &buffer[..length];
-        if part.windows(word.len()).any(|window| window == word) {
-            swallowed.store(true, Ordering::SeqCst);
-        } else if far.write_all(part).is_err() {
+        let has_it = part.windows(word.len()).any(|window| window == word.as_bytes());
+        if has_it && seen.fetch_add(1, Ordering::SeqCst) < most {
+            continue;
+        }
+        if far.write_all(part).is_err() {
             break;
         }
     }
@@ -118,17 +124,34 @@ fn a_cancelled_job_tells_its_command_and_all_that_it_started() {
 #[test]
 fn a_cancelled_job_tells_its_command_while_control_is_silent() {
     let yard = yard("1m");
-    let (address, swallowed) = swallowing(yard.house().control);
+    let (address, swallowed) = swallowing(yard.house().control, "\"lasting\"", usize::MAX);
     let environment = [("PORTCULLIS_URL".to_owned(), format!("http://{address}"))];
     let script =
         "trap 'echo told; exit 9' TERM; curl -s \"$PORTCULLIS_SHOP_URL/page\" & READY; wait";
     let child = begun_with(&yard, &environment, &["shop.DELETE"], script);
-    eventually("a sign-in is wanted", || swallowed.load(Ordering::SeqCst));
+    eventually("a sign-in is wanted", || swallowed.load(Ordering::SeqCst) > 0);
     kill(&child, "-TERM");
     let (code, out, err) = told(child.wait_with_output().unwrap());
     assert_eq!((code, out.as_str()), (Some(9), "told\n"), "{err}");
     assert!(!err.contains("no sign-in could be made"), "it did not wait for control: {err}");
     assert_eq!(yard.gate("GET", &gate_token(&yard)), 401, "it was given back");
+}
+
+#[test]
+fn a_heartbeat_that_is_not_answered_keeps_no_other_from_being_heard() {
+    let yard = yard("10s");
+    let (address, beats) = swallowing(yard.house().control, "/heartbeat", 1);
+    let environment = [("PORTCULLIS_URL".to_owned(), format!("http://{address}"))];
+    let script = "READY; while [ ! -f enough ]; do sleep 0.2; done; echo done";
+    let mut child = begun_with(&yard, &environment, &["shop.DELETE"], script);
+    // More than an interval is over when the fourth is on its way.
+    eventually("they go on", || beats.load(Ordering::SeqCst) > 4);
+    assert!(child.try_wait().unwrap().is_none(), "the run has ended");
+    assert_eq!(yard.gate("DELETE", &gate_token(&yard)), 200);
+    fs::write(folder(&yard).join("enough"), "").unwrap();
+    let (code, out, err) = told(child.wait_with_output().unwrap());
+    assert_eq!((code, out.as_str()), (Some(0), "done\n"), "{err}");
+    assert!(err.contains("a heartbeat was not answered"), "{err}");
 }
 
 #[test]
