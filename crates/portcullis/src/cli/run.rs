@@ -22,7 +22,10 @@ use portcullis_api::{runs::NewRunBody, services::ServiceBody, sign_ins::NewSignI
 use portcullis_model::{Clock, InvalidName, OperationName, Secret, ServiceName, Window};
 use reqwest::Method;
 use serde_json::json;
-use tokio::process::Command;
+use tokio::{
+    process::Command,
+    time::{Instant, MissedTickBehavior, interval_at, timeout},
+};
 use url::Url;
 
 use self::command::{Running, Signals};
@@ -218,10 +221,12 @@ async fn heartbeats(client: &Client, run: &NewRunBody, screen: &Screen) {
     let every = Duration::from_millis(u64::from(run.heartbeat) * 1000 / 3);
     let path = format!("/v1/runs/{}/heartbeat", run.id);
     let token: &Secret = &run.token;
+    let mut turns = interval_at(Instant::now() + every, every);
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::time::sleep(every).await;
+        turns.tick().await;
         let beat = client.call(Some(token), Method::POST, &path, None);
-        let Ok(answer) = tokio::time::timeout(every, beat).await else {
+        let Ok(answer) = timeout(every, beat).await else {
             screen.note("portcullis: a heartbeat was not answered, and the next one follows");
             continue;
         };
