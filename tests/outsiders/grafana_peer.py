@@ -7,12 +7,13 @@ outgoing-webhooks. Of limits these say the status alone; the server of the same 
 
 Checks of who calls: the token and the stack's URL of each call, the states that an alert group is filtered by, the dates
 of shifts, a note's text. Checks of who takes messages: an answer within 4 seconds. Nothing is signed: a webhook has the
-`Authorization` header that it was given, and no order is promised. Pages have two items, `next` says whether there is
+`Authorization` header that it was given, and no order is promised. Pages have two items, `next` is a link to
 another. Incidents that are declared are another API's: grafana_incidents_peer.py.
 """
 
 import datetime
 import sys
+import urllib.parse
 
 from vendor import Refused, Vendor, millis, now, seconds, serve
 
@@ -130,9 +131,11 @@ class Grafana(Vendor):
         page = int(query.get("page", ["1"])[0])
         results = items[(page - 1) * 2 : page * 2]
         more = len(items) > page * 2
+        # The link has the whole query; its documents name no parameter of pages.
+        link = urllib.parse.urlencode({name: values[0] for name, values in query.items()} | {"page": page + 1})
         return {
             "count": len(items),
-            "next": f"https://oncall.example.com/?page={page + 1}" if more else None,
+            "next": f"https://oncall.example.com/api/v1/?{link}" if more else None,
             "previous": None,
             "results": results,
             "current_page_number": page,

@@ -23,7 +23,6 @@ import datetime
 import hashlib
 import hmac
 import sys
-import threading
 
 from standardwebhooks import Webhook
 from vendor import Refused, Vendor, now, serve
@@ -226,10 +225,8 @@ class IncidentIo(Vendor):
         if body["notify_incident_channel"]:
             self.faults.append("the incident's channel is told of each note")
         self.incidents[number]["updated"] = now()
-        # It is told like any other change, and not before the edit is answered.
-        if self.url:
-            category = self.incidents[number]["category"]
-            threading.Timer(0.1, self.become, (number, category, "incident_updated_v2")).start()
+        # It is told like any other change.
+        self.later(self.become, number, self.incidents[number]["category"], "incident_updated_v2")
         return self.shown(self.incidents[number])
 
     def attached(self, query):

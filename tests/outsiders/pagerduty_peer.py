@@ -11,11 +11,11 @@ also of a GET; `limit` up to 100 and `offset` + `limit` up to 10,000; `date_rang
 and no more than 2,000 on an incident; the routing key and the required members of an event. Checks of who takes
 messages: a 2xx within 5 seconds, and none refused that is signed, since it stops sending after three.
 
-A message is signed with each secret that a subscription has, over the body alone. Those of one incident come in
-order and at least once: tests order others. Times of the REST API have whole seconds, those of messages
-milliseconds, as in its examples. A limited call is answered `ratelimit-reset` and no `Retry-After`. Of the Events API's
-limit it says the status alone; here it brings `Retry-After`, as RFC 9110 has it. With which status a note too many is
-refused it does not say; here it is 400.
+A message is signed with each secret that a subscription has, over the body alone. Those of one incident come in order
+and at least once: tests order others. Times of the REST API have whole seconds, those of messages milliseconds, as in
+its examples. A note is told like any other change (`incident.annotated`). A limited call is answered `ratelimit-
+reset` and no `Retry-After`. Of the Events API's limit it says the status alone; here it brings `Retry-After`, as RFC
+9110 has it. With which status a note too many is refused it does not say; here it is 400.
 """
 
 import hashlib
@@ -279,6 +279,8 @@ class PagerDuty(Vendor):
         if sum(note["number"] == it["number"] for note in self.notes) >= self.most_notes:
             raise Refused(400, {"error": {"message": "Invalid Input Provided", "code": 2001}})
         self.notes.append({"number": it["number"], "content": content})
+        data = {"incident": reference("incident", it["id"]), "id": "PWL7QXS", "type": "incident_note", "content": content}
+        self.later(self.event, "incident.annotated", {**data, "trimmed": False}, now(), True)
         return 200, {"note": {"id": "PWL7QXS", "content": content, "created_at": seconds(now())}}
 
     def enqueue(self, body):

@@ -46,8 +46,6 @@ class Vendor:
     PATIENCE = 15.0
     # Seconds that who is asked too often wants to be left alone.
     REST = 2
-    # Calls that were on their way when it said so.
-    ON_THEIR_WAY = 0.5
 
     def __init__(self):
         self.lock = threading.RLock()
@@ -103,6 +101,18 @@ class Vendor:
         status = self.deliver(number) if hook else None
         return {"event": number, "status": status}
 
+    def later(self, tell, *arguments):
+        """Tells what a call has changed, when the call is answered. Nobody may be there any more."""
+
+        def told():
+            try:
+                if self.url:
+                    tell(*arguments)
+            except urllib.error.URLError:
+                pass
+
+        threading.Timer(0.1, told).start()
+
     # What callers are answered.
 
     def fault(self, status, why, body=None):
@@ -124,8 +134,7 @@ class Vendor:
     def rests(self):
         if self.limited_at is None:
             return False
-        since = time.monotonic() - self.limited_at
-        return self.ON_THEIR_WAY < since < self.REST
+        return time.monotonic() - self.limited_at < self.REST
 
     def answer(self, method, path, query, headers, body):
         raise NotImplementedError

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Told, stream};
 use crate::{
-    payments::{ana, grant},
+    payments::{ana, grant, lea},
     vendor::Vendor,
 };
 
@@ -14,7 +14,7 @@ const SECRET: &str = "signing-secret-31c7";
 /// On call is whoever the house itself says.
 fn told() -> Told {
     let vendor = Vendor::start("grafana_incidents_peer.py", &[TOKEN, SECRET]);
-    for name in ["ana", "ben"] {
+    for name in ["ana", "lea"] {
         let user = format!("grafana-incident:user-{name}");
         let email = format!("{name}@example.com");
         vendor.order(&json!({"do": "user", "id": user, "email": email}));
@@ -57,16 +57,19 @@ fn who(name: &str, role: &str) -> Value {
 #[test]
 fn a_declared_incident_opens_for_who_has_a_role_and_its_end_cuts_what_it_opened() {
     let told = told();
-    let ana = told.payments.enter(&ana());
-    let more = json!({"severity": "critical", "roles": who("ana", "observer")});
+    let (ana, _lea) = (told.payments.enter(&ana()), told.payments.enter(&lea()));
+    let mut roles = who("ana", "observer");
+    roles.as_object_mut().unwrap().extend(who("lea", "commander").as_object().unwrap().clone());
+    let more = json!({"severity": "critical", "roles": roles});
     assert_eq!(told.order(&declare("19", "service:sse", more))["status"], 202);
-    let seen = told.incident(&ana, "IRM-19", |it| it["state"] == "open");
+    let seen = told.incident(&ana, "IRM-19", |it| it["responders"] != json!([]));
     assert_eq!((&seen["source"], &seen["severity"]), (&json!("grafana_incidents"), &json!("sev1")));
-    assert_eq!((&seen["services"], &seen["responders"]), (&json!(["sse"]), &json!([])));
+    assert_eq!((&seen["state"], &seen["services"]), (&json!("open"), &json!(["sse"])));
+    assert_eq!(seen["responders"], json!(["corp:lea"]), "who observes works on nothing");
     let ask =
         json!({"queries": [{"operation": "sse.GET"}], "reason": "looking", "incident": "IRM-19"});
     let observes = ana.call("POST", "/v1/access-requests", Some(ask.clone()));
-    assert_eq!(observes.status, 403, "who observes works on nothing: {}", observes.text());
+    assert_eq!(observes.status, 403, "{}", observes.text());
 
     let roles = json!({"do": "assign", "id": "19", "roles": who("ana", "commander")});
     assert_eq!(told.order(&roles)["status"], 202);

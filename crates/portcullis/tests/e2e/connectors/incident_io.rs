@@ -79,15 +79,15 @@ fn notes_on_incident_io_stand_in_a_field_of_text_and_a_link_leads_to_the_evidenc
         told.written(|it| it["texts"]["INC-1"].to_string().matches("Access ended").count() == count)
     };
     given(1);
-    let written = given(2);
+    given(2);
+    let written = given(3);
     let text = written["texts"]["INC-1"].as_str().unwrap();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[0], "ask Ana", "what somebody wrote stays");
     let begins = |what: &str| lines.iter().filter(|line| line.starts_with(what)).count();
-    assert_eq!(begins("Access given: corp:ana may payments.createRefund, until "), 2, "{text}");
-    assert_eq!((begins("Access ended, "), lines.len()), (2, 5), "{text}");
-    let attached = told.written(|it| !it["attachments"].as_array().unwrap().is_empty());
-    let attached = attached["attachments"].as_array().unwrap();
+    assert_eq!(begins("Access given: corp:ana may payments.createRefund, until "), 3, "{text}");
+    assert_eq!((begins("Access ended, "), lines.len()), (3, 7), "{text}");
+    let attached = written["attachments"].as_array().unwrap();
     assert_eq!(attached.len(), 1, "once, however many notes there are: {attached:#?}");
     let link = &attached[0]["resource"];
     assert_eq!(link["resource_type"], "arbitrary_url");

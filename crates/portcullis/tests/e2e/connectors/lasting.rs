@@ -6,7 +6,7 @@ use super::{
     Told,
     pagerduty::{on_call, told, trigger},
 };
-use crate::payments::{Visitor, ana, grant};
+use crate::payments::{Visitor, ana, grant, sam};
 
 /// Gets access for an incident, and gives it back.
 fn given_and_ended(ana: &Visitor<'_>, incident: &str) {
@@ -86,6 +86,16 @@ fn an_incident_that_takes_no_more_notes_keeps_no_other_from_having_theirs() {
     let back = ana.call("POST", &format!("/v1/grants/{granted}/give-back"), None);
     assert_eq!(back.status, 200, "{}", back.text());
     told.written(|it| notes_of(it, 2).concat().contains("Access ended"));
+    // And nothing waits behind what is refused.
+    let sam = told.payments.enter(&sam());
+    told.until(
+        || sam.call("GET", "/v1/exports", None),
+        |answer| {
+            let sinks = answer.json()["sinks"].clone();
+            let notes = sinks.as_array().unwrap().iter().find(|one| one["name"] == "pagerduty");
+            notes.is_some_and(|notes| notes["trouble"].is_null() && notes["behind"] == 0)
+        },
+    );
     assert_eq!(told.vendor.faults(), json!([]));
 }
 
