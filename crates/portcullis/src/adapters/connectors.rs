@@ -232,8 +232,8 @@ impl Wire for HttpWire {
         }
         let silent = |error: reqwest::Error| Trouble::Silent(notices::cause(&error.without_url()));
         let mut answer = request.send().await.map_err(silent)?;
-        let status = answer.status().as_u16();
-        let wait = notices::rest(answer.headers(), self.clock.now());
+        let status = answer.status();
+        let wait = notices::rest(status, answer.headers(), self.clock.now());
         let wait = wait.and_then(|wait| Duration::try_from(wait).ok());
         let mut body = Vec::new();
         while let Some(part) = answer.chunk().await.map_err(silent)? {
@@ -242,7 +242,7 @@ impl Wire for HttpWire {
             }
             body.extend_from_slice(&part);
         }
-        Ok(Reply { status, wait, body })
+        Ok(Reply { status: status.as_u16(), wait, body })
     }
 
     fn place(&self) -> String {
