@@ -45,7 +45,7 @@ class PagerDuty(Vendor):
     def __init__(self):
         super().__init__()
         self.incidents, self.shifts, self.notes, self.pages = {}, {}, [], []
-        self.users, self.broken, self.most_notes, self.limited_pages = {}, set(), 2000, 0
+        self.users, self.broken, self.most_notes, self.limited_pages = {}, set(), {}, 0
         self.pages_limited_at = None
 
     # What tests order.
@@ -57,8 +57,8 @@ class PagerDuty(Vendor):
         """What is asked about this user is answered 500."""
         (self.broken.add if broken else self.broken.discard)(id)
 
-    def notes_at_most(self, notes):
-        self.most_notes = notes
+    def notes_at_most(self, number, notes):
+        self.most_notes[number] = notes
 
     def limit_pages(self, calls):
         self.limited_pages = calls
@@ -276,7 +276,7 @@ class PagerDuty(Vendor):
         content = body.get("note", {}).get("content")
         if not content:
             self.fault(400, "a note that says nothing")
-        if sum(note["number"] == it["number"] for note in self.notes) >= self.most_notes:
+        if sum(note["number"] == it["number"] for note in self.notes) >= self.most_notes.get(it["number"], 2000):
             raise Refused(400, {"error": {"message": "Invalid Input Provided", "code": 2001}})
         self.notes.append({"number": it["number"], "content": content})
         data = {"incident": reference("incident", it["id"]), "id": "PWL7QXS", "type": "incident_note", "content": content}
