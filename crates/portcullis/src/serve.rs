@@ -33,6 +33,7 @@ use crate::{
 mod anchors;
 mod api;
 pub(crate) mod certificates;
+mod connected;
 mod exposition;
 mod gate;
 pub(crate) mod geo;

@@ -286,6 +286,7 @@ impl Reader {
         let mut state = self.export.standing.state();
         state.failing_since = None;
         state.trouble = None;
+        state.rests_until = None;
     }
 
     /// Moves the cursor in the store; with it, what is on record about the sink is put right.
@@ -318,8 +319,8 @@ impl Reader {
     /// It did not arrive. That goes on record once, when it has lasted.
     async fn failed(&mut self, trouble: Trouble) {
         let name = self.export.spec.name.clone();
-        let why = match trouble {
-            Trouble::Sink(why, _) => why,
+        let (why, rest) = match trouble {
+            Trouble::Sink(why, rest) => (why, rest),
             Trouble::Own(error) => {
                 tracing::error!(sink = name, %error, "a sink waits for the store or the record");
                 self.look_again().await;
@@ -332,6 +333,8 @@ impl Reader {
             state.failures += 1;
             let is_news = state.trouble.as_ref() != Some(&why);
             state.trouble = Some(why.clone());
+            let longest = SignedDuration::try_from(LONGEST_REST).unwrap_or_default();
+            state.rests_until = rest.is_positive().then(|| now + rest.min(longest));
             (*state.failing_since.get_or_insert(now), is_news)
         };
         if is_news {

@@ -19,6 +19,7 @@ pub(super) struct State {
     pub(super) delivered_at: Option<Timestamp>,
     pub(super) failing_since: Option<Timestamp>,
     pub(super) trouble: Option<String>,
+    pub(super) rests_until: Option<Timestamp>,
 }
 
 /// How a sink is doing.
@@ -44,6 +45,8 @@ pub struct SinkView {
     pub failing_since: Option<Timestamp>,
     /// Why.
     pub trouble: Option<String>,
+    /// It wants to be left alone until then.
+    pub rests_until: Option<Timestamp>,
 }
 
 impl Standing {
@@ -51,9 +54,17 @@ impl Standing {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn view(&self, spec: &SinkSpec) -> SinkView {
-        let State { next, behind, delivered, failures, delivered_at, failing_since, trouble } =
-            self.state().clone();
+    pub(crate) fn view(&self, spec: &SinkSpec) -> SinkView {
+        let State {
+            next,
+            behind,
+            delivered,
+            failures,
+            delivered_at,
+            failing_since,
+            trouble,
+            rests_until,
+        } = self.state().clone();
         SinkView {
             name: spec.name.clone(),
             place: spec.place.clone(),
@@ -65,6 +76,7 @@ impl Standing {
             delivered_at,
             failing_since,
             trouble,
+            rests_until,
         }
     }
 }

@@ -1,0 +1,24 @@
+connectors-title = Connected systems
+connectors-none = Nothing is connected. Section connectors of the configuration brings access requests to Slack, Teams and mailboxes, and takes incidents and schedules from where they are kept.
+connectors-system = System
+connectors-state = State
+connectors-last = Last
+connectors-waiting = Waiting
+connectors-set-aside = Set aside
+connectors-working = working
+connectors-resting = left alone
+connectors-failing = failing
+connectors-unknown = not used yet
+connectors-since = since
+connectors-until = until
+connectors-answered = answered
+connectors-heard = wrote
+connectors-nothing = nothing since the start
+connectors-known-until = What it keeps is known until
+connectors-unknown-since = What it keeps is unknown since
+connectors-behind =
+    { $n ->
+        [one] one entry of the record behind
+       *[other] { $n } entries of the record behind
+    }
+connectors-refused = A message in its name did nothing,
