@@ -13,7 +13,9 @@ use portcullis_model::{
     OperationName, PolicyId, Principal, PrincipalId, PrincipalKind, Review, ServiceName, Way,
     Window,
 };
-use portcullis_policy::{ControlAction, ControlContext, ControlResource, Snapshot, Subject};
+use portcullis_policy::{
+    ControlAction, ControlContext, ControlResource, Snapshot, Subject, catalog::Service,
+};
 
 use crate::{ControlError, OpContext, core::Core};
 
@@ -202,14 +204,20 @@ fn reviewer(principal: &Arc<Principal>, how: How) -> Arc<Principal> {
 /// Whether the caller could review an access request for any operation, whoever asked.
 pub(crate) fn may_review_anything(core: &Core, op: &OpContext) -> bool {
     let snapshot = core.snapshot();
-    let mut operations = snapshot
-        .bundle()
-        .catalog()
-        .services()
-        .flat_map(portcullis_policy::catalog::Service::operations);
-    operations.any(|operation| {
+    let mut services = snapshot.bundle().catalog().services();
+    services.any(|service| may_review_at(core, &snapshot, op, service))
+}
+
+/// The same for any operation of `service`.
+pub(crate) fn may_review_at(
+    core: &Core,
+    snapshot: &Snapshot,
+    op: &OpContext,
+    service: &Service,
+) -> bool {
+    service.operations().any(|operation| {
         imagined(operation.name(), op)
-            .is_some_and(|request| may_review(core, &snapshot, op, &request))
+            .is_some_and(|request| may_review(core, snapshot, op, &request))
     })
 }
 

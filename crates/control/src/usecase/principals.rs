@@ -1,12 +1,17 @@
 //! The people and workloads that were seen, for those who review and audit.
 //!
 //! Lists come in parts, and a part costs no more where there are many people: it reads whom it shows, and their
-//! grants as gates know them.
+//! grants as gates know them. Of those, and of sign-ins for one service, a reader sees what belongs to services
+//! where they may review or end something; all of it with `viewAudit` or `administer`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
-use portcullis_model::{Principal, PrincipalId, PrincipalKind, SignIn, SignInId};
+use portcullis_model::{Principal, PrincipalId, PrincipalKind, ServiceName, SignIn, SignInId};
+use portcullis_policy::{ControlAction, ControlResource, Snapshot};
 use portcullis_store::{SeenPlace, SeenPrincipal};
 
 use crate::{
@@ -126,10 +131,11 @@ fn whole(core: &Core, op: &OpContext, seen: &[SeenPrincipal]) -> Vec<PrincipalVi
         let holder = workload_of(&sign_in.principal);
         sign_ins.entry(holder).or_default().push(SignIn::clone(&sign_in));
     }
+    let mut sight = Sight::of(core, op);
     let view = |seen: &SeenPrincipal| {
         let mut sign_ins = sign_ins.remove(&seen.principal.id).unwrap_or_default();
         sign_ins.sort_by_key(|sign_in| sign_in.id);
-        with_grants(core, op, view(core, seen), sign_ins)
+        with_grants(&mut sight, view(core, seen), sign_ins)
     };
     seen.iter().map(view).collect()
 }
@@ -145,17 +151,56 @@ fn allowed(core: &Core, op: &OpContext) -> Result<()> {
 
 /// With the grants in force that gates know: theirs, and those of their runs.
 fn with_grants(
-    core: &Core,
-    op: &OpContext,
+    sight: &mut Sight<'_>,
     view: PrincipalView,
-    sign_ins: Vec<SignIn>,
+    mut sign_ins: Vec<SignIn>,
 ) -> PrincipalView {
-    let snapshot = core.snapshot();
+    let (snapshot, now) = (Arc::clone(&sight.snapshot), sight.op.now());
     let runs = sign_ins.iter().map(|sign_in| &sign_in.principal);
     let holders: BTreeSet<_> = runs.chain([&view.principal.id]).collect();
     let held = holders.into_iter().flat_map(|holder| snapshot.grants_of(holder));
-    let grants = held.filter(|grant| grant.in_force(op.now())).map(|grant| (**grant).clone());
-    PrincipalView { grants: grants.collect(), sign_ins, ..view }
+    let in_force = held.filter(|grant| grant.in_force(now));
+    let seen = in_force
+        .filter(|grant| rights::holds(sight.op, grant) || sight.sees(&grant.resource.service));
+    let grants = seen.map(|grant| (**grant).clone()).collect();
+    let is_own = rights::caller(sight.op).is_ok_and(|caller| caller.id == view.principal.id);
+    sign_ins.retain(|sign_in| {
+        is_own || sign_in.service.as_ref().is_none_or(|service| sight.sees(service))
+    });
+    PrincipalView { grants, sign_ins, ..view }
+}
+
+/// What a reader sees of what others hold: decided once for each service, and only for those that it comes to.
+struct Sight<'a> {
+    core: &'a Core,
+    op: &'a OpContext,
+    snapshot: Arc<Snapshot>,
+    sees_all: bool,
+    services: HashMap<ServiceName, bool>,
+}
+
+impl<'a> Sight<'a> {
+    fn of(core: &'a Core, op: &'a OpContext) -> Self {
+        let snapshot = core.snapshot();
+        let sees_all = rights::may_view_audit(&snapshot, op)
+            || rights::may(&snapshot, op, ControlAction::Administer, ControlResource::System);
+        Self { core, op, snapshot, sees_all, services: HashMap::new() }
+    }
+
+    fn sees(&mut self, name: &ServiceName) -> bool {
+        if self.sees_all {
+            return true;
+        }
+        if let Some(known) = self.services.get(name) {
+            return *known;
+        }
+        let (core, op, snapshot) = (self.core, self.op, &self.snapshot);
+        let service = snapshot.bundle().catalog().service(name);
+        let sees = rights::may_on_service(snapshot, op, ControlAction::Revoke, name)
+            || service.is_some_and(|it| rights::may_review_at(core, snapshot, op, it));
+        self.services.insert(name.clone(), sees);
+        sees
+    }
 }
 
 /// Somebody as they are known now, without what they hold.

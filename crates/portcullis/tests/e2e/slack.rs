@@ -7,6 +7,7 @@ mod outages;
 mod peer;
 mod reviews;
 mod shown;
+mod watched;
 
 use serde_json::{Value, json};
 
