@@ -112,11 +112,12 @@ impl Contacts {
         known.refused = Some((at, visible(why, LONGEST_REASON)));
     }
 
-    /// `what` keeps it from working, whatever else it answers; `None` if it does no more.
+    /// `what` keeps it from working, whatever else it answers; `None` if it answered that it does no more.
     pub(crate) fn apart(&self, name: &str, what: &'static str, at: Timestamp, why: Option<&str>) {
         let Some(mut known) = self.known(name) else { return };
         let Some(why) = why else {
             known.apart.remove(what);
+            known.answered_at = known.answered_at.max(Some(at));
             return;
         };
         let since = known.apart.get(what).map_or(at, |before| before.since);

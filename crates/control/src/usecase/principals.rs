@@ -167,7 +167,7 @@ fn with_grants(
     sign_ins.retain(|sign_in| {
         is_own || sign_in.service.as_ref().is_none_or(|service| sight.sees(service))
     });
-    PrincipalView { grants, sign_ins, ..view }
+    PrincipalView { sign_ins, grants, ..view }
 }
 
 /// What a reader sees of what others hold: decided once for each service, and only for those that it comes to.

@@ -46,7 +46,7 @@ pub(crate) struct Receivers {
     /// What messages say that they come from.
     source: String,
     /// How people know them.
-    receivers: Vec<ConnectedSystem>,
+    systems: Vec<ConnectedSystem>,
 }
 
 /// Wakes people by the Events API v2.
@@ -74,9 +74,9 @@ impl Receivers {
         let mailer = connectors.email.as_ref().map(|email| Mailer::new(email, base)).transpose()?;
         let named = lifecycle::posts(config, base, clock)?;
         let pagers = pagers(config, base)?;
-        let receivers = known_as(config, &teams);
+        let systems = known_as(config, &teams);
         let clock = Arc::clone(clock);
-        Ok(Self { client, clock, named, teams, mailer, pagers, source, receivers })
+        Ok(Self { client, clock, named, teams, mailer, pagers, source, systems })
     }
 
     async fn post(&self, url: &Url, notice: &Notice) -> Result<(), NotDelivered> {
@@ -129,7 +129,7 @@ impl Notifier for Receivers {
     }
 
     fn receivers(&self) -> Vec<ConnectedSystem> {
-        self.receivers.clone()
+        self.systems.clone()
     }
 
     async fn take_back(

@@ -42,22 +42,15 @@ fn last(one: &ConnectorBody, now: Timestamp) -> String {
 }
 
 fn state(one: &ConnectorBody, now: Timestamp) -> String {
-    let mut text = one.state.clone();
-    if let Some(since) = one.failing_since {
-        text += &format!(" since {}", when::ago(since, now));
-    }
-    if let Some(until) = one.rests_until {
-        text += &format!(", left alone until {}", when::at(until, now));
-    }
-    if let Some(until) = one.known_until {
+    let since = one.failing_since.map(|since| format!(" since {}", when::ago(since, now)));
+    let until = one.rests_until.map(|until| format!(", left alone until {}", when::at(until, now)));
+    let known = one.known_until.map(|until| {
         let word = if until > now { "known until" } else { "unknown since" };
-        text += &format!(", {word} {}", when::at(until, now));
-    }
-    if let Some(behind) = one.behind.filter(|behind| *behind > 0) {
-        text += &format!(", {behind} entries behind");
-    }
-    match &one.trouble {
-        Some(why) => format!("{text}: {why}"),
-        None => text,
-    }
+        format!(", {word} {}", when::at(until, now))
+    });
+    let behind = one.behind.filter(|behind| *behind > 0);
+    let behind = behind.map(|behind| format!(", {behind} entries behind"));
+    let why = one.trouble.as_ref().map(|why| format!(": {why}"));
+    let parts = [Some(one.state.clone()), since, until, known, behind, why];
+    parts.into_iter().flatten().collect()
 }

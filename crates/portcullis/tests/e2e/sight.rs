@@ -76,7 +76,7 @@ fn reviewers_see_grants_of_services_that_they_review_and_auditors_all() {
         let listed = visitor.call("GET", "/v1/principals", None);
         assert_eq!(listed.status, 200, "{}", listed.text());
         assert_eq!(services(&listed.json()), seen, "{}", person.subject);
-        // Whoever administers alone, or asks alone, is shown nobody.
+        // A report is of everybody and everything: it is for who may read all of the record.
         let report = visitor.call("GET", "/v1/reports/access?since=2026-01-01T00:00:00Z", None);
         let may = if person.subject == "sam" { 200 } else { 403 };
         assert_eq!(report.status, may, "{}: {}", person.subject, report.text());

@@ -46,8 +46,8 @@ fn seen(known: Known, queue: Option<SinkView>, second: i64) -> ConnectorView {
     Seen { system: &system, known, messages, known_until: None, queue }.at(at(second))
 }
 
-fn trouble(since: i64, last: i64) -> Option<Trouble> {
-    Some(Trouble { since: at(since), last: at(last), why: "it answered 500".to_owned() })
+fn trouble(since: i64, last: i64) -> Trouble {
+    Trouble { since: at(since), last: at(last), why: "it answered 500".to_owned() }
 }
 
 #[test]
@@ -56,7 +56,8 @@ fn who_asked_for_a_rest_rests_until_it_is_over_and_then_fails() {
     assert_eq!(nothing.state, ConnectorState::Unknown);
     let heard = Known { heard_at: Some(at(1)), ..Known::default() };
     assert_eq!(seen(heard, None, 2).state, ConnectorState::Working);
-    let known = Known { trouble: trouble(1, 2), rests_until: Some(at(9)), ..Known::default() };
+    let known =
+        Known { trouble: Some(trouble(1, 2)), rests_until: Some(at(9)), ..Known::default() };
     let resting = seen(known.clone(), None, 8);
     assert_eq!((resting.state, resting.rests_until), (ConnectorState::Resting, Some(at(9))));
     let failing = seen(known, None, 9);
@@ -79,7 +80,7 @@ fn an_event_that_arrived_says_that_a_notice_would_and_not_the_other_way_round() 
         trouble: failing_since.map(|_| "it answered 400".to_owned()),
         rests_until: None,
     };
-    let known = Known { trouble: trouble(1, 2), failures: 1, ..Known::default() };
+    let known = Known { trouble: Some(trouble(1, 2)), failures: 1, ..Known::default() };
     let works = seen(known.clone(), Some(queue(Some(at(3)), None)), 4);
     assert_eq!((works.state, works.behind), (ConnectorState::Working, Some(3)));
     let failing = seen(known.clone(), Some(queue(Some(at(1)), None)), 4);
