@@ -199,6 +199,7 @@ impl Reader {
             }
         }
         self.tries = (0, 0);
+        self.export.standing.state().passed_over = false;
         self.came_to(next);
         {
             let mut state = self.export.standing.state();
@@ -265,8 +266,11 @@ impl Reader {
         self.cursor = cursor;
         self.stored = next;
         self.written = Instant::now();
-        // It is not well for that: what is said of it stays.
+        // It is not well for that: what is said of it stays until something arrives.
         let mut state = self.export.standing.state();
+        state.passed_over = true;
+        state.trouble = Some(why.to_owned());
+        state.failing_since = state.failing_since.or(Some(op.now()));
         state.behind = state.behind.saturating_sub(next.saturating_sub(state.next));
         state.next = next;
         Ok(())
@@ -284,6 +288,9 @@ impl Reader {
     /// What could not be brought or read stood before what now is behind: it is over.
     fn is_well(&self) {
         let mut state = self.export.standing.state();
+        if state.passed_over {
+            return;
+        }
         state.failing_since = None;
         state.trouble = None;
         state.rests_until = None;

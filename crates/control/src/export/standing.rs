@@ -20,6 +20,8 @@ pub(super) struct State {
     pub(super) failing_since: Option<Timestamp>,
     pub(super) trouble: Option<String>,
     pub(super) rests_until: Option<Timestamp>,
+    /// What was last sent was set aside: that what comes after it goes on is no sign that anything arrives.
+    pub(super) passed_over: bool,
 }
 
 /// How a sink is doing.
@@ -54,6 +56,17 @@ impl Standing {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Something arrived that is no entry that waits: a test, or what was set aside.
+    pub(crate) fn arrived(&self, at: Timestamp) {
+        let mut state = self.state();
+        state.delivered_at = state.delivered_at.max(Some(at));
+        // What waits at the head says by itself when it arrives.
+        if std::mem::take(&mut state.passed_over) {
+            state.failing_since = None;
+            state.trouble = None;
+        }
+    }
+
     pub(crate) fn view(&self, spec: &SinkSpec) -> SinkView {
         let State {
             next,
@@ -64,6 +77,7 @@ impl Standing {
             failing_since,
             trouble,
             rests_until,
+            passed_over: _,
         } = self.state().clone();
         SinkView {
             name: spec.name.clone(),

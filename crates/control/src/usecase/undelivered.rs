@@ -235,7 +235,12 @@ async fn send(
                 notable: false,
                 json: json.clone(),
             };
-            Ok(export.ok_or_else(gone)?.spec.sink.deliver(&[message]).await)
+            let export = export.ok_or_else(gone)?;
+            let sent = export.spec.sink.deliver(&[message]).await;
+            if sent.is_ok() {
+                export.standing.arrived(core.now());
+            }
+            Ok(sent)
         }
         Unsent::Notice { id, access_request, target } => {
             let request = core.store.access_request(*access_request).await?;
