@@ -3,8 +3,16 @@ connectors-none = Nothing is connected. Section connectors of the configuration 
 connectors-system = System
 connectors-state = State
 connectors-last = Last
-connectors-waiting = Waiting
-connectors-set-aside = Set aside
+connectors-waiting =
+    { $n ->
+        [one] one message waits
+       *[other] { $n } messages wait
+    }
+connectors-set-aside =
+    { $n ->
+        [one] one is set aside
+       *[other] { $n } are set aside
+    }
 connectors-working = working
 connectors-resting = left alone
 connectors-failing = failing

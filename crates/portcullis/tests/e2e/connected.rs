@@ -168,9 +168,14 @@ fn what_a_webhook_refuses_is_failing_and_then_counted_as_set_aside() {
     });
     assert!(browser.cookie("127.0.0.1", CONTROL).is_some(), "{:#?}", browser.history);
     let page = browser.send("GET", &format!("{control}/system"), TYPED, "").text();
-    for word in
-        ["Connected systems", "teams:payments", "webhook:tickets", "failing since", "not used yet"]
-    {
+    for word in [
+        "Connected systems",
+        "teams:payments",
+        "webhook:tickets",
+        "failing since",
+        "not used yet",
+        "one is set aside",
+    ] {
         assert!(page.contains(word), "{word}: {page}");
     }
     assert!(!page.contains(CANARY), "a secret is shown");
