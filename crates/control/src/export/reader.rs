@@ -26,8 +26,6 @@ const STEP: u64 = 4096;
 const WRITE: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
-/// However long a receiver says that it wants to be left alone.
-const LONGEST_REST: Duration = Duration::from_hours(1);
 /// A message that is refused for good is sent so often: whoever changes a receiver has a moment.
 const MOST_REFUSALS: u32 = 3;
 /// However long a sink says that it takes.
@@ -80,12 +78,11 @@ pub(crate) async fn run(core: Arc<Core>, export: Export) {
                 sleep(waits).await;
             }
             Err(trouble) => {
-                let rest = match &trouble {
-                    Trouble::Sink(_, rest) => Duration::try_from(*rest).unwrap_or_default(),
-                    Trouble::Own(_) => Duration::ZERO,
-                };
+                if let Trouble::Sink(_, rest) = &trouble {
+                    export.standing.rests(*rest);
+                }
                 reader.failed(trouble).await;
-                sleep(jittered(&core, pause).max(rest.min(LONGEST_REST))).await;
+                sleep(jittered(&core, pause)).await;
                 pause = longer(pause);
             }
         }
@@ -190,6 +187,10 @@ impl Reader {
             self.came_to(next);
             return Ok(self.write_down(next - self.stored >= STEP).await?);
         }
+        // It may have said so to whoever sent something again, too.
+        while let Some(rest) = self.export.standing.rest() {
+            sleep(rest).await;
+        }
         let delivered = timeout(LONGEST_DELIVERY, self.export.spec.sink.deliver(batch)).await;
         match delivered {
             Ok(Ok(())) => {}
@@ -199,10 +200,10 @@ impl Reader {
             }
         }
         self.tries = (0, 0);
-        self.export.standing.state().passed_over = false;
         self.came_to(next);
         {
             let mut state = self.export.standing.state();
+            state.passed_over = None;
             state.delivered += batch.len() as u64;
             state.delivered_at = Some(self.core.now());
         }
@@ -266,11 +267,10 @@ impl Reader {
         self.cursor = cursor;
         self.stored = next;
         self.written = Instant::now();
-        // It is not well for that: what is said of it stays until something arrives.
+        // It is not well for that: what is said of it stays.
         let mut state = self.export.standing.state();
-        state.passed_over = true;
-        state.trouble = Some(why.to_owned());
-        state.failing_since = state.failing_since.or(Some(op.now()));
+        let since = state.passed_over.take().map_or(op.now(), |(since, _)| since);
+        state.passed_over = Some((since, why.to_owned()));
         state.behind = state.behind.saturating_sub(next.saturating_sub(state.next));
         state.next = next;
         Ok(())
@@ -288,12 +288,8 @@ impl Reader {
     /// What could not be brought or read stood before what now is behind: it is over.
     fn is_well(&self) {
         let mut state = self.export.standing.state();
-        if state.passed_over {
-            return;
-        }
         state.failing_since = None;
         state.trouble = None;
-        state.rests_until = None;
     }
 
     /// Moves the cursor in the store; with it, what is on record about the sink is put right.
@@ -326,8 +322,8 @@ impl Reader {
     /// It did not arrive. That goes on record once, when it has lasted.
     async fn failed(&mut self, trouble: Trouble) {
         let name = self.export.spec.name.clone();
-        let (why, rest) = match trouble {
-            Trouble::Sink(why, rest) => (why, rest),
+        let why = match trouble {
+            Trouble::Sink(why, _) => why,
             Trouble::Own(error) => {
                 tracing::error!(sink = name, %error, "a sink waits for the store or the record");
                 self.look_again().await;
@@ -340,8 +336,6 @@ impl Reader {
             state.failures += 1;
             let is_news = state.trouble.as_ref() != Some(&why);
             state.trouble = Some(why.clone());
-            let longest = SignedDuration::try_from(LONGEST_REST).unwrap_or_default();
-            state.rests_until = rest.is_positive().then(|| now + rest.min(longest));
             (*state.failing_since.get_or_insert(now), is_news)
         };
         if is_news {

@@ -187,12 +187,23 @@ pub(crate) fn views(core: &Core) -> Vec<ConnectorView> {
 }
 
 /// What brings entries of the record there.
-fn queue(core: &Core, system: &ConnectedSystem) -> Option<SinkView> {
+fn queue(core: &Core, system: &ConnectedSystem) -> Option<Queue> {
     let export = match system.name.strip_prefix(WEBHOOK) {
         Some(name) => core.exports.named(Form::Standard, name.trim_start_matches(':')),
         None => core.exports.named(Form::Note, &system.name),
     }?;
-    Some(export.standing.view(&export.spec))
+    let rest = export.standing.rest().and_then(|rest| SignedDuration::try_from(rest).ok());
+    let rests_until = rest.map(|rest| core.now() + rest);
+    Some(Queue { sink: export.view(), rests_until, passed_over: export.standing.passed_over() })
+}
+
+/// What brings entries of the record to a system, and how it is doing.
+#[derive(Debug, Clone)]
+struct Queue {
+    sink: SinkView,
+    rests_until: Option<Timestamp>,
+    /// What was last sent was set aside: since when, and why.
+    passed_over: Option<(Timestamp, String)>,
 }
 
 /// All that is known of one system.
@@ -201,14 +212,14 @@ struct Seen<'a> {
     known: Known,
     messages: Messages,
     known_until: Option<Timestamp>,
-    queue: Option<SinkView>,
+    queue: Option<Queue>,
 }
 
 impl Seen<'_> {
     fn at(self, now: Timestamp) -> ConnectorView {
         let troubles = self.troubles();
         let Self { system, known, messages, known_until, queue } = self;
-        let delivered_at = queue.as_ref().and_then(|queue| queue.delivered_at);
+        let delivered_at = queue.as_ref().and_then(|queue| queue.sink.delivered_at);
         let answered_at = known.answered_at.max(delivered_at);
         let rests = queue.as_ref().and_then(|queue| queue.rests_until);
         let rests_until = known.rests_until.max(rests).filter(|until| *until > now);
@@ -220,7 +231,7 @@ impl Seen<'_> {
             (false, None) => ConnectorState::Failing,
         };
         let all: Vec<_> = troubles.iter().map(|(_, why)| why.as_str()).collect();
-        let queue_failures = queue.as_ref().map_or(0, |queue| queue.failures);
+        let queue_failures = queue.as_ref().map_or(0, |queue| queue.sink.failures);
         ConnectorView {
             kind: system.kind,
             name: system.name.clone(),
@@ -233,7 +244,7 @@ impl Seen<'_> {
             known_until,
             rests_until,
             waiting: messages.waiting,
-            behind: queue.map(|queue| queue.behind),
+            behind: queue.map(|queue| queue.sink.behind),
             set_aside: messages.set_aside,
             failures: known.failures.saturating_add(queue_failures),
             refused: known.refused.map(|(at, why)| RefusedMessage { at, why }),
@@ -242,7 +253,7 @@ impl Seen<'_> {
 
     /// What is wrong, and since when.
     fn troubles(&self) -> Vec<(Timestamp, String)> {
-        let delivered_at = self.queue.as_ref().and_then(|queue| queue.delivered_at);
+        let delivered_at = self.queue.as_ref().and_then(|queue| queue.sink.delivered_at);
         // A message that it took by the other way says as much as one that it took by this one.
         let stands = |trouble: &&Trouble| {
             self.system.kind != WEBHOOK || delivered_at.is_none_or(|at| at <= trouble.last)
@@ -251,8 +262,10 @@ impl Seen<'_> {
         let contact = contact.map(|trouble| (trouble.since, trouble.why.clone()));
         let queued = self.queue.as_ref().and_then(|queue| {
             let what = if self.system.kind == WEBHOOK { "events" } else { "notes" };
-            let why = queue.trouble.as_deref()?;
-            Some((queue.failing_since?, format!("{what}: {why}")))
+            let stuck = queue.sink.failing_since.zip(queue.sink.trouble.clone());
+            // What went on behind a message that lies aside is no sign that anything arrives.
+            let aside = queue.passed_over.clone().filter(|_| self.messages.set_aside > 0);
+            stuck.or(aside).map(|(since, why)| (since, format!("{what}: {why}")))
         });
         contact.chain(queued).collect()
     }

@@ -55,16 +55,12 @@ pub(crate) async fn test(core: &Arc<Core>, op: &OpContext, form: Form, name: &st
         return Err(ControlError::Denied("sending a test takes `administer`".into()));
     }
     let found = core.exports.named(form, name);
-    let export = found.ok_or(ControlError::NotFound("a sink of this name"))?;
-    let spec = Arc::clone(&export.spec);
+    let spec = Arc::clone(&found.ok_or(ControlError::NotFound("a sink of this name"))?.spec);
     let mut event = core.event(op, EventType::ExportTested);
     event.detail = Some(format!("{} at {}", spec.reader(), spec.place));
     let message = message(&event, &spec, op.now(), &caller);
     record::note(core, event).await?;
     let delivered = spec.sink.deliver(&[message]).await;
-    if delivered.is_ok() {
-        export.standing.arrived(core.now());
-    }
     delivered.map_err(|error| {
         ControlError::Unavailable(format!(
             "the test did not arrive at {}: {}",

@@ -235,12 +235,7 @@ async fn send(
                 notable: false,
                 json: json.clone(),
             };
-            let export = export.ok_or_else(gone)?;
-            let sent = export.spec.sink.deliver(&[message]).await;
-            if sent.is_ok() {
-                export.standing.arrived(core.now());
-            }
-            Ok(sent)
+            Ok(export.ok_or_else(gone)?.spec.sink.deliver(&[message]).await)
         }
         Unsent::Notice { id, access_request, target } => {
             let request = core.store.access_request(*access_request).await?;

@@ -39,7 +39,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + second).unwrap()
 }
 
-fn seen(known: Known, queue: Option<SinkView>, second: i64) -> ConnectorView {
+fn seen(known: Known, queue: Option<Queue>, second: i64) -> ConnectorView {
     let (kind, name) = (WEBHOOK, "webhook:tickets".to_owned());
     let system = ConnectedSystem { kind, name, place: String::new() };
     let messages = Messages::default();
@@ -67,18 +67,21 @@ fn who_asked_for_a_rest_rests_until_it_is_over_and_then_fails() {
 
 #[test]
 fn an_event_that_arrived_says_that_a_notice_would_and_not_the_other_way_round() {
-    let queue = |delivered_at, failing_since: Option<Timestamp>| SinkView {
-        name: "tickets".to_owned(),
-        place: String::new(),
-        form: Form::Standard,
-        next: 5,
-        behind: 3,
-        delivered: 0,
-        failures: 2,
-        delivered_at,
-        failing_since,
-        trouble: failing_since.map(|_| "it answered 400".to_owned()),
+    let queue = |delivered_at, failing_since: Option<Timestamp>| Queue {
+        sink: SinkView {
+            name: "tickets".to_owned(),
+            place: String::new(),
+            form: Form::Standard,
+            next: 5,
+            behind: 3,
+            delivered: 0,
+            failures: 2,
+            delivered_at,
+            failing_since,
+            trouble: failing_since.map(|_| "it answered 400".to_owned()),
+        },
         rests_until: None,
+        passed_over: None,
     };
     let known = Known { trouble: Some(trouble(1, 2)), failures: 1, ..Known::default() };
     let works = seen(known.clone(), Some(queue(Some(at(3)), None)), 4);
@@ -92,4 +95,35 @@ fn an_event_that_arrived_says_that_a_notice_would_and_not_the_other_way_round() 
     let both = seen(known, Some(queue(None, Some(at(0)))), 5);
     assert_eq!(both.trouble.as_deref(), Some("it answered 500; events: it answered 400"));
     assert_eq!((both.failing_since, both.failures), (Some(at(0)), 3));
+}
+
+#[test]
+fn a_webhook_is_failing_while_what_it_refused_lies_aside_and_nothing_arrived() {
+    let aside = Queue {
+        sink: SinkView {
+            name: "tickets".to_owned(),
+            place: String::new(),
+            form: Form::Standard,
+            next: 5,
+            behind: 0,
+            delivered: 0,
+            failures: 3,
+            delivered_at: None,
+            failing_since: None,
+            trouble: None,
+        },
+        rests_until: None,
+        passed_over: Some((at(1), "it answered 410".to_owned())),
+    };
+    let (kind, name) = (WEBHOOK, "webhook:tickets".to_owned());
+    let system = ConnectedSystem { kind, name, place: String::new() };
+    let of = |set_aside| {
+        let messages = Messages { waiting: 0, set_aside };
+        let (known, queue) = (Known::default(), Some(aside.clone()));
+        Seen { system: &system, known, messages, known_until: None, queue }.at(at(9))
+    };
+    let failing = of(1);
+    assert_eq!((failing.state, failing.failing_since), (ConnectorState::Failing, Some(at(1))));
+    assert_eq!(failing.trouble.as_deref(), Some("events: it answered 410"));
+    assert_eq!(of(0).state, ConnectorState::Unknown);
 }
