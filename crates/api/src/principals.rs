@@ -41,7 +41,7 @@ pub struct SeenPrincipalBody {
     /// When they last signed in, or asked for access.
     #[schema(value_type = String, format = DateTime)]
     pub last_sign_in: Timestamp,
-    /// Their sign-ins in force, of those that the caller may see; of a CI job, those of all its runs.
+    /// Their sign-ins in force; of a CI job, those of all its runs.
     pub sign_ins: Vec<SignInBody>,
     /// Their grants in force, of those that the caller may see.
     pub grants: Vec<GrantBody>,
@@ -64,8 +64,8 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
 
 /// The people and workloads that were seen
 ///
-/// Takes `viewAudit`, or the right to review something. Without `viewAudit` or `administer`, grants and sign-ins are those
-/// for services where the caller may review or revoke.
+/// Takes `viewAudit`, or the right to review something. Without `viewAudit` or `administer`, grants are those that the caller
+/// could review, or revoke.
 #[utoipa::path(get, path = "/v1/principals", tag = "identity", operation_id = "principals",
     params(PageQuery), responses((status = 200, body = SeenPrincipalsBody)))]
 pub(crate) async fn list(

@@ -416,7 +416,7 @@ pub struct PrincipalView {
     pub active: bool,
     /// Whether the directory knows them, and so has their groups.
     pub is_provisioned: bool,
-    /// Their sign-ins in force, as far as the reader may see them.
+    /// Their sign-ins in force.
     pub sign_ins: Vec<SignIn>,
     /// Their grants in force, as far as the reader may see them.
     pub grants: Vec<Grant>,

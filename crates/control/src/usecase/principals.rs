@@ -1,8 +1,8 @@
 //! The people and workloads that were seen, for those who review and audit.
 //!
 //! Lists come in parts, and a part costs no more where there are many people: it reads whom it shows, and their
-//! grants as gates know them. Of those, and of sign-ins for one service, a reader sees what belongs to services
-//! where they may review or end something; all of it with `viewAudit` or `administer`.
+//! grants as gates know them. Of those, a reader sees what they could review, what is of services where they may
+//! revoke, and their own; all of it with `viewAudit` or `administer`.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -10,7 +10,9 @@ use std::{
 };
 
 use jiff::Timestamp;
-use portcullis_model::{Principal, PrincipalId, PrincipalKind, ServiceName, SignIn, SignInId};
+use portcullis_model::{
+    Grant, OperationName, Principal, PrincipalId, PrincipalKind, ServiceName, SignIn, SignInId,
+};
 use portcullis_policy::{ControlAction, ControlResource, Snapshot};
 use portcullis_store::{SeenPlace, SeenPrincipal};
 
@@ -149,34 +151,26 @@ fn allowed(core: &Core, op: &OpContext) -> Result<()> {
     Ok(())
 }
 
-/// With the grants in force that gates know: theirs, and those of their runs.
-fn with_grants(
-    sight: &mut Sight<'_>,
-    view: PrincipalView,
-    mut sign_ins: Vec<SignIn>,
-) -> PrincipalView {
+/// With the grants in force that gates know and that the reader sees: theirs, and those of their runs.
+fn with_grants(sight: &mut Sight<'_>, view: PrincipalView, sign_ins: Vec<SignIn>) -> PrincipalView {
     let (snapshot, now) = (Arc::clone(&sight.snapshot), sight.op.now());
     let runs = sign_ins.iter().map(|sign_in| &sign_in.principal);
     let holders: BTreeSet<_> = runs.chain([&view.principal.id]).collect();
     let held = holders.into_iter().flat_map(|holder| snapshot.grants_of(holder));
     let in_force = held.filter(|grant| grant.in_force(now));
-    let seen = in_force
-        .filter(|grant| rights::holds(sight.op, grant) || sight.sees(&grant.resource.service));
-    let grants = seen.map(|grant| (**grant).clone()).collect();
-    let is_own = rights::caller(sight.op).is_ok_and(|caller| caller.id == view.principal.id);
-    sign_ins.retain(|sign_in| {
-        is_own || sign_in.service.as_ref().is_none_or(|service| sight.sees(service))
-    });
+    let grants = in_force.filter(|grant| sight.sees(grant)).map(|grant| (**grant).clone());
+    let grants = grants.collect();
     PrincipalView { sign_ins, grants, ..view }
 }
 
-/// What a reader sees of what others hold: decided once for each service, and only for those that it comes to.
+/// Which grants a reader sees: decided once for each service and operation, and only for those that it comes to.
 struct Sight<'a> {
     core: &'a Core,
     op: &'a OpContext,
     snapshot: Arc<Snapshot>,
     sees_all: bool,
-    services: HashMap<ServiceName, bool>,
+    revokes: HashMap<ServiceName, bool>,
+    reviews: HashMap<OperationName, bool>,
 }
 
 impl<'a> Sight<'a> {
@@ -184,22 +178,33 @@ impl<'a> Sight<'a> {
         let snapshot = core.snapshot();
         let sees_all = rights::may_view_audit(&snapshot, op)
             || rights::may(&snapshot, op, ControlAction::Administer, ControlResource::System);
-        Self { core, op, snapshot, sees_all, services: HashMap::new() }
+        let (revokes, reviews) = (HashMap::new(), HashMap::new());
+        Self { core, op, snapshot, sees_all, revokes, reviews }
     }
 
-    fn sees(&mut self, name: &ServiceName) -> bool {
-        if self.sees_all {
-            return true;
-        }
-        if let Some(known) = self.services.get(name) {
+    fn sees(&mut self, grant: &Grant) -> bool {
+        self.sees_all
+            || rights::holds(self.op, grant)
+            || self.revokes(&grant.resource.service)
+            || self.reviews(&grant.operation)
+    }
+
+    fn revokes(&mut self, service: &ServiceName) -> bool {
+        if let Some(known) = self.revokes.get(service) {
             return *known;
         }
-        let (core, op, snapshot) = (self.core, self.op, &self.snapshot);
-        let service = snapshot.bundle().catalog().service(name);
-        let sees = rights::may_on_service(snapshot, op, ControlAction::Revoke, name)
-            || service.is_some_and(|it| rights::may_review_at(core, snapshot, op, it));
-        self.services.insert(name.clone(), sees);
-        sees
+        let may = rights::may_on_service(&self.snapshot, self.op, ControlAction::Revoke, service);
+        self.revokes.insert(service.clone(), may);
+        may
+    }
+
+    fn reviews(&mut self, operation: &OperationName) -> bool {
+        if let Some(known) = self.reviews.get(operation) {
+            return *known;
+        }
+        let may = rights::may_review_operation(self.core, &self.snapshot, self.op, operation);
+        self.reviews.insert(operation.clone(), may);
+        may
     }
 }
 
