@@ -41,9 +41,13 @@ fn slack_that_is_down_is_failing_and_says_what_waits_until_it_is_back() {
     });
     let mia = office.token(&Person::new("mia", &["engineering"]));
     office.ask(&mia, "while it is away");
-    eventually("it waits", || slack(&office)["waiting"].as_u64() > Some(0));
-    let down = slack(&office);
-    assert!(down["failing_since"].is_string() && down["failures"].as_u64() > Some(0), "{down:#}");
+    eventually("it was tried, and waits", || {
+        let down = slack(&office);
+        down["waiting"].as_u64() > Some(0)
+            && down["failures"].as_u64() > Some(0)
+            && down["trouble"].to_string().contains("Slack answered 503")
+    });
+    assert!(slack(&office)["failing_since"].is_string());
     office.slack.order(json!({"do": "down", "down": false}));
     eventually("it is back", || {
         slack(&office)["state"] == "working" && slack(&office)["waiting"] == 0
