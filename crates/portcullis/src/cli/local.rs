@@ -11,6 +11,7 @@ mod door;
 mod gate;
 mod grants;
 mod head;
+mod refusal;
 mod web;
 
 use std::{
@@ -19,7 +20,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis_api::{services::ServiceBody, sign_ins::NewSignInBody};
-use portcullis_model::{InstanceName, Problem, Secret, ServiceName};
+use portcullis_model::{InstanceName, Secret, ServiceName};
 use reqwest::Method;
 use serde_json::json;
 use tokio::{
@@ -33,7 +34,7 @@ pub(super) use self::{
     asking::{Asking, Manner},
     web::Terms,
 };
-use self::{dial::Place, door::Door, gate::Gate, grants::Grants, web::Web};
+use self::{dial::Place, door::Door, gate::Gate, grants::Grants, refusal::Refused, web::Web};
 use super::{failure::Failure, session::Session};
 
 /// A sign-in with less left is made anew before it is used.
@@ -55,7 +56,7 @@ enum Event {
     /// It is open, by this grant if by one.
     Opened(Option<String>),
     /// The gate said no.
-    Refused(Box<Problem>),
+    Refused(Box<Refused>),
     /// There was no answer, or none of a gate.
     Unreachable(String),
     /// It was cut, and why.
@@ -274,7 +275,7 @@ impl<'a> Endpoints<'a> {
         match event {
             Event::Opened(None) => {}
             Event::Opened(Some(grant)) => self.grants.used(&mut self.session, grant).await,
-            Event::Refused(problem) => self.refused(number, &problem).await,
+            Event::Refused(refused) => self.refused(number, &refused).await,
             Event::Unreachable(why) => screen.note(&why),
             Event::Cut(why) => screen.note(&format!("connection closed: {why}")),
             Event::Waits => screen.note(&format!(
@@ -288,25 +289,25 @@ impl<'a> Endpoints<'a> {
         }
     }
 
-    async fn refused(&mut self, number: usize, problem: &Problem) {
+    async fn refused(&mut self, number: usize, refused: &Refused) {
         let Some(endpoint) = self.all.get_mut(&number) else { return };
-        if problem.status == 401 {
+        if refused.mark.wants_credentials() {
             // The next one is made with another.
             let over = endpoint.sign_in.take();
             if let Some(over) = over {
                 self.sign_out(&over).await;
             }
         }
-        if self.asking.refused(&mut self.session, &mut self.grants, problem).await {
+        if self.asking.refused(&mut self.session, &mut self.grants, refused).await {
             return;
         }
         let Some(endpoint) = self.all.get_mut(&number) else { return };
-        let what = problem.detail.as_deref().unwrap_or(&problem.title);
+        let (what, status) = (refused.words(), &refused.status);
         let line = match &endpoint.behind {
-            Behind::Tcp(_) => format!("connection refused: {what} ({})", problem.status),
+            Behind::Tcp(_) => format!("connection refused: {what} ({status})"),
             Behind::Web(_) => {
-                let of = problem.operation.as_deref().unwrap_or(endpoint.service.as_str());
-                format!("{of} refused: {what} ({})", problem.status)
+                let of = refused.problem.operation.as_deref();
+                format!("{} refused: {what} ({status})", of.unwrap_or(endpoint.service.as_str()))
             }
         };
         // A tool that tries again and again is told each time; who looks on, once.
