@@ -85,6 +85,7 @@ fn prepared(
 
 /// Whether the bundle is in force.
 async fn activate(control: &Control, checked: Checked, cause: Cause) -> bool {
+    check::log_warnings(&checked);
     let Checked { loaded, bundle } = checked;
     let digest = bundle.digest().clone();
     match control.activate(bundle, loaded.bundle, cause.as_str()).await {
