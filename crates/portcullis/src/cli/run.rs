@@ -22,7 +22,10 @@ use portcullis_api::{runs::NewRunBody, services::ServiceBody, sign_ins::NewSignI
 use portcullis_model::{Clock, InvalidName, OperationName, Secret, ServiceName, Window};
 use reqwest::Method;
 use serde_json::json;
-use tokio::process::Command;
+use tokio::{
+    process::Command,
+    time::{sleep, timeout},
+};
 use url::Url;
 
 use self::command::{Running, Signals};
@@ -35,6 +38,8 @@ use super::{
     session::Session,
 };
 
+/// So long it is tried to give everything back: a cancelled job does not have for ever.
+const GIVE_BACK: Duration = Duration::from_secs(10);
 const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 #[derive(Debug, Args)]
@@ -92,14 +97,19 @@ impl Run {
         let session = Session::of_run(url, run.token.clone(), screen, clock)?;
         let ran = self.within(session, &client, &run, &mut signals).await;
         let path = format!("/v1/runs/{}", run.id);
-        match client.call(Some(&run.token), Method::DELETE, &path, None).await {
-            Ok(_) => {}
+        let ended = client.call(Some(&run.token), Method::DELETE, &path, None);
+        let why = match timeout(GIVE_BACK, ended).await {
+            Ok(Ok(_)) => None,
             // It has ended by itself.
-            Err(CallError::Problem(problem)) if [401, 404].contains(&problem.status) => {}
-            Err(error) => {
-                let failure = Failure::from(error);
-                screen.note(&format!("portcullis: the run ends by itself only: {failure}"));
-            }
+            Ok(Err(CallError::Problem(problem))) if [401, 404].contains(&problem.status) => None,
+            Ok(Err(error)) => Some(Failure::from(error).to_string()),
+            Err(_) => Some("no answer in time".to_owned()),
+        };
+        if let Some(why) = why {
+            let most = run.heartbeat;
+            screen.note(&format!(
+                "portcullis: the run ends by itself, within {most} s, since the server was not told: {why}"
+            ));
         }
         ran
     }
@@ -212,20 +222,33 @@ fn variable(service: &ServiceName) -> String {
     format!("PORTCULLIS_{}", service.as_str().replace('-', "_").to_ascii_uppercase())
 }
 
-/// Says that the run goes on, three times in each interval; returns when it does not.
+/// Says that the run goes on, three times in each interval; returns when it does not. One that is not answered
+/// in time is sent again on another connection: what is lost on the way must not end the run.
 async fn heartbeats(client: &Client, run: &NewRunBody, screen: &Screen) {
     let every = Duration::from_millis(u64::from(run.heartbeat) * 1000 / 3);
     let path = format!("/v1/runs/{}/heartbeat", run.id);
     let token: &Secret = &run.token;
+    let mut is_lost = false;
     loop {
-        tokio::time::sleep(every).await;
-        match client.call(Some(token), Method::POST, &path, None).await {
-            Ok(_) => {}
-            Err(CallError::Problem(problem)) if [401, 404].contains(&problem.status) => return,
-            Err(error) => {
-                let failure = Failure::from(error);
-                screen.note(&format!("portcullis: a heartbeat was not heard: {failure}"));
+        sleep(if is_lost { every / 4 } else { every }).await;
+        let beat = client.call(Some(token), Method::POST, &path, None);
+        let why = match timeout(every / 2, beat).await {
+            Ok(Ok(_)) => {
+                if std::mem::take(&mut is_lost) {
+                    screen.note("portcullis: the server is there again; the run goes on");
+                }
+                continue;
             }
+            Ok(Err(CallError::Problem(problem))) if [401, 404].contains(&problem.status) => return,
+            Ok(Err(error)) => Failure::from(error).to_string(),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        // Once is enough: it may take hours.
+        if !std::mem::replace(&mut is_lost, true) {
+            let most = run.heartbeat;
+            screen.note(&format!(
+                "portcullis: a heartbeat was not heard: {why}; the run, and its access, ends after {most} s without one"
+            ));
         }
     }
 }

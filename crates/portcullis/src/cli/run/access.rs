@@ -9,7 +9,7 @@ use portcullis_api::{
 };
 use portcullis_model::OperationName;
 use reqwest::Method;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{Run, whereabouts};
 use crate::cli::{
@@ -22,6 +22,8 @@ use crate::cli::{
 };
 
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// An answer comes sooner, or is asked for again.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// So long a log stays silent while somebody is waited for.
 const SILENCE: Duration = Duration::from_mins(1);
 /// The longest reason that the server takes.
@@ -105,7 +107,9 @@ async fn wait(
             )));
         }
         tokio::time::sleep(LOOK_EVERY).await;
-        request = session.get(&path).await?.read()?;
+        if let Some(found) = look(session, &path).await? {
+            request = found;
+        }
     }
     let short = short_id::shown(&request.id);
     match request.state.as_str() {
@@ -117,6 +121,15 @@ async fn wait(
             let why = request.why.as_deref().unwrap_or("no reason given");
             Err(Failure::Refused(format!("access request {short} is {state}: {why}")))
         }
+    }
+}
+
+/// The access request as it is now; nothing where the server cannot be reached. That says nothing about the
+/// access request, and whether the run goes on is for its heartbeats.
+async fn look(session: &mut Session<'_>, path: &str) -> Result<Option<AccessRequestBody>, Failure> {
+    match timeout(PATIENCE, session.get(path)).await {
+        Err(_) | Ok(Err(Failure::Unreachable(_))) => Ok(None),
+        Ok(found) => found?.read().map(Some),
     }
 }
 

@@ -170,3 +170,27 @@ fn f16_the_gate_is_verified_by_the_services_host_in_both_versions_and_nothing_fa
     }
     assert_eq!(tools.upstream.take().len(), 2);
 }
+
+#[test]
+fn websockets_over_http2_are_not_offered_and_tools_fall_back_to_http1() {
+    let tools = Tools::open();
+    let connect = Connect::start(&tools.house, "ana", &["shop"], &[]);
+    let (python, path) = script("frames_peer.py");
+    let gate = tools.house.gate_token(&tools.control);
+    let (at, host) = (connect.at("shop").to_string(), "shop.example.com");
+    for (address, authority) in [(at.clone(), at.as_str()), (tools.house.gate.to_string(), host)] {
+        let output = Command::new(&python)
+            .arg(&path)
+            .args(["extended", &address, authority, &gate])
+            .output()
+            .unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(said.contains("offered: no"), "{authority}: {said}");
+        let outcome = said.lines().last().unwrap();
+        let refused = ["reset PROTOCOL_ERROR", "goaway PROTOCOL_ERROR", "status 400", "status 405"];
+        assert!(refused.iter().any(|one| outcome.ends_with(one)), "{authority}: {said}");
+    }
+    assert!(tools.upstream.take().is_empty(), "nothing reached the service");
+    // What speaks HTTP/2 there otherwise opens its WebSocket on a connection of its own: see the test above.
+    assert_eq!(curl(&["--http2-prior-knowledge", &format!("http://{at}/")]), "upstream");
+}
