@@ -70,8 +70,9 @@ impl FromStr for RefusalMark {
         if !is_code {
             return Err(NoMark);
         }
-        let id = parts.find_map(|part| part.strip_prefix("id=\"")?.strip_suffix('"'));
-        let id = id.map(|id| id.parse().map_err(|_| NoMark)).transpose()?;
+        let quoted = |id: &str| id.strip_prefix('"')?.strip_suffix('"')?.parse().ok();
+        let id = parts.find_map(|part| part.strip_prefix("id="));
+        let id = id.map(|id| quoted(id).ok_or(NoMark)).transpose()?;
         Ok(Self { code: code.to_owned(), id })
     }
 }

@@ -238,6 +238,8 @@ when { resource.actions.contains("payments.deleteRefund") };
     let world = World::with(&format!("{POLICIES}{support}")).await;
     let ana = world.sign_in("ana", &["engineering"]).await;
     let oldest = world.ask(&ana, "payments.deleteRefund").await.unwrap().request.id;
+    // Of one moment, ids have no order.
+    world.wait(jiff::SignedDuration::from_millis(1));
     let (people, each) = (22, 28);
     for person in 0..people {
         let ben = world.sign_in(&format!("ben-{person}"), &["engineering"]).await;

@@ -19,7 +19,7 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use portcullis_api::{services::ServiceBody, sign_ins::NewSignInBody};
+use portcullis_api::{grants::GrantBody, services::ServiceBody, sign_ins::NewSignInBody};
 use portcullis_model::{InstanceName, Secret, ServiceName};
 use reqwest::Method;
 use serde_json::json;
@@ -143,6 +143,11 @@ impl<'a> Endpoints<'a> {
         Self { session, all, accepting, accepted, told, heard, open, grants, asking }
     }
 
+    /// It is known that `grant` was given, and said.
+    pub(super) fn holds(&mut self, grant: &GrantBody) {
+        self.grants.holds(grant);
+    }
+
     /// Opens one more, and says where.
     pub(super) async fn open(
         &mut self,
@@ -190,6 +195,7 @@ impl<'a> Endpoints<'a> {
     /// Does what connections wish, one after the other.
     async fn attend(&mut self) -> Infallible {
         loop {
+            self.session.screen.put_again();
             let next = self.grants.until_next(self.session.now()).min(self.asking.until_next());
             tokio::select! {
                 Some((number, stream)) = self.accepted.recv() => self.connect(number, stream),
@@ -199,7 +205,7 @@ impl<'a> Endpoints<'a> {
                     self.asking.go_on(&mut self.session, &mut self.grants, reason).await;
                 }
                 () = tokio::time::sleep(next) => {
-                    self.grants.announce(&mut self.session).await;
+                    self.grants.announce(&mut self.session, self.asking.manner()).await;
                     self.asking.look(&mut self.session, &mut self.grants).await;
                 }
             }

@@ -79,6 +79,8 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) async fn run(self, screen: &Screen, clock: &dyn Clock) -> Result<ExitCode, Failure> {
+        // Among the lines of the command, and of whatever runs the job.
+        let screen = &screen.leading("portcullis: ");
         let url = std::env::var("PORTCULLIS_URL").ok().filter(|url| !url.is_empty());
         let url = url.ok_or_else(|| {
             Failure::WrongUse("set PORTCULLIS_URL to the control server's address".to_owned())
@@ -108,7 +110,7 @@ impl Run {
         if let Some(why) = why {
             let most = run.heartbeat;
             screen.note(&format!(
-                "portcullis: the run ends by itself, within {most} s, since the server was not told: {why}"
+                "the run ends by itself, within {most} s, since the server was not told: {why}"
             ));
         }
         ran
@@ -144,7 +146,7 @@ impl Run {
             ready = self.prepare(session, client, run) => ready?,
             () = &mut beats => return over(),
             signal = signals.next() => {
-                screen.note("portcullis: cancelled before the command began");
+                screen.note("cancelled before the command began");
                 return Ok(command::code_of_signal(signal));
             }
         };
@@ -170,7 +172,7 @@ impl Run {
         client: &Client,
         run: &NewRunBody,
     ) -> Result<(Endpoints<'a>, Command), Failure> {
-        access::get(self, &mut session, client, run).await?;
+        let grants = access::get(self, &mut session, client, run).await?;
         let gate = json!({"audience": "gate"});
         let gate: NewSignInBody = session.post("/v1/sign-ins", Some(gate)).await?.read()?;
         let mut command = self.bare_command()?;
@@ -179,6 +181,7 @@ impl Run {
             .env("PORTCULLIS_TOKEN", run.token.expose())
             .env("PORTCULLIS_GATE_TOKEN", gate.token.expose());
         let mut endpoints = Endpoints::new(session, Asking::new(Manner::Job, None));
+        grants.iter().for_each(|grant| endpoints.holds(grant));
         let terms = Terms { passes_authorization: self.pass_authorization, ..Terms::default() };
         for name in self.services()? {
             let path = format!("/v1/services/{name}");
@@ -235,7 +238,7 @@ async fn heartbeats(client: &Client, run: &NewRunBody, screen: &Screen) {
         let why = match timeout(every / 2, beat).await {
             Ok(Ok(_)) => {
                 if std::mem::take(&mut is_lost) {
-                    screen.note("portcullis: the server is there again; the run goes on");
+                    screen.note("the server is there again; the run goes on");
                 }
                 continue;
             }
@@ -247,7 +250,7 @@ async fn heartbeats(client: &Client, run: &NewRunBody, screen: &Screen) {
         if !std::mem::replace(&mut is_lost, true) {
             let most = run.heartbeat;
             screen.note(&format!(
-                "portcullis: a heartbeat was not heard: {why}; the run, and its access, ends after {most} s without one"
+                "a heartbeat was not heard: {why}; the run, and its access, ends after {most} s without one"
             ));
         }
     }

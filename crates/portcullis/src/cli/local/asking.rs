@@ -64,6 +64,11 @@ impl Asking {
         Self { manner, reason, pending, looked, question: None, answers }
     }
 
+    /// For whom.
+    pub(super) fn manner(&self) -> Manner {
+        self.manner
+    }
+
     /// How long until it is to be looked at.
     pub(super) fn until_next(&self) -> Duration {
         let due = || LOOK_EVERY.saturating_sub(self.looked.elapsed());
@@ -108,7 +113,8 @@ impl Asking {
             self.ask(session, grants, question, reason).await;
         } else if session.screen.is_interactive() && self.question.is_none() {
             self.question = Some(question);
-            put(self.answers.0.clone());
+            session.screen.put("ask for it now? say why, or press return for later:");
+            listen(self.answers.0.clone());
         }
         true
     }
@@ -128,6 +134,7 @@ impl Asking {
         grants: &mut Grants,
         reason: String,
     ) {
+        session.screen.answered();
         let Some(question) = self.question.take() else { return };
         if !reason.is_empty() {
             self.ask(session, grants, question, reason).await;
@@ -218,12 +225,12 @@ async fn follow(
     None
 }
 
-/// Asks on the terminal, while everything else goes on.
-fn put(answers: mpsc::Sender<String>) {
+/// Waits for a line of the terminal, while everything else goes on. Nothing comes of one that has ended.
+fn listen(answers: mpsc::Sender<String>) {
     std::thread::spawn(move || {
-        let screen = Screen::new(false);
-        let answer = screen.question("ask for it now? say why, or press return for later:");
-        let _ = answers.blocking_send(answer.unwrap_or_default());
+        let mut answer = String::new();
+        let _ = std::io::stdin().read_line(&mut answer);
+        let _ = answers.blocking_send(answer.trim().to_owned());
     });
 }
 
@@ -246,7 +253,7 @@ async fn described(
 }
 
 fn say_to_job(screen: &Screen, what: &str, ways: &[WayBody], operation: &str) {
-    screen.note(&format!("portcullis: {what} (403); these would open it:"));
+    screen.note(&format!("{what} (403); these would open it:"));
     for line in way_table::lines(ways) {
         screen.note(&line);
     }

@@ -164,7 +164,9 @@ impl Web {
         let answer = self.patiently(client.request(request)).await;
         let mut answer = answer.map_err(|error| {
             let (place, cause) = (&self.place.authority, innermost(&error));
-            Trouble::Unreachable(format!("cannot reach {place}: {cause}; is the gate there?"))
+            Trouble::Unreachable(format!(
+                "cannot reach {place}: {cause}; is the gate there? --gate URL says where it is"
+            ))
         })?;
         let is_switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
         if let Some(tool) = tool.filter(|_| is_switched) {

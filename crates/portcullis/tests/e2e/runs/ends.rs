@@ -101,12 +101,28 @@ fn a_cancelled_job_tells_its_command_while_control_is_silent() {
 #[test]
 fn a_command_that_crashes_ends_as_it_does_and_gives_back() {
     let yard = yard("1m");
-    let child = begun(&yard, &["shop.DELETE"], "READY; kill -SEGV $$");
-    let (code, _, err) = told(child.wait_with_output().unwrap());
+    let script = "echo $PORTCULLIS_GATE_TOKEN > gate; kill -SEGV $$";
+    let arguments = ["shop.DELETE", "--", "sh", "-c", script];
+    let (code, _, err) = ended(run(&yard, &with_token(&yard.sound("github")), &arguments));
     assert_eq!(code, Some(139), "{err}");
     assert!(!err.contains("cancelled"), "{err}");
     assert_eq!(yard.gate("DELETE", &gate_token(&yard)), 401, "it was given back");
     assert_eq!(ended_grant(&yard)["decision"], "holder_gone");
+}
+
+#[test]
+fn e34_a_job_is_told_once_what_it_has_and_before_it_ends() {
+    let yard = yard("1m");
+    let script = "curl -sS -o /dev/null -X DELETE $PORTCULLIS_SHOP_URL/page; READY; until [ -e go ]; do sleep 0.1; done";
+    let mut child = begun(&yard, &["shop.DELETE", "--for", "50s"], script);
+    let notes = heard(&mut child);
+    let said = until(&notes, "shop.DELETE ends soon");
+    fs::write(folder(&yard).join("go"), "").unwrap();
+    assert_eq!(told(child.wait_with_output().unwrap()).0, Some(0));
+    let said = said + &notes.iter().collect::<String>();
+    assert_eq!(said.matches("granted shop.DELETE").count(), 1, "{said}");
+    assert!(said.lines().all(|line| line.starts_with("portcullis: ")), "{said}");
+    assert!(!said.contains("portcullis extend"), "nobody types in a log: {said}");
 }
 
 /// What a child says on its standard error, as it says it.
