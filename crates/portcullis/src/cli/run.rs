@@ -181,7 +181,9 @@ impl Run {
             .env("PORTCULLIS_TOKEN", run.token.expose())
             .env("PORTCULLIS_GATE_TOKEN", gate.token.expose());
         let mut endpoints = Endpoints::new(session, Asking::new(Manner::Job, None));
-        grants.iter().for_each(|grant| endpoints.holds(grant));
+        for grant in &grants {
+            endpoints.holds(grant);
+        }
         let terms = Terms { passes_authorization: self.pass_authorization, ..Terms::default() };
         for name in self.services()? {
             let path = format!("/v1/services/{name}");

@@ -243,13 +243,11 @@ async fn described(
     let problem = &refused.problem;
     let ways: Vec<_> = problem.ways.iter().cloned().map(WayBody::from).collect();
     let asks = ways.is_empty() || problem.operation.is_none();
-    match if asks { refusal::known(session, code).await } else { None } {
-        Some(known) => (known.operation.clone(), refusal::what(&known), known.ways),
-        None => {
-            let operation = problem.operation.clone().unwrap_or_else(|| code.to_string());
-            (operation, refused.words().to_owned(), ways)
-        }
+    if asks && let Some(known) = refusal::known(session, code).await {
+        return (known.operation.clone(), refusal::what(&known), known.ways);
     }
+    let operation = problem.operation.clone().unwrap_or_else(|| code.to_string());
+    (operation, refused.words().to_owned(), ways)
 }
 
 fn say_to_job(screen: &Screen, what: &str, ways: &[WayBody], operation: &str) {

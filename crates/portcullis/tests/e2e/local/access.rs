@@ -131,7 +131,8 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        let _ = self.child.stdin.as_mut().map(|input| input.write_all(b"\x03"));
+        // What runs on the terminal ends with it.
+        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
