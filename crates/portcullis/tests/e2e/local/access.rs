@@ -110,9 +110,9 @@ impl Terminal {
         let shown = Arc::new(Mutex::new(String::new()));
         let (mut out, more) = (child.stdout.take().unwrap(), Arc::clone(&shown));
         std::thread::spawn(move || {
-            let mut part = [0; 4096];
-            while let Ok(length @ 1..) = out.read(&mut part) {
-                more.lock().unwrap().push_str(&String::from_utf8_lossy(&part[..length]));
+            let mut buffer = [0; 4096];
+            while let Ok(length @ 1..) = out.read(&mut buffer) {
+                more.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..length]));
             }
         });
         Self { child, shown }
