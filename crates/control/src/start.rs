@@ -220,7 +220,7 @@ async fn bring_back(core: &Arc<Core>, recorded: bool) -> Result<()> {
 /// What has an end and opens nothing.
 async fn what_waits(core: &Core) -> Result<()> {
     let mut deadlines = Vec::new();
-    for request in core.store.access_requests(AccessRequests::Pending, u32::MAX).await? {
+    for request in core.store.access_requests(AccessRequests::Pending(None), u32::MAX).await? {
         deadlines.push((request.expires_at, Ending::AccessRequest(request.id)));
     }
     for notice in core.store.notices().await? {

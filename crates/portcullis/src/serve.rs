@@ -92,6 +92,7 @@ pub(crate) fn run(arguments: &ServeArguments) -> Result<ExitCode> {
             return Ok(ExitCode::from(REFUSED));
         }
     };
+    check::log_warnings(&checked);
     let running = Running::start(&arguments.at.config, checked, arguments.cores())?;
     handed::tell("READY=1");
     running.wait();
