@@ -74,7 +74,12 @@ fn a_declared_incident_opens_for_who_has_a_role_and_its_end_cuts_what_it_opened(
     let roles = json!({"do": "assign", "id": "19", "roles": who("ana", "commander")});
     assert_eq!(told.order(&roles)["status"], 202);
     told.incident(&ana, "IRM-19", |it| it["responders"] == json!(["corp:ana"]));
-    grant(&ana.call("POST", "/v1/access-requests", Some(ask)).json());
+    // It is told before it is in force.
+    let asked = told.until(
+        || ana.call("POST", "/v1/access-requests", Some(ask.clone())),
+        |answer| answer.status == 201,
+    );
+    grant(&asked.json());
     let mut wire = stream(&told, &ana);
     assert_eq!(told.order(&json!({"do": "resolve", "id": "19"}))["status"], 202);
     assert!(wire.until_closed().is_some(), "it goes on after its incident");
