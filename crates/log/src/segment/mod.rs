@@ -68,8 +68,21 @@ fn open(log: &Path, segment: u64) -> io::Result<Option<File>> {
     }
 }
 
-fn compress(bundle: &[u8]) -> Vec<u8> {
-    ruzstd::encoding::compress_to_vec(bundle, ruzstd::encoding::CompressionLevel::Fastest)
+/// Packs bundles, one after the other: each in a frame with its checksum.
+struct Packer(zstd::bulk::Compressor<'static>);
+
+impl Packer {
+    const LEVEL: i32 = 1;
+
+    fn new() -> io::Result<Self> {
+        let mut compressor = zstd::bulk::Compressor::new(Self::LEVEL)?;
+        compressor.include_checksum(true)?;
+        Ok(Self(compressor))
+    }
+
+    fn pack(&mut self, bundle: &[u8]) -> io::Result<Vec<u8>> {
+        self.0.compress(bundle)
+    }
 }
 
 fn decompress(frame: &[u8], most: usize) -> io::Result<Vec<u8>> {

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{BUNDLES, ENTRIES, Table, compress, decompress, name};
+use super::{BUNDLES, ENTRIES, Packer, Table, decompress, name};
 use crate::{
     LogError,
     error::SYNC,
@@ -85,10 +85,10 @@ impl Sealer {
         let wrote = |source| LogError::io("write", scratch, source);
         let mut file =
             File::create(scratch).map_err(|source| LogError::io("create", scratch, source))?;
-        let mut table = Table::default();
+        let (mut packer, mut table) = (Packer::new().map_err(wrote)?, Table::default());
         for index in self.next * BUNDLES..(self.next + 1) * BUNDLES {
             let bundle = self.bundle(index)?;
-            let compressed = compress(&bundle);
+            let compressed = packer.pack(&bundle).map_err(wrote)?;
             if decompress(&compressed, bundle.len()).ok().as_ref() != Some(&bundle) {
                 return Err(LogError::damaged(scratch, "a bundle does not unpack as it was"));
             }
