@@ -25,7 +25,7 @@ use self::desk::Desk;
 pub use self::port::{Member, MemberKey, NotTaken, SlackApi};
 pub(crate) use self::{
     callback::{over_http, over_socket},
-    deliver::{begin, run},
+    deliver::{begin, followed_anew, look_at, run},
 };
 use crate::rate::RateLimits;
 

@@ -26,8 +26,6 @@ const STEP: u64 = 4096;
 const WRITE: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
-/// However long a receiver says that it wants to be left alone.
-const LONGEST_REST: Duration = Duration::from_hours(1);
 /// A message that is refused for good is sent so often: whoever changes a receiver has a moment.
 const MOST_REFUSALS: u32 = 3;
 /// However long a sink says that it takes.
@@ -80,12 +78,11 @@ pub(crate) async fn run(core: Arc<Core>, export: Export) {
                 sleep(waits).await;
             }
             Err(trouble) => {
-                let rest = match &trouble {
-                    Trouble::Sink(_, rest) => Duration::try_from(*rest).unwrap_or_default(),
-                    Trouble::Own(_) => Duration::ZERO,
-                };
+                if let Trouble::Sink(_, rest) = &trouble {
+                    export.standing.rests(*rest);
+                }
                 reader.failed(trouble).await;
-                sleep(jittered(&core, pause).max(rest.min(LONGEST_REST))).await;
+                sleep(jittered(&core, pause)).await;
                 pause = longer(pause);
             }
         }
@@ -189,6 +186,10 @@ impl Reader {
         if batch.is_empty() {
             self.came_to(next);
             return Ok(self.write_down(next - self.stored >= STEP).await?);
+        }
+        // It may have said so to whoever sent something again, too.
+        while let Some(rest) = self.export.standing.rest() {
+            sleep(rest).await;
         }
         let delivered = timeout(LONGEST_DELIVERY, self.export.spec.sink.deliver(batch)).await;
         match delivered {

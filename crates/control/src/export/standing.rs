@@ -1,10 +1,17 @@
 //! How a sink is doing, for people and metrics.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 
 use super::{Form, SinkSpec};
+
+/// However long a receiver says that it wants to be left alone.
+const LONGEST_REST: Duration = Duration::from_hours(1);
 
 /// Kept by whoever reads for the sink, read by everybody.
 #[derive(Debug, Default)]
@@ -19,6 +26,8 @@ pub(super) struct State {
     pub(super) delivered_at: Option<Timestamp>,
     pub(super) failing_since: Option<Timestamp>,
     pub(super) trouble: Option<String>,
+    /// It wants to be left alone until then.
+    rests_until: Option<Instant>,
 }
 
 /// How a sink is doing.
@@ -51,9 +60,22 @@ impl Standing {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// It said that it wants to be left alone; an hour at most is believed.
+    pub(crate) fn rests(&self, rest: SignedDuration) {
+        let rest = Duration::try_from(rest).unwrap_or_default().min(LONGEST_REST);
+        self.state().rests_until = Instant::now().checked_add(rest);
+    }
+
+    /// For how long it still wants to be left alone.
+    pub(crate) fn rest(&self) -> Option<Duration> {
+        let rest = self.state().rests_until?.saturating_duration_since(Instant::now());
+        Some(rest).filter(|rest| !rest.is_zero())
+    }
+
     pub(super) fn view(&self, spec: &SinkSpec) -> SinkView {
-        let State { next, behind, delivered, failures, delivered_at, failing_since, trouble } =
-            self.state().clone();
+        let State {
+            next, behind, delivered, failures, delivered_at, failing_since, trouble, ..
+        } = self.state().clone();
         SinkView {
             name: spec.name.clone(),
             place: spec.place.clone(),

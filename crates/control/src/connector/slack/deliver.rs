@@ -4,8 +4,8 @@
 //! is sent, and written down when Slack has taken it. So nothing is a queue: after an hour without
 //! Slack each message is sent once, as things are then, and what is over by then and was never posted
 //! is not; where nobody answered in time, that goes on record. A message may come twice if the process
-//! ends between the two; it never stays behind. What Slack refuses is on record and not set aside: a
-//! message that follows its access request cannot be sent again by itself.
+//! ends between the two; it never stays behind. What Slack refuses for good, or was not there for in time,
+//! is on record and set aside; somebody who sends it again has it follow its access request from then on.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use portcullis_model::{
     AccessRequest, AccessRequestId, AccessRequestState, EventType, NoticeId, PrincipalId,
     PrincipalKind, Secret, TokenHash, TokenKind,
 };
-use portcullis_policy::notice::{NoticeTarget, SlackPlace};
+use portcullis_policy::notice::SlackPlace;
 use portcullis_store::{
     ButtonAct, Change, ChatChange, NoticeChange, Posted, StoredButton, StoredMessage,
 };
@@ -25,7 +25,7 @@ use crate::{
     core::Core,
     feed::{About, Heard, Listener},
     rights::{self, How},
-    usecase::access_requests,
+    usecase::{access_requests, undelivered},
 };
 
 /// What changes together is said together.
@@ -36,28 +36,26 @@ const MOST_DIRECT: usize = 8;
 /// Reviewers who are looked at for whether chat is good for one of them.
 const LOOKED_AT: usize = 64;
 
+/// Our own word for whoever could review and has no account there: others are told.
+const NOBODY: &str = "not_known_in_slack";
+/// What Slack says of a message that stays as it is, or is gone.
+const FIXED: [&str; 3] = ["message_not_found", "cant_update_message", "edit_window_closed"];
+
 type Result<T> = std::result::Result<T, ControlError>;
 
 /// Somebody is to be told in Slack: what has to be posted is written down instead of the notice.
 pub(crate) async fn begin(
     core: &Arc<Core>,
+    slack: &Slack,
     op: &OpContext,
     id: NoticeId,
-    request: &AccessRequest,
-    place: &SlackPlace,
+    (request, named): (&AccessRequest, &SlackPlace),
 ) -> Result<()> {
     let end = Change::Notice(NoticeChange::End(id));
-    let Some(slack) = &core.slack else {
-        let mut event = core.event(op, EventType::NoticeFailed);
-        access_requests::describe(&mut event, request);
-        let target = NoticeTarget::Slack(place.clone());
-        event.detail = Some(format!("{target}: there is no `slack` under `connectors`"));
-        return core.settle_unless_done(vec![end, Change::Record(event)]).await;
-    };
-    let places = match place {
+    let places = match named {
         SlackPlace::Reviewers => reviewers(core, slack, op, request),
         SlackPlace::Channel(_) | SlackPlace::Member(_) | SlackPlace::Person(_) => {
-            vec![place.clone()]
+            vec![named.clone()]
         }
     };
     let message = |place: SlackPlace| StoredMessage {
@@ -67,6 +65,8 @@ pub(crate) async fn begin(
         posted: None,
         shown: None,
         version: 0,
+        to_reviewer: *named == SlackPlace::Reviewers,
+        anyway: false,
     };
     let added = places.into_iter().map(|place| chat(ChatChange::Add(message(place))));
     core.settle_unless_done(added.chain([end]).collect()).await?;
@@ -85,6 +85,16 @@ fn reviewers(
     could.retain(|principal| people::may_have_account(slack, principal));
     could.truncate(MOST_DIRECT);
     could.iter().map(|principal| SlackPlace::Person(Arc::clone(&principal.id.id))).collect()
+}
+
+/// What was set aside is sent again: it follows its access request from now on.
+pub(crate) fn followed_anew(message: StoredMessage) -> Change {
+    chat(ChatChange::Add(StoredMessage { shown: None, anyway: true, ..message }))
+}
+
+/// Something about `request` may have changed.
+pub(crate) fn look_at(slack: &Slack, request: AccessRequestId) {
+    slack.desk.look_at(request, Instant::now());
 }
 
 /// Keeps messages true until aborted.
@@ -218,17 +228,33 @@ impl Bringer {
     ) -> Result<Vec<StoredMessage>> {
         let over = request.state != AccessRequestState::Pending && !request.is_emergency();
         let unanswered = matches!(request.state, AccessRequestState::Expired { .. });
-        let (late, kept): (Vec<_>, Vec<_>) =
-            messages.into_iter().partition(|message| over && message.posted.is_none());
+        let is_late = |message: &StoredMessage| over && message.posted.is_none() && !message.anyway;
+        let (late, kept): (Vec<_>, Vec<_>) = messages.into_iter().partition(is_late);
         for message in late {
-            let failed = unanswered.then(|| {
+            if unanswered {
                 let why = "it did not answer as long as the access request waited";
-                let detail = format!("slack:{}: {why}", message.place);
-                self.noted(request, EventType::NoticeFailed, detail)
-            });
-            self.end(message.id, failed.into_iter().collect()).await?;
+                self.set_aside(request, message, why).await?;
+            } else {
+                self.end(message.id, Vec::new()).await?;
+            }
         }
         Ok(kept)
+    }
+
+    /// Nobody is told by `message` any more: that goes on record, and somebody may send it again.
+    async fn set_aside(
+        &self,
+        request: &AccessRequest,
+        message: StoredMessage,
+        why: &str,
+    ) -> Result<()> {
+        let id = message.id;
+        let detail = format!("slack:{}: {why}", message.place);
+        let event = self.noted(request, EventType::NoticeFailed, detail);
+        let op = OpContext::system("slack", self.core.now());
+        let aside = undelivered::message(&self.core, &op, message, why.to_owned());
+        let ended = vec![chat(ChatChange::End(id)), event];
+        undelivered::if_there_is_room(&self.core, ended, aside).await
     }
 
     /// Principals who could answer it by chat.
@@ -324,7 +350,7 @@ impl Bringer {
         message: &StoredMessage,
         text: &serde_json::Value,
     ) -> std::result::Result<Posted, NotTaken> {
-        let unknown = || NotTaken::Refused("not_known_in_slack".to_owned());
+        let unknown = || NotTaken::Refused(NOBODY.to_owned());
         let channel = match message.place.parse::<SlackPlace>().map_err(|_| unknown())? {
             SlackPlace::Channel(channel) => channel.to_string(),
             SlackPlace::Member(id) => id.to_string(),
@@ -377,11 +403,22 @@ impl Bringer {
         match error {
             NotTaken::Limited(wait) => Err(Later::At(paused.for_so_long(wait))),
             NotTaken::Unavailable(why) => Err(Later::At(self.unreachable(&why))),
-            NotTaken::Refused(_) => {
-                let detail = format!("slack:{}: {error}", message.place);
-                tracing::warn!(place = message.place, %error, "a message is not posted, or not changed");
-                let event = self.noted(&card.request, EventType::NoticeFailed, detail);
-                Ok(self.end(message.id, vec![event]).await?)
+            NotTaken::Refused(ref code) => {
+                let why = error.to_string();
+                tracing::warn!(
+                    place = message.place,
+                    why,
+                    "a message is not posted, or not changed"
+                );
+                if message.to_reviewer && code == NOBODY {
+                    let detail = format!("slack:{}: {why}", message.place);
+                    let event = self.noted(&card.request, EventType::NoticeFailed, detail);
+                    return Ok(self.end(message.id, vec![event]).await?);
+                }
+                // Sent again, one that can be changed no more is posted anew.
+                let posted = message.posted.clone().filter(|_| !FIXED.contains(&code.as_str()));
+                let message = StoredMessage { posted, ..message };
+                Ok(self.set_aside(&card.request, message, &why).await?)
             }
         }
     }
