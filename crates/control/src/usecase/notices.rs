@@ -9,6 +9,8 @@
 
 mod outcome;
 
+pub(crate) use outcome::grants;
+
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},

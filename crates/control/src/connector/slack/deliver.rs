@@ -19,13 +19,19 @@ use portcullis_store::{
 };
 use tokio::time::Instant;
 
-use super::{NotTaken, Slack, card::Card, desk::Pause, people};
+use super::{
+    NotTaken, Slack,
+    aside::{self, chat},
+    card::Card,
+    desk::Pause,
+    people,
+};
 use crate::{
     ControlError, OpContext,
     core::Core,
     feed::{About, Heard, Listener},
     rights::{self, How},
-    usecase::{access_requests, undelivered},
+    usecase::{access_requests, notices},
 };
 
 /// What changes together is said together.
@@ -85,11 +91,6 @@ fn reviewers(
     could.retain(|principal| people::may_have_account(slack, principal));
     could.truncate(MOST_DIRECT);
     could.iter().map(|principal| SlackPlace::Person(Arc::clone(&principal.id.id))).collect()
-}
-
-/// What was set aside is sent again: it follows its access request from now on.
-pub(crate) fn followed_anew(message: StoredMessage) -> Change {
-    chat(ChatChange::Add(StoredMessage { shown: None, anyway: true, ..message }))
 }
 
 /// Something about `request` may have changed.
@@ -195,7 +196,7 @@ impl Bringer {
         }
         let Some(request) = self.core.store.access_request(id).await? else { return Ok(()) };
         // Also while Slack is not there.
-        let messages = self.without_late(&request, messages).await?;
+        let messages = aside::without_late(&self.core, &request, messages).await?;
         if messages.is_empty() {
             return Ok(());
         }
@@ -203,7 +204,7 @@ impl Bringer {
             return Err(Later::At(at));
         }
         self.is_ours().await?;
-        let op = OpContext::system("slack", self.core.now());
+        let op = aside::op(&self.core);
         let by_chat = self.could_press(&op, &request);
         let card = self.card(&op, request).await?;
         let mut later = Ok(());
@@ -219,44 +220,6 @@ impl Bringer {
         later
     }
 
-    /// Those of `messages` that are kept true. What came and went without being posted ends: nobody
-    /// needs to hear of it, and nobody was told in time if nobody answered.
-    async fn without_late(
-        &self,
-        request: &AccessRequest,
-        messages: Vec<StoredMessage>,
-    ) -> Result<Vec<StoredMessage>> {
-        let over = request.state != AccessRequestState::Pending && !request.is_emergency();
-        let unanswered = matches!(request.state, AccessRequestState::Expired { .. });
-        let is_late = |message: &StoredMessage| over && message.posted.is_none() && !message.anyway;
-        let (late, kept): (Vec<_>, Vec<_>) = messages.into_iter().partition(is_late);
-        for message in late {
-            if unanswered {
-                let why = "it did not answer as long as the access request waited";
-                self.set_aside(request, message, why).await?;
-            } else {
-                self.end(message.id, Vec::new()).await?;
-            }
-        }
-        Ok(kept)
-    }
-
-    /// Nobody is told by `message` any more: that goes on record, and somebody may send it again.
-    async fn set_aside(
-        &self,
-        request: &AccessRequest,
-        message: StoredMessage,
-        why: &str,
-    ) -> Result<()> {
-        let id = message.id;
-        let detail = format!("slack:{}: {why}", message.place);
-        let event = self.noted(request, EventType::NoticeFailed, detail);
-        let op = OpContext::system("slack", self.core.now());
-        let aside = undelivered::message(&self.core, &op, message, why.to_owned());
-        let ended = vec![chat(ChatChange::End(id)), event];
-        undelivered::if_there_is_room(&self.core, ended, aside).await
-    }
-
     /// Principals who could answer it by chat.
     fn could_press(&self, op: &OpContext, request: &AccessRequest) -> Vec<PrincipalId> {
         let pending = request.state == AccessRequestState::Pending;
@@ -269,12 +232,7 @@ impl Bringer {
 
     async fn card(&self, op: &OpContext, request: AccessRequest) -> Result<Card> {
         let core = &self.core;
-        let mut grants = Vec::new();
-        if let AccessRequestState::Approved { grants: ids, .. } = &request.state {
-            for id in ids {
-                grants.extend(core.store.grant(*id).await?);
-            }
-        }
+        let grants = notices::grants(core, &request).await?;
         let refusal = match &request.refusal {
             Some(id) => core.store.refusal(&request.requester, id).await?,
             None => None,
@@ -303,7 +261,7 @@ impl Bringer {
         let digest = card.digest(pressable);
         if message.shown.as_ref() == Some(&digest) {
             return if card.is_final() {
-                Ok(self.end(message.id, Vec::new()).await?)
+                Ok(aside::end(&self.core, message.id, Vec::new()).await?)
             } else {
                 Ok(())
             };
@@ -311,6 +269,9 @@ impl Bringer {
         let paused = if message.posted.is_some() { &self.updates } else { &self.posts };
         if let Some(at) = paused.until().or(self.reached.until()) {
             return Err(Later::At(at));
+        }
+        if message.posted.is_none() {
+            self.turn(&message.place)?;
         }
         let buttons = if pressable { self.draw(card, &message).await? } else { Vec::new() };
         let text = card.message(pressable.then_some(buttons.as_slice()));
@@ -325,6 +286,15 @@ impl Bringer {
             Ok(posted) => self.taken(card, message, posted, digest, &buttons).await,
             Err(error) => self.not_taken(card, message, error).await,
         }
+    }
+
+    /// A channel's turn: it is not flooded with what gathered.
+    fn turn(&self, place: &str) -> std::result::Result<(), Later> {
+        let now = self.core.now();
+        self.core.paces.turn(&format!("slack:{place}"), now).map_err(|free| {
+            let rest = Duration::try_from(free.duration_since(now)).unwrap_or_default();
+            Later::At(Instant::now() + rest)
+        })
     }
 
     /// New buttons, written down before anybody can press them.
@@ -384,11 +354,12 @@ impl Bringer {
             StoredMessage { posted: Some(posted), shown: Some(digest), version, ..message };
         let buttons = buttons.iter().map(|(_, carried)| TokenHash::of(carried.expose())).collect();
         let mut changes = vec![chat(ChatChange::Show { message, buttons })];
-        let delivered = || self.noted(&card.request, EventType::NoticeDelivered, place);
+        let delivered =
+            || aside::noted(&self.core, &card.request, EventType::NoticeDelivered, place);
         changes.extend(first.then(delivered));
         self.core.settle_unless_done(changes).await?;
         if card.is_final() {
-            self.end(id, Vec::new()).await?;
+            aside::end(&self.core, id, Vec::new()).await?;
         }
         Ok(())
     }
@@ -411,14 +382,12 @@ impl Bringer {
                     "a message is not posted, or not changed"
                 );
                 if message.to_reviewer && code == NOBODY {
-                    let detail = format!("slack:{}: {why}", message.place);
-                    let event = self.noted(&card.request, EventType::NoticeFailed, detail);
-                    return Ok(self.end(message.id, vec![event]).await?);
+                    return Ok(aside::given_up(&self.core, &card.request, message, &why).await?);
                 }
                 // Sent again, one that can be changed no more is posted anew.
                 let posted = message.posted.clone().filter(|_| !FIXED.contains(&code.as_str()));
                 let message = StoredMessage { posted, ..message };
-                Ok(self.set_aside(&card.request, message, &why).await?)
+                Ok(aside::set_aside(&self.core, &card.request, message, &why).await?)
             }
         }
     }
@@ -453,19 +422,6 @@ impl Bringer {
             Err(error) => Err(Later::At(self.unreachable(&error.to_string()))),
         }
     }
-
-    fn noted(&self, request: &AccessRequest, kind: EventType, detail: String) -> Change {
-        let op = OpContext::system("slack", self.core.now());
-        let mut event = self.core.event(&op, kind);
-        access_requests::describe(&mut event, request);
-        event.detail = Some(detail);
-        Change::Record(event)
-    }
-
-    async fn end(&self, id: NoticeId, mut also: Vec<Change>) -> Result<()> {
-        also.push(chat(ChatChange::End(id)));
-        self.core.settle_unless_done(also).await
-    }
 }
 
 /// Whether the message's readers could press something: whose alone it is, or one of them.
@@ -474,8 +430,4 @@ fn is_pressable(message: &StoredMessage, by_chat: &[PrincipalId]) -> bool {
         Ok(SlackPlace::Person(id)) => by_chat.iter().any(|could| could.id == id),
         _ => !by_chat.is_empty(),
     }
-}
-
-fn chat(change: ChatChange) -> Change {
-    Change::Chat(Box::new(change))
 }

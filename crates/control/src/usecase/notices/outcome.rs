@@ -25,7 +25,7 @@ pub(super) fn of(target: &str) -> Option<(u8, NoticeTarget)> {
 }
 
 /// The grants that came of it.
-pub(super) async fn grants(core: &Core, request: &AccessRequest) -> Result<Vec<Grant>> {
+pub(crate) async fn grants(core: &Core, request: &AccessRequest) -> Result<Vec<Grant>> {
     let mut grants = Vec::new();
     if let AccessRequestState::Approved { grants: ids, .. } = &request.state {
         for id in ids {
