@@ -20,9 +20,12 @@ import socket
 import ssl
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 LOCK = threading.Lock()
+# When posts came in the last second: `lately` says how many.
+LATELY = []
 STATE = {"answer": 200, "rest": None, "close": True, "drop": False}
 SYSLOG = re.compile(
     r"<(\d{1,3})>1 (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z) ([!-~]{1,255}) ([!-~]{1,48}) (-|[!-~]{1,128}) "
@@ -77,7 +80,10 @@ class Posts(BaseHTTPRequestHandler):
             verified = True
         except (WebhookVerificationError, KeyError) as error:
             verified = str(error)
-        answer = STATE["answer"]
+        answer, now = STATE["answer"], time.monotonic()
+        with LOCK:
+            LATELY[:] = [at for at in LATELY if now - at < 1] + [now]
+            lately = len(LATELY)
         # What is not taken is told apart: it comes again.
         tell(
             verified=verified,
@@ -87,6 +93,7 @@ class Posts(BaseHTTPRequestHandler):
             path=self.path,
             body=json.loads(body),
             cloud=cloud_event(headers, body),
+            lately=lately,
         )
         self.send_response(answer)
         if STATE["rest"]:
