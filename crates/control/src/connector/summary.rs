@@ -57,10 +57,16 @@ impl Summary {
             facts.insert(0, ("About", first));
             facts.extend(outcome(request, grants));
         }
-        let waits =
-            request.state == AccessRequestState::Pending || request.waits_for_review_afterwards();
+        let pending = request.state == AccessRequestState::Pending;
         let link = format!("{base_url}/requests/{}", request.id);
-        Self { title, subject, facts, link, thread: request.id.to_string(), waits }
+        Self {
+            title,
+            subject,
+            facts,
+            link,
+            thread: request.id.to_string(),
+            waits: pending || request.waits_for_review_afterwards(),
+        }
     }
 }
 

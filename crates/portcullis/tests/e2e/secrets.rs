@@ -210,7 +210,7 @@ fn nothing_begins_with_a_secret_that_is_empty_or_that_two_systems_share() {
     const SOUND: &str = "whsec_c2l4IGFuZCB0aGlydHkgYnl0ZXMgb2Ygbm90aGluZw==";
     let slack = |more: &str| {
         format!(
-            "slack: {{workspace: T1, people: {{provider: corp, email: verified}}, channel: \"#a\", {more}}}"
+            "slack: {{workspace: T024BE7LD, people: {{provider: corp, email: verified}}, channel: \"#a\", {more}}}"
         )
     };
     let empty = "is empty; write the secret into it";

@@ -34,6 +34,45 @@ fn id(request: &Value) -> String {
     request["id"].as_str().unwrap().to_owned()
 }
 
+fn review(office: &Office, lea: &str, request: &Value, body: Value) -> Value {
+    let path = format!("/v1/access-requests/{}/reviews", id(request));
+    let done = office.payments.house.api("POST", &path, Some(lea), Some(body));
+    assert!(done.status < 300, "{}", done.text());
+    done.json()
+}
+
+/// Sixteen people ask, some are answered, and the process crashes in between: what is open now, and what is over.
+fn meanwhile(office: &mut Office, lea: &str) -> (Vec<Value>, Vec<Value>) {
+    let (mut open, mut over) = (Vec::new(), Vec::new());
+    for n in 0..16 {
+        let token = office.token(&Person::new(&format!("eng-{n}"), &["engineering"]));
+        let asked = office.ask(&token, "while Slack is away");
+        match n % 4 {
+            // Still waits; is granted, and open; is granted and given back; is declined.
+            0 => open.push(asked),
+            1 => {
+                review(office, lea, &asked, json!({"decision": "approve"}));
+                open.push(asked);
+            }
+            2 => {
+                let done = review(office, lea, &asked, json!({"decision": "approve"}));
+                let path = format!("/v1/grants/{}/give-back", done["grants"][0].as_str().unwrap());
+                assert!(office.payments.house.api("POST", &path, Some(&token), None).status < 300);
+                over.push(asked);
+            }
+            _ => {
+                review(office, lea, &asked, json!({"decision": "decline", "note": "not now"}));
+                over.push(asked);
+            }
+        }
+        if n == 8 {
+            office.payments.house.kill();
+            office.payments.house.restart();
+        }
+    }
+    (open, over)
+}
+
 #[test]
 fn an_hour_without_slack_loses_nothing_that_is_open_and_floods_nobody() {
     let mut office = Office::furnished(Mode::Http, BY_CHAT, "email: verified", |plan| {
@@ -43,40 +82,8 @@ fn an_hour_without_slack_loses_nothing_that_is_open_and_floods_nobody() {
     let seen = office.ask(&office.token(&ben()), "seen before it went");
     let message = office.in_channel(&seen);
     office.slack.order(json!({"do": "down", "down": true}));
-    let review = |office: &Office, request: &Value, body: Value| {
-        let path = format!("/v1/access-requests/{}/reviews", id(request));
-        let done = office.payments.house.api("POST", &path, Some(&lea), Some(body));
-        assert!(done.status < 300, "{}", done.text());
-        done.json()
-    };
-    let (mut open, mut over) = (Vec::new(), Vec::new());
-    for n in 0..16 {
-        let token = office.token(&Person::new(&format!("eng-{n}"), &["engineering"]));
-        let asked = office.ask(&token, "while Slack is away");
-        match n % 4 {
-            // Still waits; is granted, and open; is granted and given back; is declined.
-            0 => open.push(asked),
-            1 => {
-                review(&office, &asked, json!({"decision": "approve"}));
-                open.push(asked);
-            }
-            2 => {
-                let done = review(&office, &asked, json!({"decision": "approve"}));
-                let path = format!("/v1/grants/{}/give-back", done["grants"][0].as_str().unwrap());
-                assert!(office.payments.house.api("POST", &path, Some(&token), None).status < 300);
-                over.push(asked);
-            }
-            _ => {
-                review(&office, &asked, json!({"decision": "decline", "note": "not now"}));
-                over.push(asked);
-            }
-        }
-        if n == 8 {
-            office.payments.house.kill();
-            office.payments.house.restart();
-        }
-    }
-    review(&office, &seen, json!({"decision": "approve"}));
+    let (open, over) = meanwhile(&mut office, &lea);
+    review(&office, &lea, &seen, json!({"decision": "approve"}));
     office.payments.house.set_clock("+5m");
     office.slack.order(json!({"do": "down", "down": false}));
     // What was there before says how things are now, in one change.
