@@ -11,11 +11,15 @@ use std::{
 };
 
 use async_trait::async_trait;
+use jiff::SignedDuration;
 use portcullis_model::IncidentId;
 use portcullis_store::Store;
 use serde_json::Value;
 
-use super::{Connector, NotesTo, wire::text};
+use super::{
+    Connector, NotesTo,
+    wire::{Trouble, text},
+};
 use crate::{
     export::{Outgoing, Sink},
     ports::NotDelivered,
@@ -56,9 +60,18 @@ impl Notes {
                 tracing::warn!(system = spec.door, incident = id, "it is gone there; no note");
                 Ok(())
             }
-            Err(trouble) => Err(again(trouble.to_string())),
+            Err(trouble) => Err(untaken(&trouble)),
         }
     }
+}
+
+/// A system that wants to be left alone is, by notes as by questions.
+fn untaken(trouble: &Trouble) -> NotDelivered {
+    let rest = match trouble {
+        Trouble::Limited(rest) => SignedDuration::try_from(*rest).ok(),
+        Trouble::Silent(_) | Trouble::Refused(_) | Trouble::Own(_) => None,
+    };
+    NotDelivered { rest, ..NotDelivered::yet(trouble.to_string()) }
 }
 
 #[async_trait]
@@ -124,4 +137,19 @@ fn written(id: &str, entries: &[&Outgoing], base_url: &str) -> String {
     }
     let _infallible = write!(note, "Evidence: {base_url}/v1/evidence/{id}");
     note
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_system_that_wants_to_be_left_alone_gets_no_note_before() {
+        let limited = untaken(&Trouble::Limited(Duration::from_secs(90)));
+        assert_eq!((limited.again, limited.rest), (true, Some(SignedDuration::from_secs(90))));
+        let silent = untaken(&Trouble::Silent("it does not answer".to_owned()));
+        assert_eq!((silent.again, silent.rest), (true, None));
+    }
 }
