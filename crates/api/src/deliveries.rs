@@ -6,7 +6,7 @@ use axum::{
     http::StatusCode,
 };
 use jiff::Timestamp;
-use portcullis_control::{AllAgain, SentAgain, Undelivered};
+use portcullis_control::{AllAgain, Onward, SentAgain, Undelivered};
 use portcullis_model::DeliveryId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -90,7 +90,7 @@ pub struct RedeliverAllBody {
     /// Those of this receiver only; of all if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receiver: Option<String>,
-    /// Those behind this one only: the `next` of the call before.
+    /// The `next` of the call before; the beginning if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
 }
@@ -136,7 +136,7 @@ impl From<AllAgain> for RedeliveredAllBody {
             underway: again.underway,
             not_taken: not_taken.collect(),
             left: again.left,
-            next: again.next.map(|id| id.to_string()),
+            next: again.next.map(|Onward { after, last }| format!("{after}-{last}")),
         }
     }
 }
@@ -184,8 +184,12 @@ pub(crate) async fn redeliver_all(
     State(api): State<Shared>,
     Body(body): Body<RedeliverAllBody>,
 ) -> Answer<Json<RedeliveredAllBody>> {
-    let after = body.after.map(|id| named(&id, "the message")).transpose()?;
-    let again = api.control.redeliver_all(&op, body.receiver.as_deref(), after).await?;
+    let onward = |text: String| -> Answer<Onward> {
+        let (after, last) = text.split_once('-').unwrap_or_default();
+        Ok(Onward { after: named(after, "the message")?, last: named(last, "the message")? })
+    };
+    let from = body.after.map(onward).transpose()?;
+    let again = api.control.redeliver_all(&op, body.receiver.as_deref(), from).await?;
     Ok(Json(again.into()))
 }
 

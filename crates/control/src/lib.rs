@@ -54,6 +54,6 @@ pub use usecase::{
     record::{Export, Following},
     undelivered::{
         Undelivered,
-        again::{AllAgain, NotTakenAgain, SentAgain},
+        again::{AllAgain, NotTakenAgain, Onward, SentAgain},
     },
 };

@@ -12,7 +12,7 @@ use crate::{
         decisions::{self, Taken},
         undelivered::{
             self, Undelivered,
-            again::{self, AllAgain, SentAgain},
+            again::{self, AllAgain, Onward, SentAgain},
         },
     },
 };
@@ -33,15 +33,15 @@ impl Control {
         again::one(&self.core, op, id).await
     }
 
-    /// Sends all again that are on the list behind `after`, or those of one `receiver`, oldest first: as many
-    /// as can be in a while. Takes `administer`.
+    /// Sends all again, or those of one `receiver`, oldest first: as many as can be in a while, from where the
+    /// call before came to. Takes `administer`.
     pub async fn redeliver_all(
         &self,
         op: &OpContext,
         receiver: Option<&str>,
-        after: Option<DeliveryId>,
+        from: Option<Onward>,
     ) -> Result<AllAgain> {
-        again::all(&self.core, op, receiver, after).await
+        again::all(&self.core, op, receiver, from).await
     }
 
     /// Takes one from the list; takes `administer`.

@@ -4,7 +4,7 @@
 //! everybody else a message a second. What a receiver refuses for good holds no other message up; whoever does
 //! not answer is not asked for the rest.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use portcullis_model::{AccessRequestId, DeliveryId, EventType, NoticeId};
 use portcullis_policy::notice::NoticeTarget;
@@ -63,8 +63,17 @@ pub struct AllAgain {
     pub not_taken: Vec<NotTakenAgain>,
     /// So many were not sent: their receiver did not take the one before.
     pub left: u32,
-    /// Behind which one to go on; nothing if all were looked at.
-    pub next: Option<DeliveryId>,
+    /// Where to go on; nothing if all were looked at.
+    pub next: Option<Onward>,
+}
+
+/// Where sending all again goes on: among what was set aside when it began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Onward {
+    /// Behind this one.
+    pub after: DeliveryId,
+    /// Up to this one.
+    pub last: DeliveryId,
 }
 
 /// Why one did not arrive.
@@ -75,6 +84,20 @@ enum Untaken {
     Rests(Duration),
     /// This one cannot be sent, or we cannot.
     Own(ControlError),
+}
+
+impl Untaken {
+    /// Why this one was not taken, and whether its receiver is left alone for that; else it is an error of ours.
+    fn of_one(self) -> Result<(String, bool)> {
+        match self {
+            Self::Receiver(NotDelivered { why, again, .. }) => Ok((why, again)),
+            Self::Rests(rest) => {
+                Ok((format!("it wants to be left alone for {} s", rest.as_secs()), true))
+            }
+            Self::Own(ControlError::Conflict(why)) => Ok((why, false)),
+            Self::Own(error) => Err(error),
+        }
+    }
 }
 
 impl<E: Into<ControlError>> From<E> for Untaken {
@@ -102,60 +125,52 @@ pub(crate) async fn one(core: &Arc<Core>, op: &OpContext, id: DeliveryId) -> Res
     }
 }
 
-/// Sends all again that were set aside behind `after`, or those of one `receiver`, oldest first: as many as can
-/// be in a while.
+/// Sends all again that were set aside, or those of one `receiver`, oldest first: as many as can be in a while, from
+/// where the call before came to.
 pub(crate) async fn all(
     core: &Arc<Core>,
     op: &OpContext,
     receiver: Option<&str>,
-    after: Option<DeliveryId>,
+    from: Option<Onward>,
 ) -> Result<AllAgain> {
     may_change(core, op)?;
     let mut waiting = core.store.undelivered(LISTED).await?;
     waiting.retain(|one| receiver.is_none_or(|only| one.receiver == only));
+    waiting.retain(|one| from.is_none_or(|from| one.id > from.after && one.id <= from.last));
     waiting.sort_by_key(|one| one.id);
-    waiting.retain(|one| after.is_none_or(|after| one.id > after));
-    let until = Instant::now() + ALL_TAKE;
     let mut came = AllAgain::default();
-    // Who is not asked any more in this call, and why.
-    let mut stopped: BTreeMap<String, String> = BTreeMap::new();
-    let more = waiting.len() > AT_ONCE;
-    for (count, one) in waiting.into_iter().take(AT_ONCE).enumerate() {
-        if count > 0 && Instant::now() >= until {
+    // What is set aside anew meanwhile is not sent in circles.
+    let Some(last) = waiting.last().map(|one| one.id) else { return Ok(came) };
+    let until = Instant::now() + ALL_TAKE;
+    // Who is not asked any more in this call.
+    let mut stopped: BTreeSet<String> = BTreeSet::new();
+    for (count, one) in waiting.into_iter().enumerate() {
+        let (id, receiver) = (one.id, one.receiver.clone());
+        if count == AT_ONCE || count > 0 && Instant::now() >= until {
             return Ok(came);
         }
-        let (id, receiver) = (one.id, one.receiver.clone());
-        came.next = Some(id);
-        if stopped.contains_key(&receiver) {
+        if stopped.contains(&receiver) {
             came.left += 1;
-            continue;
+        } else {
+            match again(core, op, one, until).await {
+                Ok(SentAgain::Arrived) => came.arrived += 1,
+                Ok(SentAgain::Underway) => came.underway += 1,
+                // Its turn comes in the next call.
+                Err(Untaken::Rests(rest)) if count > 0 && rest <= ALL_TAKE => return Ok(came),
+                // Somebody else was faster.
+                Err(Untaken::Own(ControlError::NotFound(_))) => {}
+                Err(untaken) => {
+                    let (why, stops) = untaken.of_one()?;
+                    came.not_taken.push(NotTakenAgain { id, receiver: receiver.clone(), why });
+                    if stops {
+                        stopped.insert(receiver);
+                    }
+                }
+            }
         }
-        let (why, stops) = match again(core, op, one, until).await {
-            Ok(SentAgain::Arrived) => {
-                came.arrived += 1;
-                continue;
-            }
-            Ok(SentAgain::Underway) => {
-                came.underway += 1;
-                continue;
-            }
-            // Somebody else was faster.
-            Err(Untaken::Own(ControlError::NotFound(_))) => continue,
-            Err(Untaken::Receiver(NotDelivered { why, again, .. })) => (why, again),
-            Err(Untaken::Rests(rest)) => {
-                (format!("it wants to be left alone for {} s", rest.as_secs()), true)
-            }
-            Err(Untaken::Own(ControlError::Conflict(why))) => (why, false),
-            Err(Untaken::Own(error)) => return Err(error),
-        };
-        if stops {
-            stopped.insert(receiver.clone(), why.clone());
-        }
-        came.not_taken.push(NotTakenAgain { id, receiver, why });
+        came.next = Some(Onward { after: id, last });
     }
-    if !more {
-        came.next = None;
-    }
+    came.next = None;
     Ok(came)
 }
 
@@ -188,7 +203,7 @@ async fn again(
                 notable: false,
                 json: json.clone(),
             };
-            pass_on(core, &found.receiver, message).await?
+            pass_on(core, &found.receiver, message, until).await?
         }
     };
     match sent {
@@ -307,6 +322,7 @@ async fn pass_on(
     core: &Arc<Core>,
     receiver: &str,
     message: Outgoing,
+    until: Instant,
 ) -> std::result::Result<std::result::Result<(), NotDelivered>, Untaken> {
     let name = receiver.strip_prefix(Form::LIFECYCLE).map(str::trim_start);
     let export = name.and_then(|name| core.exports.named(Form::Standard, name));
@@ -315,8 +331,11 @@ async fn pass_on(
             "`{receiver}` is not in the configuration any more; drop it"
         ))
     })?;
-    if let Some(rest) = standing.rest() {
-        return Err(Untaken::Rests(rest));
+    while let Some(rest) = standing.rest() {
+        if Instant::now() + rest > until {
+            return Err(Untaken::Rests(rest));
+        }
+        sleep(rest).await;
     }
     let sent = spec.sink.deliver(&[message]).await;
     if let Err(NotDelivered { rest: Some(rest), .. }) = &sent {
