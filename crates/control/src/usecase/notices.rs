@@ -195,14 +195,7 @@ async fn tell(core: &Arc<Core>, id: NoticeId) -> Result<()> {
     match told {
         Ok(()) => {
             core.paces.told(&receiver);
-            if target.stands() {
-                return stands(core, &op, notice, &request, receiver).await;
-            }
-            if target.tells_outcome() {
-                let stage = outcome::stage(&request, &grants);
-                return outcome::told(core, &op, notice, &request, (stage, target)).await;
-            }
-            arrived(core, &op, id, &request, receiver).await
+            arrived(core, &op, notice, (&request, &grants), target).await
         }
         Err(NotDelivered { why, again, rest }) => {
             let next = core.paces.failed(&receiver, rest, op.now());
@@ -315,15 +308,23 @@ async fn take_back(core: &Arc<Core>, notice: StoredNotice, target: &str) -> Resu
     Ok(())
 }
 
+/// It is at `target`: that is all, or the beginning.
 async fn arrived(
     core: &Arc<Core>,
     op: &OpContext,
-    id: NoticeId,
-    request: &AccessRequest,
-    receiver: String,
+    notice: StoredNotice,
+    (request, grants): (&AccessRequest, &[Grant]),
+    target: NoticeTarget,
 ) -> Result<()> {
-    let told = delivered(core, op, request, receiver);
-    core.settle_unless_done(vec![Change::Notice(NoticeChange::End(id)), told]).await
+    if target.tells_outcome() {
+        let stage = outcome::stage(request, grants);
+        return outcome::told(core, op, notice, request, (stage, target)).await;
+    }
+    if target.stands() {
+        return stands(core, op, notice, request, target.in_short()).await;
+    }
+    let told = delivered(core, op, request, target.in_short());
+    core.settle_unless_done(vec![Change::Notice(NoticeChange::End(notice.id)), told]).await
 }
 
 fn delivered(core: &Core, op: &OpContext, request: &AccessRequest, detail: String) -> Change {

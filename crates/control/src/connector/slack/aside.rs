@@ -28,7 +28,8 @@ pub(super) async fn without_late(
     let grants = notices::grants(core, request).await?;
     let is_open = grants.iter().any(|grant| grant.state == GrantState::InForce);
     let is_late = |message: &StoredMessage| {
-        message.posted.is_none() && !message.anyway && !(is_open && !message.to_reviewer)
+        let is_wanted = message.anyway || is_open && !message.to_reviewer;
+        message.posted.is_none() && !is_wanted
     };
     let (late, kept): (Vec<_>, Vec<_>) = messages.into_iter().partition(is_late);
     for message in late {
