@@ -65,6 +65,8 @@ pub struct FeedQuery {
     /// Only this grant.
     #[param(value_type = Option<String>)]
     pub grant: Option<GrantId>,
+    /// Go on after this position of the record; for who has no `Last-Event-ID` yet.
+    pub after: Option<u64>,
 }
 
 /// What changed.
@@ -121,7 +123,7 @@ pub(crate) async fn events(
     Search(wanted): Search<FeedQuery>,
     headers: HeaderMap,
 ) -> Answer<Sse<impl Stream<Item = Result<Event, Infallible>>>> {
-    let after = last_event_id(&headers)?;
+    let after = last_event_id(&headers)?.or(wanted.after);
     let credential = credential(&api, &headers)?;
     // INVARIANT: it listens before it looks at what was missed.
     let listener = api.control.listen();

@@ -356,6 +356,11 @@ impl Control {
         Listener::new(&self.core)
     }
 
+    /// Up to where the record says what control did: what is read after this is at least as new.
+    pub async fn newest(&self) -> Result<Option<u64>> {
+        Ok(self.core.store.last_logged().await?)
+    }
+
     /// Asks for access. An automatic way is granted before this returns.
     pub async fn ask(&self, op: &OpContext, ask: Ask) -> Result<AccessRequestView> {
         ask::ask(&self.core, op, ask, None).await

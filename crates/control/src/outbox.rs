@@ -163,7 +163,10 @@ impl Outbox {
             }
             match self.drain().await {
                 Ok(()) => moved(),
-                Err(error) => tracing::error!(%error, "events wait for the log"),
+                Err(error) => {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::error!(error, "events wait for the log");
+                }
             }
         }
     }

@@ -107,6 +107,8 @@ pub(crate) struct Frame {
     pub(crate) said: Option<String>,
     /// This page with its query, to come back to.
     pub(crate) here: String,
+    /// Everything on it is at least as new as this position of the record: what changed since is told by the feed.
+    pub(crate) newest: Option<u64>,
 }
 
 impl Frame {
@@ -123,6 +125,7 @@ impl Frame {
             now,
             said: None,
             here: "/".to_owned(),
+            newest: None,
         }
     }
 

@@ -54,6 +54,7 @@ impl Visitor {
             now: self.op.now(),
             said: self.said.clone(),
             here: self.here.clone(),
+            newest: api.control.newest().await?,
         })
     }
 

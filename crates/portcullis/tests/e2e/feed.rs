@@ -282,3 +282,27 @@ fn a_stream_tells_of_what_was_asked_for_and_of_nothing_that_one_may_not_see() {
         assert!([400, 422].contains(&status), "{wrong}: {status}");
     }
 }
+
+/// What changes between the moment that a page shows and the one in which it begins to listen is told as well.
+#[test]
+fn a_page_listens_from_what_it_shows() {
+    let payments = Payments::open();
+    let (ben, lea) = (payments.enter(&ben()), payments.enter(&lea()));
+    let now = Stream::open(&payments, &lea, None).block().id.unwrap();
+    let request = ben.ask(&ben.refund(7), json!({})).json();
+    let head = format!("Authorization: Bearer {}\r\n", lea.control);
+    let mut late = Stream::of(payments.house.control, &format!("?after={now}"), &head);
+    assert_eq!(late.find(|told| told.kind == "access-request").json()["id"], request["id"]);
+
+    let desk = Desk::open();
+    let mut browser = desk.browser();
+    let page = browser.open(&format!("http://{}/requests", desk.house.control));
+    assert_eq!(page.status, 200, "{}", page.text());
+    let text = page.text();
+    let (_, after) = text.split_once("/v1/events?after=").unwrap();
+    let after: String = after.chars().take_while(char::is_ascii_digit).collect();
+    let cookie = browser.cookie("127.0.0.1", CONTROL).unwrap().to_owned();
+    let headers = format!("Cookie: {CONTROL}={cookie}\r\nSec-Fetch-Site: same-origin\r\n");
+    let first = Stream::of(desk.house.control, &format!("?after={after}"), &headers).block();
+    assert!(first.id >= after.parse().ok(), "{first:?}");
+}

@@ -8,7 +8,7 @@ use std::{
 };
 
 use sqlx::{
-    SqlSafeStr, SqlitePool,
+    Connection as _, SqlSafeStr, SqlitePool,
     migrate::{Migration, MigrationType, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -78,6 +78,12 @@ pub(crate) async fn pool(
         .acquire_timeout(PATIENCE)
         .idle_timeout(None)
         .max_lifetime(None)
+        // SQLite ends a transaction by itself where the disk is full or fails; the library still believes in it then,
+        // and refuses every other one.
+        .before_acquire(|connection, _| {
+            let is_free = !connection.is_in_transaction();
+            Box::pin(async move { Ok(is_free) })
+        })
         .connect_with(options)
         .await
 }
@@ -109,4 +115,29 @@ fn cannot_open(
     source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> StoreError {
     StoreError::Open { path: path.display().to_string(), source: source.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn k10_it_writes_again_after_the_disk_was_full_in_the_middle_of_a_transaction() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = SqliteConnectOptions::new()
+            .filename(folder.path().join("store"))
+            .create_if_missing(true);
+        let writer = pool(1, options).await.unwrap();
+        sqlx::query("CREATE TABLE kept (bytes BLOB)").execute(&writer).await.unwrap();
+        sqlx::query("PRAGMA max_page_count = 8").execute(&writer).await.unwrap();
+        let add = "INSERT INTO kept VALUES (randomblob(100000))";
+        let mut tx = writer.begin_with("BEGIN IMMEDIATE").await.unwrap();
+        let full = sqlx::query(add).execute(&mut *tx).await.unwrap_err();
+        assert_eq!(full.as_database_error().unwrap().code().unwrap(), "13", "{full}");
+        drop(tx);
+        let mut tx = writer.begin_with("BEGIN IMMEDIATE").await.unwrap();
+        sqlx::query("PRAGMA max_page_count = 4294967294").execute(&mut *tx).await.unwrap();
+        sqlx::query(add).execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+    }
 }

@@ -183,6 +183,8 @@ fn a_press_before_it_is_written_down_where_the_message_is_counts() {
 #[test]
 fn a_press_that_meets_a_crash_counts_once_when_slack_brings_it_again() {
     let (mut office, asked, message, ben) = waiting(Mode::Socket);
+    // It is written down where the message is: what is posted twice has other buttons.
+    office.payments.event("notice_delivered", |event| event["detail"] == "slack:#payments");
     office.slack.begin(json!({
         "do": "press", "by": "lea", "channel": message["channel"], "ts": message["ts"],
         "action": "approve", "envelope": "through-a-crash",
