@@ -48,9 +48,30 @@ const LOOK: SignedDuration = SignedDuration::from_hours(1);
 
 /// What was told and is not over with that, by what it is about.
 #[derive(Debug, Default)]
-pub(crate) struct Told(Mutex<HashMap<AccessRequestId, BTreeSet<NoticeId>>>);
+pub(crate) struct Told {
+    told: Mutex<HashMap<AccessRequestId, BTreeSet<NoticeId>>>,
+    /// What is being told, and whether it has to be looked at again after that.
+    underway: Mutex<HashMap<NoticeId, bool>>,
+}
 
 impl Told {
+    /// Whether nobody is at it; else whoever is looks again.
+    fn begin(&self, id: NoticeId) -> bool {
+        let mut underway = self.underway.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(again) = underway.get_mut(&id) {
+            *again = true;
+            return false;
+        }
+        underway.insert(id, false);
+        true
+    }
+
+    /// Whether it has to be looked at again.
+    fn end(&self, id: NoticeId) -> bool {
+        let mut underway = self.underway.lock().unwrap_or_else(PoisonError::into_inner);
+        underway.remove(&id).unwrap_or_default()
+    }
+
     fn stands(&self, about: AccessRequestId, id: NoticeId) {
         self.told().entry(about).or_default().insert(id);
     }
@@ -73,7 +94,7 @@ impl Told {
     }
 
     fn told(&self) -> MutexGuard<'_, HashMap<AccessRequestId, BTreeSet<NoticeId>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -144,10 +165,18 @@ fn add(
 pub(crate) fn due(core: &Arc<Core>, id: NoticeId) {
     let core = Arc::clone(core);
     tokio::spawn(async move {
-        let Ok(_turn) = core.telling.acquire().await else { return };
-        if let Err(error) = tell(&core, id).await {
+        // One at a time: what changed meanwhile would be told twice.
+        if !core.told.begin(id) {
+            return;
+        }
+        if let Ok(_turn) = core.telling.acquire().await
+            && let Err(error) = tell(&core, id).await
+        {
             tracing::error!(notice = %id, %error, "somebody could not be told, and is later");
             core.deadlines.add([(core.now() + RETRY, Ending::Notice(id))]);
+        }
+        if core.told.end(id) {
+            core.deadlines.add([(core.now(), Ending::Notice(id))]);
         }
     });
 }

@@ -140,7 +140,8 @@ fn without_a_signing_secret_there_is_no_door() {
 #[test]
 fn what_strangers_send_fills_no_record_and_keeps_nothing_genuine_out() {
     let (mut office, asked, message, ben) = waiting(Mode::Http);
-    for n in 0..90 {
+    let begun = std::time::Instant::now();
+    for n in 0..150 {
         let spoilt = match n % 3 {
             0 => json!({"unsigned": true}),
             1 => json!({"secret": "of somebody else"}),
@@ -151,7 +152,8 @@ fn what_strangers_send_fills_no_record_and_keeps_nothing_genuine_out() {
     }
     let refused = |event: &&Value| event["type"] == "control_refused";
     let before = office.payments.record(|_| true).iter().filter(refused).count();
-    assert!((1..=70).contains(&before), "60 a minute: {before}");
+    let most = 61 + usize::try_from(begun.elapsed().as_secs()).unwrap();
+    assert!((1..=most).contains(&before), "60 and one a second more: {before}");
     assert_eq!(office.get(&ben, &asked)["state"], "pending");
     // What Slack vouches for counts apart: it is on record, however much strangers sent.
     office.press("lea", &message, "approve", json!({"value": "pc_button_none"}));
@@ -171,7 +173,11 @@ fn a_press_before_it_is_written_down_where_the_message_is_counts() {
         let asked = office.ask(&ben, "pressed at once");
         let message = office.in_channel(&asked);
         office.slack.until("eager", |_| true);
-        office.becomes(&message, "Access is granted: payments");
+        // Where it was the direct message, the channel's may be posted as granted.
+        let granted = "Access is granted: payments";
+        if message["blocks"][0]["text"]["text"] != granted {
+            office.becomes(&message, granted);
+        }
         let now = office.get(&ben, &asked);
         assert_eq!(
             (&now["state"], now["reviews"].as_array().unwrap().len()),
