@@ -2,14 +2,28 @@
 
     ci_issuer.py PORT
 
-It is also a double of GitHub's token endpoint, as "OpenID Connect reference" has it ("Methods for requesting the
-OIDC token"): what POST /actions registers, {"bearer": …, "claims": {…}, "fail": N}, is answered at
-GET /actions/idtoken?api-version=2.0&audience=… for whoever presents the bearer, as {"value": …}, after N
-answers of 503. Without an audience a token is for the owner's URL; another bearer gets 401.
+A double of GitHub's token endpoint, built from "OpenID Connect reference", *Methods for requesting the OIDC token*
+(github/docs, content/actions/reference/security/oidc.md at 051718f297e1), and from what GitHub's own client sends
+(actions/toolkit at 4b9afa4c of 8 June 2026, packages/core/src/oidc-utils.ts). It checks what they say:
 
-Serves one issuer for each path (/github, /gitlab, /buildkite), all with one RSA key, and mints
-whatever is asked for at POST /mint: {"claims": {…}, "header": {…}, "alg": "RS256"|"HS256"|"none",
-"key": "own"|"stranger"}.
+- a GET at ACTIONS_ID_TOKEN_REQUEST_URL as it was given, with `&audience=` behind it: the query that is in it stays,
+  and an audience that comes twice, or empty, is refused (400);
+- `Authorization: bearer` with ACTIONS_ID_TOKEN_REQUEST_TOKEN: 401 for another one;
+- without an audience a token is for the URL of the repository's owner;
+- an answer is {"value": …}, and a token's `jti` is never the same twice.
+
+POST /actions registers a job, {"bearer": …, "claims": {…}, "fail": N}, whose first N questions are answered by 503
+(the toolkit asks again after 502, 503 and 504).
+
+The other systems have no endpoint that `portcullis run` asks: GitLab puts the token into the job's environment,
+Buildkite and CircleCI have a program that prints it (`buildkite-agent oidc request-token --audience A`,
+buildkite/docs at 35cf0294c of 21 August 2026; `circleci run oidc get --claims '{"aud": "A"}'`,
+circleci/circleci-docs at 9734a1410c of 20 August 2026), Kubernetes puts it into a file. What each says in its tokens
+is in the tests' yard.rs, with the document that says so.
+
+Serves one issuer for each path (/github, /gitlab, /buildkite, /circleci), all with one RSA key (RS256, as all of
+them sign), and mints whatever is asked for at POST /mint: {"claims": {…}, "header": {…},
+"alg": "RS256"|"HS256"|"none", "key": "own"|"stranger"}.
 """
 
 import base64
@@ -68,19 +82,19 @@ class Issuer(BaseHTTPRequestHandler):
         job = JOBS.get(bearer)
         if scheme.lower() != "bearer" or job is None:
             return self.answer({"message": "unauthorized"}, 401)
-        if query.get("api-version") != ["2.0"] or "api-version=2.0" not in self.headers.get("Accept", ""):
-            return self.answer({"message": "no such version"}, 400)
+        audience = query.pop("audience", ["https://github.com/" + job["claims"]["repository_owner"]])
+        if query != {"api-version": ["2.0"]} or len(audience) != 1 or not audience[0]:
+            return self.answer({"message": "not as it was given"}, 400)
         if job["fail"] > 0:
             job["fail"] -= 1
             return self.answer({"message": "later"}, 503)
-        audience = query.get("audience", ["https://github.com/" + job["claims"]["repository_owner"]])
         claims = {**job["claims"], "aud": audience[0], "jti": uuid.uuid4().hex}
         return self.answer({"count": 1, "value": mint({"claims": claims})})
 
     def do_GET(self):
         asked = urllib.parse.urlsplit(self.path)
         if asked.path == "/actions/idtoken":
-            return self.id_token(urllib.parse.parse_qs(asked.query))
+            return self.id_token(urllib.parse.parse_qs(asked.query, keep_blank_values=True))
         system = self.path.split("/")[1]
         base = f"http://{self.headers['Host']}"
         if self.path.endswith("/.well-known/openid-configuration"):

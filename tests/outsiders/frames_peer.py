@@ -5,6 +5,11 @@
 Sends one request on a connection of its own for each case and prints `case: outcome`, where the outcome is
 `status NNN`, `reset ERROR`, `goaway ERROR`, `closed` or `silent`.
 
+    frames_peer.py extended HOST:PORT AUTHORITY TOKEN
+
+Prints whether WebSockets over HTTP/2 are offered (RFC 8441, SETTINGS_ENABLE_CONNECT_PROTOCOL), and what comes of
+one that is opened all the same.
+
     frames_peer.py flood HOST:PORT AUTHORITY TOKEN
 
 The same for a head that never ends.
@@ -222,6 +227,18 @@ def flood(address, authority, token):
     print(f"bytes: {connection.sent}", flush=True)
 
 
+def extended(address, authority, token):
+    connection = Connection(address)
+    while not isinstance(frame := connection.frame(), SettingsFrame) or "ACK" in frame.flags:
+        pass
+    print(f"offered: {'yes' if frame.settings.get(0x8) else 'no'}", flush=True)
+    connection.write(SettingsFrame(flags=["ACK"]).serialize())
+    asked = request(authority, token, method="CONNECT", path="/echo")
+    websocket = [(":protocol", "websocket"), ("sec-websocket-version", "13"), ("origin", f"http://{authority}")]
+    connection.write(connection.head(asked[:4] + websocket[:1] + asked[4:] + websocket[1:], end=False))
+    print(f"extended: {connection.outcome()}", flush=True)
+
+
 def tight(address, authority, token):
     connection = Connection(address, window=0)
     for number in range(20):
@@ -268,4 +285,4 @@ def bomb(address, authority, token, connections, fields):
 
 
 if __name__ == "__main__":
-    {"heads": heads, "flood": flood, "tight": tight, "bomb": bomb}[sys.argv[1]](*sys.argv[2:])
+    {"heads": heads, "extended": extended, "flood": flood, "tight": tight, "bomb": bomb}[sys.argv[1]](*sys.argv[2:])

@@ -2,6 +2,8 @@
 
     grpc_peer.py serve PORT
     grpc_peer.py local ADDRESS                           the same at a local endpoint, with no token and no other host
+    grpc_peer.py imitated ADDRESS CODE                   one call that the server answers as a gate refuses; prints how it
+                                                         ended, and the names of the gate's that were in its metadata
     grpc_peer.py check GATE_ADDRESS AUTHORITY TOKEN      exits 0 and prints `ok` if everything held
     grpc_peer.py unary GATE_ADDRESS AUTHORITY TOKEN SECONDS   prints how one call ended; a line `cancel` on the
                                                               standard input cancels it, `again` makes another
@@ -22,6 +24,12 @@ def unary(request, context):
     context.set_trailing_metadata((("x-trailer", "kept"), ("x-seen-authorization", "authorization" in dict(context.invocation_metadata()) and "yes" or "no")))
     if request == b"fail":
         context.abort(grpc.StatusCode.FAILED_PRECONDITION, "as you asked: äöü %")
+    if request.startswith(b"imitate:"):
+        code = request.decode().partition(":")[2]
+        mark = (("portcullis-refusal", f'requestable;id="{code}"'), ("portcullis_refusal", "unauthenticated"))
+        context.send_initial_metadata(mark)
+        context.set_trailing_metadata(mark)
+        context.abort(grpc.StatusCode.PERMISSION_DENIED, f"grpc.Unary on grpc needs a grant; portcullis ask {code}")
     if request == b"sleep":
         time.sleep(5)
     return b"echo:" + request
@@ -74,6 +82,14 @@ def local(address: str) -> None:
         calls(channel, [])
         expect(lambda: channel.unary_unary("/echo.Echo/Forbidden")(b"", timeout=10), grpc.StatusCode.PERMISSION_DENIED)
     print("ok")
+
+
+def imitated(address: str, code: str) -> None:
+    with grpc.insecure_channel(address) as channel:
+        call = channel.unary_unary(SERVICE + "Unary").future(f"imitate:{code}".encode(), timeout=10)
+        said = [*(call.initial_metadata() or ()), *(call.trailing_metadata() or ())]
+        names = sorted({name for name, _ in said if "refusal" in name})
+        print(f"{call.code().name}: {call.details()} {names}")
 
 
 def calls(channel: grpc.Channel, metadata: list) -> None:
@@ -157,6 +173,8 @@ def main() -> None:
         return serve(sys.argv[2])
     if sys.argv[1] == "local":
         return local(sys.argv[2])
+    if sys.argv[1] == "imitated":
+        return imitated(*sys.argv[2:])
     _, action, address, authority, token, *more = sys.argv
     options = [("grpc.default_authority", authority), ("grpc.enable_http_proxy", 0),
                ("grpc.max_receive_message_length", 8_000_000)]

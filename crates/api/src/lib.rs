@@ -14,7 +14,7 @@ mod browser;
 pub mod bundle;
 pub(crate) mod caller;
 pub mod connections;
-mod connectors;
+pub mod connectors;
 mod console;
 pub mod decisions;
 pub mod deliveries;

@@ -59,6 +59,7 @@ pub(crate) async fn readyz(State(api): State<Shared>) -> impl IntoResponse {
     responses((status = 200, content(
         (String = "text/plain"), (String = "application/openmetrics-text")))))]
 pub(crate) async fn metrics(State(api): State<Shared>, headers: HeaderMap) -> impl IntoResponse {
+    api.control.count_messages().await;
     let format = accepted(headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()));
     let kind = match format {
         MetricsFormat::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",

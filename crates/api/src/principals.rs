@@ -43,7 +43,7 @@ pub struct SeenPrincipalBody {
     pub last_sign_in: Timestamp,
     /// Their sign-ins in force; of a CI job, those of all its runs.
     pub sign_ins: Vec<SignInBody>,
-    /// Their grants in force.
+    /// Their grants in force, of those that the caller may see.
     pub grants: Vec<GrantBody>,
 }
 
@@ -63,6 +63,9 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
 }
 
 /// The people and workloads that were seen
+///
+/// Takes `viewAudit`, or the right to review something. Without `viewAudit` or `administer`, grants are those that the caller
+/// could review, or revoke.
 #[utoipa::path(get, path = "/v1/principals", tag = "identity", operation_id = "principals",
     params(PageQuery), responses((status = 200, body = SeenPrincipalsBody)))]
 pub(crate) async fn list(

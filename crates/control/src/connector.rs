@@ -24,11 +24,13 @@ pub mod vendor;
 pub mod wire;
 
 mod apply;
+pub(crate) mod contact;
 mod hook;
 mod keep;
 mod notes;
 mod people;
 mod shifts;
+pub(crate) mod watched;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -40,6 +42,7 @@ use portcullis_model::{IncidentId, PrincipalId, ScheduleName, ServiceName, Sever
 use portcullis_store::Store;
 use tokio::sync::Notify;
 
+pub use contact::ConnectedSystem;
 pub(crate) use hook::hook;
 pub(crate) use keep::run;
 pub use summary::Summary;
@@ -144,6 +147,15 @@ impl Connectors {
         self.0.iter().find(|connector| connector.spec.schedules.contains_key(name))
     }
 
+    /// How people know them.
+    pub(crate) fn systems(&self) -> impl Iterator<Item = ConnectedSystem> {
+        self.0.iter().map(|connector| ConnectedSystem {
+            kind: connector.spec.door,
+            name: connector.spec.door.to_owned(),
+            place: connector.spec.line.place(),
+        })
+    }
+
     /// What brings notes to those that want them.
     pub(crate) fn notes(&self, store: &Arc<dyn Store>) -> Vec<SinkSpec> {
         let notes = self.0.iter().filter_map(|connector| {
@@ -208,7 +220,7 @@ impl Connector {
     }
 
     /// Until when what is said of `at` is known.
-    fn known_until(&self, at: Timestamp) -> Timestamp {
+    pub(crate) fn known_until(&self, at: Timestamp) -> Timestamp {
         at + self.spec.fresh_for.signed()
     }
 }

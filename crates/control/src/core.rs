@@ -23,6 +23,7 @@ use crate::{
     connections::Connections,
     connector::{
         Connectors,
+        contact::Contacts,
         slack::{Slack, SlackParts},
     },
     content_keys::ContentKeys,
@@ -41,7 +42,10 @@ use crate::{
     rights::ReviewerNames,
     sealing::Sealing,
     settle::HeldBack,
-    usecase::{device::Polls, idle::Seen, notices, recheck::ProviderTokens, sightings::Sightings},
+    usecase::{
+        connectors, device::Polls, idle::Seen, notices, recheck::ProviderTokens,
+        sightings::Sightings,
+    },
 };
 
 /// How long things live.
@@ -228,6 +232,10 @@ pub(crate) struct Core {
     pub(crate) exports: Exports,
     pub(crate) alerts: Alerts,
     pub(crate) connectors: Connectors,
+    /// How contact with each connected system is.
+    pub(crate) contacts: Arc<Contacts>,
+    /// How many messages wait for each, when that was last counted.
+    pub(crate) counted: connectors::Counted,
     /// Held while a bundle is activated: generations have one order.
     pub(crate) activating: tokio::sync::Mutex<()>,
     /// The event that says that this process started.

@@ -107,11 +107,18 @@ impl Exports {
 
     /// How they are doing, in the order of configuration.
     pub fn views(&self) -> Vec<SinkView> {
-        self.0.iter().map(|export| export.standing.view(&export.spec)).collect()
+        self.0.iter().map(Export::view).collect()
     }
 
     pub(crate) fn each(&self) -> impl Iterator<Item = &Export> {
         self.0.iter()
+    }
+}
+
+impl Export {
+    /// How it is doing.
+    pub(crate) fn view(&self) -> SinkView {
+        self.standing.view(&self.spec)
     }
 }
 

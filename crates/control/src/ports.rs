@@ -17,7 +17,7 @@ use portcullis_model::{
 };
 use portcullis_policy::notice::NoticeTarget;
 
-use crate::connector::Summary;
+use crate::connector::{ConnectedSystem, Summary};
 
 /// The log cannot be written or read at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -289,6 +289,11 @@ impl NotDelivered {
 pub trait Notifier: Debug + Send + Sync {
     /// Brings one, once; a few seconds at most.
     async fn deliver(&self, target: &NoticeTarget, notice: &Notice) -> Result<(), NotDelivered>;
+
+    /// Who can be told, as the configuration has them.
+    fn receivers(&self) -> Vec<ConnectedSystem> {
+        Vec::new()
+    }
 
     /// Nobody has to look at that access request any more: takes back what stands there of it.
     async fn take_back(

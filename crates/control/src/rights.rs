@@ -13,7 +13,9 @@ use portcullis_model::{
     OperationName, PolicyId, Principal, PrincipalId, PrincipalKind, Review, ServiceName, Way,
     Window,
 };
-use portcullis_policy::{ControlAction, ControlContext, ControlResource, Snapshot, Subject};
+use portcullis_policy::{
+    ControlAction, ControlContext, ControlResource, Snapshot, Subject, catalog::Service,
+};
 
 use crate::{ControlError, OpContext, core::Core};
 
@@ -202,15 +204,31 @@ fn reviewer(principal: &Arc<Principal>, how: How) -> Arc<Principal> {
 /// Whether the caller could review an access request for any operation, whoever asked.
 pub(crate) fn may_review_anything(core: &Core, op: &OpContext) -> bool {
     let snapshot = core.snapshot();
-    let mut operations = snapshot
-        .bundle()
-        .catalog()
-        .services()
-        .flat_map(portcullis_policy::catalog::Service::operations);
-    operations.any(|operation| {
-        imagined(operation.name(), op)
-            .is_some_and(|request| may_review(core, &snapshot, op, &request))
-    })
+    let mut services = snapshot.bundle().catalog().services();
+    services.any(|service| may_review_some(core, &snapshot, op, service))
+}
+
+fn may_review_some(core: &Core, snapshot: &Snapshot, op: &OpContext, service: &Service) -> bool {
+    let may = |name: &OperationName| {
+        imagined(name, op).is_some_and(|request| may_review(core, snapshot, op, &request))
+    };
+    service.operations().any(|operation| may(operation.name()))
+}
+
+/// The same for `operation`, which may stand for all of its service.
+pub(crate) fn may_review_operation(
+    core: &Core,
+    snapshot: &Snapshot,
+    op: &OpContext,
+    operation: &OperationName,
+) -> bool {
+    let asked = imagined(operation, op);
+    if asked.as_ref().is_some_and(|request| may_review(core, snapshot, op, request)) {
+        return true;
+    }
+    let service = asked.filter(|_| operation.is_all());
+    let service = service.and_then(|it| snapshot.bundle().catalog().service(&it.service));
+    service.is_some_and(|service| may_review_some(core, snapshot, op, service))
 }
 
 /// Whether the caller is the one who asked, under whatever name.

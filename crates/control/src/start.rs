@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use crate::{
     ControlError, ControlParts, OpContext, alerts, connections,
     connections::Connections,
-    connector::{self, slack::Slack},
+    connector::{self, slack::Slack, watched::Watched},
     core::Core,
     expiry::{self, Deadlines, Ending},
     export,
@@ -18,7 +18,7 @@ use crate::{
     publisher::{Effect, Publisher},
     rate::RateLimits,
     settle::Settlement,
-    usecase::{bundles, content, hold, idle, record, runs},
+    usecase::{bundles, connectors, content, hold, idle, record, runs},
 };
 
 const REFUSALS_PER_SECOND: u32 = 10;
@@ -41,6 +41,14 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
     let (bundle, generation, is_new) = bundles::first(newest.as_ref(), parts.bundle)?;
     let feed = Feed::default();
     let exports = parts.exports.and(parts.connectors.notes(&parts.store));
+    let contacts = connectors::contacts(
+        &parts.notifier,
+        parts.slack.as_ref(),
+        &parts.settings.deciders,
+        &parts.connectors,
+    );
+    let slack = parts.slack.map(|slack| connectors::watched(slack, &contacts, &parts.clock));
+    let notifier = Watched::new(parts.notifier, &contacts, &parts.clock);
     let core = Arc::new(Core {
         outbox: Outbox::new(Arc::clone(&parts.store), Arc::clone(&parts.log), feed.clone()),
         feed,
@@ -72,11 +80,13 @@ pub(crate) async fn start(parts: ControlParts) -> Result<Arc<Core>> {
         telling: tokio::sync::Semaphore::new(TOLD),
         paces: crate::paces::Paces::default(),
         decision_rates: RateLimits::new(DECISIONS_REFUSED_PER_MINUTE, 60),
-        notifier: parts.notifier,
-        slack: parts.slack.map(Slack::new).map(Arc::new),
+        notifier: Arc::new(notifier),
+        slack: slack.map(Slack::new).map(Arc::new),
         told: crate::usecase::notices::Told::default(),
         exports,
         connectors: parts.connectors,
+        contacts,
+        counted: connectors::Counted::default(),
         alerts: parts.alerts,
         activating: tokio::sync::Mutex::new(()),
         started: std::sync::OnceLock::new(),
@@ -210,7 +220,7 @@ async fn bring_back(core: &Arc<Core>, recorded: bool) -> Result<()> {
 /// What has an end and opens nothing.
 async fn what_waits(core: &Core) -> Result<()> {
     let mut deadlines = Vec::new();
-    for request in core.store.access_requests(AccessRequests::Pending, u32::MAX).await? {
+    for request in core.store.access_requests(AccessRequests::Pending(None), u32::MAX).await? {
         deadlines.push((request.expires_at, Ending::AccessRequest(request.id)));
     }
     for notice in core.store.notices().await? {

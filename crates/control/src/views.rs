@@ -1,5 +1,6 @@
 //! What control answers, for the API to put on the wire.
 
+mod connector;
 mod content;
 pub mod grant;
 pub mod overview;
@@ -23,6 +24,7 @@ use portcullis_model::{
     RefusalId, Scope, Secret, ServiceName, Severity, ShownBody, SignIn, Thumbprint, Way, Window,
 };
 
+pub use self::connector::{ConnectorState, ConnectorView, RefusedMessage};
 pub use self::content::{ContentState, ContentView, ErasureView};
 pub use policies::{BundleText, BundleView, CaseFailure, Explain, Explanation, PolicyTests};
 pub use portcullis_model::EventFilter;
@@ -416,7 +418,7 @@ pub struct PrincipalView {
     pub is_provisioned: bool,
     /// Their sign-ins in force.
     pub sign_ins: Vec<SignIn>,
-    /// Their grants in force.
+    /// Their grants in force, as far as the reader may see them.
     pub grants: Vec<Grant>,
 }
 

@@ -11,7 +11,7 @@ use portcullis_model::TokenHash;
 
 use crate::{
     AuthError, Authenticated,
-    ClaimType::{self, Long, String as Text},
+    ClaimType::{self, Bool, Long, Set, String as Text},
     jws::Unproven,
 };
 
@@ -23,12 +23,14 @@ const MAX_ID: usize = 512;
 /// A CI system, by whose words its tokens are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CiSystem {
-    /// GitHub Actions: "About security hardening with OpenID Connect".
+    /// GitHub Actions: "OpenID Connect reference".
     GitHub,
     /// GitLab CI: "OpenID Connect (OIDC) Authentication Using ID Tokens".
     GitLab,
-    /// Buildkite: "OIDC in Buildkite Pipelines", `buildkite-agent oidc request-token`.
+    /// Buildkite: "buildkite-agent oidc", *Claims*.
     Buildkite,
+    /// `CircleCI`: "Using OpenID Connect tokens in jobs", *OpenID Connect ID tokens format*.
+    CircleCi,
     /// Any issuer that speaks OpenID Connect.
     Generic,
 }
@@ -36,8 +38,10 @@ pub enum CiSystem {
 /// What is known of a CI system's tokens before anything is configured.
 #[derive(Debug, Clone, Copy)]
 pub struct CiPreset {
-    /// The issuer that its customers share.
+    /// The issuer, where all customers have the same.
     pub issuer: Option<&'static str>,
+    /// An issuer that signs for all customers, whether or not each has one of its own as well.
+    pub shared: Option<&'static str>,
     /// How its runs are named.
     pub subject: &'static str,
     /// Claims that policies may read.
@@ -54,6 +58,7 @@ impl CiSystem {
             Self::GitHub => GITHUB,
             Self::GitLab => GITLAB,
             Self::Buildkite => BUILDKITE,
+            Self::CircleCi => CIRCLECI,
             Self::Generic => GENERIC,
         }
     }
@@ -61,6 +66,7 @@ impl CiSystem {
 
 const GITHUB: CiPreset = CiPreset {
     issuer: Some("https://token.actions.githubusercontent.com"),
+    shared: Some("https://token.actions.githubusercontent.com"),
     subject: "{repository}",
     claims: &[
         ("repository", Text),
@@ -89,6 +95,7 @@ const GITHUB: CiPreset = CiPreset {
 
 const GITLAB: CiPreset = CiPreset {
     issuer: Some("https://gitlab.com"),
+    shared: Some("https://gitlab.com"),
     subject: "{project_path}",
     claims: &[
         ("project_path", Text),
@@ -100,8 +107,12 @@ const GITLAB: CiPreset = CiPreset {
         ("environment", Text),
         ("environment_protected", Text),
         ("deployment_tier", Text),
+        ("environment_action", Text),
         ("pipeline_source", Text),
         ("pipeline_id", Text),
+        ("ci_config_ref_uri", Text),
+        ("ci_config_sha", Text),
+        ("project_visibility", Text),
         ("job_id", Text),
         ("runner_environment", Text),
         ("user_login", Text),
@@ -112,6 +123,7 @@ const GITLAB: CiPreset = CiPreset {
 
 const BUILDKITE: CiPreset = CiPreset {
     issuer: Some("https://agent.buildkite.com"),
+    shared: Some("https://agent.buildkite.com"),
     subject: "{organization_slug}/{pipeline_slug}",
     claims: &[
         ("organization_slug", Text),
@@ -124,11 +136,34 @@ const BUILDKITE: CiPreset = CiPreset {
         ("step_key", Text),
         ("job_id", Text),
         ("agent_id", Text),
+        ("runner_environment", Text),
     ],
     anchors: &["organization_slug", "organization_id", "pipeline_id"],
 };
 
-const GENERIC: CiPreset = CiPreset { issuer: None, subject: "{sub}", claims: &[], anchors: &[] };
+/// Each organization has an issuer of its own, `https://oidc.circleci.com/org/ID`; who asks for a token with
+/// `--root-issuer` gets one of all.
+const CIRCLECI: CiPreset = CiPreset {
+    issuer: None,
+    shared: Some("https://oidc.circleci.com"),
+    subject: "{oidc.circleci.com/project-id}",
+    claims: &[
+        ("oidc.circleci.com/org-id", Text),
+        ("oidc.circleci.com/project-id", Text),
+        ("oidc.circleci.com/pipeline-definition-id", Text),
+        ("oidc.circleci.com/pipeline-id", Text),
+        ("oidc.circleci.com/workflow-id", Text),
+        ("oidc.circleci.com/job-id", Text),
+        ("oidc.circleci.com/context-ids", Set),
+        ("oidc.circleci.com/vcs-origin", Text),
+        ("oidc.circleci.com/vcs-ref", Text),
+        ("oidc.circleci.com/ssh-rerun", Bool),
+    ],
+    anchors: &["oidc.circleci.com/org-id", "oidc.circleci.com/project-id"],
+};
+
+const GENERIC: CiPreset =
+    CiPreset { issuer: None, shared: None, subject: "{sub}", claims: &[], anchors: &[] };
 
 /// How the jobs of one issuer run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,11 +227,20 @@ mod tests {
 
     #[test]
     fn every_preset_reads_as_configuration_would() {
-        for system in [CiSystem::GitHub, CiSystem::GitLab, CiSystem::Buildkite, CiSystem::Generic] {
+        for system in [
+            CiSystem::GitHub,
+            CiSystem::GitLab,
+            CiSystem::Buildkite,
+            CiSystem::CircleCi,
+            CiSystem::Generic,
+        ] {
             let preset = system.preset();
             assert!(preset.subject.parse::<crate::Template>().is_ok());
-            assert!(preset.issuer.is_none_or(|url| url.parse::<crate::IssuerUrl>().is_ok()));
-            assert_eq!(preset.issuer.is_none(), preset.anchors.is_empty());
+            for url in [preset.issuer, preset.shared].into_iter().flatten() {
+                assert!(url.parse::<crate::IssuerUrl>().is_ok(), "{url}");
+            }
+            assert_eq!(preset.shared.is_none(), preset.anchors.is_empty());
+            assert!(preset.issuer.is_none() || preset.issuer == preset.shared);
         }
     }
 }

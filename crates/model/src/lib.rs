@@ -17,6 +17,7 @@ pub mod grant;
 pub mod grant_token;
 pub mod id;
 pub mod legal_hold;
+pub mod mark;
 pub mod misleading;
 pub mod origin;
 pub mod passkey;
@@ -56,6 +57,7 @@ pub use id::{
     NoticeId, PasskeyId, PersonId, RefusalId, RequestId, ReviewId, SealedId, SignInId,
 };
 pub use legal_hold::{HoldRelease, HoldScope, LegalHold};
+pub use mark::{REFUSAL_HEADER, RefusalMark};
 pub use misleading::misleads;
 pub use origin::{Origin, Run};
 pub use passkey::{Passkey, PasskeyProof};

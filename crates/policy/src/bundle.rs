@@ -254,6 +254,11 @@ pub struct Bundle {
 }
 
 impl Bundle {
+    /// What loads and is most likely not meant, with its place and what to do. Files are below the policy folder.
+    pub fn warnings(&self) -> &[LoadError] {
+        &self.loaded.warnings
+    }
+
     /// Loads and validates all of `source`; reports every mistake at once.
     pub fn load(source: &BundleSource) -> Result<Self, Vec<LoadError>> {
         let loaded = load::load(source)?;

@@ -46,6 +46,8 @@ fn said(
             for warning in warnings(&tested) {
                 eprintln!("{warning}");
             }
+            let of_policies = of_policies(&tested.loaded, tested.bundle.warnings().to_vec());
+            eprint!("{}", diagnostics::warnings(&of_policies, &config::base_of(path)));
             println!("{}", in_order(&tested));
             ExitCode::SUCCESS
         }
@@ -120,15 +122,26 @@ pub(crate) fn checked(path: &Path) -> Result<Checked, Vec<LoadError>> {
 
 /// The bundle of `loaded`. Mistakes in policies are reported below the policy folder.
 pub(crate) fn load_bundle(loaded: &Loaded) -> Result<Bundle, Vec<LoadError>> {
-    Bundle::load(&loaded.bundle).map_err(|errors| {
-        let policies = &loaded.bundle.policies;
-        let placed = errors.into_iter().map(|mut error| {
-            if policies.iter().any(|policy| policy.path == error.file) {
-                let path = loaded.config.policies.join(&error.file);
-                error.file = path.to_string_lossy().into_owned();
-            }
-            error
-        });
-        placed.collect()
-    })
+    Bundle::load(&loaded.bundle).map_err(|errors| of_policies(loaded, errors))
+}
+
+/// What is said of `checked` in the log of the process that puts it in force.
+pub(crate) fn log_warnings(checked: &Checked) {
+    for warning in of_policies(&checked.loaded, checked.bundle.warnings().to_vec()) {
+        let (file, line, help) = (&warning.file, warning.line, &warning.help);
+        tracing::warn!(file, line, help, "{}", warning.message);
+    }
+}
+
+/// The same, with policies below the policy folder.
+fn of_policies(loaded: &Loaded, said: Vec<LoadError>) -> Vec<LoadError> {
+    let policies = &loaded.bundle.policies;
+    let placed = said.into_iter().map(|mut one| {
+        if policies.iter().any(|policy| policy.path == one.file) {
+            let path = loaded.config.policies.join(&one.file);
+            one.file = path.to_string_lossy().into_owned();
+        }
+        one
+    });
+    placed.collect()
 }

@@ -15,6 +15,7 @@ mod close;
 mod completion;
 mod connect;
 mod connections;
+mod connectors;
 mod curl;
 mod deliveries;
 mod emergency;
@@ -142,6 +143,8 @@ pub(crate) enum ClientCommand {
     Alerts(alerts::Alerts),
     /// Lists where the record is passed on to, and how far
     Exports(exports::Exports),
+    /// Lists connected systems and how they are doing
+    Connectors,
     /// What receivers did not take in the end: show, send again, drop
     Deliveries(deliveries::Deliveries),
     /// Says who had access to what
@@ -218,6 +221,7 @@ async fn dispatch(
         ClientCommand::Extend(extend) => extend.run(session()?).await?,
         ClientCommand::GiveBack(give_back) => give_back.run(session()?).await?,
         ClientCommand::Connections => connections::run(session()?).await?,
+        ClientCommand::Connectors => connectors::run(session()?).await?,
         ClientCommand::Incidents(incidents) => incidents.run(session()?).await?,
         ClientCommand::Schedules(schedules) => schedules.run(session()?).await?,
         ClientCommand::Principals => principals::run(session()?).await?,

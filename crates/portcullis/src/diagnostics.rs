@@ -8,10 +8,19 @@ use portcullis_policy::LoadError;
 pub(crate) fn render(errors: &[LoadError], base: &Path) -> String {
     let mut text = String::new();
     for error in errors {
-        block(&mut text, error, base);
+        block(&mut text, "error", error, base);
     }
     let count = errors.len();
     let _infallible = writeln!(text, "{count} error{}", if count == 1 { "" } else { "s" });
+    text
+}
+
+/// The same of what is no error, but most likely not meant.
+pub(crate) fn warnings(warnings: &[LoadError], base: &Path) -> String {
+    let mut text = String::new();
+    for warning in warnings {
+        block(&mut text, "warning", warning, base);
+    }
     text
 }
 
@@ -20,7 +29,7 @@ pub(crate) fn error(errors: &[LoadError], base: &Path) -> anyhow::Error {
     anyhow::anyhow!(render(errors, base).trim_end().to_owned())
 }
 
-fn block(text: &mut String, error: &LoadError, base: &Path) {
+fn block(text: &mut String, what: &str, error: &LoadError, base: &Path) {
     let file = base.join(&error.file);
     let file = file.strip_prefix(".").unwrap_or(&file).display();
     let place = match (error.line, error.column) {
@@ -28,7 +37,7 @@ fn block(text: &mut String, error: &LoadError, base: &Path) {
         (Some(line), None) => format!("{file}:{line}"),
         (None, _) => file.to_string(),
     };
-    let mut lines = vec![format!("error: {}", printable(&error.message)), format!("  at {place}")];
+    let mut lines = vec![format!("{what}: {}", printable(&error.message)), format!("  at {place}")];
     if let (Some(line), Some(snippet)) = (error.line, &error.snippet) {
         lines.push(format!("{line:>5} | {}", printable(snippet)));
         if let Some(column) = error.column {

@@ -33,6 +33,7 @@ use crate::{
 mod anchors;
 mod api;
 pub(crate) mod certificates;
+mod connected;
 mod exposition;
 mod gate;
 pub(crate) mod geo;
@@ -91,6 +92,7 @@ pub(crate) fn run(arguments: &ServeArguments) -> Result<ExitCode> {
             return Ok(ExitCode::from(REFUSED));
         }
     };
+    check::log_warnings(&checked);
     let running = Running::start(&arguments.at.config, checked, arguments.cores())?;
     handed::tell("READY=1");
     running.wait();

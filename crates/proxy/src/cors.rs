@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// What a page may read beside what any page may: what the gate says.
-const EXPOSED: &str = "Portcullis-Request-Id, Portcullis-Grant, Portcullis-Masked, Preference-Applied, Retry-After, WWW-Authenticate";
+const EXPOSED: &str = "Portcullis-Request-Id, Portcullis-Grant, Portcullis-Refusal, Portcullis-Masked, Preference-Applied, Retry-After, WWW-Authenticate";
 /// What a preflight's answer depends on.
 const ASKED: &str = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
 

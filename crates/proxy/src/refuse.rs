@@ -7,10 +7,10 @@ mod rest;
 
 use std::rc::Rc;
 
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use portcullis_identity::dpop;
 use portcullis_model::{
-    Refusal,
+    REFUSAL_HEADER, Refusal, RefusalMark,
     refusal::{Unavailable, UpstreamTrouble},
 };
 
@@ -28,6 +28,9 @@ use crate::{
     tunnel::PROTOCOL,
 };
 
+/// Marks every refusal, in whatever protocol and form, and no answer of an upstream.
+const REFUSAL: HeaderName = HeaderName::from_static(REFUSAL_HEADER);
+
 /// Answers `refusal`. Never forwards, never fails.
 pub(crate) async fn refuse(exchange: &mut Exchange, mut refusal: Refusal) -> Response<DownBody> {
     exchange.spans.enter(Phase::Refuse);
@@ -44,6 +47,7 @@ pub(crate) async fn refuse(exchange: &mut Exchange, mut refusal: Refusal) -> Res
     let mut response = led.filter(|_| recorded).unwrap_or_else(|| answer(exchange, &refusal));
     browser::clean_up(exchange, response.headers_mut());
     let headers = response.headers_mut();
+    mark(headers, &refusal);
     headers.insert(REQUEST_ID, exchange.id_header.clone());
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let ends = rest == rest::Rest::Unread || leaves_doubt(exchange, &refusal);
@@ -51,6 +55,13 @@ pub(crate) async fn refuse(exchange: &mut Exchange, mut refusal: Refusal) -> Res
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// Says that it is the gate which refuses: an upstream cannot say that, whatever else it imitates.
+pub(crate) fn mark(headers: &mut HeaderMap, refusal: &Refusal) {
+    if let Ok(mark) = HeaderValue::try_from(RefusalMark::from(refusal).to_string()) {
+        headers.insert(REFUSAL, mark);
+    }
 }
 
 /// Whether what stands behind the request may be something else than the next one: the rest of a

@@ -140,6 +140,7 @@ async fn after_panic(exchange: &mut Exchange) -> Response<DownBody> {
     caught(refusing).await.unwrap_or_else(|Panicked| {
         let mut response = Response::new(DownBody::whole(Bytes::new()));
         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        refuse::mark(response.headers_mut(), &Refusal::Unavailable(Unavailable::Internal));
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         response
     })

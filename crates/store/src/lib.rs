@@ -31,4 +31,4 @@ pub use records::{
 pub use retention::RetentionChange;
 pub use sqlite::SqliteStore;
 pub use store::Store;
-pub use undelivered::{StoredDelivery, UndeliveredChange, Unsent};
+pub use undelivered::{DueMessages, MessageCounts, StoredDelivery, UndeliveredChange, Unsent};

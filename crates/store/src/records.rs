@@ -217,10 +217,10 @@ pub struct LogMark {
 /// Which access requests to read, newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccessRequests {
-    /// Those that wait.
-    Pending,
-    /// Emergencies that nobody has reviewed since.
-    ToReviewAfterwards,
+    /// Those that wait; only those before this one, if one is named.
+    Pending(Option<AccessRequestId>),
+    /// Emergencies that nobody has reviewed since; only those before this one, if one is named.
+    ToReviewAfterwards(Option<AccessRequestId>),
     /// One principal's that wait.
     PendingOf(PrincipalId),
     /// One principal's; only those before this one, if one is named.

@@ -11,11 +11,12 @@ use portcullis_model::{
 };
 
 use crate::{
-    AccessRequests, Change, ContentsUnderKey, ExportCursor, Grants, Incidents, LogMark, SealedMark,
-    SeenPlace, SeenPrincipal, StoreError, StoredAnswer, StoredBundle, StoredButton,
-    StoredChallenge, StoredCode, StoredContent, StoredDelivery, StoredDevice, StoredErasure,
-    StoredEvent, StoredFiring, StoredGrantToken, StoredGroup, StoredHabit, StoredMessage,
-    StoredNotice, StoredOneTimeToken, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
+    AccessRequests, Change, ContentsUnderKey, ExportCursor, Grants, Incidents, LogMark,
+    MessageCounts, SealedMark, SeenPlace, SeenPrincipal, StoreError, StoredAnswer, StoredBundle,
+    StoredButton, StoredChallenge, StoredCode, StoredContent, StoredDelivery, StoredDevice,
+    StoredErasure, StoredEvent, StoredFiring, StoredGrantToken, StoredGroup, StoredHabit,
+    StoredMessage, StoredNotice, StoredOneTimeToken, StoredProviderToken, StoredRefusal,
+    StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -158,6 +159,9 @@ pub trait Store: Debug + Send + Sync {
 
     /// One of them.
     async fn one_undelivered(&self, id: DeliveryId) -> Result<Option<StoredDelivery>>;
+
+    /// How many messages are due at `now` or were tried, and how many were set aside.
+    async fn message_counts(&self, now: Timestamp) -> Result<MessageCounts>;
 
     /// Whether what may be seen once was seen.
     async fn is_seen(&self, hash: &TokenHash) -> Result<bool>;

@@ -86,3 +86,23 @@ pub enum UndeliveredChange {
     /// One is gone: it arrived, or was dropped. Guard: it is there.
     End(DeliveryId),
 }
+
+/// How many messages there are, by whom they are for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MessageCounts {
+    /// Messages that are due.
+    pub due: Vec<DueMessages>,
+    /// Messages that were set aside, by receiver.
+    pub set_aside: Vec<(String, u64)>,
+}
+
+/// Messages of one kind that are due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DueMessages {
+    /// Whom, as it is stored with them.
+    pub target: String,
+    /// Whether they were tried.
+    pub tried: bool,
+    /// How many.
+    pub count: u64,
+}

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use askama::Template;
 use axum::{
     Router,
-    extract::{Path, State},
+    extract::{Path, RawQuery, State},
     http::StatusCode,
     routing::{get, post},
 };
@@ -14,7 +14,7 @@ use portcullis_control::{
     views::{AccessRequestFilter, AccessRequestView, PasskeyChallenge, ReviewInput},
 };
 use portcullis_identity::passkey::AuthenticationResponse;
-use portcullis_model::{AccessRequestState, Decision, OperationName, Scope};
+use portcullis_model::{AccessRequestId, AccessRequestState, Decision, OperationName, Scope};
 
 use super::{
     Failure, Outcome,
@@ -24,9 +24,9 @@ use super::{
     request::{RequestPage, id_of},
     visitor::{Visitor, done, framed, page},
 };
-use crate::parts::Shared;
+use crate::{page as lists, parts::Shared};
 
-/// Access requests that the inbox shows; the others come up as these are answered.
+/// Access requests that the inbox shows at once.
 const SHOWN: usize = 100;
 
 pub(super) fn routes() -> Router<Shared> {
@@ -39,6 +39,10 @@ struct InboxPage {
     frame: Frame,
     waiting: Vec<AccessRequestView>,
     emergencies: Vec<AccessRequestView>,
+    /// This part again, as it is then.
+    here: String,
+    /// Where the older ones are.
+    older: Option<String>,
 }
 
 impl InboxPage {
@@ -47,13 +51,17 @@ impl InboxPage {
     }
 }
 
-async fn inbox(State(api): State<Shared>, visitor: Visitor) -> Outcome {
+async fn inbox(State(api): State<Shared>, visitor: Visitor, RawQuery(query): RawQuery) -> Outcome {
+    let fields = Fields::of_query(query.as_deref())?;
+    let before = lists::cursor(Some(fields.text("cursor")).filter(|text| !text.is_empty()))?;
     let frame = visitor.frame(&api, Section::Review, "review-title").await?;
     let filter = AccessRequestFilter::ToReview;
-    let (all, _) = api.control.access_requests_after(&visitor.op, filter, None, SHOWN).await?;
+    let (all, next) = api.control.access_requests_after(&visitor.op, filter, before, SHOWN).await?;
     let (emergencies, waiting) =
         all.into_iter().partition(|view: &AccessRequestView| view.request.is_emergency());
-    page(&InboxPage { frame, waiting, emergencies })
+    let at = |id: AccessRequestId| format!("/review?cursor={id}");
+    let here = before.map_or_else(|| "/review".to_owned(), at);
+    page(&InboxPage { frame, waiting, emergencies, here, older: next.map(at) })
 }
 
 /// What a passkey has to sign, and what else was sent.

@@ -10,6 +10,7 @@ use portcullis_control::{
     ControlError, SentAgain, Undelivered,
     alerts::RuleView,
     export::{Form, SinkView},
+    views::{ConnectorState, ConnectorView},
 };
 use serde::Deserialize;
 
@@ -39,10 +40,27 @@ struct SystemPage {
     ready: Ready,
     checkpoint: Option<Checkpoint>,
     keys: Vec<String>,
+    connectors: Vec<ConnectorView>,
     sinks: Vec<SinkView>,
     undelivered: Vec<Undelivered>,
     rules: Vec<RuleView>,
     version: &'static str,
+}
+
+impl SystemPage {
+    #[expect(
+        clippy::unused_self,
+        clippy::trivially_copy_pass_by_ref,
+        reason = "templates reach functions through what they show, and pass references"
+    )]
+    fn state(&self, state: &ConnectorState) -> (&'static str, &'static str) {
+        match state {
+            ConnectorState::Unknown => ("chip", "connectors-unknown"),
+            ConnectorState::Working => ("chip open", "connectors-working"),
+            ConnectorState::Resting => ("chip wait", "connectors-resting"),
+            ConnectorState::Failing => ("chip bad", "connectors-failing"),
+        }
+    }
 }
 
 /// The newest signed state of the record (C2SP tlog-checkpoint).
@@ -80,13 +98,25 @@ async fn system(State(api): State<Shared>, visitor: Visitor) -> Outcome {
         None
     };
     let checkpoint = checkpoint.and_then(|note| Checkpoint::read(&note));
+    let connectors = api.control.connectors(op).await?;
     let sinks = allowed(api.control.exports(op).await)?.unwrap_or_default();
     let mut undelivered = allowed(api.control.undelivered(op).await)?.unwrap_or_default();
     undelivered.truncate(SHOWN);
     let rules = allowed(api.control.alerts(op).await)?.unwrap_or_default();
     let keys = api.log_keys.clone();
     let version = env!("CARGO_PKG_VERSION");
-    page(&SystemPage { frame, ready, checkpoint, keys, sinks, undelivered, rules, version })
+    let parts = SystemPage {
+        frame,
+        ready,
+        checkpoint,
+        keys,
+        connectors,
+        sinks,
+        undelivered,
+        rules,
+        version,
+    };
+    page(&parts)
 }
 
 /// What there is no right to see, or nothing of yet, is left out of the page.

@@ -8,6 +8,7 @@ use unic_langid::LanguageIdentifier;
 /// The files of English. Each begins its keys with its own name: `home-title` stands in `home.ftl`.
 const ENGLISH: &[(&str, &str)] = &[
     ("ask", include_str!("../../texts/en/ask.ftl")),
+    ("connectors", include_str!("../../texts/en/connectors.ftl")),
     ("console", include_str!("../../texts/en/console.ftl")),
     ("emergencies", include_str!("../../texts/en/emergencies.ftl")),
     ("failure", include_str!("../../texts/en/failure.ftl")),

@@ -21,6 +21,7 @@ people-email = E-mail
 people-provisioned = as the directory says
 people-grants-in-force = Grants in force
 people-no-grants = They hold no grant now.
+people-in-part = You see grants that you could review or revoke.
 people-until = until
 people-since = Since
 people-incident = incident

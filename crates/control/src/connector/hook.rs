@@ -66,7 +66,10 @@ pub(crate) async fn hook(
     let connector = connector.ok_or(ControlError::NotFound("a system of this name"))?;
     let op = OpContext::connector(connector.spec.door, Some(source), core.now());
     match connector.spec.vendor.hear(&Hook { headers, body, now: op.now() }) {
-        Ok(heard) => learn(core, connector, &op, heard).await,
+        Ok(heard) => {
+            core.contacts.heard(door, op.now());
+            learn(core, connector, &op, heard).await
+        }
         Err(unheard) => {
             let by = if unheard == Unheard::Forged { By::Stranger } else { By::Signer };
             refuse(core, connector, &op, by, &unheard.to_string()).await;
@@ -137,6 +140,7 @@ enum By {
 
 /// Puts on record that a message did nothing. Whether that works changes nothing for the sender.
 async fn refuse(core: &Arc<Core>, connector: &Connector, op: &OpContext, by: By, why: &str) {
+    core.contacts.refused(connector.spec.door, op.now(), why);
     let one_more = {
         let mut refused =
             connector.refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -232,6 +232,7 @@ impl Standing {
     async fn answered(&mut self, core: &Arc<Core>, connector: &Connector, at: Timestamp) {
         self.answered_at = at;
         self.pause = FIRST_PAUSE;
+        core.contacts.answered(connector.spec.door, at);
         if self.said
             && put(core, connector, EventType::ConnectorRecovered, "it answers again").await
         {
@@ -248,6 +249,11 @@ impl Standing {
     ) -> Duration {
         let spec = &connector.spec;
         tracing::warn!(system = spec.door, place = spec.line.place(), %trouble, "it is asked again");
+        let rest = match trouble {
+            Trouble::Limited(rest) => SignedDuration::try_from((*rest).min(LONGEST_REST)).ok(),
+            Trouble::Silent(_) | Trouble::Refused(_) | Trouble::Own(_) => None,
+        };
+        core.contacts.failed(spec.door, core.now(), &trouble.to_string(), rest);
         let silent = core.now().duration_since(self.answered_at) >= spec.fresh_for.signed();
         if silent && !self.said {
             let why = format!("{trouble}; what it keeps is unknown");

@@ -31,6 +31,8 @@ pub(crate) use self::{
 };
 use crate::rate::RateLimits;
 
+/// What it is called: there is one.
+pub(crate) const SLACK: &str = "slack";
 /// Refused callbacks that go on record in a minute; others are counted in the log of the process.
 const REFUSALS_PER_MINUTE: u32 = 60;
 
@@ -114,6 +116,11 @@ impl Slack {
         let reviewers = self.parts.direct_messages.then_some(SlackPlace::Reviewers);
         let places = channel.into_iter().chain(reviewers);
         places.map(|place| NoticeTarget::Slack(place).to_string()).collect()
+    }
+
+    /// How many access requests there are whose messages have to be looked at.
+    pub(crate) fn waiting(&self) -> usize {
+        self.desk.waiting()
     }
 
     fn page_of(&self, request: &AccessRequest) -> String {

@@ -69,7 +69,8 @@ impl Control {
     }
 
     /// A part of everybody seen, the last seen first: those with `name` in their name or id, and the cursor of the
-    /// next part. Takes `viewAudit` or the right to review something.
+    /// next part. Takes `viewAudit` or the right to review something; without `viewAudit` or `administer` it has the
+    /// grants that the caller could review, or revoke.
     pub async fn people(
         &self,
         op: &OpContext,

@@ -5,13 +5,34 @@ use crate::{
     OpContext,
     alerts::{Alerts, RuleView},
     export::{Exports, Form, SinkView},
-    usecase::eyes,
+    usecase::{connectors, eyes},
+    views::ConnectorView,
 };
 
 impl Control {
     /// Where the record is passed on to, for metrics.
     pub fn sinks(&self) -> &Exports {
         &self.core.exports
+    }
+
+    /// How connected systems are doing, the messages as last counted: for metrics. Never waits.
+    pub fn connectors_now(&self) -> Vec<ConnectorView> {
+        connectors::views(&self.core)
+    }
+
+    /// Counts the messages that wait for connected systems, unless that was done a moment ago.
+    pub async fn count_messages(&self) {
+        connectors::count_soon(&self.core).await;
+    }
+
+    /// How connected systems are doing; takes `viewAudit` or `administer`.
+    pub async fn connectors(&self, op: &OpContext) -> Result<Vec<ConnectorView>> {
+        connectors::list(&self.core, op).await
+    }
+
+    /// Whether Slack can call back over a connection of ours; with why not.
+    pub fn slack_listens(&self, why_not: Option<&str>) {
+        connectors::slack_listens(&self.core, why_not);
     }
 
     /// The alert rules, for metrics.

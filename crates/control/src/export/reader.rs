@@ -211,6 +211,7 @@ impl Reader {
         self.came_to(next);
         {
             let mut state = self.export.standing.state();
+            state.passed_over = None;
             state.delivered += batch.len() as u64;
             state.delivered_at = Some(self.core.now());
         }
@@ -276,6 +277,8 @@ impl Reader {
         self.written = Instant::now();
         // It is not well for that: what is said of it stays.
         let mut state = self.export.standing.state();
+        let since = state.passed_over.take().map_or(op.now(), |(since, _)| since);
+        state.passed_over = Some((since, why.to_owned()));
         state.behind = state.behind.saturating_sub(next.saturating_sub(state.next));
         state.next = next;
         Ok(())

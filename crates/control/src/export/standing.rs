@@ -19,6 +19,8 @@ pub struct Standing(Mutex<State>);
 
 #[derive(Debug, Default, Clone)]
 pub(super) struct State {
+    /// Since when and why what was sent was set aside, while nothing has arrived since.
+    pub(super) passed_over: Option<(Timestamp, String)>,
     pub(super) next: u64,
     pub(super) behind: u64,
     pub(super) delivered: u64,
@@ -88,5 +90,10 @@ impl Standing {
             failing_since,
             trouble,
         }
+    }
+
+    /// Since when and why what was sent was set aside, if nothing has arrived since.
+    pub(crate) fn passed_over(&self) -> Option<(Timestamp, String)> {
+        self.state().passed_over.clone()
     }
 }

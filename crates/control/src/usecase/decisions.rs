@@ -69,6 +69,7 @@ pub(crate) async fn take(
         }
     };
     let op = OpContext::new(caller, source, core.now());
+    core.contacts.heard(&decider.principal().id.id, op.now());
     let (id, input) = match read(message.body) {
         Ok(read) => read,
         Err(error) => {
@@ -137,6 +138,7 @@ async fn repeated(
 /// That something was not taken whose sender nobody knows goes on record; whoever sends too much of it
 /// is told to wait.
 async fn forged(core: &Arc<Core>, decider: &Decider, source: IpAddr, why: String) -> Result<()> {
+    core.contacts.refused(&decider.principal().id.id, core.now(), &why);
     let strangers = counted(decider, PrincipalKind::Anonymous);
     if let Err(retry_after) = core.decision_rates.admit_or_wait(&strangers, core.now()) {
         let message =
@@ -155,6 +157,7 @@ async fn refused(
     request: Option<AccessRequestId>,
     why: String,
 ) -> Result<()> {
+    core.contacts.refused(&decider.principal().id.id, core.now(), &why);
     if !core.decision_rates.admit(&counted(decider, PrincipalKind::Workload), core.now()) {
         tracing::debug!(system = %decider.principal().id, %why, "a decision is not taken");
         return Ok(());

@@ -148,7 +148,7 @@ async fn found(core: &Core, id: AccessRequestId) -> Result<Option<HoldAnswer>> {
 /// Takes back what waited when the process ended: nothing that waited can go on.
 pub(crate) async fn end_abandoned(core: &Arc<Core>, op: &OpContext) -> Result<()> {
     const STOPPED: &str = "the gate stopped while the request waited; it was not sent";
-    let pending = core.store.access_requests(AccessRequests::Pending, u32::MAX).await?;
+    let pending = core.store.access_requests(AccessRequests::Pending(None), u32::MAX).await?;
     for request in pending.into_iter().filter(|request| request.held.is_some()) {
         access_requests::take_back(core, op, request.id, STOPPED).await?;
     }

@@ -6,6 +6,7 @@ pub(crate) mod authenticate;
 pub(crate) mod browser;
 pub(crate) mod bundles;
 pub(crate) mod connections;
+pub(crate) mod connectors;
 pub(crate) mod consume;
 pub(crate) mod content;
 pub(crate) mod cuts;

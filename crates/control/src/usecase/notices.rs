@@ -40,7 +40,7 @@ const LONGEST_TELLING: SignedDuration = SignedDuration::from_hours(24);
 /// After trouble of our own.
 const RETRY: SignedDuration = SignedDuration::from_secs(5);
 /// What a stored notice's target begins with when it was told, and is to be taken back.
-const TAKE_BACK: &str = "taken back ";
+pub(super) const TAKE_BACK: &str = "taken back ";
 /// Attempts to let somebody go: a day of them, about a minute apart.
 const MOST_TAKING_BACK: u32 = 1_440;
 /// An emergency waits for its review as long as it takes; it is looked at this often, beside that.

@@ -1,12 +1,19 @@
 //! The people and workloads that were seen, for those who review and audit.
 //!
 //! Lists come in parts, and a part costs no more where there are many people: it reads whom it shows, and their
-//! grants as gates know them.
+//! grants as gates know them. Of those, a reader sees what they could review, what is of services where they may
+//! revoke, and their own; all of it with `viewAudit` or `administer`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
-use portcullis_model::{Principal, PrincipalId, PrincipalKind, SignIn, SignInId};
+use portcullis_model::{
+    Grant, OperationName, Principal, PrincipalId, PrincipalKind, ServiceName, SignIn, SignInId,
+};
+use portcullis_policy::{ControlAction, ControlResource, Snapshot};
 use portcullis_store::{SeenPlace, SeenPrincipal};
 
 use crate::{
@@ -126,10 +133,11 @@ fn whole(core: &Core, op: &OpContext, seen: &[SeenPrincipal]) -> Vec<PrincipalVi
         let holder = workload_of(&sign_in.principal);
         sign_ins.entry(holder).or_default().push(SignIn::clone(&sign_in));
     }
+    let mut sight = Sight::of(core, op);
     let view = |seen: &SeenPrincipal| {
         let mut sign_ins = sign_ins.remove(&seen.principal.id).unwrap_or_default();
         sign_ins.sort_by_key(|sign_in| sign_in.id);
-        with_grants(core, op, view(core, seen), sign_ins)
+        with_grants(&mut sight, view(core, seen), sign_ins)
     };
     seen.iter().map(view).collect()
 }
@@ -143,19 +151,61 @@ fn allowed(core: &Core, op: &OpContext) -> Result<()> {
     Ok(())
 }
 
-/// With the grants in force that gates know: theirs, and those of their runs.
-fn with_grants(
-    core: &Core,
-    op: &OpContext,
-    view: PrincipalView,
-    sign_ins: Vec<SignIn>,
-) -> PrincipalView {
-    let snapshot = core.snapshot();
+/// With the grants in force that gates know and that the reader sees: theirs, and those of their runs.
+fn with_grants(sight: &mut Sight<'_>, view: PrincipalView, sign_ins: Vec<SignIn>) -> PrincipalView {
+    let (snapshot, now) = (Arc::clone(&sight.snapshot), sight.op.now());
     let runs = sign_ins.iter().map(|sign_in| &sign_in.principal);
     let holders: BTreeSet<_> = runs.chain([&view.principal.id]).collect();
     let held = holders.into_iter().flat_map(|holder| snapshot.grants_of(holder));
-    let grants = held.filter(|grant| grant.in_force(op.now())).map(|grant| (**grant).clone());
-    PrincipalView { grants: grants.collect(), sign_ins, ..view }
+    let in_force = held.filter(|grant| grant.in_force(now));
+    let grants = in_force.filter(|grant| sight.sees(grant)).map(|grant| (**grant).clone());
+    let grants = grants.collect();
+    PrincipalView { sign_ins, grants, ..view }
+}
+
+/// Which grants a reader sees: decided once for each service and operation, and only for those that it comes to.
+struct Sight<'a> {
+    core: &'a Core,
+    op: &'a OpContext,
+    snapshot: Arc<Snapshot>,
+    sees_all: bool,
+    revokes: HashMap<ServiceName, bool>,
+    reviews: HashMap<OperationName, bool>,
+}
+
+impl<'a> Sight<'a> {
+    fn of(core: &'a Core, op: &'a OpContext) -> Self {
+        let snapshot = core.snapshot();
+        let sees_all = rights::may_view_audit(&snapshot, op)
+            || rights::may(&snapshot, op, ControlAction::Administer, ControlResource::System);
+        let (revokes, reviews) = (HashMap::new(), HashMap::new());
+        Self { core, op, snapshot, sees_all, revokes, reviews }
+    }
+
+    fn sees(&mut self, grant: &Grant) -> bool {
+        self.sees_all
+            || rights::holds(self.op, grant)
+            || self.revokes(&grant.resource.service)
+            || self.reviews(&grant.operation)
+    }
+
+    fn revokes(&mut self, service: &ServiceName) -> bool {
+        if let Some(known) = self.revokes.get(service) {
+            return *known;
+        }
+        let may = rights::may_on_service(&self.snapshot, self.op, ControlAction::Revoke, service);
+        self.revokes.insert(service.clone(), may);
+        may
+    }
+
+    fn reviews(&mut self, operation: &OperationName) -> bool {
+        if let Some(known) = self.reviews.get(operation) {
+            return *known;
+        }
+        let may = rights::may_review_operation(self.core, &self.snapshot, self.op, operation);
+        self.reviews.insert(operation.clone(), may);
+        may
+    }
 }
 
 /// Somebody as they are known now, without what they hold.

@@ -80,3 +80,33 @@ async fn e03_nobody_takes_an_emergency_by_a_rule_that_they_brought_themselves() 
     let held: Vec<_> = snapshot.grants_of(&ben).map(|grant| grant.kind).collect();
     assert_eq!(held, [GrantKind::Emergency]);
 }
+
+#[tokio::test]
+async fn e34_an_open_item_is_on_its_owners_page_and_its_reviewers_however_many_are_newer() {
+    let world = World::with(&with_emergency()).await;
+    let ben = world.sign_in("ben", &["engineering"]).await;
+    let oldest = world.ask(&ben, "payments.*").await.unwrap().request.id;
+    // Of one moment, ids have no order.
+    world.wait(jiff::SignedDuration::from_millis(1));
+    let newer = 515;
+    for number in 0..newer {
+        let other = world.sign_in(&format!("eve-{number}"), &["engineering"]).await;
+        world.ask(&other, "payments.*").await.unwrap();
+    }
+    let (control, ben) = (world.control(), world.later(&ben));
+    let own = control.access_requests(&ben, AccessRequestFilter::MineWaiting).await.unwrap();
+    assert_eq!(own.iter().map(|view| view.request.id).collect::<Vec<_>>(), [oldest]);
+    let lea = world.sign_in("lea", &["leads"]).await;
+    assert_eq!(control.count_to_review(&lea, 2_000).await.unwrap(), newer + 1);
+    let (mut last, mut before) = (None, None);
+    loop {
+        let filter = AccessRequestFilter::ToReviewAfterwards;
+        let part = control.access_requests_after(&lea, filter, before, 200).await.unwrap();
+        last = part.0.last().map(|view| view.request.id).or(last);
+        before = part.1;
+        if before.is_none() {
+            break;
+        }
+    }
+    assert_eq!(last, Some(oldest));
+}

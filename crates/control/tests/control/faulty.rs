@@ -15,10 +15,10 @@ use portcullis_model::{
 };
 use portcullis_store::{
     AccessRequests, Change, ContentChange, ContentsUnderKey, ExportCursor, Grants, Incidents,
-    LogMark, SealedMark, SeenPlace, SeenPrincipal, SqliteStore, Store, StoreError, StoredAnswer,
-    StoredBundle, StoredButton, StoredChallenge, StoredCode, StoredContent, StoredDelivery,
-    StoredDevice, StoredErasure, StoredEvent, StoredFiring, StoredGrantToken, StoredGroup,
-    StoredHabit, StoredMessage, StoredNotice, StoredOneTimeToken, StoredProviderToken,
+    LogMark, MessageCounts, SealedMark, SeenPlace, SeenPrincipal, SqliteStore, Store, StoreError,
+    StoredAnswer, StoredBundle, StoredButton, StoredChallenge, StoredCode, StoredContent,
+    StoredDelivery, StoredDevice, StoredErasure, StoredEvent, StoredFiring, StoredGrantToken,
+    StoredGroup, StoredHabit, StoredMessage, StoredNotice, StoredOneTimeToken, StoredProviderToken,
     StoredRefusal, StoredSignIn, StoredUser,
 };
 
@@ -244,6 +244,10 @@ impl Store for FaultyStore {
 
     async fn undelivered(&self, limit: u32) -> Result<Vec<StoredDelivery>> {
         self.store.undelivered(limit).await
+    }
+
+    async fn message_counts(&self, now: Timestamp) -> Result<MessageCounts> {
+        self.store.message_counts(now).await
     }
 
     async fn one_undelivered(&self, id: DeliveryId) -> Result<Option<StoredDelivery>> {

@@ -13,6 +13,7 @@ mod asking;
 mod brought;
 mod browsing;
 mod bundles;
+mod connecting;
 mod crashing;
 mod departing;
 mod emergencies;

@@ -7,7 +7,10 @@ use std::sync::{
 
 use async_trait::async_trait;
 use jiff::SignedDuration;
-use portcullis_control::ports::{NotDelivered, Notice, Notifier};
+use portcullis_control::{
+    connector::ConnectedSystem,
+    ports::{NotDelivered, Notice, Notifier},
+};
 use portcullis_model::{AccessRequestId, EventType};
 use portcullis_policy::notice::NoticeTarget;
 
@@ -48,6 +51,16 @@ impl Notifier for Told {
         }
         self.taken_back.lock().unwrap().push((target.to_string(), about));
         Ok(())
+    }
+
+    fn receivers(&self) -> Vec<ConnectedSystem> {
+        let known = [("pagerduty", "pagerduty:urgent"), ("teams", "teams:payments")];
+        let system = |(kind, name): (&'static str, &str)| ConnectedSystem {
+            kind,
+            name: name.to_owned(),
+            place: "a double".to_owned(),
+        };
+        known.map(system).into()
     }
 }
 
@@ -142,12 +155,12 @@ async fn who_cannot_be_told_is_tried_again_and_in_the_end_it_is_on_record() {
     assert!(aside.iter().all(|one| one.kind == "notice" && one.attempts > 1), "{aside:#?}");
 }
 
-fn paging() -> String {
+pub(crate) fn paging() -> String {
     POLICIES.replace("@reviews(\"2\")", "@reviews(\"2\") @notify(\"pagerduty:urgent\")")
 }
 
 /// Lets time pass until `done`, a second each time.
-async fn passes(world: &World, done: impl Fn() -> bool) {
+pub(crate) async fn passes(world: &World, done: impl Fn() -> bool) {
     for _ in 0..400 {
         if done() {
             return;

@@ -6,7 +6,7 @@ use portcullis_control::{
 };
 use portcullis_model::{AccessRequestState, Decision, EventType, GrantState, Window};
 
-use crate::world::{POLICIES, World, answer, who};
+use crate::world::{POLICIES, World, answer, asking, who};
 
 #[tokio::test]
 async fn one_review_opens_what_needs_one() {
@@ -226,4 +226,50 @@ async fn e02_nor_under_a_name_that_is_linked_only_after_asking() {
     let own = world.approve(&alias, id).await;
     assert!(matches!(own, Err(ControlError::Denied(_))), "{own:?}");
     assert_eq!(world.holds(&who(&ana)), 0);
+}
+
+#[tokio::test]
+async fn however_many_wait_each_is_on_a_page_of_who_may_answer_it() {
+    let support = r#"// house
+@id("support")
+permit (principal is User in Group::"support", action == Action::"review", resource is AccessRequest)
+when { resource.actions.contains("payments.deleteRefund") };
+"#;
+    let world = World::with(&format!("{POLICIES}{support}")).await;
+    let ana = world.sign_in("ana", &["engineering"]).await;
+    let oldest = world.ask(&ana, "payments.deleteRefund").await.unwrap().request.id;
+    // Of one moment, ids have no order.
+    world.wait(jiff::SignedDuration::from_millis(1));
+    let (people, each) = (22, 28);
+    for person in 0..people {
+        let ben = world.sign_in(&format!("ben-{person}"), &["engineering"]).await;
+        for seconds in 0..each {
+            let duration = Window::new(std::time::Duration::from_secs(60 + seconds)).unwrap();
+            let ask = asking("payments.createRefund", Some(duration));
+            world.control().ask(&world.later(&ben), ask).await.unwrap();
+        }
+    }
+    // Somebody who may answer nothing but the oldest one.
+    let mia = world.sign_in("mia", &["support"]).await;
+    let filter = AccessRequestFilter::ToReview;
+    let seen = world.control().access_requests(&mia, filter).await.unwrap();
+    assert_eq!(seen.iter().map(|view| view.request.id).collect::<Vec<_>>(), [oldest]);
+    assert_eq!(world.control().count_to_review(&mia, 9).await.unwrap(), 1);
+    // And who may answer all of them.
+    let lea = world.sign_in("lea", &["leads"]).await;
+    let count = 1 + usize::try_from(people * each).unwrap();
+    let (mut all, mut before) = (Vec::new(), None);
+    loop {
+        let part = world.control().access_requests_after(&lea, filter, before, 100).await.unwrap();
+        assert!(!part.0.is_empty() && part.0.len() <= 100);
+        all.extend(part.0.into_iter().map(|view| view.request.id));
+        before = part.1;
+        if before.is_none() {
+            break;
+        }
+    }
+    assert!(all.windows(2).all(|pair| pair[0] > pair[1]), "newest first, and each once");
+    assert_eq!((all.len(), all.last()), (count, Some(&oldest)));
+    assert_eq!(world.control().count_to_review(&lea, 2_000).await.unwrap(), count);
+    assert_eq!(world.control().count_to_review(&lea, 99).await.unwrap(), 99);
 }

@@ -11,6 +11,7 @@ use portcullis_control::{
         vendor::{Heard, Hook, Report, Shift, Unheard, Vendor},
         wire::{Call, Line, Reply, Trouble, Wire},
     },
+    views::ConnectorState,
 };
 use portcullis_model::{Clock as _, IncidentState, Window};
 use serde_json::{Value, json};
@@ -117,6 +118,27 @@ async fn is_open(world: &World, number: usize) -> bool {
     assert_eq!(incident.source.to_string(), "teller");
     assert_eq!(incident.severity.as_str(), "sev1", "the first word that is one");
     incident.state == IncidentState::Open
+}
+
+#[tokio::test]
+async fn a_system_that_does_not_answer_is_failing_whatever_is_sent_in_its_name() {
+    let world = world().await;
+    let teller = |world: &World| {
+        let all = world.control().connectors_now().into_iter();
+        all.clone().find(|one| one.name == "teller").unwrap_or_else(|| panic!("{all:#?}"))
+    };
+    world.until(|world| teller(world).state == ConnectorState::Failing).await;
+    let seen = teller(&world);
+    assert_eq!(seen.trouble.as_deref(), Some("nobody is there"));
+    assert_eq!((seen.heard_at, seen.known_until, seen.answered_at), (None, None, None));
+    tell(&world, 1, "opened", SignedDuration::from_secs(-5), true).await;
+    let source = IpAddr::from([192, 0, 2, 1]);
+    let forged = world.control().hear("teller", &BTreeMap::new(), b"by a stranger", source).await;
+    assert!(matches!(forged, Err(ControlError::Unauthenticated(_))), "{forged:?}");
+    let seen = teller(&world);
+    assert_eq!((seen.state, seen.heard_at), (ConnectorState::Failing, Some(world.clock.now())));
+    let refused = seen.refused.unwrap();
+    assert!(refused.why.contains("its signature is not right"), "{refused:?}");
 }
 
 const MESSAGES: [(&str, i64, bool); 4] =

@@ -155,7 +155,7 @@ pub(crate) fn source(policies: &str) -> BundleSource {
     BundleSource {
         policies: vec![file("payments/rules.cedar", rules), file("house.cedar", &house)],
         services: vec![service],
-        receivers: ["pagerduty:urgent".to_owned()].into(),
+        receivers: ["pagerduty:urgent", "teams:payments"].map(str::to_owned).into(),
         ..BundleSource::default()
     }
 }

@@ -4,6 +4,7 @@
 //! validated together in Cedar's strict mode against the generated schema.
 
 mod annotations;
+mod cautions;
 mod checks;
 mod digest;
 mod evidence;
@@ -40,6 +41,8 @@ pub(crate) struct Loaded {
     pub(crate) entities: cedar_policy::Entities,
     pub(crate) clocks: Arc<Clocks>,
     pub(crate) rotations: Rotations,
+    /// What is most likely not meant.
+    pub(crate) warnings: Vec<LoadError>,
 }
 
 /// Loads `source`.
@@ -72,7 +75,7 @@ pub(crate) fn load(source: &BundleSource) -> Result<Loaded, Vec<LoadError>> {
             return Err(vec![configuration().error_of_file(message)]);
         }
     };
-    let policies = policies::check_all(source, parsed, &catalog, &schema, &mut errors);
+    let (policies, warnings) = policies::check_all(source, parsed, &catalog, &schema, &mut errors);
     if !errors.is_empty() {
         return Err(errors);
     }
@@ -84,7 +87,17 @@ pub(crate) fn load(source: &BundleSource) -> Result<Loaded, Vec<LoadError>> {
     let digest = source.digest();
     let (clocks, rotations) = (Arc::new(clocks?), rotations?);
     let policies = Policies::new(policies);
-    Ok(Loaded { digest, catalog, schema, schema_text, policies, entities, clocks, rotations })
+    Ok(Loaded {
+        digest,
+        catalog,
+        schema,
+        schema_text,
+        policies,
+        entities,
+        clocks,
+        rotations,
+        warnings,
+    })
 }
 
 /// Settings that are not in a file of their own.

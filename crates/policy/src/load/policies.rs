@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use cedar_policy::{Effect, PolicySet, Schema, ValidationMode, Validator, pst};
 
-use super::{MAX_FILE, MAX_FILES, MAX_POLICIES, annotations, checks, statements};
+use super::{MAX_FILE, MAX_FILES, MAX_POLICIES, annotations, cautions, checks, statements};
 use crate::{
     BundleSource, Catalog, LoadError, PolicySource,
     place::File,
@@ -115,14 +115,14 @@ fn cedar_error(
     }
 }
 
-/// Checks and validates what was parsed.
+/// Checks and validates what was parsed; with what is most likely not meant by what is right.
 pub(super) fn check_all(
     source: &BundleSource,
     parsed: Vec<Parsed>,
     catalog: &Catalog,
     schema: &Schema,
     errors: &mut Vec<LoadError>,
-) -> Vec<Policy> {
+) -> (Vec<Policy>, Vec<LoadError>) {
     let mut ids = HashSet::new();
     let mut policies = Vec::new();
     let mut set = PolicySet::new();
@@ -150,8 +150,15 @@ pub(super) fn check_all(
             errors.push(cedar_error(place.file, place.start, place.end - place.start, error));
         }
     }
-    policies
+    let has_chat = source.receivers.contains(CHAT);
+    let by_chat = policies.iter().filter(|policy| has_chat && cautions::opens_chat(policy));
+    let place = |policy: &Policy| places.get(policy.cedar.id()).map(Place::opens_chat);
+    let warnings = by_chat.filter_map(place).collect();
+    (policies, warnings)
 }
+
+/// The receiver that is a chat with buttons.
+const CHAT: &str = "slack";
 
 #[derive(Debug, Clone, Copy)]
 struct Place<'a> {
@@ -259,6 +266,15 @@ impl Place<'_> {
                 mistake.help.into_iter().fold(error, LoadError::with_help)
             })
             .collect()
+    }
+
+    /// Chat accounts are weaker than sign-ins: who lets them review should have said so.
+    fn opens_chat(&self) -> LoadError {
+        let message = "this permit names no action, so it lets people review by chat, too";
+        self.error("permit", message.to_owned()).with_help(
+            "write `action == Action::\"review\"`; if reviews by chat are meant, \
+             `action in [Action::\"review\", Action::\"reviewByChat\"]`",
+        )
     }
 
     /// An error at the first `word` of the policy.

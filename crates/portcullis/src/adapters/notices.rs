@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_control::{
-    connector::pagerduty,
+    connector::{ConnectedSystem, pagerduty},
     export::{Form, lifecycle::notice as as_message},
     ports::{NotDelivered, Notice, Notifier},
 };
@@ -28,7 +28,7 @@ use super::{
     sinks::{Posted, client},
     teams::Channel,
 };
-use crate::config::Config;
+use crate::config::{Config, export::http_place};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The same message twice has the same id.
@@ -45,6 +45,8 @@ pub(crate) struct Receivers {
     pagers: Option<Pagers>,
     /// What messages say that they come from.
     source: String,
+    /// How people know them.
+    systems: Vec<ConnectedSystem>,
 }
 
 /// Wakes people by the Events API v2.
@@ -68,11 +70,13 @@ impl Receivers {
             let channel = Channel::new((name, team), base, &client, clock)?;
             Ok((name.clone(), channel))
         });
-        let teams = teams.collect::<Result<_>>()?;
+        let teams = teams.collect::<Result<BTreeMap<_, _>>>()?;
         let mailer = connectors.email.as_ref().map(|email| Mailer::new(email, base)).transpose()?;
         let named = lifecycle::posts(config, base, clock)?;
         let pagers = pagers(config, base)?;
-        Ok(Self { client, clock: Arc::clone(clock), named, teams, mailer, pagers, source })
+        let systems = known_as(config, &teams);
+        let clock = Arc::clone(clock);
+        Ok(Self { client, clock, named, teams, mailer, pagers, source, systems })
     }
 
     async fn post(&self, url: &Url, notice: &Notice) -> Result<(), NotDelivered> {
@@ -124,6 +128,10 @@ impl Notifier for Receivers {
         }
     }
 
+    fn receivers(&self) -> Vec<ConnectedSystem> {
+        self.systems.clone()
+    }
+
     async fn take_back(
         &self,
         target: &NoticeTarget,
@@ -144,6 +152,29 @@ impl Notifier for Receivers {
             }
         }
     }
+}
+
+/// How people know those of `config`.
+fn known_as(config: &Config, teams: &BTreeMap<String, Channel>) -> Vec<ConnectedSystem> {
+    let connectors = &config.connectors;
+    let system = |kind, name: String, place| ConnectedSystem { kind, name, place };
+    let teams = teams
+        .iter()
+        .map(|(name, channel)| system("teams", format!("teams:{name}"), channel.place()));
+    let email = connectors.email.iter().map(|email| {
+        let place = format!("{}:{}", email.smtp.host, email.smtp.port);
+        system("email", "email".to_owned(), place)
+    });
+    let hooks = connectors
+        .webhooks
+        .iter()
+        .map(|(name, hook)| system("webhook", format!("webhook:{name}"), http_place(&hook.url)));
+    let pagers = connectors.pagerduty.iter().flat_map(|pagerduty| {
+        let place = http_place(&pagerduty.events_url);
+        let names = pagerduty.urgent.keys();
+        names.map(move |name| system("pagerduty", format!("pagerduty:{name}"), place.clone()))
+    });
+    teams.chain(email).chain(hooks).chain(pagers).collect()
 }
 
 /// A bundle may have outlived the configuration that had it.

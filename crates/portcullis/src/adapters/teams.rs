@@ -12,7 +12,10 @@ use reqwest::{Client, header::CONTENT_TYPE};
 use url::Url;
 
 use super::notices::answered;
-use crate::config::connectors::{Team, workflow_url};
+use crate::config::{
+    connectors::{Team, workflow_url},
+    export::http_place,
+};
 
 /// Posts to one channel. Its URL is a secret: whoever has it can post there.
 pub(super) struct Channel {
@@ -38,6 +41,11 @@ impl Channel {
         let secret = team.url.resolve(base).with_context(place)?;
         let url = workflow_url(secret.expose()).with_context(place)?;
         Ok(Self { client: client.clone(), url, clock: Arc::clone(clock) })
+    }
+
+    /// Where it leads, without its secret.
+    pub(super) fn place(&self) -> String {
+        http_place(&self.url)
     }
 
     pub(super) async fn post(&self, summary: &Summary) -> Result<(), NotDelivered> {

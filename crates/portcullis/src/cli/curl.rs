@@ -119,7 +119,7 @@ pub(super) async fn send(
     if said.masked {
         masked::explain(&session, &services, service, &masked);
     }
-    if let Some(refusal) = refusal::show(&session, &answer)
+    if let Some(refusal) = refusal::show(&mut session, &answer).await
         && wanted.repeatable()
         && let Err(error) = session.refused().keep(&refusal, request, session.now())
     {

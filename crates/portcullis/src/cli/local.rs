@@ -11,6 +11,7 @@ mod door;
 mod gate;
 mod grants;
 mod head;
+mod refusal;
 mod web;
 
 use std::{
@@ -18,8 +19,8 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use portcullis_api::{services::ServiceBody, sign_ins::NewSignInBody};
-use portcullis_model::{InstanceName, Problem, Secret, ServiceName};
+use portcullis_api::{grants::GrantBody, services::ServiceBody, sign_ins::NewSignInBody};
+use portcullis_model::{InstanceName, Secret, ServiceName};
 use reqwest::Method;
 use serde_json::json;
 use tokio::{
@@ -33,7 +34,7 @@ pub(super) use self::{
     asking::{Asking, Manner},
     web::Terms,
 };
-use self::{dial::Place, door::Door, gate::Gate, grants::Grants, web::Web};
+use self::{dial::Place, door::Door, gate::Gate, grants::Grants, refusal::Refused, web::Web};
 use super::{failure::Failure, session::Session};
 
 /// A sign-in with less left is made anew before it is used.
@@ -55,7 +56,7 @@ enum Event {
     /// It is open, by this grant if by one.
     Opened(Option<String>),
     /// The gate said no.
-    Refused(Box<Problem>),
+    Refused(Box<Refused>),
     /// There was no answer, or none of a gate.
     Unreachable(String),
     /// It was cut, and why.
@@ -142,6 +143,11 @@ impl<'a> Endpoints<'a> {
         Self { session, all, accepting, accepted, told, heard, open, grants, asking }
     }
 
+    /// It is known that `grant` was given, and said.
+    pub(super) fn holds(&mut self, grant: &GrantBody) {
+        self.grants.holds(grant);
+    }
+
     /// Opens one more, and says where.
     pub(super) async fn open(
         &mut self,
@@ -189,6 +195,7 @@ impl<'a> Endpoints<'a> {
     /// Does what connections wish, one after the other.
     async fn attend(&mut self) -> Infallible {
         loop {
+            self.session.screen.put_again();
             let next = self.grants.until_next(self.session.now()).min(self.asking.until_next());
             tokio::select! {
                 Some((number, stream)) = self.accepted.recv() => self.connect(number, stream),
@@ -198,7 +205,7 @@ impl<'a> Endpoints<'a> {
                     self.asking.go_on(&mut self.session, &mut self.grants, reason).await;
                 }
                 () = tokio::time::sleep(next) => {
-                    self.grants.announce(&mut self.session).await;
+                    self.grants.announce(&mut self.session, self.asking.manner()).await;
                     self.asking.look(&mut self.session, &mut self.grants).await;
                 }
             }
@@ -274,7 +281,7 @@ impl<'a> Endpoints<'a> {
         match event {
             Event::Opened(None) => {}
             Event::Opened(Some(grant)) => self.grants.used(&mut self.session, grant).await,
-            Event::Refused(problem) => self.refused(number, &problem).await,
+            Event::Refused(refused) => self.refused(number, &refused).await,
             Event::Unreachable(why) => screen.note(&why),
             Event::Cut(why) => screen.note(&format!("connection closed: {why}")),
             Event::Waits => screen.note(&format!(
@@ -288,25 +295,25 @@ impl<'a> Endpoints<'a> {
         }
     }
 
-    async fn refused(&mut self, number: usize, problem: &Problem) {
+    async fn refused(&mut self, number: usize, refused: &Refused) {
         let Some(endpoint) = self.all.get_mut(&number) else { return };
-        if problem.status == 401 {
+        if refused.mark.wants_credentials() {
             // The next one is made with another.
             let over = endpoint.sign_in.take();
             if let Some(over) = over {
                 self.sign_out(&over).await;
             }
         }
-        if self.asking.refused(&mut self.session, &mut self.grants, problem).await {
+        if self.asking.refused(&mut self.session, &mut self.grants, refused).await {
             return;
         }
         let Some(endpoint) = self.all.get_mut(&number) else { return };
-        let what = problem.detail.as_deref().unwrap_or(&problem.title);
+        let (what, status) = (refused.words(), &refused.status);
         let line = match &endpoint.behind {
-            Behind::Tcp(_) => format!("connection refused: {what} ({})", problem.status),
+            Behind::Tcp(_) => format!("connection refused: {what} ({status})"),
             Behind::Web(_) => {
-                let of = problem.operation.as_deref().unwrap_or(endpoint.service.as_str());
-                format!("{of} refused: {what} ({})", problem.status)
+                let of = refused.problem.operation.as_deref();
+                format!("{} refused: {what} ({status})", of.unwrap_or(endpoint.service.as_str()))
             }
         };
         // A tool that tries again and again is told each time; who looks on, once.

@@ -22,7 +22,10 @@ use portcullis_api::{runs::NewRunBody, services::ServiceBody, sign_ins::NewSignI
 use portcullis_model::{Clock, InvalidName, OperationName, Secret, ServiceName, Window};
 use reqwest::Method;
 use serde_json::json;
-use tokio::process::Command;
+use tokio::{
+    process::Command,
+    time::{sleep, timeout},
+};
 use url::Url;
 
 use self::command::{Running, Signals};
@@ -35,6 +38,8 @@ use super::{
     session::Session,
 };
 
+/// So long it is tried to give everything back: a cancelled job does not have for ever.
+const GIVE_BACK: Duration = Duration::from_secs(10);
 const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 #[derive(Debug, Args)]
@@ -74,6 +79,8 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) async fn run(self, screen: &Screen, clock: &dyn Clock) -> Result<ExitCode, Failure> {
+        // Among the lines of the command, and of whatever runs the job.
+        let screen = &screen.leading("portcullis: ");
         let url = std::env::var("PORTCULLIS_URL").ok().filter(|url| !url.is_empty());
         let url = url.ok_or_else(|| {
             Failure::WrongUse("set PORTCULLIS_URL to the control server's address".to_owned())
@@ -92,14 +99,19 @@ impl Run {
         let session = Session::of_run(url, run.token.clone(), screen, clock)?;
         let ran = self.within(session, &client, &run, &mut signals).await;
         let path = format!("/v1/runs/{}", run.id);
-        match client.call(Some(&run.token), Method::DELETE, &path, None).await {
-            Ok(_) => {}
+        let ended = client.call(Some(&run.token), Method::DELETE, &path, None);
+        let why = match timeout(GIVE_BACK, ended).await {
+            Ok(Ok(_)) => None,
             // It has ended by itself.
-            Err(CallError::Problem(problem)) if [401, 404].contains(&problem.status) => {}
-            Err(error) => {
-                let failure = Failure::from(error);
-                screen.note(&format!("portcullis: the run ends by itself only: {failure}"));
-            }
+            Ok(Err(CallError::Problem(problem))) if [401, 404].contains(&problem.status) => None,
+            Ok(Err(error)) => Some(Failure::from(error).to_string()),
+            Err(_) => Some("no answer in time".to_owned()),
+        };
+        if let Some(why) = why {
+            let most = run.heartbeat;
+            screen.note(&format!(
+                "the run ends by itself, within {most} s, since the server was not told: {why}"
+            ));
         }
         ran
     }
@@ -134,7 +146,7 @@ impl Run {
             ready = self.prepare(session, client, run) => ready?,
             () = &mut beats => return over(),
             signal = signals.next() => {
-                screen.note("portcullis: cancelled before the command began");
+                screen.note("cancelled before the command began");
                 return Ok(command::code_of_signal(signal));
             }
         };
@@ -160,7 +172,7 @@ impl Run {
         client: &Client,
         run: &NewRunBody,
     ) -> Result<(Endpoints<'a>, Command), Failure> {
-        access::get(self, &mut session, client, run).await?;
+        let grants = access::get(self, &mut session, client, run).await?;
         let gate = json!({"audience": "gate"});
         let gate: NewSignInBody = session.post("/v1/sign-ins", Some(gate)).await?.read()?;
         let mut command = self.bare_command()?;
@@ -169,6 +181,9 @@ impl Run {
             .env("PORTCULLIS_TOKEN", run.token.expose())
             .env("PORTCULLIS_GATE_TOKEN", gate.token.expose());
         let mut endpoints = Endpoints::new(session, Asking::new(Manner::Job, None));
+        for grant in &grants {
+            endpoints.holds(grant);
+        }
         let terms = Terms { passes_authorization: self.pass_authorization, ..Terms::default() };
         for name in self.services()? {
             let path = format!("/v1/services/{name}");
@@ -212,20 +227,33 @@ fn variable(service: &ServiceName) -> String {
     format!("PORTCULLIS_{}", service.as_str().replace('-', "_").to_ascii_uppercase())
 }
 
-/// Says that the run goes on, three times in each interval; returns when it does not.
+/// Says that the run goes on, three times in each interval; returns when it does not. One that is not answered
+/// in time is sent again on another connection: what is lost on the way must not end the run.
 async fn heartbeats(client: &Client, run: &NewRunBody, screen: &Screen) {
     let every = Duration::from_millis(u64::from(run.heartbeat) * 1000 / 3);
     let path = format!("/v1/runs/{}/heartbeat", run.id);
     let token: &Secret = &run.token;
+    let mut is_lost = false;
     loop {
-        tokio::time::sleep(every).await;
-        match client.call(Some(token), Method::POST, &path, None).await {
-            Ok(_) => {}
-            Err(CallError::Problem(problem)) if [401, 404].contains(&problem.status) => return,
-            Err(error) => {
-                let failure = Failure::from(error);
-                screen.note(&format!("portcullis: a heartbeat was not heard: {failure}"));
+        sleep(if is_lost { every / 4 } else { every }).await;
+        let beat = client.call(Some(token), Method::POST, &path, None);
+        let why = match timeout(every / 2, beat).await {
+            Ok(Ok(_)) => {
+                if std::mem::take(&mut is_lost) {
+                    screen.note("the server is there again; the run goes on");
+                }
+                continue;
             }
+            Ok(Err(CallError::Problem(problem))) if [401, 404].contains(&problem.status) => return,
+            Ok(Err(error)) => Failure::from(error).to_string(),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        // Once is enough: it may take hours.
+        if !std::mem::replace(&mut is_lost, true) {
+            let most = run.heartbeat;
+            screen.note(&format!(
+                "a heartbeat was not heard: {why}; the run, and its access, ends after {most} s without one"
+            ));
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::{
     fmt::Write as _,
     io::{IsTerminal, Write},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use comfy_table::{ContentArrangement, Table, presets};
@@ -18,6 +19,18 @@ pub(crate) struct Screen {
     json: bool,
     terminal: bool,
     interactive: bool,
+    /// What notes begin with.
+    lead: &'static str,
+    /// A question that is open while everything else goes on.
+    question: Mutex<Option<Question>>,
+}
+
+/// A question that stands there, at the end of its line.
+#[derive(Debug)]
+struct Question {
+    text: &'static str,
+    /// Something else stands behind it by now.
+    is_hidden: bool,
 }
 
 #[expect(clippy::unused_self, reason = "one door, whether or not a line depends on it")]
@@ -25,7 +38,13 @@ impl Screen {
     pub(crate) fn new(json: bool) -> Self {
         let terminal = std::io::stdout().is_terminal();
         let interactive = terminal && !json && std::io::stdin().is_terminal();
-        Self { json, terminal, interactive }
+        Self { json, terminal, interactive, lead: "", question: Mutex::new(None) }
+    }
+
+    /// The same where notes are among somebody else's lines, and say whose they are.
+    pub(crate) fn leading(&self, lead: &'static str) -> Self {
+        let Self { json, terminal, interactive, .. } = *self;
+        Self { json, terminal, interactive, lead, question: Mutex::new(None) }
     }
 
     /// Whether the answer is for a program.
@@ -51,7 +70,34 @@ impl Screen {
 
     /// One line beside the answer.
     pub(crate) fn note(&self, text: &str) {
-        let _ = writeln!(std::io::stderr().lock(), "{}", escaped(text));
+        let mut open = self.open_question();
+        let hides = open.as_mut().is_some_and(|open| !std::mem::replace(&mut open.is_hidden, true));
+        let end = if hides { "\n" } else { "" };
+        let _ = writeln!(std::io::stderr().lock(), "{end}{}{}", self.lead, escaped(text));
+    }
+
+    /// Puts a question, which somebody may answer while everything else goes on.
+    pub(crate) fn put(&self, text: &'static str) {
+        *self.open_question() = Some(Question { text, is_hidden: true });
+        self.put_again();
+    }
+
+    /// Shows it again, if something else was said since.
+    pub(crate) fn put_again(&self) {
+        if let Some(open) = self.open_question().as_mut().filter(|open| open.is_hidden) {
+            open.is_hidden = false;
+            let mut out = std::io::stderr().lock();
+            let _ = write!(out, "{} ", open.text).and_then(|()| out.flush());
+        }
+    }
+
+    /// It was answered.
+    pub(crate) fn answered(&self) {
+        *self.open_question() = None;
+    }
+
+    fn open_question(&self) -> MutexGuard<'_, Option<Question>> {
+        self.question.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A question to be answered with a line, and an error if the input ends.

@@ -12,7 +12,7 @@ use super::section::{Field, Section};
 /// How the jobs of a CI system run. `ci: github` is enough.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct Ci {
-    /// `github`, `gitlab`, `buildkite` or `generic`: which claims are read, and how runs are named.
+    /// `github`, `gitlab`, `buildkite`, `circleci` or `generic`: which claims are read, and how runs are named.
     pub(crate) system: System,
     /// A run that has not been heard of for so long has ended: `60s`.
     #[schemars(with = "String")]
@@ -34,6 +34,8 @@ pub(crate) enum System {
     Gitlab,
     /// Buildkite.
     Buildkite,
+    /// `CircleCI`, whose customers have an `issuer` each.
+    Circleci,
     /// Any other that issues OpenID Connect tokens.
     Generic,
 }
@@ -70,10 +72,11 @@ pub(crate) struct ClaimRule {
     pub(crate) groups: Vec<String>,
 }
 
-const SYSTEMS: [(&str, System); 4] = [
+const SYSTEMS: [(&str, System); 5] = [
     ("github", System::Github),
     ("gitlab", System::Gitlab),
     ("buildkite", System::Buildkite),
+    ("circleci", System::Circleci),
     ("generic", System::Generic),
 ];
 
@@ -83,6 +86,7 @@ impl From<System> for CiSystem {
             System::Github => Self::GitHub,
             System::Gitlab => Self::GitLab,
             System::Buildkite => Self::Buildkite,
+            System::Circleci => Self::CircleCi,
             System::Generic => Self::Generic,
         }
     }

@@ -354,7 +354,7 @@ fn check_anchor(
     issuer: &IssuerUrl,
     require: &BTreeMap<String, Wanted>,
 ) {
-    let shared = preset.issuer == Some(issuer.as_str());
+    let shared = preset.shared == Some(issuer.as_str());
     if shared && !preset.anchors.iter().any(|anchor| require.contains_key(*anchor)) {
         let help = format!("require at least one of {}", preset.anchors.join(", "));
         let message = format!("{issuer} signs for everybody who has an account there");

@@ -309,6 +309,15 @@ fn d05_a_shared_issuer_without_an_owner_is_refused() {
     // An issuer of one's own signs for nobody else.
     let own = with_ci("ci: gitlab, issuer: \"https://gitlab.example.com\"", "");
     assert!(loaded(&own).is_ok());
+    let organization = with_ci("ci: circleci, issuer: \"https://oidc.circleci.com/org/0c9d\"", "");
+    let claims = loaded(&organization).expect("loads").bundle.claims;
+    assert_eq!(claims["oidc.circleci.com/context-ids"], "Set<String>");
+    let root = "ci: circleci, issuer: \"https://oidc.circleci.com\"";
+    let said = refused(&with_ci(root, ""));
+    assert!(said.contains("signs for everybody") && said.contains("org-id"), "{said}");
+    assert!(
+        loaded(&with_ci(&format!("{root}, require: {{oidc.circleci.com/org-id: a}}"), "")).is_ok()
+    );
 }
 
 #[test]
@@ -316,6 +325,7 @@ fn mistakes_in_rules_about_claims_are_told() {
     for (jwt, what) in [
         ("ci: jenkins", "`ci` cannot be `jenkins`"),
         ("ci: generic", "lacks `issuer`"),
+        ("ci: circleci", "lacks `issuer`"),
         ("ci: {system: github, heartbeat: 2h}, require: {repository: a/b}", "longer than a run"),
         ("ci: {system: github, longest: 2h}, require: {repository: a/b}", "longer than a run"),
         ("ci: {system: github, heartbeats: 1m}, require: {repository: a/b}", "did you mean"),

@@ -134,7 +134,7 @@ fn settings(loaded: &Loaded, entropy: &Arc<dyn Entropy>) -> Result<Settings> {
         idle: sign_ins.idle,
         gate_ports: config.listeners.iter().map(|listener| listener.address.port()).collect(),
         cleartext: config.demo,
-        store_key: keys::store_key(&base.join(config.store.path()), entropy.as_ref())?,
+        store_key: keys::store_key(config.store.path(), entropy.as_ref())?,
         relying_party: RelyingParty::of(&config.control.url),
         sources: config.identity.sources(),
         methods: config.identity.methods(),

@@ -10,7 +10,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{house::House, passed_on::PassedOn};
+use super::{connected::Connected, house::House, passed_on::PassedOn};
 use crate::ship::Shipping;
 
 /// Adds what is known of the record of `house`, and of who gets it, to the metrics.
@@ -18,6 +18,7 @@ pub(super) fn register(registry: &mut Registry, house: &House, shipping: Option<
     let (health, shipping) = (house.log.handle().health(), shipping.cloned());
     registry.register_collector(Box::new(RecordMetrics { health, shipping }));
     registry.register_collector(Box::new(PassedOn::of(&house.control)));
+    registry.register_collector(Box::new(Connected::of(&house.control)));
 }
 
 /// Asks the record when somebody wants to know.

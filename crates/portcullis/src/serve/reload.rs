@@ -50,6 +50,7 @@ pub(super) fn start(
             match checked {
                 Ok(Ok((checked, mut opened))) => {
                     warn_of_fixed(&running, &checked.loaded.config);
+                    check::log_warnings(&checked);
                     // Without one, what the bundle asks would have no answer until it follows.
                     if let Some(first) = opened.take_if(|_| !beside.1.is_there()) {
                         beside.1.commit(first);

@@ -370,3 +370,31 @@ fn d14_asking_leads_back_to_where_a_gate_serves_and_nowhere_else() {
         sent.text()
     );
 }
+
+#[test]
+fn the_inbox_has_a_way_to_all_that_waits() {
+    let payments = Payments::open();
+    let mut asked = std::collections::BTreeSet::new();
+    for person in 0..4 {
+        let who = payments.house.sign_in(&Person::new(&format!("eve-{person}"), &["engineering"]));
+        for seconds in 0..26 {
+            let body = json!({"queries": [{"operation": "payments.createRefund"}], "reason": "stuck",
+                "duration": format!("{}s", 60 + seconds)});
+            let answer = payments.house.api("POST", "/v1/access-requests", Some(&who), Some(body));
+            assert_eq!(answer.status, 201, "{}", answer.text());
+            asked.insert(id(&answer.json()).to_owned());
+        }
+    }
+    let mut lea = Seat::of(&payments, &crate::payments::lea());
+    let (mut path, mut seen) = ("/review".to_owned(), std::collections::BTreeSet::new());
+    for shown in [100, 4] {
+        let page = lea.open(&path).text();
+        assert_eq!(page.matches("data-row").count(), shown, "{path}");
+        // What brings it up to date asks for the same part.
+        assert!(page.contains(&format!("hx-get=\"{path}\"")), "{path}: {page}");
+        seen.extend(asked.iter().filter(|id| page.contains(&format!("/requests/{id}"))).cloned());
+        let next = page.split("href=\"").find(|part| part.contains("rel=\"next\""));
+        path = next.map_or_else(String::new, |part| part.split('"').next().unwrap().to_owned());
+    }
+    assert_eq!((path.as_str(), seen), ("", asked));
+}

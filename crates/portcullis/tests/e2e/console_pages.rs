@@ -45,6 +45,11 @@ cases:
   - {name: engineers look at refunds, principal: ben, operation: payments.listRefunds, expect: permit}
 "#;
 
+/// Systems of which none is there.
+const CONNECTORS: &str = "connectors: {teams: {payments: {url: {file: teams}}}, \
+    webhooks: {tickets: {url: \"http://127.0.0.1:9/in\", secret: {file: key}}}, \
+    grafana_irm: {url: \"http://127.0.0.1:9\", token: {file: key}, services: {payments: C1}}}";
+
 /// A house where something has happened, and a connection is open.
 struct Busy {
     payments: Payments,
@@ -100,6 +105,9 @@ impl Busy {
                 .policy("more.cedar", POLICIES)
                 .policy("payments.cedar", &payments::POLICIES.replace(by_policy, &kept))
                 .policy("payments.test.yaml", TESTS)
+                .setting(CONNECTORS)
+                .file("teams", "http://127.0.0.1:9/workflows?sig=url-canary")
+                .file("key", crate::sink_peer::SECRET)
         });
         let (ana, ben, lea) =
             (payments.enter(&ana()), payments.enter(&ben()), payments.enter(&lea()));

@@ -125,6 +125,15 @@ fn a_system_decides_what_policy_lets_it_decide_and_its_decision_is_a_review() {
     let again = approval.post(&payments);
     assert_eq!((again.status, &again.json()["repeated"]), (200, &json!(true)), "{}", again.text());
     refused_with(&payments, "came before");
+    // Operators see that it was heard, and what came twice.
+    let seen = payments.house.api("GET", "/v1/connectors", Some(&payments.auditor()), None).json();
+    let systems = seen["connectors"].as_array().unwrap();
+    let desk = systems.iter().find(|one| one["name"] == "decisions:desk").unwrap();
+    assert_eq!(desk["state"], "working", "{desk:#}");
+    assert!(desk["heard_at"].is_string(), "{desk:#}");
+    assert!(desk["refused"]["why"].as_str().unwrap().contains("came before"), "{desk:#}");
+    let other = systems.iter().find(|one| one["name"] == "decisions:quality").unwrap();
+    assert_eq!((&other["state"], &other["heard_at"]), (&json!("unknown"), &Value::Null));
     let reviews = payments.record(|_| true);
     assert_eq!(reviews.iter().filter(|event| event["type"] == "reviewed").count(), 1);
     // Another service's operation is none of its business, and it is told nothing of it.

@@ -16,12 +16,13 @@ use crate::{
     upstream::Upstream,
     yard::{Yard, unique},
 };
-const SYSTEMS: [&str; 3] = ["github", "gitlab", "buildkite"];
+
+const SYSTEMS: [&str; 4] = ["github", "gitlab", "buildkite", "circleci"];
 
 #[test]
 fn a_job_of_every_system_gets_one_run_and_ends_it() {
     let yard = Yard::open();
-    for (system, name) in SYSTEMS.into_iter().zip(["shop/cart", "shop/cart", "shop/cart"]) {
+    for (system, name) in SYSTEMS.into_iter().zip(["shop/cart", "shop/cart", "shop/cart", "7a1f"]) {
         let run = yard.run(&yard.sound(system));
         let who = yard.house().api("GET", "/v1/whoami", Some(&run.control), None).json();
         assert_eq!(who["method"], "run", "{who}");
@@ -40,6 +41,12 @@ fn a_job_of_every_system_gets_one_run_and_ends_it() {
     assert_eq!(yard.gate("PATCH", &run.gate), 200);
     let other = yard.run(&yard.sound("gitlab"));
     assert_eq!(yard.gate("PATCH", &other.gate), 403);
+    let own = yard.run(&yard.sound("circleci"));
+    assert_eq!(yard.gate("PATCH", &own.gate), 200, "whatever the names of its claims look like");
+    let mut claims = yard.claims("circleci");
+    claims["oidc.circleci.com/ssh-rerun"] = json!(true);
+    let looked_into = yard.run(&yard.mint(&claims, json!({})));
+    assert_eq!(yard.gate("PATCH", &looked_into.gate), 403);
     let path = format!("/v1/runs/{}", run.id);
     let foreign = yard.house().api("DELETE", &path, Some(&other.control), None).status;
     assert_eq!(foreign, 404, "somebody else's run does not exist");
@@ -98,6 +105,8 @@ fn d01_to_d07_job_tokens_with_defects_are_not_exchanged() {
         ("gitlab", "project_path", "shop/other"),
         ("buildkite", "organization_slug", "evil"),
         ("buildkite", "pipeline_slug", "other"),
+        ("circleci", "oidc.circleci.com/project-id", "other"),
+        ("circleci", "oidc.circleci.com/vcs-origin", "github.com/fork/cart"),
     ] {
         let mut claims = yard.claims(system);
         claims[name] = json!(value);

@@ -2,6 +2,7 @@
 
 mod access;
 mod door;
+mod imitations;
 mod tools;
 
 use std::{

@@ -26,7 +26,7 @@ fn root() -> PathBuf {
 }
 
 /// Type and labels of each metric that the documentation lists, by name.
-fn documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
+pub(crate) fn documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
     let text = fs::read_to_string(root().join("docs/metrics.md")).unwrap();
     let rows = text.lines().filter_map(|line| line.strip_prefix("| `portcullis_"));
     let rows = rows.map(|row| {
@@ -48,7 +48,7 @@ fn conditional() -> impl Iterator<Item = String> {
     names.collect::<Vec<_>>().into_iter()
 }
 
-fn fetch(house: &House, accept: &str) -> Response {
+pub(crate) fn fetch(house: &House, accept: &str) -> Response {
     let head = format!(
         "GET /metrics HTTP/1.1\r\nHost: a\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"
     );
@@ -56,7 +56,7 @@ fn fetch(house: &House, accept: &str) -> Response {
 }
 
 /// The families as Prometheus's own library reads them.
-fn families(format: &str, text: &str) -> Vec<Value> {
+pub(crate) fn families(format: &str, text: &str) -> Vec<Value> {
     let mut reader = pki::python("metrics_reader.py")
         .arg(format)
         .stdin(Stdio::piped())
@@ -246,7 +246,10 @@ fn the_dashboard_and_the_alerts_use_what_is_listed() {
     }
     let rows = board["panels"].as_array().unwrap().iter().filter(|panel| panel["type"] == "row");
     let rows: Vec<_> = rows.map(|row| row["title"].as_str().unwrap()).collect();
-    assert_eq!(rows, ["Traffic", "Decisions", "Latency", "Record", "Grants", "Upstreams"]);
+    assert_eq!(
+        rows,
+        ["Traffic", "Decisions", "Latency", "Record", "Grants", "Upstreams", "Connected systems"]
+    );
     let alerts = fs::read_to_string(folder.join("prometheus/alerts.yaml")).unwrap();
     used.extend(names(&alerts));
     assert!(used.len() > 15, "{used:?}");

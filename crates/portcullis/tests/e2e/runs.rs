@@ -4,6 +4,7 @@
 mod ends;
 mod integrations;
 mod systems;
+mod way;
 mod windows;
 
 use std::{

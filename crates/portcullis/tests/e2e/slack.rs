@@ -9,6 +9,7 @@ mod outages;
 mod peer;
 mod reviews;
 mod shown;
+mod watched;
 
 use serde_json::{Value, json};
 
@@ -161,4 +162,38 @@ fn text(message: &Value) -> String {
         parts.filter_map(|part| part["text"].as_str()).collect::<String>()
     });
     lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_permit_that_lets_people_review_by_chat_without_saying_so_is_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("policies")).unwrap();
+    let file = folder.path().join("portcullis.yaml");
+    let policy = folder.path().join("policies/reviews.cedar");
+    std::fs::write(&policy, "@id(\"reviews\")\npermit (principal in Group::\"leads\", action, resource is AccessRequest);\n")
+        .unwrap();
+    let check = |connectors: &str| {
+        let text = format!(
+            "listeners:\n  - {{name: gate, address: \"127.0.0.1:1\"}}\n\
+             control: {{address: \"127.0.0.1:2\", url: \"http://127.0.0.1:2\"}}\n\
+             store: sqlite:portcullis.db\naudit: {{directory: audit}}\n{connectors}\
+             identity: {{people: [{{name: corp, oidc: {{issuer: \"https://id.example.com\", client_id: a}}}}]}}\n\
+             policies: policies\nservices:\n  - name: shop\n    hosts: [shop.example.com]\n    \
+             upstream: {{url: \"http://127.0.0.1:3\"}}\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        let mut command = std::process::Command::new(crate::house::binary());
+        let output = command.arg("check").arg("-c").arg(&file).output().unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(output.status.success(), "{said}");
+        said
+    };
+    let slack = "connectors: {slack: {workspace: T024BE7LD, bot_token: {env: BOT}, signing_secret: {env: SECRET}, \
+                 people: {provider: corp, email: verified}}}\n";
+    let said = check(slack);
+    assert!(said.contains("warning: this permit names no action"), "{said}");
+    assert!(said.contains("reviews.cedar:2:1"), "where: {said}");
+    assert!(said.contains("help: ") && said.contains("Action::\"reviewByChat\""), "{said}");
+    assert!(said.contains("in order; 1 services"), "it loads: {said}");
+    assert!(!check("").contains("warning"), "without a chat it opens nothing");
 }

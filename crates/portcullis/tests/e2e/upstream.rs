@@ -44,6 +44,12 @@ impl Upstream {
 
     /// Answers every request with these bytes.
     pub(crate) fn answering(response: &'static str) -> Self {
+        Self::replying(move |_| response.to_owned())
+    }
+
+    /// Answers each request with what `reply` makes of it.
+    pub(crate) fn replying(reply: impl Fn(&Received) -> String + Send + Sync + 'static) -> Self {
+        let reply = Arc::new(reply);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let received = Arc::new(Mutex::new(Vec::new()));
@@ -51,7 +57,8 @@ impl Upstream {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let log = Arc::clone(&log);
-                std::thread::spawn(move || talk(stream, &log, response));
+                let reply = Arc::clone(&reply);
+                std::thread::spawn(move || talk(stream, &log, &*reply));
             }
         });
         Self { address, received }
@@ -73,9 +80,10 @@ impl Upstream {
     }
 }
 
-fn talk(mut stream: TcpStream, log: &Mutex<Vec<Received>>, response: &str) {
+fn talk(mut stream: TcpStream, log: &Mutex<Vec<Received>>, reply: &dyn Fn(&Received) -> String) {
     let mut buffer = Vec::new();
     while let Some(request) = read_request(&mut stream, &mut buffer) {
+        let response = reply(&request);
         log.lock().unwrap().push(request);
         if stream.write_all(response.as_bytes()).is_err() {
             return;

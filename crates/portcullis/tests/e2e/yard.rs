@@ -39,6 +39,12 @@ permit (principal is Workload, action == Action::"shop.PATCH", resource == Servi
 when { principal has repository && principal.repository == "shop/cart" && principal has run_attempt
     && principal.run_attempt == "2" && context.auth.method == "run" };
 
+@id("cart.circleci")
+permit (principal is Workload, action == Action::"shop.PATCH", resource == Service::"shop")
+when { principal has "oidc.circleci.com/vcs-ref" && principal["oidc.circleci.com/vcs-ref"] == "refs/heads/main"
+    && principal has "oidc.circleci.com/ssh-rerun" && !principal["oidc.circleci.com/ssh-rerun"]
+    && principal has "oidc.circleci.com/context-ids" && principal["oidc.circleci.com/context-ids"].contains("3c5e") };
+
 @id("auditors")
 permit (principal is User in Group::"auditors", action == Action::"viewAudit", resource is System);
 "#;
@@ -93,6 +99,12 @@ impl Yard {
                      groups: {{\"build_branch=main\": [readers]}}}}}}"
                 ))
                 .workload(&format!(
+                    "{{name: circleci, jwt: {{ci: circleci, issuer: \"http://{issuers}/circleci\", \
+                     audience: portcullis, require: {{oidc.circleci.com/project-id: 7a1f, \
+                     oidc.circleci.com/vcs-origin: github.com/shop/cart}}, \
+                     groups: {{\"oidc.circleci.com/vcs-ref=refs/heads/main\": [readers]}}}}}}"
+                ))
+                .workload(&format!(
                     "{{name: cluster, jwt: {{ci: generic, issuer: \"http://{issuers}/cluster\", audience: portcullis, \
                      subject: \"{{sub}}\", require: {{sub: \"system:serviceaccount:shop:migrate\"}}, \
                      groups: {{\"sub=system:serviceaccount:shop:migrate\": [deployers]}}}}}}"
@@ -117,6 +129,9 @@ impl Yard {
             ("exp", json!(now + 300)),
         ] {
             claims[name] = value;
+        }
+        if system == "circleci" {
+            claims.as_object_mut().unwrap().remove("nbf");
         }
         claims
     }
@@ -211,39 +226,59 @@ pub(crate) fn unique() -> String {
     format!("{}-{}", machine_time().as_second(), MADE.fetch_add(1, Ordering::Relaxed))
 }
 
-/// What each system says of a job, as its documentation has it.
+/// What each system says of a job, as its documentation has it:
+///
+/// - `github`: "OpenID Connect reference" (github/docs at 051718f297e1), for a repository made after 15 July 2026.
+/// - `gitlab`: "OpenID Connect (OIDC) Authentication Using ID Tokens" of GitLab 18.9.
+/// - `buildkite`: "buildkite-agent oidc" (buildkite/docs at 7e155915e, 1 April 2026). It has no `jti`, and the key of a
+///   step without one is null.
+/// - `circleci`: "Using OpenID Connect tokens in jobs" (circleci/circleci-docs at 4373f8ad50, 17 August 2026), without
+///   `jti` and `nbf`.
+/// - `cluster`: Kubernetes' "Managing Service Accounts", a bound token of 1.34.
 fn shape(system: &str) -> Value {
     let id = unique();
     match system {
         "github" => json!({
-            "jti": id, "sub": "repo:shop/cart:environment:production", "ref": "refs/heads/main",
+            "jti": id, "sub": "repo:shop@65/cart@74:environment:production", "ref": "refs/heads/main",
             "sha": "4cf2d1", "repository": "shop/cart", "repository_owner": "shop", "actor_id": "12",
             "repository_visibility": "private", "repository_id": "74", "repository_owner_id": "65",
             "run_id": "5432", "run_number": "10", "run_attempt": "2", "actor": "ana", "workflow": "deploy",
             "head_ref": "", "base_ref": "", "event_name": "push", "ref_type": "branch", "ref_protected": "true",
             "environment": "production", "job_workflow_ref": "shop/cart/.github/workflows/d.yml@refs/heads/main",
+            "job_workflow_sha": "4cf2d1", "workflow_sha": "4cf2d1", "check_run_id": "61",
             "workflow_ref": "shop/cart/.github/workflows/d.yml@refs/heads/main",
             "runner_environment": "github-hosted",
         }),
         "gitlab" => json!({
             "jti": id, "sub": "project_path:shop/cart:ref_type:branch:ref:main", "namespace_id": "72",
             "namespace_path": "shop", "project_id": "20", "project_path": "shop/cart", "user_id": "1",
-            "user_login": "ana", "user_email": "ana@example.com", "pipeline_id": "574", "job_id": "302",
-            "pipeline_source": "push", "ref": "main", "ref_type": "branch", "ref_path": "refs/heads/main",
-            "ref_protected": "true", "environment": "production", "environment_protected": "true",
-            "deployment_tier": "production", "runner_id": 1, "runner_environment": "self-hosted",
-            "groups_direct": ["shop"], "sha": "714a62",
+            "user_login": "ana", "user_email": "ana@example.com", "user_access_level": "maintainer",
+            "job_project_id": "20", "job_project_path": "shop/cart", "job_namespace_id": "72",
+            "job_namespace_path": "shop", "pipeline_id": "574", "job_id": "302", "pipeline_source": "push",
+            "ref": "main", "ref_type": "branch", "ref_path": "refs/heads/main", "ref_protected": "true",
+            "groups_direct": ["shop"], "environment": "production", "environment_protected": "true",
+            "deployment_tier": "production", "environment_action": "start", "runner_id": 1,
+            "runner_environment": "self-hosted", "sha": "714a62", "project_visibility": "private",
+            // Of a pipeline that is defined in another project.
+            "ci_config_ref_uri": null, "ci_config_sha": null, "job_source": "push",
+        }),
+        "circleci" => json!({
+            "sub": "org/0c9d/project/7a1f/user/5b2e", "oidc.circleci.com/org-id": "0c9d",
+            "oidc.circleci.com/project-id": "7a1f", "oidc.circleci.com/job-id": id,
+            "oidc.circleci.com/context-ids": ["3c5e"], "oidc.circleci.com/pipeline-id": "91d0",
+            "oidc.circleci.com/pipeline-definition-id": "e47b", "oidc.circleci.com/workflow-id": "28fa",
+            "oidc.circleci.com/vcs-origin": "github.com/shop/cart",
+            "oidc.circleci.com/vcs-ref": "refs/heads/main", "oidc.circleci.com/ssh-rerun": false,
         }),
         "cluster" => json!({
             "jti": id, "sub": "system:serviceaccount:shop:migrate",
             "kubernetes.io": {"namespace": "shop", "serviceaccount": {"name": "migrate"}},
         }),
-        // It has no `jti`.
         _ => json!({
-            "sub": format!("organization:shop:pipeline:cart:ref:refs/heads/main:commit:9f3182:step:{id}"),
-            "organization_slug": "shop", "organization_id": "a1", "pipeline_slug": "cart", "pipeline_id": "b2",
-            "build_number": 5, "build_branch": "main", "build_commit": "9f3182", "build_source": "webhook",
-            "step_key": "deploy", "job_id": id, "agent_id": "d4", "runner_environment": "self-hosted",
+            "sub": "organization:shop:pipeline:cart:ref:refs/heads/main:commit:9f3182:step:",
+            "organization_slug": "shop", "pipeline_slug": "cart", "build_number": 5, "build_branch": "main",
+            "build_commit": "9f3182", "step_key": null, "job_id": id, "agent_id": "d4", "build_source": "webhook",
+            "runner_environment": "self-hosted",
         }),
     }
 }

@@ -15,8 +15,6 @@ use crate::{
 
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
-/// What upstreams and clients may read of a requestable refusal.
-const REFUSAL: HeaderName = HeaderName::from_static("portcullis-refusal");
 
 const INVALID_ARGUMENT: u16 = 3;
 const DEADLINE_EXCEEDED: u16 = 4;
@@ -71,9 +69,6 @@ pub(super) fn response(refusal: &Refusal, problem: &Problem) -> Response<DownBod
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     add(headers, status(refusal), &message);
-    if let Some(code) = problem.refusal.as_ref().and_then(|code| HeaderValue::from_str(code).ok()) {
-        headers.insert(REFUSAL, code);
-    }
     response
 }
 

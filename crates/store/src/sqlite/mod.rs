@@ -36,11 +36,12 @@ use portcullis_model::{
 use sqlx::SqlitePool;
 
 use crate::{
-    AccessRequests, Change, ContentsUnderKey, ExportCursor, Grants, Incidents, LogMark, SealedMark,
-    SeenPlace, SeenPrincipal, Store, StoreError, StoredAnswer, StoredBundle, StoredButton,
-    StoredChallenge, StoredCode, StoredContent, StoredDelivery, StoredDevice, StoredErasure,
-    StoredEvent, StoredFiring, StoredGrantToken, StoredGroup, StoredHabit, StoredMessage,
-    StoredNotice, StoredOneTimeToken, StoredProviderToken, StoredRefusal, StoredSignIn, StoredUser,
+    AccessRequests, Change, ContentsUnderKey, ExportCursor, Grants, Incidents, LogMark,
+    MessageCounts, SealedMark, SeenPlace, SeenPrincipal, Store, StoreError, StoredAnswer,
+    StoredBundle, StoredButton, StoredChallenge, StoredCode, StoredContent, StoredDelivery,
+    StoredDevice, StoredErasure, StoredEvent, StoredFiring, StoredGrantToken, StoredGroup,
+    StoredHabit, StoredMessage, StoredNotice, StoredOneTimeToken, StoredProviderToken,
+    StoredRefusal, StoredSignIn, StoredUser,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -238,6 +239,10 @@ impl Store for SqliteStore {
 
     async fn undelivered(&self, limit: u32) -> Result<Vec<StoredDelivery>> {
         undelivered::all(&self.readers, limit).await
+    }
+
+    async fn message_counts(&self, now: Timestamp) -> Result<MessageCounts> {
+        undelivered::counts(&self.readers, now).await
     }
 
     async fn one_undelivered(&self, id: DeliveryId) -> Result<Option<StoredDelivery>> {

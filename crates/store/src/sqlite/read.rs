@@ -31,12 +31,16 @@ pub(super) async fn access_requests(
     limit: u32,
 ) -> Result<Vec<AccessRequest>> {
     let query = match which {
-        AccessRequests::Pending => sqlx::query_scalar(
-            "SELECT body FROM access_requests WHERE state = 'pending' ORDER BY id DESC LIMIT ?",
-        ),
-        AccessRequests::ToReviewAfterwards => sqlx::query_scalar(
-            "SELECT body FROM access_requests WHERE afterwards = 'open' ORDER BY id DESC LIMIT ?",
-        ),
+        AccessRequests::Pending(before) => sqlx::query_scalar(
+            "SELECT body FROM access_requests WHERE state = 'pending' AND id < ? \
+             ORDER BY id DESC LIMIT ?",
+        )
+        .bind(end(before.as_ref())),
+        AccessRequests::ToReviewAfterwards(before) => sqlx::query_scalar(
+            "SELECT body FROM access_requests WHERE afterwards = 'open' AND id < ? \
+             ORDER BY id DESC LIMIT ?",
+        )
+        .bind(end(before.as_ref())),
         AccessRequests::PendingOf(principal) => sqlx::query_scalar(
             "SELECT body FROM access_requests WHERE principal = ? AND state = 'pending' \
              ORDER BY id DESC LIMIT ?",

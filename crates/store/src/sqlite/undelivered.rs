@@ -1,5 +1,6 @@
 //! What receivers did not take in the end.
 
+use jiff::Timestamp;
 use portcullis_model::DeliveryId;
 use sqlx::{SqliteConnection, SqlitePool};
 
@@ -8,7 +9,7 @@ use super::{
     rows::{json, parsed, readable},
     write::guarded,
 };
-use crate::{StoredDelivery, UndeliveredChange};
+use crate::{DueMessages, MessageCounts, StoredDelivery, UndeliveredChange};
 
 pub(super) async fn apply(tx: &mut SqliteConnection, change: &UndeliveredChange) -> Result<()> {
     match change {
@@ -51,4 +52,24 @@ pub(super) async fn one(pool: &SqlitePool, id: DeliveryId) -> Result<Option<Stor
     let query = sqlx::query_scalar(sql).bind(id.to_string());
     let body: Option<String> = query.fetch_optional(pool).await?;
     body.map(|body| parsed("undelivered", &body)).transpose()
+}
+
+pub(super) async fn counts(pool: &SqlitePool, now: Timestamp) -> Result<MessageCounts> {
+    // Times are in UTC; of fractions of seconds there may be some or none.
+    let sql = "SELECT json_extract(body, '$.target'), attempts > 0, count(*) FROM notices \
+               WHERE attempts > 0 \
+               OR substr(json_extract(body, '$.due_at'), 1, 19) <= substr(?, 1, 19) \
+               GROUP BY 1, 2 ORDER BY 1, 2";
+    let due: Vec<(String, bool, i64)> =
+        sqlx::query_as(sql).bind(now.to_string()).fetch_all(pool).await?;
+    let due = due.into_iter().map(|(target, tried, count)| {
+        let count = u64::try_from(count).unwrap_or_default();
+        DueMessages { target, tried, count }
+    });
+    let sql = "SELECT receiver, count(*) FROM undelivered GROUP BY receiver ORDER BY receiver";
+    let set_aside: Vec<(String, i64)> = sqlx::query_as(sql).fetch_all(pool).await?;
+    let set_aside = set_aside
+        .into_iter()
+        .map(|(receiver, count)| (receiver, u64::try_from(count).unwrap_or_default()));
+    Ok(MessageCounts { due: due.collect(), set_aside: set_aside.collect() })
 }

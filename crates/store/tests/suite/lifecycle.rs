@@ -102,8 +102,11 @@ pub(crate) async fn e34_an_emergency_is_open_until_one_has_reviewed_it(store: Sh
         .commit([people.to_vec(), vec![add(emergency.clone()), add(waits)]].concat())
         .await
         .unwrap();
-    let open = || store.access_requests(AccessRequests::ToReviewAfterwards, 10);
+    let open = || store.access_requests(AccessRequests::ToReviewAfterwards(None), 10);
     assert_eq!(open().await.unwrap(), std::slice::from_ref(&emergency));
+    let before = |id| AccessRequests::ToReviewAfterwards(Some(AccessRequestId::from_bits(id)));
+    assert_eq!(store.access_requests(before(2), 10).await.unwrap().len(), 1);
+    assert!(store.access_requests(before(1), 10).await.unwrap().is_empty());
     let by =
         |n| emergency.clone().review_afterwards(made::review(n, n, Decision::Decline)).unwrap();
     // Both saw it open.

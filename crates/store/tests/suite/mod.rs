@@ -98,10 +98,19 @@ pub(crate) async fn lists_go_on_after_what_was_seen(store: Shared) {
     assert_eq!(ids(store.grants(Grants::InForceOf(made::id("ana")), 2).await.unwrap()), [4, 3]);
     assert_eq!(ids(store.grants(Grants::InForceOf(made::id("ben")), 2).await.unwrap()), []);
     let third = Some(AccessRequestId::from_bits(3));
-    for which in [AccessRequests::Of(made::id("ana"), third), AccessRequests::Newest(third)] {
+    for which in [
+        AccessRequests::Of(made::id("ana"), third),
+        AccessRequests::Newest(third),
+        AccessRequests::Pending(third),
+    ] {
         let found = store.access_requests(which, 9).await.unwrap();
         assert_eq!(found.iter().map(|one| one.id.to_bits()).collect::<Vec<_>>(), [2, 1]);
     }
+    let over = made::request(2, "ana", "payments.op2").withdraw(now()).unwrap();
+    let moved = Change::MoveAccessRequest { request: over, seen_reviews: 0 };
+    store.commit(vec![moved]).await.unwrap();
+    let found = store.access_requests(AccessRequests::Pending(third), 9).await.unwrap();
+    assert_eq!(found.iter().map(|one| one.id.to_bits()).collect::<Vec<_>>(), [1]);
 }
 
 pub(crate) async fn no_more_wait_than_may(store: Shared) {
@@ -110,7 +119,7 @@ pub(crate) async fn no_more_wait_than_may(store: Shared) {
         let change = Change::AddAccessRequest { request, at_most: 2 };
         assert_eq!(is_conflict(&store.commit(vec![change]).await), n == 2);
     }
-    assert_eq!(store.access_requests(AccessRequests::Pending, 10).await.unwrap().len(), 2);
+    assert_eq!(store.access_requests(AccessRequests::Pending(None), 10).await.unwrap().len(), 2);
 }
 
 pub(crate) async fn m02_one_person_is_counted_once_by_the_store_too(store: Shared) {

@@ -105,6 +105,6 @@ pub(crate) async fn e35_what_was_opened_comes_in_once(store: Shared) {
     assert_eq!(store.sealed_mark().await.unwrap(), Some(mark(2)));
     assert_eq!(store.sealed_credential_of(grant.id).await.unwrap(), Some(credential));
     assert_eq!(store.sealed_credential_of(GrantId::from_bits(5)).await.unwrap(), None);
-    let open = store.access_requests(AccessRequests::ToReviewAfterwards, 10).await.unwrap();
+    let open = store.access_requests(AccessRequests::ToReviewAfterwards(None), 10).await.unwrap();
     assert_eq!(open.len(), 1);
 }

@@ -1,10 +1,13 @@
 //! What receivers did not take: set aside once, up to a bound, and gone when somebody says so.
 
-use portcullis_model::DeliveryId;
-use portcullis_store::{Change, StoredDelivery, UndeliveredChange, Unsent};
+use jiff::SignedDuration;
+use portcullis_model::{AccessRequestId, DeliveryId, NoticeId};
+use portcullis_store::{
+    Change, DueMessages, NoticeChange, StoredDelivery, StoredNotice, UndeliveredChange, Unsent,
+};
 
 use super::{
-    Shared, is_conflict,
+    Shared, add, is_conflict,
     made::{self, now},
 };
 
@@ -62,4 +65,41 @@ pub(crate) async fn what_was_not_taken_is_kept_once_and_up_to_a_bound(store: Sha
     store.commit(end()).await.unwrap();
     assert!(is_conflict(&store.commit(end()).await), "it is gone");
     assert_eq!(store.one_undelivered(first.id).await.unwrap(), None);
+}
+
+pub(crate) async fn messages_are_counted_once_they_are_due_or_were_tried(store: Shared) {
+    let request = made::request(1, "ana", "payments.createRefund");
+    store.commit(vec![add(request)]).await.unwrap();
+    let notice = |n: u128, target: &str, attempts: u32, later: i64| {
+        Change::Notice(NoticeChange::Add(StoredNotice {
+            id: NoticeId::from_bits(n),
+            access_request: AccessRequestId::from_bits(1),
+            target: target.to_owned(),
+            due_at: now() + SignedDuration::from_millis(later),
+            attempts,
+        }))
+    };
+    let all = vec![
+        notice(1, "teams:a", 0, 0),
+        notice(2, "teams:a", 0, -2_500),
+        notice(3, "teams:a", 2, 60_000),
+        notice(4, "teams:b", 0, 60_000),
+        notice(5, "email:x@example.com", 0, -60_000),
+    ];
+    store.commit(all).await.unwrap();
+    for (n, receiver) in [(1, "lifecycle a"), (2, "lifecycle a"), (3, "teams:a")] {
+        store.commit(aside(&delivery(n, receiver), 9)).await.unwrap();
+    }
+    let due = |target: &str, tried: bool, count: u64| DueMessages {
+        target: target.to_owned(),
+        tried,
+        count,
+    };
+    let counts = store.message_counts(now()).await.unwrap();
+    let expected =
+        [due("email:x@example.com", false, 1), due("teams:a", false, 2), due("teams:a", true, 1)];
+    assert_eq!(counts.due, expected);
+    assert_eq!(counts.set_aside, [("lifecycle a".to_owned(), 2), ("teams:a".to_owned(), 1)]);
+    let later = store.message_counts(now() + SignedDuration::from_secs(60)).await.unwrap();
+    assert!(later.due.contains(&due("teams:b", false, 1)), "{later:?}");
 }

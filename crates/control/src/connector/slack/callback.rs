@@ -16,7 +16,9 @@ use portcullis_model::{EventType, PrincipalId, PrincipalKind, TokenHash};
 use portcullis_store::Change;
 use serde::Deserialize;
 
-use super::{Slack, SlackCall, SlackCallKind, command::Command, plain::line, press::Interaction};
+use super::{
+    SLACK, Slack, SlackCall, SlackCallKind, command::Command, plain::line, press::Interaction,
+};
 use crate::{
     ControlError, OpContext,
     core::Core,
@@ -170,6 +172,7 @@ async fn taken(
         refused(core, slack, source, &why).await;
         return;
     }
+    core.contacts.heard(SLACK, core.now());
     let (core, slack) = (Arc::clone(core), Arc::clone(slack));
     let work = tokio::spawn(async move {
         match done {
@@ -232,6 +235,7 @@ async fn noted(
     why: &str,
 ) {
     let why = line(why, LONGEST_REASON);
+    core.contacts.refused(SLACK, op.now(), &why);
     if !is_recorded {
         tracing::debug!(?source, why, "a callback does nothing, like many");
         return;

@@ -40,6 +40,10 @@ impl Desk {
         Some(id)
     }
 
+    pub(super) fn waiting(&self) -> usize {
+        self.due().len()
+    }
+
     /// Returns when something is due.
     pub(super) async fn wait(&self) {
         loop {

@@ -14,6 +14,10 @@ use crate::{
 
 /// In lists with more that wait, who could review is said by operation.
 const EXACTLY_NAMED: usize = 10;
+/// Of one principal's that wait, so many are taken together.
+const TOGETHER: usize = 500;
+/// So often it is read on where a part has nothing for the caller.
+const READ_ON: usize = 16;
 
 /// A part of the list, newest first, after `before`.
 pub(crate) async fn part(
@@ -26,12 +30,9 @@ pub(crate) async fn part(
     let (found, next) = match filter {
         AccessRequestFilter::Mine => mine(core, op, before, limit).await?,
         AccessRequestFilter::MineWaiting => (mine_waiting(core, op).await?, None),
-        AccessRequestFilter::ToReview => {
-            let which = vec![AccessRequests::Pending, AccessRequests::ToReviewAfterwards];
-            to_review(core, op, which, before, limit).await?
-        }
+        AccessRequestFilter::ToReview => to_review(core, op, Waiting::All, before, limit).await?,
         AccessRequestFilter::ToReviewAfterwards => {
-            to_review(core, op, vec![AccessRequests::ToReviewAfterwards], before, limit).await?
+            to_review(core, op, Waiting::Afterwards, before, limit).await?
         }
         AccessRequestFilter::All => all(core, op, before, limit).await?,
     };
@@ -49,8 +50,16 @@ pub(crate) async fn part(
 
 /// How many wait for the caller's answer; no more than `most` are counted.
 pub(crate) async fn count_to_review(core: &Core, op: &OpContext, most: usize) -> Result<usize> {
-    let which = vec![AccessRequests::Pending, AccessRequests::ToReviewAfterwards];
-    Ok(to_review(core, op, which, None, most).await?.0.len())
+    let (mut count, mut before) = (0, None);
+    loop {
+        let left = most.saturating_sub(count);
+        let (found, next) = to_review(core, op, Waiting::All, before, left).await?;
+        count += found.len();
+        if next.is_none() || found.is_empty() || count >= most {
+            return Ok(count);
+        }
+        before = next;
+    }
 }
 
 fn id(request: &AccessRequest) -> AccessRequestId {
@@ -70,37 +79,66 @@ async fn mine(
     part::walk(before, limit, id, |_| true, read).await
 }
 
-/// The caller's own that somebody is yet to answer.
+/// The caller's own that somebody is yet to answer. There are few of them, among whatever many of others.
 async fn mine_waiting(core: &Core, op: &OpContext) -> Result<Vec<AccessRequest>> {
     let own = &rights::caller(op)?.id;
     let pending = AccessRequests::PendingOf(own.clone());
     let mut found = core.store.access_requests(pending, LISTED).await?;
-    let afterwards = core.store.access_requests(AccessRequests::ToReviewAfterwards, LISTED).await?;
-    found.extend(afterwards.into_iter().filter(|request| request.requester == *own));
+    let (is_own, mut before) = (|request: &AccessRequest| request.requester == *own, None);
+    loop {
+        let read = |before, at_most| {
+            core.store.access_requests(AccessRequests::ToReviewAfterwards(before), at_most)
+        };
+        let (afterwards, next) = part::walk(before, TOGETHER, id, is_own, read).await?;
+        found.extend(afterwards);
+        if next.is_none() {
+            break;
+        }
+        before = next;
+    }
     found.sort_by_key(|request| std::cmp::Reverse(request.id));
     Ok(found)
 }
 
-/// Those that wait for an answer that the caller could give. No more are decided about than are wanted.
+/// What waits for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    /// For a first one, or for one afterwards.
+    All,
+    /// For one afterwards.
+    Afterwards,
+}
+
+/// Those that wait for an answer that the caller could give. Whoever may answer what is old does not have to page
+/// through what is new and for others: a part without any is the last one, or comes after some thousands.
 async fn to_review(
     core: &Core,
     op: &OpContext,
-    which: Vec<AccessRequests>,
-    before: Option<AccessRequestId>,
+    which: Waiting,
+    mut before: Option<AccessRequestId>,
     limit: usize,
 ) -> Result<Part<AccessRequest, AccessRequestId>> {
     rights::caller(op)?;
-    let mut waiting = Vec::new();
-    for which in which {
-        waiting.extend(core.store.access_requests(which, LISTED).await?);
-    }
-    waiting.sort_by_key(|request| std::cmp::Reverse(request.id));
     let snapshot = core.snapshot();
-    let wanted = |request: &AccessRequest| {
-        before.is_none_or(|before| request.id < before) && can_review(core, &snapshot, op, request)
-    };
-    let found = waiting.into_iter().filter(wanted).take(limit.saturating_add(1)).collect();
-    Ok(part::cut(found, limit, id))
+    let wanted = |request: &AccessRequest| can_review(core, &snapshot, op, request);
+    for _ in 0..READ_ON {
+        let read = |before, at_most| {
+            core.store.access_requests(AccessRequests::ToReviewAfterwards(before), at_most)
+        };
+        let mut found = part::walk(before, limit, id, wanted, read).await?;
+        if which == Waiting::All {
+            let read = |before, at_most| {
+                core.store.access_requests(AccessRequests::Pending(before), at_most)
+            };
+            let pending = part::walk(before, limit, id, wanted, read).await?;
+            found = part::both(found, pending, limit, id);
+        }
+        if !found.0.is_empty() || found.1.is_none() {
+            return Ok(found);
+        }
+        before = found.1;
+    }
+    Ok((Vec::new(), before))
 }
 
 async fn all(

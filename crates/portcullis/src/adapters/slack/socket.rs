@@ -81,6 +81,7 @@ impl Listener {
         while self.control.strong_count() > 0 {
             match self.connected().await {
                 Ok(socket) => {
+                    self.say(None);
                     if std::mem::take(&mut failing) {
                         tracing::info!("Slack's Socket Mode is connected again");
                     }
@@ -90,11 +91,13 @@ impl Listener {
                     tokio::spawn(serve(socket, Weak::clone(&self.control), leaving));
                     let _either = left.changed().await;
                     if !*left.borrow() {
+                        self.say(Some("the connection broke"));
                         // It broke: whoever comes back at once may find it broken again.
                         sleep(FIRST_PAUSE).await;
                     }
                 }
                 Err(error) => {
+                    self.say(Some(&error.to_string()));
                     if !std::mem::replace(&mut failing, true) {
                         tracing::warn!(%error, "Slack's Socket Mode is not connected, and tried again");
                     }
@@ -102,6 +105,13 @@ impl Listener {
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
             }
+        }
+    }
+
+    /// Whether Slack can call back; with why not.
+    fn say(&self, why_not: Option<&str>) {
+        if let Some(control) = self.control.upgrade() {
+            control.slack_listens(why_not);
         }
     }
 

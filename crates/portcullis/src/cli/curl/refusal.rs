@@ -1,39 +1,62 @@
 //! A refusal among what curl brought: said in words, with the command that asks.
+//!
+//! What was answered may be from anywhere, and alike to what the gate says. So it is taken for nothing but a code,
+//! and what is said is what control knows of it: a code that it does not know as ours is none.
 
-use portcullis_api::way::WayBody;
+use portcullis_api::{refusals::RefusalBody, way::WayBody};
 use portcullis_model::{Problem, RefusalId};
 
-use crate::cli::{session::Session, way_table};
+use crate::cli::{failure::Failure, session::Session, way_table};
 
 /// Says what would open the gate, if `answer` is a refusal that can be asked about, and returns its
 /// code.
-pub(super) fn show(session: &Session<'_>, answer: &[u8]) -> Option<RefusalId> {
-    say(session, &find(answer)?)
-}
-
-/// The same of a refusal itself.
-pub(in crate::cli) fn say(session: &Session<'_>, problem: &Problem) -> Option<RefusalId> {
-    // The answer may be from anywhere: nothing of it becomes a command but a code that is one.
-    let code = problem.refusal.as_deref().and_then(|code| code.parse::<RefusalId>().ok())?;
-    let screen = session.screen;
-    let what = problem.detail.as_deref().unwrap_or(&problem.title);
-    screen.note("");
-    screen.note(&format!("403 {what}: you can get this"));
-    let ways: Vec<_> = problem.ways.iter().cloned().map(WayBody::from).collect();
-    for line in way_table::lines(&ways) {
-        screen.note(&line);
-    }
-    screen.note(&format!("  {}", session.command(&format!("ask {code}"))));
+pub(super) async fn show(session: &mut Session<'_>, answer: &[u8]) -> Option<RefusalId> {
+    let code = find(answer)?;
+    let known = known(session, &code).await?;
+    session.screen.note("");
+    say(session, &what(&known), &known.ways, &code);
     Some(code)
 }
 
-/// The first problem in the answer; curl may have written the head before it (`-i`) or its own
+/// What control knows of a refusal of ours, with what would open it now.
+pub(in crate::cli) async fn known(
+    session: &mut Session<'_>,
+    code: &RefusalId,
+) -> Option<RefusalBody> {
+    let fetched = session.get(&format!("/v1/refusals/{code}")).await;
+    match fetched.and_then(|fetched| fetched.read()) {
+        Ok(known) => Some(known),
+        Err(Failure::NotFound(_)) => None,
+        Err(failure) => {
+            session.screen.note(&format!("what would open it is unknown: {failure}"));
+            None
+        }
+    }
+}
+
+/// What is refused, in words.
+pub(in crate::cli) fn what(known: &RefusalBody) -> String {
+    format!("{} on {} needs a grant", known.operation, known.service)
+}
+
+/// Says that it can be asked for, and how.
+pub(in crate::cli) fn say(session: &Session<'_>, what: &str, ways: &[WayBody], code: &RefusalId) {
+    let screen = session.screen;
+    screen.note(&format!("403 {what}: you can get this"));
+    for line in way_table::lines(ways) {
+        screen.note(&line);
+    }
+    screen.note(&format!("  {}", session.command(&format!("ask {code}"))));
+}
+
+/// The code in the first problem of the answer; curl may have written the head before it (`-i`) or its own
 /// text after it (`-w`).
-fn find(answer: &[u8]) -> Option<Problem> {
+fn find(answer: &[u8]) -> Option<RefusalId> {
     let start = answer.windows(2).position(|pair| matches!(pair, b"{\"" | b"{\n"))?;
     let mut values = serde_json::Deserializer::from_slice(answer.get(start..)?).into_iter();
     let problem: Problem = values.next()?.ok()?;
-    (problem.status == 403 && problem.kind.ends_with("/problems/requestable")).then_some(problem)
+    let is_one = problem.status == 403 && problem.kind.ends_with("/problems/requestable");
+    problem.refusal.filter(|_| is_one)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -49,13 +72,15 @@ mod tests {
             BODY.to_owned(),
             format!("HTTP/1.1 403 Forbidden\r\ncontent-type: x\r\n\r\n{BODY}403\n"),
         ] {
-            assert_eq!(find(answer.as_bytes()).unwrap().refusal.unwrap(), "7K2M");
+            assert_eq!(find(answer.as_bytes()).unwrap().as_str(), "7K2M");
         }
     }
 
     #[test]
     fn other_answers_are_none() {
-        for answer in ["", "{", "hello {\"", "{\"a\":1}", &BODY.replace("requestable", "denied")] {
+        let (denied, command) =
+            (BODY.replace("requestable", "denied"), BODY.replace("7K2M", "7K2M; rm"));
+        for answer in ["", "{", "hello {\"", "{\"a\":1}", &denied, &command] {
             assert!(find(answer.as_bytes()).is_none(), "{answer}");
         }
     }

@@ -8,10 +8,10 @@ use portcullis_api::{
     access_requests::{AccessRequestBody, AskBody},
     way::WayBody,
 };
-use portcullis_model::{Problem, RefusalId};
+use portcullis_model::RefusalId;
 use tokio::{sync::mpsc, time::Instant};
 
-use super::grants::Grants;
+use super::{grants::Grants, refusal::Refused};
 use crate::cli::{
     ask, curl::refusal, failure::Failure, requests, screen::Screen, session::Session, short_id,
     way_table,
@@ -64,6 +64,11 @@ impl Asking {
         Self { manner, reason, pending, looked, question: None, answers }
     }
 
+    /// For whom.
+    pub(super) fn manner(&self) -> Manner {
+        self.manner
+    }
+
     /// How long until it is to be looked at.
     pub(super) fn until_next(&self) -> Duration {
         let due = || LOOK_EVERY.saturating_sub(self.looked.elapsed());
@@ -78,39 +83,48 @@ impl Asking {
         }
     }
 
-    /// Whether `problem` can be asked about; then it is, or it is said how.
+    /// Whether it can be asked about; then it is, or it is said how.
     pub(super) async fn refused(
         &mut self,
         session: &mut Session<'_>,
         grants: &mut Grants,
-        problem: &Problem,
+        refused: &Refused,
     ) -> bool {
-        let code = problem.refusal.as_deref().and_then(|code| code.parse::<RefusalId>().ok());
-        let Some(code) = code.filter(|_| problem.kind.ends_with("/problems/requestable")) else {
-            return false;
-        };
-        let operation = problem.operation.clone().unwrap_or_else(|| code.to_string());
-        let asked = self.pending.iter().map(|pending| &pending.operation);
-        let mut known = asked.chain(self.question.iter().map(|question| &question.operation));
-        if known.any(|known| *known == operation) {
+        let Some(code) = refused.mark.requestable() else { return false };
+        if refused.problem.operation.as_ref().is_some_and(|operation| self.knows(operation)) {
+            return true;
+        }
+        let (operation, what, ways) = described(session, refused, code).await;
+        if self.knows(&operation) {
             return true;
         }
         if self.manner == Manner::Job {
-            say_to_job(session.screen, problem, &operation);
+            say_to_job(session.screen, &what, &ways, &operation);
             return true;
         }
-        refusal::say(session, problem);
+        session.screen.note("");
+        refusal::say(session, &what, &ways, code);
         // A connection asked for what it needs when it was opened.
         if operation.ends_with(".connect") {
             return true;
         }
+        let question = Question { code: code.clone(), operation };
         if let Some(reason) = self.reason.clone() {
-            self.ask(session, grants, Question { code, operation }, reason).await;
+            self.ask(session, grants, question, reason).await;
         } else if session.screen.is_interactive() && self.question.is_none() {
-            self.question = Some(Question { code, operation });
-            put(self.answers.0.clone());
+            self.question = Some(question);
+            session.screen.put("ask for it now? say why, or press return for later:");
+            listen(self.answers.0.clone());
         }
         true
+    }
+
+    /// Whether `operation` is being asked for, or it is asked whether it is to be.
+    fn knows(&self, operation: &str) -> bool {
+        let asked = self.pending.iter().map(|pending| &pending.operation);
+        asked
+            .chain(self.question.iter().map(|question| &question.operation))
+            .any(|o| o == operation)
     }
 
     /// Somebody said why, or nothing.
@@ -120,6 +134,7 @@ impl Asking {
         grants: &mut Grants,
         reason: String,
     ) {
+        session.screen.answered();
         let Some(question) = self.question.take() else { return };
         if !reason.is_empty() {
             self.ask(session, grants, question, reason).await;
@@ -210,20 +225,34 @@ async fn follow(
     None
 }
 
-/// Asks on the terminal, while everything else goes on.
-fn put(answers: mpsc::Sender<String>) {
+/// Waits for a line of the terminal, while everything else goes on. Nothing comes of one that has ended.
+fn listen(answers: mpsc::Sender<String>) {
     std::thread::spawn(move || {
-        let screen = Screen::new(false);
-        let answer = screen.question("ask for it now? say why, or press return for later:");
-        let _ = answers.blocking_send(answer.unwrap_or_default());
+        let mut answer = String::new();
+        let _ = std::io::stdin().read_line(&mut answer);
+        let _ = answers.blocking_send(answer.trim().to_owned());
     });
 }
 
-fn say_to_job(screen: &Screen, problem: &Problem, operation: &str) {
-    let what = problem.detail.as_deref().unwrap_or(&problem.title);
-    screen.note(&format!("portcullis: {what} ({}); these would open it:", problem.status));
+/// What is refused, by name and in words, and what would open it. Calls of gRPC and pages do not say all of that.
+async fn described(
+    session: &mut Session<'_>,
+    refused: &Refused,
+    code: &RefusalId,
+) -> (String, String, Vec<WayBody>) {
+    let problem = &refused.problem;
     let ways: Vec<_> = problem.ways.iter().cloned().map(WayBody::from).collect();
-    for line in way_table::lines(&ways) {
+    let asks = ways.is_empty() || problem.operation.is_none();
+    if asks && let Some(known) = refusal::known(session, code).await {
+        return (known.operation.clone(), refusal::what(&known), known.ways);
+    }
+    let operation = problem.operation.clone().unwrap_or_else(|| code.to_string());
+    (operation, refused.words().to_owned(), ways)
+}
+
+fn say_to_job(screen: &Screen, what: &str, ways: &[WayBody], operation: &str) {
+    screen.note(&format!("{what} (403); these would open it:"));
+    for line in way_table::lines(ways) {
         screen.note(&line);
     }
     screen.note(&format!("  name it beforehand: portcullis run {operation} -- …"));

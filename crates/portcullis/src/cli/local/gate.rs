@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, pin::pin, time::Duration};
 
 use portcullis_api::services::ServiceBody;
-use portcullis_model::{InstanceName, Problem, Secret};
+use portcullis_model::{InstanceName, Secret};
 use portcullis_proxy::tunnel::{Broken, Inward, Outward, PROTOCOL, Wire};
 use reqwest::{Client, StatusCode, header, redirect};
 use tokio::{
@@ -12,7 +12,10 @@ use tokio::{
 };
 use url::Url;
 
-use super::{Event, Teller};
+use super::{
+    Event, Teller,
+    refusal::{self, Refused},
+};
 use crate::cli::failure::Failure;
 
 /// The gate answers once it is connected to the service, and has written down that it is.
@@ -102,12 +105,12 @@ impl Gate {
             return Ok((wire, grant));
         }
         let status = answer.status();
+        let Some(mark) = refusal::mark(answer.headers()) else {
+            let what = format!("{} answered {status}, and not as a gate", self.url);
+            return Err(Event::Unreachable(what));
+        };
         let body = answer.bytes().await.map_err(|error| unreachable(&cause(&error)))?;
-        let problem = serde_json::from_slice::<Problem>(&body);
-        Err(problem.map_or_else(
-            |_| Event::Unreachable(format!("{} answered {status}, and not as a gate", self.url)),
-            |problem| Event::Refused(Box::new(problem)),
-        ))
+        Err(Event::Refused(Box::new(Refused::of_answer(mark, status, &body))))
     }
 }
 

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 use portcullis_api::grants::GrantBody;
 
+use super::Manner;
 use crate::cli::{session::Session, short_id, when};
 
 /// So long before its end it is said that a grant ends.
@@ -19,13 +20,14 @@ pub(super) struct Grants(BTreeMap<String, Known>);
 /// What is known of a grant.
 #[derive(Debug)]
 struct Known {
+    operation: String,
     ends: Timestamp,
     announced: bool,
 }
 
 impl Known {
-    const fn new(ends: Timestamp) -> Self {
-        Self { ends, announced: false }
+    fn new(operation: &str, ends: Timestamp) -> Self {
+        Self { operation: operation.to_owned(), ends, announced: false }
     }
 
     /// When it is to be looked at: some time ahead of its end, and, once that was announced, at the end
@@ -54,7 +56,13 @@ impl Grants {
         let until = when::until(grant.expires_at, session.now());
         let line = format!("granted {}: {until} (grant {})", grant.operation, short_id::shown(&id));
         session.screen.note(&line);
-        self.0.insert(id, Known::new(grant.expires_at));
+        self.holds(&grant);
+    }
+
+    /// This one is known.
+    pub(super) fn holds(&mut self, grant: &GrantBody) {
+        let known = Known::new(&grant.operation, grant.expires_at);
+        self.0.entry(grant.id.clone()).or_insert(known);
     }
 
     /// How long until something is to be announced, or looked at.
@@ -64,7 +72,7 @@ impl Grants {
     }
 
     /// Says what ends soon, unless it was extended meanwhile.
-    pub(super) async fn announce(&mut self, session: &mut Session<'_>) {
+    pub(super) async fn announce(&mut self, session: &mut Session<'_>, manner: Manner) {
         let now = session.now();
         let mut over = Vec::new();
         for (id, known) in &mut self.0 {
@@ -82,11 +90,19 @@ impl Grants {
             }
             known.announced = true;
             let (short, until) = (short_id::shown(id), when::until(known.ends, now));
-            session.screen.note(&format!(
-                "grant {short} ends soon ({until}), and its connections with it; this asks for more:"
-            ));
-            let extend = session.command(&format!("extend {short} --for 30m"));
-            session.screen.note(&format!("  {extend}"));
+            let what =
+                format!("{} ends soon ({until}), and its connections with it", known.operation);
+            match manner {
+                Manner::Person => {
+                    session.screen.note(&format!("{what}; this asks for more:"));
+                    let extend = session.command(&format!("extend {short} --for 30m"));
+                    session.screen.note(&format!("  {extend}"));
+                }
+                Manner::Job => {
+                    let more = "a job asks for longer by --for, as long as its rule lets it";
+                    session.screen.note(&format!("{what}; {more}"));
+                }
+            }
         }
         for id in over {
             self.0.remove(&id);
@@ -119,8 +135,8 @@ mod tests {
     fn the_end_is_announced_a_minute_ahead_and_once() {
         let mut grants = Grants::default();
         assert_eq!(grants.until_next(at(0)), NOTHING);
-        grants.0.insert("a".to_owned(), Known::new(at(600)));
-        grants.0.insert("b".to_owned(), Known::new(at(90)));
+        grants.0.insert("a".to_owned(), Known::new("a", at(600)));
+        grants.0.insert("b".to_owned(), Known::new("b", at(90)));
         assert_eq!(grants.until_next(at(0)), Duration::from_secs(30));
         assert_eq!(grants.until_next(at(50)), Duration::ZERO);
         grants.0.get_mut("b").unwrap().announced = true;
@@ -135,7 +151,7 @@ mod tests {
 
     #[test]
     fn what_is_extended_after_that_is_announced_again() {
-        let mut known = Known { ends: at(90), announced: true };
+        let mut known = Known { announced: true, ..Known::new("a", at(90)) };
         assert!(known.found(at(600)));
         assert_eq!(known.next(), at(540), "a minute ahead of the new end");
         known.announced = true;

@@ -31,10 +31,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
-use percent_encoding::percent_decode_str;
-use portcullis_model::{
-    InstanceName, OperationName, Problem, Secret, ServiceName, Window, problem::PROBLEM_JSON,
-};
+use portcullis_model::{InstanceName, Problem, Secret, ServiceName, Window, problem::PROBLEM_JSON};
 use tokio::{io::copy_bidirectional, net::TcpStream, time::sleep};
 
 use super::{
@@ -42,14 +39,13 @@ use super::{
     dial::{HttpClient, Place},
     door::{Closed, Door},
     head,
+    refusal::{self, Refused},
 };
 use crate::cli::failure::Failure;
 
 const INSTANCE: HeaderName = HeaderName::from_static("portcullis-instance");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const GRANT: HeaderName = HeaderName::from_static("portcullis-grant");
-const REFUSAL: HeaderName = HeaderName::from_static("portcullis-refusal");
-const REQUEST_ID: HeaderName = HeaderName::from_static("portcullis-request-id");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// A tool that has begun with a request ends its head.
@@ -152,7 +148,7 @@ impl Web {
                 if let Trouble::Unreachable(why) = &trouble {
                     self.teller.tell(Event::Unreachable(why.clone()));
                 }
-                refused(&trouble)
+                unanswered(&trouble)
             }
         }
     }
@@ -168,7 +164,9 @@ impl Web {
         let answer = self.patiently(client.request(request)).await;
         let mut answer = answer.map_err(|error| {
             let (place, cause) = (&self.place.authority, innermost(&error));
-            Trouble::Unreachable(format!("cannot reach {place}: {cause}; is the gate there?"))
+            Trouble::Unreachable(format!(
+                "cannot reach {place}: {cause}; is the gate there? --gate URL says where it is"
+            ))
         })?;
         let is_switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
         if let Some(tool) = tool.filter(|_| is_switched) {
@@ -253,63 +251,43 @@ impl Web {
         if let Some(grant) = text(GRANT) {
             self.teller.tell(Event::Opened(Some(grant)));
         }
-        if let Some(refusal) = text(REFUSAL) {
-            self.teller.tell(Event::Refused(Box::new(of_call(refusal, text(GRPC_MESSAGE)))));
-        }
-        let Some(request) = text(REQUEST_ID).filter(|_| may_be_refusal(&answer)) else {
+        let Some(mark) = refusal::mark(answer.headers()) else { return answer.map(Either::Left) };
+        let refused = |refused| self.teller.tell(Event::Refused(Box::new(refused)));
+        if is_call(&answer) {
+            refused(Refused::of_call(mark, text(GRPC_MESSAGE).as_deref()));
             return answer.map(Either::Left);
-        };
+        }
+        if !is_problem(&answer) {
+            refused(Refused::of_answer(mark, answer.status(), b""));
+            return answer.map(Either::Left);
+        }
         let (parts, body) = answer.into_parts();
         let Ok(whole) = body.collect().await else {
-            return refused(&Trouble::Unreachable("the gate broke off in its answer".to_owned()));
+            return unanswered(&Trouble::Unreachable(
+                "the gate broke off in its answer".to_owned(),
+            ));
         };
         let bytes = whole.to_bytes();
-        if let Ok(problem) = serde_json::from_slice::<Problem>(&bytes)
-            && is_of_gate(&problem, parts.status, &request)
-        {
-            self.teller.tell(Event::Refused(Box::new(problem)));
-        }
+        refused(Refused::of_answer(mark, parts.status, &bytes));
         Response::from_parts(parts, Either::Right(Full::new(bytes)))
     }
 }
 
 type Answered = Result<Response<Incoming>, legacy::Error>;
 
-/// Whether it is short, and may be what the gate says in place of the service.
-fn may_be_refusal(answer: &Response<Incoming>) -> bool {
+/// Whether it is short, and says in JSON what is wrong.
+fn is_problem(answer: &Response<Incoming>) -> bool {
     let headers: &HeaderMap = answer.headers();
     let kind = headers.get(header::CONTENT_TYPE);
-    [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&answer.status())
-        && kind.is_some_and(|kind| kind.as_bytes().starts_with(PROBLEM_JSON.as_bytes()))
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(PROBLEM_JSON.as_bytes()))
         && !headers.contains_key(header::CONTENT_ENCODING)
         && answer.body().size_hint().upper().is_some_and(|most| most <= MOST_REFUSAL)
 }
 
-/// Whether the gate says it, and not the service: of this very request, whose id the gate puts beside every
-/// answer. A service that is given the id may say it, too, and gets no more by it than words on the terminal
-/// and another sign-in made.
-fn is_of_gate(problem: &Problem, status: StatusCode, request: &str) -> bool {
-    let place = problem.kind.rsplit_once('/').map(|(place, _)| place);
-    problem.request.as_deref() == Some(request)
-        && problem.status == status.as_u16()
-        && place.is_some_and(|place| place.ends_with("/problems"))
-}
-
-/// A refusal as gRPC says it: what needs a grant, and then how to ask, which is said anyway.
-fn of_call(refusal: String, message: Option<String>) -> Problem {
-    let message = message.map(|text| percent_decode_str(&text).decode_utf8_lossy().into_owned());
-    let what = message.as_deref().and_then(|text| text.split("; ").next());
-    let operation = what.and_then(|what| what.split(' ').next());
-    let operation = operation.filter(|name| name.parse::<OperationName>().is_ok());
-    Problem {
-        kind: "/problems/requestable".to_owned(),
-        title: "access has to be asked for".to_owned(),
-        status: StatusCode::FORBIDDEN.as_u16(),
-        operation: operation.map(str::to_owned),
-        detail: what.map(str::to_owned),
-        refusal: Some(refusal),
-        ..Problem::default()
-    }
+/// Whether it answers a call of gRPC.
+fn is_call(answer: &Response<Incoming>) -> bool {
+    let kind = answer.headers().get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// Carries bytes both ways until either side is done, or cut.
@@ -319,7 +297,7 @@ async fn tie(tool: OnUpgrade, gate: OnUpgrade) {
 }
 
 /// What is answered here, and not by the gate.
-fn refused(trouble: &Trouble) -> Response<Answer> {
+fn unanswered(trouble: &Trouble) -> Response<Answer> {
     let (status, title) = match trouble {
         Trouble::Closed(Closed::Host) => (StatusCode::MISDIRECTED_REQUEST, "another place"),
         Trouble::Closed(Closed::CrossSite) => (StatusCode::FORBIDDEN, "another origin"),
@@ -348,42 +326,4 @@ fn innermost(error: &dyn Error) -> String {
         cause = deeper;
     }
     cause.to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refusal_of_a_call_names_what_can_be_asked_for() {
-        let message = "payments.Refund on payments needs a grant; portcullis ask 7K2M";
-        let problem = of_call("7K2M".to_owned(), Some(message.to_owned()));
-        assert_eq!(problem.operation.as_deref(), Some("payments.Refund"));
-        assert_eq!(problem.detail.as_deref(), Some("payments.Refund on payments needs a grant"));
-        let problem = of_call("7K2M".to_owned(), Some("%E2%80%AE on payments".to_owned()));
-        assert_eq!(problem.operation, None);
-        assert_eq!(of_call("7K2M".to_owned(), None).detail, None);
-    }
-
-    #[test]
-    fn a_problem_of_the_service_is_no_refusal_of_the_gate() {
-        let problem = |kind: &str, status: u16, request: Option<&str>| Problem {
-            kind: kind.to_owned(),
-            status,
-            request: request.map(str::to_owned),
-            ..Problem::default()
-        };
-        let of_gate = |problem: &Problem| is_of_gate(problem, StatusCode::UNAUTHORIZED, "R1");
-        let kind = "https://control.test/problems/unauthenticated";
-        assert!(of_gate(&problem(kind, 401, Some("R1"))));
-        for (kind, status, request) in [
-            (kind, 401, None),
-            (kind, 401, Some("R2")),
-            (kind, 403, Some("R1")),
-            ("about:blank", 401, Some("R1")),
-            ("https://service.test/unauthenticated", 401, Some("R1")),
-        ] {
-            assert!(!of_gate(&problem(kind, status, request)), "{kind} {status} {request:?}");
-        }
-    }
 }

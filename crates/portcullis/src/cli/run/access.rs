@@ -9,7 +9,7 @@ use portcullis_api::{
 };
 use portcullis_model::OperationName;
 use reqwest::Method;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{Run, whereabouts};
 use crate::cli::{
@@ -22,29 +22,32 @@ use crate::cli::{
 };
 
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// An answer comes sooner, or is asked for again.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// So long a log stays silent while somebody is waited for.
 const SILENCE: Duration = Duration::from_mins(1);
 /// The longest reason that the server takes.
 const LONGEST_REASON: usize = 1000;
 
-/// Asks for each operation, and waits for all answers.
+/// Asks for each operation, and waits for all answers: what was granted.
 pub(super) async fn get(
     asked: &Run,
     session: &mut Session<'_>,
     client: &Client,
     run: &NewRunBody,
-) -> Result<(), Failure> {
+) -> Result<Vec<GrantBody>, Failure> {
     let reason = reason(&asked.reason, whereabouts::known(|name| std::env::var(name).ok()));
     let mut requests = Vec::new();
     for operation in &asked.operations {
         requests.extend(ask(asked, operation, &reason, client, run).await?);
     }
     let until = asked.wait.map(|wait| Instant::now() + wait.get());
+    let mut grants = Vec::new();
     for request in requests {
         let request = wait(session, request, until).await?;
-        granted(session, &request).await?;
+        grants.extend(granted(session, &request).await?);
     }
-    Ok(())
+    Ok(grants)
 }
 
 /// What reviewers read: why, and what the job is.
@@ -96,7 +99,8 @@ async fn wait(
             (given, said) = (request.reviews.len(), Instant::now());
             let waiting = ask::waiting(&request, session.now());
             let page = format!("{}requests/{}", session.profile.url, request.id);
-            screen.note(&format!("portcullis: waiting for {waiting}; {page}"));
+            screen.note(&format!("waiting for {waiting}"));
+            screen.note(&format!("  {page}"));
         }
         if until.is_some_and(|until| Instant::now() >= until) {
             let short = short_id::shown(&request.id);
@@ -105,7 +109,9 @@ async fn wait(
             )));
         }
         tokio::time::sleep(LOOK_EVERY).await;
-        request = session.get(&path).await?.read()?;
+        if let Some(found) = look(session, &path).await? {
+            request = found;
+        }
     }
     let short = short_id::shown(&request.id);
     match request.state.as_str() {
@@ -120,21 +126,35 @@ async fn wait(
     }
 }
 
+/// The access request as it is now; nothing where the server cannot be reached. That says nothing about the
+/// access request, and whether the run goes on is for its heartbeats.
+async fn look(session: &mut Session<'_>, path: &str) -> Result<Option<AccessRequestBody>, Failure> {
+    match timeout(PATIENCE, session.get(path)).await {
+        Err(_) | Ok(Err(Failure::Unreachable(_))) => Ok(None),
+        Ok(found) => found?.read().map(Some),
+    }
+}
+
 /// Says what was granted, and what each request will still be checked for.
-async fn granted(session: &mut Session<'_>, request: &AccessRequestBody) -> Result<(), Failure> {
+async fn granted(
+    session: &mut Session<'_>,
+    request: &AccessRequestBody,
+) -> Result<Vec<GrantBody>, Failure> {
+    let mut grants = Vec::new();
     for id in &request.grants {
         let grant: GrantBody = session.get(&format!("/v1/grants/{id}")).await?.read()?;
         let until = when::until(grant.expires_at, session.now());
         let (operation, short) = (&grant.operation, short_id::shown(id));
-        session.screen.note(&format!("portcullis: granted {operation}: {until} (grant {short})"));
+        session.screen.note(&format!("granted {operation}: {until} (grant {short})"));
+        grants.push(grant);
     }
     for condition in requests::to_be_checked(request) {
-        session.screen.note(&format!("portcullis: still to be checked: {condition}"));
+        session.screen.note(&format!("still to be checked: {condition}"));
     }
     if request.grants.len() < request.queries.len() {
         return Err(Failure::Refused("the reviewers did not approve all of it".to_owned()));
     }
-    Ok(())
+    Ok(grants)
 }
 
 #[cfg(test)]

@@ -113,7 +113,7 @@ impl Running {
                     }
                     if end.is_none() {
                         screen.note(&format!(
-                            "portcullis: cancelled; the command has {} s to end", self.grace.as_secs()
+                            "cancelled; the command has {} s to end", self.grace.as_secs()
                         ));
                     }
                     end.get_or_insert(Instant::now() + self.grace);

@@ -143,7 +143,7 @@ enum Trouble {
 async fn issued(client: &Client, url: &Url, token: &Secret) -> Result<Secret, Trouble> {
     let request = client
         .get(url.clone())
-        .header(header::ACCEPT, "application/json; api-version=2.0")
+        .header(header::ACCEPT, "application/json")
         .bearer_auth(token.expose());
     // Its address names the job, and is in no message.
     let answer =

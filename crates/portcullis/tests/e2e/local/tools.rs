@@ -5,7 +5,7 @@ use std::process::Command;
 use portcullis_testkit::net::free_port;
 
 use super::{Tools, curl};
-use crate::{connect::Connect, mesh::eventually, pki::Pki, streams::script, upstream::Upstream};
+use crate::{connect::Connect, mesh::eventually, pki::Pki, streams::script};
 
 #[test]
 fn curl_speaks_both_versions_at_one_port_and_the_service_sees_its_own_host() {
@@ -70,6 +70,7 @@ fn grpcio_and_websockets_pass_at_addresses_of_one_command() {
     }
     let said = connect.until_said("portcullis ask ");
     assert!(said.contains("you can get this"), "a refusal of a call is told, too: {said}");
+    assert!(said.contains("one review"), "and what would open it: {said}");
     assert_eq!(curl(&[&format!("http://{}/", connect.at("shop"))]), "upstream");
     assert_eq!(tools.sign_ins(), 3, "each opens one service");
 }
@@ -90,31 +91,41 @@ fn a_sign_in_that_has_ended_costs_one_request_and_another_is_made() {
 }
 
 #[test]
-fn a_problem_of_the_service_is_passed_on_and_ends_no_sign_in() {
-    let body = r#"{"type":"http://127.0.0.1/problems/unauthenticated","title":"t","status":401,"detail":"theirs"}"#;
-    let length = body.len();
-    let head = format!(
-        "HTTP/1.1 401 Unauthorized\r\nContent-Type: application/problem+json\r\nContent-Length: {length}"
-    );
-    let upstream = Upstream::answering(format!("{head}\r\n\r\n{body}").leak());
-    let tools = Tools::of(upstream, |plan| plan);
-    let connect = Connect::start(&tools.house, "ana", &["shop"], &[]);
-    let url = format!("http://{}/", connect.at("shop"));
-    let made = || {
-        let own = tools.house.api("GET", "/v1/sign-ins", Some(&tools.control), None).json();
-        let all = own["sign_ins"].as_array().unwrap().iter();
-        let ids = all.filter(|one| one["service"] == "shop").map(|one| one["id"].to_string());
-        ids.collect::<Vec<_>>()
+fn a_sign_in_that_has_ended_costs_one_call_of_grpc() {
+    let tools = Tools::open();
+    let connect = Connect::start(&tools.house, "ana", &["grpc"], &[]);
+    let url = format!("http://{}/echo.Echo/Unary", connect.at("grpc"));
+    // One message of no bytes.
+    let message = tools.house.dir().join("message");
+    std::fs::write(&message, [0; 5]).unwrap();
+    let (message, kind) = (format!("@{}", message.display()), "Content-Type: application/grpc");
+    let call = || {
+        curl(&[
+            "--http2-prior-knowledge",
+            "-i",
+            "-o-",
+            "-HTE: trailers",
+            "-H",
+            kind,
+            "--data-binary",
+            &message,
+            &url,
+        ])
     };
-    assert_eq!(curl(&[&url]), body);
-    let first = made();
-    assert_eq!(first.len(), 1);
-    assert_eq!(curl(&[&url]), body);
-    // What the gate says after that is told, so what came before it was heard.
-    curl(&["-X", "PATCH", &url]);
-    let said = connect.until_said("shop.PATCH refused");
-    assert!(!said.contains("theirs"), "{said}");
-    assert_eq!(made(), first, "it is the same sign-in still");
+    let said = call();
+    assert!(said.contains("echo:") && said.contains("grpc-status: 0"), "{said}");
+    let own = tools.house.api("GET", "/v1/sign-ins", Some(&tools.control), None).json();
+    let all = own["sign_ins"].as_array().unwrap();
+    let made = all.iter().find(|one| one["service"] == "grpc").unwrap()["id"].as_str().unwrap();
+    let path = format!("/v1/sign-ins/{made}");
+    assert_eq!(tools.house.api("DELETE", &path, Some(&tools.control), None).status, 204);
+    let mut refused = false;
+    eventually("another sign-in is used", || {
+        let said = call();
+        refused |= said.contains("portcullis-refusal: bad-credentials");
+        said.contains("echo:") && refused
+    });
+    assert_eq!(tools.sign_ins(), 1);
 }
 
 #[test]
@@ -158,4 +169,28 @@ fn f16_the_gate_is_verified_by_the_services_host_in_both_versions_and_nothing_fa
         }
     }
     assert_eq!(tools.upstream.take().len(), 2);
+}
+
+#[test]
+fn websockets_over_http2_are_not_offered_and_tools_fall_back_to_http1() {
+    let tools = Tools::open();
+    let connect = Connect::start(&tools.house, "ana", &["shop"], &[]);
+    let (python, path) = script("frames_peer.py");
+    let gate = tools.house.gate_token(&tools.control);
+    let (at, host) = (connect.at("shop").to_string(), "shop.example.com");
+    for (address, authority) in [(at.clone(), at.as_str()), (tools.house.gate.to_string(), host)] {
+        let output = Command::new(&python)
+            .arg(&path)
+            .args(["extended", &address, authority, &gate])
+            .output()
+            .unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(said.contains("offered: no"), "{authority}: {said}");
+        let outcome = said.lines().last().unwrap();
+        let refused = ["reset PROTOCOL_ERROR", "goaway PROTOCOL_ERROR", "status 400", "status 405"];
+        assert!(refused.iter().any(|one| outcome.ends_with(one)), "{authority}: {said}");
+    }
+    assert!(tools.upstream.take().is_empty(), "nothing reached the service");
+    // What speaks HTTP/2 there otherwise opens its WebSocket on a connection of its own: see the test above.
+    assert_eq!(curl(&["--http2-prior-knowledge", &format!("http://{at}/")]), "upstream");
 }

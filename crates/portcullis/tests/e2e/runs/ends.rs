@@ -2,19 +2,19 @@
 
 use std::{
     fs,
-    io::{Read, Write},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    io::{BufRead, BufReader},
     os::unix::process::ExitStatusExt,
     process::{Child, Command},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    time::Duration,
 };
 
 use serde_json::Value;
 
-use super::{asked, end_of_request, ended, folder, lead, review, run, told, with_token, yard};
+use super::{
+    asked, end_of_request, ended, folder, lead, review, run, told,
+    way::{Swallowed, Way},
+    with_token, yard,
+};
 use crate::{mesh::eventually, yard::Yard};
 
 /// Starts it, and waits until its command says that it is there, where the script has READY.
@@ -42,40 +42,6 @@ fn begun_with(
 fn kill(child: &Child, signal: &str) {
     let id = child.id().to_string();
     assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
-}
-
-/// A way to control that swallows what asks for a sign-in for one service, and whether it has.
-fn swallowing(control: SocketAddr) -> (SocketAddr, Arc<AtomicBool>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let swallowed = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&swallowed);
-    std::thread::spawn(move || {
-        for near in listener.incoming().flatten() {
-            let far = TcpStream::connect(control).unwrap();
-            let (mut from, mut to) = (far.try_clone().unwrap(), near.try_clone().unwrap());
-            std::thread::spawn(move || {
-                let _ = std::io::copy(&mut from, &mut to);
-                let _ = to.shutdown(Shutdown::Both);
-            });
-            let told = Arc::clone(&told);
-            std::thread::spawn(move || carry(near, far, &told));
-        }
-    });
-    (address, swallowed)
-}
-
-fn carry(mut near: TcpStream, mut far: TcpStream, swallowed: &AtomicBool) {
-    let (mut buffer, word) = (vec![0; 64 * 1024], b"\"lasting\"");
-    while let Ok(length @ 1..) = near.read(&mut buffer) {
-        let part = &buffer[..length];
-        if part.windows(word.len()).any(|window| window == word) {
-            swallowed.store(true, Ordering::SeqCst);
-        } else if far.write_all(part).is_err() {
-            break;
-        }
-    }
-    let _ = far.shutdown(Shutdown::Both);
 }
 
 /// What the command had at the gate.
@@ -118,17 +84,110 @@ fn a_cancelled_job_tells_its_command_and_all_that_it_started() {
 #[test]
 fn a_cancelled_job_tells_its_command_while_control_is_silent() {
     let yard = yard("1m");
-    let (address, swallowed) = swallowing(yard.house().control);
-    let environment = [("PORTCULLIS_URL".to_owned(), format!("http://{address}"))];
+    let way = Way::to(yard.house().control);
+    way.swallow(Swallowed::LastingSignIns);
+    let environment = [way.variable()];
     let script =
         "trap 'echo told; exit 9' TERM; curl -s \"$PORTCULLIS_SHOP_URL/page\" & READY; wait";
     let child = begun_with(&yard, &environment, &["shop.DELETE"], script);
-    eventually("a sign-in is wanted", || swallowed.load(Ordering::SeqCst));
+    eventually("a sign-in is wanted", || way.has_swallowed());
     kill(&child, "-TERM");
     let (code, out, err) = told(child.wait_with_output().unwrap());
     assert_eq!((code, out.as_str()), (Some(9), "told\n"), "{err}");
     assert!(!err.contains("no sign-in could be made"), "it did not wait for control: {err}");
     assert_eq!(yard.gate("GET", &gate_token(&yard)), 401, "it was given back");
+}
+
+#[test]
+fn a_command_that_crashes_ends_as_it_does_and_gives_back() {
+    let yard = yard("1m");
+    let script = "echo $PORTCULLIS_GATE_TOKEN > gate; kill -SEGV $$";
+    let arguments = ["shop.DELETE", "--", "sh", "-c", script];
+    let (code, _, err) = ended(run(&yard, &with_token(&yard.sound("github")), &arguments));
+    assert_eq!(code, Some(139), "{err}");
+    assert!(!err.contains("cancelled"), "{err}");
+    assert_eq!(yard.gate("DELETE", &gate_token(&yard)), 401, "it was given back");
+    assert_eq!(ended_grant(&yard)["decision"], "holder_gone");
+}
+
+#[test]
+fn e34_a_job_is_told_once_what_it_has_and_before_it_ends() {
+    let yard = yard("1m");
+    let script = "curl -sS -o /dev/null -X DELETE $PORTCULLIS_SHOP_URL/page; READY; until [ -e go ]; do sleep 0.1; done";
+    let mut child = begun(&yard, &["shop.DELETE", "--for", "50s"], script);
+    let notes = heard(&mut child);
+    let said = until(&notes, "shop.DELETE ends soon");
+    fs::write(folder(&yard).join("go"), "").unwrap();
+    assert_eq!(told(child.wait_with_output().unwrap()).0, Some(0));
+    let said = said + &notes.iter().collect::<String>();
+    assert_eq!(said.matches("granted shop.DELETE").count(), 1, "{said}");
+    assert!(said.lines().all(|line| line.starts_with("portcullis: ")), "{said}");
+    assert!(!said.contains("portcullis extend"), "nobody types in a log: {said}");
+}
+
+/// What a child says on its standard error, as it says it.
+fn heard(child: &mut Child) -> std::sync::mpsc::Receiver<String> {
+    let (tell, heard) = std::sync::mpsc::channel();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(tell.send(line))));
+    heard
+}
+
+fn until(heard: &std::sync::mpsc::Receiver<String>, words: &str) -> String {
+    let mut said = String::new();
+    while !said.contains(words) {
+        let line = heard.recv_timeout(Duration::from_mins(1));
+        said += &line.unwrap_or_else(|error| panic!("{error}: no `{words}` in {said}"));
+        said.push('\n');
+    }
+    said
+}
+
+#[test]
+fn a_network_that_is_gone_for_a_moment_ends_nothing_and_one_that_stays_away_ends_the_run() {
+    let yard = yard("15s");
+    let way = Way::to(yard.house().control);
+    let mut child = begun_with(
+        &yard,
+        &[way.variable()],
+        &["shop.DELETE"],
+        "trap 'echo told; exit 9' TERM; READY; while :; do sleep 0.2; done",
+    );
+    let notes = heard(&mut child);
+    let token = gate_token(&yard);
+    way.swallow(Swallowed::Everything);
+    let said = until(&notes, "a heartbeat was not heard");
+    assert!(said.contains("ends after 15 s without one"), "{said}");
+    way.swallow(Swallowed::Nothing);
+    until(&notes, "the server is there again");
+    assert_eq!(yard.gate("DELETE", &token), 200, "the run goes on");
+    way.swallow(Swallowed::Everything);
+    until(&notes, "a heartbeat was not heard");
+    eventually("the run has ended", || yard.gate("DELETE", &token) == 401);
+    assert!(child.try_wait().unwrap().is_none(), "nobody could tell the command yet");
+    way.swallow(Swallowed::Nothing);
+    until(&notes, "the run has ended before the command");
+    let (code, out, _) = told(child.wait_with_output().unwrap());
+    assert_eq!((code, out.as_str()), (Some(125), "told\n"));
+    assert_eq!(ended_grant(&yard)["decision"], "holder_gone");
+}
+
+#[test]
+fn who_waits_for_reviewers_goes_on_waiting_when_the_network_is_gone_for_a_moment() {
+    let yard = yard("1m");
+    let (lead, way) = (lead(&yard), Way::to(yard.house().control));
+    let environment = [with_token(&yard.sound("github")), vec![way.variable()]].concat();
+    let arguments = ["shop.POST", "--", "echo", "ran"];
+    let mut child = run(&yard, &environment, &arguments).spawn().unwrap();
+    let notes = heard(&mut child);
+    until(&notes, "0 of 1 reviews");
+    way.swallow(Swallowed::Everything);
+    eventually("it has been looked for", || way.has_swallowed());
+    review(&yard, &lead, &asked(&yard, &lead)[0], "approve");
+    way.swallow(Swallowed::Nothing);
+    until(&notes, "granted shop.POST: ");
+    let (code, out, _) = told(child.wait_with_output().unwrap());
+    assert_eq!((code, out.as_str()), (Some(0), "ran\n"));
 }
 
 #[test]

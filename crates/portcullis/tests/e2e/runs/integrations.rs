@@ -186,8 +186,18 @@ fn the_gitlab_component_is_a_job_with_an_id_token_and_access() {
 fn the_argo_cd_hook_has_the_identity_of_its_pod() {
     let yard = yard("1m");
     let text = read("argo-cd/presync.yaml").replace("payments.migrate", "shop.DELETE");
-    let job = text.split("\n---\n").map(yaml).find(|one| one["kind"] == "Job").unwrap();
-    assert_eq!(job["metadata"]["annotations"]["argocd.argoproj.io/hook"], "PreSync");
+    let all: Vec<_> = text.split("\n---\n").map(yaml).collect();
+    let find = |kind: &str| all.iter().find(|one| one["kind"] == kind).unwrap();
+    let (job, account) = (find("Job"), find("ServiceAccount"));
+    for (one, wave) in [(account, Some("-1")), (job, None)] {
+        let (name, notes) = (&one["metadata"]["name"], &one["metadata"]["annotations"]);
+        assert_eq!(notes["argocd.argoproj.io/hook"], "PreSync");
+        // What is deleted before it is made again is found by its name.
+        assert_eq!(notes["argocd.argoproj.io/hook-delete-policy"], "BeforeHookCreation");
+        assert_eq!(*name, "migrate");
+        assert_eq!(notes.get("argocd.argoproj.io/sync-wave").and_then(Value::as_str), wave);
+    }
+    assert_eq!(job["spec"]["template"]["spec"]["serviceAccountName"], account["metadata"]["name"]);
     let pod = &job["spec"]["template"]["spec"];
     let container = &pod["containers"][0];
     let token = &pod["volumes"][0]["projected"]["sources"][0]["serviceAccountToken"];
@@ -245,4 +255,42 @@ fn the_jenkins_stage_binds_its_id_token_and_nothing_of_groovy_is_in_the_shell() 
     let (code, out, err) = told(command.output().unwrap());
     assert_eq!((code, out.as_str()), (Some(0), "upstream 200"), "{err}");
     assert!(!err.contains(&token), "nor in what it shows of itself: {err}");
+}
+
+#[test]
+fn the_circleci_job_asks_for_its_token_and_runs_its_command() {
+    let yard = yard("1m");
+    let text = read("circleci/config.yml").replace("payments.migrate", "shop.GET");
+    let config = yaml(&text);
+    assert_eq!(config["version"], 2.1);
+    let job = &config["jobs"]["migrate"];
+    assert!(job["docker"][0]["image"].is_string());
+    assert!(config["workflows"]["deploy"]["jobs"][0].get("migrate").is_some(), "{config:#}");
+    let steps = job["steps"].as_array().unwrap();
+    let step = steps.iter().find_map(|step| step.get("run")).unwrap();
+    let script = step["command"].as_str().unwrap();
+    // What is filled in before the shell reads it could be a part of the script.
+    assert!(!script.contains("<<"), "{script}");
+    let token = yard.sound("circleci");
+    let wanted = r#"run oidc get --claims {"aud":"portcullis"}"#;
+    tool(&yard, "circleci", &format!("[ \"$*\" = '{wanted}' ] || exit 9\necho {token}"));
+    tool(&yard, "migrate", r#"echo "$PORTCULLIS_SHOP_URL $CIRCLE_SHA1""#);
+    std::os::unix::fs::symlink("tools/migrate", folder(&yard).join("migrate.sh")).unwrap();
+    // "Configuration reference", `run`: the default shell.
+    let mut command = bare(&yard, "bash");
+    command.args(["-eo", "pipefail", "-c", script]).envs([
+        ("CIRCLECI", "true"),
+        ("CI", "true"),
+        ("CIRCLE_PROJECT_REPONAME", "cart"),
+        ("CIRCLE_BRANCH", "main"),
+        ("CIRCLE_SHA1", "9f3182c0b401"),
+        ("CIRCLE_BUILD_URL", "https://circleci.com/gh/shop/cart/7"),
+    ]);
+    for name in job["environment"].as_object().unwrap().keys() {
+        assert!(name.starts_with("PORTCULLIS_"), "{name}");
+    }
+    let (code, out, err) = ended(command);
+    assert_eq!(code, Some(0), "{out}{err}");
+    assert!(out.starts_with("http://127.0.0.1:") && out.ends_with(" 9f3182c0b401\n"), "{out}");
+    assert!(!err.contains(&token), "{err}");
 }

@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 use portcullis_testkit::ambient::machine_time;
 
-use super::{ended, run, with_token};
+use super::{ended, folder, run, told, with_token};
 use crate::{mesh::eventually, yard::Yard};
 
 /// Minutes since midnight in Lisbon.
@@ -68,4 +68,31 @@ fn m08_a_deploy_outside_its_window_is_refused_before_it_begins_and_one_within_is
         code == Some(125) && out.is_empty()
     });
     assert!(said.contains("shop.OPTIONS: "), "{said}");
+}
+
+#[test]
+fn m08_a_window_that_closes_while_the_command_runs_closes_for_it_too() {
+    let yard = Yard::furnished("10m", |plan| {
+        plan.policy("windows.cedar", &rule(-120, 3))
+            .setting("clocks: {deploys: Europe/Lisbon}")
+            .file("faketime", "+0")
+    });
+    let script = r#"ask() { curl -sS -o /dev/null -w '%{http_code} ' -X OPTIONS "$PORTCULLIS_SHOP_URL/page"; }
+        ask; echo $PORTCULLIS_GATE_TOKEN > gate; touch ready
+        until [ -e go ]; do sleep 0.1; done
+        ask; exit 3"#;
+    let arguments = ["shop.OPTIONS", "--reason", "deploy", "--", "sh", "-c", script];
+    let mut child = run(&yard, &with_token(&yard.sound("github")), &arguments).spawn().unwrap();
+    eventually("the command runs", || {
+        assert!(child.try_wait().unwrap().is_none(), "{}", yard.house().log());
+        folder(&yard).join("ready").exists()
+    });
+    let token = std::fs::read_to_string(folder(&yard).join("gate")).unwrap();
+    assert_eq!(yard.gate("OPTIONS", token.trim()), 200);
+    yard.house().set_clock("+5m");
+    eventually("the window has closed", || yard.gate("OPTIONS", token.trim()) == 403);
+    std::fs::write(folder(&yard).join("go"), "").unwrap();
+    let (code, out, err) = told(child.wait_with_output().unwrap());
+    assert_eq!((code, out.as_str()), (Some(3), "200 403 "), "the command itself goes on: {err}");
+    assert!(err.contains("shop.OPTIONS"), "{err}");
 }
