@@ -1,14 +1,19 @@
 """Grafana Cloud IRM's alert groups and schedules, as far as public documents say what they do.
 
-Built from github.com/grafana/oncall of 2026-01-05: docs/sources/oncall-api-reference (_index: authentication,
+Built from github.com/grafana/oncall at 3666186a, of 2026-01-05: docs/sources/oncall-api-reference (_index: authentication,
 pagination, rate limits; alertgroups, schedules, users, resolution_notes) and docs/sources/configure/integrations/
-outgoing-webhooks. Checks: the token and the stack's URL of each call, the states that an alert group is filtered
-by, the dates of shifts, a note's text. Nothing is signed: a webhook has the `Authorization` header that it was
-given. Pages have two items, `next` says whether there is another.
+outgoing-webhooks. Of limits these say the status alone; the server of the same commit brings `Retry-After` and
+`RateLimit-Reset` along, and labels of alert groups as `[{key: {id, name}, value: {id, name}}]`.
+
+Checks of who calls: the token and the stack's URL of each call, the states that an alert group is filtered by, the dates
+of shifts, a note's text. Checks of who takes messages: an answer within 4 seconds. Nothing is signed: a webhook has the
+`Authorization` header that it was given, and no order is promised. Pages have two items, `next` is a link to
+another. Incidents that are declared are another API's: grafana_incidents_peer.py.
 """
 
 import datetime
 import sys
+import urllib.parse
 
 from vendor import Refused, Vendor, millis, now, seconds, serve
 
@@ -16,6 +21,8 @@ TOKEN, STACK, SECRET = sys.argv[1:4]
 
 
 class Grafana(Vendor):
+    PATIENCE = 4.0
+
     def __init__(self):
         super().__init__()
         self.groups, self.shifts, self.users, self.notes = {}, {}, {}, []
@@ -26,8 +33,8 @@ class Grafana(Vendor):
     def shift(self, schedule, users, ends_in=7200.0):
         self.shifts[schedule] = [(user, seconds(now(ends_in))) for user in users]
 
-    def fire(self, id, integration, **how):
-        self.groups[id] = {"integration": integration, "state": "new", "by": None}
+    def fire(self, id, integration, labels=None, **how):
+        self.groups[id] = {"integration": integration, "state": "new", "by": None, "labels": labels or {}}
         return self.become(id, "alert group created", **how)
 
     def acknowledge(self, id, user, **how):
@@ -48,7 +55,8 @@ class Grafana(Vendor):
         body = {
             "event": {"type": kind, "time": millis(now())},
             "user": {"id": "UVMX6YI9VY9PV", "username": "admin", "email": "admin@localhost"},
-            "alert_group": self.shown(id),
+            # Here labels are a mapping.
+            "alert_group": {**self.shown(id), "labels": it["labels"]},
             "alert_group_id": id,
             "integration": {"id": it["integration"], "type": "webhook", "name": "Payments"},
             "webhook": {"id": "WH9NSKXWPXSNY3", "name": "Portcullis", "labels": {}},
@@ -74,6 +82,10 @@ class Grafana(Vendor):
             "title": "Memory above 90% threshold",
             "permalinks": {"slack": None, "telegram": None},
             "silenced_at": None,
+            "labels": [
+                {"key": {"id": f"K-{key}", "name": key}, "value": {"id": f"V-{value}", "name": value}}
+                for key, value in it["labels"].items()
+            ],
         }
 
     def signed(self, message_id, body, sign):
@@ -85,7 +97,10 @@ class Grafana(Vendor):
     # What callers are answered.
 
     def limits(self):
-        return {}
+        return {"Retry-After": str(self.REST), "RateLimit-Reset": str(self.REST)}
+
+    def too_many(self):
+        return {"detail": "Request was throttled."}
 
     def answer(self, method, path, query, headers, body):
         if headers.get("authorization") != TOKEN:
@@ -116,9 +131,11 @@ class Grafana(Vendor):
         page = int(query.get("page", ["1"])[0])
         results = items[(page - 1) * 2 : page * 2]
         more = len(items) > page * 2
+        # The link has the whole query; its documents name no parameter of pages.
+        link = urllib.parse.urlencode({name: values[0] for name, values in query.items()} | {"page": page + 1})
         return {
             "count": len(items),
-            "next": f"https://oncall.example.com/?page={page + 1}" if more else None,
+            "next": f"https://oncall.example.com/api/v1/?{link}" if more else None,
             "previous": None,
             "results": results,
             "current_page_number": page,

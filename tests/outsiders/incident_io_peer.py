@@ -1,11 +1,21 @@
 """incident.io, as far as its public documents say what it does.
 
-Built from its OpenAPI document 1.0.0 (as incident-io/singer-tap has it, 2025-06-20: tags Incidents V2, Schedules V2,
-Users V2, Webhooks) and from api-docs.incident.io/tag/Webhooks ("Verifying webhooks": `webhook-id`,
-`webhook-timestamp`, `webhook-signature`; powered by Svix). Messages are signed by the library of the Standard Webhooks
-specification, which Svix implements. Checks: the bearer token, the size of a page, filters by category and mode,
-the window of schedule entries. Each page has an `after`, and the one behind the last is empty, as its documents
-leave it open. Of a private incident a message has the id alone.
+Built from
+- its OpenAPI document 1.0.0 as of 2026-08-21 (openapi3.json of github.com/incident-io/sdk-go at 6919772d): Incidents V2,
+  Schedule Entries V2, Users V2, Incident Attachments V1, "Rate limits", "Errors", and its webhooks;
+- docs.incident.io/api-reference/webhooks, as read in November 2026 ("Status codes, errors and retries", "Verifying webhooks":
+  `webhook-id`, `webhook-timestamp`, `webhook-signature`; powered by Svix). Messages are signed by the library of the
+  Standard Webhooks specification, which Svix implements.
+
+Checks of who calls: the bearer token; the size of a page; filters by category and mode; the window of schedule entries,
+whose pages are gone through by an opaque start and the same end; of an edit the members that it must have, that each
+custom field is one of theirs, and that a value is of its type; of an attachment that it has an id or a URL and not
+both, a type that there is, and a title for links of any kind alone. Checks of who takes messages: an answer within the
+15 seconds of Svix, and none refused that is signed, since it disables who refuses for long.
+
+Messages come in no order, as its documents warn: tests order them. Each page of incidents has an `after`, and the one
+behind the last is empty, as its documents leave it open. Of a private incident a message has the id alone. An edit
+changes when an incident was updated, and is told like any other. How long a text may be it does not say.
 """
 
 import base64
@@ -17,8 +27,13 @@ import sys
 from standardwebhooks import Webhook
 from vendor import Refused, Vendor, now, serve
 
-TOKEN, SECRET, FIELD = sys.argv[1:4]
+TOKEN, SECRET, FIELD, NOTES = sys.argv[1:5]
 OTHER = "whsec_" + base64.b64encode(b"somebody else's, of some length.").decode()
+TYPES = (
+    "pager_duty_incident opsgenie_alert datadog_monitor_alert github_pull_request gitlab_merge_request sentry_issue"
+    " jira_issue jsm_alert atlassian_statuspage_incident zendesk_ticket google_calendar_event outlook_calendar_event"
+    " slack_file salesforce_case arbitrary_url scrubbed statuspage_incident"
+).split()
 CATEGORIES = ("triage", "declined", "merged", "canceled", "live", "learning", "closed", "paused")
 
 
@@ -30,6 +45,7 @@ class IncidentIo(Vendor):
     def __init__(self):
         super().__init__()
         self.incidents, self.shifts, self.users = {}, {}, {}
+        self.attachments, self.edits = [], 0
 
     def user(self, id, email):
         self.users[id] = email
@@ -46,6 +62,7 @@ class IncidentIo(Vendor):
             "mode": mode,
             "private": private,
             "name": "Our database is sad",
+            "text": None,
         }
         kind = "incident_created_v2"
         return self.become(number, category, kind, **how)
@@ -90,6 +107,8 @@ class IncidentIo(Vendor):
             {"custom_field": {"id": "01OTHER", "name": "Notes"}, "values": [{"value_text": "payments"}]},
             {"custom_field": {"id": FIELD, "name": "Affected"}, "values": [{"value_option": option}]},
         ]
+        if it["text"] is not None:
+            entries.append({"custom_field": {"id": NOTES, "name": "Access"}, "values": [{"value_text": it["text"]}]})
         return {
             "id": it["id"],
             "reference": it["reference"],
@@ -104,6 +123,14 @@ class IncidentIo(Vendor):
             "incident_role_assignments": roles,
         }
 
+    def write(self, number, text):
+        """Somebody writes into the field by hand."""
+        self.incidents[number]["text"] = text
+
+    def written(self):
+        texts = {it["reference"]: it["text"] for it in self.incidents.values()}
+        return {"texts": texts, "attachments": self.attachments, "edits": self.edits}
+
     def signed(self, message_id, body, sign, sent=0):
         at = now(sent)
         text = body.decode()
@@ -117,6 +144,19 @@ class IncidentIo(Vendor):
 
     # What callers are answered.
 
+    def limits(self):
+        reset = str(int(now(60).timestamp()))
+        limits = {"X-RateLimit-Limit": "1200, 1200;window=60", "X-RateLimit-Remaining": "0", "X-RateLimit-Used": "1200"}
+        return {**limits, "X-RateLimit-Reset": reset, "Retry-After": str(self.REST)}
+
+    def too_many(self):
+        limit = {"name": "api_key_name", "limit": 1200, "remaining": 0, "retry_after": micros(now(self.REST))}
+        errors = [{"code": "too_many_requests", "message": "Too many requests hit the API too quickly."}]
+        return {"type": "too_many_requests", "status": 429, "rate_limit": limit, "errors": errors}
+
+    def invalid(self, why):
+        self.fault(422, why, {"type": "validation_error", "status": 422, "errors": [{"code": "invalid", "message": why}]})
+
     def answer(self, method, path, query, headers, body):
         if headers.get("authorization") != f"Bearer {TOKEN}":
             self.fault(401, "a call without the token")
@@ -127,6 +167,12 @@ class IncidentIo(Vendor):
                 for it in self.incidents.values():
                     if key in (it["id"], it["reference"].split("-")[1]):
                         return 200, {"incident": self.shown(it)}
+            case "POST", ["v2", "incidents", key, "actions", "edit"]:
+                return 200, {"incident": self.edit(self.by_id(key), body)}
+            case "GET", ["v1", "incident_attachments"]:
+                return 200, {"incident_attachments": self.attached(query)}
+            case "POST", ["v1", "incident_attachments"]:
+                return 201, {"incident_attachment": self.attach(body)}
             case "GET", ["v2", "schedule_entries"]:
                 return 200, self.entries(query)
             case "GET", ["v2", "users", user] if user in self.users:
@@ -153,12 +199,81 @@ class IncidentIo(Vendor):
             meta["after"] = page[-1]["id"]
         return {"incidents": [self.shown(it) for it in page], "pagination_meta": meta}
 
+    def by_id(self, key):
+        for number, it in self.incidents.items():
+            if it["id"] == key:
+                return number
+        raise Refused(404, {"type": "not_found", "status": 404})
+
+    def edit(self, number, body):
+        incident = body.get("incident")
+        if not isinstance(incident, dict) or not isinstance(body.get("notify_incident_channel"), bool):
+            self.invalid("an edit without what it must have")
+        if set(incident) != {"custom_field_entries"}:
+            self.invalid("an edit of more than a custom field")
+        for entry in incident["custom_field_entries"]:
+            if entry.get("custom_field_id") != NOTES:
+                self.invalid("an edit of a field that there is not, or that is of another type")
+            values = entry.get("values")
+            if not isinstance(values, list) or len(values) > 1:
+                self.invalid("a field of text has one value")
+            for value in values:
+                if list(value) != ["value_text"] or not isinstance(value["value_text"], str):
+                    self.invalid("a value that is no text")
+            self.incidents[number]["text"] = values[0]["value_text"] if values else None
+        self.edits += 1
+        if body["notify_incident_channel"]:
+            self.faults.append("the incident's channel is told of each note")
+        self.incidents[number]["updated"] = now()
+        # It is told like any other change.
+        self.later(self.become, number, self.incidents[number]["category"], "incident_updated_v2")
+        return self.shown(self.incidents[number])
+
+    def attached(self, query):
+        by_incident = "incident_id" in query
+        if not by_incident and not {"external_id", "resource_type"} <= set(query):
+            self.invalid("attachments of nothing are asked for")
+        wanted = query.get("incident_id", [None])[0]
+        return [one for one in self.attachments if one["incident_id"] == wanted]
+
+    def attach(self, body):
+        self.by_id(body.get("incident_id"))
+        resource = body.get("resource") or {}
+        kind = resource.get("resource_type")
+        if kind not in TYPES:
+            self.invalid("an attachment of a type that there is not")
+        if ("external_id" in resource) == ("url" in resource):
+            self.invalid("an attachment has an id or a URL, and not both")
+        if kind != "arbitrary_url" and {"title", "emoji"} & set(resource):
+            self.invalid("a title is for links of any kind alone")
+        if kind == "arbitrary_url" and not resource.get("url", "").startswith(("http://", "https://")):
+            self.invalid("a link that leads nowhere")
+        shown = {
+            "external_id": resource.get("external_id") or f"link-{len(self.attachments)}",
+            "permalink": resource.get("url", ""),
+            "resource_type": kind,
+            "title": resource.get("title") or resource.get("url", ""),
+        }
+        number = len(self.attachments)
+        one = {"id": f"01ATT{number:021d}", "incident_id": body["incident_id"], "resource": shown}
+        self.attachments.append(one)
+        return one
+
     def entries(self, query):
         for name in ("schedule_id", "entry_window_start", "entry_window_end"):
             if len(query.get(name, [])) != 1:
                 self.fault(422, f"schedule entries without {name}")
-        for name in ("entry_window_start", "entry_window_end"):
-            datetime.datetime.fromisoformat(query[name][0].replace("Z", "+00:00"))
+        start, end = query["entry_window_start"][0], query["entry_window_end"][0]
+        moment = lambda text: datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
+        page = 0
+        if start.startswith("opaque:"):
+            _, page, same_end = start.split(":", 2)
+            page = int(page)
+            if same_end != end:
+                self.invalid("the end of the window changes from page to page")
+        else:
+            moment(start)
+        moment(end)
         shifts = self.shifts.get(query["schedule_id"][0], [])
         final = [
             {"start_at": micros(now(-3600)), "end_at": end, "fingerprint": user, "user": self.person(user)}
@@ -166,7 +281,13 @@ class IncidentIo(Vendor):
         ]
         # What the rotation would have been, before an override.
         scheduled = [{**one, "user": {"id": "01SOMEBODYELSE", "email": "ben@example.com"}} for one in final]
-        return {"schedule_entries": {"final": final, "overrides": final, "scheduled": scheduled}}
+        # One on a page.
+        here, more = slice(page, page + 1), page + 1 < len(final)
+        answer = {"schedule_entries": {"final": final[here], "overrides": final[here], "scheduled": scheduled[here]}}
+        if more:
+            after = f"opaque:{page + 1}:{end}"
+            answer["pagination_meta"] = {"after": after, "after_url": f"https://api.incident.io/?after={after}"}
+        return answer
 
 
 # The library signs as the specification says: held against it once, by hand.

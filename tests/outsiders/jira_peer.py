@@ -1,11 +1,20 @@
 """Jira Service Management in the cloud, as far as Atlassian's public documents say what it does.
 
-Built from developer.atlassian.com: Jira Cloud platform "Webhooks" (secret, `X-Hub-Signature: sha256=…` as WebSub has
-it, `X-Atlassian-Webhook-Identifier`), the Jira REST API v3 (`search/jql` with `nextPageToken`, issues, users, comments
-in Atlassian Document Format) and the JSM ops REST API v1 (`schedules/{id}/on-calls?flat=true`), as read in
-November 2026. Checks: basic authentication by e-mail and token, a bounded JQL, the fields that are asked for, the
-document and the visibility of a comment. Search is behind: an issue is found in it from the second time on that
-somebody asks. A limited call has `Retry-After` in seconds.
+Built from pages of developer.atlassian.com, which have no version but the day of their last change where they say it:
+- Jira Cloud platform, "Webhooks": secrets of webhooks that an administrator made (`X-Hub-Signature: sha256=…`, as WebSub
+  has it), `X-Atlassian-Webhook-Identifier`, the retries; as read in November 2026;
+- Jira Cloud platform, "Rate limiting", last updated 2026-03-05: `Retry-After` in seconds, `X-RateLimit-*`,
+  `RateLimit-Reason`;
+- The Jira Cloud REST API v3: "Issue search" (`GET search/jql`: `nextPageToken`, `isLast`, no fields but those that are
+  asked for, a bounded query, up to 5,000 on a page, behind by moments), "Issues", "Users", "Issue comments"
+  (Atlassian Document Format; up to 32,767 characters);
+- The Jira Service Management ops REST API, reference v2, whose paths begin with `/v1`: "Schedule on-calls"
+  (`flat=true`: `onCallUsers`).
+
+Checks of who calls: basic authentication by e-mail and token, a bounded JQL, the fields that are asked for, the size of
+a page, the document, length and visibility of a comment. Checks of who takes messages: an answer within 20 seconds,
+and none refused that is signed. Messages may come again for more than an hour and in any order: tests order them.
+Search is behind: an issue is found in it from the second time on that somebody asks.
 """
 
 import base64
@@ -24,6 +33,8 @@ def jira_time(at):
 
 
 class Jira(Vendor):
+    PATIENCE = 20.0
+
     def __init__(self):
         super().__init__()
         self.issues, self.shifts, self.users, self.comments = {}, {}, {}, []
@@ -114,6 +125,14 @@ class Jira(Vendor):
 
     # What callers are answered.
 
+    def limits(self):
+        reset = now(self.REST).strftime("%Y-%m-%dT%H:%MZ")
+        limits = {"X-RateLimit-Limit": "100", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": reset}
+        return {**limits, "RateLimit-Reason": "jira-burst-based", "Retry-After": str(self.REST)}
+
+    def too_many(self):
+        return {"errorMessages": ["Rate limit exceeded."]}
+
     def answer(self, method, path, query, headers, body):
         known = base64.b64encode(f"{USER}:{TOKEN}".encode()).decode()
         if headers.get("authorization") != f"Basic {known}":
@@ -178,6 +197,8 @@ class Jira(Vendor):
         internal = {"key": "sd.public.comment", "value": {"internal": True}}
         if internal not in body.get("properties", []):
             self.fault(400, "a comment that customers would see")
+        if sum(len(paragraph["content"][0]["text"]) + 1 for paragraph in document["content"]) > 32_767:
+            self.fault(400, "a comment that is too long")
         lines = [paragraph["content"][0]["text"] for paragraph in document["content"]]
         self.comments.append({"key": key, "content": "\n".join(lines)})
         return 201, {"id": "10000"}

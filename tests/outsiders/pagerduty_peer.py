@@ -1,16 +1,27 @@
 """PagerDuty, as far as its public documents say what it does.
 
-Built from github.com/PagerDuty/developer-docs of 2026-08-19 (webhooks/01-Overview, 02-Behavior, 04-Signatures;
-REST-API/02-Authentication, 04-Rate-Limits, 09-Pagination) and github.com/PagerDuty/api-schema of 2026-08-14
-(REST openapiv3 2.0.0, Events v2 openapiv3 2.0). Checks: the token and the versioned Accept header of each call, the
-limit of a page, `From` and the content of a note, the routing key and the required members of an event. Messages
-are signed with each secret that a subscription has; times of the REST API have whole seconds, those of messages
-milliseconds, as in its examples. A limited call is answered with `ratelimit-reset` and without `Retry-After`.
+Built from
+- github.com/PagerDuty/developer-docs at 94224391, of 2026-08-19: docs/webhooks/01-Overview, 02-Behavior,
+  04-Signatures; docs/REST-API/02-Authentication, 04-Rate-Limits, 09-Pagination; docs/events-API-v2/05-Rate-Limits;
+- github.com/PagerDuty/api-schema at 91a06fb3, of 2026-08-14: reference/REST/openapiv3.json 2.0.0 and
+  reference/events-v2/openapiv3.json 2.0.
+
+Checks of who calls: the token, `Accept` with the version and `Content-Type`, which the document requires of each call,
+also of a GET; `limit` up to 100 and `offset` + `limit` up to 10,000; `date_range=all`; `From` and the content of a note,
+and no more than 2,000 on an incident; the routing key and the required members of an event. Checks of who takes
+messages: a 2xx within 5 seconds, and none refused that is signed, since it stops sending after three.
+
+A message is signed with each secret that a subscription has, over the body alone. Those of one incident come in order
+and at least once: tests order others. Times of the REST API have whole seconds, those of messages milliseconds, as in
+its examples. A note is told like any other change (`incident.annotated`). A limited call is answered `ratelimit-
+reset` and no `Retry-After`. Of the Events API's limit it says the status alone; here it brings `Retry-After`, as RFC
+9110 has it. With which status a note too many is refused it does not say; here it is 400.
 """
 
 import hashlib
 import hmac
 import sys
+import time
 import uuid
 
 from vendor import Refused, Vendor, millis, now, seconds, serve
@@ -29,15 +40,28 @@ def reference(kind, name, summary="Somebody"):
 
 
 class PagerDuty(Vendor):
+    PATIENCE = 5.0
+
     def __init__(self):
         super().__init__()
         self.incidents, self.shifts, self.notes, self.pages = {}, {}, [], []
-        self.users = {}
+        self.users, self.broken, self.most_notes, self.limited_pages = {}, set(), {}, 0
+        self.pages_limited_at = None
 
     # What tests order.
 
     def user(self, id, email):
         self.users[id] = email
+
+    def break_user(self, id, broken=True):
+        """What is asked about this user is answered 500."""
+        (self.broken.add if broken else self.broken.discard)(id)
+
+    def notes_at_most(self, number, notes):
+        self.most_notes[number] = notes
+
+    def limit_pages(self, calls):
+        self.limited_pages = calls
 
     def shift(self, schedule, users, ends_in=86400.0):
         self.shifts[schedule] = [(user, seconds(now(ends_in))) for user in users]
@@ -142,7 +166,14 @@ class PagerDuty(Vendor):
     # What callers are answered.
 
     def limits(self):
-        return {"ratelimit-limit": "960", "ratelimit-remaining": "0", "ratelimit-reset": "1"}
+        return {"ratelimit-limit": "960", "ratelimit-remaining": "0", "ratelimit-reset": str(self.REST)}
+
+    def too_many(self):
+        return {"error": {"message": "Rate Limit Exceeded", "code": 2020}}
+
+    def bucket(self, parts):
+        # The Events API has limits of its own.
+        return parts != ["v2", "enqueue"]
 
     def answer(self, method, path, query, headers, body):
         if (method, path) == ("POST", ["v2", "enqueue"]):
@@ -151,6 +182,8 @@ class PagerDuty(Vendor):
             self.fault(401, "a call without the token")
         if headers.get("accept") != "application/vnd.pagerduty+json;version=2":
             self.fault(406, "a call without the version in Accept")
+        if headers.get("content-type") != "application/json":
+            self.fault(400, "a call without Content-Type")
         match method, path:
             case "GET", ["incidents"]:
                 return 200, self.paged(query, "incidents", self.open(query))
@@ -160,6 +193,8 @@ class PagerDuty(Vendor):
                 return self.note(key, headers, body)
             case "GET", ["oncalls"]:
                 return 200, self.paged(query, "oncalls", self.oncalls(query))
+            case "GET", ["users", user] if user in self.broken:
+                raise Refused(500, {"error": {"message": "Internal Server Error", "code": 2000}})
             case "GET", ["users", user] if user in self.users:
                 return 200, {"user": {**reference("user", user), "type": "user", "email": self.users[user]}}
         raise Refused(404, {"error": {"message": "Not Found", "code": 2100}})
@@ -168,6 +203,8 @@ class PagerDuty(Vendor):
         limit, offset = int(query.get("limit", ["25"])[0]), int(query.get("offset", ["0"])[0])
         if not 1 <= limit <= 100:
             self.fault(400, "a page of more than 100")
+        if limit + offset > 10_000:
+            self.fault(400, "more than can be paged through")
         # A small account: pages are as small as they may be.
         limit = min(limit, 2)
         more = len(items) > offset + limit
@@ -239,10 +276,21 @@ class PagerDuty(Vendor):
         content = body.get("note", {}).get("content")
         if not content:
             self.fault(400, "a note that says nothing")
+        if sum(note["number"] == it["number"] for note in self.notes) >= self.most_notes.get(it["number"], 2000):
+            raise Refused(400, {"error": {"message": "Invalid Input Provided", "code": 2001}})
         self.notes.append({"number": it["number"], "content": content})
+        data = {"incident": reference("incident", it["id"]), "id": "PWL7QXS", "type": "incident_note", "content": content}
+        self.later(self.event, "incident.annotated", {**data, "trimmed": False}, now(), True)
         return 200, {"note": {"id": "PWL7QXS", "content": content, "created_at": seconds(now())}}
 
     def enqueue(self, body):
+        since = None if self.pages_limited_at is None else time.monotonic() - self.pages_limited_at
+        if since is not None and since < self.REST:
+            self.fault(429, "the Events API was to be left alone")
+        if self.limited_pages > 0:
+            self.limited_pages -= 1
+            self.pages_limited_at = time.monotonic()
+            raise Refused(429, {"status": "throttle exceeded"}, {"Retry-After": str(self.REST)})
         if body.get("routing_key") != ROUTING_KEY:
             self.fault(400, "an event with another routing key")
         action = body.get("event_action")

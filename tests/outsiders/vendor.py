@@ -2,13 +2,16 @@
 
 An order is a JSON object on one line, `{"do": NAME, …}`; what the double's method NAME returns is printed as
 `done JSON`. What the API asks of its callers and a caller did not do is an error there, and is remembered in
-`faults`. `down` answers 503 to everything; `limit` answers 429 to so many calls, with the vendor's headers.
+`faults`. `down` answers 503 to everything. `limit` answers 429 to so many calls, with the vendor's headers, and
+wants to be left alone for as long as these say: whoever calls before is at fault, whichever call it is. Whoever takes
+a message has as long to say so as the vendor gives, and does not refuse one that is signed.
 """
 
 import datetime
 import json
 import sys
 import threading
+import time
 import traceback
 import urllib.error
 import urllib.parse
@@ -37,12 +40,18 @@ def seconds(at):
 
 
 class Vendor:
-    """One double. Routes are methods `get_NAME` and `post_NAME` that `route` leads to."""
+    """One double."""
+
+    # Seconds in which a message has to be answered.
+    PATIENCE = 15.0
+    # Seconds that who is asked too often wants to be left alone.
+    REST = 2
 
     def __init__(self):
         self.lock = threading.RLock()
         self.faults, self.calls, self.events = [], [], []
         self.is_down, self.limited, self.url = False, 0, None
+        self.limited_at = None
 
     # What tests order.
 
@@ -59,7 +68,7 @@ class Vendor:
         self.limited = calls
 
     def seen(self):
-        return {"faults": self.faults, "calls": self.calls}
+        return {"faults": self.faults, "calls": self.calls, "limited": self.limited_at is not None}
 
     def deliver(self, event, sign="right", **how):
         """Sends a message that was made before, and says what was answered."""
@@ -72,10 +81,15 @@ class Vendor:
             body += b" "
         request = urllib.request.Request(self.url, data=body, headers=headers, method="POST")
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=self.PATIENCE) as answer:
                 return answer.status
         except urllib.error.HTTPError as error:
+            if sign in ("right", "rotating") and 400 <= error.code < 500:
+                self.faults.append(f"a signed message was answered {error.code}")
             return error.code
+        except TimeoutError:
+            self.faults.append(f"a message was not answered in {self.PATIENCE} s")
+            return 0
 
     def signed(self, message_id, body, sign, **how):
         raise NotImplementedError
@@ -87,6 +101,18 @@ class Vendor:
         status = self.deliver(number) if hook else None
         return {"event": number, "status": status}
 
+    def later(self, tell, *arguments):
+        """Tells what a call has changed, when the call is answered. Nobody may be there any more."""
+
+        def told():
+            try:
+                if self.url:
+                    tell(*arguments)
+            except urllib.error.URLError:
+                pass
+
+        threading.Timer(0.1, told).start()
+
     # What callers are answered.
 
     def fault(self, status, why, body=None):
@@ -95,7 +121,20 @@ class Vendor:
 
     def limits(self):
         """The headers of a 429."""
-        return {"Retry-After": "1"}
+        return {"Retry-After": str(self.REST)}
+
+    def too_many(self):
+        """Its body."""
+        return {"error": "too many"}
+
+    def bucket(self, parts):
+        """Whether a call counts toward the limit that tests set."""
+        return True
+
+    def rests(self):
+        if self.limited_at is None:
+            return False
+        return time.monotonic() - self.limited_at < self.REST
 
     def answer(self, method, path, query, headers, body):
         raise NotImplementedError
@@ -107,10 +146,14 @@ class Vendor:
             self.calls.append(f"{method} {split.path}")
             if self.is_down:
                 raise Refused(503)
-            if self.limited > 0:
-                self.limited -= 1
-                raise Refused(429, {"error": "too many"}, self.limits())
             parts = [urllib.parse.unquote(part) for part in split.path.strip("/").split("/")]
+            if self.bucket(parts) and self.rests():
+                self.faults.append(f"it was to be left alone: {method} {split.path}")
+                raise Refused(429, self.too_many(), self.limits())
+            if self.bucket(parts) and self.limited > 0:
+                self.limited -= 1
+                self.limited_at = time.monotonic()
+                raise Refused(429, self.too_many(), self.limits())
             return self.answer(method, parts, query, headers, json.loads(body) if body else None)
 
 

@@ -13,6 +13,7 @@
 
 pub mod email;
 pub mod grafana;
+pub mod grafana_incidents;
 pub mod incident_io;
 pub mod jira;
 pub mod pagerduty;

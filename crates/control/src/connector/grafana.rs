@@ -3,7 +3,7 @@
 //! Follows the documents of Grafana `OnCall`, whose API Grafana Cloud IRM has (github.com/grafana/oncall,
 //! docs/sources/oncall-api-reference and configure/integrations/outgoing-webhooks, of 2026-01-05). What is
 //! an incident here is an alert group there, open while it is not resolved; incidents that people declare
-//! in IRM beside alert groups are not read. Who works on it is who acknowledged it. It does not say when
+//! in IRM are another API's: [`super::grafana_incidents`]. Who works on it is who acknowledged it. It does not say when
 //! it last changed: what was asked for last counts.
 //!
 //! Grafana signs none of these webhooks: all that it can send along is a header. So a message proves that
@@ -16,9 +16,10 @@ use aws_lc_rs::constant_time;
 use jiff::{SignedDuration, Timestamp};
 use portcullis_model::Secret;
 use serde_json::{Value, json};
+use url::form_urlencoded;
 
 use super::{
-    vendor::{Heard, Hook, Report, Shift, Them, Unheard, Vendor},
+    vendor::{Heard, Hook, Note, Report, Shift, Them, Unheard, Vendor},
     wire::{Call, Line, Trouble, list, text, time},
 };
 
@@ -68,12 +69,11 @@ impl Vendor for Grafana {
         let mut all = Vec::new();
         for state in UNDER_WAY {
             let pages = line.pages(|before| {
-                let number = match before {
-                    None => 1,
-                    Some(before) => text(before, "/next").map(|_| number(before) + 1)?,
-                };
                 let call = Call::of(["api", "v1", "alert_groups", ""]);
-                Some(call.with("state", state).with("page", number.to_string()))
+                match before {
+                    None => Some(call.with("state", state)),
+                    Some(before) => Some(Call { query: next(before)?, ..call }),
+                }
             });
             let pages = pages.await?;
             let results = pages.iter().flat_map(|page| list(page, "/results"));
@@ -96,16 +96,12 @@ impl Vendor for Grafana {
         let day = |at: Timestamp| at.strftime("%Y-%m-%d").to_string();
         let (from, to) =
             (now - SignedDuration::from_hours(24), now + SignedDuration::from_hours(24));
-        let first = Call::of(["api", "v1", "schedules", schedule, "final_shifts"])
-            .with("start_date", day(from))
-            .with("end_date", day(to));
-        let Some(page) = line.find(first.clone()).await? else { return Ok(None) };
+        let call = Call::of(["api", "v1", "schedules", schedule, "final_shifts"]);
+        let first = call.clone().with("start_date", day(from)).with("end_date", day(to));
+        let Some(page) = line.find(first).await? else { return Ok(None) };
         let mut shift = Shift::default();
-        let more = line.pages(|before| {
-            let before = before.unwrap_or(&page);
-            text(before, "/next")?;
-            Some(first.clone().with("page", (number(before) + 1).to_string()))
-        });
+        let more = line
+            .pages(|before| Some(Call { query: next(before.unwrap_or(&page))?, ..call.clone() }));
         for page in std::iter::once(page.clone()).chain(more.await?) {
             for one in list(&page, "/results") {
                 let (Some(start), Some(end)) = (time(one, "/shift_start"), time(one, "/shift_end"))
@@ -127,15 +123,18 @@ impl Vendor for Grafana {
         Ok(found.and_then(|found| text(&found, "/email")))
     }
 
-    async fn note(&self, line: &Line, key: &str, note: &str) -> Result<bool, Trouble> {
+    async fn note(&self, line: &Line, key: &str, note: &Note) -> Result<bool, Trouble> {
         let call = Call::of(["api", "v1", "resolution_notes", ""])
-            .posting(&json!({"alert_group_id": key, "text": note}));
+            .posting(&json!({"alert_group_id": key, "text": note.text()}));
         Ok(line.find(call).await?.is_some())
     }
 }
 
-fn number(page: &Value) -> u64 {
-    page.get("current_page_number").and_then(Value::as_u64).unwrap_or(1)
+/// What to ask for the page behind `before`, if there is one. Where its link leads is not followed.
+fn next(before: &Value) -> Option<Vec<(String, String)>> {
+    let link = text(before, "/next")?;
+    let (_, query) = link.split_once('?').unwrap_or_default();
+    Some(form_urlencoded::parse(query.as_bytes()).into_owned().collect())
 }
 
 /// As it was at `now`: an alert group does not say when it last changed.

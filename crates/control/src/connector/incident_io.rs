@@ -1,21 +1,26 @@
 //! incident.io: webhooks, which Svix carries, and the API v2.
 //!
-//! Follows incident.io's API reference (OpenAPI 1.0.0, tags Incidents V2, Schedules V2, Users V2, and its
-//! webhooks) and what it says of verifying them: `webhook-id`, `webhook-timestamp` and
+//! Follows incident.io's API reference (OpenAPI 1.0.0 as of 2026-08-21: Incidents V2, Schedule Entries V2, Users V2,
+//! Incident Attachments V1, rate limits, and its webhooks) and what it says of verifying them: `webhook-id`, `webhook-timestamp` and
 //! `webhook-signature`, as Standard Webhooks has them. An incident is open while its status is of the
 //! category `live`: in triage it may be none. Tests, tutorials and incidents that are written up
 //! afterwards open nothing. Who works on it are those who have a role in it. Of a private one a message
-//! says its id alone, and it is looked at. The API has no call that writes a note: none are written.
+//! says its id alone, and it is looked at.
+//!
+//! The API has no call that writes a note, a message or an entry of the timeline. What it has is a custom field of
+//! text, which a call edits: who was given what is written there, a line each, the newest last; and a link that an
+//! incident has attached: it leads to the evidence. A field is edited as a whole, so that what somebody writes there
+//! in the same second may be lost.
 
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::{SignedDuration, Timestamp};
 use portcullis_identity::{codes::Keys, standard_webhooks};
 use portcullis_model::Secret;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
-    vendor::{AHEAD, Heard, Hook, Report, Shift, Them, Unheard, Vendor},
+    vendor::{AHEAD, Heard, Hook, Note, Report, Shift, Them, Unheard, Vendor},
     wire::{Call, Line, Trouble, list, text, time},
 };
 
@@ -28,6 +33,8 @@ const PRIVATE: [&str; 2] =
 /// A message is refused that was sent longer ago, or later than that from now.
 const TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 const SECRET: &str = "whsec_";
+/// Characters of the field that notes are in: the oldest lines make way, and the evidence has them all.
+const LONGEST_FIELD: usize = 4_000;
 
 /// incident.io.
 #[derive(Debug)]
@@ -35,6 +42,8 @@ pub struct IncidentIo {
     keys: Keys,
     /// The custom field that says what is affected, by id or by name.
     field: String,
+    /// The custom field of text that notes are in, by its id.
+    notes_field: Option<String>,
 }
 
 /// A text that is no signing secret.
@@ -43,14 +52,19 @@ pub struct IncidentIo {
 pub struct NoSecret;
 
 impl IncidentIo {
-    /// With the secrets of its webhook endpoint, and the custom field that says what is affected.
-    pub fn new(secrets: &[Secret], field: String) -> Result<Self, NoSecret> {
+    /// With the secrets of its webhook endpoint, the custom field that says what is affected, and the id of the one that
+    /// notes are in.
+    pub fn new(
+        secrets: &[Secret],
+        field: String,
+        notes_field: Option<String>,
+    ) -> Result<Self, NoSecret> {
         let bytes = secrets.iter().map(|secret| {
             let text = secret.expose().strip_prefix(SECRET).ok_or(NoSecret)?;
             STANDARD.decode(text).map_err(|_| NoSecret)
         });
         let bytes = bytes.collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { keys: Keys::of_bytes(bytes.into_iter()), field })
+        Ok(Self { keys: Keys::of_bytes(bytes.into_iter()), field, notes_field })
     }
 
     /// The message's id, if it is signed and of now.
@@ -203,11 +217,87 @@ impl Vendor for IncidentIo {
         Ok(found.and_then(|found| text(&found, "/user/email")))
     }
 
-    async fn note(&self, _line: &Line, _key: &str, _note: &str) -> Result<bool, Trouble> {
-        Ok(false)
+    async fn note(&self, line: &Line, key: &str, note: &Note) -> Result<bool, Trouble> {
+        let Some(field) = &self.notes_field else { return Ok(true) };
+        let Some(found) = line.find(Call::of(["v2", "incidents", key])).await? else {
+            return Ok(false);
+        };
+        let before = text_of(&found, field);
+        let after = with_lines(&before, &note.lines);
+        if after != before {
+            let call = Call::of(["v2", "incidents", key, "actions", "edit"]).posting(&json!({
+                "incident": {"custom_field_entries": [
+                    {"custom_field_id": field, "values": [{"value_text": after}]},
+                ]},
+                "notify_incident_channel": false,
+            }));
+            if line.find(call).await?.is_none() {
+                return Ok(false);
+            }
+        }
+        attach(line, key, note).await
     }
+}
+
+/// What stands in a custom field of text.
+fn text_of(found: &Value, field: &str) -> String {
+    let mut entries = list(found, "/incident/custom_field_entries").iter();
+    let entry = entries.find(|entry| text(entry, "/custom_field/id").is_some_and(|id| id == field));
+    entry.and_then(|entry| text(entry, "/values/0/value_text")).unwrap_or_default()
+}
+
+/// `before` with `lines` at its end, those left out that it has already.
+fn with_lines(before: &str, lines: &[String]) -> String {
+    let new = lines.iter().map(String::as_str).filter(|line| !before.lines().any(|it| it == *line));
+    let all: Vec<&str> = before.lines().chain(new).collect();
+    let mut length = 0;
+    let fit = all.iter().rev().take_while(|line| {
+        length += line.chars().count() + 1;
+        length <= LONGEST_FIELD
+    });
+    let fit = fit.count();
+    let kept: Vec<&str> = all.iter().skip(all.len() - fit).copied().collect();
+    kept.join("\n")
+}
+
+/// Attaches the link to the evidence, unless it is attached already.
+async fn attach(line: &Line, key: &str, note: &Note) -> Result<bool, Trouble> {
+    let title = format!("Evidence of access given for {}", note.incident);
+    let listed = Call::of(["v1", "incident_attachments"]).with("incident_id", key);
+    let Some(listed) = line.find(listed).await? else { return Ok(false) };
+    let is_there = list(&listed, "/incident_attachments").iter().any(|one| {
+        let is = |pointer, what: &str| text(one, pointer).is_some_and(|it| it == what);
+        // How a link is written down may change there.
+        is("/resource/permalink", &note.evidence) || is("/resource/title", &title)
+    });
+    if is_there {
+        return Ok(true);
+    }
+    let call = Call::of(["v1", "incident_attachments"]).posting(&json!({
+        "incident_id": key,
+        "resource": {"resource_type": "arbitrary_url", "url": note.evidence, "title": title},
+    }));
+    Ok(line.find(call).await?.is_some())
 }
 
 fn them(value: &Value) -> Option<Them> {
     Some(Them { id: text(value, "/id")?, email: text(value, "/email") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_of_notes_has_each_line_once_and_the_newest_that_fit() {
+        let lines = ["one".to_owned(), "two".to_owned()];
+        assert_eq!(with_lines("", &lines), "one\ntwo");
+        assert_eq!(with_lines("by hand\none", &lines), "by hand\none\ntwo");
+        assert_eq!(with_lines("one\ntwo", &lines), "one\ntwo");
+        let many: Vec<String> = (0..1000).map(|number| format!("line {number:04}")).collect();
+        let kept = with_lines("the first", &many);
+        assert!(kept.chars().count() <= LONGEST_FIELD, "{}", kept.len());
+        assert!(kept.ends_with("line 0999") && kept.starts_with("line 0"), "{kept}");
+        assert_eq!(kept.lines().count(), 400);
+    }
 }

@@ -18,7 +18,7 @@ use portcullis_model::Secret;
 use serde_json::{Value, json};
 
 use super::{
-    vendor::{AHEAD, Heard, Hook, Report, Shift, Them, Unheard, Vendor},
+    vendor::{AHEAD, Heard, Hook, Note, Report, Shift, Them, Unheard, Vendor},
     wire::{Call, Line, Trouble, list, text},
 };
 
@@ -187,8 +187,9 @@ impl Vendor for Jira {
         Ok(found.and_then(|found| text(&found, "/emailAddress")))
     }
 
-    async fn note(&self, line: &Line, key: &str, note: &str) -> Result<bool, Trouble> {
-        let paragraphs = note
+    async fn note(&self, line: &Line, key: &str, note: &Note) -> Result<bool, Trouble> {
+        let text = note.text();
+        let paragraphs = text
             .lines()
             .map(|line| json!({"type": "paragraph", "content": [{"type": "text", "text": line}]}));
         let call = self.jira(["issue", key, "comment"]).posting(&json!({

@@ -16,14 +16,12 @@ use super::{
     Connector,
     apply::{self, Learned},
     people, shifts,
-    wire::Trouble,
+    wire::{LONGEST_REST, Trouble},
 };
 use crate::{OpContext, core::Core, usecase::record};
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
-/// However a system wishes it, it is asked again after so long.
-const LONGEST_REST: Duration = Duration::from_mins(15);
 /// One look at everything takes no longer.
 const LONGEST_LOOK: Duration = Duration::from_mins(2);
 /// Looks at single incidents do not follow one another faster.

@@ -14,7 +14,7 @@ use portcullis_model::{AccessRequestId, Secret};
 use serde_json::{Value, json};
 
 use super::{
-    vendor::{AHEAD, Heard, Hook, Report, Shift, Them, Unheard, Vendor},
+    vendor::{AHEAD, Heard, Hook, Note, Report, Shift, Them, Unheard, Vendor},
     wire::{Call, Line, Trouble, list, text, time},
 };
 
@@ -148,10 +148,10 @@ impl Vendor for PagerDuty {
         Ok(found.and_then(|found| text(&found, "/user/email")))
     }
 
-    async fn note(&self, line: &Line, key: &str, note: &str) -> Result<bool, Trouble> {
+    async fn note(&self, line: &Line, key: &str, note: &Note) -> Result<bool, Trouble> {
         let call = Call::of(["incidents", key, "notes"])
             .header("from", self.from.clone().unwrap_or_default())
-            .posting(&json!({"note": {"content": note}}));
+            .posting(&json!({"note": {"content": note.text()}}));
         Ok(line.find(call).await?.is_some())
     }
 }

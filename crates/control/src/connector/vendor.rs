@@ -94,6 +94,30 @@ pub struct Shift {
     pub until: Option<Timestamp>,
 }
 
+/// What is said on an incident: who was given what for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// A line for each thing that happened, in order.
+    pub lines: Vec<String>,
+    /// The id of the incident here.
+    pub incident: String,
+    /// Where its evidence is.
+    pub evidence: String,
+}
+
+/// Characters of a note, at most: Jira takes no more than 32,767 in a comment.
+const LONGEST_NOTE: usize = 30_000;
+
+impl Note {
+    /// As one text, with the evidence at its end. What is too long is in the evidence.
+    pub fn text(&self) -> String {
+        let mut text: String = self.lines.join("\n").chars().take(LONGEST_NOTE).collect();
+        text.push_str("\nEvidence: ");
+        text.push_str(&self.evidence);
+        text
+    }
+}
+
 /// How one system speaks.
 #[async_trait]
 pub trait Vendor: Debug + Send + Sync {
@@ -121,7 +145,7 @@ pub trait Vendor: Debug + Send + Sync {
     async fn email(&self, line: &Line, id: &str) -> Result<Option<String>, Trouble>;
 
     /// Writes a note on an incident; `false` if it is gone.
-    async fn note(&self, line: &Line, key: &str, text: &str) -> Result<bool, Trouble>;
+    async fn note(&self, line: &Line, key: &str, note: &Note) -> Result<bool, Trouble>;
 }
 
 impl Them {

@@ -1,9 +1,14 @@
 //! How another system is asked: calls of its API, without knowing what carries them.
 
-use std::{fmt::Debug, sync::Arc, time::Duration};
+use std::{
+    fmt::Debug,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use serde_json::Value;
+use tokio::time::Instant;
 
 /// However many pages there are, no more are read.
 const MOST_PAGES: usize = 100;
@@ -72,12 +77,18 @@ pub trait Wire: Debug + Send + Sync {
     fn place(&self) -> String;
 }
 
-/// A wire, and how answers are read.
+/// A wire, and how answers are read. Whoever speaks over it leaves its system alone for as long as the system wants to be,
+/// whoever it said that to.
 #[derive(Debug, Clone)]
-pub struct Line(Arc<dyn Wire>);
+pub struct Line {
+    wire: Arc<dyn Wire>,
+    free_at: Arc<Mutex<Option<Instant>>>,
+}
 
 /// Without better knowledge, who is asked too often rests for so long.
 const REST: Duration = Duration::from_secs(30);
+/// However a system wishes it, it is asked again after so long.
+pub(super) const LONGEST_REST: Duration = Duration::from_mins(15);
 
 impl Call {
     /// Of this path.
@@ -109,11 +120,11 @@ impl Call {
 impl Line {
     /// Over `wire`.
     pub fn new(wire: Arc<dyn Wire>) -> Self {
-        Self(wire)
+        Self { wire, free_at: Arc::default() }
     }
 
     pub(crate) fn place(&self) -> String {
-        self.0.place()
+        self.wire.place()
     }
 
     /// What is answered, which must be JSON.
@@ -123,14 +134,15 @@ impl Line {
 
     /// The same; `None` where there is nothing.
     pub async fn find(&self, call: Call) -> Result<Option<Value>, Trouble> {
-        let reply = self.0.call(call).await?;
+        if let Some(left) = self.rest() {
+            return Err(Trouble::Limited(left));
+        }
+        let reply = self.wire.call(call).await?;
         match reply.status {
             200..=299 => {}
             404 | 410 => return Ok(None),
-            429 => return Err(Trouble::Limited(reply.wait.unwrap_or(REST))),
-            503 if reply.wait.is_some() => {
-                return Err(Trouble::Limited(reply.wait.unwrap_or(REST)));
-            }
+            429 => return Err(self.limited(reply.wait)),
+            503 if reply.wait.is_some() => return Err(self.limited(reply.wait)),
             408 | 500.. => return Err(Trouble::Silent(format!("it answered {}", reply.status))),
             status => return Err(Trouble::Refused(status)),
         }
@@ -139,6 +151,19 @@ impl Line {
         }
         let value = serde_json::from_slice(&reply.body);
         value.map(Some).map_err(|_| Trouble::Silent("it answered something that is no JSON".into()))
+    }
+
+    /// How long it is to be left alone still.
+    fn rest(&self) -> Option<Duration> {
+        let free_at = *self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
+        free_at?.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+    }
+
+    fn limited(&self, wait: Option<Duration>) -> Trouble {
+        let rest = wait.unwrap_or(REST).min(LONGEST_REST);
+        let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
+        *free_at = (*free_at).max(Some(Instant::now() + rest));
+        Trouble::Limited(rest)
     }
 
     /// All that `next` leads to, one page after the other: from the page before, or none, to the call for
@@ -171,4 +196,46 @@ pub(crate) fn time(value: &Value, pointer: &str) -> Option<jiff::Timestamp> {
 /// A list of a document; empty where there is none.
 pub(crate) fn list<'v>(value: &'v Value, pointer: &str) -> &'v [Value] {
     value.pointer(pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Wants rest once, and answers then.
+    #[derive(Debug, Default)]
+    struct Tired(AtomicUsize);
+
+    #[async_trait]
+    impl Wire for Tired {
+        async fn call(&self, _: Call) -> Result<Reply, Trouble> {
+            let first = self.0.fetch_add(1, Ordering::SeqCst) == 0;
+            let (status, wait) =
+                if first { (429, Some(Duration::from_secs(10))) } else { (200, None) };
+            Ok(Reply { status, wait, body: b"{}".to_vec() })
+        }
+
+        fn place(&self) -> String {
+            "nowhere".to_owned()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_wants_rest_gets_it_from_all_who_speak_over_the_line() {
+        let wire = Arc::new(Tired::default());
+        let (one, other) = {
+            let line = Line::new(Arc::clone(&wire) as _);
+            (line.clone(), line)
+        };
+        let rest = Duration::from_secs(10);
+        assert_eq!(one.ask(Call::of(["a"])).await, Err(Trouble::Limited(rest)));
+        tokio::time::advance(Duration::from_secs(4)).await;
+        let left = Duration::from_secs(6);
+        assert_eq!(other.ask(Call::of(["b"])).await, Err(Trouble::Limited(left)));
+        assert_eq!(wire.0.load(Ordering::SeqCst), 1, "it is not asked meanwhile");
+        tokio::time::advance(left).await;
+        assert!(other.ask(Call::of(["b"])).await.is_ok());
+    }
 }

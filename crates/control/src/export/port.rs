@@ -32,6 +32,12 @@ pub trait Sink: Debug + Send + Sync {
     /// How many events it takes at a time.
     fn most(&self) -> usize;
 
+    /// Whether what waits is gathered, as far as [`Self::most`] goes, though much that it is not told lies between: it
+    /// is then brought once, and not bit by bit.
+    fn gathers(&self) -> bool {
+        false
+    }
+
     /// Brings them all, in their order, or none that counts; half a minute at most. What could not be
     /// brought comes again.
     async fn deliver(&self, batch: &[Outgoing]) -> Result<(), NotDelivered>;

@@ -58,6 +58,16 @@ struct Reader {
     unsure: bool,
     /// How often the message at the head was not taken, and how often of these for good.
     tries: (u32, u32),
+    /// What was gathered from behind the cursor, for a sink that gathers.
+    gathered: Gathered,
+}
+
+/// What waits for a sink, read once however often it is brought.
+#[derive(Default)]
+struct Gathered {
+    batch: Vec<Outgoing>,
+    /// As far as the log was read for it.
+    next: u64,
 }
 
 /// Reads for one sink until aborted.
@@ -129,7 +139,16 @@ impl Reader {
         let stored = cursor.next;
         let (core, export) = (Arc::clone(core), export.clone());
         let written = Instant::now();
-        Ok(Self { core, export, cursor, stored, written, unsure: false, tries: (0, 0) })
+        Ok(Self {
+            core,
+            export,
+            cursor,
+            stored,
+            written,
+            unsure: false,
+            tries: (0, 0),
+            gathered: Gathered::default(),
+        })
     }
 
     /// Brings what is in the next page of the log; says how long to wait before the one after it.
@@ -148,6 +167,9 @@ impl Reader {
             let is_due = self.stored < self.cursor.next && self.written.elapsed() >= WRITE;
             self.write_down(self.cursor.said || is_due).await?;
             return Ok(LOOK);
+        }
+        if self.export.spec.sink.gathers() {
+            return self.gather(size).await;
         }
         let most = self.export.spec.sink.most();
         let page = self.core.log.entries(self.cursor.next, PAGE).await.map_err(unreadable)?;
@@ -175,6 +197,45 @@ impl Reader {
         self.bring(batch, next).await?;
         sleep(self.export.spec.time_of(batch.len()).saturating_sub(begun.elapsed())).await;
         Ok(())
+    }
+
+    /// Brings what waits in one go, as far as a sink takes it, whatever else lies between.
+    async fn gather(&mut self, size: u64) -> std::result::Result<Duration, Trouble> {
+        let begun = Instant::now();
+        let most = self.export.spec.sink.most();
+        if self.gathered.next < self.cursor.next {
+            self.gathered = Gathered { batch: Vec::new(), next: self.cursor.next };
+        }
+        while self.gathered.next < size && self.gathered.batch.len() < most {
+            let page = self.core.log.entries(self.gathered.next, PAGE).await.map_err(unreadable)?;
+            if page.is_empty() && self.gathered.batch.is_empty() {
+                return Ok(LOOK);
+            }
+            if page.is_empty() {
+                break;
+            }
+            if self.gathered.next == self.cursor.next {
+                self.say_what_is_gone(page.first().map(|entry| entry.position));
+            }
+            for entry in &page {
+                self.gathered.batch.extend(form::outgoing(&self.export.spec, entry));
+                self.gathered.next = entry.position + 1;
+                if self.gathered.batch.len() == most {
+                    break;
+                }
+            }
+            if self.gathered.batch.is_empty() {
+                self.bring(&[], self.gathered.next).await?;
+            }
+        }
+        // What does not arrive stays gathered.
+        let Gathered { batch, next } = std::mem::take(&mut self.gathered);
+        let brought = self.bring(&batch, next).await;
+        let count = batch.len();
+        let batch = if brought.is_ok() { Vec::new() } else { batch };
+        self.gathered = Gathered { batch, next };
+        brought?;
+        Ok(self.export.spec.time_of(count).saturating_sub(begun.elapsed()))
     }
 
     /// A sink that nobody named in the configuration for long has not held retention up.

@@ -8,7 +8,7 @@ use portcullis_control::{
     ControlError,
     connector::{
         ConnectorSpec, PeopleMap,
-        vendor::{Heard, Hook, Report, Shift, Unheard, Vendor},
+        vendor::{Heard, Hook, Note, Report, Shift, Unheard, Vendor},
         wire::{Call, Line, Reply, Trouble, Wire},
     },
     views::ConnectorState,
@@ -66,7 +66,7 @@ impl Vendor for Teller {
         Ok(None)
     }
 
-    async fn note(&self, _: &Line, _: &str, _: &str) -> Result<bool, Trouble> {
+    async fn note(&self, _: &Line, _: &str, _: &Note) -> Result<bool, Trouble> {
         Ok(true)
     }
 }

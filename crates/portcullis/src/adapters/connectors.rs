@@ -9,16 +9,17 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use portcullis_control::connector::{
     ConnectorSpec, Connectors, NotesTo, PeopleMap,
     grafana::Grafana,
+    grafana_incidents::GrafanaIncidents,
     incident_io::IncidentIo,
     jira::{Jira, JiraSite},
     pagerduty::PagerDuty,
     vendor::Vendor,
     wire::{Call, Line, Reply, Trouble, Wire},
 };
-use portcullis_model::{Secret, Window};
+use portcullis_model::{Clock, Secret, Window};
 use reqwest::{
     Client,
-    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use url::Url;
 
@@ -35,49 +36,70 @@ const LONGEST: usize = 16 * 1024 * 1024;
 /// It is on record when no note could be written for so long.
 const NOTES_FAILING: u32 = 5;
 
+/// What all systems are reached and told by.
+#[derive(Clone, Copy)]
+struct Here<'a> {
+    base: &'a Path,
+    base_url: &'a str,
+    clock: &'a Arc<dyn Clock>,
+}
+
 /// The systems of `config`; secrets are resolved now.
-pub(crate) fn connectors(config: &Config, base: &Path, base_url: &str) -> Result<Connectors> {
+pub(crate) fn connectors(
+    config: &Config,
+    base: &Path,
+    base_url: &str,
+    clock: &Arc<dyn Clock>,
+) -> Result<Connectors> {
     let all = &config.connectors;
+    let here = Here { base, base_url, clock };
     let specs = [
-        all.pagerduty.as_ref().map(|it| pagerduty(it, base, base_url)),
-        all.incident_io.as_ref().map(|it| incident_io(it, base)),
-        all.jira_service_management.as_ref().map(|it| jira(it, base, base_url)),
-        all.grafana_irm.as_ref().map(|it| grafana(it, base, base_url)),
+        all.pagerduty.as_ref().map(|it| pagerduty(it, here)),
+        all.incident_io.as_ref().map(|it| incident_io(it, here)),
+        all.jira_service_management.as_ref().map(|it| jira(it, here)),
+        all.grafana_irm.as_ref().map(|it| grafana(it, here)),
+        all.grafana_incidents.as_ref().map(|it| grafana_incidents(it, here)),
     ];
     let specs: Vec<_> = specs.into_iter().flatten().collect::<Result<_>>()?;
     Ok(Connectors::new(specs))
 }
 
-fn pagerduty(it: &config::PagerDuty, base: &Path, base_url: &str) -> Result<ConnectorSpec> {
+fn pagerduty(it: &config::PagerDuty, here: Here<'_>) -> Result<ConnectorSpec> {
+    let Here { base, base_url, .. } = here;
     let place = "`connectors.pagerduty`";
     let secrets = secrets(&it.webhook, base).context(place)?;
     let token = it.api.token.resolve(base).context(place)?;
-    let wire = HttpWire::new(&it.api, base)?
+    let wire = HttpWire::new(&it.api, here)?
         .authorized(&format!("Token token={}", token.expose()))
         .context(place)?
-        .with("accept", "application/vnd.pagerduty+json;version=2")?;
+        .with("accept", "application/vnd.pagerduty+json;version=2")?
+        .with("content-type", "application/json")?;
     let vendor = PagerDuty::new(&secrets, it.notes_from.clone());
     let notes = it.notes_from.as_ref().map(|_| base_url);
     Ok(spec("pagerduty", &it.common, Arc::new(vendor), wire, notes))
 }
 
-fn incident_io(it: &config::IncidentIo, base: &Path) -> Result<ConnectorSpec> {
+fn incident_io(it: &config::IncidentIo, here: Here<'_>) -> Result<ConnectorSpec> {
+    let Here { base, base_url, .. } = here;
     let place = "`connectors.incident_io`";
     let secrets = secrets(&it.webhook, base).context(place)?;
     let token = it.api.token.resolve(base).context(place)?;
-    let wire = HttpWire::new(&it.api, base)?
+    let wire = HttpWire::new(&it.api, here)?
         .authorized(&format!("Bearer {}", token.expose()))
         .context(place)?;
-    let vendor = IncidentIo::new(&secrets, it.service_field.clone()).context(place)?;
-    Ok(spec("incident_io", &it.common, Arc::new(vendor), wire, None))
+    let (affected, notes) = (it.service_field.clone(), it.notes_field.clone());
+    let to = notes.as_ref().map(|_| base_url);
+    let vendor = IncidentIo::new(&secrets, affected, notes).context(place)?;
+    Ok(spec("incident_io", &it.common, Arc::new(vendor), wire, to))
 }
 
-fn jira(it: &config::Jira, base: &Path, base_url: &str) -> Result<ConnectorSpec> {
+fn jira(it: &config::Jira, here: Here<'_>) -> Result<ConnectorSpec> {
+    let Here { base, base_url, .. } = here;
     let place = "`connectors.jira_service_management`";
     let secrets = secrets(&it.webhook, base).context(place)?;
     let token = it.api.token.resolve(base).context(place)?;
     let both = STANDARD.encode(format!("{}:{}", it.user, token.expose()));
-    let wire = HttpWire::new(&it.api, base)?
+    let wire = HttpWire::new(&it.api, here)?
         .authorized(&format!("Basic {both}"))
         .context(place)?
         .with("accept", "application/json")?;
@@ -93,17 +115,33 @@ fn jira(it: &config::Jira, base: &Path, base_url: &str) -> Result<ConnectorSpec>
     Ok(spec("jira_service_management", &it.common, Arc::new(vendor), wire, notes))
 }
 
-fn grafana(it: &config::Grafana, base: &Path, base_url: &str) -> Result<ConnectorSpec> {
+fn grafana(it: &config::Grafana, here: Here<'_>) -> Result<ConnectorSpec> {
+    let Here { base, base_url, .. } = here;
     let place = "`connectors.grafana_irm`";
     let secrets = secrets(&it.webhook, base).context(place)?;
     let token = it.api.token.resolve(base).context(place)?;
-    let mut wire = HttpWire::new(&it.api, base)?.authorized(token.expose()).context(place)?;
+    let mut wire = HttpWire::new(&it.api, here)?.authorized(token.expose()).context(place)?;
     if let Some(stack) = &it.stack {
         wire = wire.with("x-grafana-url", stack.as_str().trim_end_matches('/'))?;
     }
     let vendor = Grafana::new(&secrets);
     let notes = it.notes.then_some(base_url);
     Ok(spec("grafana_irm", &it.common, Arc::new(vendor), wire, notes))
+}
+
+fn grafana_incidents(it: &config::GrafanaIncidents, here: Here<'_>) -> Result<ConnectorSpec> {
+    let Here { base, base_url, .. } = here;
+    let place = "`connectors.grafana_incidents`";
+    let secrets = secrets(&it.webhook, base).context(place)?;
+    let token = it.api.token.resolve(base).context(place)?;
+    let wire = HttpWire::new(&it.api, here)?
+        .authorized(&format!("Bearer {}", token.expose()))
+        .context(place)?
+        .with("accept", "application/json; charset=utf-8")?
+        .with("content-type", "application/json; charset=utf-8")?;
+    let notes = it.notes.then_some(base_url);
+    let vendor = GrafanaIncidents::new(&secrets);
+    Ok(spec("grafana_incidents", &it.common, Arc::new(vendor), wire, notes))
 }
 
 fn secrets(all: &[SecretRef], base: &Path) -> Result<Vec<Secret>> {
@@ -141,12 +179,15 @@ struct HttpWire {
     client: Client,
     url: Url,
     headers: HeaderMap,
+    clock: Arc<dyn Clock>,
 }
 
 impl HttpWire {
-    fn new(api: &Api, base: &Path) -> Result<Self> {
-        let client = client(DELIVERY, api.ca.as_ref().map(|ca| base.join(ca)).as_deref())?;
-        Ok(Self { client, url: api.url.clone(), headers: HeaderMap::new() })
+    fn new(api: &Api, here: Here<'_>) -> Result<Self> {
+        let ca = api.ca.as_ref().map(|ca| here.base.join(ca));
+        let client = client(DELIVERY, ca.as_deref())?;
+        let (url, clock) = (api.url.clone(), Arc::clone(here.clock));
+        Ok(Self { client, url, headers: HeaderMap::new(), clock })
     }
 
     /// Who asks, in every call.
@@ -191,8 +232,9 @@ impl Wire for HttpWire {
         }
         let silent = |error: reqwest::Error| Trouble::Silent(notices::cause(&error.without_url()));
         let mut answer = request.send().await.map_err(silent)?;
-        let status = answer.status().as_u16();
-        let wait = wait(answer.headers());
+        let status = answer.status();
+        let wait = notices::rest(status, answer.headers(), self.clock.now());
+        let wait = wait.and_then(|wait| Duration::try_from(wait).ok());
         let mut body = Vec::new();
         while let Some(part) = answer.chunk().await.map_err(silent)? {
             if body.len() + part.len() > LONGEST {
@@ -200,19 +242,10 @@ impl Wire for HttpWire {
             }
             body.extend_from_slice(&part);
         }
-        Ok(Reply { status, wait, body })
+        Ok(Reply { status: status.as_u16(), wait, body })
     }
 
     fn place(&self) -> String {
         http_place(&self.url)
     }
-}
-
-/// In how many seconds it may be asked again: `Retry-After` (RFC 9110, 10.2.3) in seconds, or what limits
-/// say of themselves.
-fn wait(headers: &HeaderMap) -> Option<Duration> {
-    let names = [RETRY_AFTER.as_str(), "ratelimit-reset"];
-    let seconds =
-        names.iter().find_map(|name| headers.get(*name)?.to_str().ok()?.trim().parse().ok());
-    seconds.map(Duration::from_secs)
 }

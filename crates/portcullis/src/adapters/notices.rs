@@ -17,7 +17,7 @@ use portcullis_model::{AccessRequestId, Clock, Secret};
 use portcullis_policy::notice::NoticeTarget;
 use reqwest::{
     Client, RequestBuilder, Response, StatusCode,
-    header::{CONTENT_TYPE, RETRY_AFTER},
+    header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER},
 };
 use serde_json::Value;
 use url::Url;
@@ -211,9 +211,20 @@ pub(super) fn not_taken(answer: &Response, now: Timestamp) -> NotDelivered {
     let status = answer.status();
     let again = status.is_server_error()
         || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT].contains(&status);
-    let rest = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let rest = rest.filter(|_| again).and_then(|text| retry_after(text, now));
+    let rest = rest(status, answer.headers(), now).filter(|_| again);
     NotDelivered { why: format!("it answered {}", status.as_u16()), again, rest }
+}
+
+/// How long whoever answered wants to be left alone: `Retry-After`, or, where it is asked too often, when that limit
+/// ends; some say that in every answer.
+pub(super) fn rest(
+    status: StatusCode,
+    headers: &HeaderMap,
+    now: Timestamp,
+) -> Option<SignedDuration> {
+    let limit = (status == StatusCode::TOO_MANY_REQUESTS).then_some("ratelimit-reset");
+    let mut names = [RETRY_AFTER.as_str()].into_iter().chain(limit);
+    names.find_map(|name| retry_after(headers.get(name)?.to_str().ok()?, now))
 }
 
 /// Seconds, or a date (RFC 9110, 10.2.3).
@@ -237,6 +248,22 @@ pub(super) fn cause(error: &reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_that_say_when_they_end_are_kept_like_a_wish_to_rest() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut headers = HeaderMap::new();
+        let too_many = StatusCode::TOO_MANY_REQUESTS;
+        assert_eq!(rest(too_many, &headers, now), None);
+        headers.insert("ratelimit-reset", "20".parse().expect("a value"));
+        assert_eq!(rest(too_many, &headers, now), Some(SignedDuration::from_secs(20)));
+        let down = StatusCode::SERVICE_UNAVAILABLE;
+        assert_eq!(rest(down, &headers, now), None, "it is down, and not asked too often");
+        headers.insert(RETRY_AFTER, "7".parse().expect("a value"));
+        for status in [too_many, down] {
+            assert_eq!(rest(status, &headers, now), Some(SignedDuration::from_secs(7)));
+        }
+    }
 
     #[test]
     fn a_receiver_says_in_seconds_or_by_a_date_how_long_it_rests() {

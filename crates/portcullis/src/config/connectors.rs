@@ -5,6 +5,7 @@ mod common;
 mod decisions;
 mod email;
 mod grafana;
+mod grafana_incidents;
 mod incident_io;
 mod jira;
 mod pagerduty;
@@ -23,6 +24,7 @@ pub(crate) use common::{Api, Common};
 pub(crate) use decisions::DecidingSystem;
 pub(crate) use email::{Email, MailTls};
 pub(crate) use grafana::Grafana;
+pub(crate) use grafana_incidents::GrafanaIncidents;
 pub(crate) use incident_io::IncidentIo;
 pub(crate) use jira::Jira;
 pub(crate) use pagerduty::PagerDuty;
@@ -66,9 +68,12 @@ pub(crate) struct Connectors {
     /// Jira Service Management, in the cloud.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) jira_service_management: Option<Jira>,
-    /// Grafana Cloud IRM.
+    /// Alert groups and schedules of Grafana Cloud IRM.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) grafana_irm: Option<Grafana>,
+    /// Incidents that are declared in Grafana Cloud IRM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) grafana_incidents: Option<GrafanaIncidents>,
 }
 
 /// What the systems' sections are read beside.
@@ -101,6 +106,8 @@ impl Connectors {
         let incident_io = section.field("incident_io").map(|it| IncidentIo::read(&it, beside));
         let jira = section.field("jira_service_management").map(|it| Jira::read(&it, beside));
         let grafana = section.field("grafana_irm").map(|it| Grafana::read(&it, beside));
+        let declared = section.field("grafana_incidents");
+        let declared = declared.map(|it| GrafanaIncidents::read(&it, beside));
         section.finish();
         let all = Self {
             teams: teams.unwrap_or_default(),
@@ -112,6 +119,7 @@ impl Connectors {
             incident_io: given(incident_io)?,
             jira_service_management: given(jira)?,
             grafana_irm: given(grafana)?,
+            grafana_incidents: given(declared)?,
         };
         all.check(field);
         Some(all)
@@ -123,6 +131,7 @@ impl Connectors {
             self.incident_io.as_ref().map(|it| ("incident_io", &it.common)),
             self.jira_service_management.as_ref().map(|it| ("jira_service_management", &it.common)),
             self.grafana_irm.as_ref().map(|it| ("grafana_irm", &it.common)),
+            self.grafana_incidents.as_ref().map(|it| ("grafana_incidents", &it.common)),
         ];
         all.into_iter().flatten()
     }

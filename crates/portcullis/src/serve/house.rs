@@ -105,7 +105,7 @@ impl House {
                 || Arc::new(Around::new(config, base, &log, Arc::clone(geo) as _)),
                 base_url.clone(),
             ),
-            connectors: adapters::connectors(config, base, &base_url)?,
+            connectors: adapters::connectors(config, base, &base_url, &clock)?,
         });
         let control = control.await.context("control cannot start")?;
         let anchors = Anchors::start(loaded, &log, runtime)?;

@@ -14,9 +14,12 @@ use crate::{
 };
 
 mod grafana;
+mod grafana_incidents;
 mod incident_io;
 mod jira;
+mod lasting;
 mod pagerduty;
+mod woken;
 
 pub(crate) const POLICIES: &str = r#"
 @id("refund.incident") @reviews("0") @max_duration("20m")

@@ -12,7 +12,7 @@ use crate::config::{secret::SecretRef, section::Field};
 
 const URL: &str = "https://api.incident.io/";
 
-/// incident.io. Its API has no call that writes a note on an incident: none are written.
+/// incident.io.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct IncidentIo {
     /// What it has in common with others.
@@ -26,6 +26,9 @@ pub(crate) struct IncidentIo {
     pub(crate) webhook: Vec<SecretRef>,
     /// The custom field that says what is affected, by its id or its name.
     pub(crate) service_field: String,
+    /// The custom field of text that notes are written in, by its id; without it, none are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) notes_field: Option<String>,
 }
 
 impl IncidentIo {
@@ -36,12 +39,21 @@ impl IncidentIo {
         let webhook = section.field("webhook").map(|field| secrets(&field, beside.demo));
         let service_field = section.required("service_field");
         let service_field = service_field.and_then(|field| field.text().map(str::to_owned));
+        let notes_field = section.field("notes_field");
+        let notes_field = notes_field.map(|field| field.text().map(str::to_owned));
+        if let (Some(service), Some(Some(notes))) = (&service_field, &notes_field)
+            && service == notes
+        {
+            let help = Some("make a custom field of type text for notes".to_owned());
+            section.error("notes would stand where it says what is affected".into(), help);
+        }
         section.finish();
         Some(Self {
             common: common?,
             api: api?,
             webhook: given(webhook)?.unwrap_or_default(),
             service_field: service_field?,
+            notes_field: given(notes_field)?,
         })
     }
 }

@@ -65,6 +65,18 @@ fn mistakes_in_connectors_are_told_with_their_place() {
             "did you mean `grant_started`?",
         ),
         ("decisions: {desk: {groups: [a]}}", "lacks `secret`"),
+        (
+            "grafana_incidents: {url: \"https://acme.grafana.net\", token: {env: X}, services: {payments: \"service:a\"}, schedules: {primary: S1}}",
+            "have no `schedules`",
+        ),
+        (
+            "grafana_incidents: {token: {env: X}, services: {payments: \"service:a\"}}",
+            "lacks `url`",
+        ),
+        (
+            "incident_io: {token: {env: X}, service_field: 01A, notes_field: 01A, services: {payments: 01B}}",
+            "notes would stand where",
+        ),
     ] {
         let said = refused(&with(&format!("connectors: {{{connectors}}}\n")));
         assert!(said.contains(what) && said.contains("portcullis.yaml"), "{connectors}: {said}");

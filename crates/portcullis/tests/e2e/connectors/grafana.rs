@@ -19,7 +19,7 @@ fn told() -> Told {
     let url = &vendor.url;
     let connectors = format!(
         "{{grafana_irm: {{url: \"{url}\", token: {{file: irm.token}}, stack: \"{STACK}\", \
-         webhook: {{file: irm.secret}}, notes: true, services: {{payments: CPAY, sse: CSSE}}, \
+         webhook: {{file: irm.secret}}, notes: true, services: {{payments: [CPAY, \"service:payments\"], sse: CSSE}}, \
          schedules: {{payments-primary: SBM7DV}}, people: {{by_email: corp}}, poll: 1s}}}}"
     );
     let told = Told::by(vendor, &connectors, |plan| {
@@ -71,10 +71,18 @@ fn what_a_message_of_grafana_says_is_looked_at_and_never_believed() {
     told.payments.event("hook_refused", |one| one["source"] == "127.0.0.1");
     assert_eq!(told.incident(&ana, "GRAFANA-I1", |_| true)["state"], "closed");
     assert_eq!(told.count("incident_opened", |_| true), 1);
+    let labels = json!({"severity": "critical", "service": "payments"});
+    told.order(&json!({"do": "fire", "id": "I9", "integration": "CELSE", "labels": labels}));
+    let seen = told.incident(&ana, "GRAFANA-I9", |it| it["state"] == "open");
+    assert_eq!((&seen["severity"], &seen["services"]), (&json!("critical"), &json!(["payments"])));
     for number in 2..=6 {
         let id = format!("I{number}");
-        told.order(&json!({"do": "fire", "id": id, "integration": "CPAY"}));
-        told.incident(&ana, &format!("GRAFANA-{id}"), |it| it["state"] == "open");
+        let fire = json!({"do": "fire", "id": id, "integration": "CPAY", "hook": false});
+        told.order(&fire);
+    }
+    // Nobody tells: they are on several pages.
+    for number in 2..=6 {
+        told.incident(&ana, &format!("GRAFANA-I{number}"), |it| it["state"] == "open");
     }
     assert_eq!(told.vendor.faults(), json!([]));
 }

@@ -11,16 +11,17 @@ use crate::{
 const TOKEN: &str = "inc_key_4f0c3a";
 const SECRET: &str = "whsec_c2l4IGFuZCB0aGlydHkgYnl0ZXMgb2Ygbm90aGluZw==";
 const FIELD: &str = "01FCNDV6P870EA6S7TK1DSYDG0";
+const NOTES: &str = "01GNW4BAQ7XRMFF6FHKNXDFPRW";
 
 fn told() -> Told {
-    let vendor = Vendor::start("incident_io_peer.py", &[TOKEN, SECRET, FIELD]);
+    let vendor = Vendor::start("incident_io_peer.py", &[TOKEN, SECRET, FIELD, NOTES]);
     vendor.order(&json!({"do": "user", "id": "01ANA", "email": "ana@example.com"}));
     vendor.order(&json!({"do": "user", "id": "01BEN", "email": "ben@example.com"}));
-    vendor.order(&json!({"do": "shift", "schedule": "01SCHED", "users": ["01ANA"]}));
+    vendor.order(&json!({"do": "shift", "schedule": "01SCHED", "users": ["01BEN", "01ANA"]}));
     let url = &vendor.url;
     let connectors = format!(
         "{{incident_io: {{url: \"{url}\", token: {{file: io.token}}, webhook: [{{file: io.secret}}], \
-         service_field: {FIELD}, services: {{payments: 01PAY, sse: 01SSE}}, \
+         service_field: {FIELD}, notes_field: {NOTES}, services: {{payments: 01PAY, sse: 01SSE}}, \
          schedules: {{payments-primary: 01SCHED}}, people: {{by_email: corp}}, poll: 1s}}}}"
     );
     let told = Told::by(vendor, &connectors, |plan| {
@@ -40,7 +41,7 @@ fn declare(number: u32, service: &str, more: Value) -> Value {
 fn an_incident_of_incident_io_opens_live_and_its_end_cuts_what_it_opened() {
     let told = told();
     let ana = told.payments.enter(&ana());
-    // The override, and not the rotation.
+    // The override, and not the rotation; she is on the second page.
     told.schedule(&ana, |it| it["known"] == true && it["people"] == json!(["corp:ana"]));
     // In triage it may be none, and a test is none.
     assert_eq!(told.order(&declare(1, "01SSE", json!({"category": "triage"})))["status"], 202);
@@ -59,6 +60,41 @@ fn an_incident_of_incident_io_opens_live_and_its_end_cuts_what_it_opened() {
     told.incident(&ana, "INC-1", |it| it["responders"] == json!([])); // Ben has not signed in yet.
     told.order(&json!({"do": "status", "number": 1, "category": "learning"}));
     assert!(wire.until_closed().is_some(), "it goes on after its incident");
+    assert_eq!(told.vendor.faults(), json!([]));
+}
+
+#[test]
+fn notes_on_incident_io_stand_in_a_field_of_text_and_a_link_leads_to_the_evidence() {
+    let told = told();
+    let ana = told.payments.enter(&ana());
+    told.schedule(&ana, |it| it["known"] == true && it["people"] == json!(["corp:ana"]));
+    told.order(&declare(1, "01PAY", json!({})));
+    told.incident(&ana, "INC-1", |it| it["state"] == "open");
+    told.order(&json!({"do": "write", "number": 1, "text": "ask Ana"}));
+    let given = |count: usize| {
+        let ask = json!({"rule": "refund.incident", "incident": "INC-1"});
+        let granted = grant(&ana.ask(&ana.refund(1), ask).json());
+        let back = ana.call("POST", &format!("/v1/grants/{granted}/give-back"), None);
+        assert_eq!(back.status, 200, "{}", back.text());
+        told.written(|it| it["texts"]["INC-1"].to_string().matches("Access ended").count() == count)
+    };
+    given(1);
+    given(2);
+    let written = given(3);
+    let text = written["texts"]["INC-1"].as_str().unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "ask Ana", "what somebody wrote stays");
+    let begins = |what: &str| lines.iter().filter(|line| line.starts_with(what)).count();
+    assert_eq!(begins("Access given: corp:ana may payments.createRefund, until "), 3, "{text}");
+    assert_eq!((begins("Access ended, "), lines.len()), (3, 7), "{text}");
+    let attached = written["attachments"].as_array().unwrap();
+    assert_eq!(attached.len(), 1, "once, however many notes there are: {attached:#?}");
+    let link = &attached[0]["resource"];
+    assert_eq!(link["resource_type"], "arbitrary_url");
+    assert!(link["permalink"].as_str().unwrap().ends_with("/v1/evidence/INC-1"), "{link:#}");
+    // What is written there is told like any other change, and changes nothing here.
+    told.incident(&ana, "INC-1", |it| it["state"] == "open");
+    assert_eq!(told.count("incident_changed", |_| true), 0);
     assert_eq!(told.vendor.faults(), json!([]));
 }
 
