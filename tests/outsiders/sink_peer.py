@@ -5,7 +5,10 @@
     sink_peer.py tls PORT CERTIFICATE KEY
 
 Prints its port (PORT 0: one that is free), then a JSON object for each thing that came. Posts are verified by the
-library of the Standard Webhooks specification, which also judges their time; syslog is taken apart by RFC 5424
+library of the Standard Webhooks specification 1.0.0 (standardwebhooks 1.1.0; spec/standard-webhooks.md, commit b2fa7b8,
+2026-08-17), which also judges their time; events of CloudEvents 1.0 (1.0.3-wip) in structured mode (cloudevents/spec,
+cloudevents/bindings/http-protocol-binding.md and cloudevents/http-webhook.md, commit c2845a4, 2026-07-23) are read by their
+own SDK (cloudevents 2.2.0): `Retry-After` of a 429 must be observed, redirects must not be followed; syslog is taken apart by RFC 5424
 and the octet counts of RFC 5425. Lines on standard input change what it does from then on: `answer 503`,
 `answer 302` (with a Location of its own), `answer 200`, `rest 2` (429 with Retry-After: 2); `close` ends connections at their end as RFC 5425
 says, `keep` does not, and `drop` closes them at once, without reading, until the next line.
@@ -17,9 +20,12 @@ import socket
 import ssl
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 LOCK = threading.Lock()
+# When posts came in the last second: `lately` says how many.
+LATELY = []
 STATE = {"answer": 200, "rest": None, "close": True, "drop": False}
 SYSLOG = re.compile(
     r"<(\d{1,3})>1 (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z) ([!-~]{1,255}) ([!-~]{1,48}) (-|[!-~]{1,128}) "
@@ -74,7 +80,10 @@ class Posts(BaseHTTPRequestHandler):
             verified = True
         except (WebhookVerificationError, KeyError) as error:
             verified = str(error)
-        answer = STATE["answer"]
+        answer, now = STATE["answer"], time.monotonic()
+        with LOCK:
+            LATELY[:] = [at for at in LATELY if now - at < 1] + [now]
+            lately = len(LATELY)
         # What is not taken is told apart: it comes again.
         tell(
             verified=verified,
@@ -84,6 +93,7 @@ class Posts(BaseHTTPRequestHandler):
             path=self.path,
             body=json.loads(body),
             cloud=cloud_event(headers, body),
+            lately=lately,
         )
         self.send_response(answer)
         if STATE["rest"]:

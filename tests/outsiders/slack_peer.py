@@ -2,11 +2,22 @@
 
     slack_peer.py PORT BOT_TOKEN APP_TOKEN SIGNING_SECRET
 
-Follows Slack's documentation as of July 2025 (docs.slack.dev): tokens; JSON for methods that write and forms for
-those that read; the limits of Block Kit; `Retry-After`; messages that are changed by channel id and `ts`; callbacks
-signed as `v0` and answered within three seconds; envelopes of Socket Mode, acknowledged within three seconds, in
-their order, and sent again if they are not; `disconnect` before a connection ends. Callbacks are signed, and blocks
-looked at once more, by Slack's own library for Python.
+Built from what Slack publishes, and what of it is checked here:
+
+- slackapi/slack-api-specs, web-api/slack_web_openapi_v2.json, version 1.7.0 (commit bc08db4, 2021-09-07): the methods,
+  tokens as bearers, which methods take JSON and which forms, the error codes (`channel_not_found`, `is_archived`,
+  `is_inactive`, `message_not_found`, `cant_update_message`, `no_text`, `ratelimited`, ...), `Retry-After`.
+- slackapi/node-slack-sdk, packages/types/src/block-kit (commit 4322e14, 2026-08-21): which members blocks, elements and
+  composition objects need, and how long each may be.
+- slackapi/node-slack-sdk, packages/socket-mode (the same commit), and "Implementing Socket Mode" (api.slack.com, as it was
+  in July 2025): `hello`, a URL that is good for one connection, envelopes that are acknowledged by their id and come again
+  if they are not, `disconnect` before a connection ends.
+- slackapi/bolt-python, docs/english/concepts/acknowledge.md (commit a2f21ae, 2026-07-20): three seconds.
+- "Rate limits" (docs.slack.dev, as it was in July 2025): a message a second to a channel with short bursts, `chat.update`
+  and `users.lookupByEmail` in tier 3, `users.info` in tier 4, an answer of 429 with `Retry-After`.
+- "Handling user interaction" (api.slack.com, as it was in July 2025): five answers to a `response_url` in half an hour.
+- slackapi/bolt-js, issue 2509 (2025-04): blocks of more than some 13,200 characters are `msg_blocks_too_long`.
+- slack-sdk 3.47.0 for Python, Slack's own: signs callbacks (`v0`), and looks at blocks once more.
 
 Prints `port N`, then `got {...}` for each thing that happened. Each line on standard input is a JSON object that
 says what somebody does there; it is answered by `got {"what": "done", ...}`.
@@ -15,6 +26,7 @@ says what somebody does there; it is answered by `got {"what": "done", ...}`.
 import asyncio
 import json
 import re
+import secrets
 import sys
 import time
 import urllib.parse
@@ -26,6 +38,10 @@ from websockets.exceptions import ConnectionClosed
 
 WORKSPACE, APP, BOT = "T024BE7LD", "A024BE7LD", "B024BE7LD"
 PATIENCE = 3.0
+LONGEST_BLOCKS = 13_200
+# So many at once, and so many a second after that; by method, of messages by method and channel.
+RATES = {"chat.postMessage": (5, 1.0), "chat.update": (50, 50 / 60), "users.lookupByEmail": (50, 50 / 60),
+         "users.info": (100, 100 / 60)}
 CHANNELS = {"#payments": "C024BE91L", "#access": "C024BE92M", "#incident-7": "C024BE93N", "#archived": "C024BE94P"}
 MEMBERS = {
     name: {"id": f"U{name.upper():0<8}", "team_id": WORKSPACE, "name": name, "deleted": False, "is_bot": False,
@@ -35,7 +51,8 @@ MEMBERS = {
 WRITE = {"chat.postMessage", "chat.update"}
 READ = {"auth.test", "users.info", "users.lookupByEmail", "apps.connections.open"}
 STATE = {"down": False, "limits": {}, "callbacks": None, "messages": {}, "hooks": {}, "sockets": [], "acks": {},
-         "errors": {}, "count": 0}
+         "errors": {}, "count": 0, "archived": {"#archived"}, "tickets": set(), "eager": None}
+BUCKETS = {}
 
 
 def tell(**what):
@@ -57,6 +74,17 @@ def plain(text, most, why):
     need(text.get("emoji") is False, "invalid_blocks", f"{why}: emoji are on")
 
 
+def throttled(name, arguments):
+    """For how many seconds Slack takes no more, if it does not take this."""
+    most, rate = RATES.get(name, (1000, 1000.0))
+    key = name, arguments.get("channel") if name == "chat.postMessage" else None
+    now = time.monotonic()
+    left, at = BUCKETS.get(key, (most, now))
+    left = min(most, left + (now - at) * rate)
+    BUCKETS[key] = (left - 1 if left >= 1 else left), now
+    return None if left >= 1 else max(1, round((1 - left) / rate + 0.5))
+
+
 def element(one, seen):
     need(len(one.get("action_id", "")) <= 255, "invalid_blocks", "action_id")
     need(one.get("action_id") not in seen, "invalid_blocks", "action_id twice")
@@ -70,12 +98,12 @@ def element(one, seen):
         need(0 < len(one["options"]) <= 100, "invalid_blocks", "options")
         for option in one["options"]:
             plain(option["text"], 75, "option")
-            need(0 < len(option["value"]) <= 150, "invalid_blocks", "value of an option")
+            need(0 < len(option["value"]) <= 75, "invalid_blocks", "value of an option")
         if "confirm" in one:
             for part, most in (("title", 100), ("text", 300), ("confirm", 30), ("deny", 30)):
                 plain(one["confirm"][part], most, part)
     else:
-        need(one["type"] == "plain_text_input" and one.get("max_length", 1) <= 3000, "invalid_blocks", one["type"])
+        need(one["type"] == "plain_text_input" and 1 <= one.get("max_length", 1) <= 3000, "invalid_blocks", one["type"])
 
 
 def rich(one):
@@ -89,11 +117,13 @@ def rich(one):
 
 def checked(message):
     """What Slack wants of a message."""
-    need(0 < len(message.get("text", "")) <= 40000, "no_text")
+    need(message.get("text"), "no_text")
+    need(len(message["text"]) <= 40000, "msg_too_long")
     blocks = message.get("blocks", [])
     need(len(blocks) <= 50, "invalid_blocks", "too many")
     seen = set()
     for block in blocks:
+        need(len(block.get("block_id", "")) <= 255, "invalid_blocks", "block_id")
         if block["type"] == "header":
             plain(block["text"], 150, "header")
         elif block["type"] == "rich_text":
@@ -108,7 +138,7 @@ def checked(message):
             raise Wrong("invalid_blocks: " + block["type"])
     for block in Block.parse_all(blocks):
         block.validate_json()
-    need(len(json.dumps(blocks)) < 16000, "msg_blocks_too_long")
+    need(len(json.dumps(blocks, ensure_ascii=False)) <= LONGEST_BLOCKS, "msg_blocks_too_long")
 
 
 def by_id(members, wanted):
@@ -121,7 +151,7 @@ def posted(arguments):
     member = by_id(MEMBERS.values(), place)
     channel = "D" + place[1:] if member else CHANNELS.get(place, place if place in CHANNELS.values() else None)
     need(channel, "channel_not_found")
-    need(place != "#archived", "is_archived")
+    need(place not in STATE["archived"], "is_archived")
     STATE["count"] += 1
     ts = f"{int(time.time())}.{STATE['count']:06}"
     message = {**arguments, "channel": channel, "ts": ts}
@@ -135,6 +165,7 @@ def updated(arguments):
     at = arguments["channel"], arguments["ts"]
     need(at[0][0] in "CDG", "channel_not_found")
     need(at in STATE["messages"], "message_not_found")
+    need(not any(CHANNELS[name] == at[0] for name in STATE["archived"]), "is_inactive")
     STATE["messages"][at] = arguments
     tell(what="updated", message=arguments)
     return {"channel": at[0], "ts": at[1]}
@@ -155,8 +186,9 @@ def method(name, headers, body):
         need(name in WRITE | READ, "unknown_method")
         need(token, "not_authed")
         need(token == sys.argv[3 if name == "apps.connections.open" else 2], "invalid_auth")
-        if name in STATE["errors"]:
-            raise Wrong(STATE["errors"].pop(name))
+        wanted = STATE["errors"].get(name)
+        if wanted and wanted["of"] in (None, json.loads(body).get("channel")):
+            raise Wrong(STATE["errors"].pop(name)["code"])
         kind = headers.get("content-type", "")
         if name in WRITE:
             need(kind == "application/json; charset=utf-8", "missing_charset")
@@ -165,6 +197,9 @@ def method(name, headers, body):
             # These read no JSON: arguments in one would not be seen.
             need(not kind or kind == "application/x-www-form-urlencoded", "invalid_form_data")
             arguments = dict(urllib.parse.parse_qsl(body.decode()))
+        if rest := throttled(name, arguments):
+            tell(what="throttled", method=name, rest=rest)
+            return 429, {"Retry-After": str(rest)}, {"ok": False, "error": "ratelimited"}
         return 200, {}, {"ok": True, **answer(name, arguments)}
     except Wrong as error:
         code = str(error).split(":")[0]
@@ -180,7 +215,9 @@ def answer(name, arguments):
     if name == "chat.update":
         return updated(arguments)
     if name == "apps.connections.open":
-        return {"url": f"ws://127.0.0.1:{STATE['socket_port']}/link/?ticket={STATE['count']}"}
+        ticket = secrets.token_hex(8)
+        STATE["tickets"].add(ticket)
+        return {"url": f"ws://127.0.0.1:{STATE['socket_port']}/link/?ticket={ticket}"}
     member = by_id(MEMBERS.values(), arguments.get("user")) if name == "users.info" else next(
         (one for one in MEMBERS.values() if one["profile"]["email"] == arguments.get("email")), None)
     need(member, "user_not_found" if name == "users.info" else "users_not_found")
@@ -214,6 +251,11 @@ async def http(reader, writer):
             path = line.split(" ")[1]
             if path.startswith("/api/"):
                 status, more, said = method(path.removeprefix("/api/"), headers, body)
+                if STATE["eager"] and path == "/api/chat.postMessage" and said.get("ok"):
+                    # Somebody presses before whoever posted it knows where it is.
+                    order, STATE["eager"] = STATE["eager"], None
+                    order |= {"do": "press", "channel": said["channel"], "ts": said["ts"]}
+                    tell(what="eager", **await do(order))
             else:
                 status, more, said = hooked(path, body)
             text = json.dumps(said).encode()
@@ -226,6 +268,11 @@ async def http(reader, writer):
 
 
 async def socket(connection):
+    ticket = connection.request.path.partition("ticket=")[2]
+    if ticket not in STATE["tickets"]:
+        await connection.close(1008, "this ticket is not good, or was used")
+        return
+    STATE["tickets"].remove(ticket)
     await connection.send(json.dumps({"type": "hello", "num_connections": len(STATE["sockets"]) + 1,
                                       "connection_info": {"app_id": APP},
                                       "debug_info": {"host": "applink", "approximate_connection_time": 18060}}))
@@ -254,11 +301,12 @@ async def over_socket(kind, payload, order):
         while not STATE["sockets"]:
             await asyncio.sleep(0.02)
         waiting = STATE["acks"][envelope] = asyncio.get_running_loop().create_future()
-        await STATE["sockets"][-1].send(text)
         try:
+            await STATE["sockets"][-1].send(text)
+            tell(what="sent", envelope=envelope, attempt=attempt)
             await asyncio.wait_for(waiting, PATIENCE)
             return {"acknowledged": True, "took": time.monotonic() - started, "attempt": attempt}
-        except TimeoutError:
+        except (TimeoutError, ConnectionClosed):
             continue
     return {"acknowledged": False}
 
@@ -351,8 +399,13 @@ async def do(order):
             await connection.close()
     elif what == "limit":
         STATE["limits"][order["method"]] = [time.monotonic() + order["seconds"], 0]
+    elif what == "archive":
+        (STATE["archived"].add if order["archived"] else STATE["archived"].discard)(order["channel"])
+    elif what == "eager":
+        STATE["eager"] = order["press"]
     elif what == "error":
-        STATE["errors"][order["method"]] = order["code"]
+        # Once, of one channel if it is named.
+        STATE["errors"][order["method"]] = {"code": order["code"], "of": order.get("of")}
     elif what == "member":
         MEMBERS[order["name"]] |= order["change"]
     elif what == "disconnect":

@@ -1,8 +1,10 @@
-"""A mail server: submission by RFC 6409 over TLS, as RFC 8314 has it, by aiosmtpd.
+"""A mail server, by aiosmtpd 1.4.6: submission by RFC 6409 (November 2011) over TLS from the first byte or by STARTTLS,
+which is demanded, as RFC 8314 (January 2018) has it; replies and their classes by RFC 5321 (October 2008).
 
     smtp_double.py implicit|starttls PORT CERTIFICATE KEY USER PASSWORD
 
-It takes mails after TLS and AUTH (RFC 4954) alone, and reads each by Python's own parser of RFC 5322 and MIME. Prints its
+It takes mails after TLS and AUTH (RFC 4954, July 2007) alone, and reads each by Python's own parser of RFC 5322 (October
+2008) and MIME, which says what is wrong with its form. Prints its
 port (PORT 0: one that is free), then a JSON object for each mail. Lines on standard input change what it does:
 `answer 451` (greylisted), `answer 550` (no such mailbox), `answer 250`.
 """

@@ -5,7 +5,8 @@
 What it checks is what the vendor's public documents say that the real one checks:
 
 - MicrosoftDocs/msteams-docs, "Sending messages to Connectors and Webhooks" (connectors-using.md, commit 0166903): the
-  payload is a message with a list of attachments of the type of adaptive cards; four requests a second and no more.
+  payload is a message with a list of attachments of the type of adaptive cards; 4 requests in a second, 60 in 30, 100 in
+  an hour, 150 in two and 1,800 in a day.
 - MicrosoftDocs/msteams-docs, "Create Incoming Webhooks" (add-incoming-webhook.md, ms.date 2023-01-25): 28 KB at most;
   more than four requests a second are throttled.
 - MicrosoftDocs/msteams-docs, "Create workflows" (create-workflows.md, ms.date 2024-03-01).
@@ -27,7 +28,8 @@ from urllib.parse import parse_qs, urlsplit
 LOCK = threading.Lock()
 STATE = {"answer": 202, "rest": None}
 MOST_BYTES = 28 * 1024
-A_SECOND = 4
+# In so many seconds, so many requests.
+WINDOWS = ((1, 4), (30, 60), (3_600, 100), (7_200, 150), (86_400, 1_800))
 LATELY = []
 REQUIRED = {
     "TextBlock": {"text"},
@@ -81,9 +83,12 @@ def judged(handler, body):
         return 401, "no signature in the URL", None
     now = time.monotonic()
     with LOCK:
-        LATELY[:] = [at for at in LATELY if now - at < 1] + [now]
-        if len(LATELY) > A_SECOND:
-            return 429, "more than four a second", 1
+        LATELY[:] = [at for at in LATELY if now - at < WINDOWS[-1][0]] + [now]
+        for seconds, most in WINDOWS:
+            within = [at for at in LATELY if now - at < seconds]
+            if len(within) > most:
+                LATELY.pop()
+                return 429, f"more than {most} in {seconds} s", max(1, round(within[0] + seconds - now + 0.5))
     if STATE["rest"] is not None:
         return 429, "throttled", STATE["rest"]
     if STATE["answer"] != 202:

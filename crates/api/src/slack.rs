@@ -1,30 +1,36 @@
 //! `/connectors/slack/…`: what Slack calls back for, over HTTP.
 //!
-//! Slack is the only caller, so nothing of it is in the OpenAPI document. Its signature is over the very
-//! bytes, which are handed on as they came; a GET finds nothing to do here.
+//! Slack is the only caller, and presents no credential but its signature, which is over the very bytes: they are
+//! handed on as they came. A GET finds nothing to do here.
 
 use axum::{
-    Router,
     body::Bytes,
     extract::{DefaultBodyLimit, State},
     http::{HeaderMap, StatusCode},
-    routing::post,
 };
 use portcullis_control::connector::slack::{SlackCall, SlackCallKind};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{caller::Source, error::Answer, parts::Shared};
 
 /// What Slack says of a message with fifty blocks in it, and room.
 const BODY_LIMIT: usize = 512 * 1024;
 
-pub(crate) fn routes() -> Router<Shared> {
-    Router::new()
-        .route("/connectors/slack/interactions", post(interaction))
-        .route("/connectors/slack/commands", post(command))
+pub(crate) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new()
+        .routes(routes!(interaction))
+        .routes(routes!(command))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
 }
 
-async fn interaction(
+/// Somebody pressed something in Slack: a form with `payload`, signed as Slack signs
+///
+/// 200 says that it was taken, whatever became of it; 404 that no signing secret is configured.
+#[utoipa::path(post, path = "/connectors/slack/interactions", tag = "access requests",
+    operation_id = "slack_interaction", security(()),
+    request_body(content = String, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200)))]
+pub(crate) async fn interaction(
     State(api): State<Shared>,
     Source(source): Source,
     headers: HeaderMap,
@@ -35,7 +41,14 @@ async fn interaction(
     Ok(StatusCode::OK)
 }
 
-async fn command(
+/// Somebody typed `/access` in Slack: a form, signed as Slack signs
+///
+/// 200 says that it was taken, whatever became of it; 404 that no signing secret is configured.
+#[utoipa::path(post, path = "/connectors/slack/commands", tag = "access requests",
+    operation_id = "slack_command", security(()),
+    request_body(content = String, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200)))]
+pub(crate) async fn command(
     State(api): State<Shared>,
     Source(source): Source,
     headers: HeaderMap,

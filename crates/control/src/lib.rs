@@ -52,5 +52,8 @@ pub use usecase::{
     evidence::{DecidingPolicy, Evidence, EvidenceProof, EvidenceSubject},
     hold::Waiting,
     record::{Export, Following},
-    undelivered::Undelivered,
+    undelivered::{
+        Undelivered,
+        again::{AllAgain, NotTakenAgain, Onward, SentAgain},
+    },
 };

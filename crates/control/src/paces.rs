@@ -10,8 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 
 /// Between two messages to one receiver, after a few at once.
 const INTERVAL: SignedDuration = SignedDuration::from_secs(1);
-/// So many at once.
-const AT_ONCE: i32 = 8;
+/// So many at once: with the next one no more than four in a second, which is what a channel of Teams takes.
+const AT_ONCE: i32 = 3;
 /// After the first failure; twice as long after each other one.
 const FIRST_PAUSE: SignedDuration = SignedDuration::from_secs(1);
 const LONGEST_PAUSE: SignedDuration = SignedDuration::from_secs(60);

@@ -99,13 +99,13 @@ impl Core {
         }
         changes.iter_mut().for_each(bound);
         let ended = holds::ended(&changes);
-        let over = notices::over(&changes);
+        let answered = notices::answered(&changes);
         match self.store.commit(changes).await {
             Ok(()) => {}
             Err(StoreError::Conflict) => return Err(Unsettled::Conflict),
             Err(error) => return Err(Unsettled::Failed(error.into())),
         }
-        let told = self.told.take(&over).into_iter();
+        let told = self.told.take(&answered).into_iter();
         self.deadlines.add(told.map(|id| (self.now(), Ending::Notice(id))));
         if !at_once.is_empty() {
             self.publisher.publish(at_once, self.now());

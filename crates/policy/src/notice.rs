@@ -137,6 +137,11 @@ impl NoticeTarget {
         Some(format!("`{self}` leads nowhere: the configuration has no {absent}"))
     }
 
+    /// Whether what came of it is told there in a message of its own: the one that asked cannot be changed.
+    pub fn tells_outcome(&self) -> bool {
+        matches!(self, Self::Teams(_))
+    }
+
     /// Whether what was told stands there until it is taken back: somebody is awake for it.
     pub fn stands(&self) -> bool {
         matches!(self, Self::PagerDuty(_))

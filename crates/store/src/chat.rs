@@ -29,6 +29,12 @@ pub struct StoredMessage {
     pub shown: Option<String>,
     /// Counts its changes.
     pub version: u32,
+    /// It tells one of those who could review, and nobody whom policy or configuration names.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub to_reviewer: bool,
+    /// Somebody wants it sent, whatever has become of its access request.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub anyway: bool,
 }
 
 /// What a button does.

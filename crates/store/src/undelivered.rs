@@ -4,6 +4,8 @@ use jiff::Timestamp;
 use portcullis_model::{AccessRequestId, DeliveryId, NoticeId};
 use serde::{Deserialize, Serialize};
 
+use crate::StoredMessage;
+
 /// One message that was set aside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredDelivery {
@@ -49,6 +51,8 @@ pub enum Unsent {
         /// Whom, as policy writes it.
         target: String,
     },
+    /// A message in a chat, which follows its access request again once it is sent.
+    Message(StoredMessage),
 }
 
 impl Unsent {
@@ -57,6 +61,7 @@ impl Unsent {
         match self {
             Self::Event { id, .. } => id.clone(),
             Self::Notice { id, .. } => id.to_string(),
+            Self::Message(message) => message.id.to_string(),
         }
     }
 }

@@ -7,7 +7,7 @@ use axum::{
     routing::{get, post},
 };
 use portcullis_control::{
-    ControlError, Undelivered,
+    ControlError, SentAgain, Undelivered,
     alerts::RuleView,
     export::{Form, SinkView},
     views::{ConnectorState, ConnectorView},
@@ -149,8 +149,10 @@ struct SetAside {
 
 async fn redeliver(State(api): State<Shared>, Filled(visitor, form): Filled<SetAside>) -> Outcome {
     let id = form.id.parse().map_err(|_| Failure::unreadable("this is no message"))?;
-    api.control.redeliver(&visitor.op, id).await?;
-    done("/system", "sink-redelivered")
+    match api.control.redeliver(&visitor.op, id).await? {
+        SentAgain::Arrived => done("/system", "sink-redelivered"),
+        SentAgain::Underway => done("/system", "sink-underway"),
+    }
 }
 
 async fn drop_one(State(api): State<Shared>, Filled(visitor, form): Filled<SetAside>) -> Outcome {

@@ -36,6 +36,7 @@ console-said-on-call = Said. Policies know it from now on.
 console-said-rolled-back = Rolled back.
 console-said-sink-tested = A test message arrived there.
 console-said-sink-redelivered = The message arrived after all.
+console-said-sink-underway = The message is on its way again; it arrives when its receiver can be reached.
 console-said-sink-dropped = The message is dropped.
 console-said-extended = Extended.
 console-said-extension-asked = Asked for. The grant goes on as it is until somebody answers.

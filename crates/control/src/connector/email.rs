@@ -33,16 +33,21 @@ impl Mail {
                 html(value)
             );
         }
+        let (review, open) = if summary.waits {
+            ("Review it", "Open the review page")
+        } else {
+            ("Its page", "Open its page")
+        };
         let _infallible = write!(
             text,
-            "\nReview it, after signing in:\n{}\n\nThis mail carries no right, and opening the page changes nothing.\n",
+            "\n{review}, after signing in:\n{}\n\nThis mail carries no right, and opening the page changes nothing.\n",
             summary.link
         );
         let link = html(&summary.link);
         let html = format!(
             "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title></head><body>\
              <h1>{title}</h1><p><bdi>{subject}</bdi></p><table>{rows}</table>\
-             <p><a href=\"{link}\">Open the review page</a>: {link}</p>\
+             <p><a href=\"{link}\">{open}</a>: {link}</p>\
              <p>This mail carries no right, and opening the page changes nothing.</p></body></html>",
             title = html(summary.title),
             subject = html(&summary.subject),
@@ -64,6 +69,7 @@ mod tests {
             facts: vec![("Why", nasty.to_owned())],
             link: "https://portcullis.example.com/requests/01?a&b".to_owned(),
             thread: "01".to_owned(),
+            waits: true,
         });
         assert!(!mail.html.contains("<img"), "{}", mail.html);
         assert_eq!(mail.html.matches("href=").count(), 1);

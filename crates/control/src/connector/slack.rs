@@ -5,6 +5,7 @@
 //! there is worth what policy says of an account that the identity provider links to somebody, for
 //! once, and on record if it is worth nothing.
 
+mod aside;
 mod callback;
 mod card;
 mod command;
@@ -24,8 +25,9 @@ use portcullis_policy::notice::{NoticeTarget, SlackPlace};
 use self::desk::Desk;
 pub use self::port::{Member, MemberKey, NotTaken, SlackApi};
 pub(crate) use self::{
+    aside::followed_anew,
     callback::{over_http, over_socket},
-    deliver::{begin, run},
+    deliver::{begin, look_at, run},
 };
 use crate::rate::RateLimits;
 

@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use portcullis_model::AccessRequest;
+use portcullis_model::{AccessRequest, AccessRequestState, Grant, GrantState};
 
 use super::text::visible;
 use crate::usecase::text::time;
@@ -30,32 +30,104 @@ pub struct Summary {
     pub link: String,
     /// The same for all messages about one access request.
     pub thread: String,
+    /// Whether somebody is still to answer it.
+    pub waits: bool,
 }
 
 impl Summary {
-    /// Of `request`, which these people could review; its page is below `base_url`.
-    pub fn new(request: &AccessRequest, reviewers: &[String], base_url: &str) -> Self {
+    /// Of `request` and what came of it, `grants`; these people could review it, and its page is below `base_url`.
+    pub fn new(
+        request: &AccessRequest,
+        grants: &[Grant],
+        reviewers: &[String],
+        base_url: &str,
+    ) -> Self {
         let (requester, service) =
             (visible(&request.requester_name, SHORT), visible(request.service.as_str(), SHORT));
-        let title =
-            if request.is_emergency() { "Emergency access was taken" } else { "Access request" };
+        let (asked, title) = (asked(request), title(request, grants));
         let wants = if request.is_emergency() { "took emergency access to" } else { "asks for" };
+        let subject = format!("{requester} {wants} {service}");
+        let mut facts = facts(request, &requester, &service);
+        if title == asked {
+            facts.extend(to_do(request, reviewers));
+        } else {
+            // A message that was posted cannot be changed: this one says which it is about.
+            let first =
+                format!("“{asked}: {subject}” of {}, {}", time(request.created_at), request.id);
+            facts.insert(0, ("About", first));
+            facts.extend(outcome(request, grants));
+        }
+        let pending = request.state == AccessRequestState::Pending;
+        let link = format!("{base_url}/requests/{}", request.id);
         Self {
             title,
-            subject: format!("{requester} {wants} {service}"),
-            facts: facts(request, reviewers, &requester, &service),
-            link: format!("{base_url}/requests/{}", request.id),
+            subject,
+            facts,
+            link,
             thread: request.id.to_string(),
+            waits: pending || request.waits_for_review_afterwards(),
         }
     }
 }
 
-fn facts(
-    request: &AccessRequest,
-    reviewers: &[String],
-    requester: &str,
-    service: &str,
-) -> Vec<(&'static str, String)> {
+/// What the first message about it is called.
+fn asked(request: &AccessRequest) -> &'static str {
+    if request.is_emergency() { "Emergency access was taken" } else { "Access request" }
+}
+
+fn title(request: &AccessRequest, grants: &[Grant]) -> &'static str {
+    let ended = grants.iter().all(|grant| grant.state != GrantState::InForce);
+    match &request.state {
+        AccessRequestState::Pending => asked(request),
+        AccessRequestState::Approved { .. } if request.is_emergency() => {
+            match (ended, !request.waits_for_review_afterwards()) {
+                (false, false) => asked(request),
+                (false, true) => "Emergency access was reviewed",
+                (true, false) => "Emergency access has ended",
+                (true, true) => "Emergency access has ended and was reviewed",
+            }
+        }
+        AccessRequestState::Approved { .. } if ended => "Access has ended",
+        AccessRequestState::Approved { .. } => "Access is granted",
+        AccessRequestState::Declined { .. } => "Access was declined",
+        AccessRequestState::Withdrawn { .. } => "The access request was withdrawn",
+        AccessRequestState::Expired { .. } => "Nobody answered the access request",
+    }
+}
+
+/// What came of it so far.
+fn outcome(request: &AccessRequest, grants: &[Grant]) -> Vec<(&'static str, String)> {
+    let answers = request.reviews.iter().map(|review| {
+        let note = review.note.as_ref().map(|note| format!(": {}", visible(note, LONG)));
+        let (said, name) = (review.decision.in_words(), visible(&review.name, SHORT));
+        ("Answer", format!("{said} {name}, {}{}", time(review.at), note.unwrap_or_default()))
+    });
+    let mut all: Vec<_> = answers.collect();
+    match &request.state {
+        AccessRequestState::Pending | AccessRequestState::Approved { .. } => {}
+        AccessRequestState::Declined { at, why } => {
+            all.push(("Declined", format!("{}: {}", time(*at), visible(why, LONG))));
+        }
+        AccessRequestState::Withdrawn { at, why } => {
+            let why = why.as_ref().map(|why| format!(": {}", visible(why, LONG)));
+            all.push(("Withdrawn", time(*at) + &why.unwrap_or_default()));
+        }
+        AccessRequestState::Expired { at } => all.push(("Expired", time(*at))),
+    }
+    all.extend(grants.iter().map(|grant| {
+        let said = match grant.state {
+            GrantState::InForce => format!("in force until {}", time(grant.expires_at)),
+            GrantState::Ended { at, why, .. } => format!("{} at {}", why.in_words(), time(at)),
+        };
+        ("Grant", format!("{}: {said}", visible(&grant.operation.to_string(), SHORT)))
+    }));
+    if request.waits_for_review_afterwards() {
+        all.push(("Open item", "nobody has reviewed this emergency yet".to_owned()));
+    }
+    all
+}
+
+fn facts(request: &AccessRequest, requester: &str, service: &str) -> Vec<(&'static str, String)> {
     let id = visible(&request.requester.id, SHORT);
     let operations = request.queries.iter().map(|query| {
         let at = query.instance.as_ref().map(|instance| format!(" on {instance}"));
@@ -74,6 +146,14 @@ fn facts(
         ("Only the request", listed(digests.map(str::to_owned))),
         ("Still to be checked", listed(checks.map(ToString::to_string))),
         ("Rule", listed(rules)),
+        ("Access request", request.id.to_string()),
+    ];
+    all.into_iter().filter(|(_, value)| !value.is_empty()).collect()
+}
+
+/// What somebody is still to do.
+fn to_do(request: &AccessRequest, reviewers: &[String]) -> Vec<(&'static str, String)> {
+    let all = [
         ("Reviews", reviews(request)),
         ("Reviewers", listed(reviewers.iter().cloned())),
         ("Until", if request.is_emergency() { String::new() } else { time(request.expires_at) }),

@@ -1,7 +1,7 @@
 //! Microsoft Teams: a card that a workflow posts ("When a Teams webhook request is received").
 //!
 //! What others wrote stands in text runs alone, which render no markdown and so neither links, lists nor
-//! mentions. A workflow cannot change a card later, so the card says where to look, and not how it ended.
+//! mentions. A workflow cannot change a card later: how it ended is said in another one, which names the first.
 
 use serde_json::{Value, json};
 
@@ -33,6 +33,7 @@ fn message(summary: &Summary, shown: usize) -> Value {
     if shown < summary.facts.len() {
         body.push(line("", "… (truncated: the page shows all of it)"));
     }
+    let label = if summary.waits { "Open the review page" } else { "Open its page" };
     json!({
         "type": "message",
         "attachments": [{
@@ -45,7 +46,7 @@ fn message(summary: &Summary, shown: usize) -> Value {
                 "fallbackText": format!("{}: {}", summary.title, summary.link),
                 "body": body,
                 "actions": [
-                    {"type": "Action.OpenUrl", "title": "Open the review page", "url": summary.link},
+                    {"type": "Action.OpenUrl", "title": label, "url": summary.link},
                 ],
             },
         }],
@@ -78,6 +79,7 @@ mod tests {
             facts: vec![("Why", value.to_owned()), ("Who", value.to_owned())],
             link: "https://portcullis.example.com/requests/01".to_owned(),
             thread: "01".to_owned(),
+            waits: true,
         }
     }
 

@@ -10,7 +10,10 @@ use crate::{
     OpContext,
     usecase::{
         decisions::{self, Taken},
-        undelivered::{self, Undelivered},
+        undelivered::{
+            self, Undelivered,
+            again::{self, AllAgain, Onward, SentAgain},
+        },
     },
 };
 
@@ -26,8 +29,19 @@ impl Control {
     }
 
     /// Sends one again, now and once; takes `administer`.
-    pub async fn redeliver(&self, op: &OpContext, id: DeliveryId) -> Result<()> {
-        undelivered::redeliver(&self.core, op, id).await
+    pub async fn redeliver(&self, op: &OpContext, id: DeliveryId) -> Result<SentAgain> {
+        again::one(&self.core, op, id).await
+    }
+
+    /// Sends all again, or those of one `receiver`, oldest first: as many as can be in a while, from where the
+    /// call before came to. Takes `administer`.
+    pub async fn redeliver_all(
+        &self,
+        op: &OpContext,
+        receiver: Option<&str>,
+        from: Option<Onward>,
+    ) -> Result<AllAgain> {
+        again::all(&self.core, op, receiver, from).await
     }
 
     /// Takes one from the list; takes `administer`.

@@ -153,7 +153,6 @@ impl Reader {
 
     /// Brings what is in the next page of the log; says how long to wait before the one after it.
     async fn page(&mut self) -> std::result::Result<Duration, Trouble> {
-        let begun = Instant::now();
         let size = self.core.log.size().await.map_err(unreadable)?;
         self.export.standing.state().behind = size.saturating_sub(self.cursor.next);
         if self.cursor.next > size {
@@ -177,18 +176,27 @@ impl Reader {
         let Some(last) = page.last().map(|entry| entry.position) else { return Ok(LOOK) };
         self.say_what_is_gone(page.first().map(|entry| entry.position));
         let mut batch: Vec<Outgoing> = Vec::new();
-        let mut count = 0;
         for entry in &page {
             batch.extend(form::outgoing(&self.export.spec, entry));
             if batch.len() == most {
-                count += batch.len();
-                self.bring(&batch, entry.position + 1).await?;
+                self.bring_in_time(&batch, entry.position + 1).await?;
                 batch.clear();
             }
         }
-        count += batch.len();
-        self.bring(&batch, last + 1).await?;
-        Ok(self.export.spec.time_of(count).saturating_sub(begun.elapsed()))
+        self.bring_in_time(&batch, last + 1).await?;
+        Ok(Duration::ZERO)
+    }
+
+    /// The same as `bring`, and then a pause for as long as so many take: nobody gets a page at once.
+    async fn bring_in_time(
+        &mut self,
+        batch: &[Outgoing],
+        next: u64,
+    ) -> std::result::Result<(), Trouble> {
+        let begun = Instant::now();
+        self.bring(batch, next).await?;
+        sleep(self.export.spec.time_of(batch.len()).saturating_sub(begun.elapsed())).await;
+        Ok(())
     }
 
     /// Brings what waits in one go, as far as a sink takes it, whatever else lies between.

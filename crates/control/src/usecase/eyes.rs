@@ -55,7 +55,13 @@ pub(crate) async fn test(core: &Arc<Core>, op: &OpContext, form: Form, name: &st
         return Err(ControlError::Denied("sending a test takes `administer`".into()));
     }
     let found = core.exports.named(form, name);
-    let spec = Arc::clone(&found.ok_or(ControlError::NotFound("a sink of this name"))?.spec);
+    let export = found.ok_or(ControlError::NotFound("a sink of this name"))?;
+    if let Some(rest) = export.standing.rest() {
+        let message = format!("`{name}` wants to be left alone for {} s", rest.as_secs());
+        let retry_after = u32::try_from(rest.as_secs()).unwrap_or(u32::MAX).max(1);
+        return Err(ControlError::Limited { message, retry_after });
+    }
+    let spec = Arc::clone(&export.spec);
     let mut event = core.event(op, EventType::ExportTested);
     event.detail = Some(format!("{} at {}", spec.reader(), spec.place));
     let message = message(&event, &spec, op.now(), &caller);

@@ -7,6 +7,10 @@
 //! long as the access request waits. A message carries no right: whoever reads it signs in to answer. Who was
 //! woken is let go again once somebody has answered: what was told of them stays stored until that has arrived, too.
 
+mod outcome;
+
+pub(crate) use outcome::grants;
+
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -14,7 +18,8 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use portcullis_model::{
-    AccessRequest, AccessRequestId, AccessRequestState, EventType, NoticeId, Window,
+    AccessRequest, AccessRequestId, AccessRequestState, EventType, Grant, GrantState, NoticeId,
+    Window,
 };
 use portcullis_policy::notice::NoticeTarget;
 use portcullis_store::{Change, NoticeChange, StoredNotice};
@@ -27,7 +32,7 @@ use crate::{
     expiry::Ending,
     ports::{NotDelivered, Notice},
     rights,
-    settle::{Settlement, Unsettled},
+    settle::Settlement,
 };
 
 /// An emergency is told for so long. Everything else as long as it waits for an answer.
@@ -41,11 +46,32 @@ const MOST_TAKING_BACK: u32 = 1_440;
 /// An emergency waits for its review as long as it takes; it is looked at this often, beside that.
 const LOOK: SignedDuration = SignedDuration::from_hours(1);
 
-/// What was told and stands until it is taken back, by what it is about.
+/// What was told and is not over with that, by what it is about.
 #[derive(Debug, Default)]
-pub(crate) struct Told(Mutex<HashMap<AccessRequestId, BTreeSet<NoticeId>>>);
+pub(crate) struct Told {
+    told: Mutex<HashMap<AccessRequestId, BTreeSet<NoticeId>>>,
+    /// What is being told, and whether it has to be looked at again after that.
+    underway: Mutex<HashMap<NoticeId, bool>>,
+}
 
 impl Told {
+    /// Whether nobody is at it; else whoever is looks again.
+    fn begin(&self, id: NoticeId) -> bool {
+        let mut underway = self.underway.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(again) = underway.get_mut(&id) {
+            *again = true;
+            return false;
+        }
+        underway.insert(id, false);
+        true
+    }
+
+    /// Whether it has to be looked at again.
+    fn end(&self, id: NoticeId) -> bool {
+        let mut underway = self.underway.lock().unwrap_or_else(PoisonError::into_inner);
+        underway.remove(&id).unwrap_or_default()
+    }
+
     fn stands(&self, about: AccessRequestId, id: NoticeId) {
         self.told().entry(about).or_default().insert(id);
     }
@@ -61,26 +87,29 @@ impl Told {
         }
     }
 
-    /// What there is to take back of these, which are over.
-    pub(crate) fn take(&self, over: &[AccessRequestId]) -> Vec<NoticeId> {
+    /// What was told of these, which somebody has answered.
+    pub(crate) fn take(&self, answered: &[AccessRequestId]) -> Vec<NoticeId> {
         let mut told = self.told();
-        over.iter().filter_map(|id| told.remove(id)).flatten().collect()
+        answered.iter().filter_map(|id| told.remove(id)).flatten().collect()
     }
 
     fn told(&self) -> MutexGuard<'_, HashMap<AccessRequestId, BTreeSet<NoticeId>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The access requests that nobody has to look at any more once `changes` are made.
-pub(crate) fn over(changes: &[Change]) -> Vec<AccessRequestId> {
-    let ended = changes.iter().filter_map(|change| match change {
+/// The access requests of which whoever was told is told more, or let go, once `changes` are made.
+pub(crate) fn answered(changes: &[Change]) -> Vec<AccessRequestId> {
+    let answered = changes.iter().filter_map(|change| match change {
         Change::MoveAccessRequest { request, .. } | Change::ReviewAfterwards(request) => {
-            (!waits(request)).then_some(request.id)
+            (request.state != AccessRequestState::Pending).then_some(request.id)
+        }
+        Change::MoveGrant { grant, .. } => {
+            (grant.state != GrantState::InForce).then_some(grant.access_request)
         }
         _ => None,
     });
-    ended.collect()
+    answered.collect()
 }
 
 /// Whether somebody is still to look at it.
@@ -136,10 +165,18 @@ fn add(
 pub(crate) fn due(core: &Arc<Core>, id: NoticeId) {
     let core = Arc::clone(core);
     tokio::spawn(async move {
-        let Ok(_turn) = core.telling.acquire().await else { return };
-        if let Err(error) = tell(&core, id).await {
+        // One at a time: what changed meanwhile would be told twice.
+        if !core.told.begin(id) {
+            return;
+        }
+        if let Ok(_turn) = core.telling.acquire().await
+            && let Err(error) = tell(&core, id).await
+        {
             tracing::error!(notice = %id, %error, "somebody could not be told, and is later");
             core.deadlines.add([(core.now() + RETRY, Ending::Notice(id))]);
+        }
+        if core.told.end(id) {
+            core.deadlines.add([(core.now(), Ending::Notice(id))]);
         }
     });
 }
@@ -149,6 +186,9 @@ async fn tell(core: &Arc<Core>, id: NoticeId) -> Result<()> {
     if let Some(target) = notice.target.strip_prefix(TAKE_BACK) {
         let target = target.to_owned();
         return take_back(core, notice, &target).await;
+    }
+    if let Some((stage, target)) = outcome::of(&notice.target) {
+        return outcome::look(core, notice, stage, target).await;
     }
     let op = OpContext::system("notify", core.now());
     let Some(request) = core.store.access_request(notice.access_request).await? else {
@@ -162,7 +202,11 @@ async fn tell(core: &Arc<Core>, id: NoticeId) -> Result<()> {
     }
     let target = match target {
         Ok(NoticeTarget::Slack(place)) => {
-            return slack::begin(core, &op, id, &request, &place).await;
+            let Some(slack) = &core.slack else {
+                let why = "there is no `slack` under `connectors`".to_owned();
+                return failed(core, &op, &notice, &request, why).await;
+            };
+            return slack::begin(core, slack, &op, id, (&request, &place)).await;
         }
         Ok(target) => target,
         Err(error) => return failed(core, &op, &notice, &request, error.to_string()).await,
@@ -172,16 +216,15 @@ async fn tell(core: &Arc<Core>, id: NoticeId) -> Result<()> {
         core.deadlines.add([(free, Ending::Notice(id))]);
         return Ok(());
     }
-    let told = core.notifier.deliver(&target, &message(core, &op, id, &request)).await;
+    let grants = outcome::grants(core, &request).await?;
+    let message = written(core, &op, id, (&request, &grants));
+    let told = core.notifier.deliver(&target, &message).await;
     // The answer may have taken its time.
     let op = OpContext::system("notify", core.now());
     match told {
         Ok(()) => {
             core.paces.told(&receiver);
-            if target.stands() {
-                return stands(core, &op, notice, &request, receiver).await;
-            }
-            arrived(core, &op, id, &request, receiver).await
+            arrived(core, &op, notice, (&request, &grants), target).await
         }
         Err(NotDelivered { why, again, rest }) => {
             let next = core.paces.failed(&receiver, rest, op.now());
@@ -231,14 +274,22 @@ async fn stands(
     request: &AccessRequest,
     detail: String,
 ) -> Result<()> {
-    let (id, seen_attempts) = (notice.id, notice.attempts);
-    let mut event = core.event(op, EventType::NoticeDelivered);
-    access_requests::describe(&mut event, request);
-    event.detail = Some(detail);
     let target = format!("{TAKE_BACK}{}", notice.target);
+    go_on(core, op, notice, target, delivered(core, op, request, detail)).await
+}
+
+/// What was told is not over with that: it is looked at again as `target`.
+async fn go_on(
+    core: &Arc<Core>,
+    op: &OpContext,
+    notice: StoredNotice,
+    target: String,
+    event: Change,
+) -> Result<()> {
+    let (id, seen_attempts) = (notice.id, notice.attempts);
     let notice = StoredNotice { target, due_at: op.now(), attempts: 0, ..notice };
     let moved = Change::Notice(NoticeChange::Move { notice, seen_attempts });
-    core.settle_unless_done(vec![moved, Change::Record(event)]).await?;
+    core.settle_unless_done(vec![moved, event]).await?;
     // Somebody may have answered meanwhile.
     core.deadlines.add([(op.now(), Ending::Notice(id))]);
     Ok(())
@@ -286,18 +337,30 @@ async fn take_back(core: &Arc<Core>, notice: StoredNotice, target: &str) -> Resu
     Ok(())
 }
 
+/// It is at `target`: that is all, or the beginning.
 async fn arrived(
     core: &Arc<Core>,
     op: &OpContext,
-    id: NoticeId,
-    request: &AccessRequest,
-    receiver: String,
+    notice: StoredNotice,
+    (request, grants): (&AccessRequest, &[Grant]),
+    target: NoticeTarget,
 ) -> Result<()> {
+    if target.tells_outcome() {
+        let stage = outcome::stage(request, grants);
+        return outcome::told(core, op, notice, request, (stage, target)).await;
+    }
+    if target.stands() {
+        return stands(core, op, notice, request, target.in_short()).await;
+    }
+    let told = delivered(core, op, request, target.in_short());
+    core.settle_unless_done(vec![Change::Notice(NoticeChange::End(notice.id)), told]).await
+}
+
+fn delivered(core: &Core, op: &OpContext, request: &AccessRequest, detail: String) -> Change {
     let mut event = core.event(op, EventType::NoticeDelivered);
     access_requests::describe(&mut event, request);
-    event.detail = Some(receiver);
-    core.settle_unless_done(vec![Change::Notice(NoticeChange::End(id)), Change::Record(event)])
-        .await
+    event.detail = Some(detail);
+    Change::Record(event)
 }
 
 /// Nobody is told any more: that goes on record, and what was to be told is set aside.
@@ -315,12 +378,7 @@ async fn failed(
     event.detail = Some(format!("{receiver}: {why}"));
     let ended = vec![Change::Notice(NoticeChange::End(notice.id)), Change::Record(event)];
     let aside = undelivered::notice(core, op, notice, receiver, why);
-    let changes = ended.iter().cloned().chain([aside]).collect();
-    match core.settle(Settlement { changes, ..Settlement::default() }).await {
-        // The list is full of what nobody looks at: the record says it, and it is not kept beside.
-        Err(Unsettled::Conflict) => core.settle_unless_done(ended).await,
-        settled => settled.map_err(Into::into),
-    }
+    undelivered::if_there_is_room(core, ended, aside).await
 }
 
 /// Tries again, less and less often.
@@ -334,11 +392,21 @@ async fn later(core: &Arc<Core>, notice: StoredNotice, due_at: Timestamp) -> Res
 }
 
 /// What is said of `request`, as it is now.
-pub(super) fn message(
+pub(super) async fn message(
     core: &Core,
     op: &OpContext,
     id: NoticeId,
     request: &AccessRequest,
+) -> Result<Notice> {
+    let grants = outcome::grants(core, request).await?;
+    Ok(written(core, op, id, (request, &grants)))
+}
+
+fn written(
+    core: &Core,
+    op: &OpContext,
+    id: NoticeId,
+    (request, grants): (&AccessRequest, &[Grant]),
 ) -> Notice {
     let queries = request.queries.iter().map(|query| {
         serde_json::json!({
@@ -349,7 +417,7 @@ pub(super) fn message(
         })
     });
     let reviewers = rights::reviewers_of(core, op, request);
-    let summary = Summary::new(request, &reviewers, &core.settings.base_url);
+    let summary = Summary::new(request, grants, &reviewers, &core.settings.base_url);
     let kind = if request.is_emergency() { "emergency" } else { "access_request" };
     let body = serde_json::json!({
         "id": id,

@@ -1,24 +1,23 @@
-//! What receivers did not take in the end: listed, sent again, dropped.
+//! What receivers did not take in the end: set aside, listed, sent again, dropped.
 //!
 //! Nothing is sent again by itself: somebody looked at why it was refused first. What arrives is taken from
 //! the list after it arrived, so that it may come twice and is never lost.
 
+pub(crate) mod again;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use portcullis_model::{AccessRequestId, DeliveryId, Event, EventType, NoticeId};
-use portcullis_policy::{ControlAction, ControlResource, notice::NoticeTarget};
+use portcullis_model::{DeliveryId, Event, EventType};
+use portcullis_policy::{ControlAction, ControlResource};
 use portcullis_store::{
-    Change, NoticeChange, StoredDelivery, StoredNotice, UndeliveredChange, Unsent,
+    Change, StoredDelivery, StoredMessage, StoredNotice, UndeliveredChange, Unsent,
 };
 
-use super::notices;
 use crate::{
     ControlError, OpContext,
     core::Core,
-    expiry::Ending,
-    export::{Form, Outgoing},
-    ports::NotDelivered,
+    export::Outgoing,
     rights,
     settle::{Settlement, Unsettled},
 };
@@ -65,6 +64,7 @@ impl From<StoredDelivery> for Undelivered {
             Unsent::Notice { access_request, .. } => {
                 ("notice", access_request.to_string(), None, None)
             }
+            Unsent::Message(message) => ("notice", message.access_request.to_string(), None, None),
         };
         Self {
             id: stored.id,
@@ -100,6 +100,12 @@ pub(super) fn notice(
     set_aside(core, op, receiver, unsent, notice.attempts.saturating_add(1), why)
 }
 
+/// Sets a message in a chat aside.
+pub(crate) fn message(core: &Core, op: &OpContext, message: StoredMessage, why: String) -> Change {
+    let receiver = format!("slack:{}", message.place);
+    set_aside(core, op, receiver, Unsent::Message(message), 1, why)
+}
+
 /// Sets an event for a webhook aside.
 pub(crate) fn event(
     core: &Core,
@@ -117,6 +123,20 @@ pub(crate) fn event(
         json: message.json.clone(),
     };
     set_aside(core, op, receiver, unsent, attempts.max(1), why)
+}
+
+/// `ended`, and what was to be told set `aside`: where its receiver's list is full of what nobody looks at,
+/// the record says what `ended` says of it, and it is not kept beside.
+pub(crate) async fn if_there_is_room(
+    core: &Arc<Core>,
+    ended: Vec<Change>,
+    aside: Change,
+) -> Result<()> {
+    let changes = ended.iter().cloned().chain([aside]).collect();
+    match core.settle(Settlement { changes, ..Settlement::default() }).await {
+        Err(Unsettled::Conflict) => core.settle_unless_done(ended).await,
+        settled => settled.map_err(Into::into),
+    }
 }
 
 fn set_aside(
@@ -145,112 +165,11 @@ pub(crate) async fn one(core: &Core, op: &OpContext, id: DeliveryId) -> Result<U
     core.store.one_undelivered(id).await?.map(Undelivered::from).ok_or(NOT_FOUND)
 }
 
-/// Sends one again, now and once. It is gone from the list if it arrives.
-pub(crate) async fn redeliver(core: &Arc<Core>, op: &OpContext, id: DeliveryId) -> Result<()> {
-    may_change(core, op)?;
-    let found = core.store.one_undelivered(id).await?.ok_or(NOT_FOUND)?;
-    if let Unsent::Notice { id, access_request, target } = &found.unsent
-        && target.parse::<NoticeTarget>().is_ok_and(|target| is_followed(&target))
-    {
-        return tell_anew(core, op, &found, (*id, *access_request, target)).await;
-    }
-    match send(core, op, &found.unsent, &found.receiver).await? {
-        Ok(()) => ended(core, op, &found, EventType::DeliveryRedelivered).await,
-        Err(NotDelivered { why, .. }) => {
-            let seen_attempts = found.attempts;
-            let said = format!("{} did not take it: {why}", found.receiver);
-            let delivery = StoredDelivery {
-                attempts: seen_attempts.saturating_add(1),
-                why,
-                tried_at: core.now(),
-                ..found
-            };
-            let change = UndeliveredChange::Tried { delivery, seen_attempts };
-            core.store.commit(vec![Change::Undelivered(Box::new(change))]).await?;
-            Err(ControlError::Unavailable(said))
-        }
-    }
-}
-
-/// Whether what is told there changes with the access request.
-fn is_followed(target: &NoticeTarget) -> bool {
-    target.stands() || matches!(target, NoticeTarget::Slack(_))
-}
-
-/// As if it had just become due: what stands there is followed to the access request's end.
-async fn tell_anew(
-    core: &Arc<Core>,
-    op: &OpContext,
-    found: &StoredDelivery,
-    (id, about, target): (NoticeId, AccessRequestId, &str),
-) -> Result<()> {
-    let request = core.store.access_request(about).await?;
-    if !request.is_some_and(|request| notices::waits(&request)) {
-        let why = "the access request that it was about waits for nobody any more; drop it";
-        return Err(ControlError::Conflict(why.into()));
-    }
-    let (target, due_at) = (target.to_owned(), op.now());
-    let notice = StoredNotice { id, access_request: about, target, due_at, attempts: 0 };
-    let mut event = core.event(op, EventType::DeliveryRedelivered);
-    describe(&mut event, found);
-    let changes = vec![
-        Change::Undelivered(Box::new(UndeliveredChange::End(found.id))),
-        Change::Notice(NoticeChange::Add(notice)),
-        Change::Record(event),
-    ];
-    let deadlines = vec![(due_at, Ending::Notice(id))];
-    match core.settle(Settlement { changes, deadlines, ..Settlement::default() }).await {
-        Err(Unsettled::Conflict) => Err(NOT_FOUND),
-        settled => Ok(settled?),
-    }
-}
-
 /// Takes one from the list; nobody is told of it.
 pub(crate) async fn drop(core: &Arc<Core>, op: &OpContext, id: DeliveryId) -> Result<()> {
     may_change(core, op)?;
     let found = core.store.one_undelivered(id).await?.ok_or(NOT_FOUND)?;
     ended(core, op, &found, EventType::DeliveryDropped).await
-}
-
-async fn send(
-    core: &Arc<Core>,
-    op: &OpContext,
-    unsent: &Unsent,
-    receiver: &str,
-) -> Result<std::result::Result<(), NotDelivered>> {
-    match unsent {
-        Unsent::Event { id, event, position, time, json } => {
-            let gone = || {
-                let why = format!("`{receiver}` is not in the configuration any more; drop it");
-                ControlError::Conflict(why)
-            };
-            let name = receiver.strip_prefix(Form::LIFECYCLE).map(str::trim_start);
-            let export = name.and_then(|name| core.exports.named(Form::Standard, name));
-            let message = Outgoing {
-                position: *position,
-                id: id.clone(),
-                kind: event.clone(),
-                time: *time,
-                principal: None,
-                notable: false,
-                json: json.clone(),
-            };
-            Ok(export.ok_or_else(gone)?.spec.sink.deliver(&[message]).await)
-        }
-        Unsent::Notice { id, access_request, target } => {
-            let request = core.store.access_request(*access_request).await?;
-            let request = request.ok_or_else(|| {
-                let why = "the access request that it was about is forgotten; drop it";
-                ControlError::Conflict(why.into())
-            })?;
-            let target: NoticeTarget = target
-                .parse()
-                .map_err(|error| ControlError::Conflict(format!("{error}; drop it")))?;
-            let system = OpContext::system("notify", op.now());
-            let message = notices::message(core, &system, *id, &request);
-            Ok(core.notifier.deliver(&target, &message).await)
-        }
-    }
 }
 
 async fn ended(
@@ -276,6 +195,10 @@ pub(crate) fn describe(event: &mut Event, delivery: &StoredDelivery) {
         Unsent::Notice { id, access_request, .. } => {
             event.access_request = Some(*access_request);
             format!("notice {id}")
+        }
+        Unsent::Message(message) => {
+            event.access_request = Some(message.access_request);
+            format!("notice {}", message.id)
         }
     };
     event.detail = Some(format!("{}: {what}: {}", delivery.receiver, delivery.why));

@@ -1,10 +1,16 @@
 //! `portcullis deliveries`: what receivers did not take in the end.
 
+use std::fmt::Write;
+
 use clap::{Args, Subcommand};
-use portcullis_api::deliveries::{DeliveriesBody, DeliveryBody};
-use reqwest::Method;
+use portcullis_api::deliveries::{
+    DeliveriesBody, DeliveryBody, RedeliverAllBody, RedeliveredAllBody,
+};
+use reqwest::StatusCode;
 
 use super::{exports::segment, failure::Failure, session::Session, when};
+
+const UNDERWAY: &str = "on its way again, to arrive when its receiver can be reached";
 
 #[derive(Debug, Args)]
 pub(crate) struct Deliveries {
@@ -16,8 +22,8 @@ pub(crate) struct Deliveries {
 enum What {
     /// Shows one message, with what is sent
     Show(Named),
-    /// Sends a message again; it leaves the list if it arrives
-    Redeliver(Named),
+    /// Sends a message again, or all of them, oldest first; what arrives leaves the list
+    Redeliver(Which),
     /// Takes a message from the list; nobody is told of it any more
     Drop(Named),
 }
@@ -28,28 +34,90 @@ struct Named {
     id: String,
 }
 
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Which {
+    /// The message, by its id on the list
+    id: Option<String>,
+    /// All messages of this receiver, as the list names it: `teams:payments`
+    #[arg(long)]
+    receiver: Option<String>,
+    /// All messages of all receivers
+    #[arg(long)]
+    all: bool,
+}
+
 impl Deliveries {
     pub(crate) async fn run(self, session: Session<'_>) -> Result<(), Failure> {
         match self.what {
             None => list(session).await,
             Some(What::Show(Named { id })) => show(session, &id).await,
-            Some(What::Redeliver(Named { id })) => {
-                done(session, &id, ("redeliver", "arrived after all")).await
-            }
-            Some(What::Drop(Named { id })) => done(session, &id, ("drop", "is dropped")).await,
+            Some(What::Redeliver(Which { id: Some(id), .. })) => redeliver(session, &id).await,
+            Some(What::Redeliver(Which { receiver, .. })) => redeliver_all(session, receiver).await,
+            Some(What::Drop(Named { id })) => drop_one(session, &id).await,
         }
     }
 }
 
-async fn done(
-    mut session: Session<'_>,
-    id: &str,
-    (verb, said): (&str, &str),
-) -> Result<(), Failure> {
-    let path = format!("/v1/deliveries/{}/{verb}", segment(id));
-    session.send(Method::POST, &path, None).await?;
+async fn redeliver(mut session: Session<'_>, id: &str) -> Result<(), Failure> {
+    let path = format!("/v1/deliveries/{}/redeliver", segment(id));
+    let fetched = session.post(&path, None).await?;
     if !session.screen.is_json() {
+        let underway = fetched.status == StatusCode::ACCEPTED;
+        let said = if underway { UNDERWAY } else { "arrived after all" };
         session.screen.line(&format!("{id} {said}"));
+    }
+    Ok(())
+}
+
+/// Goes on until all were looked at once. Some that were not taken are a failure.
+async fn redeliver_all(mut session: Session<'_>, receiver: Option<String>) -> Result<(), Failure> {
+    let (mut arrived, mut underway, mut left) = (0, 0, 0);
+    let mut not_taken = Vec::new();
+    let mut asked = RedeliverAllBody { receiver, after: None };
+    loop {
+        let body = serde_json::to_value(&asked)
+            .map_err(|error| Failure::local("what to send again", &error))?;
+        let fetched = session.post("/v1/deliveries/redeliver", Some(body)).await?;
+        let part: RedeliveredAllBody = fetched.read()?;
+        arrived += part.arrived;
+        underway += part.underway;
+        left += part.left;
+        not_taken.extend(part.not_taken);
+        asked.after = part.next;
+        if asked.after.is_none() {
+            break;
+        }
+        session.screen.note(&format!("{arrived} arrived so far"));
+    }
+    let count = not_taken.len();
+    if session.screen.is_json() {
+        let all = RedeliveredAllBody { arrived, underway, not_taken, left, next: None };
+        session.screen.body(&serde_json::to_value(all).unwrap_or_default());
+    } else {
+        let mut said = format!("{arrived} arrived");
+        if underway > 0 {
+            let _infallible = write!(said, ", {underway} {UNDERWAY}");
+        }
+        session.screen.line(&said);
+        for one in not_taken {
+            session
+                .screen
+                .line(&format!("{}: {} did not take it: {}", one.id, one.receiver, one.why));
+        }
+    }
+    if count == 0 {
+        return Ok(());
+    }
+    let behind =
+        if left > 0 { format!(", and {left} behind them were not sent") } else { String::new() };
+    Err(Failure::Refused(format!("{count} were not taken{behind}")))
+}
+
+async fn drop_one(mut session: Session<'_>, id: &str) -> Result<(), Failure> {
+    session.post(&format!("/v1/deliveries/{}/drop", segment(id)), None).await?;
+    if !session.screen.is_json() {
+        session.screen.line(&format!("{id} is dropped"));
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Open to everybody, and nothing else is.
-const PUBLIC: [&str; 10] = [
+const PUBLIC: [&str; 12] = [
     "GET /healthz",
     "GET /readyz",
     "GET /metrics",
@@ -22,6 +22,9 @@ const PUBLIC: [&str; 10] = [
     "GET /v1/audit/key",
     // Each message proves by its signature whose it is.
     "POST /v1/connectors/{name}/events",
+    // So does each of these; `slack` deals with them.
+    "POST /connectors/slack/interactions",
+    "POST /connectors/slack/commands",
     "POST /v1/device",
     "POST /v1/device/token",
     // The one-time token in its body is the credential.
@@ -272,10 +275,13 @@ fn all_doors_are_known(payments: &Payments, mut walked: BTreeSet<String>) {
 }
 
 /// Doors with credentials of their own, whose events `jobs` and `directory` look for; and those to what
-/// is not configured here, with which `sealed`, `exports`, `outgoing`, `decisions`, `alerts` and `connectors` deal, `reports`
-/// and `erasure`.
-const ELSEWHERE: [&str; 21] = [
+/// is not configured here, with which `sealed`, `exports`, `outgoing`, `redelivery`, `slack`, `decisions`, `alerts` and
+/// `connectors` deal, `reports` and `erasure`.
+const ELSEWHERE: [&str; 24] = [
     "POST /v1/connectors/{name}/events",
+    "POST /connectors/slack/interactions",
+    "POST /connectors/slack/commands",
+    "POST /v1/deliveries/redeliver",
     "POST /v1/audit/contents/{seq}/erase",
     "POST /v1/exports/{name}/test",
     "POST /v1/alerts/{webhook}/test",

@@ -392,3 +392,61 @@ fn a_receiver_that_was_down_for_an_hour_misses_nothing_and_is_not_flooded() {
     }
     assert!(peer.got.len() <= 2 * asked.len(), "each once: {}", peer.got.len());
 }
+
+#[test]
+fn a_webhook_that_was_down_for_an_hour_gets_every_event_in_its_order_and_no_faster_than_said() {
+    let mut peer = SinkPeer::http();
+    let setting = hook(&peer, "") + "\naccess_requests: {expire_after: 2h}";
+    let mut payments = Payments::furnished(Upstream::start(), |plan| {
+        plan.setting(&setting).file("key", SECRET).file("faketime", "+0")
+    });
+    peer.kill();
+    let mut ended = std::collections::BTreeSet::new();
+    for n in 0..8 {
+        let lea = payments.house.sign_in(&lea());
+        let visitor = payments.house.sign_in(&Person::new(&format!("eng-{n}"), &["engineering"]));
+        let post = |path: &str, token: &str, body: Option<Value>| {
+            let done = payments.house.api("POST", path, Some(token), body);
+            assert!(done.status < 300, "{path}: {}", done.text());
+            done.json()
+        };
+        let body = json!({"queries": [{"operation": "payments.events"}], "reason": "x"});
+        let asked = post("/v1/access-requests", &visitor, Some(body));
+        let path = format!("/v1/access-requests/{}/reviews", id(&asked));
+        let done = post(&path, &lea, Some(json!({"decision": "approve"})));
+        let grant = done["grants"][0].as_str().unwrap();
+        post(&format!("/v1/grants/{grant}/give-back"), &visitor, None);
+        ended.insert(id(&asked).to_owned());
+        if n == 4 {
+            payments.house.kill();
+            payments.house.restart();
+        }
+    }
+    payments.house.set_clock("+61m");
+    peer.again();
+    // By access request, in the order in which they came; one that comes twice has the same id.
+    let mut came: std::collections::BTreeMap<String, Vec<String>> =
+        std::collections::BTreeMap::new();
+    let (mut seen, mut fastest) = (std::collections::BTreeSet::new(), 0);
+    while came.values().filter(|kinds| kinds.iter().any(|kind| kind == "grant.ended")).count() < 8 {
+        let got = peer.next();
+        assert_eq!(got["answer"], 200, "{got:#}");
+        fastest = fastest.max(got["lately"].as_u64().unwrap());
+        if seen.insert(got["id"].as_str().unwrap().to_owned()) {
+            let about = got["body"]["data"]["access_request"].as_str().unwrap_or_default();
+            let kind = got["body"]["type"].as_str().unwrap().to_owned();
+            came.entry(about.to_owned()).or_default().push(kind);
+        }
+    }
+    let all = [
+        "access_request.requested",
+        "access_request.reviewed",
+        "access_request.ended",
+        "grant.started",
+        "grant.ended",
+    ];
+    for request in ended {
+        assert_eq!(came[&request], all, "{came:#?}");
+    }
+    assert!(fastest <= 20, "ten a second, and {fastest} came in one");
+}

@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::Command};
 use serde_json::{Value, json};
 
 use crate::{
-    house::House,
+    house::{House, Plan},
     payments::{Payments, ana, ben, id, lea, sam},
     wire::{Response, exchange},
 };
@@ -202,4 +202,40 @@ fn raw(house: &House, method: &str, target: &str, token: &str, body: &str) -> Re
         body.len()
     );
     exchange(house.gate, head)
+}
+
+/// Whoever knew an empty secret, or another system's, could say what they like.
+#[test]
+fn nothing_begins_with_a_secret_that_is_empty_or_that_two_systems_share() {
+    const SOUND: &str = "whsec_c2l4IGFuZCB0aGlydHkgYnl0ZXMgb2Ygbm90aGluZw==";
+    let slack = |more: &str| {
+        format!(
+            "slack: {{workspace: T024BE7LD, people: {{provider: corp, email: verified}}, channel: \"#a\", {more}}}"
+        )
+    };
+    let empty = "is empty; write the secret into it";
+    for (connectors, why) in [
+        (slack("bot_token: {file: blank}"), empty),
+        (slack("bot_token: {file: sound}, signing_secret: {file: blank}"), empty),
+        (slack("bot_token: {file: sound}, app_token: {file: blank}"), empty),
+        ("teams: {a: {url: {file: blank}}}".into(), empty),
+        ("webhooks: {a: {url: \"https://a.example.com/\", secret: {file: blank}}}".into(), empty),
+        (
+            "email: {smtp: localhost, from: a@a.example, username: a, password: {file: blank}}"
+                .into(),
+            empty,
+        ),
+        ("decisions: {a: {secret: {file: blank}}}".into(), empty),
+        (
+            "decisions: {a: {secret: {file: sound}}, b: {secret: {file: sound}}}".into(),
+            "have the same secret; give each its own",
+        ),
+    ] {
+        let setting = format!("connectors: {{{connectors}}}");
+        let plan = Plan::empty().setting(&setting).file("blank", " \n").file("sound", SOUND);
+        let mut house = plan.start_unready();
+        house.wait_end();
+        assert!(house.log().contains(why), "{setting}: {}", house.log());
+        assert!(!house.log().contains(SOUND), "{}", house.log());
+    }
 }

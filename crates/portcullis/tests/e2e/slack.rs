@@ -1,8 +1,10 @@
 //! Slack: access requests appear there, are answered and asked for, and the message says what became of
 //! them. Against a Slack that checks what Slack checks.
 
+mod aside;
 mod callbacks;
 mod commands;
+mod hours;
 mod outages;
 mod peer;
 mod reviews;

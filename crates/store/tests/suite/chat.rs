@@ -13,6 +13,8 @@ fn message(n: u128, place: &str) -> StoredMessage {
         posted: None,
         shown: None,
         version: 0,
+        to_reviewer: false,
+        anyway: false,
     }
 }
 

@@ -22,6 +22,9 @@ const REASON: usize = 1000;
 const NOTE: usize = 300;
 const CONDITION: usize = 300;
 const BODY: usize = 2000;
+/// Of all paragraphs together, as JSON: beside buttons, and below the 13,200 characters of all blocks above which
+/// Slack says `msg_blocks_too_long`.
+const LONGEST: usize = 9000;
 /// Shorter times to choose from.
 const SHORTER: [u32; 6] = [5, 15, 30, 60, 120, 240];
 /// Names of what can be pressed or written.
@@ -73,6 +76,7 @@ impl Card {
         let mut elements = self.asked();
         elements.extend(self.payload());
         elements.extend(self.standing());
+        shorten(&mut elements);
         let link = json!({"type": "link", "url": self.page, "text": "Open its page"});
         elements.push(json!({"type": "rich_text_section", "elements": [link]}));
         let mut blocks = vec![
@@ -267,6 +271,23 @@ impl Card {
     }
 }
 
+/// Leaves out the longest paragraphs until Slack takes all of it; the first one says who asks.
+fn shorten(elements: &mut Vec<Value>) {
+    let mut lengths: Vec<usize> = elements.iter().map(|one| one.to_string().len()).collect();
+    let mut left_out = 0;
+    while lengths.iter().sum::<usize>() > LONGEST {
+        let longest = lengths.iter().enumerate().skip(1).max_by_key(|(_, length)| **length);
+        let Some((at, _)) = longest else { break };
+        lengths.remove(at);
+        elements.remove(at);
+        left_out += 1;
+    }
+    if left_out > 0 {
+        let said = format!("{left_out} paragraphs are left out; its page has all of them");
+        elements.push(labelled("Truncated", &said));
+    }
+}
+
 /// A paragraph with a label in bold.
 pub(super) fn labelled(label: &str, said: &str) -> Value {
     let mut elements =
@@ -275,4 +296,24 @@ pub(super) fn labelled(label: &str, said: &str) -> Value {
         elements.push(json!({"type": "text", "text": said}));
     }
     json!({"type": "rich_text_section", "elements": elements})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn e15_what_is_too_long_for_slack_is_left_out_and_says_so() {
+        let mut short = vec![labelled("Who", "ana"), labelled("Why", "stuck")];
+        shorten(&mut short);
+        assert_eq!(short.len(), 2);
+        let mut long = vec![labelled("Who", "ana"), labelled("Why", "stuck")];
+        long.extend((0..60).map(|n| labelled("What", &"ü".repeat(200 + n))));
+        shorten(&mut long);
+        assert!(Value::Array(long.clone()).to_string().len() <= LONGEST + 300);
+        assert_eq!(long[0], labelled("Who", "ana"));
+        assert!(long.contains(&labelled("Why", "stuck")), "the longest go first");
+        let last = long.last().map(Value::to_string).unwrap_or_default();
+        assert!(last.contains("Truncated") && last.contains("paragraphs are left out"), "{last}");
+    }
 }

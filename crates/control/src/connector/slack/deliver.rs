@@ -4,8 +4,8 @@
 //! is sent, and written down when Slack has taken it. So nothing is a queue: after an hour without
 //! Slack each message is sent once, as things are then, and what is over by then and was never posted
 //! is not; where nobody answered in time, that goes on record. A message may come twice if the process
-//! ends between the two; it never stays behind. What Slack refuses is on record and not set aside: a
-//! message that follows its access request cannot be sent again by itself.
+//! ends between the two; it never stays behind. What Slack refuses for good, or was not there for in time,
+//! is on record and set aside; somebody who sends it again has it follow its access request from then on.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,19 +13,25 @@ use portcullis_model::{
     AccessRequest, AccessRequestId, AccessRequestState, EventType, NoticeId, PrincipalId,
     PrincipalKind, Secret, TokenHash, TokenKind,
 };
-use portcullis_policy::notice::{NoticeTarget, SlackPlace};
+use portcullis_policy::notice::SlackPlace;
 use portcullis_store::{
     ButtonAct, Change, ChatChange, NoticeChange, Posted, StoredButton, StoredMessage,
 };
 use tokio::time::Instant;
 
-use super::{NotTaken, Slack, card::Card, desk::Pause, people};
+use super::{
+    NotTaken, Slack,
+    aside::{self, chat},
+    card::Card,
+    desk::Pause,
+    people,
+};
 use crate::{
     ControlError, OpContext,
     core::Core,
     feed::{About, Heard, Listener},
     rights::{self, How},
-    usecase::access_requests,
+    usecase::{access_requests, notices},
 };
 
 /// What changes together is said together.
@@ -36,28 +42,26 @@ const MOST_DIRECT: usize = 8;
 /// Reviewers who are looked at for whether chat is good for one of them.
 const LOOKED_AT: usize = 64;
 
+/// Our own word for whoever could review and has no account there: others are told.
+const NOBODY: &str = "not_known_in_slack";
+/// What Slack says of a message that stays as it is, or is gone.
+const FIXED: [&str; 3] = ["message_not_found", "cant_update_message", "edit_window_closed"];
+
 type Result<T> = std::result::Result<T, ControlError>;
 
 /// Somebody is to be told in Slack: what has to be posted is written down instead of the notice.
 pub(crate) async fn begin(
     core: &Arc<Core>,
+    slack: &Slack,
     op: &OpContext,
     id: NoticeId,
-    request: &AccessRequest,
-    place: &SlackPlace,
+    (request, named): (&AccessRequest, &SlackPlace),
 ) -> Result<()> {
     let end = Change::Notice(NoticeChange::End(id));
-    let Some(slack) = &core.slack else {
-        let mut event = core.event(op, EventType::NoticeFailed);
-        access_requests::describe(&mut event, request);
-        let target = NoticeTarget::Slack(place.clone());
-        event.detail = Some(format!("{target}: there is no `slack` under `connectors`"));
-        return core.settle_unless_done(vec![end, Change::Record(event)]).await;
-    };
-    let places = match place {
+    let places = match named {
         SlackPlace::Reviewers => reviewers(core, slack, op, request),
         SlackPlace::Channel(_) | SlackPlace::Member(_) | SlackPlace::Person(_) => {
-            vec![place.clone()]
+            vec![named.clone()]
         }
     };
     let message = |place: SlackPlace| StoredMessage {
@@ -67,6 +71,8 @@ pub(crate) async fn begin(
         posted: None,
         shown: None,
         version: 0,
+        to_reviewer: *named == SlackPlace::Reviewers,
+        anyway: false,
     };
     let added = places.into_iter().map(|place| chat(ChatChange::Add(message(place))));
     core.settle_unless_done(added.chain([end]).collect()).await?;
@@ -85,6 +91,11 @@ fn reviewers(
     could.retain(|principal| people::may_have_account(slack, principal));
     could.truncate(MOST_DIRECT);
     could.iter().map(|principal| SlackPlace::Person(Arc::clone(&principal.id.id))).collect()
+}
+
+/// Something about `request` may have changed.
+pub(crate) fn look_at(slack: &Slack, request: AccessRequestId) {
+    slack.desk.look_at(request, Instant::now());
 }
 
 /// Keeps messages true until aborted.
@@ -185,7 +196,7 @@ impl Bringer {
         }
         let Some(request) = self.core.store.access_request(id).await? else { return Ok(()) };
         // Also while Slack is not there.
-        let messages = self.without_late(&request, messages).await?;
+        let messages = aside::without_late(&self.core, &request, messages).await?;
         if messages.is_empty() {
             return Ok(());
         }
@@ -193,7 +204,7 @@ impl Bringer {
             return Err(Later::At(at));
         }
         self.is_ours().await?;
-        let op = OpContext::system("slack", self.core.now());
+        let op = aside::op(&self.core);
         let by_chat = self.could_press(&op, &request);
         let card = self.card(&op, request).await?;
         let mut later = Ok(());
@@ -209,28 +220,6 @@ impl Bringer {
         later
     }
 
-    /// Those of `messages` that are kept true. What came and went without being posted ends: nobody
-    /// needs to hear of it, and nobody was told in time if nobody answered.
-    async fn without_late(
-        &self,
-        request: &AccessRequest,
-        messages: Vec<StoredMessage>,
-    ) -> Result<Vec<StoredMessage>> {
-        let over = request.state != AccessRequestState::Pending && !request.is_emergency();
-        let unanswered = matches!(request.state, AccessRequestState::Expired { .. });
-        let (late, kept): (Vec<_>, Vec<_>) =
-            messages.into_iter().partition(|message| over && message.posted.is_none());
-        for message in late {
-            let failed = unanswered.then(|| {
-                let why = "it did not answer as long as the access request waited";
-                let detail = format!("slack:{}: {why}", message.place);
-                self.noted(request, EventType::NoticeFailed, detail)
-            });
-            self.end(message.id, failed.into_iter().collect()).await?;
-        }
-        Ok(kept)
-    }
-
     /// Principals who could answer it by chat.
     fn could_press(&self, op: &OpContext, request: &AccessRequest) -> Vec<PrincipalId> {
         let pending = request.state == AccessRequestState::Pending;
@@ -243,12 +232,7 @@ impl Bringer {
 
     async fn card(&self, op: &OpContext, request: AccessRequest) -> Result<Card> {
         let core = &self.core;
-        let mut grants = Vec::new();
-        if let AccessRequestState::Approved { grants: ids, .. } = &request.state {
-            for id in ids {
-                grants.extend(core.store.grant(*id).await?);
-            }
-        }
+        let grants = notices::grants(core, &request).await?;
         let refusal = match &request.refusal {
             Some(id) => core.store.refusal(&request.requester, id).await?,
             None => None,
@@ -277,7 +261,7 @@ impl Bringer {
         let digest = card.digest(pressable);
         if message.shown.as_ref() == Some(&digest) {
             return if card.is_final() {
-                Ok(self.end(message.id, Vec::new()).await?)
+                Ok(aside::end(&self.core, message.id, Vec::new()).await?)
             } else {
                 Ok(())
             };
@@ -285,6 +269,9 @@ impl Bringer {
         let paused = if message.posted.is_some() { &self.updates } else { &self.posts };
         if let Some(at) = paused.until().or(self.reached.until()) {
             return Err(Later::At(at));
+        }
+        if message.posted.is_none() {
+            self.turn(&message.place)?;
         }
         let buttons = if pressable { self.draw(card, &message).await? } else { Vec::new() };
         let text = card.message(pressable.then_some(buttons.as_slice()));
@@ -299,6 +286,15 @@ impl Bringer {
             Ok(posted) => self.taken(card, message, posted, digest, &buttons).await,
             Err(error) => self.not_taken(card, message, error).await,
         }
+    }
+
+    /// A channel's turn: it is not flooded with what gathered.
+    fn turn(&self, place: &str) -> std::result::Result<(), Later> {
+        let now = self.core.now();
+        self.core.paces.turn(&format!("slack:{place}"), now).map_err(|free| {
+            let rest = Duration::try_from(free.duration_since(now)).unwrap_or_default();
+            Later::At(Instant::now() + rest)
+        })
     }
 
     /// New buttons, written down before anybody can press them.
@@ -324,7 +320,7 @@ impl Bringer {
         message: &StoredMessage,
         text: &serde_json::Value,
     ) -> std::result::Result<Posted, NotTaken> {
-        let unknown = || NotTaken::Refused("not_known_in_slack".to_owned());
+        let unknown = || NotTaken::Refused(NOBODY.to_owned());
         let channel = match message.place.parse::<SlackPlace>().map_err(|_| unknown())? {
             SlackPlace::Channel(channel) => channel.to_string(),
             SlackPlace::Member(id) => id.to_string(),
@@ -358,11 +354,12 @@ impl Bringer {
             StoredMessage { posted: Some(posted), shown: Some(digest), version, ..message };
         let buttons = buttons.iter().map(|(_, carried)| TokenHash::of(carried.expose())).collect();
         let mut changes = vec![chat(ChatChange::Show { message, buttons })];
-        let delivered = || self.noted(&card.request, EventType::NoticeDelivered, place);
+        let delivered =
+            || aside::noted(&self.core, &card.request, EventType::NoticeDelivered, place);
         changes.extend(first.then(delivered));
         self.core.settle_unless_done(changes).await?;
         if card.is_final() {
-            self.end(id, Vec::new()).await?;
+            aside::end(&self.core, id, Vec::new()).await?;
         }
         Ok(())
     }
@@ -377,11 +374,20 @@ impl Bringer {
         match error {
             NotTaken::Limited(wait) => Err(Later::At(paused.for_so_long(wait))),
             NotTaken::Unavailable(why) => Err(Later::At(self.unreachable(&why))),
-            NotTaken::Refused(_) => {
-                let detail = format!("slack:{}: {error}", message.place);
-                tracing::warn!(place = message.place, %error, "a message is not posted, or not changed");
-                let event = self.noted(&card.request, EventType::NoticeFailed, detail);
-                Ok(self.end(message.id, vec![event]).await?)
+            NotTaken::Refused(ref code) => {
+                let why = error.to_string();
+                tracing::warn!(
+                    place = message.place,
+                    why,
+                    "a message is not posted, or not changed"
+                );
+                if message.to_reviewer && code == NOBODY {
+                    return Ok(aside::given_up(&self.core, &card.request, message, &why).await?);
+                }
+                // Sent again, one that can be changed no more is posted anew.
+                let posted = message.posted.clone().filter(|_| !FIXED.contains(&code.as_str()));
+                let message = StoredMessage { posted, ..message };
+                Ok(aside::set_aside(&self.core, &card.request, message, &why).await?)
             }
         }
     }
@@ -416,19 +422,6 @@ impl Bringer {
             Err(error) => Err(Later::At(self.unreachable(&error.to_string()))),
         }
     }
-
-    fn noted(&self, request: &AccessRequest, kind: EventType, detail: String) -> Change {
-        let op = OpContext::system("slack", self.core.now());
-        let mut event = self.core.event(&op, kind);
-        access_requests::describe(&mut event, request);
-        event.detail = Some(detail);
-        Change::Record(event)
-    }
-
-    async fn end(&self, id: NoticeId, mut also: Vec<Change>) -> Result<()> {
-        also.push(chat(ChatChange::End(id)));
-        self.core.settle_unless_done(also).await
-    }
 }
 
 /// Whether the message's readers could press something: whose alone it is, or one of them.
@@ -437,8 +430,4 @@ fn is_pressable(message: &StoredMessage, by_chat: &[PrincipalId]) -> bool {
         Ok(SlackPlace::Person(id)) => by_chat.iter().any(|could| could.id == id),
         _ => !by_chat.is_empty(),
     }
-}
-
-fn chat(change: ChatChange) -> Change {
-    Change::Chat(Box::new(change))
 }

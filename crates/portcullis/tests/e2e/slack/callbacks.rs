@@ -136,3 +136,74 @@ fn without_a_signing_secret_there_is_no_door() {
     let done = office.slack.order(json!({"do": "type", "by": "lea", "text": "help"}));
     assert_eq!(done["status"], 404);
 }
+
+#[test]
+fn what_strangers_send_fills_no_record_and_keeps_nothing_genuine_out() {
+    let (mut office, asked, message, ben) = waiting(Mode::Http);
+    let begun = std::time::Instant::now();
+    for n in 0..150 {
+        let spoilt = match n % 3 {
+            0 => json!({"unsigned": true}),
+            1 => json!({"secret": "of somebody else"}),
+            _ => json!({"late": -360}),
+        };
+        let done = office.press("lea", &message, "approve", spoilt);
+        assert_eq!(done["status"], 401);
+    }
+    let refused = |event: &&Value| event["type"] == "control_refused";
+    let before = office.payments.record(|_| true).iter().filter(refused).count();
+    let most = 61 + usize::try_from(begun.elapsed().as_secs()).unwrap();
+    assert!((1..=most).contains(&before), "60 and one a second more: {before}");
+    assert_eq!(office.get(&ben, &asked)["state"], "pending");
+    // What Slack vouches for counts apart: it is on record, however much strangers sent.
+    office.press("lea", &message, "approve", json!({"value": "pc_button_none"}));
+    office.is_refused("this button is spent");
+    office.press("lea", &message, "approve", json!({}));
+    office.becomes(&message, "Access is granted: payments");
+}
+
+#[test]
+fn a_press_before_it_is_written_down_where_the_message_is_counts() {
+    for mode in [Mode::Http, Mode::Socket] {
+        let mut office = Office::open(mode);
+        office.token(&lea());
+        let ben = office.token(&ben());
+        // On whichever message is posted first.
+        office.slack.order(json!({"do": "eager", "press": {"by": "lea", "action": "approve"}}));
+        let asked = office.ask(&ben, "pressed at once");
+        let message = office.in_channel(&asked);
+        office.slack.until("eager", |_| true);
+        // Where it was the direct message, the channel's may be posted as granted.
+        let granted = "Access is granted: payments";
+        if message["blocks"][0]["text"]["text"] != granted {
+            office.becomes(&message, granted);
+        }
+        let now = office.get(&ben, &asked);
+        assert_eq!(
+            (&now["state"], now["reviews"].as_array().unwrap().len()),
+            (&json!("approved"), 1)
+        );
+    }
+}
+
+#[test]
+fn a_press_that_meets_a_crash_counts_once_when_slack_brings_it_again() {
+    let (mut office, asked, message, ben) = waiting(Mode::Socket);
+    // It is written down where the message is: what is posted twice has other buttons.
+    office.payments.event("notice_delivered", |event| event["detail"] == "slack:#payments");
+    office.slack.begin(json!({
+        "do": "press", "by": "lea", "channel": message["channel"], "ts": message["ts"],
+        "action": "approve", "envelope": "through-a-crash",
+    }));
+    // Wherever between its coming and its acknowledgement that is.
+    office.slack.until("sent", |got| got["envelope"] == "through-a-crash");
+    office.payments.house.kill();
+    office.payments.house.restart();
+    let done = office.slack.until("done", |got| got["do"] == "press");
+    assert_eq!(done["acknowledged"], true, "{done}");
+    office.becomes(&message, "Access is granted: payments");
+    let now = office.get(&ben, &asked);
+    assert_eq!(now["reviews"].as_array().unwrap().len(), 1, "{now:#}");
+    let reviewed = |event: &&Value| event["type"] == "reviewed";
+    assert_eq!(office.payments.record(|_| true).iter().filter(reviewed).count(), 1);
+}

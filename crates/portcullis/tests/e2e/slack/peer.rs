@@ -39,6 +39,11 @@ impl SlackPeer {
         done
     }
 
+    /// Somebody begins to do something there.
+    pub(super) fn begin(&mut self, order: Value) {
+        self.process.tell(&order.to_string());
+    }
+
     /// Waits for something that happened and nobody has waited for.
     #[track_caller]
     pub(super) fn until(&mut self, what: &str, which: impl Fn(&Value) -> bool) -> Value {

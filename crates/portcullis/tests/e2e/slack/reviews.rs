@@ -99,6 +99,9 @@ fn e09_who_lost_the_right_after_the_button_was_drawn_approves_nothing() {
     let ben_token = office.token(&ben());
     let asked = office.ask(&ben_token, "while she may");
     let message = office.in_channel(&asked);
+    office.slack.until("posted", |got| got["place"] == "ULEA00000");
+    // The button stays as it was drawn while Slack takes no changes.
+    office.slack.order(json!({"do": "limit", "method": "chat.update", "seconds": 8}));
     // Her provider says since that she is no lead.
     office.token(&Person::new("lea", &["engineering"]));
     office.press("lea", &message, "approve", json!({}));
