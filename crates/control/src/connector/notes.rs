@@ -134,7 +134,7 @@ impl Notes {
     }
 
     /// These are behind us: `takes` if they are written there.
-    fn is_through(&self, id: &str, entries: &[&Outgoing], takes: bool) {
+    fn came_through(&self, id: &str, entries: &[&Outgoing], takes: bool) {
         let last = entries.last().map(|last| last.position);
         self.noted().insert(id.to_owned(), Noted { last, refusals: 0, takes });
     }
@@ -194,7 +194,7 @@ impl Sink for Notes {
         let mut kept = Vec::new();
         for (id, entries) in &waiting {
             match self.note(id, entries).await {
-                Ok(takes) => self.is_through(id, entries, takes),
+                Ok(takes) => self.came_through(id, entries, takes),
                 // Whoever wants to be left alone is asked for no other incident either.
                 Err(limited @ Trouble::Limited(_)) => return Err(not_yet(id, &limited)),
                 Err(trouble) => {
@@ -207,7 +207,7 @@ impl Sink for Notes {
         for (id, entries, trouble) in kept {
             let now = entries.last().map(|last| last.time).unwrap_or_default();
             if self.refuses(&trouble, now).await && self.goes_without(id, &trouble) {
-                self.is_through(id, entries, false);
+                self.came_through(id, entries, false);
             } else {
                 first = first.or_else(|| Some(not_yet(id, &trouble)));
             }
