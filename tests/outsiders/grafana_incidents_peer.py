@@ -37,7 +37,7 @@ class GrafanaIncidents(Vendor):
 
     def __init__(self):
         super().__init__()
-        self.incidents, self.users, self.activity = {}, {}, []
+        self.incidents, self.users, self.activity, self.broken = {}, {}, [], {}
 
     def user(self, id, email):
         self.users[id] = email
@@ -64,6 +64,14 @@ class GrafanaIncidents(Vendor):
     def assign(self, id, roles, **how):
         self.incidents[id]["roles"] = dict(roles)
         return self.become(id, "grafana.incident.updated.role", **how)
+
+    def forget(self, id):
+        """It is deleted: nobody is told, and whoever asks for it hears that it is not found."""
+        del self.incidents[id]
+
+    def break_incident(self, id, status=500):
+        """What is asked about this incident alone is answered an error with this status; with none, as it should be."""
+        self.broken[id] = status
 
     def become(self, id, kind, hook=True, offset=0.0):
         at = now(offset)
@@ -136,7 +144,10 @@ class GrafanaIncidents(Vendor):
             case "IncidentsService.QueryIncidentPreviews":
                 return 200, self.previews(body)
             case "IncidentsService.GetIncident":
-                return 200, {"incident": self.shown(self.known(body, "incidentID", self.incidents))}
+                id = self.known(body, "incidentID", self.incidents)
+                if self.broken.get(id):
+                    return self.broken[id], {"error": "something went wrong"}
+                return 200, {"incident": self.shown(id)}
             case "UsersService.GetUser":
                 user = self.known(body, "userID", self.users)
                 return 200, {"user": {**self.person(user), "email": self.users[user]}}

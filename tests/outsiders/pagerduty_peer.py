@@ -46,7 +46,7 @@ class PagerDuty(Vendor):
         super().__init__()
         self.incidents, self.shifts, self.notes, self.pages = {}, {}, [], []
         self.users, self.broken, self.most_notes, self.limited_pages = {}, set(), {}, 0
-        self.pages_limited_at = None
+        self.pages_limited_at, self.refused_notes = None, {}
 
     # What tests order.
 
@@ -59,6 +59,10 @@ class PagerDuty(Vendor):
 
     def notes_at_most(self, number, notes):
         self.most_notes[number] = notes
+
+    def refuse_notes(self, number, status):
+        """Notes on this incident are answered so; with no status, they are taken."""
+        self.refused_notes[number] = status
 
     def limit_pages(self, calls):
         self.limited_pages = calls
@@ -276,6 +280,8 @@ class PagerDuty(Vendor):
         content = body.get("note", {}).get("content")
         if not content:
             self.fault(400, "a note that says nothing")
+        if self.refused_notes.get(it["number"]):
+            raise Refused(self.refused_notes[it["number"]], {"error": {"message": "No note here", "code": 2010}})
         if sum(note["number"] == it["number"] for note in self.notes) >= self.most_notes.get(it["number"], 2000):
             raise Refused(400, {"error": {"message": "Invalid Input Provided", "code": 2001}})
         self.notes.append({"number": it["number"], "content": content})

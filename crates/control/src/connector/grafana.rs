@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use super::{
-    vendor::{Heard, Hook, Note, Report, Shift, Them, Unheard, Vendor},
+    vendor::{Heard, Hook, Note, Open, Report, Shift, Them, Unheard, Vendor},
     wire::{Call, Line, Trouble, list, text, time},
 };
 
@@ -65,8 +65,8 @@ impl Vendor for Grafana {
         id.map(Heard::Look).ok_or(Unheard::Senseless)
     }
 
-    async fn open(&self, line: &Line, now: Timestamp) -> Result<Vec<Report>, Trouble> {
-        let mut all = Vec::new();
+    async fn open(&self, line: &Line, now: Timestamp) -> Result<Open, Trouble> {
+        let mut all = Open::default();
         for state in UNDER_WAY {
             let pages = line.pages(|before| {
                 let call = Call::of(["api", "v1", "alert_groups", ""]);
@@ -77,7 +77,7 @@ impl Vendor for Grafana {
             });
             let pages = pages.await?;
             let results = pages.iter().flat_map(|page| list(page, "/results"));
-            all.extend(results.filter_map(|one| report(one, now)));
+            all.reports.extend(results.filter_map(|one| report(one, now)));
         }
         Ok(all)
     }

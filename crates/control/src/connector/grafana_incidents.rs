@@ -18,7 +18,8 @@ use portcullis_model::Secret;
 use serde_json::{Value, json};
 
 use super::{
-    vendor::{AHEAD, Heard, Hook, Note, Report, Shift, Them, Unheard, Vendor},
+    text::visible,
+    vendor::{AHEAD, Heard, Hook, Note, Open, Report, Shift, Them, Unheard, Vendor},
     wire::{Call, Line, Trouble, list, text, time},
 };
 
@@ -31,6 +32,10 @@ const EVENTS: &str = "grafana.incident.";
 const TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 /// Who only looks on.
 const OBSERVER: &str = "observer";
+/// What it says in an error of something that there is not, in whatever case.
+const NOT_FOUND: &str = "not found";
+/// Characters of an id in what is said of it.
+const LONGEST_ID: usize = 100;
 /// What a label without a key has as its key.
 const NO_KEY: &str = "tags";
 
@@ -88,7 +93,7 @@ impl Vendor for GrafanaIncidents {
         Ok(Heard::Incident { message, report })
     }
 
-    async fn open(&self, line: &Line, _now: Timestamp) -> Result<Vec<Report>, Trouble> {
+    async fn open(&self, line: &Line, _now: Timestamp) -> Result<Open, Trouble> {
         let pages = line.pages(|before| {
             let cursor = match before {
                 None => json!({"nextValue": "", "hasMore": false}),
@@ -113,12 +118,16 @@ impl Vendor for GrafanaIncidents {
                 }),
             ))
         });
-        let mut all = Vec::new();
+        let mut all = Open::default();
         for page in pages.await? {
             for preview in list(&sound(page)?, "/incidentPreviews") {
                 // A preview has not all who work on it.
                 let Some(id) = text(preview, "/incidentID") else { continue };
-                all.extend(found(line, &id).await?);
+                match found(line, &id).await {
+                    Ok(report) => all.reports.extend(report),
+                    Err(trouble) if is_of_all(&trouble) => return Err(trouble),
+                    Err(trouble) => all.trouble = all.trouble.or_else(|| Some(of(&id, &trouble))),
+                }
             }
         }
         Ok(all)
@@ -143,15 +152,13 @@ impl Vendor for GrafanaIncidents {
     }
 
     async fn email(&self, line: &Line, id: &str) -> Result<Option<String>, Trouble> {
-        let found = line.find(call("UsersService.GetUser", &json!({"userID": id}))).await?;
-        let Some(found) = found else { return Ok(None) };
-        Ok(text(&sound(found)?, "/user/email"))
+        let found = asked(line, call("UsersService.GetUser", &json!({"userID": id}))).await?;
+        Ok(found.and_then(|found| text(&found, "/user/email")))
     }
 
     async fn note(&self, line: &Line, key: &str, note: &Note) -> Result<bool, Trouble> {
         let activity = json!({"incidentID": key, "activityKind": "userNote", "body": note.text()});
-        let added = line.find(call("ActivityService.AddActivity", &activity)).await?;
-        added.map(sound).transpose().map(|added| added.is_some())
+        Ok(asked(line, call("ActivityService.AddActivity", &activity)).await?.is_some())
     }
 }
 
@@ -163,15 +170,34 @@ fn call(method: &str, body: &Value) -> Call {
 /// An answer may say that something went wrong whatever its status is.
 fn sound(answer: Value) -> Result<Value, Trouble> {
     if text(&answer, "/error").is_some() {
-        return Err(Trouble::Silent("it answered an error".to_owned()));
+        return Err(Trouble::Failed("it answered an error".to_owned()));
     }
     Ok(answer)
 }
 
+/// What there is, or `None`: an error may say that, too, whatever its status is.
+async fn asked(line: &Line, call: Call) -> Result<Option<Value>, Trouble> {
+    line.find_unless(call, says_nothing).await?.map(sound).transpose()
+}
+
+fn says_nothing(answer: &Value) -> bool {
+    text(answer, "/error").is_some_and(|error| error.to_lowercase().contains(NOT_FOUND))
+}
+
+/// Whether the trouble with one incident is no matter of that one alone: it wants rest, or does not know who asks. One
+/// that may not be seen is that one alone.
+fn is_of_all(trouble: &Trouble) -> bool {
+    matches!(trouble, Trouble::Limited(_) | Trouble::Refused(401))
+}
+
+fn of(id: &str, trouble: &Trouble) -> Trouble {
+    Trouble::Failed(format!("of incident `{}`: {trouble}", visible(id, LONGEST_ID)))
+}
+
 async fn found(line: &Line, id: &str) -> Result<Option<Report>, Trouble> {
-    let asked = call("IncidentsService.GetIncident", &json!({"incidentID": id}));
-    let Some(found) = line.find(asked).await? else { return Ok(None) };
-    Ok(sound(found)?.get("incident").and_then(report))
+    let found =
+        asked(line, call("IncidentsService.GetIncident", &json!({"incidentID": id}))).await?;
+    Ok(found.and_then(|found| report(found.get("incident")?)))
 }
 
 fn report(value: &Value) -> Option<Report> {
@@ -238,6 +264,17 @@ mod tests {
         assert_eq!(vendor.hear(&Hook { now: late, ..hook }), Err(Unheard::Late));
         let nobody = GrafanaIncidents::new(&[Secret::new("")]);
         assert_eq!(nobody.hear(&hook), Err(Unheard::Forged));
+    }
+
+    #[test]
+    fn an_error_that_says_not_found_is_nothing_and_any_other_is_an_error() {
+        for error in ["not found", "Not Found", "incident not found: 19"] {
+            assert!(says_nothing(&json!({"error": error})), "{error}");
+        }
+        for answer in [json!({"error": "boom"}), json!({"title": "not found"}), json!({})] {
+            assert!(!says_nothing(&answer), "{answer}");
+        }
+        assert!(matches!(sound(json!({"error": "boom"})), Err(Trouble::Failed(_))));
     }
 
     #[test]

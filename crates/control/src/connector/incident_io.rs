@@ -20,7 +20,7 @@ use portcullis_model::Secret;
 use serde_json::{Value, json};
 
 use super::{
-    vendor::{AHEAD, Heard, Hook, Note, Report, Shift, Them, Unheard, Vendor},
+    vendor::{AHEAD, Heard, Hook, Note, Open, Report, Shift, Them, Unheard, Vendor},
     wire::{Call, Line, Trouble, list, text, time},
 };
 
@@ -151,7 +151,7 @@ impl Vendor for IncidentIo {
         Ok(Heard::Incident { message, report })
     }
 
-    async fn open(&self, line: &Line, _now: Timestamp) -> Result<Vec<Report>, Trouble> {
+    async fn open(&self, line: &Line, _now: Timestamp) -> Result<Open, Trouble> {
         let pages = line.pages(|before| {
             let call = Call::of(["v2", "incidents"])
                 .with("page_size", PAGE)

@@ -18,7 +18,7 @@ use portcullis_model::Secret;
 use serde_json::{Value, json};
 
 use super::{
-    vendor::{AHEAD, Heard, Hook, Note, Report, Shift, Them, Unheard, Vendor},
+    vendor::{AHEAD, Heard, Hook, Note, Open, Report, Shift, Them, Unheard, Vendor},
     wire::{Call, Line, Trouble, list, text},
 };
 
@@ -134,7 +134,7 @@ impl Vendor for Jira {
         Ok(Heard::Incident { message, report })
     }
 
-    async fn open(&self, line: &Line, _now: Timestamp) -> Result<Vec<Report>, Trouble> {
+    async fn open(&self, line: &Line, _now: Timestamp) -> Result<Open, Trouble> {
         let JiraSite { project, issue_type, .. } = &self.site;
         let jql = format!(
             "project = {} AND issuetype = {} AND statusCategory != Done ORDER BY created ASC",

@@ -142,9 +142,9 @@ async fn look(
     since: Timestamp,
 ) -> Result<Option<Timestamp>, Trouble> {
     let spec = &connector.spec;
-    let all = spec.vendor.open(&spec.line, since).await?;
-    let (mut seen, mut trouble) = (BTreeSet::new(), None);
-    for report in &all {
+    let open = spec.vendor.open(&spec.line, since).await?;
+    let (mut seen, mut trouble) = (BTreeSet::new(), open.trouble);
+    for report in &open.reports {
         seen.extend(connector.id(&report.word));
         past(&mut trouble, learn(core, connector, report, since).await)?;
     }
@@ -249,7 +249,7 @@ impl Standing {
         tracing::warn!(system = spec.door, place = spec.line.place(), %trouble, "it is asked again");
         let rest = match trouble {
             Trouble::Limited(rest) => SignedDuration::try_from((*rest).min(LONGEST_REST)).ok(),
-            Trouble::Silent(_) | Trouble::Refused(_) | Trouble::Own(_) => None,
+            Trouble::Silent(_) | Trouble::Failed(_) | Trouble::Refused(_) | Trouble::Own(_) => None,
         };
         core.contacts.failed(spec.door, core.now(), &trouble.to_string(), rest);
         let silent = core.now().duration_since(self.answered_at) >= spec.fresh_for.signed();

@@ -10,7 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use portcullis_model::IncidentId;
 use portcullis_store::Store;
 use serde_json::Value;
@@ -34,8 +34,10 @@ const MOST: usize = 50;
 const UNWANTED: [u16; 4] = [400, 409, 413, 422];
 /// Characters of what is said of one entry.
 const LONGEST_LINE: usize = 1_000;
-/// A note that is refused for good is brought so often.
+/// A note that is refused for good, or that goes wrong while others are taken, is brought so often.
 const MOST_REFUSALS: u32 = 3;
+/// So many incidents that took notes are asked about, at most, to see whether a system is well.
+const MOST_ASKED: usize = 3;
 
 /// Brings notes to one system.
 #[derive(Debug)]
@@ -52,8 +54,10 @@ pub(super) struct Notes {
 struct Noted {
     /// The place of the last entry that was noted.
     last: Option<u64>,
-    /// How often what comes next was refused for good.
+    /// How often what comes next was refused.
     refusals: u32,
+    /// Whether what was brought last was taken.
+    takes: bool,
 }
 
 impl Notes {
@@ -61,31 +65,60 @@ impl Notes {
         Self { connector, to, store, noted: Mutex::default() }
     }
 
-    async fn note(&self, id: &str, entries: &[&Outgoing]) -> Result<(), NotDelivered> {
-        let Ok(incident) = id.parse::<IncidentId>() else { return Ok(()) };
-        let known = self.store.incident(&incident).await;
-        let known = known.map_err(|error| NotDelivered::yet(error.to_string()))?;
-        let ours = known.filter(|known| known.source.door == self.connector.spec.door);
-        let Some(elsewhere) = ours.and_then(|known| known.elsewhere) else { return Ok(()) };
+    /// Whether it is written there now: not if it is gone, or none of theirs.
+    async fn note(&self, id: &str, entries: &[&Outgoing]) -> Result<bool, Trouble> {
+        let Some(key) = self.key(id).await? else { return Ok(false) };
         let spec = &self.connector.spec;
         let note = written(id, entries, &self.to.base_url);
-        match spec.vendor.note(&spec.line, &elsewhere.key, &note).await {
-            Ok(true) => Ok(()),
-            Ok(false) => {
-                tracing::warn!(system = spec.door, incident = id, "it is gone there; no note");
-                Ok(())
-            }
-            Err(Trouble::Refused(status)) if UNWANTED.contains(&status) => {
-                self.unwanted(id, status)
-            }
-            Err(trouble) => {
-                Err(NotDelivered { rest: rest(&trouble), ..NotDelivered::yet(trouble.to_string()) })
+        let is_there = spec.vendor.note(&spec.line, &key, &note).await?;
+        if !is_there {
+            tracing::warn!(system = spec.door, incident = id, "it is gone there; no note");
+        }
+        Ok(is_there)
+    }
+
+    /// What they call an incident, if it is theirs.
+    async fn key(&self, id: &str) -> Result<Option<String>, Trouble> {
+        let Ok(incident) = id.parse::<IncidentId>() else { return Ok(None) };
+        let known = self.store.incident(&incident).await?;
+        let ours = known.filter(|known| known.source.door == self.connector.spec.door);
+        Ok(ours.and_then(|known| known.elsewhere).map(|elsewhere| elsewhere.key))
+    }
+
+    /// Whether what kept the note of this incident back counts as a refusal of that incident, and not as trouble of the whole
+    /// system: it says so, or it takes notes on others and answers still. `now` is what it is asked for.
+    async fn refuses(&self, trouble: &Trouble, now: Timestamp) -> bool {
+        match trouble {
+            Trouble::Refused(status) if UNWANTED.contains(status) => true,
+            Trouble::Failed(_) | Trouble::Refused(..=400 | 402..) => self.serves_others(now).await,
+            // Silence is everybody's, and so is that nobody is let in.
+            Trouble::Limited(_) | Trouble::Silent(_) | Trouble::Own(_) | Trouble::Refused(_) => {
+                false
             }
         }
     }
 
-    /// One incident that takes no note keeps no other from having theirs.
-    fn unwanted(&self, id: &str, status: u16) -> Result<(), NotDelivered> {
+    /// Whether one that took its last note can be asked about.
+    async fn serves_others(&self, now: Timestamp) -> bool {
+        let spec = &self.connector.spec;
+        for id in self.takers() {
+            let Ok(Some(key)) = self.key(&id).await else { continue };
+            if spec.vendor.one(&spec.line, &key, now).await.is_ok() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Some of those that took their last note.
+    fn takers(&self) -> Vec<String> {
+        let noted = self.noted();
+        let all = noted.iter().filter(|(_, noted)| noted.takes);
+        all.map(|(id, _)| id.clone()).take(MOST_ASKED).collect()
+    }
+
+    /// One incident that takes no note keeps no other from having theirs: whether it goes without.
+    fn goes_without(&self, id: &str, trouble: &Trouble) -> bool {
         let refusals = {
             let mut noted = self.noted();
             let noted = noted.entry(id.to_owned()).or_default();
@@ -93,11 +126,39 @@ impl Notes {
             noted.refusals
         };
         if refusals < MOST_REFUSALS {
-            return Err(NotDelivered::yet(format!("it answered {status} to a note on `{id}`")));
+            return false;
         }
         let system = self.connector.spec.door;
-        tracing::error!(system, incident = id, status, "it takes no note; the evidence has it all");
-        Ok(())
+        tracing::error!(system, incident = id, %trouble, "it takes no note; the evidence has it all");
+        true
+    }
+
+    /// These are behind us: `takes` if they are written there.
+    fn came_through(&self, id: &str, entries: &[&Outgoing], takes: bool) {
+        let last = entries.last().map(|last| last.position);
+        self.noted().insert(id.to_owned(), Noted { last, refusals: 0, takes });
+    }
+
+    /// Whoever takes no note now speaks for nobody else.
+    fn takes_none(&self, id: &str) {
+        if let Some(noted) = self.noted().get_mut(id) {
+            noted.takes = false;
+        }
+    }
+
+    /// What is not noted yet, by incident.
+    fn waiting<'b>(&self, batch: &'b [Outgoing]) -> BTreeMap<String, Vec<&'b Outgoing>> {
+        let mut waiting: BTreeMap<String, Vec<&Outgoing>> = BTreeMap::new();
+        let noted = self.noted();
+        for one in batch {
+            let leaf: Value = serde_json::from_str(&one.json).unwrap_or_default();
+            let Some(id) = text(&leaf, "/incident") else { continue };
+            let last = noted.get(&id).and_then(|noted| noted.last);
+            if last.is_none_or(|last| last < one.position) {
+                waiting.entry(id).or_default().push(one);
+            }
+        }
+        waiting
     }
 
     fn noted(&self) -> MutexGuard<'_, HashMap<String, Noted>> {
@@ -105,10 +166,17 @@ impl Notes {
     }
 }
 
-/// How long a system wants to be left alone.
-fn rest(trouble: &Trouble) -> Option<SignedDuration> {
-    let Trouble::Limited(rest) = trouble else { return None };
-    SignedDuration::try_from(*rest).ok()
+/// It comes again, when whoever wants to be left alone was.
+fn not_yet(id: &str, trouble: &Trouble) -> NotDelivered {
+    let rest = match trouble {
+        Trouble::Limited(rest) => SignedDuration::try_from(*rest).ok(),
+        _ => None,
+    };
+    let why = match trouble {
+        Trouble::Failed(_) | Trouble::Refused(_) => format!("{trouble} to a note on `{id}`"),
+        _ => trouble.to_string(),
+    };
+    NotDelivered { rest, ..NotDelivered::yet(why) }
 }
 
 #[async_trait]
@@ -122,29 +190,26 @@ impl Sink for Notes {
     }
 
     async fn deliver(&self, batch: &[Outgoing]) -> Result<(), NotDelivered> {
-        let mut by_incident: BTreeMap<String, Vec<&Outgoing>> = BTreeMap::new();
-        for one in batch {
-            let leaf: Value = serde_json::from_str(&one.json).unwrap_or_default();
-            let Some(id) = text(&leaf, "/incident") else { continue };
-            if self
-                .noted()
-                .get(&id)
-                .and_then(|noted| noted.last)
-                .is_none_or(|last| last < one.position)
-            {
-                by_incident.entry(id).or_default().push(one);
+        let waiting = self.waiting(batch);
+        let mut kept = Vec::new();
+        for (id, entries) in &waiting {
+            match self.note(id, entries).await {
+                Ok(takes) => self.came_through(id, entries, takes),
+                // Whoever wants to be left alone is asked for no other incident either.
+                Err(limited @ Trouble::Limited(_)) => return Err(not_yet(id, &limited)),
+                Err(trouble) => {
+                    self.takes_none(id);
+                    kept.push((id, entries, trouble));
+                }
             }
         }
         let mut first = None;
-        for (id, entries) in &by_incident {
-            match self.note(id, entries).await {
-                Ok(()) => {
-                    let last = entries.last().map(|last| last.position);
-                    self.noted().insert(id.clone(), Noted { last, refusals: 0 });
-                }
-                // Whoever wants to be left alone is asked for no other incident either.
-                Err(limited) if limited.rest.is_some() => return Err(limited),
-                Err(other) => first = first.or(Some(other)),
+        for (id, entries, trouble) in kept {
+            let now = entries.last().map(|last| last.time).unwrap_or_default();
+            if self.refuses(&trouble, now).await && self.goes_without(id, &trouble) {
+                self.came_through(id, entries, false);
+            } else {
+                first = first.or_else(|| Some(not_yet(id, &trouble)));
             }
         }
         if let Some(trouble) = first {

@@ -14,7 +14,8 @@ use portcullis_model::{AccessRequestId, Secret};
 use serde_json::{Value, json};
 
 use super::{
-    vendor::{AHEAD, Heard, Hook, Note, Report, Shift, Them, Unheard, Vendor},
+    text::fitting,
+    vendor::{AHEAD, Heard, Hook, Note, Open, Report, Shift, Them, Unheard, Vendor},
     wire::{Call, Line, Trouble, list, text, time},
 };
 
@@ -37,6 +38,8 @@ const WHOLE: [&str; 11] = [
 const JOINED: [&str; 2] = ["incident.responder.added", "incident.responder.replied"];
 /// Characters of a summary that the Events API takes.
 const LONGEST_SUMMARY: usize = 1024;
+/// Characters of a name in it: there is room for the reason always.
+const LONGEST_NAME: usize = 200;
 
 /// PagerDuty.
 #[derive(Debug)]
@@ -88,7 +91,7 @@ impl Vendor for PagerDuty {
         Ok(Heard::Incident { message, report: Report { whole: false, ..report } })
     }
 
-    async fn open(&self, line: &Line, _now: Timestamp) -> Result<Vec<Report>, Trouble> {
+    async fn open(&self, line: &Line, _now: Timestamp) -> Result<Open, Trouble> {
         let pages = line.pages(|before| {
             let offset = next_offset(before)?;
             let call = Call::of(["incidents"])
@@ -203,9 +206,10 @@ pub fn page(routing_key: &Secret, id: AccessRequestId, notice: &Value, base_url:
     let said = |name: &str| text(notice, &format!("/access_request/{name}")).unwrap_or_default();
     let urgent = text(notice, "/type").as_deref() == Some("emergency");
     let asks = if urgent { "took emergency access to" } else { "asks for access to" };
-    let summary =
-        format!("{} {asks} {}: {}", said("requester_name"), said("service"), said("reason"));
-    let summary: String = summary.chars().take(LONGEST_SUMMARY).collect();
+    let name = |name: &str| fitting(&said(name), LONGEST_NAME);
+    let who = format!("{} {asks} {}: ", name("requester_name"), name("service"));
+    let room = LONGEST_SUMMARY.saturating_sub(who.chars().count());
+    let summary = format!("{who}{}", fitting(&said("reason"), room));
     let link = format!("{base_url}/requests/{id}");
     json!({
         "routing_key": routing_key.expose(),
@@ -237,4 +241,37 @@ pub fn answered(routing_key: &Secret, id: AccessRequestId) -> Value {
 
 fn dedup_key(id: AccessRequestId) -> String {
     format!("portcullis/{id}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary(name: &str, reason: &str) -> String {
+        let key = Secret::new("e93facc04764012d7bfb002500d5d1a6");
+        let id = "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap();
+        let request = json!({"requester_name": name, "service": "payments", "reason": reason});
+        let notice = json!({"type": "review", "access_request": request});
+        let page = page(&key, id, &notice, "https://portcullis.example.com");
+        page["payload"]["summary"].as_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn e15_a_page_shows_what_misleads_and_says_where_it_is_cut() {
+        let shown = summary("ana", "refunds\u{202e} stück");
+        assert_eq!(shown, "ana asks for access to payments: refunds⟨U+202E⟩ stück");
+        for (name, reason) in [
+            ("ana".to_owned(), "ü".repeat(1_000)),
+            ("ana".to_owned(), "\u{200b}".repeat(1_000)),
+            ("\u{202e}".repeat(2_000), "\u{202e}".repeat(1_000)),
+        ] {
+            let shown = summary(&name, &reason);
+            assert!(shown.chars().count() <= LONGEST_SUMMARY, "{shown}");
+            assert!(shown.contains(" asks for access to payments: "), "{shown}");
+            assert!(shown.ends_with(" more characters)"), "{shown}");
+            assert!(!shown.contains(['\u{202e}', '\u{200b}']), "{shown}");
+        }
+        let whole = "ü".repeat(900);
+        assert!(summary("ana", &whole).ends_with(&whole), "what fits is whole");
+    }
 }

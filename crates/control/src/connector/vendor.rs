@@ -1,6 +1,9 @@
 //! What each system has to say, in common words.
 
-use std::{collections::BTreeMap, fmt::Debug};
+use std::{
+    collections::BTreeMap,
+    fmt::{Debug, Write},
+};
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
@@ -76,6 +79,16 @@ pub struct Report {
     pub open: bool,
 }
 
+/// What is under way.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Open {
+    /// All that could be read.
+    pub reports: Vec<Report>,
+    /// The first trouble with one that could not: it keeps no other from being known, and nothing is known of
+    /// that one, not that it is gone either.
+    pub trouble: Option<Trouble>,
+}
+
 /// Somebody there.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Them {
@@ -109,12 +122,32 @@ pub struct Note {
 const LONGEST_NOTE: usize = 30_000;
 
 impl Note {
-    /// As one text, with the evidence at its end. What is too long is in the evidence.
+    /// As one text, with the evidence at its end. Lines are whole: what there is no room for is in the evidence, and
+    /// the note says how many lines that are.
     pub fn text(&self) -> String {
-        let mut text: String = self.lines.join("\n").chars().take(LONGEST_NOTE).collect();
-        text.push_str("\nEvidence: ");
+        let (mut text, mut length, mut left) = (String::new(), 0, self.lines.len());
+        for line in &self.lines {
+            length += line.chars().count() + 1;
+            if length > LONGEST_NOTE {
+                break;
+            }
+            text.push_str(line);
+            text.push('\n');
+            left -= 1;
+        }
+        if left > 0 {
+            let lines = if left == 1 { "line is" } else { "lines are" };
+            let _infallible = writeln!(text, "… (truncated: {left} more {lines} in the evidence)");
+        }
+        text.push_str("Evidence: ");
         text.push_str(&self.evidence);
         text
+    }
+}
+
+impl FromIterator<Report> for Open {
+    fn from_iter<I: IntoIterator<Item = Report>>(all: I) -> Self {
+        Self { reports: all.into_iter().collect(), trouble: None }
     }
 }
 
@@ -128,7 +161,7 @@ pub trait Vendor: Debug + Send + Sync {
     fn hear(&self, hook: &Hook<'_>) -> Result<Heard, Unheard>;
 
     /// All incidents that are under way, asked at `now`.
-    async fn open(&self, line: &Line, now: Timestamp) -> Result<Vec<Report>, Trouble>;
+    async fn open(&self, line: &Line, now: Timestamp) -> Result<Open, Trouble>;
 
     /// One incident, asked at `now`; `None` if it is gone.
     async fn one(&self, line: &Line, key: &str, now: Timestamp) -> Result<Option<Report>, Trouble>;
@@ -152,5 +185,30 @@ impl Them {
     /// By id alone.
     pub fn called(id: impl Into<String>) -> Self {
         Self { id: id.into(), email: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn note(lines: Vec<String>) -> Note {
+        let evidence = "https://portcullis.example.com/v1/evidence/PD-1".to_owned();
+        Note { lines, incident: "PD-1".to_owned(), evidence }
+    }
+
+    #[test]
+    fn e15_a_note_has_whole_lines_and_says_how_many_more_there_are() {
+        let line = "ü".repeat(999);
+        let text = note(vec![line.clone(); 30]).text();
+        assert!(!text.contains("truncated"), "all of it fits");
+        assert_eq!(text.lines().filter(|one| *one == line).count(), 30);
+        let text = note(vec![line.clone(); 50]).text();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 32);
+        assert!(lines[..30].iter().all(|one| *one == line), "no line is cut");
+        assert_eq!(lines[30], "… (truncated: 20 more lines are in the evidence)");
+        assert_eq!(lines[31], "Evidence: https://portcullis.example.com/v1/evidence/PD-1");
+        assert!(text.chars().count() <= 32_767, "Jira takes it");
     }
 }

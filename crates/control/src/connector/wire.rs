@@ -44,9 +44,13 @@ pub enum Trouble {
     /// It asks for a pause.
     #[error("it is asked too often, and wants {} s of rest", .0.as_secs())]
     Limited(Duration),
-    /// It does not answer, or something that makes no sense. In words, without secrets.
+    /// It does not answer. In words, without secrets.
     #[error("{0}")]
     Silent(String),
+    /// It answers that something went wrong, or something that makes no sense: with itself, or with what it
+    /// was asked for. In words, without secrets.
+    #[error("{0}")]
+    Failed(String),
     /// It will not do that, however often it is asked.
     #[error("it answered {0}")]
     Refused(u16),
@@ -134,23 +138,43 @@ impl Line {
 
     /// The same; `None` where there is nothing.
     pub async fn find(&self, call: Call) -> Result<Option<Value>, Trouble> {
+        self.find_unless(call, |_| false).await
+    }
+
+    /// The same for a system that says in its answer, whatever its status, that there is nothing: where
+    /// `nothing` holds of it.
+    pub async fn find_unless(
+        &self,
+        call: Call,
+        nothing: impl Fn(&Value) -> bool + Send,
+    ) -> Result<Option<Value>, Trouble> {
         if let Some(left) = self.rest() {
             return Err(Trouble::Limited(left));
         }
         let reply = self.wire.call(call).await?;
-        match reply.status {
-            200..=299 => {}
+        let trouble = match reply.status {
+            200..=299 => None,
             404 | 410 => return Ok(None),
             429 => return Err(self.limited(reply.wait)),
             503 if reply.wait.is_some() => return Err(self.limited(reply.wait)),
-            408 | 500.. => return Err(Trouble::Silent(format!("it answered {}", reply.status))),
-            status => return Err(Trouble::Refused(status)),
+            408 => return Err(Trouble::Silent("it answered 408".to_owned())),
+            // Who may not ask is told nothing of what there is.
+            status @ (401 | 403) => return Err(Trouble::Refused(status)),
+            status @ 500.. => Some(Trouble::Failed(format!("it answered {status}"))),
+            status => Some(Trouble::Refused(status)),
+        };
+        let value: Option<Value> = serde_json::from_slice(&reply.body).ok();
+        if value.as_ref().is_some_and(nothing) {
+            return Ok(None);
+        }
+        if let Some(trouble) = trouble {
+            return Err(trouble);
         }
         if reply.body.iter().all(u8::is_ascii_whitespace) {
             return Ok(Some(Value::Null));
         }
-        let value = serde_json::from_slice(&reply.body);
-        value.map(Some).map_err(|_| Trouble::Silent("it answered something that is no JSON".into()))
+        let senseless = || Trouble::Failed("it answered something that is no JSON".to_owned());
+        value.map(Some).ok_or_else(senseless)
     }
 
     /// How long it is to be left alone still.
@@ -219,6 +243,41 @@ mod tests {
 
         fn place(&self) -> String {
             "nowhere".to_owned()
+        }
+    }
+
+    /// Answers always the same.
+    #[derive(Debug)]
+    struct Same(u16, &'static str);
+
+    #[async_trait]
+    impl Wire for Same {
+        async fn call(&self, _: Call) -> Result<Reply, Trouble> {
+            Ok(Reply { status: self.0, wait: None, body: self.1.into() })
+        }
+
+        fn place(&self) -> String {
+            "nowhere".to_owned()
+        }
+    }
+
+    #[tokio::test]
+    async fn that_there_is_nothing_is_read_whatever_the_status_but_from_who_lets_nobody_ask() {
+        let nothing = |answer: &Value| answer.get("nothing").is_some();
+        for (status, body, found) in [
+            (200, r#"{"nothing": 1}"#, Ok(None)),
+            (500, r#"{"nothing": 1}"#, Ok(None)),
+            (400, r#"{"nothing": 1}"#, Ok(None)),
+            (404, "", Ok(None)),
+            (401, r#"{"nothing": 1}"#, Err(Trouble::Refused(401))),
+            (403, r#"{"nothing": 1}"#, Err(Trouble::Refused(403))),
+            (500, "{}", Err(Trouble::Failed("it answered 500".to_owned()))),
+            (400, "", Err(Trouble::Refused(400))),
+            (200, "", Ok(Some(Value::Null))),
+        ] {
+            let line = Line::new(Arc::new(Same(status, body)));
+            let answer = line.find_unless(Call::of(["a"]), nothing).await;
+            assert_eq!(answer, found, "{status} {body}");
         }
     }
 

@@ -8,7 +8,7 @@ use portcullis_control::{
     ControlError,
     connector::{
         ConnectorSpec, PeopleMap,
-        vendor::{Heard, Hook, Note, Report, Shift, Unheard, Vendor},
+        vendor::{Heard, Hook, Note, Open, Report, Shift, Unheard, Vendor},
         wire::{Call, Line, Reply, Trouble, Wire},
     },
     views::ConnectorState,
@@ -50,8 +50,8 @@ impl Vendor for Teller {
         Ok(Heard::Incident { message: report.title.clone(), report })
     }
 
-    async fn open(&self, line: &Line, _now: Timestamp) -> Result<Vec<Report>, Trouble> {
-        line.ask(Call::of(["incidents"])).await.map(|_| vec![])
+    async fn open(&self, line: &Line, _now: Timestamp) -> Result<Open, Trouble> {
+        line.ask(Call::of(["incidents"])).await.map(|_| Open::default())
     }
 
     async fn one(&self, _: &Line, _: &str, _: Timestamp) -> Result<Option<Report>, Trouble> {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     house::Plan,
-    payments::{Payments, Visitor},
+    payments::{Payments, Visitor, sam},
     streams::ticking_upstream,
     upstream::Upstream,
     vendor::Vendor,
@@ -127,6 +127,19 @@ impl Told {
             assert!(Instant::now() < deadline, "{written:#}\n{}", log());
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Returns when no note on incidents of `system` waits any more, and nothing is wrong with them.
+    pub(crate) fn no_note_waits(&self, system: &str) {
+        let sam = self.payments.enter(&sam());
+        self.until(
+            || sam.call("GET", "/v1/exports", None),
+            |answer| {
+                let sinks = answer.json()["sinks"].clone();
+                let notes = sinks.as_array().unwrap().iter().find(|one| one["name"] == system);
+                notes.is_some_and(|notes| notes["trouble"].is_null() && notes["behind"] == 0)
+            },
+        );
     }
 
     /// How many entries of this kind are on record, of those for which `which` holds.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Told, stream};
 use crate::{
-    payments::{ana, grant, lea},
+    payments::{Visitor, ana, grant, lea},
     vendor::Vendor,
 };
 
@@ -149,5 +149,70 @@ fn forged_late_and_repeated_messages_of_declared_incidents_do_nothing() {
     assert_eq!(told.incident(&ana, "IRM-1", |_| true)["state"], "open");
     assert_eq!(told.order(&json!({"do": "other", "kind": "grafana.task.created"}))["status"], 202);
     assert_eq!(told.count("incident_opened", |one| one["incident"] == "IRM-1"), 1);
+    assert_eq!(told.vendor.faults(), json!([]));
+}
+
+fn declare_mine(told: &Told, ana: &Visitor<'_>, id: &str) {
+    told.order(&declare(id, "service:sse", json!({"roles": who("ana", "commander")})));
+    let mine = |it: &Value| it["responders"] == json!(["corp:ana"]);
+    told.incident(ana, &format!("IRM-{id}"), mine);
+}
+
+/// Gets access for an incident once it is in force.
+fn given(told: &Told, ana: &Visitor<'_>, incident: &str) {
+    let ask =
+        json!({"queries": [{"operation": "sse.GET"}], "reason": "looking", "incident": incident});
+    let asked = told.until(
+        || ana.call("POST", "/v1/access-requests", Some(ask.clone())),
+        |answer| answer.status == 201,
+    );
+    grant(&asked.json());
+}
+
+#[test]
+fn one_declared_incident_that_cannot_be_read_keeps_no_other_from_being_known() {
+    let told = told();
+    let ana = told.payments.enter(&ana());
+    for (broken, status) in [("1", 500), ("2", 200)] {
+        told.order(&json!({"do": "break_incident", "id": broken, "status": status}));
+    }
+    for id in ["1", "2", "3", "4"] {
+        told.order(&declare(id, "service:payments", json!({"hook": false})));
+    }
+    for id in ["IRM-3", "IRM-4"] {
+        told.incident(&ana, id, |it| it["state"] == "open");
+    }
+    for id in ["IRM-1", "IRM-2"] {
+        assert_eq!(ana.call("GET", &format!("/v1/incidents/{id}"), None).status, 404);
+    }
+    // One that cannot be read any more is not gone for that, and what else ends is seen.
+    told.order(&json!({"do": "break_incident", "id": "3"}));
+    told.order(&json!({"do": "resolve", "id": "4", "hook": false}));
+    told.incident(&ana, "IRM-4", |it| it["state"] == "closed");
+    assert_eq!(told.incident(&ana, "IRM-3", |_| true)["state"], "open");
+    for id in ["1", "2", "3"] {
+        told.order(&json!({"do": "break_incident", "id": id, "status": null}));
+    }
+    for id in ["IRM-1", "IRM-2"] {
+        told.incident(&ana, id, |it| it["state"] == "open");
+    }
+    assert_eq!(told.vendor.faults(), json!([]));
+}
+
+#[test]
+fn a_declared_incident_that_is_deleted_is_over_and_holds_up_no_notes() {
+    let told = told();
+    let ana = told.payments.enter(&ana());
+    declare_mine(&told, &ana, "1");
+    given(&told, &ana, "IRM-1");
+    told.written(|it| it["notes"].to_string().contains("Access given"));
+    told.order(&json!({"do": "forget", "id": "1"}));
+    told.incident(&ana, "IRM-1", |it| it["state"] == "closed");
+    // What ended with it is a note on what is not there any more.
+    told.payments.event("grant_ended", |one| one["incident"] == "IRM-1");
+    declare_mine(&told, &ana, "2");
+    given(&told, &ana, "IRM-2");
+    told.written(|it| it["notes"].as_array().unwrap().iter().any(|note| note["id"] == "2"));
+    told.no_note_waits("grafana_incidents");
     assert_eq!(told.vendor.faults(), json!([]));
 }

@@ -6,7 +6,7 @@ use super::{
     Told,
     pagerduty::{on_call, told, trigger},
 };
-use crate::payments::{Visitor, ana, grant, sam};
+use crate::payments::{Visitor, ana, grant};
 
 /// Gets access for an incident, and gives it back.
 fn given_and_ended(ana: &Visitor<'_>, incident: &str) {
@@ -82,15 +82,62 @@ fn an_incident_that_takes_no_more_notes_keeps_no_other_from_having_theirs() {
     let written = told.written(|it| notes_of(it, 2).concat().contains("Access ended"));
     assert_eq!(notes_of(&written, 1).len(), 1);
     // And nothing waits behind what is refused.
-    let sam = told.payments.enter(&sam());
-    told.until(
-        || sam.call("GET", "/v1/exports", None),
-        |answer| {
-            let sinks = answer.json()["sinks"].clone();
-            let notes = sinks.as_array().unwrap().iter().find(|one| one["name"] == "pagerduty");
-            notes.is_some_and(|notes| notes["trouble"].is_null() && notes["behind"] == 0)
-        },
-    );
+    told.no_note_waits("pagerduty");
+    assert_eq!(told.vendor.faults(), json!([]));
+}
+
+#[test]
+fn an_incident_whose_notes_always_go_wrong_keeps_no_other_from_having_theirs() {
+    let told = told("5m", |plan| plan);
+    let ana = told.payments.enter(&ana());
+    on_call(&told, &ana);
+    open(&told, &ana, &[1, 2]);
+    for (round, status) in [(1, 403), (2, 500)] {
+        told.order(&json!({"do": "refuse_notes", "number": 1, "status": status}));
+        given_and_ended(&ana, "PD-1");
+        given_and_ended(&ana, "PD-2");
+        let ended = |it: &Value| notes_of(it, 2).concat().matches("Access ended").count();
+        told.written(|it| ended(it) == round);
+        // And nothing waits behind what goes wrong.
+        told.no_note_waits("pagerduty");
+        let written = told.written(|_| true);
+        assert!(notes_of(&written, 1).is_empty(), "{status}: {written:#}");
+        assert_eq!(ended(&written), round, "nobody is told twice: {written:#}");
+    }
+    told.order(&json!({"do": "refuse_notes", "number": 1, "status": null}));
+    given_and_ended(&ana, "PD-1");
+    told.written(|it| notes_of(it, 1).concat().contains("Access ended"));
+    assert_eq!(told.vendor.faults(), json!([]));
+}
+
+#[test]
+fn while_nobody_may_write_there_no_note_is_given_up() {
+    let told = told("5m", |plan| plan);
+    let ana = told.payments.enter(&ana());
+    on_call(&told, &ana);
+    open(&told, &ana, &[1, 2]);
+    for number in [1, 2] {
+        told.order(&json!({"do": "refuse_notes", "number": number, "status": 403}));
+    }
+    given_and_ended(&ana, "PD-1");
+    given_and_ended(&ana, "PD-2");
+    // More often than any one incident is tried that refuses.
+    let tries = || {
+        let calls = told.order(&json!({"do": "seen"}))["calls"].clone();
+        let calls = calls.as_array().cloned().unwrap_or_default();
+        calls.iter().filter(|call| *call == "POST /incidents/Q1X/notes").count()
+    };
+    let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
+    while tries() < 5 {
+        assert!(std::time::Instant::now() < deadline, "{}", told.payments.house.log());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    for number in [1, 2] {
+        told.order(&json!({"do": "refuse_notes", "number": number, "status": null}));
+    }
+    told.written(|it| {
+        [1, 2].iter().all(|number| notes_of(it, *number).concat().contains("Access ended"))
+    });
     assert_eq!(told.vendor.faults(), json!([]));
 }
 
