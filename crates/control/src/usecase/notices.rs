@@ -40,7 +40,7 @@ const LONGEST_TELLING: SignedDuration = SignedDuration::from_hours(24);
 /// After trouble of our own.
 const RETRY: SignedDuration = SignedDuration::from_secs(5);
 /// What a stored notice's target begins with when it was told, and is to be taken back.
-pub(super) const TAKE_BACK: &str = "taken back ";
+const TAKE_BACK: &str = "taken back ";
 /// Attempts to let somebody go: a day of them, about a minute apart.
 const MOST_TAKING_BACK: u32 = 1_440;
 /// An emergency waits for its review as long as it takes; it is looked at this often, beside that.
@@ -110,6 +110,12 @@ pub(crate) fn answered(changes: &[Change]) -> Vec<AccessRequestId> {
         _ => None,
     });
     answered.collect()
+}
+
+/// Who was told already, if a stored notice's `target` is of what was told and is not over with that.
+pub(super) fn told_at(target: &str) -> Option<String> {
+    let stands = target.strip_prefix(TAKE_BACK).map(str::to_owned);
+    stands.or_else(|| outcome::of(target).map(|(_, target)| target.to_string()))
 }
 
 /// Whether somebody is still to look at it.
@@ -391,15 +397,19 @@ async fn later(core: &Arc<Core>, notice: StoredNotice, due_at: Timestamp) -> Res
     Ok(())
 }
 
-/// What is said of `request`, as it is now.
+/// What `target` is told of `request` as it is now, and as what it is followed once that has arrived, if there may
+/// be more to tell.
 pub(super) async fn message(
     core: &Core,
     op: &OpContext,
     id: NoticeId,
     request: &AccessRequest,
-) -> Result<Notice> {
+    target: &NoticeTarget,
+) -> Result<(Notice, Option<String>)> {
     let grants = outcome::grants(core, request).await?;
-    Ok(written(core, op, id, (request, &grants)))
+    let stage = outcome::stage(request, &grants);
+    let follows = target.tells_outcome().then(|| outcome::follows(stage, target)).flatten();
+    Ok((written(core, op, id, (request, &grants)), follows))
 }
 
 fn written(
