@@ -285,7 +285,7 @@ impl Reader {
         &mut self,
         batch: &[Outgoing],
         next: u64,
-        NotDelivered { why, again, rest }: NotDelivered,
+        NotDelivered { why, again, rest, .. }: NotDelivered,
     ) -> std::result::Result<(), Trouble> {
         self.tries = (self.tries.0.saturating_add(1), self.tries.1 + u32::from(!again));
         let (Some(keeps_trying), [message]) = (self.export.spec.sets_aside, batch) else {

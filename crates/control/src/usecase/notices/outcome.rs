@@ -109,7 +109,7 @@ pub(super) async fn look(
             core.paces.told(&receiver);
             told(core, &op, notice, &request, (stage, target)).await
         }
-        Err(NotDelivered { why, again, rest }) => {
+        Err(NotDelivered { why, again, rest, .. }) => {
             let next = core.paces.failed(&receiver, rest, op.now());
             if again && notice.attempts < MOST_TAKING_BACK {
                 tracing::warn!(target = receiver, %why, "what came of it is not told yet");
