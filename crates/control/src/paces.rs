@@ -29,8 +29,10 @@ struct Pace {
     next: Timestamp,
     /// The last moment that somebody was sent away to.
     promised: Timestamp,
-    /// Nobody asks it before.
+    /// Nobody asks it before, for that it failed; over once it takes something.
     rests_until: Timestamp,
+    /// It said so itself: over with time alone, whatever it answers to what is under way.
+    wishes_until: Timestamp,
     failures: u32,
 }
 
@@ -39,12 +41,17 @@ impl Paces {
     pub(crate) fn turn(&self, receiver: &str, now: Timestamp) -> Result<(), Timestamp> {
         let mut all = self.all();
         if all.len() > SWEEP_ABOVE {
-            all.retain(|_, pace| pace.next > now || pace.rests_until > now);
+            all.retain(|_, pace| pace.next > now || pace.rest() > now);
         }
-        let fresh =
-            Pace { next: now, promised: now, rests_until: Timestamp::UNIX_EPOCH, failures: 0 };
+        let fresh = Pace {
+            next: now,
+            promised: now,
+            rests_until: Timestamp::UNIX_EPOCH,
+            wishes_until: Timestamp::UNIX_EPOCH,
+            failures: 0,
+        };
         let pace = all.entry(receiver.to_owned()).or_insert(fresh);
-        let free = pace.rests_until.max(pace.next - INTERVAL * (AT_ONCE - 1));
+        let free = pace.rest().max(pace.next - INTERVAL * (AT_ONCE - 1));
         if free <= now {
             pace.next = pace.next.max(now) + INTERVAL;
             // Whoever comes while this one is under way to a receiver that fails waits for its answer.
@@ -74,14 +81,21 @@ impl Paces {
         let mut all = self.all();
         let Some(pace) = all.get_mut(receiver) else { return now + FIRST_PAUSE };
         let rest = rest.unwrap_or_default().min(LONGEST_REST);
-        pace.rests_until = now + pause(pace.failures).max(rest);
+        pace.rests_until = pace.rests_until.max(now + pause(pace.failures));
+        pace.wishes_until = pace.wishes_until.max(now + rest);
         pace.failures = pace.failures.saturating_add(1);
-        pace.promised = pace.rests_until;
-        pace.rests_until
+        pace.promised = pace.rest();
+        pace.promised
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<String, Pace>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pace {
+    fn rest(&self) -> Timestamp {
+        self.rests_until.max(self.wishes_until)
     }
 }
 
@@ -138,5 +152,25 @@ mod tests {
             at(3690)
         );
         assert_eq!(paces.failed("teams:a", Some(SignedDuration::MAX), at(3600)), at(7200));
+    }
+
+    #[test]
+    fn who_wants_to_be_left_alone_is_whatever_comes_of_what_is_under_way() {
+        let paces = Paces::default();
+        let rest = Some(SignedDuration::from_secs(90));
+        for _ in 0..AT_ONCE {
+            paces.turn("teams:a", at(0)).unwrap();
+        }
+        assert_eq!(paces.failed("teams:a", rest, at(0)), at(90));
+        // The second had arrived before, and the third fails without a wish.
+        paces.told("teams:a");
+        assert_eq!(paces.turn("teams:a", at(10)).unwrap_err(), at(91));
+        assert_eq!(paces.failed("teams:a", None, at(10)), at(90));
+        assert_eq!(paces.failed("teams:a", Some(SignedDuration::from_secs(1)), at(10)), at(90));
+        paces.turn("teams:a", at(89)).unwrap_err();
+        paces.turn("teams:a", at(90)).unwrap();
+        // What is only ours is over once something arrives.
+        paces.told("teams:a");
+        paces.turn("teams:a", at(91)).unwrap();
     }
 }

@@ -270,17 +270,24 @@ pub struct NotDelivered {
     pub again: bool,
     /// How long the receiver wants to be left alone, if it says so.
     pub rest: Option<SignedDuration>,
+    /// Whether it may have arrived all the same: it was sent, and nobody answered.
+    pub lost: bool,
 }
 
 impl NotDelivered {
     /// It may work later.
     pub fn yet(why: impl Into<String>) -> Self {
-        Self { why: why.into(), again: true, rest: None }
+        Self { why: why.into(), again: true, rest: None, lost: false }
+    }
+
+    /// It was sent, and may have arrived: the answer was lost.
+    pub fn lost(why: impl Into<String>) -> Self {
+        Self { lost: true, ..Self::yet(why) }
     }
 
     /// It will be refused again.
     pub fn ever(why: impl Into<String>) -> Self {
-        Self { why: why.into(), again: false, rest: None }
+        Self { why: why.into(), again: false, rest: None, lost: false }
     }
 }
 

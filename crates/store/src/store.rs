@@ -157,6 +157,15 @@ pub trait Store: Debug + Send + Sync {
     /// What was set aside, newest first, at most `limit`.
     async fn undelivered(&self, limit: u32) -> Result<Vec<StoredDelivery>>;
 
+    /// What was set aside for `receiver`, or for anybody, behind the first of `between` and up to the second, oldest
+    /// first, at most `limit`.
+    async fn undelivered_between(
+        &self,
+        receiver: Option<&str>,
+        between: (DeliveryId, DeliveryId),
+        limit: u32,
+    ) -> Result<Vec<StoredDelivery>>;
+
     /// One of them.
     async fn one_undelivered(&self, id: DeliveryId) -> Result<Option<StoredDelivery>>;
 

@@ -58,6 +58,7 @@ suite! {
     a_reader_of_the_record_goes_on_from_where_it_was,
     habits_and_firings_are_kept_until_they_are_forgotten,
     what_was_not_taken_is_kept_once_and_up_to_a_bound,
+    what_was_not_taken_is_read_in_parts_oldest_first,
     messages_are_counted_once_they_are_due_or_were_tried,
     k13_what_is_erased_is_gone_and_stays_erased,
     k13_a_hold_that_is_placed_meanwhile_keeps_what_would_be_erased,

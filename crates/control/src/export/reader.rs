@@ -285,7 +285,7 @@ impl Reader {
         &mut self,
         batch: &[Outgoing],
         next: u64,
-        NotDelivered { why, again, rest }: NotDelivered,
+        NotDelivered { why, again, rest, .. }: NotDelivered,
     ) -> std::result::Result<(), Trouble> {
         self.tries = (self.tries.0.saturating_add(1), self.tries.1 + u32::from(!again));
         let (Some(keeps_trying), [message]) = (self.export.spec.sets_aside, batch) else {
@@ -296,7 +296,7 @@ impl Reader {
         if !is_old && self.tries.1 < MOST_REFUSALS {
             return Err(Trouble::Sink(why, rest.unwrap_or_default()));
         }
-        self.set_aside(message, next, &why).await?;
+        self.set_aside(message, next, &why, rest).await?;
         // One that is down is asked for each of them, further and further apart.
         if again { Err(Trouble::Sink(why, rest.unwrap_or_default())) } else { Ok(()) }
     }
@@ -307,6 +307,7 @@ impl Reader {
         message: &Outgoing,
         next: u64,
         why: &str,
+        rest: Option<SignedDuration>,
     ) -> std::result::Result<(), Trouble> {
         let op = OpContext::system("export", self.core.now());
         let receiver = self.export.spec.reader();
@@ -325,7 +326,7 @@ impl Reader {
                     "{why}; and {} of its messages are set aside already: send them again or drop them, and it goes on",
                     undelivered::MOST_OF_ONE
                 );
-                return Err(Trouble::Sink(full, SignedDuration::ZERO));
+                return Err(Trouble::Sink(full, rest.unwrap_or_default()));
             }
             Err(error) => {
                 self.unsure = true;

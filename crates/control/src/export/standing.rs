@@ -62,10 +62,16 @@ impl Standing {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// It said that it wants to be left alone; an hour at most is believed.
+    /// It said that it wants to be left alone; an hour at most is believed. What it said before stays, if that
+    /// is longer: several messages may be under way.
     pub(crate) fn rests(&self, rest: SignedDuration) {
         let rest = Duration::try_from(rest).unwrap_or_default().min(LONGEST_REST);
-        self.state().rests_until = Instant::now().checked_add(rest);
+        if rest.is_zero() {
+            return;
+        }
+        let until = Instant::now().checked_add(rest);
+        let mut state = self.state();
+        state.rests_until = state.rests_until.max(until);
     }
 
     /// For how long it still wants to be left alone.
@@ -95,5 +101,26 @@ impl Standing {
     /// Since when and why what was sent was set aside, if nothing has arrived since.
     pub(crate) fn passed_over(&self) -> Option<(Timestamp, String)> {
         self.state().passed_over.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rest_that_was_asked_for_is_made_longer_and_never_shorter() {
+        let standing = Standing::default();
+        standing.rests(SignedDuration::ZERO);
+        assert_eq!(standing.rest(), None);
+        standing.rests(SignedDuration::from_mins(30));
+        let asked = standing.state().rests_until;
+        for shorter in [0, -1, 60] {
+            standing.rests(SignedDuration::from_secs(shorter));
+            assert_eq!(standing.state().rests_until, asked, "{shorter}");
+        }
+        standing.rests(SignedDuration::MAX);
+        assert!(standing.state().rests_until > asked);
+        assert!(standing.rest().unwrap() <= LONGEST_REST);
     }
 }

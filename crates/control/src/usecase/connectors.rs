@@ -16,7 +16,7 @@ use portcullis_model::Clock;
 use portcullis_policy::{ControlAction, ControlResource, notice::NoticeTarget};
 use portcullis_store::{DueMessages, MessageCounts};
 
-use super::notices::TAKE_BACK;
+use super::notices;
 use crate::{
     ControlError, OpContext,
     connector::{
@@ -143,12 +143,10 @@ async fn count(core: &Core) -> Result<()> {
 fn by_system(counts: MessageCounts) -> BTreeMap<String, Messages> {
     let mut found: BTreeMap<String, Messages> = BTreeMap::new();
     for DueMessages { target, tried, count } in counts.due {
-        let (target, is_told) = match target.strip_prefix(TAKE_BACK) {
-            Some(target) => (target, true),
-            None => (target.as_str(), false),
-        };
-        // What was told and stands waits for nobody, until somebody could not be let go.
-        if let Some(name) = system_of(target).filter(|_| tried || !is_told) {
+        let told = notices::told_at(&target);
+        let is_told = told.is_some();
+        // What was told waits for nobody, until somebody could not be let go or told what came of it.
+        if let Some(name) = system_of(&told.unwrap_or(target)).filter(|_| tried || !is_told) {
             let messages = found.entry(name).or_default();
             messages.waiting = messages.waiting.saturating_add(count);
         }

@@ -40,7 +40,9 @@ const LONGEST_TELLING: SignedDuration = SignedDuration::from_hours(24);
 /// After trouble of our own.
 const RETRY: SignedDuration = SignedDuration::from_secs(5);
 /// What a stored notice's target begins with when it was told, and is to be taken back.
-pub(super) const TAKE_BACK: &str = "taken back ";
+const TAKE_BACK: &str = "taken back ";
+/// And when it may have arrived, where what came of it is told, too.
+const PERHAPS: &str = "perhaps ";
 /// Attempts to let somebody go: a day of them, about a minute apart.
 const MOST_TAKING_BACK: u32 = 1_440;
 /// An emergency waits for its review as long as it takes; it is looked at this often, beside that.
@@ -110,6 +112,12 @@ pub(crate) fn answered(changes: &[Change]) -> Vec<AccessRequestId> {
         _ => None,
     });
     answered.collect()
+}
+
+/// Who was told already or may have been, if a stored notice's `target` is of what was told and is not over with that.
+pub(super) fn told_at(target: &str) -> Option<String> {
+    let stands = target.strip_prefix(TAKE_BACK).or_else(|| target.strip_prefix(PERHAPS));
+    stands.map(str::to_owned).or_else(|| outcome::of(target).map(|(_, target)| target.to_string()))
 }
 
 /// Whether somebody is still to look at it.
@@ -190,6 +198,7 @@ async fn tell(core: &Arc<Core>, id: NoticeId) -> Result<()> {
     if let Some((stage, target)) = outcome::of(&notice.target) {
         return outcome::look(core, notice, stage, target).await;
     }
+    let (notice, may_be_there) = plainly(notice);
     let op = OpContext::system("notify", core.now());
     let Some(request) = core.store.access_request(notice.access_request).await? else {
         return core.settle_unless_done(vec![Change::Notice(NoticeChange::End(id))]).await;
@@ -198,6 +207,13 @@ async fn tell(core: &Arc<Core>, id: NoticeId) -> Result<()> {
     let stands_there = target.as_ref().is_ok_and(NoticeTarget::stands);
     let is_pending = request.state == AccessRequestState::Pending && op.now() < request.expires_at;
     if !is_pending && (!request.is_emergency() || stands_there && !waits(&request)) {
+        // Whoever may have been asked is told what came of it.
+        let asked = target.ok().filter(|_| may_be_there);
+        if let Some((follows, target)) = asked.and_then(|it| Some((outcome::follows(0, &it)?, it)))
+        {
+            let notice = StoredNotice { target: follows, ..notice };
+            return outcome::look(core, notice, 0, target).await;
+        }
         return too_late(core, &op, notice, &request, stands_there).await;
     }
     let target = match target {
@@ -226,14 +242,37 @@ async fn tell(core: &Arc<Core>, id: NoticeId) -> Result<()> {
             core.paces.told(&receiver);
             arrived(core, &op, notice, (&request, &grants), target).await
         }
-        Err(NotDelivered { why, again, rest }) => {
-            let next = core.paces.failed(&receiver, rest, op.now());
-            if !again || op.now().duration_since(begun(id)) >= LONGEST_TELLING {
-                return failed(core, &op, &notice, &request, why).await;
-            }
-            tracing::warn!(target = receiver, %why, "somebody is not told yet");
-            later(core, notice, next).await
+        Err(trouble) => {
+            not_told(core, &op, notice, &request, (&target, may_be_there), trouble).await
         }
+    }
+}
+
+/// It is told later, unless that is of no use.
+async fn not_told(
+    core: &Arc<Core>,
+    op: &OpContext,
+    notice: StoredNotice,
+    request: &AccessRequest,
+    (target, may_be_there): (&NoticeTarget, bool),
+    NotDelivered { why, again, rest, lost }: NotDelivered,
+) -> Result<()> {
+    let receiver = target.in_short();
+    let next = core.paces.failed(&receiver, rest, op.now());
+    if !again || op.now().duration_since(begun(notice.id)) >= LONGEST_TELLING {
+        return failed(core, op, &notice, request, why).await;
+    }
+    tracing::warn!(target = receiver, %why, "somebody is not told yet");
+    let is_there = target.tells_outcome() && (lost || may_be_there);
+    let target = if is_there { format!("{PERHAPS}{target}") } else { notice.target.clone() };
+    later(core, StoredNotice { target, ..notice }, next).await
+}
+
+/// `notice` as it is to be told, and whether that may be there already.
+fn plainly(notice: StoredNotice) -> (StoredNotice, bool) {
+    match notice.target.strip_prefix(PERHAPS).map(str::to_owned) {
+        Some(target) => (StoredNotice { target, ..notice }, true),
+        None => (notice, false),
     }
 }
 
@@ -318,7 +357,7 @@ async fn take_back(core: &Arc<Core>, notice: StoredNotice, target: &str) -> Resu
     let mut changes = vec![Change::Notice(NoticeChange::End(id))];
     match taken {
         Ok(()) => core.paces.told(target),
-        Err(NotDelivered { why, again, rest }) => {
+        Err(NotDelivered { why, again, rest, .. }) => {
             let next = core.paces.failed(target, rest, op.now());
             if again && notice.attempts < MOST_TAKING_BACK {
                 tracing::warn!(target, %why, "somebody is not let go yet");
@@ -391,15 +430,19 @@ async fn later(core: &Arc<Core>, notice: StoredNotice, due_at: Timestamp) -> Res
     Ok(())
 }
 
-/// What is said of `request`, as it is now.
+/// What `target` is told of `request` as it is now, and as what it is followed once that has arrived, if there may
+/// be more to tell.
 pub(super) async fn message(
     core: &Core,
     op: &OpContext,
     id: NoticeId,
     request: &AccessRequest,
-) -> Result<Notice> {
+    target: &NoticeTarget,
+) -> Result<(Notice, Option<String>)> {
     let grants = outcome::grants(core, request).await?;
-    Ok(written(core, op, id, (request, &grants)))
+    let stage = outcome::stage(request, &grants);
+    let follows = target.tells_outcome().then(|| outcome::follows(stage, target)).flatten();
+    Ok((written(core, op, id, (request, &grants)), follows))
 }
 
 fn written(

@@ -246,6 +246,15 @@ impl Store for FaultyStore {
         self.store.undelivered(limit).await
     }
 
+    async fn undelivered_between(
+        &self,
+        receiver: Option<&str>,
+        between: (DeliveryId, DeliveryId),
+        limit: u32,
+    ) -> Result<Vec<StoredDelivery>> {
+        self.store.undelivered_between(receiver, between, limit).await
+    }
+
     async fn message_counts(&self, now: Timestamp) -> Result<MessageCounts> {
         self.store.message_counts(now).await
     }

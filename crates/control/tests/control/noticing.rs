@@ -36,7 +36,7 @@ impl Notifier for Told {
         let body = serde_json::from_str(&notice.body).unwrap();
         self.messages.lock().unwrap().push((target.to_string(), body));
         if self.deaf.load(Ordering::SeqCst) {
-            return Err(NotDelivered::yet("its answer was lost"));
+            return Err(NotDelivered::lost("its answer was lost"));
         }
         Ok(())
     }
@@ -186,4 +186,19 @@ async fn who_was_woken_without_our_knowing_is_let_go_all_the_same() {
     let taken = || world.notices.taken_back.lock().unwrap().clone();
     passes(&world, || !taken().is_empty()).await;
     assert_eq!(taken(), [("pagerduty:urgent".to_owned(), asked.id)]);
+}
+
+#[tokio::test]
+async fn who_was_asked_without_our_knowing_is_told_what_came_of_it() {
+    let told_in_a_channel = "@reviews(\"2\") @notify(\"teams:payments\")";
+    let world = World::with(&POLICIES.replace("@reviews(\"2\")", told_in_a_channel)).await;
+    let ana = world.sign_in("ana", &["engineering"]).await;
+    world.notices.deaf.store(true, Ordering::SeqCst);
+    let asked = world.ask(&ana, "payments.deleteRefund").await.unwrap().request;
+    world.until(|world| told(world) == ["teams:payments"]).await;
+    // It is answered before anybody is asked again.
+    world.control().withdraw(&world.later(&ana), asked.id).await.unwrap();
+    world.notices.deaf.store(false, Ordering::SeqCst);
+    passes(&world, || world.log.count(EventType::NoticeDelivered) == 1).await;
+    assert_eq!(told(&world), ["teams:payments"; 2]);
 }

@@ -202,7 +202,11 @@ pub(super) fn answered(
         Ok(answer) if answer.status().is_success() => Ok(()),
         Ok(answer) => Err(not_taken(&answer, now)),
         // The error names the URL, whose path may be the receiver's secret.
-        Err(error) => Err(NotDelivered::yet(cause(&error.without_url()))),
+        Err(error) => {
+            let was_sent = !error.is_connect() && !error.is_builder();
+            let why = cause(&error.without_url());
+            Err(if was_sent { NotDelivered::lost(why) } else { NotDelivered::yet(why) })
+        }
     }
 }
 
@@ -212,7 +216,7 @@ pub(super) fn not_taken(answer: &Response, now: Timestamp) -> NotDelivered {
     let again = status.is_server_error()
         || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT].contains(&status);
     let rest = rest(status, answer.headers(), now).filter(|_| again);
-    NotDelivered { why: format!("it answered {}", status.as_u16()), again, rest }
+    NotDelivered { why: format!("it answered {}", status.as_u16()), again, rest, lost: false }
 }
 
 /// How long whoever answered wants to be left alone: `Retry-After`, or, where it is asked too often, when that limit

@@ -186,12 +186,35 @@ fn an_outcome_that_teams_refuses_is_set_aside_and_says_how_things_are_when_it_is
         event["detail"].as_str().unwrap().starts_with("teams:payments: what came of it: ")
     });
     peer.now("answer 202");
+    redeliver(&payments);
+    let (heading, said) = card(&mut peer);
+    assert_eq!(heading, "Access was declined");
+    assert!(said.contains(": not today"), "{said}");
+}
+
+/// Sends again the one card that was set aside.
+fn redeliver(payments: &Payments) {
     let root = payments.enter(&Person::new("root", &["admins", "auditors"]));
     payments.house.profile("root", &root.control);
     let all = ["deliveries", "redeliver", "--receiver", "teams:payments"];
     let (code, said) = payments.house.says("root", &all);
     assert_eq!((code, said.contains("1 arrived")), (Some(0), true), "{said}");
+}
+
+#[test]
+fn a_card_that_was_sent_again_is_followed_by_what_came_of_it() {
+    let mut peer = double();
+    let payments = open(&peer);
+    let (ben, lea) = (payments.enter(&ben()), payments.enter(&lea()));
+    peer.now("answer 400");
+    let asked = asks(&ben, "look at events");
+    peer.until(|got| got["answer"] == 400);
+    payments.event("notice_failed", |event| event["access_request"] == asked["id"]);
+    peer.now("answer 202");
+    redeliver(&payments);
+    assert_eq!(card(&mut peer).0, "Access request");
+    assert_eq!(lea.approve(&asked).status, 201);
     let (heading, said) = card(&mut peer);
-    assert_eq!(heading, "Access was declined");
-    assert!(said.contains(": not today"), "{said}");
+    assert_eq!(heading, "Access is granted");
+    assert!(said.contains(id(&asked)), "{said}");
 }

@@ -241,6 +241,15 @@ impl Store for SqliteStore {
         undelivered::all(&self.readers, limit).await
     }
 
+    async fn undelivered_between(
+        &self,
+        receiver: Option<&str>,
+        between: (DeliveryId, DeliveryId),
+        limit: u32,
+    ) -> Result<Vec<StoredDelivery>> {
+        undelivered::between(&self.readers, receiver, between, limit).await
+    }
+
     async fn message_counts(&self, now: Timestamp) -> Result<MessageCounts> {
         undelivered::counts(&self.readers, now).await
     }

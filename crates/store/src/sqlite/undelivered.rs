@@ -47,6 +47,20 @@ pub(super) async fn all(pool: &SqlitePool, limit: u32) -> Result<Vec<StoredDeliv
     Ok(readable("undelivered", &bodies))
 }
 
+pub(super) async fn between(
+    pool: &SqlitePool,
+    receiver: Option<&str>,
+    (after, last): (DeliveryId, DeliveryId),
+    limit: u32,
+) -> Result<Vec<StoredDelivery>> {
+    let sql = "SELECT body FROM undelivered WHERE (?1 IS NULL OR receiver = ?1) \
+               AND id > ?2 AND id <= ?3 ORDER BY id LIMIT ?4";
+    let query = sqlx::query_scalar(sql).bind(receiver.map(str::to_owned));
+    let query = query.bind(after.to_string()).bind(last.to_string()).bind(limit);
+    let bodies: Vec<String> = query.fetch_all(pool).await?;
+    Ok(readable("undelivered", &bodies))
+}
+
 pub(super) async fn one(pool: &SqlitePool, id: DeliveryId) -> Result<Option<StoredDelivery>> {
     let sql = "SELECT body FROM undelivered WHERE id = ?";
     let query = sqlx::query_scalar(sql).bind(id.to_string());

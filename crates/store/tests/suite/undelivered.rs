@@ -67,6 +67,27 @@ pub(crate) async fn what_was_not_taken_is_kept_once_and_up_to_a_bound(store: Sha
     assert_eq!(store.one_undelivered(first.id).await.unwrap(), None);
 }
 
+/// An id of long after all others.
+const FAR: u128 = 1 << 127;
+
+pub(crate) async fn what_was_not_taken_is_read_in_parts_oldest_first(store: Shared) {
+    for (n, receiver) in [(5, "b"), (1, "a"), (3, "a"), (2, "b"), (4, "a"), (FAR, "a")] {
+        store.commit(aside(&delivery(n, receiver), 9)).await.unwrap();
+    }
+    let ids = async |receiver: Option<&'static str>, (after, last): (u128, u128), limit: u32| {
+        let between = (DeliveryId::from_bits(after), DeliveryId::from_bits(last));
+        let found = store.undelivered_between(receiver, between, limit).await.unwrap();
+        found.iter().map(|one| one.id.to_bits()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(Some("a"), (0, 5), 2).await, [1, 3]);
+    assert_eq!(ids(Some("a"), (3, 5), 2).await, [4]);
+    assert!(ids(Some("a"), (4, 5), 2).await.is_empty());
+    assert_eq!(ids(Some("a"), (1, 3), 9).await, [3], "behind the first, up to the second");
+    assert_eq!(ids(None, (0, u128::MAX), 9).await, [1, 2, 3, 4, 5, FAR]);
+    assert_eq!(ids(None, (0, 5), 3).await, [1, 2, 3]);
+    assert!(ids(Some("nobody"), (0, u128::MAX), 9).await.is_empty());
+}
+
 pub(crate) async fn messages_are_counted_once_they_are_due_or_were_tried(store: Shared) {
     let request = made::request(1, "ana", "payments.createRefund");
     store.commit(vec![add(request)]).await.unwrap();

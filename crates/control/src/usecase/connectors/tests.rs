@@ -17,6 +17,10 @@ fn messages_count_for_the_system_that_brings_them() {
             due("taken back pagerduty:urgent", true, 1),
             due("webhook:https://elsewhere.example.com/x", true, 1),
             due("nonsense", true, 1),
+            due("outcome 0 teams:ops", false, 9),
+            due("outcome 0 teams:ops", true, 1),
+            due("outcome 1 teams:ops", true, 2),
+            due("perhaps teams:ops", true, 4),
         ],
         set_aside: vec![
             ("lifecycle tickets".to_owned(), 4),
@@ -32,7 +36,8 @@ fn messages_count_for_the_system_that_brings_them() {
     assert_eq!(of("pagerduty:urgent"), Some((2, 0)));
     assert_eq!(of("webhook:tickets"), Some((0, 5)));
     assert_eq!(of("slack"), Some((0, 2)));
-    assert_eq!(found.len(), 5, "{found:?}");
+    assert_eq!(of("teams:ops"), Some((7, 0)));
+    assert_eq!(found.len(), 6, "{found:?}");
 }
 
 fn at(second: i64) -> Timestamp {

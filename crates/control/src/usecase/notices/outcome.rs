@@ -51,6 +51,11 @@ pub(super) fn stage(request: &AccessRequest, grants: &[Grant]) -> u8 {
     }
 }
 
+/// As what `target` is looked at again once `stage` is known there, unless all is over.
+pub(super) fn follows(stage: u8, target: &NoticeTarget) -> Option<String> {
+    (stage < FINAL).then(|| format!("{OUTCOME}{stage} {target}"))
+}
+
 /// `stage` is known there now.
 pub(super) async fn told(
     core: &Arc<Core>,
@@ -60,8 +65,8 @@ pub(super) async fn told(
     (stage, target): (u8, NoticeTarget),
 ) -> Result<()> {
     let event = delivered(core, op, request, target.in_short());
-    if stage < FINAL {
-        return go_on(core, op, notice, format!("{OUTCOME}{stage} {target}"), event).await;
+    if let Some(follows) = follows(stage, &target) {
+        return go_on(core, op, notice, follows, event).await;
     }
     let (id, about) = (notice.id, notice.access_request);
     core.settle_unless_done(vec![Change::Notice(NoticeChange::End(id)), event]).await?;
@@ -104,7 +109,7 @@ pub(super) async fn look(
             core.paces.told(&receiver);
             told(core, &op, notice, &request, (stage, target)).await
         }
-        Err(NotDelivered { why, again, rest }) => {
+        Err(NotDelivered { why, again, rest, .. }) => {
             let next = core.paces.failed(&receiver, rest, op.now());
             if again && notice.attempts < MOST_TAKING_BACK {
                 tracing::warn!(target = receiver, %why, "what came of it is not told yet");

@@ -4,7 +4,11 @@
 //! everybody else a message a second. What a receiver refuses for good holds no other message up; whoever does
 //! not answer is not asked for the rest.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use portcullis_model::{AccessRequestId, DeliveryId, EventType, NoticeId};
 use portcullis_policy::notice::NoticeTarget;
@@ -13,7 +17,7 @@ use portcullis_store::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::{LISTED, NOT_FOUND, Result, describe, ended, may_change};
+use super::{NOT_FOUND, Result, describe, ended, may_change};
 use crate::{
     ControlError, OpContext,
     connector::slack,
@@ -30,7 +34,7 @@ const ONE_WAITS: Duration = Duration::from_secs(5);
 /// Whoever sends all again is answered after so long, and goes on from there.
 const ALL_TAKE: Duration = Duration::from_secs(20);
 /// Messages that are looked at in one call.
-const AT_ONCE: usize = 100;
+const AT_ONCE: u32 = 100;
 
 /// What became of a message that was sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,17 +138,18 @@ pub(crate) async fn all(
     from: Option<Onward>,
 ) -> Result<AllAgain> {
     may_change(core, op)?;
-    let mut waiting = core.store.undelivered(LISTED).await?;
-    waiting.retain(|one| receiver.is_none_or(|only| one.receiver == only));
-    waiting.retain(|one| from.is_none_or(|from| one.id > from.after && one.id <= from.last));
-    waiting.sort_by_key(|one| one.id);
     let mut came = AllAgain::default();
-    // What is set aside anew meanwhile is not sent in circles.
-    let Some(last) = waiting.last().map(|one| one.id) else { return Ok(came) };
+    let Some(mut onward) = begun(core, from).await? else { return Ok(came) };
     let until = Instant::now() + ALL_TAKE;
     // Who is not asked any more in this call.
     let mut stopped: BTreeSet<String> = BTreeSet::new();
-    for (count, one) in waiting.into_iter().enumerate() {
+    let (mut count, mut waiting) = (0, VecDeque::new());
+    loop {
+        if waiting.is_empty() {
+            let between = (onward.after, onward.last);
+            waiting = core.store.undelivered_between(receiver, between, AT_ONCE).await?.into();
+        }
+        let Some(one) = waiting.pop_front() else { break };
         let (id, receiver) = (one.id, one.receiver.clone());
         if count == AT_ONCE || count > 0 && Instant::now() >= until {
             return Ok(came);
@@ -168,10 +173,24 @@ pub(crate) async fn all(
                 }
             }
         }
-        came.next = Some(Onward { after: id, last });
+        count += 1;
+        onward.after = id;
+        came.next = Some(onward);
     }
     came.next = None;
     Ok(came)
+}
+
+/// Where the call before came to; else before the oldest, and up to the newest that there is now: what is set aside
+/// anew meanwhile is not sent in circles.
+async fn begun(core: &Core, from: Option<Onward>) -> Result<Option<Onward>> {
+    if from.is_some() {
+        return Ok(from);
+    }
+    // More than one, for one that cannot be read is left out.
+    let newest = core.store.undelivered(AT_ONCE).await?;
+    let all = |last: &StoredDelivery| Onward { after: DeliveryId::from_bits(0), last: last.id };
+    Ok(newest.first().map(all))
 }
 
 /// Sends one, once its receiver's turn comes before `until`.
@@ -203,12 +222,12 @@ async fn again(
                 notable: false,
                 json: json.clone(),
             };
-            pass_on(core, &found.receiver, message, until).await?
+            pass_on(core, &found.receiver, message, until).await?.map(|()| None)
         }
     };
     match sent {
-        Ok(()) => {
-            ended(core, op, &found, EventType::DeliveryRedelivered).await?;
+        Ok(follows) => {
+            arrived(core, op, &found, follows).await?;
             Ok(SentAgain::Arrived)
         }
         Err(trouble) => {
@@ -224,6 +243,21 @@ async fn again(
             Err(Untaken::Receiver(trouble))
         }
     }
+}
+
+/// It is gone from the list, and what comes of its access request is told there, too.
+async fn arrived(
+    core: &Arc<Core>,
+    op: &OpContext,
+    found: &StoredDelivery,
+    follows: Option<StoredNotice>,
+) -> Result<()> {
+    let Some(notice) = follows else {
+        return ended(core, op, found, EventType::DeliveryRedelivered).await;
+    };
+    let deadlines = vec![(notice.due_at, Ending::Notice(notice.id))];
+    put_back(core, op, found, Change::Notice(NoticeChange::Add(notice)), deadlines).await?;
+    Ok(())
 }
 
 /// Whether what is told there changes with the access request.
@@ -289,13 +323,13 @@ async fn put_back(
     }
 }
 
-/// Tells somebody of an access request as it is now.
+/// Tells somebody of an access request as it is now; with what is left to tell there once it arrived.
 async fn tell(
     core: &Arc<Core>,
     op: &OpContext,
     (id, about, target): (NoticeId, AccessRequestId, &NoticeTarget),
     until: Instant,
-) -> std::result::Result<std::result::Result<(), NotDelivered>, Untaken> {
+) -> std::result::Result<std::result::Result<Option<StoredNotice>, NotDelivered>, Untaken> {
     let request = core.store.access_request(about).await?.ok_or_else(forgotten)?;
     let receiver = target.in_short();
     while let Err(free) = core.paces.turn(&receiver, core.now()) {
@@ -306,7 +340,7 @@ async fn tell(
         sleep(rest).await;
     }
     let system = OpContext::system("notify", op.now());
-    let message = notices::message(core, &system, id, &request).await?;
+    let (message, follows) = notices::message(core, &system, id, &request, target).await?;
     let told = core.notifier.deliver(target, &message).await;
     match &told {
         Ok(()) => core.paces.told(&receiver),
@@ -314,7 +348,9 @@ async fn tell(
             core.paces.failed(&receiver, trouble.rest, core.now());
         }
     }
-    Ok(told)
+    let due_at = core.now();
+    let next = |target| StoredNotice { id, access_request: about, target, due_at, attempts: 0 };
+    Ok(told.map(|()| follows.map(next)))
 }
 
 /// Passes an event on, as it was to be sent.

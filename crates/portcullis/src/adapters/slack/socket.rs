@@ -121,8 +121,11 @@ impl Listener {
         let answer = match opened {
             Ok(answer) => answer,
             Err(portcullis_control::connector::slack::NotTaken::Limited(wait)) => {
+                let why = "Slack takes no more connections now";
+                // It may be long: whoever looks is told meanwhile.
+                self.say(Some(why));
                 sleep(wait).await;
-                bail!("Slack takes no more connections now");
+                bail!(why);
             }
             Err(error) => return Err(error.into()),
         };

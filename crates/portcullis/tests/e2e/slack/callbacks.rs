@@ -65,6 +65,27 @@ fn e06_an_envelope_that_comes_twice_does_something_once() {
 }
 
 #[test]
+fn e06_an_envelope_whose_press_counted_counts_once() {
+    let mut office = Office::open(Mode::Socket);
+    office.token(&lea());
+    let ben = office.token(&ben());
+    let body = json!({"queries": [{"operation": "payments.createPayout"}], "reason": "two look"});
+    let asked = office.payments.house.api("POST", "/v1/access-requests", Some(&ben), Some(body));
+    assert_eq!(asked.status, 201, "{}", asked.text());
+    let asked = asked.json();
+    let message = office.in_channel(&asked);
+    for _ in 0..2 {
+        let done = office.press("lea", &message, "approve", json!({"envelope": "it-counted"}));
+        assert_eq!(done["acknowledged"], true);
+    }
+    office.is_refused("it came before");
+    office.payments.event("reviewed", |event| event["access_request"] == asked["id"]);
+    let now = office.get(&ben, &asked);
+    assert_eq!(now["state"], "pending", "it takes two: {now:#}");
+    assert_eq!(now["reviews"].as_array().unwrap().len(), 1, "{now:#}");
+}
+
+#[test]
 fn e07_the_same_in_other_bytes_is_forged() {
     let (mut office, asked, message, ben) = waiting(Mode::Http);
     let done = office.press("lea", &message, "approve", json!({"rewritten": true}));
