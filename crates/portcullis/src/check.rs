@@ -18,11 +18,11 @@ use crate::{
 pub(crate) fn run(path: &Path) -> ExitCode {
     said(path, certified(path), |tested| {
         format!(
-            "{}: in order; {} services, {} policies, {} policy tests, {}",
+            "{}: in order; {}, {}, {}, {}",
             path.display(),
-            tested.loaded.bundle.services.len(),
-            tested.bundle.policy_ids().count(),
-            tested.cases,
+            counted(tested.loaded.bundle.services.len(), "service", "services"),
+            counted(tested.bundle.policy_ids().count(), "policy", "policies"),
+            counted(tested.cases, "policy test", "policy tests"),
             tested.bundle.digest()
         )
     })
@@ -31,9 +31,14 @@ pub(crate) fn run(path: &Path) -> ExitCode {
 /// Does the same where no certificate is, as in a pipeline, and says how many cases passed.
 pub(crate) fn test(path: &Path) -> ExitCode {
     said(path, tested(path), |tested| {
-        let s = if tested.cases == 1 { "" } else { "s" };
-        format!("{}: {} policy test{s} passed", path.display(), tested.cases)
+        let tests = counted(tested.cases, "policy test", "policy tests");
+        format!("{}: {tests} passed", path.display())
     })
+}
+
+/// `1 service`, `2 services`.
+fn counted(count: usize, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
 }
 
 fn said(

@@ -54,6 +54,9 @@ impl Client {
     pub(crate) fn new(url: Url) -> Result<Self, Failure> {
         let http = reqwest::Client::builder()
             .user_agent(concat!("portcullis/", env!("CARGO_PKG_VERSION")))
+            // A connection of HTTP/2 that has died in silence stays, and what is sent again goes the same way into
+            // nothing. In HTTP/1.1 a call that is given up takes its connection with it.
+            .http1_only()
             // The token must not follow a redirect to somewhere else.
             .redirect(redirect::Policy::none())
             .connect_timeout(Duration::from_secs(10))
@@ -208,5 +211,33 @@ impl From<CallError> for Failure {
             CallError::Problem(problem) => Self::of_problem(&problem),
             CallError::Failure(failure) => failure,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Read, net::TcpListener};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn http1_is_all_that_is_offered_so_that_what_is_sent_again_goes_another_way() {
+        let _installed_before = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        let greeted = std::thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            let mut record = [0; 5];
+            stream.read_exact(&mut record).unwrap();
+            let mut hello = vec![0; usize::from(u16::from_be_bytes([record[3], record[4]]))];
+            stream.read_exact(&mut hello).unwrap();
+            hello
+        });
+        let client = Client::new(Url::parse(&url).unwrap()).unwrap();
+        assert!(client.call(None, Method::GET, "/v1/whoami", None).await.is_err());
+        let hello = greeted.join().unwrap();
+        // The extension, its length, and a list with this alone (RFC 7301).
+        let offer = b"\x00\x10\x00\x0b\x00\x09\x08http/1.1";
+        assert!(hello.windows(offer.len()).any(|part| part == offer), "{hello:x?}");
     }
 }

@@ -12,6 +12,7 @@ mod gate;
 mod grants;
 mod head;
 mod refusal;
+mod said;
 mod web;
 
 use std::{
@@ -55,8 +56,8 @@ pub(super) struct Wanted {
 enum Event {
     /// It is open, by this grant if by one.
     Opened(Option<String>),
-    /// The gate said no.
-    Refused(Box<Refused>),
+    /// The gate said no to whoever came with this token.
+    Refused { refused: Box<Refused>, token: Secret },
     /// There was no answer, or none of a gate.
     Unreachable(String),
     /// It was cut, and why.
@@ -281,7 +282,7 @@ impl<'a> Endpoints<'a> {
         match event {
             Event::Opened(None) => {}
             Event::Opened(Some(grant)) => self.grants.used(&mut self.session, grant).await,
-            Event::Refused(refused) => self.refused(number, &refused).await,
+            Event::Refused { refused, token } => self.refused(number, &refused, &token).await,
             Event::Unreachable(why) => screen.note(&why),
             Event::Cut(why) => screen.note(&format!("connection closed: {why}")),
             Event::Waits => screen.note(&format!(
@@ -295,16 +296,18 @@ impl<'a> Endpoints<'a> {
         }
     }
 
-    async fn refused(&mut self, number: usize, refused: &Refused) {
+    async fn refused(&mut self, number: usize, refused: &Refused, token: &Secret) {
         let Some(endpoint) = self.all.get_mut(&number) else { return };
+        let service = endpoint.service.clone();
         if refused.mark.wants_credentials() {
-            // The next one is made with another.
-            let over = endpoint.sign_in.take();
+            // The next one is made with another, unless this was late and another has been made since.
+            let over = endpoint.sign_in.take_if(|made| made.token == *token);
             if let Some(over) = over {
                 self.sign_out(&over).await;
             }
         }
-        if self.asking.refused(&mut self.session, &mut self.grants, refused).await {
+        let (session, grants) = (&mut self.session, &mut self.grants);
+        if self.asking.refused(session, grants, &service, refused).await {
             return;
         }
         let Some(endpoint) = self.all.get_mut(&number) else { return };

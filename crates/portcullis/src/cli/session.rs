@@ -1,11 +1,14 @@
 //! A command's conversation with the server, under one profile. An expired sign-in on a terminal
 //! starts the sign-in and goes on.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use portcullis_model::{Clock, Secret};
 use reqwest::Method;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::time::timeout;
 use url::Url;
 
 use super::{
@@ -79,6 +82,18 @@ impl<'a> Session<'a> {
 
     pub(crate) async fn get(&mut self, path: &str) -> Result<Fetched, Failure> {
         self.call(Method::GET, path, None).await
+    }
+
+    /// The same where others wait meanwhile: for so long at most, and nobody signs in again for it.
+    pub(crate) async fn glance(&self, path: &str, most: Duration) -> Result<Fetched, Failure> {
+        let call = self.client.call(self.token(), Method::GET, path, None);
+        match timeout(most, call).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => {
+                let (url, seconds) = (&self.profile.url, most.as_secs());
+                Err(Failure::Unreachable(format!("{url} does not answer within {seconds} s")))
+            }
+        }
     }
 
     pub(crate) async fn post(

@@ -194,6 +194,6 @@ fn a_permit_that_lets_people_review_by_chat_without_saying_so_is_told_of() {
     assert!(said.contains("warning: this permit names no action"), "{said}");
     assert!(said.contains("reviews.cedar:2:1"), "where: {said}");
     assert!(said.contains("help: ") && said.contains("Action::\"reviewByChat\""), "{said}");
-    assert!(said.contains("in order; 1 services"), "it loads: {said}");
+    assert!(said.contains("in order; 1 service, "), "it loads: {said}");
     assert!(!check("").contains("warning"), "without a chat it opens nothing");
 }

@@ -3,10 +3,12 @@
 //! What was answered may be from anywhere, and alike to what the gate says. So it is taken for nothing but a code,
 //! and what is said is what control knows of it: a code that it does not know as ours is none.
 
+use std::time::Duration;
+
 use portcullis_api::{refusals::RefusalBody, way::WayBody};
 use portcullis_model::{Problem, RefusalId};
 
-use crate::cli::{failure::Failure, session::Session, way_table};
+use crate::cli::{client::Fetched, failure::Failure, screen::Screen, session::Session, way_table};
 
 /// Says what would open the gate, if `answer` is a refusal that can be asked about, and returns its
 /// code.
@@ -19,16 +21,31 @@ pub(super) async fn show(session: &mut Session<'_>, answer: &[u8]) -> Option<Ref
 }
 
 /// What control knows of a refusal of ours, with what would open it now.
-pub(in crate::cli) async fn known(
-    session: &mut Session<'_>,
+async fn known(session: &mut Session<'_>, code: &RefusalId) -> Option<RefusalBody> {
+    let fetched = session.get(&path(code)).await;
+    understood(session.screen, fetched)
+}
+
+/// The same, if it takes no longer than `most`, and without signing in again.
+pub(in crate::cli) async fn known_within(
+    session: &Session<'_>,
     code: &RefusalId,
+    most: Duration,
 ) -> Option<RefusalBody> {
-    let fetched = session.get(&format!("/v1/refusals/{code}")).await;
+    let fetched = session.glance(&path(code), most).await;
+    understood(session.screen, fetched)
+}
+
+fn path(code: &RefusalId) -> String {
+    format!("/v1/refusals/{code}")
+}
+
+fn understood(screen: &Screen, fetched: Result<Fetched, Failure>) -> Option<RefusalBody> {
     match fetched.and_then(|fetched| fetched.read()) {
         Ok(known) => Some(known),
         Err(Failure::NotFound(_)) => None,
         Err(failure) => {
-            session.screen.note(&format!("what would open it is unknown: {failure}"));
+            screen.note(&format!("what would open it is unknown: {failure}"));
             None
         }
     }

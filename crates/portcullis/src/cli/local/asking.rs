@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use portcullis_api::{
     access_requests::{AccessRequestBody, AskBody},
+    refusals::RefusalBody,
     way::WayBody,
 };
-use portcullis_model::RefusalId;
+use portcullis_model::{RefusalId, ServiceName};
 use tokio::{sync::mpsc, time::Instant};
 
-use super::{grants::Grants, refusal::Refused};
+use super::{grants::Grants, refusal::Refused, said::Said};
 use crate::cli::{
     ask, curl::refusal, failure::Failure, requests, screen::Screen, session::Session, short_id,
     way_table,
@@ -19,6 +20,10 @@ use crate::cli::{
 
 /// How often it is looked whether it was answered.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Control says so soon what would open the gate, or it is not waited for: tokens are.
+const SOON: Duration = Duration::from_secs(3);
+/// So long it is left alone where it did not.
+const SILENT: Duration = Duration::from_secs(10);
 /// Nothing is asked for.
 const NOTHING: Duration = Duration::from_hours(1);
 
@@ -39,6 +44,9 @@ pub(in crate::cli) struct Asking {
     pending: Vec<Pending>,
     /// When it was last looked whether they were answered.
     looked: Instant,
+    said: Said,
+    /// Until when control is not asked what would open the gate.
+    silent_until: Option<Instant>,
     /// A question that somebody is about to answer.
     question: Option<Question>,
     answers: (mpsc::Sender<String>, mpsc::Receiver<String>),
@@ -61,7 +69,8 @@ struct Question {
 impl Asking {
     pub(in crate::cli) fn new(manner: Manner, reason: Option<String>) -> Self {
         let (pending, answers, looked) = (Vec::new(), mpsc::channel(1), Instant::now());
-        Self { manner, reason, pending, looked, question: None, answers }
+        let (said, silent_until, question) = (Said::default(), None, None);
+        Self { manner, reason, pending, looked, said, silent_until, question, answers }
     }
 
     /// For whom.
@@ -83,19 +92,24 @@ impl Asking {
         }
     }
 
-    /// Whether it can be asked about; then it is, or it is said how.
+    /// Whether it can be asked about; then it is, or it is said how, unless it was just now.
     pub(super) async fn refused(
         &mut self,
         session: &mut Session<'_>,
         grants: &mut Grants,
+        service: &ServiceName,
         refused: &Refused,
     ) -> bool {
         let Some(code) = refused.mark.requestable() else { return false };
-        if refused.problem.operation.as_ref().is_some_and(|operation| self.knows(operation)) {
+        let named = refused.problem.operation.as_deref();
+        if named.is_some_and(|operation| self.knows(operation))
+            || !self.said.is_due(named.unwrap_or(service.as_str()), Instant::now())
+        {
             return true;
         }
-        let (operation, what, ways) = described(session, refused, code).await;
-        if self.knows(&operation) {
+        let (operation, what, ways) = self.described(session, refused, code).await;
+        let is_said = named.is_none() && !self.said.is_due(&operation, Instant::now());
+        if is_said || self.knows(&operation) {
             return true;
         }
         if self.manner == Manner::Job {
@@ -158,6 +172,7 @@ impl Asking {
         match request {
             Ok(request) => {
                 let pending = Pending { operation, id: request.id.clone(), given: usize::MAX };
+                self.forget(&pending, &request);
                 self.pending.extend(follow(session, grants, pending, &request).await);
             }
             Err(failure) => {
@@ -174,9 +189,12 @@ impl Asking {
         self.looked = Instant::now();
         for pending in std::mem::take(&mut self.pending) {
             let path = format!("/v1/access-requests/{}", pending.id);
-            let fetched = session.get(&path).await.and_then(|fetched| fetched.read());
-            match fetched {
+            let fetched = session.get(&path).await;
+            let request: Result<AccessRequestBody, Failure> =
+                fetched.and_then(|fetched| fetched.read());
+            match request {
                 Ok(request) => {
+                    self.forget(&pending, &request);
                     self.pending.extend(follow(session, grants, pending, &request).await);
                 }
                 Err(failure) => {
@@ -188,6 +206,43 @@ impl Asking {
                 }
             }
         }
+    }
+
+    /// What was granted may be refused anew, which is then said.
+    fn forget(&mut self, pending: &Pending, request: &AccessRequestBody) {
+        if request.state == "approved" {
+            self.said.forget(&pending.operation);
+        }
+    }
+
+    /// What is refused, by name and in words, and what would open it. Calls of gRPC and pages do not say all
+    /// of that.
+    async fn described(
+        &mut self,
+        session: &Session<'_>,
+        refused: &Refused,
+        code: &RefusalId,
+    ) -> (String, String, Vec<WayBody>) {
+        let problem = &refused.problem;
+        let ways: Vec<_> = problem.ways.iter().cloned().map(WayBody::from).collect();
+        let asks = ways.is_empty() || problem.operation.is_none();
+        if asks && let Some(known) = self.known(session, code).await {
+            return (known.operation.clone(), refusal::what(&known), known.ways);
+        }
+        let operation = problem.operation.clone().unwrap_or_else(|| code.to_string());
+        (operation, refused.words().to_owned(), ways)
+    }
+
+    /// What control knows of it, if it says so soon: whoever wants a token waits behind this.
+    async fn known(&mut self, session: &Session<'_>, code: &RefusalId) -> Option<RefusalBody> {
+        let asked = Instant::now();
+        if self.silent_until.is_some_and(|until| asked < until) {
+            return None;
+        }
+        let known = refusal::known_within(session, code, SOON).await;
+        let is_silent = asked.elapsed() >= SOON;
+        self.silent_until = is_silent.then(|| Instant::now() + SILENT);
+        known
     }
 }
 
@@ -232,22 +287,6 @@ fn listen(answers: mpsc::Sender<String>) {
         let _ = std::io::stdin().read_line(&mut answer);
         let _ = answers.blocking_send(answer.trim().to_owned());
     });
-}
-
-/// What is refused, by name and in words, and what would open it. Calls of gRPC and pages do not say all of that.
-async fn described(
-    session: &mut Session<'_>,
-    refused: &Refused,
-    code: &RefusalId,
-) -> (String, String, Vec<WayBody>) {
-    let problem = &refused.problem;
-    let ways: Vec<_> = problem.ways.iter().cloned().map(WayBody::from).collect();
-    let asks = ways.is_empty() || problem.operation.is_none();
-    if asks && let Some(known) = refusal::known(session, code).await {
-        return (known.operation.clone(), refusal::what(&known), known.ways);
-    }
-    let operation = problem.operation.clone().unwrap_or_else(|| code.to_string());
-    (operation, refused.words().to_owned(), ways)
 }
 
 fn say_to_job(screen: &Screen, what: &str, ways: &[WayBody], operation: &str) {

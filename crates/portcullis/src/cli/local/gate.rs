@@ -110,7 +110,8 @@ impl Gate {
             return Err(Event::Unreachable(what));
         };
         let body = answer.bytes().await.map_err(|error| unreachable(&cause(&error)))?;
-        Err(Event::Refused(Box::new(Refused::of_answer(mark, status, &body))))
+        let refused = Box::new(Refused::of_answer(mark, status, &body));
+        Err(Event::Refused { refused, token: token.clone() })
     }
 }
 

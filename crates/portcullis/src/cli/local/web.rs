@@ -174,7 +174,7 @@ impl Web {
         }
         let switched = is_switched.then(|| head::upgrade(answer.headers())).flatten();
         head::strip(answer.headers_mut(), switched.as_ref());
-        Ok(self.look(answer).await)
+        Ok(self.look(answer, &token).await)
     }
 
     /// The request as the gate gets it.
@@ -243,7 +243,7 @@ impl Web {
     }
 
     /// Looks at what the gate says beside the answer, or in its place.
-    async fn look(&self, answer: Response<Incoming>) -> Response<Answer> {
+    async fn look(&self, answer: Response<Incoming>, token: &Secret) -> Response<Answer> {
         let text = |name: HeaderName| {
             let value = answer.headers().get(name)?.to_str().ok();
             value.map(str::to_owned)
@@ -252,7 +252,10 @@ impl Web {
             self.teller.tell(Event::Opened(Some(grant)));
         }
         let Some(mark) = refusal::mark(answer.headers()) else { return answer.map(Either::Left) };
-        let refused = |refused| self.teller.tell(Event::Refused(Box::new(refused)));
+        let refused = |refused| {
+            let refused = Box::new(refused);
+            self.teller.tell(Event::Refused { refused, token: token.clone() });
+        };
         if is_call(&answer) {
             refused(Refused::of_call(mark, text(GRPC_MESSAGE).as_deref()));
             return answer.map(Either::Left);

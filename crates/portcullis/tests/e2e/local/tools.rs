@@ -1,11 +1,15 @@
 //! curl, grpcio and Python's websockets, each by the address alone.
 
-use std::process::Command;
+use std::{
+    process::Command,
+    sync::{Mutex, OnceLock, mpsc},
+    time::Duration,
+};
 
 use portcullis_testkit::net::free_port;
 
 use super::{Tools, curl};
-use crate::{connect::Connect, mesh::eventually, pki::Pki, streams::script};
+use crate::{connect::Connect, mesh::eventually, pki::Pki, streams::script, upstream::Upstream};
 
 #[test]
 fn curl_speaks_both_versions_at_one_port_and_the_service_sees_its_own_host() {
@@ -126,6 +130,56 @@ fn a_sign_in_that_has_ended_costs_one_call_of_grpc() {
         said.contains("echo:") && refused
     });
     assert_eq!(tools.sign_ins(), 1);
+}
+
+#[test]
+fn a_late_refusal_of_an_old_sign_in_leaves_the_new_one() {
+    const LATE: usize = 3;
+    let tools = Tools::open();
+    let (arrived, arrivals) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let (old, released) = (OnceLock::new(), Mutex::new(released));
+    // In the gate's place: the first token that comes is over, and some are told so late.
+    let gate = Upstream::replying(move |request| {
+        let token = request.headers("portcullis-authorization")[0].to_owned();
+        let is_old = *old.get_or_init(|| token.clone()) == token;
+        if request.target() == "GET /late" {
+            arrived.send(()).unwrap();
+            released.lock().unwrap().recv().unwrap();
+        }
+        let answer = if is_old {
+            "401 Unauthorized\r\nPortcullis-Refusal: bad-credentials"
+        } else {
+            "200 OK"
+        };
+        format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n")
+    });
+    let connect = Connect::start(&tools.house, "ana", &["shop", "--gate", &gate.url()], &[]);
+    let url = format!("http://{}/", connect.at("shop"));
+    let status = |url: &str| curl(&["-w", "%{http_code}", url]);
+    let late = format!("{url}late");
+    let late: Vec<_> = std::iter::repeat_n(late, LATE)
+        .map(|url| std::thread::spawn(move || status(&url)))
+        .collect();
+    for _ in 0..LATE {
+        arrivals.recv_timeout(Duration::from_mins(1)).unwrap();
+    }
+    assert_eq!(status(&url), "401");
+    assert_eq!(status(&url), "200", "with another");
+    for _ in 0..LATE {
+        release.send(()).unwrap();
+    }
+    for one in late {
+        assert_eq!(one.join().unwrap(), "401");
+    }
+    assert_eq!(status(&url), "200");
+    let received = gate.received();
+    let others = received.iter().filter(|request| request.target() == "GET /");
+    let tokens: Vec<_> =
+        others.map(|request| request.headers("portcullis-authorization")[0]).collect();
+    assert_eq!(tokens.len(), 3);
+    assert!(tokens[0] != tokens[1] && tokens[1] == tokens[2], "one is made anew");
+    assert_eq!(tools.sign_ins(), 1, "and the old one is ended");
 }
 
 #[test]
