@@ -8,6 +8,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
+    browser::Browser,
     desk::{CONTROL, Desk},
     payments::{Payments, Visitor, ana, ben, grant, id, lea},
     wire::Wire,
@@ -287,6 +288,7 @@ fn a_stream_tells_of_what_was_asked_for_and_of_nothing_that_one_may_not_see() {
 #[test]
 fn a_page_listens_from_what_it_shows() {
     let payments = Payments::open();
+    payments.house.people.browsers().seat(&lea());
     let (ben, lea) = (payments.enter(&ben()), payments.enter(&lea()));
     let now = Stream::open(&payments, &lea, None).block().id.unwrap();
     let request = ben.ask(&ben.refund(7), json!({})).json();
@@ -295,7 +297,6 @@ fn a_page_listens_from_what_it_shows() {
     assert_eq!(late.find(|told| told.kind == "access-request").json()["id"], request["id"]);
 
     // A page of lea's, and what ben does before the page listens.
-    payments.house.people.browsers().seat(&lea());
     let at = |path: &str| format!("http://{}{path}", payments.house.control);
     let mut browser = Browser::new(&payments.house);
     let signed_in = browser.open(&at("/sign-in?page=/review"));
@@ -307,7 +308,7 @@ fn a_page_listens_from_what_it_shows() {
     let withdraw = format!("/v1/access-requests/{}/withdraw", id(&request));
     assert_eq!(ben.call("POST", &withdraw, None).status, 200);
     // It is on record before the page listens: nothing but `after` tells of it.
-    payments.event("access_request.ended", |event| event["access_request"] == request["id"]);
+    payments.event("access_request_ended", |event| event["access_request"] == request["id"]);
     let cookie = browser.cookie("127.0.0.1", CONTROL).unwrap().to_owned();
     let headers = format!("Cookie: {CONTROL}={cookie}\r\nSec-Fetch-Site: same-origin\r\n");
     let query = format!("?after={after}");
