@@ -31,7 +31,7 @@ pub struct ConnectorBody {
     /// Its name, as policies and the record have it: `teams:payments`.
     pub name: String,
     /// What kind of system: `slack`, `teams`, `email`, `webhook`, `decisions`, `pagerduty`, `incident_io`,
-    /// `jira_service_management`, `grafana_irm`.
+    /// `jira_service_management`, `grafana_irm`, `grafana_incidents`.
     pub kind: String,
     /// Where it leads, without anything secret.
     pub place: String,

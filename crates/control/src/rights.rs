@@ -201,6 +201,12 @@ fn reviewer(principal: &Arc<Principal>, how: How) -> Arc<Principal> {
     Arc::new(seen)
 }
 
+/// Whether there could be an access request that the caller may review; `false` is certain. Unlike
+/// [`may_review_anything`] it does not imagine one, which would be by nobody, and new.
+pub(crate) fn could_ever_review(snapshot: &Snapshot, op: &OpContext) -> bool {
+    op.caller().is_some_and(|caller| snapshot.may_admit_reviewer(caller.principal()))
+}
+
 /// Whether the caller could review an access request for any operation, whoever asked.
 pub(crate) fn may_review_anything(core: &Core, op: &OpContext) -> bool {
     let snapshot = core.snapshot();

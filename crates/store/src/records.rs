@@ -223,6 +223,8 @@ pub enum AccessRequests {
     ToReviewAfterwards(Option<AccessRequestId>),
     /// One principal's that wait.
     PendingOf(PrincipalId),
+    /// One principal's emergencies that nobody has reviewed since; only those before this one, if one is named.
+    ToReviewAfterwardsOf(PrincipalId, Option<AccessRequestId>),
     /// One principal's; only those before this one, if one is named.
     Of(PrincipalId, Option<AccessRequestId>),
     /// The newest of all; only those before this one, if one is named.

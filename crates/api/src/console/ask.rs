@@ -19,7 +19,10 @@ use super::{
     frame::{Frame, Section},
     visitor::{Visitor, done, framed, page},
 };
-use crate::{extract::named, parts::Shared};
+use crate::{
+    extract::named,
+    parts::{ApiParts, Shared},
+};
 
 pub(super) fn routes() -> Router<Shared> {
     Router::new()
@@ -83,8 +86,8 @@ impl Askable {
 async fn choose(State(api): State<Shared>, visitor: Visitor, RawQuery(query): RawQuery) -> Outcome {
     let fields = Fields::of_query(query.as_deref())?;
     if !fields.all("operation").is_empty() {
-        let subject = Subject::operations(&api.control, &visitor.op, &fields).await?;
         let frame = visitor.frame(&api, Section::Home, "ask-how-title").await?;
+        let subject = Subject::operations(&api.control, &visitor.op, &fields).await?;
         return page(&Asking::new(frame, subject, &fields, None));
     }
     let frame = visitor.frame(&api, Section::Home, "ask-title").await?;
@@ -98,8 +101,9 @@ async fn choose(State(api): State<Shared>, visitor: Visitor, RawQuery(query): Ra
 }
 
 async fn ask(State(api): State<Shared>, Filled(visitor, fields): Filled<Fields>) -> Outcome {
+    let frame = visitor.frame(&api, Section::Home, "ask-how-title").await?;
     let subject = Subject::operations(&api.control, &visitor.op, &fields).await?;
-    sent(api, visitor, subject, &fields).await
+    sent(&api, &visitor, frame, subject, &fields).await
 }
 
 /// A refusal of the visitor's own, by its code.
@@ -110,8 +114,8 @@ async fn refused(
     RawQuery(query): RawQuery,
 ) -> Outcome {
     let fields = Fields::of_query(query.as_deref())?;
-    let subject = of_refusal(&api, &visitor, &id, &fields).await?;
     let frame = visitor.frame(&api, Section::Home, "ask-refused-title").await?;
+    let subject = of_refusal(&api, &visitor, &id, &fields).await?;
     page(&Asking::new(frame, subject, &fields, None))
 }
 
@@ -120,8 +124,9 @@ async fn ask_refused(
     Path(id): Path<String>,
     Filled(visitor, fields): Filled<Fields>,
 ) -> Outcome {
+    let frame = visitor.frame(&api, Section::Home, "ask-how-title").await?;
     let subject = of_refusal(&api, &visitor, &id, &fields).await?;
-    sent(api, visitor, subject, &fields).await
+    sent(&api, &visitor, frame, subject, &fields).await
 }
 
 async fn of_refusal(
@@ -135,7 +140,13 @@ async fn of_refusal(
 }
 
 /// Asks; what was typed stays where it cannot be done.
-async fn sent(api: Shared, visitor: Visitor, subject: Subject, fields: &Fields) -> Outcome {
+async fn sent(
+    api: &ApiParts,
+    visitor: &Visitor,
+    frame: Frame,
+    subject: Subject,
+    fields: &Fields,
+) -> Outcome {
     let asked = match subject.ask(fields) {
         Ok(ask) => api.control.ask(&visitor.op, ask).await,
         Err(error) => Err(error),
@@ -148,7 +159,6 @@ async fn sent(api: Shared, visitor: Visitor, subject: Subject, fields: &Fields) 
         }
         Err(error) => {
             let (status, problem) = correctable(error)?;
-            let frame = visitor.frame(&api, Section::Home, "ask-how-title").await?;
             let page = Asking::new(frame, subject, fields, Some(problem)).render();
             Ok(framed(status, page.map_err(|_| Failure::Internal)?))
         }

@@ -51,8 +51,8 @@ impl GrantPage {
 
 async fn one(State(api): State<Shared>, visitor: Visitor, Path(id): Path<String>) -> Outcome {
     let id: GrantId = named(&id, "the grant")?;
-    let view = api.control.grant_closer(&visitor.op, id).await?;
     let frame = visitor.frame(&api, Section::Home, "grant-title").await?;
+    let view = api.control.grant_closer(&visitor.op, id).await?;
     let seq = api.control.place_of_grant(&visitor.op, id).await?;
     page(&GrantPage { frame, view, seq })
 }

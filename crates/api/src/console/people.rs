@@ -7,7 +7,10 @@ use axum::{
     routing::{get, post},
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use portcullis_control::views::PrincipalView;
+use portcullis_control::views::{
+    PrincipalView,
+    grant::{Closer, HeldGrant},
+};
 use portcullis_model::{Audience, GrantId, PrincipalKind};
 use serde::Deserialize;
 
@@ -49,6 +52,7 @@ struct PeoplePage {
 struct PersonPage {
     frame: Frame,
     seen: PrincipalView,
+    held: Vec<HeldGrant>,
     address: String,
     /// Grants and sign-ins that are not shown.
     left_out: usize,
@@ -86,6 +90,16 @@ impl PersonPage {
         }
     }
 
+    /// The page where more is said of a grant, if the viewer may open one.
+    #[expect(clippy::unused_self, reason = "templates reach functions through what they show")]
+    fn closer(&self, held: &HeldGrant) -> Option<String> {
+        match held.closer {
+            Closer::Grant => Some(format!("/grants/{}", held.grant.id)),
+            Closer::AccessRequest => Some(format!("/requests/{}", held.grant.access_request)),
+            Closer::Nowhere => None,
+        }
+    }
+
     fn is_workload(&self) -> bool {
         self.seen.principal.id.kind == PrincipalKind::Workload
     }
@@ -115,8 +129,9 @@ async fn one(visitor: Visitor, State(api): State<Shared>, Path(id): Path<String>
     seen.grants.sort_by_key(|grant| grant.expires_at);
     seen.grants.truncate(EACH);
     seen.sign_ins.truncate(EACH);
+    let held = api.control.held_grants(&visitor.op, std::mem::take(&mut seen.grants)).await?;
     let address = address(&id);
-    page(&PersonPage { frame, seen, address, left_out })
+    page(&PersonPage { frame, seen, held, address, left_out })
 }
 
 #[derive(Debug, Deserialize)]

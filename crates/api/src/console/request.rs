@@ -90,8 +90,8 @@ impl RequestPage {
         fields: &Fields,
     ) -> Result<Self, Failure> {
         let (control, op) = (&api.control, &visitor.op);
-        let view = control.access_request(op, id).await?;
         let mut frame = visitor.frame(api, Section::Review, "request-title").await?;
+        let view = control.access_request(op, id).await?;
         let is_mine = view.request.requester == frame.principal;
         if is_mine {
             frame.section = Some(Section::Requests);

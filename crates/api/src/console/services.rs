@@ -116,8 +116,8 @@ async fn list(visitor: Visitor, State(api): State<Shared>) -> Outcome {
 
 async fn one(visitor: Visitor, State(api): State<Shared>, Path(name): Path<String>) -> Outcome {
     let name = named(&name, "the service")?;
-    let service = api.control.service(&visitor.op, &name).await?;
     let mut frame = visitor.frame(&api, Section::Services, "services-title").await?;
+    let service = api.control.service(&visitor.op, &name).await?;
     frame.title = service.name.to_string();
     let health = uses(&service).then(|| (api.standing)(&service.name));
     page(&ServicePage { frame, service, health })

@@ -35,7 +35,8 @@ pub(crate) struct Visitor {
 }
 
 impl Visitor {
-    /// What stands around a page of `section`, called by the text `title`.
+    /// What stands around a page of `section`, called by the text `title`. It says from where on the page listens
+    /// for changes, so it is made before anything that the page shows is read.
     pub(crate) async fn frame(
         &self,
         api: &ApiParts,

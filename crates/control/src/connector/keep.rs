@@ -109,10 +109,14 @@ impl Turns {
             // What fails is found by the next look at all.
             if let Err(trouble) = single(core, connector, key).await {
                 tracing::warn!(system = connector.spec.door, %trouble, "an incident was not seen");
-                if let Trouble::Limited(rest) = trouble {
-                    self.free = Instant::now() + rest.min(LONGEST_REST);
+                let mut rest = None;
+                if let Trouble::Limited(wanted) = &trouble {
+                    let wanted = (*wanted).min(LONGEST_REST);
+                    self.free = Instant::now() + wanted;
                     self.next = self.next.max(self.free);
+                    rest = SignedDuration::try_from(wanted).ok();
                 }
+                core.contacts.failed(connector.spec.door, core.now(), &trouble.to_string(), rest);
                 return;
             }
         }

@@ -10,7 +10,7 @@ use portcullis_policy::ControlAction;
 use portcullis_store::{Change, Grants};
 
 use super::{
-    issue,
+    access_requests, issue,
     part::{self, Part},
     principals, sealed,
 };
@@ -21,7 +21,7 @@ use crate::{
     publisher::Effect,
     rights,
     settle::{Settlement, Unsettled},
-    views::grant::GrantView,
+    views::grant::{Closer, GrantView, HeldGrant},
 };
 
 /// Of those for one incident, so many are looked at.
@@ -106,7 +106,29 @@ impl Sight {
 
 pub(crate) async fn one(core: &Core, op: &OpContext, id: GrantId) -> Result<Grant> {
     let found = core.store.grant(id).await?.ok_or(NOT_FOUND)?;
-    if rights::holds(op, &found) || sees(core, op, &found) { Ok(found) } else { Err(NOT_FOUND) }
+    if opens(core, op, &found) { Ok(found) } else { Err(NOT_FOUND) }
+}
+
+/// Each of `grants`, with what the caller can do about it and where they can look closer.
+pub(crate) async fn held(
+    core: &Core,
+    op: &OpContext,
+    grants: Vec<Grant>,
+) -> Result<Vec<HeldGrant>> {
+    let mut held = Vec::with_capacity(grants.len());
+    for grant in grants {
+        let closer = if opens(core, op, &grant) {
+            Closer::Grant
+        } else {
+            match access_requests::visible(core, op, grant.access_request).await {
+                Ok(_) => Closer::AccessRequest,
+                Err(ControlError::NotFound(_)) => Closer::Nowhere,
+                Err(error) => return Err(error),
+            }
+        };
+        held.push(HeldGrant { closer, may_revoke: may_revoke(core, op, &grant), grant });
+    }
+    Ok(held)
 }
 
 /// One grant with what the caller can do about it.
@@ -119,6 +141,11 @@ pub(crate) async fn closer(core: &Core, op: &OpContext, id: GrantId) -> Result<G
         connections: core.connections.of_grant(id).len(),
         grant,
     })
+}
+
+/// Whether the caller may look at it by itself.
+fn opens(core: &Core, op: &OpContext, grant: &Grant) -> bool {
+    rights::holds(op, grant) || sees(core, op, grant)
 }
 
 fn sees(core: &Core, op: &OpContext, grant: &Grant) -> bool {

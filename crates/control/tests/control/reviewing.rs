@@ -272,4 +272,9 @@ when { resource.actions.contains("payments.deleteRefund") };
     assert_eq!((all.len(), all.last()), (count, Some(&oldest)));
     assert_eq!(world.control().count_to_review(&lea, 2_000).await.unwrap(), count);
     assert_eq!(world.control().count_to_review(&lea, 99).await.unwrap(), 99);
+    // And who may answer none, whoever asks.
+    let eve = world.sign_in("eve", &["engineering"]).await;
+    assert_eq!(world.control().count_to_review(&eve, 9).await.unwrap(), 0);
+    let part = world.control().access_requests_after(&eve, filter, None, 100).await.unwrap();
+    assert!(part.0.is_empty() && part.1.is_none());
 }

@@ -3,7 +3,7 @@
 //! For asking about many people: whoever no permit's head admits is not allowed, and nothing has to be built to
 //! know it. Whoever one admits still has to be asked about with [`Snapshot::allows`].
 
-use cedar_policy::{EntityUid, PrincipalConstraint};
+use cedar_policy::{EntityTypeName, EntityUid, PrincipalConstraint, ResourceConstraint};
 use portcullis_model::{Principal, PrincipalKind};
 
 use super::{ControlAction, ControlResource, control_uid};
@@ -29,6 +29,31 @@ impl Snapshot {
         let admit =
             |head: &&Head| head.admits_action(action.scoped()) && head.admits_resource(resource);
         Admitting(heads.filter(admit).collect())
+    }
+
+    /// Whether a permit's head admits `principal` to reviewing some access request; `false` is certain,
+    /// whatever is asked for, by whom and since when.
+    pub fn may_admit_reviewer(&self, principal: &Principal) -> bool {
+        let bundle = self.bundle();
+        let Some(action) = bundle.places().control(ControlAction::Review) else { return false };
+        let permits = bundle.policies().iter().filter(|(_, policy)| !policy.is_forbid());
+        let mut heads = permits.map(|(_, policy)| &policy.head);
+        heads.any(|head| {
+            head.admits_action(action.scoped())
+                && admits_access_requests(&head.resource)
+                && admits(head, principal)
+        })
+    }
+}
+
+/// Whether there could be an access request that is such a resource. None is within anything else.
+fn admits_access_requests(resource: &ResourceConstraint) -> bool {
+    let is_one = |ty: &EntityTypeName| *ty == TYPES.access_request;
+    match resource {
+        ResourceConstraint::Any => true,
+        ResourceConstraint::Is(ty) => is_one(ty),
+        ResourceConstraint::Eq(uid) | ResourceConstraint::In(uid) => is_one(uid.type_name()),
+        ResourceConstraint::IsIn(ty, uid) => is_one(ty) && is_one(uid.type_name()),
     }
 }
 

@@ -257,4 +257,8 @@ fn whom_no_head_admits_is_not_allowed() {
         ("viewAudit", "engineering"),
     ];
     assert_eq!(admitted, expected);
+    // Neither is what is asked for: managers may after a while.
+    let reviewers = ["leads", "managers", "auditors", "engineering"]
+        .map(|group| snapshot.may_admit_reviewer(&person("lea", &[group])));
+    assert_eq!(reviewers, [true, true, false, false]);
 }

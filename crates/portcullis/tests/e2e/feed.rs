@@ -8,6 +8,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
+    browser::Browser,
     desk::{CONTROL, Desk},
     payments::{Payments, Visitor, ana, ben, grant, id, lea},
     wire::Wire,
@@ -287,6 +288,7 @@ fn a_stream_tells_of_what_was_asked_for_and_of_nothing_that_one_may_not_see() {
 #[test]
 fn a_page_listens_from_what_it_shows() {
     let payments = Payments::open();
+    payments.house.people.browsers().seat(&lea());
     let (ben, lea) = (payments.enter(&ben()), payments.enter(&lea()));
     let now = Stream::open(&payments, &lea, None).block().id.unwrap();
     let request = ben.ask(&ben.refund(7), json!({})).json();
@@ -294,15 +296,23 @@ fn a_page_listens_from_what_it_shows() {
     let mut late = Stream::of(payments.house.control, &format!("?after={now}"), &head);
     assert_eq!(late.find(|told| told.kind == "access-request").json()["id"], request["id"]);
 
-    let desk = Desk::open();
-    let mut browser = desk.browser();
-    let page = browser.open(&format!("http://{}/requests", desk.house.control));
-    assert_eq!(page.status, 200, "{}", page.text());
-    let text = page.text();
-    let (_, after) = text.split_once("/v1/events?after=").unwrap();
+    // A page of lea's, and what ben does before the page listens.
+    let at = |path: &str| format!("http://{}{path}", payments.house.control);
+    let mut browser = Browser::new(&payments.house);
+    let signed_in = browser.open(&at("/sign-in?page=/review"));
+    assert_eq!(signed_in.status, 200, "{:#?} {}", browser.history, signed_in.text());
+    let path = format!("/requests/{}", id(&request));
+    let page = browser.open(&at(&path)).text();
+    let (_, after) = page.split_once("/v1/events?after=").unwrap_or_else(|| panic!("{page}"));
     let after: String = after.chars().take_while(char::is_ascii_digit).collect();
+    let withdraw = format!("/v1/access-requests/{}/withdraw", id(&request));
+    assert_eq!(ben.call("POST", &withdraw, None).status, 200);
+    // It is on record before the page listens: nothing but `after` tells of it.
+    payments.event("access_request_ended", |event| event["access_request"] == request["id"]);
     let cookie = browser.cookie("127.0.0.1", CONTROL).unwrap().to_owned();
     let headers = format!("Cookie: {CONTROL}={cookie}\r\nSec-Fetch-Site: same-origin\r\n");
-    let first = Stream::of(desk.house.control, &format!("?after={after}"), &headers).block();
-    assert!(first.id >= after.parse().ok(), "{first:?}");
+    let query = format!("?after={after}");
+    let mut stream = Stream::of(payments.house.control, &query, &headers);
+    let told = stream.find(|told| told.kind == "access-request").json();
+    assert_eq!((&told["id"], &told["state"]), (&request["id"], &json!("withdrawn")));
 }

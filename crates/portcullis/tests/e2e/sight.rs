@@ -27,6 +27,14 @@ when { resource.actions.contains("stock.DELETE") };
 permit (principal is User in Group::"admins", action == Action::"administer", resource);
 "#;
 
+/// The grants and access requests that `page` leads to.
+fn links(page: &str) -> Vec<String> {
+    let targets = page.split("href=\"").skip(1).filter_map(|rest| rest.split_once('"'));
+    let targets = targets.map(|(target, _)| target);
+    let closer = |to: &&str| to.starts_with("/grants/") || to.starts_with("/requests/");
+    targets.filter(closer).map(str::to_owned).collect()
+}
+
 /// Ben holds a grant for payments, and one for the stock.
 fn furnished() -> Payments {
     let payments = Payments::furnished(Upstream::start(), |plan| {
@@ -96,10 +104,16 @@ fn reviewers_see_grants_of_services_that_they_review_and_auditors_all() {
 fn the_page_of_somebody_shows_what_the_reader_may_see_of_them() {
     let payments = furnished();
     let control = format!("http://{}", payments.house.control);
-    for (person, shown, hidden) in [
-        (lea(), vec!["payments.events"], vec!["stock.GET"]),
-        (keeper(), vec!["stock.GET"], vec!["payments.events"]),
-        (sam(), vec!["stock.GET", "payments.events"], vec!["You see grants that"]),
+    // Who may revoke what is of one service and review what is of another, and who may do neither.
+    let rob = Person::new("rob", &["leads", "keepers"]);
+    let admin = Person::new("root", &["admins", "keepers"]);
+    let both = || vec!["stock.GET", "payments.events"];
+    for (person, shown, hidden, closer) in [
+        (lea(), vec!["payments.events"], vec!["stock.GET"], "g"),
+        (keeper(), vec!["stock.GET"], vec!["payments.events"], "r"),
+        (sam(), both(), vec!["You see grants that"], "gg"),
+        (rob, both(), vec![], "gr"),
+        (admin, both(), vec![], "r"),
     ] {
         payments.house.people.browsers().seat(&person);
         let mut browser = Browser::new(&payments.house);
@@ -115,6 +129,15 @@ fn the_page_of_somebody_shows_what_the_reader_may_see_of_them() {
         }
         for word in hidden {
             assert!(!page.contains(word), "{} {word}: {page}", person.subject);
+        }
+        // Each grant leads to what its reader may open, and nowhere else.
+        let found = links(&page);
+        let mut kinds: Vec<char> = found.iter().filter_map(|to| to.chars().nth(1)).collect();
+        kinds.sort_unstable();
+        assert_eq!(kinds.iter().collect::<String>(), closer, "{} {found:?}", person.subject);
+        for to in found {
+            let answer = browser.send("GET", &format!("{control}{to}"), TYPED, "");
+            assert_eq!(answer.status, 200, "{} {to}: {}", person.subject, answer.text());
         }
     }
 }

@@ -61,6 +61,7 @@ fn migrations() -> Migrator {
         (19, "chat", include_str!("../../migrations/0019_chat.sql")),
         (22, "long_lists", include_str!("../../migrations/0022_long_lists.sql")),
         (23, "undelivered", include_str!("../../migrations/0023_undelivered.sql")),
+        (24, "own_emergencies", include_str!("../../migrations/0024_own_emergencies.sql")),
     ];
     let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)

@@ -46,6 +46,12 @@ pub(super) async fn access_requests(
              ORDER BY id DESC LIMIT ?",
         )
         .bind(principal.to_string()),
+        AccessRequests::ToReviewAfterwardsOf(principal, before) => sqlx::query_scalar(
+            "SELECT body FROM access_requests WHERE principal = ? AND afterwards = 'open' AND id < ? \
+             ORDER BY id DESC LIMIT ?",
+        )
+        .bind(principal.to_string())
+        .bind(end(before.as_ref())),
         AccessRequests::Of(principal, before) => sqlx::query_scalar(
             "SELECT body FROM access_requests WHERE principal = ? AND id < ? \
              ORDER BY id DESC LIMIT ?",

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use jiff::SignedDuration;
-use portcullis_model::{AccessRequestId, Decision, Grant, GrantEnd, GrantId, GrantKind, NoticeId};
+use portcullis_model::{
+    AccessRequestId, Decision, Grant, GrantEnd, GrantId, GrantKind, NoticeId, PrincipalId,
+};
 use portcullis_store::{AccessRequests, Change, Grants, NoticeChange, StoredNotice};
 
 use super::{
@@ -107,6 +109,15 @@ pub(crate) async fn e34_an_emergency_is_open_until_one_has_reviewed_it(store: Sh
     let before = |id| AccessRequests::ToReviewAfterwards(Some(AccessRequestId::from_bits(id)));
     assert_eq!(store.access_requests(before(2), 10).await.unwrap().len(), 1);
     assert!(store.access_requests(before(1), 10).await.unwrap().is_empty());
+    let of = |who: &PrincipalId, id: Option<u128>| {
+        let before = id.map(AccessRequestId::from_bits);
+        store.access_requests(AccessRequests::ToReviewAfterwardsOf(who.clone(), before), 10)
+    };
+    let (ana, ben) = (&emergency.requester, made::request(3, "ben", "payments.*").requester);
+    assert_eq!(of(ana, None).await.unwrap(), std::slice::from_ref(&emergency));
+    assert_eq!(of(ana, Some(2)).await.unwrap().len(), 1);
+    assert!(of(ana, Some(1)).await.unwrap().is_empty());
+    assert!(of(&ben, None).await.unwrap().is_empty(), "another's");
     let by =
         |n| emergency.clone().review_afterwards(made::review(n, n, Decision::Decline)).unwrap();
     // Both saw it open.
@@ -114,6 +125,7 @@ pub(crate) async fn e34_an_emergency_is_open_until_one_has_reviewed_it(store: Sh
     store.commit(vec![first]).await.unwrap();
     assert!(is_conflict(&store.commit(vec![second]).await));
     assert!(open().await.unwrap().is_empty());
+    assert!(of(ana, None).await.unwrap().is_empty());
     let kept = store.access_request(AccessRequestId::from_bits(1)).await.unwrap().unwrap();
     assert_eq!(kept.reviews.len(), 1);
     let pending = made::request(2, "ana", "payments.createRefund");

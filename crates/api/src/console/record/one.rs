@@ -73,30 +73,35 @@ impl Kept {
 }
 
 async fn one(visitor: Visitor, State(api): State<Shared>, Path(seq): Path<String>) -> Outcome {
+    let frame = framing(&api, &visitor).await?;
     let line = line(&api, &visitor.op, &seq).await?;
-    shown(&api, &visitor, line, None, None).await
+    shown(frame, line, None, None)
 }
 
 async fn content(visitor: Visitor, State(api): State<Shared>, Path(seq): Path<String>) -> Outcome {
+    let frame = framing(&api, &visitor).await?;
     let line = line(&api, &visitor.op, &seq).await?;
     let kept = api.control.content(&visitor.op, line.seq).await?;
-    shown(&api, &visitor, line, None, Some(Kept::of(kept.state))).await
+    shown(frame, line, None, Some(Kept::of(kept.state)))
 }
 
 async fn proof(visitor: Visitor, State(api): State<Shared>, Path(seq): Path<String>) -> Outcome {
+    let frame = framing(&api, &visitor).await?;
     let line = line(&api, &visitor.op, &seq).await?;
     let proof = api.control.prove(&visitor.op, line.seq).await?;
-    shown(&api, &visitor, line, Some(proof), None).await
+    shown(frame, line, Some(proof), None)
 }
 
-async fn shown(
-    api: &ApiParts,
-    visitor: &Visitor,
+async fn framing(api: &ApiParts, visitor: &Visitor) -> Result<Frame, Failure> {
+    visitor.frame(api, Section::Record, "record-title").await
+}
+
+fn shown(
+    mut frame: Frame,
     line: EventLine,
     proof: Option<String>,
     content: Option<Kept>,
 ) -> Outcome {
-    let mut frame = visitor.frame(api, Section::Record, "record-title").await?;
     let entry = Entry::of(&line);
     frame.title = entry.title();
     page(&EntryPage { frame, entry, json: line.json, proof, content })

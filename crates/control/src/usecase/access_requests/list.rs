@@ -14,10 +14,12 @@ use crate::{
 
 /// In lists with more that wait, who could review is said by operation.
 const EXACTLY_NAMED: usize = 10;
-/// Of one principal's that wait, so many are taken together.
+/// Of one principal's that wait for an answer afterwards, so many are looked at.
 const TOGETHER: usize = 500;
 /// So often it is read on where a part has nothing for the caller.
 const READ_ON: usize = 16;
+/// So many parts are counted, at most: a count stands on a page that has to be there at once.
+const COUNTED: usize = 2;
 
 /// A part of the list, newest first, after `before`.
 pub(crate) async fn part(
@@ -30,9 +32,11 @@ pub(crate) async fn part(
     let (found, next) = match filter {
         AccessRequestFilter::Mine => mine(core, op, before, limit).await?,
         AccessRequestFilter::MineWaiting => (mine_waiting(core, op).await?, None),
-        AccessRequestFilter::ToReview => to_review(core, op, Waiting::All, before, limit).await?,
+        AccessRequestFilter::ToReview => {
+            to_review(core, op, Waiting::All, before, limit, READ_ON).await?
+        }
         AccessRequestFilter::ToReviewAfterwards => {
-            to_review(core, op, Waiting::Afterwards, before, limit).await?
+            to_review(core, op, Waiting::Afterwards, before, limit, READ_ON).await?
         }
         AccessRequestFilter::All => all(core, op, before, limit).await?,
     };
@@ -48,18 +52,20 @@ pub(crate) async fn part(
     Ok((views.collect(), next))
 }
 
-/// How many wait for the caller's answer; no more than `most` are counted.
+/// How many wait for the caller's answer; no more than `most` are counted, and none behind some thousand newer
+/// ones: those are in the list.
 pub(crate) async fn count_to_review(core: &Core, op: &OpContext, most: usize) -> Result<usize> {
     let (mut count, mut before) = (0, None);
-    loop {
+    for _ in 0..COUNTED {
         let left = most.saturating_sub(count);
-        let (found, next) = to_review(core, op, Waiting::All, before, left).await?;
+        let (found, next) = to_review(core, op, Waiting::All, before, left, 1).await?;
         count += found.len();
-        if next.is_none() || found.is_empty() || count >= most {
-            return Ok(count);
-        }
         before = next;
+        if before.is_none() || count >= most {
+            break;
+        }
     }
+    Ok(count)
 }
 
 fn id(request: &AccessRequest) -> AccessRequestId {
@@ -84,18 +90,11 @@ async fn mine_waiting(core: &Core, op: &OpContext) -> Result<Vec<AccessRequest>>
     let own = &rights::caller(op)?.id;
     let pending = AccessRequests::PendingOf(own.clone());
     let mut found = core.store.access_requests(pending, LISTED).await?;
-    let (is_own, mut before) = (|request: &AccessRequest| request.requester == *own, None);
-    loop {
-        let read = |before, at_most| {
-            core.store.access_requests(AccessRequests::ToReviewAfterwards(before), at_most)
-        };
-        let (afterwards, next) = part::walk(before, TOGETHER, id, is_own, read).await?;
-        found.extend(afterwards);
-        if next.is_none() {
-            break;
-        }
-        before = next;
-    }
+    let read = |before, at_most| {
+        core.store
+            .access_requests(AccessRequests::ToReviewAfterwardsOf(own.clone(), before), at_most)
+    };
+    found.extend(part::walk(None, TOGETHER, id, |_| true, read).await?.0);
     found.sort_by_key(|request| std::cmp::Reverse(request.id));
     Ok(found)
 }
@@ -117,11 +116,16 @@ async fn to_review(
     which: Waiting,
     mut before: Option<AccessRequestId>,
     limit: usize,
+    read_on: usize,
 ) -> Result<Part<AccessRequest, AccessRequestId>> {
     rights::caller(op)?;
     let snapshot = core.snapshot();
+    // Nobody else pays for what waits.
+    if !rights::could_ever_review(&snapshot, op) {
+        return Ok((Vec::new(), None));
+    }
     let wanted = |request: &AccessRequest| can_review(core, &snapshot, op, request);
-    for _ in 0..READ_ON {
+    for _ in 0..read_on {
         let read = |before, at_most| {
             core.store.access_requests(AccessRequests::ToReviewAfterwards(before), at_most)
         };

@@ -4,9 +4,12 @@ use serde_json::{Value, json};
 
 use super::{
     Told,
-    pagerduty::{on_call, told, trigger},
+    pagerduty::{asked_every, on_call, told, trigger},
 };
-use crate::payments::{Visitor, ana, grant};
+use crate::{
+    payments::{Visitor, ana, grant, sam},
+    wire::Response,
+};
 
 /// Gets access for an incident, and gives it back.
 fn given_and_ended(ana: &Visitor<'_>, incident: &str) {
@@ -183,4 +186,28 @@ fn what_is_answered_wrongly_of_one_incident_keeps_no_other_from_being_known() {
     told.order(&json!({"do": "break_user", "id": "PBAD", "broken": false}));
     told.incident(&ana, "PD-1", |it| it["responders"] == json!(["corp:ana"]));
     assert_eq!(told.vendor.faults(), json!([]));
+}
+
+/// Nothing is asked for all of it meanwhile: what shows is the look at the one that a message told of.
+#[test]
+fn a_look_at_one_incident_that_fails_shows_how_the_system_is() {
+    let told = asked_every("1h", "2h", |plan| plan);
+    let ana = told.payments.enter(&ana());
+    on_call(&told, &ana);
+    told.order(&trigger(1, "PPAY", json!({"users": ["PANA"]})));
+    told.incident(&ana, "PD-1", |it| it["responders"] == json!(["corp:ana"]));
+    let auditor = told.payments.auditor();
+    let state = |answer: &Response| {
+        let all = answer.json()["connectors"].clone();
+        let found = all.as_array().unwrap().iter().find(|one| one["name"] == "pagerduty").cloned();
+        found.unwrap_or_else(|| panic!("{all:#}"))
+    };
+    let asks = || told.payments.house.api("GET", "/v1/connectors", Some(&auditor), None);
+    assert_eq!(state(&asks())["state"], "working");
+    told.order(&json!({"do": "down"}));
+    told.order(&json!({"do": "join", "number": 1, "user": "PBEN"}));
+    let failing = told.until(asks, |answer| state(answer)["state"] == "failing");
+    let failing = state(&failing);
+    assert!(failing["trouble"].to_string().contains("503"), "{failing:#}");
+    assert!(failing["answered_at"].is_string(), "what it said before is known still: {failing:#}");
 }

@@ -16,6 +16,11 @@ const ROUTING: &str = "e93facc04764012d7bfb002500d5d1a6";
 
 /// Asked every second, and what it said is known for so long.
 pub(super) fn told(fresh_for: &str, furnish: impl FnOnce(Plan) -> Plan) -> Told {
+    asked_every("1s", fresh_for, furnish)
+}
+
+/// Asked so often.
+pub(super) fn asked_every(poll: &str, fresh_for: &str, furnish: impl FnOnce(Plan) -> Plan) -> Told {
     let vendor = Vendor::start("pagerduty_peer.py", &[TOKEN, SECRET, OLD, ROUTING]);
     vendor.order(&json!({"do": "user", "id": "PANA", "email": "Ana@example.com"}));
     vendor.order(&json!({"do": "user", "id": "PLEA", "email": "lea@example.com"}));
@@ -26,7 +31,7 @@ pub(super) fn told(fresh_for: &str, furnish: impl FnOnce(Plan) -> Plan) -> Told 
          services: {{payments: PPAY, sse: [PSSE]}}, severities: {{P1: sev1}}, \
          schedules: {{payments-primary: PSCHED1}}, \
          people: {{by_email: corp, named: {{PBEN: \"corp:ben\"}}}}, \
-         poll: 1s, fresh_for: {fresh_for}, notes_from: lea@example.com, \
+         poll: {poll}, fresh_for: {fresh_for}, notes_from: lea@example.com, \
          urgent: {{urgent: {{file: pd.routing}}}}, events_url: \"{url}/v2/enqueue\"}}}}"
     );
     let told = Told::by(vendor, &connectors, |plan| {
