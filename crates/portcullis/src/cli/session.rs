@@ -87,13 +87,11 @@ impl<'a> Session<'a> {
     /// The same where others wait meanwhile: for so long at most, and nobody signs in again for it.
     pub(crate) async fn glance(&self, path: &str, most: Duration) -> Result<Fetched, Failure> {
         let call = self.client.call(self.token(), Method::GET, path, None);
-        match timeout(most, call).await {
-            Ok(answer) => Ok(answer?),
-            Err(_) => {
-                let (url, seconds) = (&self.profile.url, most.as_secs());
-                Err(Failure::Unreachable(format!("{url} does not answer within {seconds} s")))
-            }
-        }
+        let Ok(answer) = timeout(most, call).await else {
+            let (url, seconds) = (&self.profile.url, most.as_secs());
+            return Err(Failure::Unreachable(format!("{url} does not answer within {seconds} s")));
+        };
+        Ok(answer?)
     }
 
     pub(crate) async fn post(

@@ -7,7 +7,7 @@ use super::{
     pagerduty::{asked_every, on_call, told, trigger},
 };
 use crate::{
-    payments::{Visitor, ana, grant, sam},
+    payments::{Visitor, ana, grant},
     wire::Response,
 };
 
