@@ -21,7 +21,7 @@ const browser = await chromium.launch({
 const report = { errors: [], origins: [], serious: [] };
 
 async function person(name, more) {
-  const context = await browser.newContext({ ignoreHTTPSErrors: true, ...more });
+  const context = await browser.newContext({ ignoreHTTPSErrors: true, reducedMotion: 'reduce', ...more });
   const page = await context.newPage();
   page.on('pageerror', (error) => report.errors.push(`${name}: ${error}`));
   page.on('console', (message) => {

@@ -232,3 +232,24 @@ fn what_stands_in_for_a_request_is_one_that_no_client_can_send() {
     pieces.extend(cut(b"GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n", &[usize::MAX]));
     assert_eq!(parsed(&pieces).len(), 1);
 }
+
+/// Found by fuzzing: this reading took a list for one word, and the parser went on behind it.
+#[test]
+fn a_connection_field_is_a_list() {
+    let next = "GET /b HTTP/1.1\r\nHost: shop.test\r\n\r\n";
+    for (version, connection) in [
+        ("1.0", ",keep-alive"),
+        ("1.0", "x, Keep-Alive"),
+        ("1.0", "x\r\nConnection: keep-alive"),
+        ("1.0", "keep-alive, close"),
+        ("1.0", "x"),
+        ("1.1", "x, close"),
+        ("1.1", "close\r\nConnection: keep-alive"),
+        ("1.1", "x"),
+    ] {
+        let first = format!(
+            "GET /a HTTP/{version}\r\nHost: shop.test\r\nConnection: {connection}\r\n\r\n"
+        );
+        check(&[format!("{first}{next}").into_bytes()]);
+    }
+}

@@ -56,10 +56,19 @@ impl Seen {
 
     /// Whether the parser reads nothing behind it.
     fn is_last(&self) -> bool {
-        !self.is_whole
-            || self.method == "CONNECT"
-            || self.has("connection", "close")
-            || (self.is_old && !self.has("connection", "keep-alive"))
+        !self.is_whole || self.method == "CONNECT" || !self.stays()
+    }
+
+    /// Whether the parser takes the connection for one that stays: each line is a list, and one `close` is enough.
+    fn stays(&self) -> bool {
+        let names = |word: &str| {
+            let lines = self.headers.iter().filter(|(name, _)| name == "connection");
+            let mut texts = lines.filter_map(|(_, value)| std::str::from_utf8(value).ok());
+            texts.any(|text| {
+                text.is_ascii() && text.split(',').any(|one| one.trim().eq_ignore_ascii_case(word))
+            })
+        };
+        !names("close") && (!self.is_old || names("keep-alive"))
     }
 }
 
