@@ -134,6 +134,8 @@ try {
   report.plain_went_through = await text(ben_plain);
 } catch (error) {
   report.error = `${error}\n${report.errors.join('\n')}`;
+  const pages = browser.contexts().flatMap((context) => context.pages());
+  report.at_the_end = await Promise.all(pages.map(async (page) => `${page.url()}\n${await text(page)}`));
 } finally {
   await browser.close();
 }

@@ -247,9 +247,8 @@ fn a_connection_field_is_a_list() {
         ("1.1", "close\r\nConnection: keep-alive"),
         ("1.1", "x"),
     ] {
-        let first = format!(
-            "GET /a HTTP/{version}\r\nHost: shop.test\r\nConnection: {connection}\r\n\r\n"
-        );
+        let first =
+            format!("GET /a HTTP/{version}\r\nHost: shop.test\r\nConnection: {connection}\r\n\r\n");
         check(&[format!("{first}{next}").into_bytes()]);
     }
 }
