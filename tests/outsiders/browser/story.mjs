@@ -68,6 +68,11 @@ const text = (page) => page.locator('body').innerText();
 try {
   await seat('lea');
   const lea = await person('lea', { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true });
+  // A part of the page that takes its time is waited for.
+  await lea.route(/hx-sse/, async (route) => {
+    await new Promise((later) => { setTimeout(later, 1000); });
+    await route.continue();
+  });
   await lea.goto(`${control}/sign-in?page=/review`);
   report.inbox_before = await text(lea);
   await seat('ben');
