@@ -1,5 +1,7 @@
 //! Why control did not do what it was asked.
 
+use std::time::Duration;
+
 use portcullis_model::Way;
 use portcullis_store::StoreError;
 
@@ -70,6 +72,15 @@ pub enum ControlError {
     /// Our fault: 500. The text goes to the log, not to the caller.
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl ControlError {
+    /// `who` wants to be left alone for so long.
+    pub(crate) fn resting(who: &str, rest: Duration) -> Self {
+        let message = format!("{who} wants to be left alone for {} s", rest.as_secs());
+        let retry_after = u32::try_from(rest.as_secs()).unwrap_or(u32::MAX).max(1);
+        Self::Limited { message, retry_after }
+    }
 }
 
 impl From<StoreError> for ControlError {

@@ -67,6 +67,12 @@ pub(crate) fn may_view_audit(snapshot: &Snapshot, op: &OpContext) -> bool {
     may(snapshot, op, ControlAction::ViewAudit, ControlResource::System)
 }
 
+/// Whether the caller sees what operators see: with `viewAudit` or `administer`.
+pub(crate) fn may_oversee(snapshot: &Snapshot, op: &OpContext) -> bool {
+    may_view_audit(snapshot, op)
+        || may(snapshot, op, ControlAction::Administer, ControlResource::System)
+}
+
 /// How a review is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum How {

@@ -51,8 +51,8 @@ fn said(
             for warning in warnings(&tested) {
                 eprintln!("{warning}");
             }
-            let of_policies = of_policies(&tested.loaded, tested.bundle.warnings().to_vec());
-            eprint!("{}", diagnostics::warnings(&of_policies, &config::base_of(path)));
+            let cautions = cautions(&tested.loaded, &tested.bundle);
+            eprint!("{}", diagnostics::warnings(&cautions, &config::base_of(path)));
             println!("{}", in_order(&tested));
             ExitCode::SUCCESS
         }
@@ -132,13 +132,18 @@ pub(crate) fn load_bundle(loaded: &Loaded) -> Result<Bundle, Vec<LoadError>> {
 
 /// What is said of `checked` in the log of the process that puts it in force.
 pub(crate) fn log_warnings(checked: &Checked) {
-    for warning in of_policies(&checked.loaded, checked.bundle.warnings().to_vec()) {
+    for warning in cautions(&checked.loaded, &checked.bundle) {
         let (file, line, help) = (&warning.file, warning.line, &warning.help);
         tracing::warn!(file, line, help, "{}", warning.message);
     }
 }
 
-/// The same, with policies below the policy folder.
+/// What is most likely not meant in the policies of `loaded`.
+fn cautions(loaded: &Loaded, bundle: &Bundle) -> Vec<LoadError> {
+    of_policies(loaded, bundle.warnings().to_vec())
+}
+
+/// What was said, with policies below the policy folder.
 fn of_policies(loaded: &Loaded, said: Vec<LoadError>) -> Vec<LoadError> {
     let policies = &loaded.bundle.policies;
     let placed = said.into_iter().map(|mut one| {

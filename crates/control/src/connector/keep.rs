@@ -16,7 +16,7 @@ use super::{
     Connector,
     apply::{self, Learned},
     people, shifts,
-    wire::{LONGEST_REST, Trouble},
+    wire::Trouble,
 };
 use crate::{OpContext, core::Core, usecase::record};
 
@@ -109,14 +109,12 @@ impl Turns {
             // What fails is found by the next look at all.
             if let Err(trouble) = single(core, connector, key).await {
                 tracing::warn!(system = connector.spec.door, %trouble, "an incident was not seen");
-                let mut rest = None;
-                if let Trouble::Limited(wanted) = &trouble {
-                    let wanted = (*wanted).min(LONGEST_REST);
-                    self.free = Instant::now() + wanted;
+                if let Trouble::Limited(rest) = &trouble {
+                    self.free = Instant::now() + *rest;
                     self.next = self.next.max(self.free);
-                    rest = SignedDuration::try_from(wanted).ok();
                 }
-                core.contacts.failed(connector.spec.door, core.now(), &trouble.to_string(), rest);
+                let (why, rest) = (trouble.to_string(), trouble.rest());
+                core.contacts.failed(connector.spec.door, core.now(), &why, rest);
                 return;
             }
         }
@@ -251,11 +249,7 @@ impl Standing {
     ) -> Duration {
         let spec = &connector.spec;
         tracing::warn!(system = spec.door, place = spec.line.place(), %trouble, "it is asked again");
-        let rest = match trouble {
-            Trouble::Limited(rest) => SignedDuration::try_from((*rest).min(LONGEST_REST)).ok(),
-            Trouble::Silent(_) | Trouble::Failed(_) | Trouble::Refused(_) | Trouble::Own(_) => None,
-        };
-        core.contacts.failed(spec.door, core.now(), &trouble.to_string(), rest);
+        core.contacts.failed(spec.door, core.now(), &trouble.to_string(), trouble.rest());
         let silent = core.now().duration_since(self.answered_at) >= spec.fresh_for.signed();
         if silent && !self.said {
             let why = format!("{trouble}; what it keeps is unknown");
@@ -267,7 +261,7 @@ impl Standing {
         core.entropy.fill(&mut byte);
         let jittered = pause / 2 + pause * u32::from(byte[0]) / 512;
         match trouble {
-            Trouble::Limited(rest) => (*rest).clamp(jittered, LONGEST_REST),
+            Trouble::Limited(rest) => (*rest).max(jittered),
             _ => jittered,
         }
     }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use portcullis_model::IncidentId;
 use portcullis_store::Store;
 use serde_json::Value;
@@ -168,15 +168,11 @@ impl Notes {
 
 /// It comes again, when whoever wants to be left alone was.
 fn not_yet(id: &str, trouble: &Trouble) -> NotDelivered {
-    let rest = match trouble {
-        Trouble::Limited(rest) => SignedDuration::try_from(*rest).ok(),
-        _ => None,
-    };
     let why = match trouble {
         Trouble::Failed(_) | Trouble::Refused(_) => format!("{trouble} to a note on `{id}`"),
         _ => trouble.to_string(),
     };
-    NotDelivered { rest, ..NotDelivered::yet(why) }
+    NotDelivered { rest: trouble.rest(), ..NotDelivered::yet(why) }
 }
 
 #[async_trait]

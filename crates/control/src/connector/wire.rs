@@ -7,6 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use jiff::SignedDuration;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -59,6 +60,16 @@ pub enum Trouble {
     Own(String),
 }
 
+impl Trouble {
+    /// How long it wants to be left alone, if it says so.
+    pub(super) fn rest(&self) -> Option<SignedDuration> {
+        match self {
+            Self::Limited(rest) => SignedDuration::try_from(*rest).ok(),
+            Self::Silent(_) | Self::Failed(_) | Self::Refused(_) | Self::Own(_) => None,
+        }
+    }
+}
+
 impl From<crate::ControlError> for Trouble {
     fn from(error: crate::ControlError) -> Self {
         Self::Own(error.to_string())
@@ -92,7 +103,7 @@ pub struct Line {
 /// Without better knowledge, who is asked too often rests for so long.
 const REST: Duration = Duration::from_secs(30);
 /// However a system wishes it, it is asked again after so long.
-pub(super) const LONGEST_REST: Duration = Duration::from_mins(15);
+const LONGEST_REST: Duration = Duration::from_mins(15);
 
 impl Call {
     /// Of this path.

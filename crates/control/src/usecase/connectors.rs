@@ -13,7 +13,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use portcullis_identity::Deciders;
 use portcullis_model::Clock;
-use portcullis_policy::{ControlAction, ControlResource, notice::NoticeTarget};
+use portcullis_policy::notice::NoticeTarget;
 use portcullis_store::{DueMessages, MessageCounts};
 
 use super::notices;
@@ -100,10 +100,7 @@ pub(crate) fn slack_listens(core: &Core, why_not: Option<&str>) {
 /// How all of them are doing; takes `viewAudit` or `administer`.
 pub(crate) async fn list(core: &Core, op: &OpContext) -> Result<Vec<ConnectorView>> {
     rights::caller(op)?;
-    let snapshot = core.snapshot();
-    let administers =
-        || rights::may(&snapshot, op, ControlAction::Administer, ControlResource::System);
-    if !rights::may_view_audit(&snapshot, op) && !administers() {
+    if !rights::may_oversee(&core.snapshot(), op) {
         let why = "looking at connected systems takes `viewAudit` or `administer`";
         return Err(ControlError::Denied(why.into()));
     }

@@ -57,9 +57,7 @@ pub(crate) async fn test(core: &Arc<Core>, op: &OpContext, form: Form, name: &st
     let found = core.exports.named(form, name);
     let export = found.ok_or(ControlError::NotFound("a sink of this name"))?;
     if let Some(rest) = export.standing.rest() {
-        let message = format!("`{name}` wants to be left alone for {} s", rest.as_secs());
-        let retry_after = u32::try_from(rest.as_secs()).unwrap_or(u32::MAX).max(1);
-        return Err(ControlError::Limited { message, retry_after });
+        return Err(ControlError::resting(&format!("`{name}`"), rest));
     }
     let spec = Arc::clone(&export.spec);
     let mut event = core.event(op, EventType::ExportTested);

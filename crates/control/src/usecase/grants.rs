@@ -106,7 +106,7 @@ impl Sight {
 
 pub(crate) async fn one(core: &Core, op: &OpContext, id: GrantId) -> Result<Grant> {
     let found = core.store.grant(id).await?.ok_or(NOT_FOUND)?;
-    if opens(core, op, &found) { Ok(found) } else { Err(NOT_FOUND) }
+    if rights::holds(op, &found) || sees(core, op, &found) { Ok(found) } else { Err(NOT_FOUND) }
 }
 
 /// Each of `grants`, with what the caller can do about it and where they can look closer.
@@ -116,8 +116,11 @@ pub(crate) async fn held(
     grants: Vec<Grant>,
 ) -> Result<Vec<HeldGrant>> {
     let mut held = Vec::with_capacity(grants.len());
+    let audits = rights::may_view_audit(&core.snapshot(), op);
     for grant in grants {
-        let closer = if opens(core, op, &grant) {
+        let may_revoke = may_revoke(core, op, &grant);
+        // As [`one`] has it.
+        let closer = if rights::holds(op, &grant) || may_revoke || audits {
             Closer::Grant
         } else {
             match access_requests::visible(core, op, grant.access_request).await {
@@ -126,7 +129,7 @@ pub(crate) async fn held(
                 Err(error) => return Err(error),
             }
         };
-        held.push(HeldGrant { closer, may_revoke: may_revoke(core, op, &grant), grant });
+        held.push(HeldGrant { grant, closer, may_revoke });
     }
     Ok(held)
 }
@@ -141,11 +144,6 @@ pub(crate) async fn closer(core: &Core, op: &OpContext, id: GrantId) -> Result<G
         connections: core.connections.of_grant(id).len(),
         grant,
     })
-}
-
-/// Whether the caller may look at it by itself.
-fn opens(core: &Core, op: &OpContext, grant: &Grant) -> bool {
-    rights::holds(op, grant) || sees(core, op, grant)
 }
 
 fn sees(core: &Core, op: &OpContext, grant: &Grant) -> bool {

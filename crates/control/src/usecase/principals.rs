@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use portcullis_model::{
     Grant, OperationName, Principal, PrincipalId, PrincipalKind, ServiceName, SignIn, SignInId,
 };
-use portcullis_policy::{ControlAction, ControlResource, Snapshot};
+use portcullis_policy::{ControlAction, Snapshot};
 use portcullis_store::{SeenPlace, SeenPrincipal};
 
 use crate::{
@@ -176,8 +176,7 @@ struct Sight<'a> {
 impl<'a> Sight<'a> {
     fn of(core: &'a Core, op: &'a OpContext) -> Self {
         let snapshot = core.snapshot();
-        let sees_all = rights::may_view_audit(&snapshot, op)
-            || rights::may(&snapshot, op, ControlAction::Administer, ControlResource::System);
+        let sees_all = rights::may_oversee(&snapshot, op);
         let (revokes, reviews) = (HashMap::new(), HashMap::new());
         Self { core, op, snapshot, sees_all, revokes, reviews }
     }

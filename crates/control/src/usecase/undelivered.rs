@@ -11,12 +11,13 @@ use jiff::Timestamp;
 use portcullis_model::{DeliveryId, Event, EventType};
 use portcullis_policy::{ControlAction, ControlResource};
 use portcullis_store::{
-    Change, StoredDelivery, StoredMessage, StoredNotice, UndeliveredChange, Unsent,
+    Change, NoticeChange, StoredDelivery, StoredMessage, StoredNotice, UndeliveredChange, Unsent,
 };
 
 use crate::{
     ControlError, OpContext,
     core::Core,
+    expiry::Ending,
     export::Outgoing,
     rights,
     settle::{Settlement, Unsettled},
@@ -169,20 +170,28 @@ pub(crate) async fn one(core: &Core, op: &OpContext, id: DeliveryId) -> Result<U
 pub(crate) async fn drop(core: &Arc<Core>, op: &OpContext, id: DeliveryId) -> Result<()> {
     may_change(core, op)?;
     let found = core.store.one_undelivered(id).await?.ok_or(NOT_FOUND)?;
-    ended(core, op, &found, EventType::DeliveryDropped).await
+    ended(core, op, &found, EventType::DeliveryDropped, None).await
 }
 
+/// It is gone from the list; `also` says where it, or what comes of it, is brought from now on.
 async fn ended(
     core: &Arc<Core>,
     op: &OpContext,
     delivery: &StoredDelivery,
     kind: EventType,
+    also: Option<Change>,
 ) -> Result<()> {
     let mut event = core.event(op, kind);
     describe(&mut event, delivery);
     let end = Change::Undelivered(Box::new(UndeliveredChange::End(delivery.id)));
-    let changes = vec![end, Change::Record(event)];
-    match core.settle(Settlement { changes, ..Settlement::default() }).await {
+    let deadlines = match &also {
+        Some(Change::Notice(NoticeChange::Add(notice))) => {
+            vec![(notice.due_at, Ending::Notice(notice.id))]
+        }
+        _ => Vec::new(),
+    };
+    let changes = [end].into_iter().chain(also).chain([Change::Record(event)]).collect();
+    match core.settle(Settlement { changes, deadlines, ..Settlement::default() }).await {
         Err(Unsettled::Conflict) => Err(NOT_FOUND),
         settled => Ok(settled?),
     }

@@ -2,7 +2,7 @@
 
 use cedar_policy::{ActionConstraint, EntityTypeName, PrincipalConstraint, ResourceConstraint};
 
-use crate::policy::Policy;
+use crate::{entities::TYPES, policy::Policy};
 
 /// Whether a permit lets people review by chat without naming an action anywhere.
 ///
@@ -10,7 +10,7 @@ use crate::policy::Policy;
 /// passkey. Who names actions, in the head or in a clause, has thought about which.
 pub(super) fn opens_chat(policy: &Policy) -> bool {
     let head = &policy.head;
-    let is_person = |ty: &EntityTypeName| ["User", "Group"].contains(&ty.basename());
+    let is_person = |ty: &EntityTypeName| [&TYPES.user, &TYPES.group].contains(&ty);
     let of_people = match &head.principal {
         PrincipalConstraint::Any => true,
         PrincipalConstraint::In(uid) | PrincipalConstraint::Eq(uid) => is_person(uid.type_name()),
@@ -18,12 +18,12 @@ pub(super) fn opens_chat(policy: &Policy) -> bool {
     };
     let of_access_requests = match &head.resource {
         ResourceConstraint::Any => true,
-        ResourceConstraint::Is(ty) => ty.basename() == "AccessRequest",
+        ResourceConstraint::Is(ty) => *ty == TYPES.access_request,
         ResourceConstraint::In(_) | ResourceConstraint::Eq(_) | ResourceConstraint::IsIn(..) => {
             false
         }
     };
-    let names_action = policy.literals.iter().any(|uid| uid.type_name().basename() == "Action");
+    let names_action = policy.literals.iter().any(|uid| *uid.type_name() == TYPES.action);
     !policy.is_forbid()
         // What needs a grant is about requests at the gate.
         && policy.terms.is_none()

@@ -19,7 +19,7 @@ use std::{
 
 use clap::Args;
 use portcullis_api::{runs::NewRunBody, services::ServiceBody, sign_ins::NewSignInBody};
-use portcullis_model::{Clock, InvalidName, OperationName, Secret, ServiceName, Window};
+use portcullis_model::{Clock, InvalidName, OperationName, ServiceName, Window};
 use reqwest::Method;
 use serde_json::json;
 use tokio::{
@@ -99,15 +99,8 @@ impl Run {
         let session = Session::of_run(url, run.token.clone(), screen, clock)?;
         let ran = self.within(session, &client, &run, &mut signals).await;
         let path = format!("/v1/runs/{}", run.id);
-        let ended = client.call(Some(&run.token), Method::DELETE, &path, None);
-        let why = match timeout(GIVE_BACK, ended).await {
-            Ok(Ok(_)) => None,
-            // It has ended by itself.
-            Ok(Err(CallError::Problem(problem))) if [401, 404].contains(&problem.status) => None,
-            Ok(Err(error)) => Some(Failure::from(error).to_string()),
-            Err(_) => Some("no answer in time".to_owned()),
-        };
-        if let Some(why) = why {
+        // It may have ended by itself.
+        if let Err(why) = tell(&client, &run, Method::DELETE, &path, GIVE_BACK).await {
             let most = run.heartbeat;
             screen.note(&format!(
                 "the run ends by itself, within {most} s, since the server was not told: {why}"
@@ -227,26 +220,40 @@ fn variable(service: &ServiceName) -> String {
     format!("PORTCULLIS_{}", service.as_str().replace('-', "_").to_ascii_uppercase())
 }
 
+/// Tells the server something of the run, for so long at most. `false` if the run has ended there; an error if the
+/// server was not told, and why.
+async fn tell(
+    client: &Client,
+    run: &NewRunBody,
+    method: Method,
+    path: &str,
+    most: Duration,
+) -> Result<bool, String> {
+    match timeout(most, client.call(Some(&run.token), method, path, None)).await {
+        Ok(Ok(_)) => Ok(true),
+        Ok(Err(CallError::Problem(problem))) if [401, 404].contains(&problem.status) => Ok(false),
+        Ok(Err(error)) => Err(Failure::from(error).to_string()),
+        Err(_) => Err("no answer in time".to_owned()),
+    }
+}
+
 /// Says that the run goes on, three times in each interval; returns when it does not. One that is not answered
 /// in time is sent again on another connection: what is lost on the way must not end the run.
 async fn heartbeats(client: &Client, run: &NewRunBody, screen: &Screen) {
     let every = Duration::from_millis(u64::from(run.heartbeat) * 1000 / 3);
     let path = format!("/v1/runs/{}/heartbeat", run.id);
-    let token: &Secret = &run.token;
     let mut is_lost = false;
     loop {
         sleep(if is_lost { every / 4 } else { every }).await;
-        let beat = client.call(Some(token), Method::POST, &path, None);
-        let why = match timeout(every / 2, beat).await {
-            Ok(Ok(_)) => {
+        let why = match tell(client, run, Method::POST, &path, every / 2).await {
+            Ok(true) => {
                 if std::mem::take(&mut is_lost) {
                     screen.note("the server is there again; the run goes on");
                 }
                 continue;
             }
-            Ok(Err(CallError::Problem(problem))) if [401, 404].contains(&problem.status) => return,
-            Ok(Err(error)) => Failure::from(error).to_string(),
-            Err(_) => "no answer in time".to_owned(),
+            Ok(false) => return,
+            Err(why) => why,
         };
         // Once is enough: it may take hours.
         if !std::mem::replace(&mut is_lost, true) {

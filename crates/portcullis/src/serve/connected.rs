@@ -4,11 +4,9 @@ use std::sync::{Arc, Weak};
 
 use jiff::Timestamp;
 use portcullis_control::{Control, views::ConnectorView};
-use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric},
-    metrics::{counter::ConstCounter, gauge::ConstGauge},
-};
+use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
+
+use super::passed_on::{Ended, Labels, counters, gauges};
 
 /// See the module. Control is not kept alive by it.
 #[derive(Debug)]
@@ -20,28 +18,33 @@ impl Connected {
     }
 }
 
-type Ended = Result<(), std::fmt::Error>;
-
 impl Collector for Connected {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Ended {
         let Some(control) = self.0.upgrade() else { return Ok(()) };
         let views = control.connectors_now();
         let encoder = &mut encoder;
+        let of = |value: fn(&ConnectorView) -> Option<u64>| {
+            views.iter().filter_map(move |view| Some((labels(view), value(view)?)))
+        };
         let help = "1 unless a connected system does not take what it is sent, or does not answer";
-        gauges(encoder, &views, "up", help, |view| Some(u64::from(view.state.is_up())))?;
+        let up = of(|view| Some(u64::from(view.state.is_up())));
+        gauges(encoder, "portcullis_connector_up", help, up)?;
         let help = "Messages that are due and that a connected system has not taken";
-        gauges(encoder, &views, "waiting", help, |view| Some(view.waiting))?;
+        gauges(encoder, "portcullis_connector_waiting", help, of(|view| Some(view.waiting)))?;
         let help = "Messages that were set aside and wait for somebody";
-        gauges(encoder, &views, "set_aside", help, |view| Some(view.set_aside))?;
+        gauges(encoder, "portcullis_connector_set_aside", help, of(|view| Some(view.set_aside)))?;
         let help = "When a connected system last took or answered something, in seconds since 1970";
-        let answered = |view: &ConnectorView| seconds(view.answered_at);
-        gauges(encoder, &views, "answered_timestamp_seconds", help, answered)?;
+        let answered = of(|view| seconds(view.answered_at));
+        gauges(encoder, "portcullis_connector_answered_timestamp_seconds", help, answered)?;
         let help = "When a message of a connected system last came in, in seconds since 1970";
-        gauges(encoder, &views, "heard_timestamp_seconds", help, |view| seconds(view.heard_at))?;
+        let heard = of(|view| seconds(view.heard_at));
+        gauges(encoder, "portcullis_connector_heard_timestamp_seconds", help, heard)?;
         let help = "Until when what a connected system keeps is known, in seconds since 1970";
-        let known = |view: &ConnectorView| seconds(view.known_until);
-        gauges(encoder, &views, "known_until_timestamp_seconds", help, known)?;
-        failures(encoder, &views)
+        let known = of(|view| seconds(view.known_until));
+        gauges(encoder, "portcullis_connector_known_until_timestamp_seconds", help, known)?;
+        let help = "Attempts to reach a connected system that failed";
+        let failures = of(|view| Some(view.failures));
+        counters(encoder, "portcullis_connector_failures", help, failures)
     }
 }
 
@@ -49,43 +52,6 @@ fn seconds(at: Option<Timestamp>) -> Option<u64> {
     at.and_then(|at| u64::try_from(at.as_second()).ok())
 }
 
-fn labels(view: &ConnectorView) -> [(&'static str, String); 2] {
+fn labels(view: &ConnectorView) -> Labels {
     [("kind", view.kind.to_owned()), ("connector", view.name.clone())]
-}
-
-/// Of those that have a value; where none has, there is no such metric.
-fn gauges(
-    encoder: &mut DescriptorEncoder<'_>,
-    views: &[ConnectorView],
-    name: &str,
-    help: &str,
-    of: impl Fn(&ConnectorView) -> Option<u64>,
-) -> Ended {
-    let values = views.iter().filter_map(|view| Some((view, of(view)?)));
-    let values: Vec<_> = values.collect();
-    if values.is_empty() {
-        return Ok(());
-    }
-    let kind = ConstGauge::new(0i64).metric_type();
-    let name = format!("portcullis_connector_{name}");
-    let mut metric = encoder.encode_descriptor(&name, help, None, kind)?;
-    for (view, value) in values {
-        let value = i64::try_from(value).unwrap_or(i64::MAX);
-        ConstGauge::new(value).encode(metric.encode_family(&labels(view))?)?;
-    }
-    Ok(())
-}
-
-fn failures(encoder: &mut DescriptorEncoder<'_>, views: &[ConnectorView]) -> Ended {
-    if views.is_empty() {
-        return Ok(());
-    }
-    let kind = ConstCounter::new(0u64).metric_type();
-    let help = "Attempts to reach a connected system that failed";
-    let name = "portcullis_connector_failures";
-    let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
-    for view in views {
-        ConstCounter::new(view.failures).encode(metric.encode_family(&labels(view))?)?;
-    }
-    Ok(())
 }

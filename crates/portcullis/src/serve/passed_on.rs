@@ -19,24 +19,26 @@ impl PassedOn {
     }
 }
 
-type Ended = Result<(), std::fmt::Error>;
+pub(super) type Ended = Result<(), std::fmt::Error>;
+/// Names from the configuration.
+pub(super) type Labels = [(&'static str, String); 2];
 
 impl Collector for PassedOn {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Ended {
         let Some(control) = self.0.upgrade() else { return Ok(()) };
         let views = control.sinks().views();
-        if !views.is_empty() {
-            let behind = "Entries of the record that a sink has not been told of";
-            gauges(&mut encoder, &views, "behind", behind, |view| view.behind)?;
-            let failing = "1 while nothing arrives at a sink";
-            gauges(&mut encoder, &views, "failing", failing, |view| {
-                u64::from(view.failing_since.is_some())
-            })?;
-            let delivered = "Events that arrived at a sink";
-            counters(&mut encoder, &views, "delivered", delivered, |view| view.delivered)?;
-            let failures = "Attempts to reach a sink that failed";
-            counters(&mut encoder, &views, "failures", failures, |view| view.failures)?;
-        }
+        let encoder = &mut encoder;
+        let of =
+            |value: fn(&SinkView) -> u64| views.iter().map(move |view| (labels(view), value(view)));
+        let help = "Entries of the record that a sink has not been told of";
+        gauges(encoder, "portcullis_export_behind", help, of(|view| view.behind))?;
+        let help = "1 while nothing arrives at a sink";
+        let failing = of(|view| u64::from(view.failing_since.is_some()));
+        gauges(encoder, "portcullis_export_failing", help, failing)?;
+        let help = "Events that arrived at a sink";
+        counters(encoder, "portcullis_export_delivered", help, of(|view| view.delivered))?;
+        let help = "Attempts to reach a sink that failed";
+        counters(encoder, "portcullis_export_failures", help, of(|view| view.failures))?;
         let fired = control.rules().counts();
         if !fired.is_empty() {
             let help = "Times that an alert rule fired";
@@ -52,39 +54,43 @@ impl Collector for PassedOn {
     }
 }
 
-fn labels(view: &SinkView) -> [(&'static str, String); 2] {
+fn labels(view: &SinkView) -> Labels {
     [("kind", view.form.word().to_owned()), ("sink", view.name.clone())]
 }
 
-fn gauges(
+/// Where there is no value, there is no such metric.
+pub(super) fn gauges(
     encoder: &mut DescriptorEncoder<'_>,
-    views: &[SinkView],
     name: &str,
     help: &str,
-    of: impl Fn(&SinkView) -> u64,
+    values: impl Iterator<Item = (Labels, u64)>,
 ) -> Ended {
-    let kind = ConstGauge::new(0i64).metric_type();
-    let name = format!("portcullis_export_{name}");
-    let mut metric = encoder.encode_descriptor(&name, help, None, kind)?;
-    for view in views {
-        let value = i64::try_from(of(view)).unwrap_or(i64::MAX);
-        ConstGauge::new(value).encode(metric.encode_family(&labels(view))?)?;
-    }
-    Ok(())
+    let values = values
+        .map(|(labels, value)| (labels, ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))));
+    each(encoder, name, help, values)
 }
 
-fn counters(
+/// The same.
+pub(super) fn counters(
     encoder: &mut DescriptorEncoder<'_>,
-    views: &[SinkView],
     name: &str,
     help: &str,
-    of: impl Fn(&SinkView) -> u64,
+    values: impl Iterator<Item = (Labels, u64)>,
 ) -> Ended {
-    let kind = ConstCounter::new(0u64).metric_type();
-    let name = format!("portcullis_export_{name}");
-    let mut metric = encoder.encode_descriptor(&name, help, None, kind)?;
-    for view in views {
-        ConstCounter::new(of(view)).encode(metric.encode_family(&labels(view))?)?;
+    each(encoder, name, help, values.map(|(labels, value)| (labels, ConstCounter::new(value))))
+}
+
+fn each(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: impl Iterator<Item = (Labels, impl EncodeMetric)>,
+) -> Ended {
+    let mut values = values.peekable();
+    let Some((_, first)) = values.peek() else { return Ok(()) };
+    let mut metric = encoder.encode_descriptor(name, help, None, first.metric_type())?;
+    for (labels, value) in values {
+        value.encode(metric.encode_family(&labels)?)?;
     }
     Ok(())
 }

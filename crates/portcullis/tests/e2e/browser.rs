@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use crate::{
+    desk::CONTROL,
     house::House,
+    people::Person,
     wire::{Response, exchange},
 };
 
@@ -33,6 +35,17 @@ pub(crate) fn form_token(page: &str) -> &str {
 impl Browser {
     pub(crate) fn new(house: &House) -> Self {
         Self { gate: house.gate, cookies: BTreeMap::new(), history: Vec::new() }
+    }
+
+    /// The browser of `person`, signed in at the console.
+    pub(crate) fn signed_in(house: &House, person: &Person) -> Self {
+        house.people.browsers().seat(person);
+        let mut browser = Self::new(house);
+        browser.open_until(&format!("http://{}/sign-in?page=%2F", house.control), |to| {
+            to.strip_prefix("http://").is_some_and(|to| to.ends_with('/')) || to.starts_with('/')
+        });
+        assert!(browser.cookie("127.0.0.1", CONTROL).is_some(), "{:#?}", browser.history);
+        browser
     }
 
     /// Opens an address and follows wherever that leads.

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use crate::{
     browser::{Browser, TYPED},
-    desk::CONTROL,
     mesh::eventually,
     metrics::{documented, families, fetch},
+    outgoing::ADMINS,
     payments::{POLICIES, Payments, Visitor, ben, id, lea},
     people::Person,
     sink_peer::{SECRET, SinkPeer},
@@ -14,10 +14,6 @@ use crate::{
     vendor::Vendor,
 };
 
-const ADMINS: &str = r#"
-@id("administrators")
-permit (principal is User in Group::"admins", action == Action::"administer", resource);
-"#;
 const TOKEN: &str = "y_NbAkKc66ryYTWUXYEu";
 const CANARY: &str = "url-canary";
 
@@ -161,12 +157,7 @@ fn what_a_webhook_refuses_is_failing_and_then_counted_as_set_aside() {
         assert!(said.contains(word), "{word}: {said}");
     }
     let control = format!("http://{}", office.payments.house.control);
-    office.payments.house.people.browsers().seat(&self::root());
-    let mut browser = Browser::new(&office.payments.house);
-    browser.open_until(&format!("{control}/sign-in?page=%2F"), |to| {
-        to.strip_prefix("http://").is_some_and(|to| to.ends_with('/')) || to.starts_with('/')
-    });
-    assert!(browser.cookie("127.0.0.1", CONTROL).is_some(), "{:#?}", browser.history);
+    let mut browser = Browser::signed_in(&office.payments.house, &self::root());
     let page = browser.send("GET", &format!("{control}/system"), TYPED, "").text();
     for word in [
         "Connected systems",

@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use crate::{
     browser::{Browser, TYPED, form_token},
     chromium,
-    desk::CONTROL,
     payments::{self, Payments, ana, ben, grant, id, lea, sam},
     people::Person,
     streams::ticking_upstream,
@@ -160,13 +159,7 @@ impl Busy {
 
     /// The browser of `person`, signed in at the console.
     fn browser(&self, person: &Person) -> Browser {
-        self.payments.house.people.browsers().seat(person);
-        let mut browser = Browser::new(&self.payments.house);
-        browser.open_until(&format!("{}/sign-in?page=%2F", self.control()), |to| {
-            to.strip_prefix("http://").is_some_and(|to| to.ends_with('/')) || to.starts_with('/')
-        });
-        assert!(browser.cookie("127.0.0.1", CONTROL).is_some(), "{:#?}", browser.history);
-        browser
+        Browser::signed_in(&self.payments.house, person)
     }
 }
 

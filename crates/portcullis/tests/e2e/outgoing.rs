@@ -14,7 +14,7 @@ use crate::{
     upstream::Upstream,
 };
 
-const ADMINS: &str = r#"
+pub(crate) const ADMINS: &str = r#"
 @id("administrators")
 permit (principal is User in Group::"admins", action == Action::"administer", resource);
 "#;

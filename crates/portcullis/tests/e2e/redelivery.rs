@@ -5,16 +5,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::{
+    outgoing::ADMINS,
     payments::{Payments, ben, id},
     people::Person,
     sink_peer::{SECRET, SinkPeer},
     upstream::Upstream,
 };
-
-const ADMINS: &str = r#"
-@id("administrators")
-permit (principal is User in Group::"admins", action == Action::"administer", resource);
-"#;
 
 /// A house with two webhooks that refuse what they are told, until each has this much set aside.
 fn refused(count: usize) -> (Payments, [SinkPeer; 2]) {
@@ -43,8 +39,7 @@ fn refused(count: usize) -> (Payments, [SinkPeer; 2]) {
     }
     let set_aside = |event: &&Value| event["type"] == "delivery_set_aside";
     payments.record(|events| events.iter().filter(set_aside).count() == 2 * count);
-    let root = payments.house.sign_in(&Person::new("root", &["admins", "auditors"]));
-    payments.house.profile("root", &root);
+    payments.house.profile("root", &root(&payments));
     (payments, peers)
 }
 

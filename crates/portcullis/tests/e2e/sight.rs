@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use crate::{
     browser::{Browser, TYPED},
-    desk::CONTROL,
     payments::{Payments, ben, grant, lea, sam},
     people::Person,
     upstream::Upstream,
@@ -115,12 +114,7 @@ fn the_page_of_somebody_shows_what_the_reader_may_see_of_them() {
         (rob, both(), vec![], "gr"),
         (admin, both(), vec![], "r"),
     ] {
-        payments.house.people.browsers().seat(&person);
-        let mut browser = Browser::new(&payments.house);
-        browser.open_until(&format!("{control}/sign-in?page=%2F"), |to| {
-            to.strip_prefix("http://").is_some_and(|to| to.ends_with('/')) || to.starts_with('/')
-        });
-        assert!(browser.cookie("127.0.0.1", CONTROL).is_some(), "{:#?}", browser.history);
+        let mut browser = Browser::signed_in(&payments.house, &person);
         let page = browser.send("GET", &format!("{control}/people/corp%3Aben"), TYPED, "");
         assert_eq!(page.status, 200, "{}", page.text());
         let page = page.text();

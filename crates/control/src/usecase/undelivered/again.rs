@@ -17,15 +17,13 @@ use portcullis_store::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::{NOT_FOUND, Result, describe, ended, may_change};
+use super::{NOT_FOUND, Result, ended, may_change};
 use crate::{
     ControlError, OpContext,
     connector::slack,
     core::Core,
-    expiry::Ending,
     export::{Export, Form, Outgoing},
     ports::NotDelivered,
-    settle::{Settlement, Unsettled},
     usecase::notices,
 };
 
@@ -120,11 +118,7 @@ pub(crate) async fn one(core: &Arc<Core>, op: &OpContext, id: DeliveryId) -> Res
         Err(Untaken::Receiver(NotDelivered { why, .. })) => {
             Err(ControlError::Unavailable(format!("{receiver} did not take it: {why}")))
         }
-        Err(Untaken::Rests(rest)) => {
-            let message = format!("{receiver} wants to be left alone for {} s", rest.as_secs());
-            let retry_after = u32::try_from(rest.as_secs()).unwrap_or(u32::MAX).max(1);
-            Err(ControlError::Limited { message, retry_after })
-        }
+        Err(Untaken::Rests(rest)) => Err(ControlError::resting(&receiver, rest)),
         Err(Untaken::Own(error)) => Err(error),
     }
 }
@@ -227,7 +221,8 @@ async fn again(
     };
     match sent {
         Ok(follows) => {
-            arrived(core, op, &found, follows).await?;
+            let also = follows.map(|notice| Change::Notice(NoticeChange::Add(notice)));
+            ended(core, op, &found, EventType::DeliveryRedelivered, also).await?;
             Ok(SentAgain::Arrived)
         }
         Err(trouble) => {
@@ -243,21 +238,6 @@ async fn again(
             Err(Untaken::Receiver(trouble))
         }
     }
-}
-
-/// It is gone from the list, and what comes of its access request is told there, too.
-async fn arrived(
-    core: &Arc<Core>,
-    op: &OpContext,
-    found: &StoredDelivery,
-    follows: Option<StoredNotice>,
-) -> Result<()> {
-    let Some(notice) = follows else {
-        return ended(core, op, found, EventType::DeliveryRedelivered).await;
-    };
-    let deadlines = vec![(notice.due_at, Ending::Notice(notice.id))];
-    put_back(core, op, found, Change::Notice(NoticeChange::Add(notice)), deadlines).await?;
-    Ok(())
 }
 
 /// Whether what is told there changes with the access request.
@@ -279,8 +259,9 @@ async fn tell_anew(
     }
     let (target, due_at) = (target.to_string(), op.now());
     let notice = StoredNotice { id, access_request: about, target, due_at, attempts: 0 };
-    let deadlines = vec![(due_at, Ending::Notice(id))];
-    put_back(core, op, found, Change::Notice(NoticeChange::Add(notice)), deadlines).await
+    let put_back = Change::Notice(NoticeChange::Add(notice));
+    ended(core, op, found, EventType::DeliveryRedelivered, Some(put_back)).await?;
+    Ok(SentAgain::Underway)
 }
 
 /// A message in a chat says how things are, whatever they are by now.
@@ -299,28 +280,9 @@ async fn follow(
         return Err(forgotten());
     }
     let anew = slack::followed_anew(message.clone());
-    let sent = put_back(core, op, found, anew, Vec::new()).await?;
+    ended(core, op, found, EventType::DeliveryRedelivered, Some(anew)).await?;
     slack::look_at(slack, about);
-    Ok(sent)
-}
-
-/// From the list to where it is brought from.
-async fn put_back(
-    core: &Arc<Core>,
-    op: &OpContext,
-    found: &StoredDelivery,
-    change: Change,
-    deadlines: Vec<(jiff::Timestamp, Ending)>,
-) -> Result<SentAgain> {
-    let mut event = core.event(op, EventType::DeliveryRedelivered);
-    describe(&mut event, found);
-    let end = Change::Undelivered(Box::new(UndeliveredChange::End(found.id)));
-    let changes = vec![end, change, Change::Record(event)];
-    match core.settle(Settlement { changes, deadlines, ..Settlement::default() }).await {
-        Err(Unsettled::Conflict) => Err(NOT_FOUND),
-        Err(error) => Err(error.into()),
-        Ok(()) => Ok(SentAgain::Underway),
-    }
+    Ok(SentAgain::Underway)
 }
 
 /// Tells somebody of an access request as it is now; with what is left to tell there once it arrived.
@@ -334,10 +296,7 @@ async fn tell(
     let receiver = target.in_short();
     while let Err(free) = core.paces.turn(&receiver, core.now()) {
         let rest = Duration::try_from(free.duration_since(core.now())).unwrap_or_default();
-        if Instant::now() + rest > until {
-            return Err(Untaken::Rests(rest));
-        }
-        sleep(rest).await;
+        wait(rest, until).await?;
     }
     let system = OpContext::system("notify", op.now());
     let (message, follows) = notices::message(core, &system, id, &request, target).await?;
@@ -368,10 +327,7 @@ async fn pass_on(
         ))
     })?;
     while let Some(rest) = standing.rest() {
-        if Instant::now() + rest > until {
-            return Err(Untaken::Rests(rest));
-        }
-        sleep(rest).await;
+        wait(rest, until).await?;
     }
     let sent = spec.sink.deliver(&[message]).await;
     if let Err(NotDelivered { rest: Some(rest), .. }) = &sent {
@@ -380,6 +336,15 @@ async fn pass_on(
     // No faster than what comes by itself.
     sleep(spec.time_of(1)).await;
     Ok(sent)
+}
+
+/// Sleeps for `rest`, unless it is over after `until` only.
+async fn wait(rest: Duration, until: Instant) -> std::result::Result<(), Untaken> {
+    if Instant::now() + rest > until {
+        return Err(Untaken::Rests(rest));
+    }
+    sleep(rest).await;
+    Ok(())
 }
 
 fn forgotten() -> ControlError {

@@ -15,7 +15,6 @@ use crate::cli::{client::Fetched, failure::Failure, screen::Screen, session::Ses
 pub(super) async fn show(session: &mut Session<'_>, answer: &[u8]) -> Option<RefusalId> {
     let code = find(answer)?;
     let known = known(session, &code).await?;
-    session.screen.note("");
     say(session, &what(&known), &known.ways, &code);
     Some(code)
 }
@@ -59,6 +58,7 @@ pub(in crate::cli) fn what(known: &RefusalBody) -> String {
 /// Says that it can be asked for, and how.
 pub(in crate::cli) fn say(session: &Session<'_>, what: &str, ways: &[WayBody], code: &RefusalId) {
     let screen = session.screen;
+    screen.note("");
     screen.note(&format!("403 {what}: you can get this"));
     for line in way_table::lines(ways) {
         screen.note(&line);

@@ -116,7 +116,6 @@ impl Asking {
             say_to_job(session.screen, &what, &ways, &operation);
             return true;
         }
-        session.screen.note("");
         refusal::say(session, &what, &ways, code);
         // A connection asked for what it needs when it was opened.
         if operation.ends_with(".connect") {

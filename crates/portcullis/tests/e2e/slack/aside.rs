@@ -6,17 +6,13 @@ use super::{BY_CHAT, Mode, Office, text};
 use crate::{
     house::Plan,
     mesh::eventually,
+    outgoing::ADMINS,
     payments::{ben, lea},
     people::Person,
 };
 
-const ADMINS: &str = r#"
-@id("administrators")
-permit (principal is User in Group::"admins", action == Action::"administer", resource);
-"#;
-
-fn furnished(mode: Mode, furnish: impl FnOnce(Plan) -> Plan) -> Office {
-    Office::furnished(mode, BY_CHAT, "email: verified", |plan| {
+fn furnished(furnish: impl FnOnce(Plan) -> Plan) -> Office {
+    Office::furnished(Mode::Http, BY_CHAT, "email: verified", |plan| {
         furnish(plan.policy("admins.cedar", ADMINS))
     })
 }
@@ -60,7 +56,7 @@ fn failures(office: &Office) -> usize {
 
 #[test]
 fn what_slack_refuses_for_good_is_set_aside_and_posted_when_it_is_sent_again() {
-    let mut office = furnished(Mode::Http, |plan| plan);
+    let mut office = furnished(|plan| plan);
     let archive =
         |archived: bool| json!({"do": "archive", "channel": "#payments", "archived": archived});
     office.slack.order(archive(true));
@@ -103,7 +99,7 @@ fn what_slack_refuses_for_good_is_set_aside_and_posted_when_it_is_sent_again() {
 
 #[test]
 fn a_message_that_cannot_be_changed_any_more_is_posted_anew_and_says_how_things_are() {
-    let mut office = furnished(Mode::Http, |plan| plan);
+    let mut office = furnished(|plan| plan);
     let (lea, token) = (office.token(&lea()), office.token(&ben()));
     let asked = office.ask(&token, "its message is fixed");
     let first = office.in_channel(&asked);
@@ -145,8 +141,7 @@ fn a_message_that_cannot_be_changed_any_more_is_posted_anew_and_says_how_things_
 
 #[test]
 fn what_waited_until_nobody_answered_is_set_aside_and_can_still_be_told() {
-    let mut office =
-        furnished(Mode::Http, |plan| plan.setting("access_requests: {expire_after: 2s}"));
+    let mut office = furnished(|plan| plan.setting("access_requests: {expire_after: 2s}"));
     office.slack.order(json!({"do": "down", "down": true}));
     let token = office.token(&ben());
     let asked = office.ask(&token, "while Slack is away");
