@@ -85,7 +85,7 @@ pub(crate) struct Download {
     incoming: Source,
     lane: Option<Lane>,
     watch: Option<Rc<Watch>>,
-    opening: Option<Opening>,
+    opening: Option<Box<Opening>>,
     unwatched: usize,
 }
 
@@ -98,7 +98,7 @@ impl Download {
         incoming: Incoming,
         lane: Option<Lane>,
         watch: Option<Rc<Watch>>,
-        opening: Option<Opening>,
+        opening: Option<Box<Opening>>,
     ) -> Self {
         let mut incoming = Source::Alone(incoming);
         if let Some(watch) = watch.as_ref().filter(|watch| watch.is_uploading()) {

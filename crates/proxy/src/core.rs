@@ -12,7 +12,7 @@ use std::{
 use http::Method;
 use jiff::Timestamp;
 use portcullis_identity::{TokenCache, dpop::Replays};
-use portcullis_model::{ConnectionId, EventId, GrantId, RequestId, SignInId};
+use portcullis_model::{ConnectionId, EventId, GrantId, PolicyId, RequestId, SignInId};
 use portcullis_policy::{DecisionCache, Snapshot};
 use tokio::sync::{mpsc, watch};
 
@@ -65,6 +65,8 @@ pub(crate) struct Core {
     /// No more is accepted, and nothing waits any longer.
     pub(crate) closing: watch::Sender<bool>,
     pub(crate) stopping: Cell<bool>,
+    /// What a request begins with: made once.
+    pub(crate) no_policies: Arc<[PolicyId]>,
     methods: RefCell<Vec<(Method, Arc<str>)>>,
     randomness: RefCell<Randomness>,
     snapshot: RefCell<Arc<Snapshot>>,
@@ -127,6 +129,7 @@ impl Core {
             lateness: Lateness::default(),
             closing: watch::Sender::new(false),
             stopping: Cell::new(false),
+            no_policies: [].into(),
             methods: RefCell::default(),
             randomness: RefCell::default(),
             snapshot: RefCell::new(snapshot),

@@ -151,7 +151,7 @@ pub(crate) fn permitted(
     verdict: Verdict,
 ) -> Result<Pass, Refusal> {
     exchange.policies = verdict.policies;
-    let service = question.resource.service.clone();
+    let service = || question.resource.service.clone();
     match verdict.answer {
         Answer::Permit(pass) => {
             exchange.grant = pass.grant().map(|grant| grant.id);
@@ -160,7 +160,7 @@ pub(crate) fn permitted(
         Answer::Requestable(ways) => {
             let counted = ways.iter().any(|way| way.max_uses.is_some());
             Err(Refusal::Requestable(Box::new(refusal::Requestable {
-                service,
+                service: service(),
                 operation: question.operation.clone(),
                 ways,
                 digest: question.digest.clone().filter(|_| counted),
@@ -172,7 +172,7 @@ pub(crate) fn permitted(
         Answer::Deny(Denial::Invisible) => Err(Refusal::NotFound),
         Answer::Deny(Denial::ByPolicy | Denial::ErroringForbid | Denial::TookTooLong) => {
             let operation = Some(question.operation.clone());
-            Err(Refusal::Denied(refusal::Denial { service, operation }))
+            Err(Refusal::Denied(refusal::Denial { service: service(), operation }))
         }
     }
 }

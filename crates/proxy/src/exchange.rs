@@ -68,6 +68,8 @@ pub(crate) struct Exchange {
     pub(crate) id_header: HeaderValue,
     pub(crate) started: Instant,
     pub(crate) now: Timestamp,
+    /// The same moment by the clock that nobody sets.
+    pub(crate) instant: Instant,
     pub(crate) trace: TraceParent,
     /// When it was ready to be sent to its upstream.
     pub(crate) forwarded: Cell<Option<Instant>>,
@@ -150,6 +152,7 @@ impl Exchange {
             id_header: id_header(id.to_text()),
             started,
             now,
+            instant: started,
             trace,
             forwarded: Cell::new(None),
             spans,
@@ -178,7 +181,7 @@ impl Exchange {
             header_rules: None,
             instance: None,
             operation: None,
-            policies: [].into(),
+            policies: Arc::clone(&core.no_policies),
             grant: None,
             sight: None,
             shown: None,

@@ -107,21 +107,22 @@ pub(crate) fn standing(exchange: &Exchange, question: Rc<Question>, pass: &Pass)
         exchange.sign_in,
         exchange.ends_at,
         exchange.again.clone(),
-        exchange.key == Key::Certificate,
         exchange.snapshot.stamp().generation,
+        exchange.instant,
     )
+    .by_certificate(exchange.key == Key::Certificate)
     .by_sealed(exchange.sealed.clone())
 }
 
-/// What it takes to watch this exchange as a connection.
+/// What it takes to watch this exchange as a connection. Large, and handed on often: boxed.
 pub(crate) fn opening(
     exchange: &Exchange,
     pass: &Pass,
     question: &Rc<Question>,
     instance: &InstanceName,
     protocol: &'static str,
-) -> Opening {
-    Opening {
+) -> Box<Opening> {
+    Box::new(Opening {
         core: Rc::clone(&exchange.core),
         peer: Rc::clone(&exchange.peer),
         standing: standing(exchange, Rc::clone(question), pass),
@@ -132,7 +133,7 @@ pub(crate) fn opening(
         uploads: false,
         started: exchange.started,
         since: exchange.now,
-    }
+    })
 }
 
 /// A request as an upstream gets it, apart from what depends on the connection that carries it.

@@ -11,7 +11,10 @@ use std::{
 use ipnet::IpNet;
 use portcullis_identity::{Workloads, dpop::Replays};
 use portcullis_model::{Clock, Entropy, ServiceName, Traces};
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    runtime::{Builder, LocalOptions},
+    sync::{mpsc, watch},
+};
 
 use crate::{
     bounds::Bounds,
@@ -246,20 +249,18 @@ impl Gate {
         let shared = shared.clone();
         let (started, report) = std::sync::mpsc::sync_channel(1);
         let run = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime =
+                Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
             let opened = runtime.and_then(|runtime| {
-                let local = tokio::task::LocalSet::new();
                 // The journal starts tasks of its own, on this core.
-                let core = {
-                    let (_runtime, _local) = (runtime.enter(), local.enter());
-                    Core::open(number, config, parts, seats, shared)?
-                };
-                Ok((runtime, local, core))
+                let open = async || Core::open(number, config, parts, seats, shared);
+                let core = runtime.block_on(open())?;
+                Ok((runtime, core))
             });
             match opened {
-                Ok((runtime, local, core)) => {
+                Ok((runtime, core)) => {
                     let _ = started.send(Ok(()));
-                    local.block_on(&runtime, core::run(core, sockets, arrivals, stopping));
+                    runtime.block_on(core::run(core, sockets, arrivals, stopping));
                 }
                 Err(error) => {
                     let _ = started.send(Err(error));

@@ -148,6 +148,7 @@ impl Held<'_> {
         waiting.ended(event.as_ref().map_or("unavailable", word));
         self.exchange.recorded.set(Recorded::Nothing);
         self.exchange.now = self.exchange.core.now();
+        self.exchange.instant = std::time::Instant::now();
         match event? {
             Event::Answered(HoldAnswer::Approved) => self.release(&sealed),
             Event::Answered(HoldAnswer::Declined(why)) => Err(self.declined(why)),

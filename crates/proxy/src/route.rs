@@ -33,8 +33,7 @@ pub(crate) struct Operation {
 
 /// Routes by host and path, and by the instance that host or header address.
 pub(crate) fn place(exchange: &mut Exchange, request: &mut Canonical) -> Result<Place, Refusal> {
-    let snapshot = exchange.snapshot.clone();
-    let catalog = snapshot.bundle().catalog();
+    let catalog = exchange.snapshot.bundle().catalog();
     let routed =
         catalog.route(request.authority.host(), request.path()).ok_or(Refusal::NotFound)?;
     let source = routed.service.source();
@@ -49,11 +48,13 @@ pub(crate) fn place(exchange: &mut Exchange, request: &mut Canonical) -> Result<
         }
         instance = Some(known);
     }
-    exchange.service = Some(source.name.clone());
-    exchange.header_rules = routed.service.header_rules().cloned();
-    exchange.sight = Sight::of(routed.service);
+    let service = source.name.clone();
+    let (header_rules, sight) = (routed.service.header_rules().cloned(), Sight::of(routed.service));
+    exchange.service = Some(service.clone());
+    exchange.header_rules = header_rules;
+    exchange.sight = sight;
     exchange.instance.clone_from(&instance);
-    Ok(Place { service: source.name.clone(), instance })
+    Ok(Place { service, instance })
 }
 
 /// The operation of a request. One that the service does not declare is denied, or not found by
@@ -64,18 +65,22 @@ pub(crate) fn operation(
     place: &Place,
     request: &Canonical,
 ) -> Result<Operation, Refusal> {
-    let snapshot = exchange.snapshot.clone();
-    let bundle = snapshot.bundle();
+    let bundle = exchange.snapshot.bundle();
     let service = bundle.catalog().service(&place.service).ok_or(Refusal::NotFound)?;
     let resource = Resource { service: place.service.clone(), instance: place.instance.clone() };
-    if service.connect().is_some() || request.speaks == Speaks::Tcp {
-        return connection(exchange, caller, service, resource, request.speaks == Speaks::Tcp);
-    }
-    let Some(matched) = service.matching(request.method.as_str(), request.path()) else {
-        return Err(undeclared(exchange, caller, service, resource));
+    let speaks_tcp = service.connect().is_some() || request.speaks == Speaks::Tcp;
+    let matching = || service.matching(request.method.as_str(), request.path());
+    let Some(matched) = (!speaks_tcp).then(matching).flatten() else {
+        let snapshot = exchange.snapshot.clone();
+        let catalog = snapshot.bundle().catalog();
+        let service = catalog.service(&place.service).ok_or(Refusal::NotFound)?;
+        return if speaks_tcp {
+            connection(exchange, caller, service, resource, request.speaks == Speaks::Tcp)
+        } else {
+            Err(undeclared(exchange, caller, service, resource))
+        };
     };
     let name = matched.operation.name().clone();
-    exchange.operation = Some(name.clone());
     let demands = bundle.demands(&name);
     let owned = |(name, value): (&str, String)| (name.to_owned(), value);
     let path_params = if demands.params {
@@ -83,6 +88,7 @@ pub(crate) fn operation(
     } else {
         Vec::new()
     };
+    exchange.operation = Some(name.clone());
     Ok(Operation { name, resource, demands, path_params })
 }
 

@@ -167,16 +167,17 @@ impl Segments {
         most: usize,
         buffer: &mut Vec<u8>,
     ) -> Result<u64, LogError> {
-        buffer.clear();
         let written = self.written();
         let files = self.lock();
         let after = files.partition_point(|segment| segment.base <= position);
         let end = files.get(after).map_or(written, |next| next.base);
         let Some(segment) = after.checked_sub(1).and_then(|index| files.get(index)).cloned() else {
+            buffer.clear();
             return Ok(end);
         };
         drop(files);
         let wanted = usize::try_from(end.saturating_sub(position)).unwrap_or(most).min(most);
+        // What is there from before is written over, and not wiped first.
         buffer.resize(wanted, 0);
         let mut filled = 0;
         while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {

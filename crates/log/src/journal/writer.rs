@@ -121,7 +121,7 @@ impl CoreJournal {
         attempt: &Attempt<'_>,
         level: RecordLevel,
     ) -> Result<Recorded, RecordBroken> {
-        if !self.shared.health.is_working() {
+        if !self.shared.is_working() {
             return Err(RecordBroken);
         }
         if !self.shared.append_attempt(Kind::Intent, attempt, None) {
@@ -186,6 +186,16 @@ impl Drop for CoreJournal {
 }
 
 impl Inner {
+    /// Whether intents are accepted. Whether the sequencer is behind is asked once in a tick: it reads the clock.
+    fn is_working(&self) -> bool {
+        let health = &self.health;
+        if self.due.get() {
+            !health.is_broken() && !health.is_stalled()
+        } else {
+            health.is_working()
+        }
+    }
+
     fn append_attempt(
         &self,
         kind: Kind,

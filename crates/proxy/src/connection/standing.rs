@@ -142,10 +142,10 @@ impl Standing {
         sign_in: Option<SignInId>,
         ends_at: Timestamp,
         again: Option<Arc<Again>>,
-        by_certificate: bool,
         generation: u64,
+        uptime: Instant,
     ) -> Self {
-        let (now, uptime) = (question.context.now, Instant::now());
+        let now = question.context.now;
         let grant = pass.grant().map(|grant| Used::new(grant, now, uptime));
         let (rereads_time, rate_limit) = (pass.rereads_time(), pass.rate_limit());
         let ends_by = by_uptime(ends_at, now, uptime);
@@ -154,7 +154,7 @@ impl Standing {
             question,
             grant,
             sign_in,
-            by_certificate,
+            by_certificate: false,
             ends_at,
             ends_by,
             sealed: None,
@@ -225,6 +225,12 @@ impl Standing {
         why: impl FnMut(&mut Self) -> Option<ConnectionEnd>,
     ) -> Option<ConnectionEnd> {
         self.shows.iter_mut().flat_map(|shows| shows.iter_mut()).find_map(why)
+    }
+
+    /// Whether what identified the caller is the certificate of the connection.
+    pub(crate) fn by_certificate(mut self, is_so: bool) -> Self {
+        self.by_certificate = is_so;
+        self
     }
 
     /// The same on what a sealed credential opened, if one was presented.

@@ -86,7 +86,7 @@ pub(crate) async fn forward(
     let masking = masked::examine(exchange, &mut head)?;
     super::filter_answer(exchange, &mut head.headers, grant_header(&pass));
     let watch = watched.map(Watched::hand_over);
-    reveal::watched(exchange, watch.as_deref(), opening.as_mut());
+    reveal::watched(exchange, watch.as_deref(), opening.as_deref_mut());
     let opening = settle(&head.headers, &instance, watch.as_deref(), opening);
     let (watch, opening) = match opening {
         Some(opening) if opening.protocol == "sse" => (Some(opening.open()), None),
@@ -111,14 +111,14 @@ pub(crate) async fn forward(
 fn watched_up(
     exchange: &Exchange,
     payload: &Payload,
-    mut opening: Opening,
-) -> (Option<Watched>, Option<Opening>) {
+    mut opening: Box<Opening>,
+) -> (Option<Watched>, Option<Box<Opening>>) {
     let is_begun = matches!(payload, Payload::Begun(_));
     if is_begun {
         opening.standing = opening.standing.read();
     }
     if is_begun || exchange.body.as_ref().is_some_and(|body| !body.is_end_stream()) {
-        let opening = Opening { uploads: true, ..opening };
+        opening.uploads = true;
         (Some(Watched::new(opening.open())), None)
     } else {
         (None, Some(opening))
@@ -137,8 +137,8 @@ fn settle(
     headers: &::http::HeaderMap,
     answered_by: &InstanceName,
     watch: Option<&Watch>,
-    opening: Option<Opening>,
-) -> Option<Opening> {
+    opening: Option<Box<Opening>>,
+) -> Option<Box<Opening>> {
     let is_sse = headers
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
@@ -150,7 +150,12 @@ fn settle(
     if let Some(watch) = watch {
         watch.answers(protocol, answered_by);
     }
-    opening.map(|opening| Opening { protocol, instance: answered_by.clone(), ..opening })
+    let mut opening = opening?;
+    opening.protocol = protocol;
+    if opening.instance != *answered_by {
+        opening.instance = answered_by.clone();
+    }
+    Some(opening)
 }
 
 /// The request body: what was read, or what comes.

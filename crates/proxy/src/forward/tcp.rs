@@ -36,7 +36,7 @@ const REST: Duration = Duration::from_secs(5);
 pub(crate) struct Opened {
     upstream: Box<dyn Duplex>,
     counted: Tunnelled,
-    opening: Opening,
+    opening: Box<Opening>,
     pub(crate) instance: InstanceName,
     pub(crate) pass: Pass,
 }
@@ -49,11 +49,11 @@ pub(crate) async fn open(
 ) -> Result<Opened, Refusal> {
     let (instance, upstream, counted) = connect(exchange, question).await?;
     let pass = consume::consume(exchange, question, pass).await?;
-    let opening = opening(exchange, &pass, question, &instance, "tcp");
+    let mut opening = opening(exchange, &pass, question, &instance, "tcp");
     let catalog = exchange.snapshot.bundle().catalog();
     let service = catalog.service(&question.resource.service);
     let bounds = service.and_then(|service| service.source().tcp());
-    let opening = Opening { bounds, ..opening };
+    opening.bounds = bounds;
     Ok(Opened { upstream, counted, opening, instance, pass })
 }
 

@@ -94,8 +94,8 @@ pub(crate) async fn forward(
 
 /// The upstream did not agree: its answer is an ordinary one. Its connection is not used again, as it
 /// may take what comes next for bytes of a tunnel.
-fn declined(body: Incoming, opening: crate::connection::Opening) -> Download {
-    let opening = crate::connection::Opening { protocol: "http", ..opening };
+fn declined(body: Incoming, mut opening: Box<crate::connection::Opening>) -> Download {
+    opening.protocol = "http";
     Download::new(body, None, None, Some(opening))
 }
 

@@ -22,6 +22,7 @@ mod line;
 mod reader;
 
 use std::{
+    cell::RefCell,
     io,
     pin::Pin,
     sync::{
@@ -49,6 +50,14 @@ const MAX_KEPT: usize = 64 * 1024;
 /// What a refused client still sends is thrown away for a moment, so that it gets to see its answer.
 const LINGER_BYTES: usize = 4 * 1024 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(1);
+
+/// So much of what is to be gathered is copied: that costs less than a gathering write, which is the system's.
+const MOST_COPIED: usize = 4 * 1024;
+
+thread_local! {
+    /// Where it is copied to; nothing rests there.
+    static GATHERED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Whether a method is that of [`STAND_IN`].
 pub(crate) fn is_stand_in(method: &http::Method) -> bool {
@@ -288,12 +297,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Strict<S> {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match parts {
-            // A gathering write of one slice costs the system more than a write, and most requests are a
-            // head alone.
-            [whole] => Pin::new(&mut self.stream).poll_write(cx, whole),
-            parts => Pin::new(&mut self.stream).poll_write_vectored(cx, parts),
+        // A gathering write costs the system more than a write, and most requests are a head alone.
+        if let [whole] = parts {
+            return Pin::new(&mut self.stream).poll_write(cx, whole);
         }
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        if length > MOST_COPIED {
+            return Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+        }
+        GATHERED.with_borrow_mut(|gathered| {
+            gathered.clear();
+            parts.iter().for_each(|part| gathered.extend_from_slice(part));
+            Pin::new(&mut self.stream).poll_write(cx, gathered)
+        })
     }
 
     fn is_write_vectored(&self) -> bool {
