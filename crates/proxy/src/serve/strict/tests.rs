@@ -1,5 +1,9 @@
+use std::{io::IoSlice, sync::Arc};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use super::{
-    Asked, Defect,
+    Asked, Defect, Strict,
     reader::{Reader, Step, Then},
 };
 
@@ -285,4 +289,26 @@ fn answers_are_framed_in_one_way_too() {
         Reader::of_answers().read(b"HTTP/1.1 200").then,
         Then::Break(Defect::Unasked)
     ));
+}
+
+#[tokio::test]
+async fn what_is_gathered_is_written_whole_however_little_is_taken_at_a_time() {
+    for length in [5, super::MOST_COPIED, 3 * super::MOST_COPIED] {
+        let (near, mut far) = tokio::io::duplex(7);
+        let (head, body) = (b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), vec![b'b'; length]);
+        let sent = [head.clone(), body.clone()].concat();
+        let writing = async move {
+            let mut strict = Strict::of_requests(near, Arc::default());
+            let mut parts = [IoSlice::new(&head), IoSlice::new(&body)];
+            let mut left = &mut parts[..];
+            while !left.is_empty() {
+                let written = strict.write_vectored(left).await.unwrap();
+                assert!(written > 0);
+                IoSlice::advance_slices(&mut left, written);
+            }
+        };
+        let mut seen = Vec::new();
+        let (_, read) = tokio::join!(writing, far.read_to_end(&mut seen));
+        assert!(read.is_ok() && seen == sent, "{length} bytes");
+    }
 }
