@@ -26,6 +26,11 @@ macro_rules! names {
             pub fn as_str(&self) -> &str {
                 &self.0
             }
+
+            /// The same name in memory of its own: threads that clone one and the same hold each other up.
+            pub fn detached(&self) -> Self {
+                Self(Arc::from(&*self.0))
+            }
         }
 
         impl FromStr for $name {

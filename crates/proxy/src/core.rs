@@ -28,6 +28,7 @@ use crate::{
     limit::Rates,
     listener::{self, Arrival, Entrance, Peers, Seats, Sources},
     metrics::CoreMetrics,
+    names::Names,
     ports::Journal,
     record::Anonymous,
     share::Shares,
@@ -67,9 +68,11 @@ pub(crate) struct Core {
     pub(crate) stopping: Cell<bool>,
     /// What a request begins with: made once.
     pub(crate) no_policies: Arc<[PolicyId]>,
+    pub(crate) names: Names,
     methods: RefCell<Vec<(Method, Arc<str>)>>,
     randomness: RefCell<Randomness>,
-    snapshot: RefCell<Arc<Snapshot>>,
+    /// Counted by this core alone, as every request has it.
+    snapshot: RefCell<Rc<Arc<Snapshot>>>,
     changes: RefCell<watch::Receiver<u64>>,
 }
 
@@ -130,9 +133,10 @@ impl Core {
             closing: watch::Sender::new(false),
             stopping: Cell::new(false),
             no_policies: [].into(),
+            names: Names::default(),
             methods: RefCell::default(),
             randomness: RefCell::default(),
-            snapshot: RefCell::new(snapshot),
+            snapshot: RefCell::new(Rc::new(snapshot)),
             changes: RefCell::new(changes),
             config,
             parts,
@@ -146,17 +150,17 @@ impl Core {
     }
 
     /// The newest snapshot. Asking whether there is a newer one costs one atomic load.
-    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+    pub(crate) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
         let mut changes = self.changes.borrow_mut();
         if changes.has_changed().unwrap_or(true) {
             changes.mark_unchanged();
-            *self.snapshot.borrow_mut() = self.parts.feed.current();
+            *self.snapshot.borrow_mut() = Rc::new(self.parts.feed.current());
         }
-        Arc::clone(&self.snapshot.borrow())
+        Rc::clone(&self.snapshot.borrow())
     }
 
     /// The newest snapshot, if its bundle is another than that of `known`.
-    pub(crate) fn newer_than(&self, known: &Snapshot) -> Option<Arc<Snapshot>> {
+    pub(crate) fn newer_than(&self, known: &Snapshot) -> Option<Rc<Arc<Snapshot>>> {
         let newest = self.snapshot();
         (newest.stamp().generation != known.stamp().generation).then_some(newest)
     }

@@ -46,6 +46,7 @@ mod late;
 mod limit;
 mod listener;
 mod metrics;
+mod names;
 mod record;
 mod refuse;
 mod reveal;

@@ -195,7 +195,7 @@ pub(crate) fn watched(exchange: &Exchange, watch: Option<&Watch>, opening: Optio
 /// Decides what is seen in the answer to what `question` permitted.
 pub(crate) fn decide(exchange: &mut Exchange, question: &Question) {
     let Some(mut sight) = exchange.sight.take() else { return };
-    let snapshot = Arc::clone(&exchange.snapshot);
+    let snapshot = Rc::clone(&exchange.snapshot);
     (sight.masked, sight.seen) = (sight.sensitive.all(), Vec::new());
     let service = snapshot.bundle().catalog().service(&question.resource.service);
     // The classes of the bundle that decides, and of no other.

@@ -48,7 +48,7 @@ pub(crate) fn place(exchange: &mut Exchange, request: &mut Canonical) -> Result<
         }
         instance = Some(known);
     }
-    let service = source.name.clone();
+    let service = exchange.core.names.service(&source.name);
     let (header_rules, sight) = (routed.service.header_rules().cloned(), Sight::of(routed.service));
     exchange.service = Some(service.clone());
     exchange.header_rules = header_rules;
@@ -80,7 +80,7 @@ pub(crate) fn operation(
             Err(undeclared(exchange, caller, service, resource))
         };
     };
-    let name = matched.operation.name().clone();
+    let name = exchange.core.names.operation(matched.operation.name());
     let demands = bundle.demands(&name);
     let owned = |(name, value): (&str, String)| (name.to_owned(), value);
     let path_params = if demands.params {

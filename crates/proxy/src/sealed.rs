@@ -5,7 +5,7 @@
 //! forbid that does not let emergencies pass. What was opened is on stable storage in a log that only
 //! control reads before anything is forwarded; so is every request, where the record cannot be written.
 
-use std::sync::Arc;
+use std::{rc::Rc, sync::Arc};
 
 use jiff::Timestamp;
 use portcullis_identity::{
@@ -32,7 +32,7 @@ pub(crate) async fn authenticate(
 ) -> Result<Arc<Authenticated>, Refusal> {
     let uses = exchange.core.parts.sealed.clone().ok_or(NONE_HERE)?;
     let now = exchange.now;
-    let snapshot = Arc::clone(&exchange.snapshot);
+    let snapshot = Rc::clone(&exchange.snapshot);
     let known = |id: &_| snapshot.principal(id).cloned();
     let judged_at = uses.judged_at(now);
     let found = sealed::authenticate(uses.key(), token, known, judged_at);
@@ -47,7 +47,7 @@ pub(crate) async fn authenticate(
     }
     let written = uses.opened(token, &opened, exchange.peer.ip).await;
     written.map_err(|RecordBroken| Refusal::Unavailable(Unavailable::Record))?;
-    exchange.snapshot = Arc::new(over(&snapshot, &opened, now));
+    exchange.snapshot = Rc::new(Arc::new(over(&snapshot, &opened, now)));
     exchange.sealed = Some(opened);
     Ok(Arc::new(who))
 }

@@ -1,6 +1,6 @@
 //! Spends one use of a counted grant: after connecting, after deciding again, before sending.
 
-use std::{rc::Rc, sync::Arc};
+use std::rc::Rc;
 
 use portcullis_model::{Refusal, refusal::Unavailable};
 use portcullis_policy::Pass;
@@ -31,7 +31,7 @@ pub(crate) async fn consume(
     let mut again = Question::clone(question);
     again.context.now = exchange.core.now();
     exchange.snapshot = exchange.core.snapshot();
-    let snapshot = Arc::clone(&exchange.snapshot);
+    let snapshot = Rc::clone(&exchange.snapshot);
     reveal::follow_rules(exchange, &snapshot);
     if exchange.sign_in.is_some_and(|id| exchange.snapshot.sign_in_by_id(id).is_none()) {
         return Err(Refusal::BadCredentials("the sign-in ended"));
