@@ -109,13 +109,10 @@ impl Shared {
 
     /// Tells it the time. How long it has carried nothing by then.
     pub(super) fn tell(&self, now: Instant) -> Duration {
-        match self.resting() {
-            Some(since) => now.saturating_duration_since(since),
-            None => {
-                self.link.busy.set(now);
-                Duration::ZERO
-            }
+        if self.resting().is_none() {
+            self.link.busy.set(now);
         }
+        self.resting().map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 
     /// Nobody will use it.
