@@ -10,6 +10,7 @@ mod balancer;
 pub(crate) mod carriers;
 mod conditions;
 mod connect;
+mod counted;
 mod discovery;
 mod dns;
 mod endpoint;
@@ -18,9 +19,11 @@ pub(crate) mod keeper;
 mod lane;
 mod load;
 pub(crate) mod metrics;
+mod pool;
 mod raw;
 mod registry;
 mod service;
+mod shared;
 mod standing;
 #[cfg(test)]
 mod tests;
@@ -98,7 +101,7 @@ impl Upstreams {
     ) -> Result<Turn, UpstreamTrouble> {
         let balancer = self.balancer(snapshot, service)?;
         match addressed {
-            Some(name) => balancer.addressed(name),
+            Some(name) => balancer.addressed(name, self.now.get()),
             None => balancer.pick(self.now.get(), || self.random()),
         }
     }

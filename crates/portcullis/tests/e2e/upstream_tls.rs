@@ -26,15 +26,15 @@ const POLICY: &str = r#"@id("readers") @all_services("true")
 permit (principal is Workload in Group::"readers", action in Action::"read", resource);"#;
 
 /// A service outside that speaks TLS, and what it says.
-struct Outside {
+pub(crate) struct Outside {
     child: Child,
-    port: u16,
+    pub(crate) port: u16,
     said: Arc<Mutex<Vec<String>>>,
 }
 
 impl Outside {
     /// Presents `own`; clients need a certificate by `clients`, if that is somebody.
-    fn start(own: &Pair, clients: Option<&Pair>) -> Self {
+    pub(crate) fn start(own: &Pair, clients: Option<&Pair>) -> Self {
         let mut command = python("tls_upstream.py");
         command.args([&own.certificate, &own.key]).args(clients.map(|by| &by.certificate));
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();

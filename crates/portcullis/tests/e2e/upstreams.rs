@@ -1,5 +1,7 @@
 //! Instances that fail, are gone, come back, have enough to do: what clients see of it.
 
+mod connections;
+mod handshakes;
 mod moody;
 mod names;
 mod refused;

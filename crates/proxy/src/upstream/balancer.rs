@@ -18,10 +18,12 @@ pub(crate) struct Balancer {
     service: Arc<Service>,
     core: usize,
     /// In the order of the service's instances.
-    endpoints: Vec<Rc<Endpoint>>,
+    endpoints: Rc<[Rc<Endpoint>]>,
     choice: RefCell<Choice>,
     /// The change of the service that the choice is as of.
     seen: Cell<u64>,
+    /// Requests that were refused for want of a connection, when that was looked at last.
+    refused: Cell<u64>,
     /// What the core says it is as of.
     pub(super) epoch: Cell<u64>,
 }
@@ -31,9 +33,10 @@ impl Balancer {
     pub(super) fn new(service: Arc<Service>, core: usize, old: Option<&Self>) -> Self {
         let endpoints = (0..service.instances.len())
             .filter_map(|at| Endpoint::new(&service, at, core).map(Rc::new))
-            .collect::<Vec<_>>();
+            .collect::<Rc<[_]>>();
+        endpoints.iter().for_each(|endpoint| endpoint.is_among(&endpoints));
         if let Some(old) = old.filter(|old| old.service.is_reached_like(&service)) {
-            for endpoint in &endpoints {
+            for endpoint in &*endpoints {
                 if let Some(before) = old.endpoints.iter().find(|it| it.is_same(endpoint)) {
                     endpoint.take_over(before);
                 }
@@ -41,7 +44,8 @@ impl Balancer {
         }
         let (seen, choice) = service.choice(service.now());
         let (seen, epoch) = (Cell::new(seen), Cell::new(0));
-        Self { service, core, endpoints, choice: RefCell::new(choice), seen, epoch }
+        let refused = Cell::new(service.counts.refused(What::Connections));
+        Self { service, core, endpoints, choice: RefCell::new(choice), seen, refused, epoch }
     }
 
     pub(super) fn is_of(&self, service: &Arc<Service>) -> bool {
@@ -49,11 +53,18 @@ impl Balancer {
     }
 
     /// The instance that the client names, whatever is known of it.
-    pub(super) fn addressed(&self, name: &InstanceName) -> Result<Turn, UpstreamTrouble> {
+    pub(super) fn addressed(
+        &self,
+        name: &InstanceName,
+        now: Instant,
+    ) -> Result<Turn, UpstreamTrouble> {
         self.check_room()?;
         let named = self.endpoints.iter().find(|endpoint| endpoint.name() == name);
         let endpoint = named.ok_or(UpstreamTrouble::Unreachable)?;
-        if endpoint.has_room(What::Requests) { Ok(Turn::new(endpoint)) } else { self.full() }
+        if !endpoint.has_room(What::Requests) {
+            return self.full();
+        }
+        Ok(Turn::new(endpoint).wary(self.choice(now).wary))
     }
 
     /// The instance that is best now.
@@ -70,11 +81,10 @@ impl Balancer {
             _ => self.better_of_two(&choice, random),
         };
         let endpoint = self.endpoints.get(picked).ok_or(UpstreamTrouble::Unreachable)?;
-        endpoint.be_wary(choice.wary);
         if endpoint.has_room(What::Requests) {
-            return Ok(Turn::new(endpoint));
+            return Ok(Turn::new(endpoint).wary(choice.wary));
         }
-        self.least(choice.picks.iter().map(|(at, _)| *at), &[]).map_or_else(|| self.full(), Ok)
+        self.least(&choice, &[]).map_or_else(|| self.full(), Ok)
     }
 
     /// Another one than those that were `tried`.
@@ -83,14 +93,15 @@ impl Balancer {
             return None;
         }
         let choice = self.service.choice(self.service.now()).1;
-        self.least(choice.picks.iter().map(|(at, _)| *at), tried)
+        self.least(&choice, tried)
     }
 
-    /// Of `places`, the one with the least under way that has room and was not tried.
-    fn least(&self, places: impl Iterator<Item = usize>, tried: &[InstanceName]) -> Option<Turn> {
-        let endpoints = places.filter_map(|at| self.endpoints.get(at));
+    /// Of those that may be picked, the one with the least under way that has room and was not tried.
+    fn least(&self, choice: &Choice, tried: &[InstanceName]) -> Option<Turn> {
+        let endpoints = choice.picks.iter().filter_map(|(at, _)| self.endpoints.get(*at));
         let open = endpoints.filter(|it| !tried.contains(it.name()) && it.has_room(What::Requests));
-        open.min_by_key(|it| it.under_way()).map(Turn::new)
+        let least = open.min_by_key(|it| it.under_way())?;
+        Some(Turn::new(least).wary(choice.wary))
     }
 
     fn better_of_two(&self, choice: &Choice, random: impl FnMut() -> u64) -> usize {
@@ -129,8 +140,10 @@ impl Balancer {
     }
 
     pub(super) fn forget_idle(&self, now: Instant) {
-        for endpoint in &self.endpoints {
-            endpoint.forget_idle(now);
+        let refused = self.service.counts.refused(What::Connections);
+        let wanted = self.refused.replace(refused) != refused;
+        for endpoint in &*self.endpoints {
+            endpoint.forget_idle(now, wanted);
         }
     }
 
@@ -143,7 +156,7 @@ impl Balancer {
 impl Drop for Balancer {
     fn drop(&mut self) {
         // What another balancer took over is no longer here.
-        for endpoint in &self.endpoints {
+        for endpoint in &*self.endpoints {
             endpoint.retire();
         }
     }

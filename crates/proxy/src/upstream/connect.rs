@@ -1,7 +1,7 @@
 //! Makes connections to upstreams: TCP, TLS verified against the given roots, and the handshake of
 //! the protocol.
 
-use std::{io, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, future::poll_fn, io, pin::Pin, rc::Rc, sync::Arc, time::Duration};
 
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -14,8 +14,10 @@ use tokio::{
 use super::{
     ClientTls, Duplex, Endpoint, Kind, address,
     carriers::Carriers,
-    endpoint::{Counted, Scheme},
-    lane::{Line, Sender, Shared},
+    counted::Counted,
+    endpoint::Scheme,
+    lane::{Line, Sender},
+    shared::{Most, Shared},
     tls::{self, HangsOn},
 };
 use crate::{ports::UpstreamCertificates, serve::strict::Strict};
@@ -101,9 +103,14 @@ impl Connectors {
             Kind::Upgradable if tls::is_of_protocol(&error) => ConnectError::NotUpgradable,
             _ => ConnectError::Tls(tls::why(&error)),
         })?;
-        let sender = match stream.get_ref().1.alpn_protocol() {
-            Some(b"h2") => handshake2(stream, hangs_on, counted).await?,
-            _ => handshake1(stream, hangs_on, counted).await?,
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        if kind != Kind::Upgradable {
+            endpoint.chose(!is_http2);
+        }
+        let sender = if is_http2 {
+            handshake2(stream, hangs_on, counted).await?
+        } else {
+            handshake1(stream, hangs_on, counted).await?
         };
         Ok((sender, tls))
     }
@@ -184,13 +191,15 @@ where
     let verdict = Arc::default();
     let strict = Strict::of_answers(stream, Arc::clone(&verdict));
     let (sender, connection) = builder.handshake(TokioIo::new(strict)).await?;
+    let counts = counted.as_ref().map(Rc::downgrade).unwrap_or_default();
     let carrier = tokio::task::spawn_local(async move {
         let _counted = counted;
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "upstream connection ended");
         }
     });
-    Ok(Sender::Http1(Line { sender, carrier: carrier.abort_handle(), verdict, hangs_on }))
+    let carrier = carrier.abort_handle();
+    Ok(Sender::Http1(Line { sender, carrier, verdict, hangs_on, counted: counts }))
 }
 
 async fn handshake2<S>(
@@ -208,11 +217,15 @@ where
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(20));
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+    let connection = Rc::new(RefCell::new(connection));
+    let most: Rc<RefCell<dyn Most>> = connection.clone();
+    let shared = Shared::new(sender, carriers, hangs_on, counted.as_ref(), Rc::downgrade(&most));
     tokio::task::spawn_local(async move {
         let _counted = counted;
-        if let Err(error) = connection.await {
+        let carried = poll_fn(|cx| Pin::new(&mut *connection.borrow_mut()).poll(cx));
+        if let Err(error) = carried.await {
             tracing::debug!(%error, "upstream connection ended");
         }
     });
-    Ok(Sender::Http2(Shared { sender, carriers }, hangs_on))
+    Ok(Sender::Http2(shared))
 }

@@ -1,11 +1,11 @@
-//! One instance's address and its pooled connections.
+//! One instance as one core reaches it: its address, and what is connected to it.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell},
     net::IpAddr,
-    rc::Rc,
+    rc::{Rc, Weak},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use http::Uri;
@@ -15,16 +15,12 @@ use portcullis_policy::edge::UpstreamTls;
 use super::{
     Channel, Connectors, Failure, Lane,
     connect::ConnectError,
-    lane::{Age, Line, Sender, Shared},
+    counted::{self, Counted, Full},
+    lane::{Age, Line, Sender},
     load::What,
+    pool::{Pool, RESTED},
     service::{Instance, Service},
-    tls::HangsOn,
 };
-
-/// A pooled connection that was idle for so long may have been closed meanwhile.
-const RESTED: Duration = Duration::from_secs(1);
-/// Idle connections that one core keeps to one instance.
-const KEPT: usize = 512;
 
 /// How an instance is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,44 +90,54 @@ pub(crate) struct Endpoint {
     /// Its place in the list of the service.
     at: usize,
     core: usize,
-    idle: RefCell<Vec<(Line, Instant)>>,
-    shared: RefCell<Option<(Shared, HangsOn)>>,
-    /// When that was made.
-    made: Cell<Option<Instant>>,
+    pool: Pool,
+    /// Those of the same service on this core, this one among them.
+    all: OnceCell<Weak<[Rc<Endpoint>]>>,
     /// Many requests that find no shared connection wait for one, and do not make many.
     connecting: tokio::sync::Mutex<()>,
+    /// It had the choice, and chose HTTP/1.1: there will be nothing to share.
+    chose_http1: Cell<bool>,
     /// No request picks it any more: only those that are under way still hold it.
     retired: Cell<bool>,
     /// When connecting failed the last time, unless it has worked since.
     failed: Cell<Option<Instant>>,
-    /// Something went wrong with an instance of the service a moment ago.
-    wary: Cell<bool>,
-    /// The time as it was told last: twice a second.
-    now: Cell<Instant>,
 }
 
 /// One request's turn with an instance: counted for as long as this lives.
 #[derive(Debug)]
-pub(crate) struct Turn(Rc<Endpoint>);
+pub(crate) struct Turn {
+    endpoint: Rc<Endpoint>,
+    /// Something went wrong with an instance of the service a moment ago.
+    wary: bool,
+}
 
 impl Turn {
     pub(super) fn new(endpoint: &Rc<Endpoint>) -> Self {
         endpoint.instance.load.more(endpoint.core, What::Requests);
         endpoint.service.counts.load.more(endpoint.core, What::Requests);
-        Self(Rc::clone(endpoint))
+        Self { endpoint: Rc::clone(endpoint), wary: false }
+    }
+
+    /// The same, of a service where something went wrong a moment ago, or nothing did.
+    pub(super) fn wary(mut self, wary: bool) -> Self {
+        self.wary = wary;
+        self
+    }
+
+    pub(super) fn is_wary(&self) -> bool {
+        self.wary
     }
 
     pub(crate) fn endpoint(&self) -> &Rc<Endpoint> {
-        &self.0
+        &self.endpoint
     }
 
     /// A pooled or shared connection, if there is one that will do.
     pub(crate) fn pooled_for(self, kind: Kind) -> Result<Lane, Self> {
-        if kind == Kind::Any { self.pooled() } else { Err(self) }
-    }
-
-    fn pooled(self) -> Result<Lane, Self> {
-        match self.0.pooled() {
+        if kind != Kind::Any {
+            return Err(self);
+        }
+        match self.endpoint.pool.pick() {
             Some((channel, age)) => Ok(Lane::new(self, channel, age)),
             None => Err(self),
         }
@@ -143,46 +149,57 @@ impl Turn {
         connectors: &Connectors,
         kind: Kind,
     ) -> Result<Lane, UpstreamTrouble> {
-        let endpoint = Rc::clone(&self.0);
+        let endpoint = Rc::clone(&self.endpoint);
         // HTTP/2 carries no upgrades here: known before anybody is dialled, and nothing against the instance.
         if kind == Kind::Upgradable && endpoint.place.scheme == Scheme::H2c {
             return Err(UpstreamTrouble::Unreachable);
         }
-        let _waiting = Counted::waiting(&self.0)?;
-        let own = matches!(kind, Kind::Once | Kind::Upgradable);
-        if own || endpoint.place.scheme == Scheme::Http {
+        let _waiting = Counted::waiting(&endpoint)?;
+        if matches!(kind, Kind::Once | Kind::Upgradable) {
             let sender = endpoint.make(connectors, kind).await?;
             return Ok(self.new_lane(sender));
         }
-        let asked = Instant::now();
-        let _one_at_a_time = endpoint.connecting.lock().await;
-        let found = match kind {
-            // Of what there is, only what was made since: the rest may be what failed it.
-            Kind::Fresh if endpoint.made.get().is_some_and(|made| made >= asked) => {
-                endpoint.shared()
+        let mut one_at_a_time = None;
+        if endpoint.may_share() {
+            let asked = Instant::now();
+            one_at_a_time = Some(endpoint.stand_in_line().await?);
+            let found = match kind {
+                // Of what there is, only what was made since: the rest may be what failed it.
+                Kind::Fresh => endpoint.pool.pick_shared(Some(asked)),
+                Kind::Any | Kind::Once | Kind::Upgradable => endpoint.pool.pick(),
+            };
+            if let Some((channel, age)) = found {
+                return Ok(Lane::new(self, channel, age));
             }
-            Kind::Fresh => None,
-            Kind::Any | Kind::Once | Kind::Upgradable => endpoint.pooled(),
-        };
-        if let Some((channel, age)) = found {
-            return Ok(Lane::new(self, channel, age));
+            // Whoever was before us in the line has just tried: the line does not try one by one.
+            if endpoint.failed.get().is_some_and(|failed| failed >= asked) {
+                return Err(UpstreamTrouble::Unreachable);
+            }
         }
-        // Whoever was before us in the line has just tried: the line does not try one by one.
-        if endpoint.failed.get().is_some_and(|failed| failed >= asked) {
-            return Err(UpstreamTrouble::Unreachable);
-        }
+        // Or has found that nobody has to wait for anybody.
+        let _one_at_a_time = one_at_a_time.filter(|_| endpoint.may_share());
         let sender = endpoint.make(connectors, kind).await?;
-        if let Sender::Http2(shared, hangs_on) = &sender {
-            *endpoint.shared.borrow_mut() = Some((shared.clone(), hangs_on.clone()));
-            endpoint.made.set(Some(Instant::now()));
-        }
-        Ok(self.new_lane(sender))
+        Ok(self.lane_to_share(sender))
     }
 
+    /// Over a connection of its own.
     pub(super) fn new_lane(self, sender: Sender) -> Lane {
         let channel = match sender {
             Sender::Http1(line) => Channel::Http1(line),
-            Sender::Http2(shared, _) => Channel::Http2(shared),
+            Sender::Http2(shared) => Channel::Http2(shared.stream()),
+        };
+        Lane::new(self, channel, Age::Fresh)
+    }
+
+    /// Over a connection that others may have as well, if that is possible.
+    fn lane_to_share(self, sender: Sender) -> Lane {
+        let channel = match sender {
+            Sender::Http1(line) => Channel::Http1(line),
+            Sender::Http2(shared) => {
+                let stream = shared.stream();
+                self.endpoint.pool.share(shared);
+                Channel::Http2(stream)
+            }
         };
         Lane::new(self, channel, Age::Fresh)
     }
@@ -190,65 +207,12 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.0.instance.load.less(self.0.core, What::Requests);
-        self.0.service.counts.load.less(self.0.core, What::Requests);
-        if self.0.retired.get() {
+        self.endpoint.instance.load.less(self.endpoint.core, What::Requests);
+        self.endpoint.service.counts.load.less(self.endpoint.core, What::Requests);
+        if self.endpoint.retired.get() {
             // Whoever waited together with this one may have made it.
-            self.0.shared.take();
+            self.endpoint.pool.clear();
         }
-    }
-}
-
-/// A connection, or a request that waits for one, for as long as this lives. Stays on its core.
-#[derive(Debug)]
-pub(crate) struct Counted {
-    service: Arc<Service>,
-    instance: Arc<Instance>,
-    core: usize,
-    what: What,
-}
-
-impl Counted {
-    pub(super) fn new(endpoint: &Endpoint, what: What) -> Result<Self, UpstreamTrouble> {
-        let limits = &endpoint.service.settings;
-        let (all, own) = match what {
-            What::Requests => (limits.service_limits.requests, limits.instance_limits.requests),
-            What::Connections => {
-                (limits.service_limits.connections, limits.instance_limits.connections)
-            }
-            What::Pending => (limits.service_limits.pending, limits.instance_limits.pending),
-        };
-        let (service, instance, core) = (&endpoint.service, &endpoint.instance, endpoint.core);
-        if !service.counts.load.has_room(core, what, all)
-            || !instance.load.has_room(core, what, own)
-        {
-            service.counts.refuse(what);
-            return Err(UpstreamTrouble::Overloaded);
-        }
-        Ok(Self::count(endpoint, what))
-    }
-
-    fn count(endpoint: &Endpoint, what: What) -> Self {
-        let (service, instance) = (Arc::clone(&endpoint.service), Arc::clone(&endpoint.instance));
-        service.counts.load.more(endpoint.core, what);
-        instance.load.more(endpoint.core, what);
-        Self { service, instance, core: endpoint.core, what }
-    }
-
-    /// One that is open already.
-    pub(super) fn connection(endpoint: &Endpoint) -> Self {
-        Self::count(endpoint, What::Connections)
-    }
-
-    pub(super) fn waiting(endpoint: &Endpoint) -> Result<Self, UpstreamTrouble> {
-        Self::new(endpoint, What::Pending)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.service.counts.load.less(self.core, self.what);
-        self.instance.load.less(self.core, self.what);
     }
 }
 
@@ -256,21 +220,26 @@ impl Endpoint {
     /// The instance at `at` of `service`.
     pub(super) fn new(service: &Arc<Service>, at: usize, core: usize) -> Option<Self> {
         let instance = Arc::clone(service.instances.get(at)?);
+        let (one, all) = (&service.settings.instance_limits, &service.settings.service_limits);
+        let connections = one.connections.min(all.connections);
         Some(Self {
             place: Place::parse(&instance.url)?,
+            pool: Pool::new(connections, instance.load.cores()),
             service: Arc::clone(service),
             instance,
             at,
             core,
-            idle: RefCell::default(),
-            shared: RefCell::default(),
-            made: Cell::new(None),
+            all: OnceCell::new(),
             connecting: tokio::sync::Mutex::default(),
+            chose_http1: Cell::new(false),
             retired: Cell::new(false),
             failed: Cell::new(None),
-            wary: Cell::new(false),
-            now: Cell::new(Instant::now()),
         })
+    }
+
+    /// One of `all` that its core has of its service.
+    pub(super) fn is_among(&self, all: &Rc<[Rc<Self>]>) {
+        let _ = self.all.set(Rc::downgrade(all));
     }
 
     pub(crate) fn place(&self) -> &Place {
@@ -281,8 +250,17 @@ impl Endpoint {
         &self.instance.name
     }
 
-    pub(crate) fn instance(&self) -> &Instance {
+    pub(crate) fn instance(&self) -> &Arc<Instance> {
         &self.instance
+    }
+
+    pub(super) fn core(&self) -> usize {
+        self.core
+    }
+
+    /// The time as it was told last.
+    pub(super) fn now(&self) -> Instant {
+        self.pool.now()
     }
 
     pub(crate) fn service(&self) -> &Arc<Service> {
@@ -301,15 +279,14 @@ impl Endpoint {
 
     /// Takes the idle connections of one that leads to the same instance.
     pub(super) fn take_over(&self, other: &Self) {
-        self.idle.swap(&other.idle);
-        self.shared.swap(&other.shared);
+        self.pool.swap(&other.pool);
+        self.chose_http1.swap(&other.chose_http1);
     }
 
     /// Closes what nobody will use, however long those that are under way still hold it.
     pub(super) fn retire(&self) {
         self.retired.set(true);
-        self.idle.take();
-        self.shared.take();
+        self.pool.clear();
     }
 
     /// Requests of this core that are under way to it.
@@ -320,14 +297,6 @@ impl Endpoint {
     pub(super) fn has_room(&self, what: What) -> bool {
         let limit = self.service.settings.instance_limits.requests;
         self.instance.load.has_room(self.core, what, limit)
-    }
-
-    pub(super) fn be_wary(&self, wary: bool) {
-        self.wary.set(wary);
-    }
-
-    pub(crate) fn is_wary(&self) -> bool {
-        self.wary.get()
     }
 
     /// A request to it went well.
@@ -341,13 +310,42 @@ impl Endpoint {
     }
 
     async fn make(&self, connectors: &Connectors, kind: Kind) -> Result<Sender, UpstreamTrouble> {
-        let counted = Counted::new(self, What::Connections)?;
+        let counted = Counted::room(self)?;
         match connectors.connect(self, kind, Some(counted)).await {
             // It was reached. That it cannot do what a client asks for is no failure, or clients could have
             // it left out.
             Err(ConnectError::NotUpgradable) => Err(UpstreamTrouble::Unreachable),
             connected => self.note(connected.map_err(|_| UpstreamTrouble::Unreachable)),
         }
+    }
+
+    /// Whether a connection to it may be one for many requests.
+    fn may_share(&self) -> bool {
+        match self.place.scheme {
+            Scheme::Http => false,
+            Scheme::H2c => true,
+            Scheme::Https => !self.chose_http1.get(),
+        }
+    }
+
+    /// It was offered both protocols, and chose this one.
+    pub(super) fn chose(&self, http1: bool) {
+        self.chose_http1.set(http1);
+    }
+
+    /// Until nobody else is connecting: as long as that may take. Whoever does so notes what comes of it.
+    async fn stand_in_line(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, UpstreamTrouble> {
+        let most = self.service.settings.timeouts.connect.get();
+        let in_line = tokio::time::timeout(most, self.connecting.lock()).await;
+        in_line.map_err(|_| UpstreamTrouble::Unreachable)
+    }
+
+    /// Closes a connection that carries nothing, so that there is room for another where it was `full`.
+    pub(super) fn close_resting(&self, full: Full) -> bool {
+        let all = self.all.get().and_then(Weak::upgrade).filter(|_| full == Full::Service);
+        let Some(all) = all else { return self.pool.close_one() };
+        let resting = all.iter().filter_map(|it| Some((it.pool.resting()?, it)));
+        resting.min_by_key(|(since, _)| *since).is_some_and(|(_, it)| it.pool.close_one())
     }
 
     /// Remembers whether it was reached.
@@ -362,56 +360,24 @@ impl Endpoint {
         connected
     }
 
-    fn shared(&self) -> Option<(Channel, Age)> {
-        let mut shared = self.shared.borrow_mut();
-        match shared.as_ref() {
-            Some((known, hangs_on)) if !known.sender.is_closed() && hangs_on.holds() => {
-                return Some((Channel::Http2(known.clone()), Age::Busy));
-            }
-            Some(_) => *shared = None,
-            None => {}
-        }
-        None
-    }
-
-    fn pooled(&self) -> Option<(Channel, Age)> {
-        if let Some(shared) = self.shared() {
-            return Some(shared);
-        }
-        let mut idle = self.idle.borrow_mut();
-        while let Some((line, since)) = idle.pop() {
-            if line.sender.is_ready() && line.hangs_on.holds() {
-                let rested = self.now.get().saturating_duration_since(since) >= RESTED;
-                let age = if rested { Age::Rested } else { Age::Busy };
-                return Some((Channel::Http1(line), age));
-            }
-        }
-        None
-    }
-
     /// Keeps a connection that has answered for the next request.
     pub(super) fn keep(&self, line: Line) {
-        if self.retired.get() {
-            return;
-        }
-        let mut idle = self.idle.borrow_mut();
-        if idle.len() < KEPT && !line.sender.is_closed() {
-            idle.push((line, self.now.get()));
+        if !self.retired.get() {
+            self.pool.keep(line);
         }
     }
 
-    /// Tells the time, which no request reads a clock for, and closes what was idle for too long.
-    pub(super) fn forget_idle(&self, now: Instant) {
-        self.now.set(now);
-        let most = self.service.settings.timeouts.idle.get();
-        self.idle.borrow_mut().retain(|(line, since)| {
-            !line.sender.is_closed() && now.saturating_duration_since(*since) < most
-        });
+    /// Tells the time, which no request reads a clock for, and closes what has rested for too long: not very long, where
+    /// connections are `wanted` by whom there is no room for.
+    pub(super) fn forget_idle(&self, now: Instant, wanted: bool) {
+        let usual = self.service.settings.timeouts.idle.get();
+        let short = wanted && counted::full(self, What::Connections).is_some();
+        self.pool.forget(now, if short { usual.min(RESTED) } else { usual });
     }
 
     /// Whether a request of this core is under way, or a connection kept.
     pub(super) fn is_used(&self) -> bool {
-        self.under_way() > 0 || !self.idle.borrow().is_empty()
+        self.under_way() > 0 || !self.pool.is_empty()
     }
 }
 

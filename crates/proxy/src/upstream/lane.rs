@@ -1,16 +1,21 @@
 //! One connection's turn to carry one request.
 
-use std::{pin::Pin, sync::Arc};
+use std::{pin::Pin, rc::Weak, sync::Arc};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header, uri::PathAndQuery};
 use hyper::{
     body::{Body as _, Incoming},
-    client::conn::{TrySendError, http1, http2},
+    client::conn::{TrySendError, http1},
 };
 use portcullis_model::refusal::UpstreamTrouble;
 use tokio::task::AbortHandle;
 
-use super::{Endpoint, Turn, carriers::Carriers, endpoint::Counted, load::What, tls::HangsOn};
+use super::{
+    Endpoint, Turn,
+    counted::Counted,
+    shared::{Shared, Stream},
+    tls::HangsOn,
+};
 use crate::{
     body::UpBody,
     serve::strict::{Asked, Verdict},
@@ -24,9 +29,17 @@ pub(crate) struct Line {
     pub(super) carrier: AbortHandle,
     pub(super) verdict: Arc<Verdict>,
     pub(super) hangs_on: HangsOn,
+    pub(super) counted: Weak<Counted>,
 }
 
 impl Line {
+    /// Nobody will use it.
+    pub(super) fn close(self) {
+        if let Some(counted) = self.counted.upgrade() {
+            counted.end();
+        }
+    }
+
     /// What the answer to `request` may be is known before the answer can be there.
     fn ask(&self, request: &Request<UpBody>) {
         self.verdict.ask(match *request.method() {
@@ -37,13 +50,6 @@ impl Line {
     }
 }
 
-/// An HTTP/2 connection: where requests go in, and what carries their bodies.
-#[derive(Debug, Clone)]
-pub(crate) struct Shared {
-    pub(super) sender: http2::SendRequest<UpBody>,
-    pub(super) carriers: Carriers,
-}
-
 type Answer = Result<Response<Incoming>, TrySendError<Request<UpBody>>>;
 
 /// A fresh connection.
@@ -52,7 +58,7 @@ pub(super) enum Sender {
     /// HTTP/1.1.
     Http1(Line),
     /// HTTP/2.
-    Http2(Shared, HangsOn),
+    Http2(Shared),
 }
 
 /// A connection that can carry one request.
@@ -61,13 +67,13 @@ pub(crate) enum Channel {
     /// Exclusive.
     Http1(Line),
     /// Shared.
-    Http2(Shared),
+    Http2(Stream),
 }
 
 /// What a connection has been doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Age {
-    /// It was made for this request.
+    /// Nothing has been answered on it yet.
     Fresh,
     /// It has carried others before, and has rested since: it may have been closed.
     Rested,
@@ -95,7 +101,7 @@ pub(crate) struct Tunnelled {
 impl Tunnelled {
     /// For a connection that is about to be made, if there may be one more.
     pub(super) fn new(turn: Turn) -> Result<Self, UpstreamTrouble> {
-        let connection = Counted::new(turn.endpoint(), What::Connections)?;
+        let connection = Counted::room(turn.endpoint())?;
         Ok(Self { _connection: connection, _turn: turn })
     }
 }
@@ -130,16 +136,24 @@ impl Lane {
     /// Whether there is cause to keep what is sent over it, as it may have to be sent again. A
     /// connection that carried others a moment ago, to a service where nothing went wrong, gives none.
     pub(crate) fn is_doubtful(&self) -> bool {
-        self.age != Age::Busy || self.endpoint().is_wary()
+        self.age != Age::Busy || self.turn.is_wary()
     }
 
     /// An answer with this status came: some say that there is nobody behind the instance.
     pub(crate) fn answered(&mut self, status: StatusCode) {
+        self.heard();
         if let StatusCode::BAD_GATEWAY
         | StatusCode::SERVICE_UNAVAILABLE
         | StatusCode::GATEWAY_TIMEOUT = status
         {
             self.blame();
+        }
+    }
+
+    /// A shared connection is alive; one over HTTP/1.1 is kept when its answer is over.
+    fn heard(&self) {
+        if let Channel::Http2(stream) = &self.channel {
+            stream.heard(self.endpoint().now());
         }
     }
 
@@ -200,9 +214,9 @@ impl Lane {
                 let sending = line.sender.try_send_request(request);
                 Box::pin(async move { sent(sending.await, reused) })
             }
-            Channel::Http2(shared) => {
-                request.body_mut().carried_among(&shared.carriers);
-                let sending = shared.sender.try_send_request(request);
+            Channel::Http2(stream) => {
+                request.body_mut().carried_among(stream.carriers());
+                let sending = stream.sender.try_send_request(request);
                 Box::pin(async move { sent(sending.await, true) })
             }
         }
@@ -213,6 +227,7 @@ impl Lane {
         if !self.blamed {
             self.endpoint().succeeded();
         }
+        self.heard();
         let (turn, Channel::Http1(mut line)) = (self.turn, self.channel) else { return };
         if line.sender.is_ready() {
             return turn.endpoint().keep(line);

@@ -53,6 +53,11 @@ impl Load {
         Self((0..cores.max(1)).map(|_| Slot::default()).collect())
     }
 
+    /// How many cores count.
+    pub(crate) fn cores(&self) -> usize {
+        self.0.len()
+    }
+
     /// What `core` counts of `what`.
     pub(crate) fn own(&self, core: usize, what: What) -> u32 {
         self.0.get(core).map_or(0, |slot| what.of(slot).load(Relaxed))

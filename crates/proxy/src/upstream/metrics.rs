@@ -111,7 +111,7 @@ fn counts(encoder: &mut DescriptorEncoder<'_>, all: &[Arc<Service>]) -> fmt::Res
         encoder.encode_descriptor("upstream_overloads", help, None, MetricType::Counter)?;
     for service in all {
         for what in [What::Requests, What::Connections, What::Pending] {
-            let count = service.counts.refused.get(what as usize).map_or(0, |it| it.load(Relaxed));
+            let count = service.counts.refused(what);
             let labels = [("service", service.name.as_str()), ("limit", what.word())];
             ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
         }

@@ -9,7 +9,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{Tunnelled, Turn, Upstreams, endpoint::Counted};
+use super::{Tunnelled, Turn, Upstreams, counted::Counted};
 
 /// Both directions of a connection.
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin {

@@ -99,6 +99,11 @@ impl Counts {
             count.fetch_add(1, Relaxed);
         }
     }
+
+    /// How many were, because there is too much of `what`.
+    pub(crate) fn refused(&self, what: What) -> u64 {
+        self.refused.get(what as usize).map_or(0, |count| count.load(Relaxed))
+    }
 }
 
 impl Service {

@@ -56,6 +56,10 @@ fn what_was_found_stays_while_the_same_is_asked_for() {
     assert_eq!(asked(dns("other.test", &["127.0.0.1:53"], 9), 4).instances.len(), 0);
 }
 
+pub(super) fn addressed(balancer: &Balancer, name: &str) -> Turn {
+    balancer.addressed(&name.parse().unwrap(), Instant::now()).unwrap()
+}
+
 /// For services that want nothing special of TLS.
 #[derive(Debug)]
 struct Nothing;
@@ -67,23 +71,23 @@ impl UpstreamCertificates for Nothing {
     }
 }
 
-fn connectors() -> Connectors {
+pub(super) fn connectors() -> Connectors {
     Connectors::new(&rustls::RootCertStore::empty(), Arc::new(Nothing))
 }
 
-fn local<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn local<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     LocalSet::new().block_on(&runtime, future)
 }
 
 /// An instance that takes connections and says nothing, and its URL.
-async fn silent(scheme: &str) -> (TcpListener, String) {
+pub(super) async fn silent(scheme: &str) -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("{scheme}://{}", listener.local_addr().unwrap());
     (listener, url)
 }
 
-async fn is_closed(accepted: &mut TcpStream) -> bool {
+pub(super) async fn is_closed(accepted: &mut TcpStream) -> bool {
     let mut all = Vec::new();
     tokio::time::timeout(Duration::from_mins(1), accepted.read_to_end(&mut all)).await.is_ok()
 }
@@ -97,12 +101,12 @@ fn clients_cannot_have_an_instance_left_out_by_asking_for_an_upgrade() {
         let service = Registry::new(1, None).service(&source, 1);
         let balancer = Balancer::new(Arc::clone(&service), 0, None);
         for _ in 0..10 {
-            let turn = balancer.addressed(&"a".parse().unwrap()).unwrap();
+            let turn = addressed(&balancer, "a");
             let lane = turn.connect(&connectors, Kind::Upgradable).await;
             assert_eq!(lane.err(), Some(UpstreamTrouble::Unreachable));
         }
         assert_eq!(service.choice(service.now()).1.picks.len(), 2);
-        let turn = balancer.addressed(&"a".parse().unwrap()).unwrap();
+        let turn = addressed(&balancer, "a");
         assert!(turn.connect(&connectors, Kind::Any).await.is_ok(), "it can be reached");
     });
 }
@@ -122,7 +126,7 @@ fn a_request_that_is_not_sent_twice_has_a_connection_of_its_own() {
         let (_listener, url) = silent("h2c").await;
         let (service, balancer) = only(&url);
         let made = async |kind| {
-            let turn = balancer.addressed(&"a".parse().unwrap()).unwrap();
+            let turn = addressed(&balancer, "a");
             let lane = match turn.pooled_for(kind) {
                 Ok(lane) => lane,
                 Err(turn) => turn.connect(&connectors, kind).await.unwrap(),
@@ -145,7 +149,7 @@ fn a_request_that_a_pooled_connection_failed_gets_a_new_one() {
         let (_listener, url) = silent("h2c").await;
         let (service, balancer) = only(&url);
         let made = async |kind| {
-            let turn = balancer.addressed(&"a".parse().unwrap()).unwrap();
+            let turn = addressed(&balancer, "a");
             turn.connect(&connectors, kind).await.unwrap()
         };
         let connections = || service.counts.load.sum(What::Connections);
@@ -166,15 +170,14 @@ fn a_tunnel_keeps_no_connection_open_but_its_own() {
         for taken_over in [false, true] {
             let (listener, url) = silent("h2c").await;
             let (service, balancer) = only(&url);
-            let name = "a".parse().unwrap();
-            let _tunnel = balancer.addressed(&name).unwrap();
-            let turn = balancer.addressed(&name).unwrap();
+            let _tunnel = addressed(&balancer, "a");
+            let turn = addressed(&balancer, "a");
             drop(turn.connect(&connectors, Kind::Any).await.unwrap());
             let (mut accepted, _) = listener.accept().await.unwrap();
             let new = taken_over.then(|| Balancer::new(Arc::clone(&service), 0, Some(&balancer)));
             drop(balancer);
             if let Some(new) = new {
-                let pooled = new.addressed(&name).unwrap().pooled_for(Kind::Any);
+                let pooled = addressed(&new, "a").pooled_for(Kind::Any);
                 assert!(pooled.is_ok(), "the new one has it");
             } else {
                 assert!(is_closed(&mut accepted).await);
@@ -191,7 +194,7 @@ fn what_is_given_back_to_a_balancer_that_was_replaced_is_closed() {
         let source = source(&[("a", &url)], UpstreamSource::default());
         let service = Registry::new(1, None).service(&source, 1);
         let balancer = Balancer::new(service, 0, None);
-        let turn = balancer.addressed(&"a".parse().unwrap()).unwrap();
+        let turn = addressed(&balancer, "a");
         let endpoint = Rc::clone(turn.endpoint());
         let lane = turn.connect(&connectors, Kind::Any).await.unwrap();
         let (mut accepted, _) = listener.accept().await.unwrap();

@@ -17,11 +17,11 @@ use crate::{
 
 use super::metric;
 
-const HEADERS: u8 = 1;
+pub(super) const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const ACK: u8 = 1;
+pub(super) const SETTINGS: u8 = 4;
+pub(super) const PING: u8 = 6;
+pub(super) const ACK: u8 = 1;
 const REFUSED_STREAM: u32 = 7;
 const INTERNAL_ERROR: u32 = 2;
 
@@ -55,13 +55,7 @@ impl Refusing {
         stream.read_exact(&mut preface).ok()?;
         send(&mut stream, SETTINGS, 0, 0, &[])?;
         loop {
-            let mut head = [0; 9];
-            stream.read_exact(&mut head).ok()?;
-            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-            let mut payload = vec![0; usize::try_from(length).unwrap()];
-            stream.read_exact(&mut payload).ok()?;
-            let (kind, flags) = (head[3], head[4]);
-            let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+            let (kind, flags, id, payload) = receive(&mut stream)?;
             match kind {
                 SETTINGS if flags & ACK == 0 => send(&mut stream, SETTINGS, ACK, 0, &[])?,
                 PING if flags & ACK == 0 => send(&mut stream, PING, ACK, 0, &payload)?,
@@ -89,13 +83,30 @@ impl Refusing {
     }
 }
 
-fn send(stream: &mut TcpStream, kind: u8, flags: u8, id: u32, payload: &[u8]) -> Option<()> {
+pub(super) fn send(
+    stream: &mut TcpStream,
+    kind: u8,
+    flags: u8,
+    id: u32,
+    payload: &[u8],
+) -> Option<()> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let frame = [&length[1..], &[kind, flags], &id.to_be_bytes(), payload].concat();
     stream.write_all(&frame).ok()
 }
 
-fn ask(shop: &Shop, wire: &mut Wire, method: &str) -> Response {
+/// The next frame: its kind, its flags, its stream, and what is in it.
+pub(super) fn receive(stream: &mut TcpStream) -> Option<(u8, u8, u32, Vec<u8>)> {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).ok()?;
+    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+    let mut payload = vec![0; usize::try_from(length).unwrap()];
+    stream.read_exact(&mut payload).ok()?;
+    let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+    Some((head[3], head[4], id, payload))
+}
+
+pub(super) fn ask(shop: &Shop, wire: &mut Wire, method: &str) -> Response {
     let head = shop.head(method, "/page").replace(&shop.token, &shop.writer());
     wire.send(format!("{head}Content-Length: 0\r\n\r\n"));
     wire.response().unwrap()
