@@ -13,6 +13,7 @@ mod connect;
 mod discovery;
 mod dns;
 mod endpoint;
+mod first;
 mod health;
 pub(crate) mod keeper;
 mod lane;

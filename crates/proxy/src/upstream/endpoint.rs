@@ -346,6 +346,11 @@ impl Endpoint {
             // It was reached. That it cannot do what a client asks for is no failure, or clients could have
             // it left out.
             Err(ConnectError::NotUpgradable) => Err(UpstreamTrouble::Unreachable),
+            // What the gate itself lacks is nothing to the instance: the next one would be no better.
+            Err(ConnectError::Certificates(_)) => {
+                self.failed.set(Some(Instant::now()));
+                Err(UpstreamTrouble::Unreachable)
+            }
             connected => self.note(connected.map_err(|_| UpstreamTrouble::Unreachable)),
         }
     }
