@@ -342,29 +342,26 @@ impl Endpoint {
 
     async fn make(&self, connectors: &Connectors, kind: Kind) -> Result<Sender, UpstreamTrouble> {
         let counted = Counted::new(self, What::Connections)?;
-        match connectors.connect(self, kind, Some(counted)).await {
-            // It was reached. That it cannot do what a client asks for is no failure, or clients could have
-            // it left out.
-            Err(ConnectError::NotUpgradable) => Err(UpstreamTrouble::Unreachable),
-            // What the gate itself lacks is nothing to the instance: the next one would be no better.
-            Err(ConnectError::Certificates(_)) => {
-                self.failed.set(Some(Instant::now()));
-                Err(UpstreamTrouble::Unreachable)
-            }
-            connected => self.note(connected.map_err(|_| UpstreamTrouble::Unreachable)),
-        }
+        self.note(connectors.connect(self, kind, Some(counted)).await)
     }
 
     /// Remembers whether it was reached.
-    pub(super) fn note<T>(
-        &self,
-        connected: Result<T, UpstreamTrouble>,
-    ) -> Result<T, UpstreamTrouble> {
-        self.failed.set(connected.is_err().then(Instant::now));
-        if connected.is_err() {
-            self.service.failed(self.at, Failure::Unreachable);
+    pub(super) fn note<T>(&self, connected: Result<T, ConnectError>) -> Result<T, UpstreamTrouble> {
+        self.failed.set(None);
+        let error = match connected {
+            Ok(connected) => return Ok(connected),
+            Err(error) => error,
+        };
+        // It was reached. That it cannot do what a client asks for is no failure, or clients could have
+        // it left out.
+        if !matches!(error, ConnectError::NotUpgradable) {
+            self.failed.set(Some(Instant::now()));
+            // What the gate itself lacks is nothing to the instance: the next one would be no better.
+            if !matches!(error, ConnectError::Certificates(_)) {
+                self.service.failed(self.at, Failure::Unreachable);
+            }
         }
-        connected
+        Err(UpstreamTrouble::Unreachable)
     }
 
     fn shared(&self) -> Option<(Channel, Age)> {

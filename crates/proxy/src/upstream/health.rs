@@ -44,7 +44,11 @@ pub(super) async fn watch(
 }
 
 /// `None`: it could not be asked, and that says nothing about it.
-async fn is_well(endpoint: &Rc<Endpoint>, check: &HealthCheck, connectors: &Connectors) -> Option<bool> {
+async fn is_well(
+    endpoint: &Rc<Endpoint>,
+    check: &HealthCheck,
+    connectors: &Connectors,
+) -> Option<bool> {
     let Some(path) = &check.path else { return Some(address::dial(endpoint).await.is_ok()) };
     let sender = match connectors.connect(endpoint, Kind::Fresh, None).await {
         Ok(sender) => sender,

@@ -141,9 +141,8 @@ impl Keeper {
     fn checks(&self, service: &Arc<Service>, mut old: Vec<Checked>) -> Vec<Checked> {
         let Some(check) = &service.settings.health else { return Vec::new() };
         let checked = service.instances.iter().map(|instance| {
-            let stays = old
-                .iter()
-                .position(|it| Arc::ptr_eq(&it.instance, instance) && it.check == *check);
+            let stays =
+                old.iter().position(|it| Arc::ptr_eq(&it.instance, instance) && it.check == *check);
             if let Some(at) = stays {
                 return old.swap_remove(at);
             }
