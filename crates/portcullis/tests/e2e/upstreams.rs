@@ -1,7 +1,7 @@
 //! Instances that fail, are gone, come back, have enough to do: what clients see of it.
 
 mod moody;
-mod names;
+pub(crate) mod names;
 mod refused;
 mod standing;
 

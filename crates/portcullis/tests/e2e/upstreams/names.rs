@@ -21,7 +21,7 @@ use super::{
 
 /// One record.
 #[derive(Debug, Clone)]
-enum Record {
+pub(crate) enum Record {
     A(Ipv4Addr),
     Srv(u16, &'static str),
     /// With a priority and a weight.
@@ -36,8 +36,8 @@ type Zone = Arc<Mutex<Option<HashMap<&'static str, Vec<Record>>>>>;
 
 /// A name server over UDP whose answers live for a second.
 #[derive(Debug)]
-struct Names {
-    address: SocketAddr,
+pub(crate) struct Names {
+    pub(crate) address: SocketAddr,
     zone: Zone,
     /// It keeps what it is asked for to itself for now.
     silent: Arc<AtomicBool>,
@@ -45,7 +45,7 @@ struct Names {
 }
 
 impl Names {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let (address, zone) = (socket.local_addr().unwrap(), Zone::default());
         let (silent, asked): (Arc<AtomicBool>, Arc<AtomicUsize>) = Default::default();
@@ -67,7 +67,7 @@ impl Names {
     }
 
     /// From now on, this is all that it knows.
-    fn knows(&self, records: &[(&'static str, Record)]) {
+    pub(crate) fn knows(&self, records: &[(&'static str, Record)]) {
         let mut known: HashMap<&'static str, Vec<Record>> = HashMap::new();
         for (name, record) in records {
             known.entry(name).or_default().push(record.clone());
