@@ -151,8 +151,8 @@ mod tests {
     #[test]
     fn its_instances_may_be_found_by_dns() {
         let with = |upstream: &str| {
-            let at = SERVICE.find("    upstream").expect("has one");
-            format!("{SOUND}{}    upstream: {upstream}\n", &SERVICE[..at])
+            let (before, _) = SERVICE.split_once("    upstream").expect("has one");
+            format!("{SOUND}{before}    upstream: {upstream}\n")
         };
         for found in [
             "{dns: \"tcp://db.internal:5432\"}",

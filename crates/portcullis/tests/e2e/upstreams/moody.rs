@@ -107,7 +107,7 @@ impl Moody {
                 *mood = match now {
                     Mood::HangsUpOnce => Mood::Says(200),
                     Mood::HangsUpThenWaits => Mood::Waits,
-                    same => same,
+                    other => other,
                 };
                 now
             };
