@@ -111,7 +111,7 @@ pub struct HealthCheck {
 pub struct DnsSource {
     /// What is asked for.
     pub name: DnsName,
-    /// `http`, `https` or `h2c`.
+    /// `http`, `https` or `h2c`; `tcp` or `tls` of services that speak TCP.
     pub scheme: String,
     /// Name servers as `address:port`; none: the machine's own.
     pub servers: Vec<std::net::SocketAddr>,

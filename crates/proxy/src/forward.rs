@@ -50,15 +50,26 @@ pub(crate) async fn connect(
     question: &Question,
     kind: Kind,
 ) -> Result<Destination, Refusal> {
-    let addressed = question.resource.instance.as_ref();
-    let service = &question.resource.service;
-    let turn = exchange.core.upstreams.pick(&exchange.snapshot, service, addressed);
-    match turn.map_err(Refusal::Upstream)?.pooled_for(kind) {
+    match pick(exchange, question).await?.pooled_for(kind) {
         Ok(lane) => Ok(Destination::of(lane)),
         // Connecting is rare, and its future is large: boxed, so that requests and idle connections
         // are small.
         Err(turn) => Box::pin(connect_anew(exchange, question, turn, kind)).await,
     }
+}
+
+/// Picks an instance.
+async fn pick(exchange: &Exchange, question: &Question) -> Result<Turn, Refusal> {
+    let upstreams = &exchange.core.upstreams;
+    let (service, addressed) = (&question.resource.service, question.resource.instance.as_ref());
+    let picked = match upstreams.pick(&exchange.snapshot, service, addressed) {
+        Ok(turn) => return Ok(turn),
+        // Rare: boxed.
+        Err(trouble) => {
+            Box::pin(upstreams.pick_late(&exchange.snapshot, service, addressed, trouble)).await
+        }
+    };
+    picked.map_err(Refusal::Upstream)
 }
 
 /// Connects to the instance of `turn`, or to others in its stead.

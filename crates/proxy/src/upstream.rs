@@ -14,6 +14,7 @@ mod counted;
 mod discovery;
 mod dns;
 mod endpoint;
+mod first;
 mod health;
 pub(crate) mod keeper;
 mod lane;

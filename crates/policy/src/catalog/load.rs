@@ -142,6 +142,16 @@ fn check_instances(source: &ServiceSource, errors: &mut Vec<LoadError>) {
         let help = "list at least one under `instances`";
         errors.push(error(source, format!("service `{name}` has no instance"), Some(help)));
     }
+    if let Some(dns) = &source.upstream.dns {
+        let known: &[_] =
+            if source.tcp().is_some() { &["tcp", "tls"] } else { &["http", "https", "h2c"] };
+        if !known.contains(&dns.scheme.as_str()) {
+            let known = known.join(" or ");
+            let message =
+                format!("service `{name}`: `dns` finds instances by `{}`, not {known}", dns.scheme);
+            errors.push(error(source, message, Some("write what the service speaks")));
+        }
+    }
     for (instance, url) in &source.instances {
         if let Err(what) = check_url(url, source) {
             let message = format!("service `{name}`: instance `{instance}`: {what}");

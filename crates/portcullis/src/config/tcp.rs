@@ -1,6 +1,6 @@
 //! `services[].tcp`: services that speak TCP, or TLS that is none of the gate's business, and no HTTP.
 //!
-//! What their instances are says that they are such: `tcp://host:port` or `tls://host:port`.
+//! What their instances are says that they are such: `tcp://host:port` or `tls://host:port`, listed or under `dns`.
 
 use portcullis_model::Window;
 use portcullis_policy::bundle::TcpLimits;
@@ -40,8 +40,7 @@ impl Tcp {
     /// Of the service that `section` is, if its instances say that it speaks TCP and nothing is wrong with it.
     pub(super) fn read(section: &mut Section<'_>, upstream: Option<&Upstream>) -> Option<Self> {
         let given = section.field("tcp");
-        let urls: Vec<String> =
-            upstream.into_iter().flat_map(|upstream| upstream.urls().into_values()).collect();
+        let urls: Vec<String> = upstream.into_iter().flat_map(Upstream::spoken_to).collect();
         let count = urls.iter().filter(|url| is_address(url)).count();
         if count == 0 {
             if let Some(given) = given {
@@ -147,6 +146,35 @@ mod tests {
         assert!(bundle.services[0].tcp().is_none());
         let loaded = super::super::tests::loaded(&format!("{SOUND}{SERVICE}")).expect("loads");
         assert_eq!(loaded.bundle.services[1].tcp().expect("TCP").idle.get().as_secs(), 3600);
+    }
+
+    #[test]
+    fn its_instances_may_be_found_by_dns() {
+        let with = |upstream: &str| {
+            let (before, _) = SERVICE.split_once("    upstream").expect("has one");
+            format!("{SOUND}{before}    upstream: {upstream}\n")
+        };
+        for found in [
+            "{dns: \"tcp://db.internal:5432\"}",
+            "{dns: \"tls://db.internal:5432\", health: {interval: 1s}}",
+            "{dns: {srv: _pg._tcp.db.internal, scheme: tcp}}",
+            "{dns: {srv: _pg._tcp.db.internal, scheme: tls}, tls: {server_name: db.internal}}",
+        ] {
+            let bundle = loaded(&with(found)).expect("loads").bundle;
+            assert!(bundle.services[1].tcp().is_some(), "{found}");
+        }
+        for (wrong, message) in [
+            ("{dns: \"tcp://db.internal\"}", "a host and a port"),
+            ("{dns: \"tcp://10.0.0.5:5432\"}", "`dns` needs a name"),
+            ("{dns: \"tcp://db.internal:5432\", health: {path: /}}", "`path` is for HTTP"),
+            ("{dns: {srv: _pg._tcp.db.internal, scheme: tls}}", "whose certificates are believed"),
+            ("{dns: {srv: _pg._tcp.db.internal, scheme: tcp}, tls: {ca: a.crt}}", "has no TLS"),
+        ] {
+            let shown = refused(&with(wrong));
+            assert!(shown.contains(message), "{wrong}: {shown}");
+        }
+        let shown = refused(&(with("{dns: \"tcp://db.internal:5432\"}") + "    max_body: 1MiB\n"));
+        assert!(shown.contains("`max_body` is for HTTP"), "{shown}");
     }
 
     #[test]

@@ -182,8 +182,9 @@ impl Upstream {
         if let Some(tls) = tls {
             read.check_tls(&tls);
         }
-        let speaks_tcp = read.instances.values().any(|it| tcp::is_address(&it.url));
-        if speaks_tcp && read.health.as_ref().is_some_and(Health::has_path) {
+        if read.spoken_to().any(|url| tcp::is_address(&url))
+            && read.health.as_ref().is_some_and(Health::has_path)
+        {
             let help = Some("take `path` out: a TCP service is connected to".into());
             field.error("`path` is for HTTP, and this service speaks TCP".into(), help);
         }
@@ -194,21 +195,24 @@ impl Upstream {
     fn is_named_by_dns(&self) -> bool {
         let said =
             |tls: &UpstreamTls| tls.server_name.as_ref().or(tls.spiffe_id.as_ref()).is_some();
-        self.dns.as_ref().is_some_and(|dns| dns.is_srv() && dns.scheme() == "https")
+        self.dns.as_ref().is_some_and(|dns| dns.is_srv() && has_tls(&dns.scheme()))
             && !self.tls.as_ref().is_some_and(said)
     }
 
     /// Nothing falls back to clear text.
     fn check_tls(&self, given: &Field<'_>) {
-        let listed = self.instances.iter().map(|(name, it)| (name.as_str(), it.url.as_str()));
+        let listed = self.instances.iter().map(|(name, it)| (name.as_str(), it.url.clone()));
         let found = self.dns.as_ref().map(|dns| ("dns", dns.scheme()));
-        let mut all = listed.chain(found);
-        if let Some((name, url)) =
-            all.find(|(_, url)| !url.starts_with("https") && !url.starts_with("tls:"))
-        {
+        if let Some((name, url)) = listed.chain(found).find(|(_, url)| !has_tls(url)) {
             let help = Some("write https://…: nothing falls back to clear text".into());
             given.error(format!("`{name}` at {url} has no TLS"), help);
         }
+    }
+
+    /// URLs of instances that are listed, or the beginning of those that are found.
+    pub(super) fn spoken_to(&self) -> impl Iterator<Item = String> {
+        let listed = self.instances.values().map(|it| it.url.clone());
+        listed.chain(self.dns.as_ref().map(Dns::scheme))
     }
 
     /// The instances that are listed, and where they are.
@@ -240,6 +244,10 @@ impl Upstream {
             allow: self.allow.clone(),
         }
     }
+}
+
+fn has_tls(url: &str) -> bool {
+    url.starts_with("https:") || url.starts_with("tls:")
 }
 
 /// What is listed, and where the others are found, of which there is one.

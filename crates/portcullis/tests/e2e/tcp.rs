@@ -5,4 +5,5 @@ mod command;
 mod database;
 mod direct;
 mod ends;
+mod found;
 mod upgrade;

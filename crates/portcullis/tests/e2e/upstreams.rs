@@ -3,7 +3,7 @@
 mod connections;
 mod handshakes;
 mod moody;
-mod names;
+pub(crate) mod names;
 mod refused;
 mod standing;
 
@@ -229,6 +229,22 @@ fn an_answer_has_its_time_and_an_instance_that_takes_longer_is_left_out() {
     for _ in 0..20 {
         assert_eq!(read(&shop).status, 200);
     }
+}
+
+#[test]
+fn a_second_try_that_takes_too_long_is_held_against_its_instance() {
+    let (good, bad) = (Moody::start(OK), Moody::start(Mood::HangsUpThenWaits));
+    let upstream = format!(
+        "{{instances: {{s-0: \"{}\", s-1: \"{}\"}}, timeouts: {{request: 2s}}, ejection: {{failures: 2, time: 1h, max_time: 1h}}}}",
+        good.url(),
+        bad.url()
+    );
+    let shop = Shop::unready_with(&upstream, |plan| plan.policy("named.cedar", NAMED));
+    shop.house.wait_ready();
+    let head = shop.head("GET", "/page").replace(HOST, "shop--s-1.example.com");
+    let answer = shop.answers(format!("{head}\r\n")).remove(0);
+    assert_eq!((answer.status, bad.requests()), (504, 2));
+    assert_eq!(metric(&shop, "upstream_ejections_total{service=\"shop\",instance=\"s-1\"}"), 1);
 }
 
 #[test]

@@ -216,14 +216,7 @@ impl Waiting<'_> {
         let sent = tokio::select! {
             biased;
             sent = sending => sent,
-            refusal = &mut over => {
-                // That it was cut off is nothing to the instance, nor is what the caller calls late.
-                let is_late = refusal == Refusal::Upstream(UpstreamTrouble::TimedOut);
-                if is_late && self.deadline.is_of_service() {
-                    destination.lane.blame();
-                }
-                return Err(refusal);
-            }
+            refusal = &mut over => return Err(self.hold_against(destination, refusal)),
         };
         if let Sent::Answered(response) = sent {
             return Ok(response);
@@ -236,8 +229,17 @@ impl Waiting<'_> {
         tokio::select! {
             biased;
             answer = Box::pin(again.send(exchange, self.question, destination, sent)) => answer,
-            refusal = over => Err(refusal),
+            refusal = over => Err(self.hold_against(destination, refusal)),
         }
+    }
+
+    /// That it was cut off is nothing to the instance, nor is what the caller calls late.
+    fn hold_against(&self, destination: &mut Destination, refusal: Refusal) -> Refusal {
+        let is_late = refusal == Refusal::Upstream(UpstreamTrouble::TimedOut);
+        if is_late && self.deadline.is_of_service() {
+            destination.lane.blame();
+        }
+        refusal
     }
 
     /// Resolves at the deadline, when the request body comes too slowly, or when the exchange is cut.

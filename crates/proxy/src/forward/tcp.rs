@@ -11,7 +11,7 @@ use portcullis_model::{InstanceName, Refusal, refusal::Unavailable};
 use portcullis_policy::Pass;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{consume, first_reached, grant_header, opening};
+use super::{consume, first_reached, grant_header, opening, pick};
 use crate::{
     body::{DownBody, in_words},
     connection::{Opening, Watch},
@@ -63,8 +63,7 @@ async fn connect(
     question: &Question,
 ) -> Result<(InstanceName, Box<dyn Duplex>, Tunnelled), Refusal> {
     let upstreams = &exchange.core.upstreams;
-    let (service, addressed) = (&question.resource.service, question.resource.instance.as_ref());
-    let turn = upstreams.pick(&exchange.snapshot, service, addressed).map_err(Refusal::Upstream)?;
+    let turn = pick(exchange, question).await?;
     let connect = async |turn: Turn| {
         let instance = turn.endpoint().name().clone();
         let (upstream, counted) = upstreams.connect_bare(turn).await?;

@@ -88,9 +88,9 @@ impl Condition {
         Self { balanced: place.balanced, near: place.near, weight: place.weight, ..self }
     }
 
-    /// It joins others that are there already.
+    /// It joins others that are there already, as soon as it may.
     pub(crate) fn coming(self, now: u64) -> Self {
-        Self { came: Some(now), ..self }
+        Self { came: Some(now.max(self.ejected_until)), ..self }
     }
 
     /// Nobody asks it any more whether it is well: what was said last would hold for ever.
@@ -179,7 +179,7 @@ impl Conditions {
         }
         condition.well = well;
         if well {
-            condition.came = Some(now);
+            *condition = condition.coming(now);
         }
         true
     }

@@ -1,5 +1,6 @@
 //! Properties of the state machine over random histories, and the cases that people think of.
 
+use portcullis_model::Window;
 use portcullis_policy::upstream::{Ejection, UpstreamSource};
 use proptest::prelude::*;
 
@@ -206,6 +207,24 @@ fn who_comes_back_gets_more_by_and_by() {
         world.now += 2500;
     }
     assert_eq!(shares, [10, 25, 50, 75, 100]);
+}
+
+#[test]
+fn who_recovers_while_it_is_left_out_gets_more_by_and_by_only_once_it_is_back() {
+    let mut settings = settings(1, 50, 0);
+    settings.ejection.time = Window::minutes(1);
+    let mut world = world(settings, 2, 0, false);
+    let back = world.now + 60_000;
+    world.fail(0, 1);
+    world.step(Step::Checked(0, false));
+    world.now += 1000;
+    let condition = world.conditions.of(0).unwrap();
+    assert!(condition.is_ejected(world.now));
+    let unchecked = condition.unchecked(world.now);
+    world.step(Step::Checked(0, true));
+    world.now = back;
+    assert_eq!(world.conditions.choice(back).picks, [(0, 10), (1, 100)]);
+    assert_eq!(unchecked.share(back, 10_000), 10, "nor does the end of its checks use that up");
 }
 
 #[test]

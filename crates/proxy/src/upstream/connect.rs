@@ -146,8 +146,11 @@ impl Connectors {
         let (tls, hangs_on, name) = match endpoint.tls() {
             None => (Arc::clone(&self.usual), HangsOn::default(), None),
             Some(settings) => {
-                let tls = self.certificates.in_force(settings).await;
-                let tls = tls.map_err(ConnectError::Certificates)?;
+                // Before the time for connecting is over: that they are late is nothing to the instance.
+                let most = endpoint.service().settings.timeouts.connect.get() / 2;
+                let tls = tokio::time::timeout(most, self.certificates.in_force(settings)).await;
+                let late = |_| Err("they are not there yet".to_owned());
+                let tls = tls.unwrap_or_else(late).map_err(ConnectError::Certificates)?;
                 (Arc::clone(&tls), HangsOn(Some(tls)), settings.server_name.as_ref())
             }
         };

@@ -64,6 +64,7 @@ pub(super) async fn follow(
             }
             Err(error) => {
                 service.counts.unknown.fetch_add(1, Relaxed);
+                registry.not_found(&service);
                 if !failing {
                     tracing::warn!(service = %service.name, error, "no instances found; those found last stay");
                 }

@@ -1,6 +1,7 @@
 //! Instances that DNS knows: the addresses of a host, or the targets of SRV records.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -10,7 +11,7 @@ use hickory_resolver::{
     TokioResolver,
     config::{ConnectionConfig, NameServerConfig, ResolverConfig},
     net::runtime::TokioRuntimeProvider,
-    proto::rr::RData,
+    proto::rr::{RData, rdata::SRV},
 };
 use portcullis_model::InstanceName;
 use portcullis_policy::upstream::{DnsName, DnsSource};
@@ -89,12 +90,26 @@ impl Dns {
                 _ => None,
             })
             .collect();
-        // RFC 2782: the targets of the lowest number, as long as there are any.
-        let first = records.iter().map(|(_, srv)| srv.priority).min();
-        let records = records.iter().filter(|(_, srv)| Some(srv.priority) == first);
-        let heaviest = records.clone().map(|(_, srv)| srv.weight).max().unwrap_or_default();
+        let priorities: BTreeSet<u16> = records.iter().map(|(_, srv)| srv.priority).collect();
+        let mut ttl = records.iter().map(|(ttl, _)| *ttl).min().unwrap_or(u32::MAX);
+        // RFC 2782: the targets of the lowest number that lead anywhere, and no others.
+        for priority in priorities {
+            let targets = records.iter().map(|(_, srv)| *srv);
+            let targets: Vec<_> = targets.filter(|srv| srv.priority == priority).collect();
+            let (found, of_addresses) = self.ranked(name, &targets).await?;
+            ttl = ttl.min(of_addresses);
+            if !found.is_empty() {
+                return Ok((found, ttl));
+            }
+        }
+        Ok((Vec::new(), ttl))
+    }
+
+    /// The instances at `targets`, all of one priority, and for how long their addresses are good.
+    async fn ranked(&self, name: &str, targets: &[&SRV]) -> Result<(Vec<Found>, u32), String> {
+        let heaviest = targets.iter().map(|srv| srv.weight).max().unwrap_or_default();
         let (mut found, mut ttl) = (Vec::new(), u32::MAX);
-        for (own, srv) in records {
+        for srv in targets {
             let host = srv.target.to_ascii();
             // INVARIANT: an address or `localhost` is meant if the configuration writes it. A name server that
             // says so means nothing.
@@ -107,7 +122,7 @@ impl Dns {
                 continue;
             }
             let (addresses, of_addresses) = self.addresses(&host).await?;
-            ttl = ttl.min(*own).min(of_addresses);
+            ttl = ttl.min(of_addresses);
             let host = host.trim_end_matches('.');
             let several = addresses.len() > 1;
             let weight = percent(srv.weight, heaviest, addresses.len());
@@ -128,8 +143,7 @@ impl Dns {
     }
 
     fn found(&self, label: &str, host: &str, at: SocketAddr) -> Option<Found> {
-        let plain = || format!("{}-{}", dashed(at.ip()), at.port()).parse().ok();
-        let name: InstanceName = label.parse().ok().or_else(plain)?;
+        let name: InstanceName = label.parse().ok().or_else(|| plain(at))?;
         let url = format!("{}://{host}:{}", self.source.scheme, at.port());
         // Places in lists are counted: what cannot be used must not be in them.
         Place::parse(&url)?;
@@ -140,7 +154,7 @@ impl Dns {
 #[async_trait(?Send)]
 impl Discovery for Dns {
     async fn find(&self) -> Result<(Vec<Found>, Duration), String> {
-        let (mut found, ttl) = match &self.source.name {
+        let (found, ttl) = match &self.source.name {
             DnsName::Host(host, port) => {
                 // Written without a dot at its end, it is still the whole name.
                 let whole = format!("{}.", host.trim_end_matches('.'));
@@ -152,16 +166,38 @@ impl Discovery for Dns {
             }
             DnsName::Srv(name) => self.targets(&format!("{}.", name.trim_end_matches('.'))).await?,
         };
-        found.sort_by(|a: &Found, b| a.name.cmp(&b.name));
-        found.dedup_by(|a, b| a.name == b.name);
         let (shortest, longest) = self.source.refresh;
         let valid = Duration::from_secs(u64::from(ttl));
-        Ok((found, valid.clamp(shortest.get(), longest.get().max(shortest.get()))))
+        Ok((told_apart(found), valid.clamp(shortest.get(), longest.get().max(shortest.get()))))
     }
 
     fn shortest(&self) -> Duration {
         self.source.refresh.0.get()
     }
+}
+
+/// Sorted, each once, and each with a name of its own, whatever the order of the answer: two hosts may differ in
+/// nothing but their dots. Those whose name means several places are called by where they are.
+fn told_apart(mut found: Vec<Found>) -> Vec<Found> {
+    let mut places: BTreeMap<InstanceName, BTreeSet<SocketAddr>> = BTreeMap::new();
+    for it in &found {
+        places.entry(it.name.clone()).or_default().insert(it.address);
+    }
+    for it in &mut found {
+        if places.get(&it.name).is_some_and(|places| places.len() > 1)
+            && let Some(name) = plain(it.address)
+        {
+            it.name = name;
+        }
+    }
+    found.sort_by(|a, b| (&a.name, &a.url, a.weight).cmp(&(&b.name, &b.url, b.weight)));
+    found.dedup_by(|a, b| a.name == b.name);
+    found
+}
+
+/// What an instance is called that has no other name.
+fn plain(at: SocketAddr) -> Option<InstanceName> {
+    format!("{}-{}", dashed(at.ip()), at.port()).parse().ok()
 }
 
 /// What one of the `addresses` of a target has of what the heaviest has (RFC 2782). Where all weigh nothing, all weigh
@@ -212,6 +248,34 @@ mod tests {
         assert_eq!(percent(60, 60, 3), 33);
         assert_eq!((percent(0, 0, 1), percent(0, 0, 2)), (100, 50), "nobody says anything");
         assert_eq!((percent(0, 10, 1), percent(1, u16::MAX, 9)), (1, 1), "little, and not nothing");
+    }
+
+    #[test]
+    fn hosts_that_differ_in_their_dots_are_two_instances_in_any_order() {
+        let dns = asked(DnsName::Srv("_pay._tcp.internal".to_owned()));
+        let found = |host: &str, at: &str| {
+            let label = format!("{}-80", host.replace('.', "-"));
+            dns.found(&label, host, at.parse().unwrap()).unwrap()
+        };
+        let all = [
+            found("pay-1.internal", "10.0.0.1:80"),
+            found("pay.1.internal", "10.0.0.2:80"),
+            found("pay-2.internal", "10.0.0.3:80"),
+            found("pay-2.internal", "10.0.0.3:80"),
+            found("pay-3.internal", "10.0.0.4:80"),
+            found("pay.3.internal", "10.0.0.4:80"),
+        ];
+        let told = told_apart(all.to_vec());
+        let named = |it: &Found| (it.name.to_string(), it.url.clone());
+        let expected = [
+            ("10-0-0-1-80", "http://pay-1.internal:80"),
+            ("10-0-0-2-80", "http://pay.1.internal:80"),
+            ("pay-2-internal-80", "http://pay-2.internal:80"),
+            ("pay-3-internal-80", "http://pay-3.internal:80"),
+        ];
+        let expected = expected.map(|(name, url)| (name.to_owned(), url.to_owned()));
+        assert_eq!(told.iter().map(named).collect::<Vec<_>>(), expected);
+        assert_eq!(told_apart(all.into_iter().rev().collect()), told);
     }
 
     #[test]

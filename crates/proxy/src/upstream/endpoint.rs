@@ -86,6 +86,8 @@ impl Place {
 pub(crate) struct Endpoint {
     place: Place,
     service: Arc<Service>,
+    /// Cloned for every request: in memory of this core.
+    name: InstanceName,
     instance: Arc<Instance>,
     /// Its place in the list of the service.
     at: usize,
@@ -226,6 +228,7 @@ impl Endpoint {
             place: Place::parse(&instance.url)?,
             pool: Pool::new(connections, instance.load.cores()),
             service: Arc::clone(service),
+            name: instance.name.detached(),
             instance,
             at,
             core,
@@ -247,7 +250,7 @@ impl Endpoint {
     }
 
     pub(crate) fn name(&self) -> &InstanceName {
-        &self.instance.name
+        &self.name
     }
 
     pub(crate) fn instance(&self) -> &Arc<Instance> {
@@ -311,12 +314,7 @@ impl Endpoint {
 
     async fn make(&self, connectors: &Connectors, kind: Kind) -> Result<Sender, UpstreamTrouble> {
         let counted = Counted::room(self)?;
-        match connectors.connect(self, kind, Some(counted)).await {
-            // It was reached. That it cannot do what a client asks for is no failure, or clients could have
-            // it left out.
-            Err(ConnectError::NotUpgradable) => Err(UpstreamTrouble::Unreachable),
-            connected => self.note(connected.map_err(|_| UpstreamTrouble::Unreachable)),
-        }
+        self.note(connectors.connect(self, kind, Some(counted)).await)
     }
 
     /// Whether a connection to it may be one for many requests.
@@ -349,15 +347,22 @@ impl Endpoint {
     }
 
     /// Remembers whether it was reached.
-    pub(super) fn note<T>(
-        &self,
-        connected: Result<T, UpstreamTrouble>,
-    ) -> Result<T, UpstreamTrouble> {
-        self.failed.set(connected.is_err().then(Instant::now));
-        if connected.is_err() {
-            self.service.failed(self.at, Failure::Unreachable);
+    pub(super) fn note<T>(&self, connected: Result<T, ConnectError>) -> Result<T, UpstreamTrouble> {
+        self.failed.set(None);
+        let error = match connected {
+            Ok(connected) => return Ok(connected),
+            Err(error) => error,
+        };
+        // It was reached. That it cannot do what a client asks for is no failure, or clients could have
+        // it left out.
+        if !matches!(error, ConnectError::NotUpgradable) {
+            self.failed.set(Some(Instant::now()));
+            // What the gate itself lacks is nothing to the instance: the next one would be no better.
+            if !matches!(error, ConnectError::Certificates(_)) {
+                self.service.failed(self.at, Failure::Unreachable);
+            }
         }
-        connected
+        Err(UpstreamTrouble::Unreachable)
     }
 
     /// Keeps a connection that has answered for the next request.

@@ -4,16 +4,17 @@
 use std::{collections::HashMap, rc::Rc, sync::Arc, thread::JoinHandle, time::Duration};
 
 use portcullis_model::ServiceName;
+use portcullis_policy::upstream::HealthCheck;
 use tokio::{
     sync::watch,
     task::{AbortHandle, LocalSet, spawn_local},
 };
 
 use super::{
-    Connectors, Endpoint, Registry,
+    Connectors, Registry,
     discovery::{self, Discovery},
     dns, health,
-    service::Service,
+    service::{Instance, Service},
 };
 use crate::{
     gate::GateError,
@@ -61,19 +62,24 @@ struct Keeper {
 /// What runs for one service.
 struct Kept {
     service: Arc<Service>,
-    _checks: Tasks,
-    discovery: Tasks,
+    checks: Vec<Checked>,
+    discovery: Option<Task>,
 }
 
-/// Tasks that end with this.
-#[derive(Default)]
-struct Tasks(Vec<AbortHandle>);
+/// One instance that is asked whether it is well.
+struct Checked {
+    instance: Arc<Instance>,
+    /// As it was when that began.
+    check: HealthCheck,
+    _task: Task,
+}
 
-impl Drop for Tasks {
+/// A task that ends with this.
+struct Task(AbortHandle);
+
+impl Drop for Task {
     fn drop(&mut self) {
-        for task in &self.0 {
-            task.abort();
-        }
+        self.0.abort();
     }
 }
 
@@ -112,46 +118,58 @@ impl Keeper {
             let old = self.kept.remove(&service.name);
             let kept = match old {
                 Some(old) if Arc::ptr_eq(&old.service, &service) => old,
-                Some(old) if old.service.settings.dns == service.settings.dns => {
-                    Kept { _checks: self.checks(&service), service, discovery: old.discovery }
-                }
-                _ => Kept {
-                    _checks: self.checks(&service),
-                    discovery: self.discovery(&service),
-                    service,
-                },
+                old => self.renew(old, service),
             };
             self.kept.insert(kept.service.name.clone(), kept);
         }
     }
 
-    fn checks(&self, service: &Arc<Service>) -> Tasks {
-        let Some(check) = &service.settings.health else { return Tasks::default() };
-        let endpoints = (0..service.instances.len())
-            .filter_map(|at| Some((at, Rc::new(Endpoint::new(service, at, usize::MAX)?))));
-        let tasks = endpoints.map(|(at, endpoint)| {
-            let checking = health::watch(
-                Arc::clone(service),
-                at,
-                endpoint,
+    /// What runs for the newest list of instances, of what ran for the one before whatever is still right.
+    fn renew(&self, old: Option<Kept>, service: Arc<Service>) -> Kept {
+        let (checks, discovery) = match old {
+            Some(old) if old.service.settings.dns == service.settings.dns => {
+                (old.checks, old.discovery)
+            }
+            Some(old) => (old.checks, self.discovery(&service)),
+            None => (Vec::new(), self.discovery(&service)),
+        };
+        Kept { checks: self.checks(&service, checks), service, discovery }
+    }
+
+    /// Instances that stay are asked on as they were: what is known of them would never be enough if it were
+    /// forgotten with each change of the others.
+    fn checks(&self, service: &Arc<Service>, mut old: Vec<Checked>) -> Vec<Checked> {
+        let Some(check) = &service.settings.health else { return Vec::new() };
+        let checked = service.instances.iter().map(|instance| {
+            let stays =
+                old.iter().position(|it| Arc::ptr_eq(&it.instance, instance) && it.check == *check);
+            if let Some(at) = stays {
+                return old.swap_remove(at);
+            }
+            let watching = health::watch(
+                Arc::clone(&self.registry),
+                service.name.clone(),
+                Arc::clone(instance),
                 check.clone(),
                 Rc::clone(&self.connectors),
             );
-            spawn_local(checking).abort_handle()
+            let task = Task(spawn_local(watching).abort_handle());
+            Checked { instance: Arc::clone(instance), check: check.clone(), _task: task }
         });
-        Tasks(tasks.collect())
+        checked.collect()
     }
 
-    fn discovery(&self, service: &Arc<Service>) -> Tasks {
-        let Some(source) = &service.settings.dns else { return Tasks::default() };
+    fn discovery(&self, service: &Arc<Service>) -> Option<Task> {
+        let source = service.settings.dns.as_ref()?;
         let discovery: Box<dyn Discovery> = match dns::Dns::new(source.clone()) {
             Ok(dns) => Box::new(dns),
             Err(error) => {
                 tracing::error!(service = %service.name, error, "instances cannot be looked for");
-                return Tasks::default();
+                self.registry.not_found(service);
+                return None;
             }
         };
         let finding = discovery::follow(discovery, Arc::clone(service), Arc::clone(&self.registry));
-        Tasks(vec![spawn_local(finding).abort_handle()])
+        Some(Task(spawn_local(finding).abort_handle()))
     }
 }

@@ -50,9 +50,8 @@ impl Upstreams {
             Ok(connected) => connected,
             Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
         };
-        let stream = endpoint.note(connected.map_err(|error| {
+        let stream = endpoint.note(connected.inspect_err(|error| {
             tracing::warn!(upstream = endpoint.place().authority, %error, "cannot connect");
-            UpstreamTrouble::Unreachable
         }))?;
         // What is said on it is nobody's business here: that it was reached is all that is known.
         endpoint.succeeded();

@@ -79,6 +79,11 @@ impl Registry {
             Known { generation, source: source.clone(), found, service: Arc::clone(&service) };
         services.insert(source.name.clone(), known);
         drop(services);
+        if let Some(before) = before.filter(|before| !before.service.asks_with(&service)) {
+            // Nobody will answer those who wait for that: they look at what there is now.
+            self.version.fetch_add(1, Ordering::AcqRel);
+            before.service.looked();
+        }
         self.moved.notify_one();
         service
     }
@@ -94,11 +99,33 @@ impl Registry {
         }
         let names = found.iter().map(|it| it.name.as_str()).collect::<Vec<_>>().join(" ");
         tracing::info!(service = %of.name, instances = names, "instances found");
-        known.service = Arc::new(self.build(&known.source, Some(&found), Some(&known.service)));
+        let service = Arc::new(self.build(&known.source, Some(&found), Some(&known.service)));
+        known.service = Arc::clone(&service);
         known.found = Some(found);
         drop(services);
         self.version.fetch_add(1, Ordering::AcqRel);
+        service.looked();
         self.moved.notify_one();
+    }
+
+    /// Discovery has found nothing for `service`: whoever waited for the first answer has it.
+    pub(super) fn not_found(&self, of: &Service) {
+        if let Some(newest) = self.lookup(&of.name)
+            && newest.settings.dns == of.settings.dns
+        {
+            newest.looked();
+        }
+    }
+
+    /// The newest list that `instance` is in, and its place there.
+    pub(super) fn place_of(
+        &self,
+        service: &ServiceName,
+        instance: &Arc<Instance>,
+    ) -> Option<(Arc<Service>, usize)> {
+        let service = self.lookup(service)?;
+        let at = service.instances.iter().position(|it| Arc::ptr_eq(it, instance))?;
+        Some((service, at))
     }
 
     /// Forgets the services that `is_there` does not know.
@@ -159,7 +186,7 @@ impl Registry {
             let all = source.instances.iter();
             all.map(|(name, url)| member(name, url, None, 100)).collect()
         };
-        Service::new(source, members, counts, self.started)
+        Service::new(source, members, counts, self.started).asking_like(old)
     }
 }
 

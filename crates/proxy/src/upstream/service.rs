@@ -12,6 +12,7 @@ use std::{
 
 use portcullis_model::{InstanceName, ServiceName};
 use portcullis_policy::{ServiceSource, edge::UpstreamTls, upstream::UpstreamSource};
+use tokio::sync::watch;
 
 use super::{
     conditions::{Choice, Condition, Conditions, Failure, millis},
@@ -61,6 +62,8 @@ pub(crate) struct Service {
     /// Moves with every change of a condition.
     changes: AtomicU64,
     started: Instant,
+    /// Whether there was an answer, good or bad, to where its instances are.
+    looked: Arc<watch::Sender<bool>>,
 }
 
 impl Instance {
@@ -118,7 +121,32 @@ impl Service {
         let tls = source.edge.upstream_tls.clone();
         let conditions = Mutex::new(Conditions::new(settings.clone(), conditions));
         let changes = AtomicU64::new(1);
-        Self { name, settings, tls, instances, counts, conditions, changes, started }
+        let looked = Arc::new(watch::Sender::new(settings.dns.is_none()));
+        Self { name, settings, tls, instances, counts, conditions, changes, started, looked }
+    }
+
+    /// Asks where its instances are together with `old`, if that asks for the same.
+    pub(super) fn asking_like(mut self, old: Option<&Self>) -> Self {
+        if let Some(old) = old.filter(|old| old.settings.dns == self.settings.dns) {
+            self.looked = Arc::clone(&old.looked);
+        }
+        self
+    }
+
+    /// Whether an answer to one is an answer to the other.
+    pub(super) fn asks_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.looked, &other.looked)
+    }
+
+    /// There was an answer, or none that can be waited for any longer.
+    pub(super) fn looked(&self) {
+        self.looked.send_replace(true);
+    }
+
+    /// What tells when there is a first answer to where its instances are, while there was none.
+    pub(super) fn looking(&self) -> Option<watch::Receiver<bool>> {
+        let waits = self.instances.is_empty() && !*self.looked.borrow();
+        waits.then(|| self.looked.subscribe())
     }
 
     /// Whether connections to its instances are as good as those to the instances of `other`.

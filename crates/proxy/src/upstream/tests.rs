@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use portcullis_model::Window;
 use portcullis_policy::{
-    edge::UpstreamTls,
+    edge::{Authorities, UpstreamTls},
     upstream::{DnsName, DnsSource, HealthCheck, UpstreamSource},
 };
 use tokio::{
@@ -32,6 +32,70 @@ fn an_instance_that_nobody_checks_any_more_is_well_again() {
     assert_eq!(picks(&registry.service(&other, 2)), 1, "what was said last holds");
     let unchecked = source(&TWO, UpstreamSource::default());
     assert_eq!(picks(&registry.service(&unchecked, 3)), 2);
+}
+
+/// Asks for the addresses of `name`.
+fn of_name(name: &str) -> UpstreamSource {
+    let dns = DnsSource {
+        name: DnsName::Host(name.to_owned(), 80),
+        scheme: "http".to_owned(),
+        servers: Vec::new(),
+        refresh: (Window::minutes(1), Window::minutes(5)),
+    };
+    UpstreamSource { dns: Some(dns), ..UpstreamSource::default() }
+}
+
+fn found_at(address: &str) -> Found {
+    let address: std::net::SocketAddr = address.parse().unwrap();
+    let name = address.ip().to_string().replace('.', "-").parse().unwrap();
+    Found { name, url: "http://pool.test:80".to_owned(), address, weight: 100 }
+}
+
+#[test]
+fn only_the_first_answer_is_waited_for_good_or_bad() {
+    let registry = Registry::new(1, None);
+    let asked = |upstream, generation| registry.service(&source(&[], upstream), generation);
+    assert!(asked(UpstreamSource::default(), 1).looking().is_none(), "nobody is asked");
+    let service = asked(of_name("a.test"), 2);
+    let waiting = service.looking().unwrap();
+    // A bundle that asks for the same leaves them waiting.
+    let same = UpstreamSource { panic_below: 1, ..of_name("a.test") };
+    let newer = asked(same.clone(), 3);
+    assert!(newer.looking().is_some() && !*waiting.borrow());
+    // The keeper may know the service as it was.
+    registry.found(&service, vec![found_at("10.0.0.1:80")]);
+    assert!(*waiting.borrow() && registry.lookup(&service.name).unwrap().looking().is_none());
+    assert_eq!(asked(same, 4).instances.len(), 1);
+    let other = asked(of_name("b.test"), 5);
+    assert!(other.looking().is_some(), "another name, and nobody has looked");
+    registry.not_found(&service);
+    assert!(other.looking().is_some(), "that was an answer to something else");
+    registry.not_found(&other);
+    assert!(other.looking().is_none() && other.instances.is_empty());
+}
+
+#[test]
+fn who_waits_for_an_answer_that_is_not_wanted_any_more_looks_again() {
+    let registry = Registry::new(1, None);
+    let service = registry.service(&source(&[], of_name("a.test")), 1);
+    let (waiting, version) = (service.looking().unwrap(), registry.version());
+    let listed = registry.service(&source(&TWO, UpstreamSource::default()), 2);
+    assert!(*waiting.borrow() && listed.looking().is_none());
+    assert!(registry.version() > version, "cores look at what there is now");
+}
+
+#[test]
+fn an_instance_is_the_same_one_in_every_list_that_it_is_in() {
+    let registry = Registry::new(1, None);
+    let service = registry.service(&source(&[], of_name("a.test")), 1);
+    let [a, b, c] = ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"].map(found_at);
+    registry.found(&service, vec![b.clone(), c]);
+    let first = registry.lookup(&service.name).unwrap();
+    let (b_then, c_then) = (Arc::clone(&first.instances[0]), Arc::clone(&first.instances[1]));
+    registry.found(&service, vec![a, b]);
+    let (newest, at) = registry.place_of(&service.name, &b_then).unwrap();
+    assert_eq!((newest.instances.len(), at), (2, 1));
+    assert!(registry.place_of(&service.name, &c_then).is_none(), "it has left");
 }
 
 #[test]
@@ -108,6 +172,32 @@ fn clients_cannot_have_an_instance_left_out_by_asking_for_an_upgrade() {
         assert_eq!(service.choice(service.now()).1.picks.len(), 2);
         let turn = addressed(&balancer, "a");
         assert!(turn.connect(&connectors, Kind::Any).await.is_ok(), "it can be reached");
+    });
+}
+
+#[test]
+fn what_the_gate_itself_lacks_is_not_held_against_instances() {
+    local(async {
+        let connectors = connectors();
+        let ((_first, one), (_second, two)) = (silent("https").await, silent("https").await);
+        let mut source = source(&[("a", &one), ("b", &two)], UpstreamSource::default());
+        source.edge.upstream_tls = Some(UpstreamTls {
+            authorities: Authorities::WorkloadApi,
+            spiffe_id: Some("spiffe://prod.example.com/pay".to_owned()),
+            server_name: None,
+            own: None,
+        });
+        let service = Registry::new(1, None).service(&source, 1);
+        let balancer = Balancer::new(Arc::clone(&service), 0, None);
+        let turn = balancer.addressed(&"a".parse().unwrap(), Instant::now()).unwrap();
+        let endpoint = Rc::clone(turn.endpoint());
+        let lane = turn.connect(&connectors, Kind::Any).await;
+        assert_eq!(lane.err(), Some(UpstreamTrouble::Unreachable));
+        assert_eq!(service.choice(service.now()).1.picks.len(), 2);
+        // That the instance is gone is another matter.
+        let gone = Err::<(), _>(std::io::Error::other("gone").into());
+        assert!(endpoint.note(gone).is_err());
+        assert_eq!(service.choice(service.now()).1.picks.len(), 1);
     });
 }
 

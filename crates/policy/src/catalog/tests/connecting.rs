@@ -9,6 +9,7 @@ use super::{Catalog, ServiceSource, errors, service};
 use crate::{
     Bundle, BundleSource, PolicySource,
     bundle::{OperationGroup, OperationsSource, TcpLimits},
+    upstream::{DnsName, DnsSource, UpstreamSource},
 };
 
 fn database() -> ServiceSource {
@@ -109,6 +110,29 @@ fn what_only_http_has_does_not_load() {
     let mut web = service_with_methods();
     web.instances.insert("w".parse().unwrap(), "tcp://10.0.0.5:1".to_owned());
     assert!(errors(&[web])[0].message.contains("`tcp` is not http, https or h2c"));
+}
+
+#[test]
+fn instances_that_are_found_speak_what_the_service_speaks() {
+    let found = |source: ServiceSource, scheme: &str| {
+        let second = Window::new(std::time::Duration::from_secs(1)).unwrap();
+        let dns = DnsSource {
+            name: DnsName::Srv("_pg._tcp.db.internal".to_owned()),
+            scheme: scheme.to_owned(),
+            servers: Vec::new(),
+            refresh: (second, second),
+        };
+        let upstream = UpstreamSource { dns: Some(dns), ..UpstreamSource::default() };
+        errors(&[ServiceSource { instances: [].into(), upstream, ..source }])
+    };
+    for scheme in ["tcp", "tls"] {
+        assert!(found(database(), scheme).is_empty(), "{scheme}");
+        assert!(found(service_with_methods(), scheme)[0].message.contains("not http or https"));
+    }
+    for scheme in ["http", "https", "h2c"] {
+        assert!(found(service_with_methods(), scheme).is_empty(), "{scheme}");
+        assert!(found(database(), scheme)[0].message.contains("not tcp or tls"));
+    }
 }
 
 #[test]

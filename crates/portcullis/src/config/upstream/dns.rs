@@ -9,22 +9,20 @@ use serde::Serialize;
 use url::{Host, Url};
 
 use super::{or, parsed};
-use crate::config::{
-    section::{Field, Section},
-    tcp,
-};
+use crate::config::section::{Field, Section};
 
-/// Where instances are found: `http://payments.internal:8080` (its addresses), or a mapping.
+/// Where instances are found: `http://payments.internal:8080` or `tcp://ledger.internal:5432` (its addresses),
+/// or a mapping.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(super) struct Dns {
     /// Scheme, host and port; the instances are the addresses of the host.
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
-    /// A name with SRV records; the instances are their targets. With `https`, `upstream.tls` must say who
-    /// they are: `server_name` or `spiffe_id`.
+    /// A name with SRV records; the instances are their targets. With `https` and `tls`, `upstream.tls` must
+    /// say who they are: `server_name` or `spiffe_id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     srv: Option<String>,
-    /// For `srv`: `http`, `https` or `h2c`; default `http`.
+    /// For `srv`: `http`, `https` or `h2c`, or `tcp` or `tls`; default `http`.
     scheme: String,
     /// Name servers as `address:port`; default: the machine's own.
     #[schemars(with = "Vec<String>")]
@@ -39,7 +37,8 @@ pub(super) struct Dns {
     name: Option<source::DnsName>,
 }
 
-const SCHEMES: [(&str, &str); 3] = [("http", "http"), ("https", "https"), ("h2c", "h2c")];
+const SCHEMES: [(&str, &str); 5] =
+    [("http", "http"), ("https", "https"), ("h2c", "h2c"), ("tcp", "tcp"), ("tls", "tls")];
 
 impl Dns {
     pub(super) fn read(field: &Field<'_>) -> Option<Self> {
@@ -75,9 +74,9 @@ impl Dns {
         })
     }
 
-    /// Of all instances.
-    pub(super) fn scheme(&self) -> &str {
-        &self.scheme
+    /// The beginning of what would be the URL of each instance.
+    pub(super) fn scheme(&self) -> String {
+        format!("{}://", self.scheme)
     }
 
     /// Whether records say which hosts the instances are on.
@@ -136,14 +135,11 @@ fn host(field: &Field<'_>) -> Option<(String, String, source::DnsName)> {
         return None;
     }
     let text = super::base_url(field)?;
-    if tcp::is_address(&text) {
-        field.unsupported("`dns` for services that speak TCP");
-        return None;
-    }
-    // Other schemes than http and https have hosts that are not looked at.
+    // Other schemes than http and https have hosts that are not looked at, and no usual port.
     let (scheme, rest) = text.split_once("://")?;
-    let url: Url =
-        format!("{}://{rest}", if scheme == "h2c" { "http" } else { scheme }).parse().ok()?;
+    let known = if scheme == "https" { scheme } else { "http" };
+    let url = Url::parse(&format!("{known}://{rest}"));
+    let url = url.map_err(|error| field.error(format!("`{text}`: {error}"), None)).ok()?;
     let Some(Host::Domain(host)) = url.host() else {
         let help = Some("write an address under `url` or `instances`".into());
         field.error("`dns` needs a name, and this is an address".into(), help);

@@ -21,7 +21,7 @@ use portcullis_policy::{
 use portcullis_proxy::{ClientTls, ServerAuthorities, ports::UpstreamCertificates};
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::{
     Told, files,
@@ -42,6 +42,8 @@ pub(in crate::serve) struct Upstreams {
     state: Mutex<State>,
     /// Somebody asked for something that was not there yet.
     asked: Notify,
+    /// The Workload API has said something, or why it does not.
+    heard: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -69,7 +71,8 @@ struct Material {
 impl Upstreams {
     pub(super) fn new(base: &Path, roots: Arc<RootCertStore>, health: Arc<Health>) -> Self {
         let (base, state) = (base.to_owned(), Mutex::default());
-        Self { base, roots, health, state, asked: Notify::new() }
+        let (asked, heard) = (Notify::new(), watch::Sender::new(false));
+        Self { base, roots, health, state, asked, heard }
     }
 
     /// Reads what the services of `config` name: files must be good. What the Workload API tells may
@@ -98,6 +101,9 @@ impl Upstreams {
         for settings in known {
             let done = self.renew(&settings).err().map(|error| format!("{error:#}"));
             self.health.tell(&name(&settings), done);
+        }
+        if told.x509.last.is_some() || told.x509.trouble.is_some() {
+            self.heard.send_replace(true);
         }
     }
 
@@ -175,6 +181,11 @@ impl UpstreamCertificates for Asked {
                 return Ok(Arc::clone(&known.tls));
             }
             state.asks_agent |= settings.asks_workload_api();
+        }
+        if settings.asks_workload_api() {
+            // Its first word is on its way after a start, and so are those who waited for the gate meanwhile.
+            self.0.asked.notify_one();
+            let _ = self.0.heard.subscribe().wait_for(|heard| *heard).await;
         }
         let (upstreams, settings) = (Arc::clone(&self.0), settings.clone());
         // Files may be slow, and a core must not wait for them.
@@ -293,4 +304,30 @@ pub(super) fn system_roots() -> RootCertStore {
         tracing::warn!(ignored, "some root certificates cannot be parsed");
     }
     roots
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_word_of_the_workload_api_is_waited_for() {
+        let health = Health::register(&mut prometheus_client::registry::Registry::default());
+        let roots = Arc::new(RootCertStore::empty());
+        let upstreams = Arc::new(Upstreams::new(Path::new("."), roots, Arc::new(health)));
+        let settings = UpstreamTls {
+            authorities: Authorities::WorkloadApi,
+            own: None,
+            spiffe_id: Some("spiffe://prod.example.com/pay".to_owned()),
+            server_name: None,
+        };
+        let asked = Asked(Arc::clone(&upstreams));
+        let connecting = tokio::spawn(async move { asked.in_force(&settings).await.err() });
+        upstreams.asked().await;
+        let trouble = Some("the agent is gone".to_owned());
+        let x509 = Heard { last: None, trouble };
+        upstreams.refresh(&Told { x509, ..Told::default() });
+        let error = connecting.await.unwrap().unwrap();
+        assert!(error.contains("the agent is gone"), "{error}");
+    }
 }

@@ -22,6 +22,8 @@ pub(super) enum Mood {
     HangsUp,
     /// The same once, and answers 200 from then on.
     HangsUpOnce,
+    /// The same once, and waits from then on.
+    HangsUpThenWaits,
     /// Answers 302 with this location.
     Redirects(&'static str),
 }
@@ -102,16 +104,18 @@ impl Moody {
             let mood = {
                 let mut mood = self.mood.lock().unwrap();
                 let now = *mood;
-                if now == Mood::HangsUpOnce {
-                    *mood = Mood::Says(200);
-                }
+                *mood = match now {
+                    Mood::HangsUpOnce => Mood::Says(200),
+                    Mood::HangsUpThenWaits => Mood::Waits,
+                    other => other,
+                };
                 now
             };
             let (status, more) = match mood {
                 Mood::Says(status) => (status, String::new()),
                 Mood::Waits => (200, String::new()),
                 Mood::Redirects(to) => (302, format!("Location: {to}\r\n")),
-                Mood::HangsUp | Mood::HangsUpOnce => return,
+                Mood::HangsUp | Mood::HangsUpOnce | Mood::HangsUpThenWaits => return,
             };
             let answer = format!(
                 "HTTP/1.1 {status} X\r\n{more}Content-Length: 2\r\nInstance: {}\r\n\r\nok",

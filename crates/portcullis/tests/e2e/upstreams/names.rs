@@ -3,8 +3,12 @@
 use std::{
     collections::HashMap,
     net::{Ipv4Addr, SocketAddr, UdpSocket},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     thread,
+    time::Duration,
 };
 
 use crate::{mesh::eventually, shop::Shop};
@@ -17,12 +21,14 @@ use super::{
 
 /// One record.
 #[derive(Debug, Clone)]
-enum Record {
+pub(crate) enum Record {
     A(Ipv4Addr),
     Srv(u16, &'static str),
     /// With a priority and a weight.
     Ranked(u16, u16, u16, &'static str),
     Aaaa(std::net::Ipv6Addr),
+    /// Addresses of this machine that end in one of these, another one each time.
+    Turns(Arc<AtomicUsize>, [u8; 2]),
 }
 
 /// What is known, or that nothing works.
@@ -30,28 +36,38 @@ type Zone = Arc<Mutex<Option<HashMap<&'static str, Vec<Record>>>>>;
 
 /// A name server over UDP whose answers live for a second.
 #[derive(Debug)]
-struct Names {
-    address: SocketAddr,
+pub(crate) struct Names {
+    pub(crate) address: SocketAddr,
     zone: Zone,
+    /// It keeps what it is asked for to itself for now.
+    silent: Arc<AtomicBool>,
+    asked: Arc<AtomicUsize>,
 }
 
 impl Names {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let (address, zone) = (socket.local_addr().unwrap(), Zone::default());
-        let known = Arc::clone(&zone);
+        let (silent, asked): (Arc<AtomicBool>, Arc<AtomicUsize>) = Default::default();
+        let names = Self { address, zone, silent, asked };
+        let (known, silent) = (Arc::clone(&names.zone), Arc::clone(&names.silent));
+        let asked = Arc::clone(&names.asked);
         thread::spawn(move || {
             let mut query = [0; 1500];
             while let Ok((length, from)) = socket.recv_from(&mut query) {
+                asked.fetch_add(1, Ordering::SeqCst);
+                while silent.load(Ordering::SeqCst) {
+                    thread::sleep(Duration::from_millis(5));
+                }
                 let answer = answer(&query[..length], &known);
                 socket.send_to(&answer, from).unwrap();
             }
         });
-        Self { address, zone }
+        names
     }
 
     /// From now on, this is all that it knows.
-    fn knows(&self, records: &[(&'static str, Record)]) {
+    pub(crate) fn knows(&self, records: &[(&'static str, Record)]) {
         let mut known: HashMap<&'static str, Vec<Record>> = HashMap::new();
         for (name, record) in records {
             known.entry(name).or_default().push(record.clone());
@@ -83,6 +99,10 @@ fn answer(query: &[u8], zone: &Zone) -> Vec<u8> {
         let (own, data) = match record {
             Record::A(address) => (1_u16, address.octets().to_vec()),
             Record::Aaaa(address) => (28, address.octets().to_vec()),
+            Record::Turns(turn, lasts) => {
+                let turn = if kind == 1 { turn.fetch_add(1, Ordering::SeqCst) } else { 0 };
+                (1, vec![127, 0, 0, lasts[turn % 2]])
+            }
             Record::Srv(port, target) => (33, srv(0, 1, *port, target)),
             Record::Ranked(priority, weight, port, target) => {
                 (33, srv(*priority, *weight, *port, target))
@@ -177,6 +197,56 @@ fn instances_are_the_addresses_that_a_name_has_now() {
 }
 
 #[test]
+fn requests_wait_for_the_first_answer_to_where_instances_are() {
+    let upstream = Moody::start(OK);
+    let names = Names::start();
+    names.knows(&[(NAME, local(1))]);
+    names.silent.store(true, Ordering::SeqCst);
+    let url = format!("url: \"http://{NAME}:{}\"", upstream.address.port());
+    let shop = dns(&names, &url, &format!("{ALLOW}, timeouts: {{connect: 40s}}"));
+    let mut wires: Vec<_> = (0..4)
+        .map(|_| {
+            let mut wire = crate::wire::Wire::connect(shop.house.gate);
+            wire.send(format!("{}\r\n", shop.head("GET", "/page")));
+            wire
+        })
+        .collect();
+    eventually("the name server is asked", || names.asked.load(Ordering::SeqCst) > 0);
+    // Nothing shows that they wait. Whoever does not has its answer by then.
+    thread::sleep(Duration::from_millis(500));
+    names.silent.store(false, Ordering::SeqCst);
+    for wire in &mut wires {
+        assert_eq!(wire.response().unwrap().status, 200);
+    }
+    assert_eq!(upstream.requests(), 4);
+}
+
+#[test]
+fn an_answer_that_there_is_nothing_ends_the_waiting_for_the_first() {
+    let names = Names::start();
+    names.knows(&[]);
+    let shop = dns(&names, &format!("url: \"http://{NAME}:1\""), "timeouts: {connect: 1h}");
+    assert_eq!(read(&shop).status, 502);
+    assert!(shop.house.log().contains("no instances found"));
+}
+
+#[test]
+fn an_instance_that_stays_is_checked_on_however_often_others_come_and_go() {
+    let (_good, ill, port) = pair();
+    ill.becomes(Mood::Says(500));
+    let names = Names::start();
+    names.knows(&[(NAME, local(2)), (NAME, Record::Turns(Arc::default(), [1, 3]))]);
+    let settings = "allow: [127.0.0.0/8], panic_below: 0%, ejection: {failures: 0}, \
+                    health: {path: /healthz, interval: 1s, timeout: 5s, unhealthy_after: 4, healthy_after: 4}";
+    let shop = dns(&names, &format!("url: \"http://{NAME}:{port}\""), settings);
+    let up = "upstream_up{service=\"shop\",instance=\"127-0-0-2\"}";
+    eventually("it is found", || !has_left(&shop, "127-0-0-2"));
+    eventually("it is seen to be ill", || metric(&shop, up) == 0);
+    ill.becomes(OK);
+    eventually("it is seen to be well", || metric(&shop, up) == 1);
+}
+
+#[test]
 fn what_is_under_way_to_an_instance_that_leaves_goes_on() {
     let (first, second, port) = pair();
     let names = Names::start();
@@ -249,6 +319,27 @@ fn srv_targets_get_as_much_as_they_weigh_and_the_second_best_nothing() {
             assert_eq!(read(&shop).status, 200);
         }
         light.requests() - before.1 > 2 * (heavy.requests() - before.0)
+    });
+}
+
+#[test]
+fn the_second_best_targets_serve_while_the_best_lead_nowhere() {
+    let (best, spare) = (Moody::start(OK), Moody::start(OK));
+    let names = Names::start();
+    let name = "_http._tcp.pool.test";
+    let records = [
+        (name, Record::Ranked(20, 1, spare.address.port(), "spare.pool.test")),
+        (name, Record::Ranked(10, 1, best.address.port(), "best.pool.test")),
+        ("spare.pool.test", local(1)),
+        ("best.pool.test", local(1)),
+    ];
+    names.knows(&records[..3]);
+    let shop = dns(&names, &format!("srv: {name}"), ALLOW);
+    assert_eq!((read(&shop).status, spare.requests(), best.requests()), (200, 1, 0));
+    names.knows(&records);
+    eventually("the best are back", || {
+        assert_eq!(read(&shop).status, 200);
+        best.requests() > 0
     });
 }
 
