@@ -222,6 +222,32 @@ fn requests_wait_for_the_first_answer_to_where_instances_are() {
 }
 
 #[test]
+fn requests_wait_for_the_first_answer_about_another_name_as_well() {
+    let upstream = Moody::start(OK);
+    let names = Names::start();
+    names.knows(&[(NAME, local(1)), ("other.test", local(1))]);
+    let url = format!("url: \"http://{NAME}:{}\"", upstream.address.port());
+    let shop = dns(&names, &url, &format!("{ALLOW}, timeouts: {{connect: 40s}}"));
+    assert_eq!(read(&shop).status, 200);
+    names.silent.store(true, Ordering::SeqCst);
+    let (config, new) = (shop.house.dir().join("portcullis.yaml"), shop.house.dir().join("new"));
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&new, text.replace(NAME, "other.test")).unwrap();
+    std::fs::rename(&new, &config).unwrap();
+    let silent = Arc::clone(&names.silent);
+    let speaks = thread::spawn(move || {
+        // Long enough for the new configuration to be in force.
+        thread::sleep(Duration::from_secs(2));
+        silent.store(false, Ordering::SeqCst);
+    });
+    eventually("the other name is known", || {
+        assert_eq!(read(&shop).status, 200);
+        shop.house.log().matches("instances found").count() >= 2
+    });
+    speaks.join().unwrap();
+}
+
+#[test]
 fn an_answer_that_there_is_nothing_ends_the_waiting_for_the_first() {
     let names = Names::start();
     names.knows(&[]);
