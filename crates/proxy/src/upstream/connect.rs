@@ -18,7 +18,10 @@ use super::{
     lane::{Line, Sender, Shared},
     tls::{self, HangsOn},
 };
-use crate::{ports::UpstreamCertificates, serve::strict::Strict};
+use crate::{
+    ports::UpstreamCertificates,
+    serve::strict::{Strict, interim::Interim},
+};
 
 /// Heads of answers, as generous as those of requests.
 const MAX_HEADERS: usize = 200;
@@ -207,7 +210,7 @@ where
         .timer(TokioTimer::new())
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(20));
-    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+    let (sender, connection) = builder.handshake(TokioIo::new(Interim::new(stream))).await?;
     tokio::task::spawn_local(async move {
         let _counted = counted;
         if let Err(error) = connection.await {
