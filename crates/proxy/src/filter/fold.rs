@@ -34,8 +34,18 @@ const RESERVED_NAMES: [&[u8]; 5] =
     [b"xmethodoverride", b"remoteaddr", b"clientip", b"cfconnectingip", b"xclusterclientip"];
 
 /// Names that mean something only with their hyphens: another spelling is an alias of them.
-const ALIASED: [&[u8]; 6] =
-    [b"contentlength", b"transferencoding", b"host", b"authorization", b"cookie", b"contenttype"];
+const ALIASED: [&[u8]; 10] = [
+    b"contentlength",
+    b"transferencoding",
+    b"host",
+    b"authorization",
+    b"cookie",
+    b"contenttype",
+    b"contentencoding",
+    b"expect",
+    b"upgrade",
+    b"grpctimeout",
+];
 
 /// No reserved name is longer than this once folded; what is longer is compared by its start.
 const LONGEST: usize = 24;
