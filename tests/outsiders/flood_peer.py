@@ -59,6 +59,8 @@ class Flood:
                 out.append(DataFrame(1, data=b"").serialize())
             elif kind == "unknown":
                 out.append(b"\0\0\x02\x4d\0\0\0\0\0ab")
+            elif kind == "window-update":
+                out.append(WindowUpdateFrame(0, window_increment=1).serialize())
             else:
                 head = connection.head(request(self.authority, self.token), self.stream)
                 out.append(head)
@@ -76,7 +78,7 @@ def zero_window_update(stream):
     return frame[:-4] + b"\0\0\0\0"
 
 
-FRAMES = ["ping", "settings", "priority", "empty-data", "unknown", "rapid-reset", "made-you-reset"]
+FRAMES = ["ping", "settings", "priority", "empty-data", "unknown", "window-update", "rapid-reset", "made-you-reset"]
 
 
 def flood(kind, address, authority, token, most=FAR_TOO_MUCH):

@@ -165,6 +165,9 @@ def heads(address, authority, token):
         ask(f"a19 {name!r} {value!r}", asked() + [(name, value)])
     for path in ["/page\r\nsmuggled: b", "/page\n", "/pa\0ge", "/pa ge", "/page HTTP/1.1\r\n\r\n", "/page#x", "page", ""]:
         ask(f"a19 path {path!r}", asked(path=path))
+    # B11, E12: what is decided on is what is sent, and a query alone is sent as nothing else.
+    for path in ["?", "?x=1", "*", "*?x"]:
+        ask(f"b11 path {path!r}", asked(path=path))
     for method in ["GET / HTTP/1.1\r\n\r\n", "GE T", "GET\0", "", "get"]:
         ask(f"a19 method {method!r}", asked(method=method))
     # A20: pseudo-headers where they do not belong, and white space that others trim.

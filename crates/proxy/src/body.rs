@@ -25,7 +25,7 @@ pub(crate) use self::{
 use crate::{
     connection::{Opening, Watch},
     filter::mask::answer::Masked,
-    filter::response::strip_ours,
+    filter::trailers::{self, Withheld},
     listener::{Turn, Waiting},
     ports::ConnectionEnd,
     share::Share,
@@ -87,6 +87,8 @@ pub(crate) struct Download {
     watch: Option<Rc<Watch>>,
     opening: Option<Box<Opening>>,
     unwatched: usize,
+    /// What trailers must not be taken for.
+    withheld: Option<Box<Withheld>>,
 }
 
 impl Download {
@@ -108,11 +110,18 @@ impl Download {
                 watch.answered_by(coming);
             }
         }
-        let mut download = Self { incoming, lane, watch, opening, unwatched: 0 };
+        let mut download = Self { incoming, lane, watch, opening, unwatched: 0, withheld: None };
         if download.is_end_stream() {
             download.finish(ConnectionEnd::Finished);
         }
         download
+    }
+
+    /// The same without trailers that may be taken for what is `withheld`.
+    pub(crate) fn without(self, withheld: Option<Box<Withheld>>) -> Self {
+        let mut without = self;
+        without.withheld = withheld;
+        without
     }
 
     /// What watches it, from now on in any case.
@@ -207,7 +216,7 @@ impl Download {
             }
             Poll::Ready(Some(Ok(mut frame))) => {
                 if let Some(trailers) = frame.trailers_mut() {
-                    strip_ours(trailers);
+                    trailers::of_answer(trailers, self.withheld.as_deref());
                 } else if let Some(data) = frame.data_ref() {
                     self.count(data.len(), cx);
                 }

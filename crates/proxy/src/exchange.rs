@@ -7,7 +7,8 @@ use std::{cell::Cell, rc::Rc, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Method, StatusCode, Version, header, request::Parts, uri::PathAndQuery,
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header, request::Parts,
+    uri::PathAndQuery,
 };
 use hyper::{
     body::{Body, Incoming},
@@ -108,6 +109,8 @@ pub(crate) struct Exchange {
     pub(crate) service: Option<ServiceName>,
     /// What its service wants changed in headers.
     pub(crate) header_rules: Option<Arc<HeaderRules>>,
+    /// What of its head was for this hop alone because its `Connection` said so.
+    pub(crate) nominated: Vec<HeaderName>,
     pub(crate) instance: Option<InstanceName>,
     pub(crate) operation: Option<OperationName>,
     pub(crate) policies: Arc<[PolicyId]>,
@@ -179,6 +182,7 @@ impl Exchange {
             again: None,
             service: None,
             header_rules: None,
+            nominated: Vec::new(),
             instance: None,
             operation: None,
             policies: Arc::clone(&core.no_policies),

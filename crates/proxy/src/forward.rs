@@ -26,7 +26,7 @@ use crate::{
     connection::{Opening, Standing},
     decide::Question,
     exchange::{Exchange, Key},
-    filter,
+    filter::{self, trailers::Withheld},
     spans::Phase,
     upstream::{Kind, Lane, Turn},
 };
@@ -223,9 +223,13 @@ fn traceparent(trace: &TraceParent) -> Option<HeaderValue> {
     HeaderValue::from_maybe_shared(Bytes::copy_from_slice(trace.as_bytes())).ok()
 }
 
-/// The header section of an answer as the client gets it.
-fn filter_answer(exchange: &Exchange, headers: &mut HeaderMap, grant: Option<HeaderValue>) {
-    filter::response::filter(headers, &exchange.id_header, grant);
+/// The header section of an answer as the client gets it; and what may not come behind the body.
+fn filter_answer(
+    exchange: &Exchange,
+    headers: &mut HeaderMap,
+    grant: Option<HeaderValue>,
+) -> Option<Box<Withheld>> {
+    let nominated = filter::response::filter(headers, &exchange.id_header, grant);
     if let Some(sight) = &exchange.sight
         && let Some(masked) = sight.header()
     {
@@ -234,6 +238,7 @@ fn filter_answer(exchange: &Exchange, headers: &mut HeaderMap, grant: Option<Hea
     if let Some(rules) = &exchange.header_rules {
         filter::rules::of_response(rules, headers);
     }
+    Withheld { declared: None, rules: exchange.header_rules.clone(), nominated }.boxed()
 }
 
 /// The grant's id as a header value, if one was used.

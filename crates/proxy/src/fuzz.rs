@@ -42,6 +42,7 @@ pub fn target(bytes: &[u8]) {
     let Ok(target) = path::of(&uri) else { return };
     let path = target.path();
     assert!(path.starts_with('/') && !path.contains("//"), "{text:?}");
+    assert!(target.as_str().starts_with(path), "{text:?} is not sent as it is decided on");
     assert!(path.bytes().all(|byte| byte.is_ascii_graphic()), "{text:?}");
     let decoded = percent_encoding::percent_decode_str(path).decode_utf8().expect("UTF-8");
     assert!(

@@ -158,7 +158,7 @@ async fn admit(exchange: &mut Exchange, parts: Parts) -> Result<Admitted, Refusa
     let place = route::place(exchange, &mut request)?;
     caller.check_service(&place.service)?;
     // INVARIANT: what follows sees the headers that an upstream may get, and no others.
-    filter::request::strip(&mut request.headers, request.present);
+    exchange.nominated = filter::request::strip(&mut request.headers, request.present);
     if let Some(rules) = &exchange.header_rules {
         filter::rules::of_request(rules, &mut request.headers);
     }

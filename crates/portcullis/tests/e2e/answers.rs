@@ -1,5 +1,11 @@
 //! Group A, the other way round: upstreams whose answers read two ways.
 
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    thread,
+};
+
 use portcullis_testkit::upstream::RawUpstream;
 
 use crate::{shop::Shop, wire::Wire};
@@ -102,4 +108,65 @@ fn a23_a_storm_of_interim_answers_ends() {
     let few = RawUpstream::answering(format!("{}HTTP/1.1 204 No Content\r\n\r\n", hints.repeat(3)));
     let shop = Shop::before(&format!("http://{}", few.address()));
     assert_eq!(shop.read_as(&shop.token).status, 204);
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// An upstream that speaks HTTP/2, by hand, and says `103` so often before each answer.
+fn hinting(hints: usize) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            thread::spawn(move || hint(stream, hints));
+        }
+    });
+    address
+}
+
+fn hint(mut stream: TcpStream, hints: usize) -> Option<()> {
+    const DATA: u8 = 0;
+    const HEADERS: u8 = 1;
+    const SETTINGS: u8 = 4;
+    const PING: u8 = 6;
+    stream.read_exact(&mut [0; 24]).ok()?;
+    stream.write_all(&frame(SETTINGS, 0, 0, b"")).ok()?;
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).ok()?;
+        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+        stream.read_exact(&mut payload).ok()?;
+        let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+        let answer = match (head[3], head[4] & 1) {
+            (SETTINGS, 0) => frame(SETTINGS, 1, 0, b""),
+            (PING, 0) => frame(PING, 1, 0, &payload),
+            // `:status: 103` and `:status: 200`, as RFC 7541 has them.
+            (HEADERS, _) => [
+                frame(HEADERS, 4, id, b"\x08\x03103").repeat(hints),
+                frame(HEADERS, 4, id, b"\x88"),
+                frame(DATA, 1, id, b"upstream"),
+            ]
+            .concat(),
+            _ => Vec::new(),
+        };
+        stream.write_all(&answer).ok()?;
+    }
+}
+
+#[test]
+fn a23_a_storm_of_interim_answers_over_http2_ends() {
+    for (hints, status) in [(0, 200), (3, 200), (64, 200), (65, 502), (10_000, 502)] {
+        let shop = Shop::before(&format!("h2c://{}", hinting(hints)));
+        let mut wire = Wire::connect(shop.house.gate);
+        // More requests than there may be interim answers to one: each has its own.
+        for _ in 0..if status == 200 { 100 } else { 3 } {
+            wire.send(format!("{}\r\n", shop.head("GET", "/page")));
+            let response = wire.response().unwrap_or_else(|| panic!("no answer behind {hints}"));
+            assert_eq!(response.status, status, "{hints}: {}", response.text());
+            assert_eq!(response.text() == "upstream", status == 200, "{hints}");
+        }
+    }
 }

@@ -68,7 +68,7 @@ fn i04_made_you_reset_ends_the_connection() {
 #[test]
 fn i08_frames_that_ask_for_nothing_end_the_connection() {
     let shop = open();
-    for kind in ["ping", "settings", "priority", "empty-data", "unknown"] {
+    for kind in ["ping", "settings", "priority", "empty-data", "unknown", "window-update"] {
         let (outcome, sent) = once(&shop, kind);
         assert!(is_ended(&outcome) && sent < 200_000, "{kind}: {outcome} after {sent}");
     }
@@ -105,7 +105,7 @@ impl Drop for Flood {
 }
 
 /// Every flood that there is, and how many connections are at it.
-const FLOODS: [(&str, usize); 13] = [
+const FLOODS: [(&str, usize); 14] = [
     ("slow-heads", 300),
     ("slow-body", 100),
     ("slow-read", 100),
@@ -118,6 +118,7 @@ const FLOODS: [(&str, usize); 13] = [
     ("priority", 2),
     ("empty-data", 2),
     ("unknown", 2),
+    ("window-update", 2),
     ("strangers", 2),
 ];
 

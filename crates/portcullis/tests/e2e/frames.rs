@@ -68,7 +68,7 @@ fn is_refused(outcome: &str) -> bool {
 }
 
 #[test]
-fn a18_a19_a20_a21_b16_i07_i09_heads_of_http2_read_one_way_or_not_at_all() {
+fn a18_a19_a20_a21_b11_b16_i07_i09_heads_of_http2_read_one_way_or_not_at_all() {
     let stage = Stage::open();
     let said = stage.said("heads");
     assert!(said.len() > 70, "{said:#?}");
@@ -91,6 +91,9 @@ fn a18_a19_a20_a21_b16_i07_i09_heads_of_http2_read_one_way_or_not_at_all() {
     assert_eq!(said["a18 long"], "reset PROTOCOL_ERROR");
     assert_eq!(said["a19 'transfer-encoding' 'chunked'"], "reset PROTOCOL_ERROR");
     assert_eq!(said["a21 other"], "status 400");
+    for path in ["?", "?x=1"] {
+        assert_eq!(said[&format!("b11 path '{path}'")], "status 400", "{path}");
+    }
     // The library would drop these without a word.
     for reset in ["a19 path '/page#x'", "a20 trailers :path", "a20 trailers :authority"] {
         assert_eq!(said[reset], "reset PROTOCOL_ERROR", "{reset}");

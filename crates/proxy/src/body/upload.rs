@@ -9,12 +9,13 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use portcullis_policy::catalog::HeaderParams;
 use tokio::task::AbortHandle;
 
 use super::{BodyError, Cut, Messages, Whole};
 use crate::{
-    connection::Watch, filter::response::strip_request_trailers, upstream::carriers::Carriers,
+    connection::Watch,
+    filter::trailers::{self, Withheld},
+    upstream::carriers::Carriers,
 };
 
 /// A request body on its way up.
@@ -32,7 +33,7 @@ pub(crate) struct Upload {
     incoming: Incoming,
     watch: Option<Rc<Watch>>,
     /// What trailers must not be taken for.
-    declared: Option<HeaderParams>,
+    withheld: Option<Box<Withheld>>,
     /// If each of its messages is decided: what decides them. Rare: on the heap.
     messages: Option<Box<Messages>>,
     /// What carries it, if its connection is shared.
@@ -41,14 +42,14 @@ pub(crate) struct Upload {
 }
 
 impl UpBody {
-    /// As it comes, without trailers that may be taken for `declared` headers; cut together with `watch`.
+    /// As it comes, without trailers that may be taken for what is `withheld`; cut together with `watch`.
     pub(crate) fn streaming(
         incoming: Incoming,
         watch: Option<Rc<Watch>>,
-        declared: Option<HeaderParams>,
+        withheld: Option<Box<Withheld>>,
     ) -> Self {
         let (messages, carriers, begun) = (None, None, false);
-        Self::Streaming(Upload { incoming, watch, declared, messages, carriers, begun })
+        Self::Streaming(Upload { incoming, watch, withheld, messages, carriers, begun })
     }
 
     /// The same, each message of which is decided by `messages` before it goes up.
@@ -157,7 +158,7 @@ impl Upload {
         match frame {
             Poll::Ready(Some(Ok(mut frame))) => {
                 if let Some(trailers) = frame.trailers_mut() {
-                    strip_request_trailers(trailers, self.declared.as_ref());
+                    trailers::of_request(trailers, self.withheld.as_deref());
                 }
                 Poll::Ready(Some(Ok(frame)))
             }

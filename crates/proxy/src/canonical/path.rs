@@ -6,9 +6,16 @@
 use http::{Uri, uri::PathAndQuery};
 use portcullis_model::Refusal;
 
+const NO_SLASH: &str = "the path does not start with a slash";
+
 /// The path and query of `uri`, if they read one way only.
 pub(crate) fn of(uri: &Uri) -> Result<PathAndQuery, Refusal> {
     let target = uri.path_and_query().ok_or(Refusal::Malformed("the target has no path"))?;
+    // INVARIANT: of an empty path before a query, the library shows `/` and sends nothing: what is decided on is
+    // what is sent.
+    if !target.as_str().starts_with('/') {
+        return Err(Refusal::Malformed(NO_SLASH));
+    }
     check(target.path()).map_err(Refusal::Malformed)?;
     if let Some(query) = target.query()
         && !query.bytes().all(is_visible)
@@ -22,7 +29,7 @@ pub(crate) fn of(uri: &Uri) -> Result<PathAndQuery, Refusal> {
 pub(crate) fn check(path: &str) -> Result<(), &'static str> {
     let bytes = path.as_bytes();
     if bytes.first() != Some(&b'/') {
-        return Err("the path does not start with a slash");
+        return Err(NO_SLASH);
     }
     if !path.bytes().all(is_visible) {
         return Err("the path has a character that needs encoding");

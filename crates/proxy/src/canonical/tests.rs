@@ -85,6 +85,27 @@ fn b08_an_absolute_target_must_agree_with_host() {
 }
 
 #[test]
+fn b11_e12_an_empty_path_is_refused_as_it_would_not_be_sent_as_it_is_decided_on() {
+    let host = [("host", "payments.test")];
+    for target in ["http://payments.test?", "http://payments.test?x=1", "https://payments.test?/"] {
+        for version in [Version::HTTP_11, Version::HTTP_2] {
+            let read = read_with(version, "GET", target, &host, None);
+            assert!(is_malformed(&read), "{target} in {version:?}");
+        }
+    }
+    // As the library puts a `:path` together.
+    for path in ["?", "?x=1", "*", "x"] {
+        let uri = http::Uri::builder().scheme("http").authority("payments.test");
+        let Ok(uri) = uri.path_and_query(path).build() else { continue };
+        assert!(path::of(&uri).is_err(), "{path}");
+    }
+    for target in ["http://payments.test", "http://payments.test/"] {
+        let read = request("GET", target, &host).unwrap();
+        assert_eq!(read.target.as_str(), "/", "{target}");
+    }
+}
+
+#[test]
 fn b09_a_connection_made_for_another_host_is_misdirected() {
     let sni = Sni(Some("payments.test".to_owned()));
     let read = |host| read_with(Version::HTTP_11, "GET", "/", &[("host", host)], Some(&sni));

@@ -48,6 +48,15 @@ fn e12_one_changed_byte_is_another_request() {
 }
 
 #[test]
+fn e12_a_query_is_covered_to_its_last_byte() {
+    let targets = ["/", "/?", "/?x=1", "/?x=", "/?x", "/a?x=1", "/a?x=", "/a"];
+    let digests: Vec<_> = targets.iter().map(|target| digest(target, &[], BODY)).collect();
+    for (at, one) in digests.iter().enumerate() {
+        assert!(!digests[..at].contains(one), "{}", targets[at]);
+    }
+}
+
+#[test]
 fn what_differs_between_two_sendings_is_left_out() {
     let base = digest("/a", &[("x-a", "1")], BODY);
     let again = digest(

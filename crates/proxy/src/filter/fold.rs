@@ -30,12 +30,32 @@ const RESERVED_PREFIXES: [&[u8]; 18] = [
 ];
 
 /// Folded names that are reserved as they stand.
-const RESERVED_NAMES: [&[u8]; 5] =
-    [b"xmethodoverride", b"remoteaddr", b"clientip", b"cfconnectingip", b"xclusterclientip"];
+const RESERVED_NAMES: [&[u8]; 6] = [
+    b"xmethodoverride",
+    b"remoteaddr",
+    b"clientip",
+    b"cfconnectingip",
+    b"xclusterclientip",
+    // CVE-2016-5385 (httpoxy): CGI makes the variable of it that says which proxy to use.
+    b"proxy",
+];
 
 /// Names that mean something only with their hyphens: another spelling is an alias of them.
-const ALIASED: [&[u8]; 6] =
-    [b"contentlength", b"transferencoding", b"host", b"authorization", b"cookie", b"contenttype"];
+const ALIASED: [&[u8]; 13] = [
+    b"contentlength",
+    b"transferencoding",
+    b"host",
+    b"authorization",
+    b"cookie",
+    b"contenttype",
+    b"contentencoding",
+    b"expect",
+    b"upgrade",
+    b"grpctimeout",
+    b"proxyauthorization",
+    b"proxyconnection",
+    b"keepalive",
+];
 
 /// No reserved name is longer than this once folded; what is longer is compared by its start.
 const LONGEST: usize = 24;

@@ -17,11 +17,11 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// Removes what a client may not tell an upstream. Called before routing and digests, so that what
-/// they read is what will be sent. `present` may tell of more than is left, never of less.
-pub(crate) fn strip(headers: &mut HeaderMap, present: Present) {
-    if present.has(Present::HOP_BY_HOP) {
-        strip_hop_by_hop(headers);
-    }
+/// they read is what will be sent. `present` may tell of more than is left, never of less. Returns what
+/// `Connection` named, which may not come behind the body either.
+pub(crate) fn strip(headers: &mut HeaderMap, present: Present) -> Vec<HeaderName> {
+    let nominated =
+        if present.has(Present::HOP_BY_HOP) { strip_hop_by_hop(headers) } else { Vec::new() };
     if present.has(Present::EXPECT) {
         headers.remove(header::EXPECT);
     }
@@ -44,6 +44,7 @@ pub(crate) fn strip(headers: &mut HeaderMap, present: Present) {
     if present.has(Present::AUTHORIZATION) && headers.get(header::AUTHORIZATION).is_some_and(ours) {
         headers.remove(header::AUTHORIZATION);
     }
+    nominated
 }
 
 /// What the gate says about a request.

@@ -2,7 +2,6 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use portcullis_identity::browser::sets_ours;
-use portcullis_policy::catalog::HeaderParams;
 
 use super::{fold, remove_matching, request::REQUEST_ID, strip_hop_by_hop};
 use crate::canonical::single::Present;
@@ -12,12 +11,13 @@ pub(crate) const MASKED: HeaderName = HeaderName::from_static("portcullis-masked
 /// Names the grant that was used.
 const GRANT: HeaderName = HeaderName::from_static("portcullis-grant");
 
-/// Removes what an upstream may not say in the gate's name, and adds what the gate says.
+/// Removes what an upstream may not say in the gate's name, and adds what the gate says. Returns what the
+/// upstream's `Connection` named, which may not come behind the body either.
 pub(crate) fn filter(
     headers: &mut HeaderMap,
     request_id: &HeaderValue,
     grant: Option<HeaderValue>,
-) {
+) -> Vec<HeaderName> {
     // One pass over what is there costs less than a look-up for each that may be.
     let (mut hop_by_hop, mut ours, mut cookies) = (false, false, false);
     for name in headers.keys() {
@@ -25,11 +25,9 @@ pub(crate) fn filter(
         ours |= fold::is_ours(name);
         cookies |= *name == header::SET_COOKIE;
     }
-    if hop_by_hop {
-        strip_hop_by_hop(headers);
-    }
+    let nominated = if hop_by_hop { strip_hop_by_hop(headers) } else { Vec::new() };
     if ours {
-        strip_ours(headers);
+        remove_matching(headers, fold::is_ours);
     }
     if cookies {
         strip_our_cookies(headers);
@@ -38,6 +36,7 @@ pub(crate) fn filter(
     if let Some(grant) = grant {
         headers.insert(GRANT, grant);
     }
+    nominated
 }
 
 /// Removes cookies that only the gate may set: an upstream could sign somebody in as somebody else.
@@ -51,31 +50,4 @@ fn strip_our_cookies(headers: &mut HeaderMap) {
     for cookie in theirs {
         headers.append(header::SET_COOKIE, cookie);
     }
-}
-
-/// Removes the gate's own prefix in every spelling, also from trailers.
-pub(crate) fn strip_ours(headers: &mut HeaderMap) {
-    remove_matching(headers, fold::is_ours);
-}
-
-/// Trailers of a request: those that could be merged into a header section that decides are dropped
-/// (RFC 9110 section 6.5.1), and so are those that could be one of the `declared` parameters.
-pub(crate) fn strip_request_trailers(trailers: &mut HeaderMap, declared: Option<&HeaderParams>) {
-    strip_hop_by_hop(trailers);
-    let forbidden = |name: &HeaderName| {
-        fold::is_reserved(name)
-            || declared.is_some_and(|declared| declared.has(name))
-            || matches!(
-                name.as_str(),
-                "host"
-                    | "authorization"
-                    | "cookie"
-                    | "content-length"
-                    | "content-type"
-                    | "content-encoding"
-                    | "expect"
-                    | "trailer"
-            )
-    };
-    remove_matching(trailers, forbidden);
 }

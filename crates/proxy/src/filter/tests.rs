@@ -1,6 +1,6 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::*;
+use super::{trailers::Withheld, *};
 use crate::canonical::{Authority, single::Present};
 
 fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
@@ -48,6 +48,13 @@ fn c01_c02_identity_headers_are_removed_in_every_spelling() {
         "content_length",
         "Transfer.Encoding",
         "authorization_",
+        "Content_Encoding",
+        "content.encoding",
+        "content.type",
+        "ex_pect",
+        "grpc_timeout",
+        "Grpc.Timeout",
+        "upgrade_",
         "x-client-cert",
         "x-forwarded-client-certificate-with-a-very-long-name",
     ];
@@ -140,13 +147,73 @@ fn a10_trailers_cannot_become_headers_that_decide() {
         ("x_forwarded_for", "1"),
         ("transfer-encoding", "chunked"),
     ]);
-    response::strip_request_trailers(&mut trailers, None);
+    trailers::of_request(&mut trailers, None);
     assert_eq!(names(&trailers), ["x-checksum"]);
     let declared =
         portcullis_policy::catalog::HeaderParams::of([HeaderName::from_static("x-tenant-id")]);
     let mut trailers = headers(&[("x-tenant-id", "9"), ("x_tenant.id", "9"), ("x-checksum", "1")]);
-    response::strip_request_trailers(&mut trailers, declared.as_ref());
+    let withheld = Withheld { declared, rules: None, nominated: Vec::new() };
+    trailers::of_request(&mut trailers, Some(&withheld));
     assert_eq!(names(&trailers), ["x-checksum"], "policy read the header");
+}
+
+fn rules(text: &str) -> std::sync::Arc<portcullis_policy::edge::HeaderRules> {
+    std::sync::Arc::new(serde_json::from_str(text).unwrap())
+}
+
+#[test]
+fn a10_c02_trailers_cannot_become_what_was_changed_or_nominated_in_the_head() {
+    let mut head = headers(&[("connection", "X-Hop, close, keep-alive"), ("x-hop", "1")]);
+    let present = Present::of(&head);
+    let nominated = request::strip(&mut head, present);
+    assert_eq!(nominated, ["x-hop"]);
+    let rules = rules(
+        r#"{"request": {"set": {"X-Team": "shop"}, "remove": ["X-Debug"], "add": {"Via": "2"}}, "response": {}}"#,
+    );
+    let withheld = Withheld { declared: None, rules: Some(rules), nominated };
+    let mut sent = headers(&[
+        ("x-team", "evil"),
+        ("x_team", "evil"),
+        ("X.Debug", "evil"),
+        ("x-debug", "evil"),
+        ("x-hop", "evil"),
+        ("x_hop", "evil"),
+        ("via", "1"),
+        ("x-checksum", "1"),
+    ]);
+    trailers::of_request(&mut sent, Some(&withheld));
+    assert_eq!(names(&sent), ["via", "x-checksum"]);
+}
+
+#[test]
+fn c14_trailers_of_answers_say_no_more_than_their_heads() {
+    let mut head = headers(&[("connection", "x-hop"), ("x-hop", "1"), ("etag", "x")]);
+    let nominated = response::filter(&mut head, &HeaderValue::from_static("R"), None);
+    let rules = rules(
+        r#"{"request": {}, "response": {"set": {"Cache-Control": "no-store"}, "remove": ["Server"]}}"#,
+    );
+    let withheld = Withheld { declared: None, rules: Some(rules), nominated };
+    let sent = headers(&[
+        ("portcullis-grant", "forged"),
+        ("set-cookie", "any=1"),
+        ("connection", "x-other"),
+        ("x-other", "1"),
+        ("keep-alive", "timeout=5"),
+        ("transfer-encoding", "chunked"),
+        ("upgrade", "h2c"),
+        ("te", "trailers"),
+        ("x-hop", "1"),
+        ("server", "old/1.0"),
+        ("cache-control", "public"),
+        ("grpc-status", "0"),
+        ("x-checksum", "1"),
+    ]);
+    let mut left = sent.clone();
+    trailers::of_answer(&mut left, Some(&withheld));
+    assert_eq!(names(&left), ["grpc-status", "x-checksum"]);
+    let mut left = sent;
+    trailers::of_answer(&mut left, None);
+    assert_eq!(names(&left), ["cache-control", "grpc-status", "server", "x-checksum", "x-hop"]);
 }
 
 #[test]

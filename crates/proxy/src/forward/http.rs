@@ -12,7 +12,7 @@ use portcullis_model::{
     InstanceName, Refusal,
     refusal::{self, Unavailable, UpstreamTrouble},
 };
-use portcullis_policy::catalog::HeaderParams;
+use portcullis_policy::catalog::Operation;
 
 use super::{
     Destination, Outgoing,
@@ -28,7 +28,7 @@ use crate::{
     connection::{Opening, Watch},
     decide::Question,
     exchange::Exchange,
-    filter,
+    filter::{self, trailers::Withheld},
     inspect::Payload,
     ports::ConnectionEnd,
     record, reveal,
@@ -84,7 +84,7 @@ pub(crate) async fn forward(
     let (mut head, incoming) = response.into_parts();
     reveal::look_again(exchange);
     let masking = masked::examine(exchange, &mut head)?;
-    super::filter_answer(exchange, &mut head.headers, grant_header(&pass));
+    let withheld = super::filter_answer(exchange, &mut head.headers, grant_header(&pass));
     let watch = watched.map(Watched::hand_over);
     reveal::watched(exchange, watch.as_deref(), opening.as_deref_mut());
     let opening = settle(&head.headers, &instance, watch.as_deref(), opening);
@@ -93,7 +93,7 @@ pub(crate) async fn forward(
         opening => (watch, opening),
     };
     let known = watch.clone();
-    let download = Download::new(incoming, Some(lane), watch, opening);
+    let download = Download::new(incoming, Some(lane), watch, opening).without(withheld);
     let mut body = match masking {
         None => DownBody::Streaming(download),
         Some(masking) => masking.begin(download, &question, deadline.left(begun)).await?,
@@ -167,31 +167,30 @@ fn upload(
     Ok(match (payload, exchange.body.take()) {
         (Payload::Whole(bytes, trailers), _) => {
             let trailers = trailers.map(|mut trailers| {
-                let declared = declared_headers(exchange);
-                filter::response::strip_request_trailers(&mut trailers, declared.as_ref());
+                filter::trailers::of_request(&mut trailers, withheld(exchange).as_deref());
                 trailers
             });
             UpBody::Whole(Whole::new(bytes, trailers))
         }
-        (Payload::Streaming, Some(body)) => {
-            UpBody::streaming(body, watch, declared_headers(exchange))
-        }
+        (Payload::Streaming, Some(body)) => UpBody::streaming(body, watch, withheld(exchange)),
         (Payload::Streaming, None) => UpBody::Whole(Whole::new(bytes::Bytes::new(), None)),
         (Payload::Begun(begun), Some(body)) => {
             // INVARIANT: nothing that is decided message by message goes up unwatched.
             let watch = watch.ok_or(Refusal::Unavailable(Unavailable::Internal))?;
             let messages = Messages::new(&exchange.core, &watch, *begun);
-            let declared = declared_headers(exchange);
-            UpBody::streaming(body, Some(watch), declared).decided(messages)
+            UpBody::streaming(body, Some(watch), withheld(exchange)).decided(messages)
         }
         (Payload::Begun(_), None) => return Err(Refusal::Unavailable(Unavailable::Internal)),
     })
 }
 
-/// The headers in which the operation has parameters: a trailer must not become one of them.
-fn declared_headers(exchange: &Exchange) -> Option<HeaderParams> {
-    let operation = exchange.operation.as_ref()?;
-    exchange.snapshot.bundle().catalog().operation(operation)?.header_params()
+/// What decided, or was changed, in the head: a trailer must not become that.
+fn withheld(exchange: &mut Exchange) -> Option<Box<Withheld>> {
+    let catalog = exchange.snapshot.bundle().catalog();
+    let operation = exchange.operation.as_ref().and_then(|name| catalog.operation(name));
+    let declared = operation.and_then(Operation::header_params);
+    let nominated = std::mem::take(&mut exchange.nominated);
+    Withheld { declared, rules: exchange.header_rules.clone(), nominated }.boxed()
 }
 
 /// How long a response head may be waited for.

@@ -63,8 +63,8 @@ pub(crate) async fn forward(
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let (mut head, incoming) = response.into_parts();
         let masking = masked::examine(exchange, &mut head)?;
-        super::filter_answer(exchange, &mut head.headers, grant);
-        let download = declined(incoming, opening);
+        let withheld = super::filter_answer(exchange, &mut head.headers, grant);
+        let download = declined(incoming, opening).without(withheld);
         let body = match masking {
             None => DownBody::Streaming(download),
             Some(masking) => {

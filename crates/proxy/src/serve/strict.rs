@@ -15,8 +15,10 @@
 
 mod defect;
 pub(crate) mod frames;
+mod heads;
 mod hpack;
 pub(crate) mod http2;
+pub(crate) mod interim;
 mod kept;
 mod line;
 mod reader;

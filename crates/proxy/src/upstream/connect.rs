@@ -20,7 +20,10 @@ use super::{
     shared::{Most, Shared},
     tls::{self, HangsOn},
 };
-use crate::{ports::UpstreamCertificates, serve::strict::Strict};
+use crate::{
+    ports::UpstreamCertificates,
+    serve::strict::{Strict, interim::Interim},
+};
 
 /// Heads of answers, as generous as those of requests.
 const MAX_HEADERS: usize = 200;
@@ -219,7 +222,7 @@ where
         .timer(TokioTimer::new())
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(20));
-    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+    let (sender, connection) = builder.handshake(TokioIo::new(Interim::new(stream))).await?;
     let connection = Rc::new(RefCell::new(connection));
     let most: Rc<RefCell<dyn Most>> = connection.clone();
     let shared = Shared::new(sender, carriers, hangs_on, counted.as_ref(), Rc::downgrade(&most));

@@ -90,6 +90,9 @@ fn e12_e13_e14_m09_a_grant_for_one_request_admits_that_request_only() {
         let answer = post(&payments, &ben, target, more, body);
         assert_eq!(answer.status, 403, "{target} {more} {body}: {}", answer.text());
     }
+    // Without a path, it would be another request than the one that is decided on.
+    let pathless = post(&payments, &ben, "http://vault.example.com?a=1&b=2", JSON, BODY);
+    assert_eq!(pathless.status, 400, "{}", pathless.text());
     let mut put = send(&payments, &ben, "vault.example.com", "PUT /key?a=1&b=2", JSON, BODY);
     assert_eq!(put.response().unwrap().status, 403, "another method");
     let other = send(&payments, &lea, "vault.example.com", "POST /key?a=1&b=2", JSON, BODY);

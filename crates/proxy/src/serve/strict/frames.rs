@@ -22,27 +22,20 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
+    heads::{
+        CONTINUATION, DATA, END_HEADERS, END_STREAM, FrameHead, HEAD, HEADERS, Heads, PADDED,
+        PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE,
+    },
     hpack::{Blocks, Broken},
     http2::Window,
     kept::Kept,
 };
 
 const PREFACE: u64 = 24;
-const HEAD: usize = 9;
 /// The largest frame that the library takes; a larger one ends the connection there.
 const MAX_FRAME: usize = 16 * 1024;
 /// The library has given up long before.
 const MAX_BLOCK: usize = 256 * 1024;
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-const PADDED: u8 = 8;
-const PRIORITY: u8 = 0x20;
 const INITIAL_WINDOW_SIZE: u16 = 4;
 /// `connection: x`, which RFC 9113 section 8.2.2 makes malformed; not to be remembered.
 const POISON: &[u8] = b"\0\x0aconnection\x01x";
@@ -52,38 +45,22 @@ const AT_ONCE: u32 = 32;
 const AT_ONCE_WHILE_TIGHT: u32 = 2;
 /// A stream that is given up costs more than a ping.
 const RESET_WEIGHT: u32 = 4;
+/// Whoever is sent something says so for its stream and for the connection; and whoever asks may first widen both.
+const UPDATES: u32 = 2;
+/// What may be said late, of what was sent long ago.
+const MOST_UPDATES: u32 = 20_000;
 /// Bytes that are more than one or two frames without content.
 const ANSWER: usize = 65;
 /// Frames of a head that the library does not wait for the end of.
 const ENDLESS: usize = 64;
 
-/// One frame's head.
-#[derive(Debug, Clone, Copy)]
-struct FrameHead {
-    length: usize,
-    kind: u8,
-    flags: u8,
-    stream: u32,
-}
-
 impl FrameHead {
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let [high, middle, low, kind, flags, stream @ ..] = *bytes.first_chunk::<HEAD>()?;
-        let length = u32::from_be_bytes([0, high, middle, low]) as usize;
-        Some(Self { length, kind, flags, stream: u32::from_be_bytes(stream) & (u32::MAX >> 1) })
-    }
-
-    fn has(self, flag: u8) -> bool {
-        self.flags & flag != 0
-    }
-
     /// What it weighs if it asks for nothing.
     fn chatter(self) -> u32 {
         match self.kind {
             // The length of the padding is not looked at: at most, it is all there is.
             DATA if self.length > if self.has(PADDED) { 256 } else { 0 } => 0,
-            // How often a client says what it has taken is up to what it is sent.
-            HEADERS | CONTINUATION | WINDOW_UPDATE => 0,
+            HEADERS | CONTINUATION => 0,
             RST_STREAM => RESET_WEIGHT,
             _ => 1,
         }
@@ -117,14 +94,24 @@ struct Frames {
     unended: u32,
     /// Header blocks in this poll of the connection.
     heads: u32,
+    /// So often the client may still say what it has taken.
+    updates: u32,
     /// The preface is whole.
     greeted: bool,
 }
 
 impl Frames {
     fn new() -> Self {
-        let blocks = Blocks::default();
-        Self { skip: PREFACE, blocks, begun: None, stream: 0, unended: 0, heads: 0, greeted: false }
+        Self {
+            skip: PREFACE,
+            blocks: Blocks::default(),
+            begun: None,
+            stream: 0,
+            unended: 0,
+            heads: 0,
+            updates: UPDATES,
+            greeted: false,
+        }
     }
 
     fn has_enough(&self, window: &Window) -> bool {
@@ -181,7 +168,17 @@ impl Frames {
             self.unended -= 1;
             weight = 0;
         }
+        if head.kind == WINDOW_UPDATE && self.updates > 0 {
+            self.updates -= 1;
+            weight = 0;
+        }
         weight > 0 && self.begun.is_none() && window.chatters(weight)
+    }
+
+    /// So many parts of answers, or new requests, explain what a client says it has taken.
+    fn explain(&mut self, parts: u32) {
+        let more = parts.saturating_mul(UPDATES);
+        self.updates = self.updates.saturating_add(more).min(MOST_UPDATES);
     }
 
     /// Whether a whole frame is sound.
@@ -210,8 +207,9 @@ impl Frames {
         self.stream = self.stream.max(head.stream);
         if trailers {
             self.unended = self.unended.saturating_sub(1);
-        } else if !head.has(END_STREAM) {
-            self.unended += 1;
+        } else {
+            self.unended += u32::from(!head.has(END_STREAM));
+            self.explain(1);
         }
         if head.has(END_HEADERS) {
             return self.blocks.inspect(fragment, trailers);
@@ -243,6 +241,8 @@ fn fragment(head: FrameHead, payload: &[u8]) -> Option<&[u8]> {
 pub(crate) struct Framed<S> {
     stream: S,
     frames: Frames,
+    /// What the client is sent.
+    written: Heads,
     window: Arc<Window>,
     kept: Kept,
     /// Behind the sound ones, there are kept bytes that were not looked at.
@@ -256,13 +256,27 @@ impl<S> Framed<S> {
     pub(crate) fn new(stream: S, window: Arc<Window>) -> Self {
         window.set_mid_head(true);
         let (frames, kept, polls) = (Frames::new(), Kept::default(), window.polls());
-        Self { stream, frames, window, kept, unseen: false, over: false, polls }
+        let written = Heads::default();
+        Self { stream, frames, written, window, kept, unseen: false, over: false, polls }
     }
 
     /// A client may measure its way with a ping for what it is sent, and some do so for each part of an answer.
-    fn wrote(&self, wrote: &Poll<io::Result<usize>>) {
-        if matches!(wrote, Poll::Ready(Ok(ANSWER..))) {
+    /// It says of each part that it has taken it.
+    fn wrote(&mut self, wrote: &Poll<io::Result<usize>>, parts: &[io::IoSlice<'_>]) {
+        let Poll::Ready(Ok(mut left)) = *wrote else { return };
+        if left >= ANSWER {
             self.window.forgive();
+        }
+        let mut data = 0;
+        for part in parts {
+            let mut here = part.get(..left.min(part.len())).unwrap_or_default();
+            left -= here.len();
+            while let Some(head) = self.written.next(&mut here) {
+                data += u32::from(head.kind == DATA && head.length > 0);
+            }
+        }
+        if data > 0 {
+            self.frames.explain(data);
         }
     }
 
@@ -425,7 +439,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Framed<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let wrote = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.wrote(&wrote);
+        self.wrote(&wrote, &[io::IoSlice::new(bytes)]);
         wrote
     }
 
@@ -435,7 +449,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Framed<S> {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let wrote = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
-        self.wrote(&wrote);
+        self.wrote(&wrote, parts);
         wrote
     }
 

@@ -22,7 +22,7 @@ const MAX_TRAILER_FIELDS: u16 = 64;
 const MAX_EXTENSION: usize = 256;
 const MAX_EXTENSIONS: usize = 8 * 1024;
 /// Interim answers (1xx) to one request.
-const MAX_INTERIM: u16 = 64;
+pub(super) const MAX_INTERIM: u16 = 64;
 
 /// What an answer will answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

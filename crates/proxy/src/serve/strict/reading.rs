@@ -109,7 +109,8 @@ fn target(text: &str) -> String {
         return text.to_owned();
     };
     let (host, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    format!("{host} {}{path}", if path.starts_with('/') { "" } else { "/" })
+    // Without a path, a query stays one: whoever decides on it has to see that.
+    format!("{host} {}", if path.is_empty() { "/" } else { path })
 }
 
 fn fields(mut bytes: &[u8]) -> Option<(Fields, &[u8])> {
@@ -217,7 +218,7 @@ pub(super) fn parsed(pieces: &[Vec<u8>]) -> Vec<Seen> {
             let mut one = Seen {
                 method: head.method.to_string(),
                 target: match (head.uri.authority(), head.uri.path_and_query()) {
-                    (Some(host), Some(path)) => format!("{host} {path}"),
+                    (Some(host), Some(path)) => format!("{host} {}", path.as_str()),
                     _ => head.uri.to_string(),
                 },
                 is_old: head.version == http::Version::HTTP_10,

@@ -297,7 +297,8 @@ fn i08_frames_that_ask_for_nothing_are_counted_and_then_nothing_more_is_read() {
     let unknown = frame(77, 0, 1, b"abc");
     let padded = frame(DATA, PADDED, 1, b"\x02\0\0");
     let ends = frame(DATA, END_STREAM, 1, b"");
-    for chatter in [ping, settings, priority, empty, unknown, padded, ends] {
+    let widens = frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]);
+    for chatter in [ping, settings, priority, empty, unknown, padded, ends, widens] {
         let (mut client, mut framed) = connected(&[]);
         let mut passed = 0;
         let ended = (0..300).any(|round| {
@@ -349,6 +350,39 @@ fn i08_a_body_may_end_by_a_frame_of_its_own_and_an_answer_may_be_measured() {
         poll_once(&mut framed).unwrap();
     }
     assert!(!framed.over, "pings that answers are measured by");
+}
+
+#[test]
+fn i08_what_was_sent_may_be_said_to_be_taken_and_no_more() {
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    let update = |stream| frame(WINDOW_UPDATE, 0, stream, &[0, 0, 0, 9]);
+    let taken = [update(0), update(1)].concat();
+    // Two frames in three pieces, as the library writes them; the second has no content.
+    let sent = [frame(DATA, 0, 1, b"some bytes"), frame(DATA, END_STREAM, 1, b"")].concat();
+    let parts = [&sent[..4], &sent[4..15], &sent[15..]].map(io::IoSlice::new);
+    let (mut client, mut framed) = connected(&[]);
+    let mut room = [0; 1000];
+    for round in 0..30_000 {
+        let parts = if round % 2 == 0 { &parts[..] } else { &[io::IoSlice::new(&sent)] };
+        let left: usize = parts.iter().map(|part| part.len()).sum();
+        let wrote = Pin::new(&mut framed).poll_write_vectored(&mut cx, parts);
+        let Poll::Ready(Ok(wrote)) = wrote else { panic!("there is room") };
+        if wrote < left {
+            let rest = Pin::new(&mut framed).poll_write(&mut cx, &sent[wrote..]);
+            assert!(matches!(rest, Poll::Ready(Ok(rest)) if rest == left - wrote));
+        }
+        let mut read = ReadBuf::new(&mut room);
+        assert!(Pin::new(&mut client).poll_read(&mut cx, &mut read).is_ready());
+        let written = tokio::io::AsyncWriteExt::write_all(&mut client, &taken);
+        assert!(std::pin::pin!(written).poll(&mut cx).is_ready());
+        poll_once(&mut framed).unwrap();
+    }
+    assert!(!framed.over, "what is taken is said for the stream and for the connection");
+    let more = taken.repeat(6000);
+    let written = tokio::io::AsyncWriteExt::write_all(&mut client, &more);
+    assert!(std::pin::pin!(written).poll(&mut cx).is_ready());
+    poll_once(&mut framed).unwrap();
+    assert!(framed.over, "nobody sent so much");
 }
 
 #[test]
