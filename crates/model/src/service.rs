@@ -28,6 +28,7 @@ macro_rules! names {
             }
 
             /// The same name in memory of its own: threads that clone one and the same hold each other up.
+            #[must_use]
             pub fn detached(&self) -> Self {
                 Self(Arc::from(&*self.0))
             }

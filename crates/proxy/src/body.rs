@@ -68,7 +68,6 @@ impl Whole {
 }
 
 /// A response body on its way down.
-#[expect(clippy::large_enum_variant, reason = "the large one is the one that every request has")]
 #[derive(Debug)]
 pub(crate) enum DownBody {
     /// The gate's own answer.

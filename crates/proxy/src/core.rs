@@ -72,7 +72,7 @@ pub(crate) struct Core {
     methods: RefCell<Vec<(Method, Arc<str>)>>,
     randomness: RefCell<Randomness>,
     /// Counted by this core alone, as every request has it.
-    snapshot: RefCell<Rc<Arc<Snapshot>>>,
+    snapshot: RefCell<Rc<Snapshot>>,
     changes: RefCell<watch::Receiver<u64>>,
 }
 
@@ -136,7 +136,7 @@ impl Core {
             names: Names::default(),
             methods: RefCell::default(),
             randomness: RefCell::default(),
-            snapshot: RefCell::new(Rc::new(snapshot)),
+            snapshot: RefCell::new(Rc::new(Snapshot::clone(&snapshot))),
             changes: RefCell::new(changes),
             config,
             parts,
@@ -150,17 +150,17 @@ impl Core {
     }
 
     /// The newest snapshot. Asking whether there is a newer one costs one atomic load.
-    pub(crate) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+    pub(crate) fn snapshot(&self) -> Rc<Snapshot> {
         let mut changes = self.changes.borrow_mut();
         if changes.has_changed().unwrap_or(true) {
             changes.mark_unchanged();
-            *self.snapshot.borrow_mut() = Rc::new(self.parts.feed.current());
+            *self.snapshot.borrow_mut() = Rc::new(Snapshot::clone(&self.parts.feed.current()));
         }
         Rc::clone(&self.snapshot.borrow())
     }
 
     /// The newest snapshot, if its bundle is another than that of `known`.
-    pub(crate) fn newer_than(&self, known: &Snapshot) -> Option<Rc<Arc<Snapshot>>> {
+    pub(crate) fn newer_than(&self, known: &Snapshot) -> Option<Rc<Snapshot>> {
         let newest = self.snapshot();
         (newest.stamp().generation != known.stamp().generation).then_some(newest)
     }

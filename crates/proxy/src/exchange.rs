@@ -77,7 +77,7 @@ pub(crate) struct Exchange {
     /// What it did, if it is sampled.
     pub(crate) spans: Spans,
     /// One snapshot per request: route, decision and instance come from the same state.
-    pub(crate) snapshot: Rc<Arc<Snapshot>>,
+    pub(crate) snapshot: Rc<Snapshot>,
     pub(crate) body: Option<Incoming>,
     pub(crate) upgrade: Option<OnUpgrade>,
     pub(crate) method: Method,

@@ -47,7 +47,7 @@ pub(crate) async fn authenticate(
     }
     let written = uses.opened(token, &opened, exchange.peer.ip).await;
     written.map_err(|RecordBroken| Refusal::Unavailable(Unavailable::Record))?;
-    exchange.snapshot = Rc::new(Arc::new(over(&snapshot, &opened, now)));
+    exchange.snapshot = Rc::new(over(&snapshot, &opened, now));
     exchange.sealed = Some(opened);
     Ok(Arc::new(who))
 }

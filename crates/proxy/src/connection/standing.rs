@@ -228,6 +228,7 @@ impl Standing {
     }
 
     /// Whether what identified the caller is the certificate of the connection.
+    #[must_use]
     pub(crate) fn by_certificate(mut self, is_so: bool) -> Self {
         self.by_certificate = is_so;
         self

@@ -309,7 +309,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Strict<S> {
         }
         GATHERED.with_borrow_mut(|gathered| {
             gathered.clear();
-            parts.iter().for_each(|part| gathered.extend_from_slice(part));
+            for part in parts {
+                gathered.extend_from_slice(part);
+            }
             Pin::new(&mut self.stream).poll_write(cx, gathered)
         })
     }

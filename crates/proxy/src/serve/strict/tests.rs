@@ -308,7 +308,7 @@ async fn what_is_gathered_is_written_whole_however_little_is_taken_at_a_time() {
             }
         };
         let mut seen = Vec::new();
-        let (_, read) = tokio::join!(writing, far.read_to_end(&mut seen));
+        let ((), read) = tokio::join!(writing, far.read_to_end(&mut seen));
         assert!(read.is_ok() && seen == sent, "{length} bytes");
     }
 }
