@@ -242,6 +242,7 @@ async fn what_is_held_or_not_shipped_stays() {
     let again = world.control().release_legal_hold(&op, hold.id, "closed").await;
     assert!(matches!(again, Err(ControlError::Conflict(_))), "{again:?}");
     assert!(world.control().holding(0..events.len() as u64).await.unwrap().is_none());
+    world.until(|world| world.log.count(EventType::LegalHoldReleased) == 1).await;
     let before = world.log.events();
     let place = |kind| before.iter().position(|event| event.kind == kind).unwrap();
     world.restart(POLICIES).await;
