@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Health, LogError, give_way::give_way, quota::Quota, segment::Sealer};
+use crate::{Health, LogError, give_way::give_way_to_all, quota::Quota, segment::Sealer};
 
 /// How often the keeper looks for something to do.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -30,7 +30,7 @@ impl Keeper {
         let thread = std::thread::Builder::new()
             .name("log-keeper".to_owned())
             .spawn(move || {
-                give_way();
+                give_way_to_all();
                 let work = AssertUnwindSafe(|| run(sealer, quota, &health, &stopped));
                 if catch_unwind(work).is_err() {
                     give_up(&health);
@@ -67,7 +67,8 @@ fn run(sealer: Sealer, mut quota: Quota, health: &Health, stopped: &mpsc::Receiv
         pause = LOOK_EVERY;
         let Some(seals) = sealer.as_mut().filter(|_| Instant::now() >= seal_at) else { continue };
         health.sealed_until(seals.sealed());
-        match seals.seal(health.size()) {
+        // Where requests want every core, a segment takes its time.
+        match seals.seal(health.size(), || quota.look(health)) {
             Ok(true) => pause = Duration::ZERO,
             Ok(false) => {}
             Err(error) if error.passes() => {

@@ -44,15 +44,16 @@ impl Sealer {
         self.next
     }
 
-    /// Seals the next segment, if a log of `size` signed entries has all of it. Says whether it did.
-    pub(crate) fn seal(&mut self, size: u64) -> Result<bool, LogError> {
+    /// Seals the next segment, if a log of `size` signed entries has all of it. Says whether it did. Does what there is
+    /// to do `meanwhile` with each bundle.
+    pub(crate) fn seal(&mut self, size: u64, meanwhile: impl FnMut()) -> Result<bool, LogError> {
         if size / ENTRIES <= self.next {
             return Ok(false);
         }
         let target = self.log.join(name(self.next));
         // An earlier attempt may have ended while it removed the bundles.
         if !target.exists() {
-            self.make(&target)?;
+            self.make(&target, meanwhile)?;
         }
         self.sync_name(self.next)?;
         self.remove_bundles(self.next)?;
@@ -61,11 +62,11 @@ impl Sealer {
     }
 
     /// Writes the next segment under its name.
-    fn make(&self, target: &Path) -> Result<(), LogError> {
+    fn make(&self, target: &Path, meanwhile: impl FnMut()) -> Result<(), LogError> {
         let scratch = target.with_added_extension("new");
         let parent = target.parent().unwrap_or(&self.log);
         fs::create_dir_all(parent).map_err(|source| LogError::io("create", parent, source))?;
-        if let Err(error) = self.write(&scratch) {
+        if let Err(error) = self.write(&scratch, meanwhile) {
             // It would take the room that others need.
             let _the_next_attempt_overwrites_it = fs::remove_file(&scratch);
             return Err(error);
@@ -81,12 +82,13 @@ impl Sealer {
     }
 
     /// Writes the next segment, and reads every bundle of it back as it will be read from then on.
-    fn write(&self, scratch: &Path) -> Result<(), LogError> {
+    fn write(&self, scratch: &Path, mut meanwhile: impl FnMut()) -> Result<(), LogError> {
         let wrote = |source| LogError::io("write", scratch, source);
         let mut file =
             File::create(scratch).map_err(|source| LogError::io("create", scratch, source))?;
         let (mut packer, mut table) = (Packer::new().map_err(wrote)?, Table::default());
         for index in self.next * BUNDLES..(self.next + 1) * BUNDLES {
+            meanwhile();
             let bundle = self.bundle(index)?;
             let compressed = packer.pack(&bundle).map_err(wrote)?;
             if decompress(&compressed, bundle.len()).ok().as_ref() != Some(&bundle) {
